@@ -1,0 +1,200 @@
+# libpprofshim.so: /debug/pprof/ for programs that nobody recompiled. `make help` lists the targets.
+#
+# CC CXX CFLAGS CPPFLAGS LDFLAGS PREFIX DESTDIR are honoured, V=1 shows the commands, CI=true makes
+# warnings errors. Everything that is made lands in build/.
+#
+# SPDX-License-Identifier: Apache-2.0
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
+
+B      := build
+CFLAGS ?= -O2 -g
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+MANDIR ?= $(PREFIX)/share/man
+PYTHON := /usr/bin/python3# the distribution's: a version manager's python may lack what apt installed
+Q      := $(if $(V),,@)
+say     = $(Q)mkdir -p $(@D)$(if $(V),,; printf '  %-6s %s\n' '$(1)' '$(2)')
+
+# --- flags -------------------------------------------------------------------------------------
+
+ARCH     := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null)))
+UNWIND   := $(B)/libunwind
+WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
+WERROR   := $(if $(filter true,$(CI)),-Werror)
+# _GNU_SOURCE is defined as nothing, so that a file may say #define _GNU_SOURCE itself.
+OUR_CPP  := -I. -I$(B) -I$(UNWIND)/include -D_GNU_SOURCE=
+# -fno-plt: what hooks and the listener call of libc is bound when the library is loaded, never by the
+# loader's lazy resolver inside a hook or in a thread that libc does not know.
+OUR_C    := -std=gnu11 -fPIC -fno-plt -fvisibility=hidden -ftls-model=initial-exec \
+            -fexceptions -fasynchronous-unwind-tables -ffunction-sections -fdata-sections \
+            -ffile-prefix-map=$(CURDIR)=. $(WARN) $(WERROR)
+COMPILE   = $(CC) $(OUR_CPP) $(CPPFLAGS) $(OUR_C) $(CFLAGS) $(CFLAGS_$(subst /,_,$*)) -MMD -MP
+# A source's own flags: CFLAGS_<path without .c, / as _>.
+
+# Static libraries, by full name. WRAP: the symbols that they reach as our __wrap_<symbol>, read off wrap.c.
+WRAP     := $(shell sed -n 's/^[A-Za-z_].*[ *]__wrap_\([A-Za-z0-9_]*\)(.*);$$/\1/p' shim/wrap.c 2>/dev/null)
+ARCHIVES := $(UNWIND)/lib/libunwind-$(ARCH).a $(UNWIND)/lib/libunwind.a -l:libprotobuf-c.a -l:libz.a
+LINK_SO   = $(CC) -shared -Wl,-soname,libpprofshim.so -Wl,-Bsymbolic -Wl,--exclude-libs,ALL \
+            -Wl,--gc-sections -Wl,--as-needed -Wl,--build-id=sha1 -Wl,-z,relro -Wl,-z,defs -Wl,-z,initfirst \
+            -Wl,--version-script=$(B)/exports.map $(WRAP:%=-Wl,--wrap=%) -static-libgcc $(CFLAGS) $(LDFLAGS)
+
+# --- the library -------------------------------------------------------------------------------
+
+LIB  := $(B)/libpprofshim.so
+SRC  := $(sort $(wildcard shim/*.c encoder/*.c http/*.c))
+PB   := $(patsubst %.proto,%.pb-c,$(wildcard encoder/*.proto))
+OBJ  := $(SRC:%.c=$(B)/obj/%.o) $(PB:%=$(B)/obj/%.o)
+GENERATED := $(PB:%=$(B)/%.h) $(UNWIND)/stamp
+
+all: $(LIB) ## build build/libpprofshim.so (build/libpprofshim.debug.so has the debug information)
+
+$(LIB): $(B)/libpprofshim.debug.so
+	$(call say,STRIP,$@)
+	$(Q)objcopy --strip-debug $< $@
+
+$(B)/libpprofshim.debug.so: $(OBJ) $(B)/exports.map $(UNWIND)/stamp
+	$(call say,LINK,$@)
+	$(Q)$(LINK_SO) -o $@ $(OBJ) $(ARCHIVES)
+
+$(B)/exports.map: shim/hooks.def Makefile
+	$(call say,GEN,$@)
+	$(Q){ echo '{ global:'; sed -n 's/^HOOK[A-Z_]*( *\([A-Za-z0-9_]*\).*/	\1;/p' $< | LC_ALL=C sort -u; \
+	      echo 'local: *; };'; } >$@
+
+$(B)/encoder/%.pb-c.c $(B)/encoder/%.pb-c.h &: encoder/%.proto | $(B)/packages
+	$(call say,PROTOC,$<)
+	$(Q)protoc-c --proto_path=. --c_out=$(B) $<
+
+$(UNWIND)/stamp: scripts/build-libunwind.sh | $(B)/packages
+	$(call say,UNWIND,$(UNWIND))
+	$(Q)CC="$(CC)" scripts/build-libunwind.sh $(UNWIND)
+
+$(B)/packages: scripts/deps.sh
+	$(Q)mkdir -p $(@D)
+	$(Q)scripts/deps.sh --check build
+	$(Q)touch $@
+
+$(B)/obj/%.o: %.c | $(GENERATED)
+	$(call say,CC,$<)
+	$(Q)$(COMPILE) -c -o $@ $<
+
+# Generated code is not ours to warn about.
+$(B)/obj/%.pb-c.o: $(B)/%.pb-c.c
+	$(call say,CC,$<)
+	$(Q)$(COMPILE) -w -c -o $@ $<
+
+# --- unit tests: each names its sources in lines /* links: shim/text.c ... */ ---------------------
+
+SAN  :=# address,undefined or thread: the same tests in a folder of their own
+comma := ,
+U    := $(B)/unit$(if $(SAN),-$(subst $(comma),-,$(SAN)))
+UNIT_NAMES := $(patsubst %.c,%,$(notdir $(sort $(wildcard test/unit/test_*.c))))
+UNIT_BINS  := $(UNIT_NAMES:%=$(U)/%)
+UNIT_SAN   := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+
+links_of = $(shell sed -n 's,^[ /*]*links: *\(.*\),\1,p' $(1) | sed 's,\*/.*,,')
+
+define unit_rule
+$(U)/$(1): $(U)/obj/test/unit/$(1).o $(patsubst %.c,$(U)/obj/%.o,$(call links_of,test/unit/$(1).c))
+	$$(call say,LINK,$$@)
+	$$(Q)$$(CC) $(UNIT_SAN) $$(CFLAGS) $$(LDFLAGS) -pthread -Wl,--gc-sections -o $$@ $$^ -lcmocka $(ARCHIVES)
+endef
+$(foreach t,$(UNIT_NAMES),$(eval $(call unit_rule,$(t))))
+
+$(U)/obj/%.o: %.c | $(GENERATED)
+	$(call say,CC,$<)
+	$(Q)$(COMPILE) $(UNIT_SAN) -c -o $@ $<
+
+$(U)/obj/%.o: $(B)/%.c
+	$(call say,CC,$<)
+	$(Q)$(COMPILE) $(UNIT_SAN) -w -c -o $@ $<
+
+# --- test programs: lib*.c become libraries ----------------------------------------------------------
+
+PROGRAM_SRC := $(sort $(wildcard test/programs/*.c test/programs/*.cc))
+PROGRAMS    := $(patsubst test/programs/%,$(B)/programs/%,$(patsubst test/programs/lib%.c,test/programs/lib%.so, \
+               $(PROGRAM_SRC:%.cc=%)))
+PROGRAMS    := $(PROGRAMS:%.c=%)
+PROGRAM_C    = -O1 -g -pthread -Wall -MMD -MP -MF $@.d -MT $@
+
+programs: $(PROGRAMS)
+
+$(B)/programs/lib%.so: test/programs/lib%.c
+	$(call say,CC,$@)
+	$(Q)$(CC) $(PROGRAM_C) -fPIC -shared -o $@ $< -ldl -lm
+
+$(B)/programs/%: test/programs/%.c
+	$(call say,CC,$@)
+	$(Q)$(CC) $(PROGRAM_C) -rdynamic -o $@ $< -ldl -lm
+
+$(B)/programs/%: test/programs/%.cc
+	$(call say,CXX,$@)
+	$(Q)$(CXX) $(PROGRAM_C) -rdynamic -o $@ $< -ldl -lm
+
+# --- what people call ----------------------------------------------------------------------------
+
+run: ## install what is missing, build, show the profiles of a demo; CMD="program args" runs that instead
+	$(Q)scripts/deps.sh build run
+	$(Q)$(MAKE) --no-print-directory all $(B)/programs/demo
+	$(Q)scripts/run.sh $(if $(CMD),'$(subst ','\'',$(CMD))')
+
+test: ## install what is missing and run every test; ends with "N passed, N failed"
+	$(Q)scripts/deps.sh build run test
+	$(Q)$(MAKE) --no-print-directory all programs unit-build
+	$(Q)scripts/test.sh unit e2e
+
+unit: unit-build ## run the unit tests
+	$(Q)scripts/test.sh unit
+
+e2e: all programs ## run the end-to-end tests
+	$(Q)scripts/test.sh e2e
+
+bench: ## install what is missing and compare with bare runs and a pass-through library
+	$(Q)scripts/deps.sh build bench
+	$(Q)$(MAKE) --no-print-directory all programs
+	$(Q)$(PYTHON) test/bench/run.py
+
+asan: ## run the unit tests under AddressSanitizer and UBSan
+ubsan: ## run the unit tests under UndefinedBehaviorSanitizer
+tsan: ## run the unit tests under ThreadSanitizer
+asan:  SANITIZERS := address,undefined
+ubsan: SANITIZERS := undefined
+tsan:  SANITIZERS := thread
+asan ubsan tsan:
+	$(Q)$(MAKE) --no-print-directory unit-build SAN=$(SANITIZERS)
+	$(Q)UNIT_DIR=$(B)/unit-$(subst $(comma),-,$(SANITIZERS)) scripts/test.sh unit
+
+unit-build: $(UNIT_BINS)
+
+format: ## format the C sources in place
+	$(Q)clang-format -i $(wildcard $(addsuffix /*.[ch],shim encoder http test/unit))
+
+lint: all ## check layers, scripts and the man page
+	$(Q)scripts/deps.sh --check lint
+	$(Q)BUILD=$(B) scripts/check-layers
+	$(Q)shellcheck scripts/*.sh scripts/check-layers .ci/run
+	$(Q)mandoc -Tlint -W warning man/*.7
+
+install: all ## install the library and its man page below DESTDIR/PREFIX
+	install -D -m 755 $(LIB) $(DESTDIR)$(LIBDIR)/libpprofshim.so
+	install -D -m 644 man/pprofshim.7 $(DESTDIR)$(MANDIR)/man7/pprofshim.7
+
+uninstall: ## remove what install put there
+	rm -f $(DESTDIR)$(LIBDIR)/libpprofshim.so $(DESTDIR)$(MANDIR)/man7/pprofshim.7
+
+dist: ## write the committed sources to build/pprofshim.tar.gz
+	$(Q)mkdir -p $(B)
+	git archive --prefix=pprofshim/ HEAD | gzip -9n >$(B)/pprofshim.tar.gz
+
+clean: ## remove what was built; only build/libunwind stays, as it needs the network
+	rm -rf $(filter-out $(UNWIND),$(wildcard $(B)/*))
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9]*\):.*## /\1	/p' Makefile | awk -F '\t' '{ printf "%-10s %s\n", $$1, $$2 }'
+
+.PHONY: all programs run test unit unit-build e2e bench asan ubsan tsan format lint install uninstall dist clean help
+.SECONDARY:
+
+-include $(OBJ:.o=.d) $(wildcard $(U)/obj/*/*.d $(U)/obj/*/*/*.d $(B)/programs/*.d)

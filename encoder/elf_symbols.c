@@ -1,0 +1,290 @@
+/* elf_symbols.c - function names from .symtab, else .dynsym.
+ *
+ * Runs in: listener. Everything that is read may be wrong (a file that is being replaced, a hostile one): every
+ * offset is used with pread alone, every count is bounded.
+ *
+ * One pass over the table, in parts, however large it is: memory does not grow with the file, only with the
+ * number of addresses asked for. Format: ELF gABI, chapter 4.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "encoder/elf_symbols.h"
+
+#include <elf.h>
+#include <link.h>
+
+#include "shim/os.h"
+
+enum {
+	PART_BYTES = 48 * 1024, /* a multiple of the symbol's size */
+	SECTIONS_MAX = 1 << 16,
+	SYMBOLS_MAX = 1 << 26,
+	NAME_MAX_BYTES = 4096,
+};
+
+struct table {
+	int fd;
+	uint64_t at, count;           /* symbols: offset for pread */
+	uint64_t names_at, names_len; /* their strings */
+};
+
+static bool read_whole(int fd, void *buf, size_t n, uint64_t at)
+{
+	char *p = buf;
+	while (n) {
+		long got = (int64_t)at < 0 ? -EINVAL : os_pread(fd, p, n, at);
+		if (got <= 0)
+			return false;
+		p += got;
+		at += (uint64_t)got;
+		n -= (size_t)got;
+	}
+	return true;
+}
+
+/* How good a name is: a symbol that says its size beats one that does not; then the nearest; then the more
+ * public one, and the plainer of two aliases (malloc before __libc_malloc) by fewer underscores. */
+static int rank_of(const ElfW(Sym) * s)
+{
+	static const int by_binding[] = {[STB_LOCAL] = 0, [STB_GLOBAL] = 2, [STB_WEAK] = 1};
+	unsigned binding = s->st_info >> 4;
+	return (s->st_size ? 4 : 0) + (binding < 3 ? by_binding[binding] : 0);
+}
+
+static bool is_function(const ElfW(Sym) * s)
+{
+	unsigned type = s->st_info & 0xf;
+	return s->st_shndx != SHN_UNDEF && s->st_shndx != SHN_ABS && s->st_value && s->st_name &&
+	       (type == STT_FUNC || type == STT_GNU_IFUNC || type == STT_NOTYPE);
+}
+
+static size_t first_at_or_above(const struct elf_query *q, size_t count, uint64_t address)
+{
+	size_t low = 0, high = count;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (q[middle].address < address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static void offer(struct elf_query *q, const ElfW(Sym) * s)
+{
+	int rank = rank_of(s);
+	bool sized = rank >= 4, had_sized = q->rank >= 4;
+	bool better = q->rank < 0 || (sized && !had_sized) ||
+	              (sized == had_sized && (s->st_value > q->start || (s->st_value == q->start && rank > q->rank)));
+	if (!better)
+		return;
+	q->rank = rank;
+	q->start = s->st_value;
+	q->name_at = s->st_name;
+}
+
+static void offer_to_all(struct elf_query *q, size_t count, const ElfW(Sym) * s)
+{
+	if (!is_function(s))
+		return;
+	/* a symbol without a size (assembly) reaches, at most, a page */
+	uint64_t size = s->st_size ? s->st_size : 4096;
+	for (size_t i = first_at_or_above(q, count, s->st_value); i < count && q[i].address - s->st_value < size; i++)
+		offer(&q[i], s);
+}
+
+static int search_table(struct region *r, const struct table *t, struct elf_query *q, size_t count)
+{
+	char *part = region_alloc(r, PART_BYTES);
+	if (!part)
+		return -ENOMEM;
+	uint64_t left = t->count < SYMBOLS_MAX ? t->count : SYMBOLS_MAX;
+	for (uint64_t at = t->at; left;) {
+		size_t symbols = PART_BYTES / sizeof(ElfW(Sym));
+		if (symbols > left)
+			symbols = left;
+		if (!read_whole(t->fd, part, symbols * sizeof(ElfW(Sym)), at))
+			return -EIO;
+		const ElfW(Sym) *s = (const void *)part;
+		for (size_t i = 0; i < symbols; i++)
+			offer_to_all(q, count, &s[i]);
+		left -= symbols;
+		at += symbols * sizeof(ElfW(Sym));
+	}
+	return 0;
+}
+
+/* Names are read a piece at a time: few of a large table are wanted. */
+static struct span read_name(struct region *r, const struct table *t, uint64_t name_at)
+{
+	char buf[256];
+	size_t len = 0;
+	char *name = NULL;
+	while (len < NAME_MAX_BYTES && name_at + len < t->names_len) {
+		uint64_t left = t->names_len - name_at - len;
+		size_t part = left < sizeof buf ? left : sizeof buf;
+		if (!read_whole(t->fd, buf, part, t->names_at + name_at + len))
+			break;
+		const char *end = memchr(buf, '\0', part);
+		size_t used = end ? (size_t)(end - buf) : part;
+		char *longer = region_alloc(r, len + used + 1);
+		if (!longer)
+			break;
+		if (len)
+			memcpy(longer, name, len);
+		memcpy(longer + len, buf, used);
+		name = longer;
+		len += used;
+		if (end)
+			break;
+	}
+	struct span whole = {name, len};
+	return len ? span_cut(&whole, '@') : whole; /* .symtab appends the version: name@@VERSION */
+}
+
+static int search(struct region *r, const struct table *t, struct elf_query *q, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		q[i].rank = -1;
+	int error = search_table(r, t, q, count);
+	for (size_t i = 0; i < count && !error; i++) {
+		if (q[i].rank < 0)
+			continue;
+		bool same = i > 0 && q[i - 1].rank >= 0 && q[i - 1].name_at == q[i].name_at;
+		q[i].name = same ? q[i - 1].name : read_name(r, t, q[i].name_at);
+	}
+	return error;
+}
+
+static bool is_ours(const ElfW(Ehdr) * e)
+{
+	return memcmp(e->e_ident, ELFMAG, SELFMAG) == 0 && e->e_ident[EI_CLASS] == ELFCLASS64 &&
+	       e->e_ident[EI_DATA] == ELFDATA2LSB;
+}
+
+/* Does this note segment hold a build id other than `id`? */
+static bool has_other_id(int fd, const ElfW(Phdr) * p, const uint8_t *id, size_t len)
+{
+	char buf[1024];
+	size_t n = p->p_filesz < sizeof buf ? p->p_filesz : sizeof buf;
+	if (p->p_type != PT_NOTE || !read_whole(fd, buf, n, p->p_offset))
+		return false;
+	for (size_t at = 0; at + sizeof(ElfW(Nhdr)) <= n;) {
+		ElfW(Nhdr) note;
+		memcpy(&note, buf + at, sizeof note);
+		size_t name_at = at + sizeof note, desc_at = name_at + ((note.n_namesz + 3u) & ~3u);
+		if (desc_at > n || note.n_descsz > n - desc_at)
+			return false;
+		if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 && memcmp(buf + name_at, "GNU", 4) == 0)
+			return memcmp(buf + desc_at, id, note.n_descsz < len ? note.n_descsz : len) != 0;
+		at = desc_at + ((note.n_descsz + 3u) & ~3u);
+	}
+	return false;
+}
+
+bool elf_has_build_id(int fd, const uint8_t *id, size_t len)
+{
+	ElfW(Ehdr) e;
+	ElfW(Phdr) p;
+	if (!len || !read_whole(fd, &e, sizeof e, 0) || !is_ours(&e) || e.e_phentsize != sizeof p)
+		return true;
+	for (unsigned i = 0; i < e.e_phnum; i++)
+		if (read_whole(fd, &p, sizeof p, e.e_phoff + i * sizeof p) && has_other_id(fd, &p, id, len))
+			return false;
+	return true;
+}
+
+static int find_file_table(struct region *r, int fd, struct table *t)
+{
+	ElfW(Ehdr) e;
+	if (!read_whole(fd, &e, sizeof e, 0) || !is_ours(&e) || e.e_shentsize != sizeof(ElfW(Shdr)))
+		return -ENOEXEC;
+	ElfW(Shdr) first;
+	uint64_t sections = e.e_shnum;
+	if (!sections && e.e_shoff && read_whole(fd, &first, sizeof first, e.e_shoff))
+		sections = first.sh_size; /* more than 0xff00 of them */
+	if (!sections || sections > SECTIONS_MAX)
+		return -ENOEXEC;
+	ElfW(Shdr) *s = region_alloc(r, sections * sizeof *s);
+	if (!s)
+		return -ENOMEM;
+	if (!read_whole(fd, s, sections * sizeof *s, e.e_shoff))
+		return -EIO;
+	const ElfW(Shdr) *best = NULL;
+	for (uint64_t i = 0; i < sections; i++)
+		if (s[i].sh_type == SHT_SYMTAB || (s[i].sh_type == SHT_DYNSYM && !best))
+			best = &s[i];
+	if (!best || best->sh_link >= sections || best->sh_entsize != sizeof(ElfW(Sym)))
+		return -ENOEXEC;
+	const ElfW(Shdr) *names = &s[best->sh_link];
+	*t = (struct table){
+	    .fd = fd,
+	    .at = best->sh_offset,
+	    .count = best->sh_size / sizeof(ElfW(Sym)),
+	    .names_at = names->sh_offset,
+	    .names_len = names->sh_size,
+	};
+	return 0;
+}
+
+int elf_symbols_of_file(struct region *r, int fd, struct elf_query *queries, size_t count)
+{
+	struct table t;
+	int error = find_file_table(r, fd, &t);
+	return error ? error : search(r, &t, queries, count);
+}
+
+/* The number of dynamic symbols is only said by the hash table: one more than the last of the last chain. */
+static uint64_t count_by_gnu_hash(int fd, uint64_t hash_at)
+{
+	uint32_t header[4]; /* buckets, first symbol, bloom words, shift */
+	if (!read_whole(fd, header, sizeof header, hash_at))
+		return 0;
+	uint64_t buckets_at = hash_at + sizeof header + (uint64_t)header[2] * sizeof(ElfW(Addr));
+	uint64_t chains_at = buckets_at + (uint64_t)header[0] * 4;
+	uint32_t last = 0, bucket, chain = 0;
+	for (uint32_t i = 0; i < header[0] && i < SYMBOLS_MAX; i++) {
+		if (!read_whole(fd, &bucket, sizeof bucket, buckets_at + (uint64_t)i * 4))
+			return 0;
+		last = bucket > last ? bucket : last;
+	}
+	if (last < header[1])
+		return 0;
+	while (last < SYMBOLS_MAX && read_whole(fd, &chain, sizeof chain, chains_at + (uint64_t)(last - header[1]) * 4)) {
+		last++;
+		if (chain & 1)
+			return last;
+	}
+	return 0;
+}
+
+int elf_symbols_of_memory(struct region *r, int fd, uint64_t base, uint64_t bias, struct elf_query *queries,
+                          size_t count)
+{
+	ElfW(Ehdr) e;
+	ElfW(Phdr) p = {0};
+	struct table t = {.fd = fd};
+	uint64_t hash = 0;
+	if (!read_whole(fd, &e, sizeof e, base) || !is_ours(&e) || e.e_phentsize != sizeof p)
+		return -ENOEXEC;
+	for (unsigned i = 0; i < e.e_phnum && p.p_type != PT_DYNAMIC; i++)
+		if (!read_whole(fd, &p, sizeof p, base + e.e_phoff + i * sizeof p))
+			return -EIO;
+	if (p.p_type != PT_DYNAMIC)
+		return -ENOEXEC;
+	for (uint64_t at = bias + p.p_vaddr;; at += sizeof(ElfW(Dyn))) {
+		ElfW(Dyn) d;
+		if (at >= bias + p.p_vaddr + p.p_memsz || !read_whole(fd, &d, sizeof d, at) || d.d_tag == DT_NULL)
+			break;
+		uint64_t value = d.d_un.d_ptr < bias ? d.d_un.d_ptr + bias : d.d_un.d_ptr;
+		switch (d.d_tag) {
+		case DT_SYMTAB: t.at = value; break;
+		case DT_STRTAB: t.names_at = value; break;
+		case DT_STRSZ: t.names_len = d.d_un.d_val; break;
+		case DT_GNU_HASH: hash = value; break;
+		default: break;
+		}
+	}
+	t.count = hash && t.at ? count_by_gnu_hash(fd, hash) : 0;
+	return t.count ? search(r, &t, queries, count) : -ENOEXEC;
+}

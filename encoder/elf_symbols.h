@@ -1,0 +1,35 @@
+/* elf_symbols.h - function names of an ELF file, by address, from its symbol table.
+ *
+ * Runs in: listener. The file is read with pread into the request's region: a mapped file that somebody
+ * truncates would be a SIGBUS in the program.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_ELF_SYMBOLS_H
+#define PPROFSHIM_ELF_SYMBOLS_H
+
+#include "shim/arena.h"
+#include "shim/text.h"
+
+/* One address to name. */
+struct elf_query {
+	uint64_t address; /* as the file's headers have it (in memory minus bias) */
+	/* the answer */
+	struct span name; /* in the region; empty: no symbol */
+	uint64_t start;   /* where that symbol begins */
+	/* of the search */
+	uint64_t name_at;
+	int rank;
+};
+
+/* Is this file the one that was loaded? True, too, when either has no build id to tell. */
+bool elf_has_build_id(int fd, const uint8_t *id, size_t len);
+
+/* Name what can be named. `queries` sorted by address. fd: an ELF file (0, or -ENOEXEC, -ENOMEM, -EIO). */
+int elf_symbols_of_file(struct region *r, int fd, struct elf_query *queries, size_t count);
+
+/* The same from the loaded image's dynamic symbols, where the file is gone: fd is /proc/self/mem, `base` the
+ * address of the ELF header in memory and `bias` what is added to the headers' addresses. */
+int elf_symbols_of_memory(struct region *r, int fd, uint64_t base, uint64_t bias, struct elf_query *queries,
+                          size_t count);
+
+#endif

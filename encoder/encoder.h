@@ -1,0 +1,48 @@
+/* encoder.h - what http/ may ask of the encoder: one profile, as protobuf or text.
+ *
+ * Runs in: listener. All scratch memory comes from the region handed in and goes back with it.
+ * Every function returns 0, or a negative errno (-ENOMEM: the shim's memory cap); then the out's
+ * content is not to be sent.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_ENCODER_H
+#define PPROFSHIM_ENCODER_H
+
+#include "encoder/out.h"
+#include "shim/arena.h"
+#include "shim/snapshot.h"
+#include "shim/text.h"
+
+/* The snapshot profiles this build can make. */
+enum profile_kind {
+	PROFILE_HEAP,
+	PROFILE_ALLOCS,
+	PROFILE_THREADCREATE,
+};
+
+/* The counters of one kind at one moment. */
+struct profile_snapshot {
+	enum profile_kind kind;
+	uint64_t mono_ns; /* CLOCK_MONOTONIC, when it was taken */
+	union {
+		struct heap_snapshot heap;
+		struct thread_snapshot threads;
+	};
+};
+
+int profile_take(struct region *r, enum profile_kind kind, struct profile_snapshot *s);
+
+/* The gzipped protobuf of `now`, or of now - before when before is not NULL (a delta). */
+int profile_encode(struct region *r, struct out *o, const struct profile_snapshot *now,
+                   const struct profile_snapshot *before);
+
+/* The text form (debug=1). */
+int profile_encode_text(struct region *r, struct out *o, const struct profile_snapshot *now);
+
+/* The answer of /symbol to a query of addresses joined by '+' (PPROF-SPEC section 1). */
+int symbol_answer(struct region *r, struct out *o, struct span query);
+
+/* Drop what a fork child inherited of the listener's caches. Listener's start. */
+void encoder_start(void);
+
+#endif

@@ -1,0 +1,31 @@
+/* maps.h - /proc/self/maps, read once a request: which file is mapped where, under which path now.
+ *
+ * Runs in: listener. Lives in a request's region.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_MAPS_H
+#define PPROFSHIM_MAPS_H
+
+#include "shim/arena.h"
+#include "shim/text.h"
+
+struct map {
+	uintptr_t start, end;
+	uint64_t inode;
+	uint32_t device_major, device_minor;
+	struct span path; /* without " (deleted)"; empty: anonymous */
+	bool deleted;
+};
+struct maps {
+	struct span text; /* the file as it was read */
+	struct map *at;
+	size_t count;
+};
+
+/* 0, or a negative errno (no /proc: count is 0). */
+int maps_read(struct region *r, struct maps *m);
+
+/* The mapping that holds an address, or NULL. */
+const struct map *maps_find(const struct maps *m, uintptr_t address);
+
+#endif

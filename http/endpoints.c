@@ -1,0 +1,234 @@
+/* endpoints.c - what each route answers.
+ *
+ * Runs in: listener. Memory of the exchange's region; nothing here waits: a handler that needs time sets
+ * x->resume and returns.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "http/endpoints.h"
+
+#include "http/host.h"
+#include "shim/os.h"
+
+#define ROOT "/debug/pprof"
+
+static void answer_cmdline(struct exchange *x);
+static void answer_snapshot(struct exchange *x);
+static void answer_symbol(struct exchange *x);
+static void answer_unbuilt(struct exchange *x);
+
+enum {
+	COUNT_NONE = -1,
+	COUNT_heap = offsetof(struct snapshot_counts, heap),
+	COUNT_allocs = offsetof(struct snapshot_counts, allocs),
+	COUNT_threadcreate = offsetof(struct snapshot_counts, threadcreate),
+	PROFILE_NONE = -1,
+};
+
+const struct endpoint endpoints[] = {
+#define ENDPOINT(name, handler, kind, count, description) \
+	{name, answer_##handler, PROFILE_##kind, COUNT_##count, description},
+#include "http/endpoints.def"
+#undef ENDPOINT
+};
+const size_t endpoints_count = sizeof endpoints / sizeof *endpoints;
+
+bool endpoint_is_built(const struct endpoint *e)
+{
+	return e->answer != answer_unbuilt;
+}
+
+void answer_failure(struct exchange *x, int rc)
+{
+	char text[96];
+	struct line l = LINE(text);
+	line_str(&l, rc == -ENOMEM ? TEXT_OUT_OF_MEMORY : "pprofshim: this could not be made, error ");
+	if (rc != -ENOMEM)
+		line_dec(&l, -(int64_t)rc);
+	response_error(&x->answer, 500, text);
+}
+
+static void answer_unbuilt(struct exchange *x)
+{
+	char text[96];
+	struct line l = LINE(text);
+	line_str(&l, "pprofshim: ");
+	line_str(&l, x->endpoint->name);
+	line_str(&l, " is not built into this version yet");
+	response_error(&x->answer, 501, text);
+}
+
+/* argv joined with NUL, without the NUL that the kernel ends it with. */
+static void answer_cmdline(struct exchange *x)
+{
+	struct out *o = &x->answer.body;
+	char part[1024];
+	long n;
+	int fd = (int)os_open("/proc/self/cmdline", O_RDONLY);
+	if (fd < 0) {
+		answer_failure(x, fd);
+		return;
+	}
+	response_begin(&x->answer, 200, TYPE_TEXT);
+	while ((n = os_read(fd, part, sizeof part)) > 0)
+		out_bytes(o, part, (size_t)n);
+	os_close(fd);
+	if (n < 0) {
+		answer_failure(x, (int)n);
+	} else if (o->last && o->last->used && o->last->bytes[o->last->used - 1] == '\0') {
+		o->last->used--;
+		o->len--;
+	}
+}
+
+static void answer_symbol(struct exchange *x)
+{
+	struct span query = x->request.query;
+	if (x->request.method == METHOD_POST)
+		query = (struct span){x->body ? x->body : "", x->body_len};
+	response_begin(&x->answer, 200, TYPE_TEXT);
+	int rc = symbol_answer(x->region, &x->answer.body, query);
+	if (rc < 0)
+		answer_failure(x, rc);
+}
+
+static void begin_attachment(struct exchange *x, const char *suffix)
+{
+	char text[64];
+	struct line l = LINE(text);
+	line_str(&l, "attachment; filename=\"");
+	line_str(&l, x->endpoint->name);
+	line_str(&l, suffix);
+	line_str(&l, "\"");
+	response_begin(&x->answer, 200, TYPE_BINARY);
+	response_header(&x->answer, "Content-Disposition", (struct span){l.at, l.len});
+}
+
+static void answer_now(struct exchange *x, bool as_text)
+{
+	struct profile_snapshot now;
+	struct out *o = &x->answer.body;
+	int rc = profile_take(x->region, (enum profile_kind)x->endpoint->kind, &now);
+	if (rc == 0 && as_text) {
+		response_begin(&x->answer, 200, TYPE_TEXT);
+		rc = profile_encode_text(x->region, o, &now);
+	} else if (rc == 0) {
+		begin_attachment(x, "");
+		rc = profile_encode(x->region, o, &now, NULL);
+	}
+	if (rc < 0)
+		answer_failure(x, rc);
+}
+
+static void finish_delta(struct exchange *x)
+{
+	struct profile_snapshot now;
+	int rc = profile_take(x->region, x->before.kind, &now);
+	if (rc == 0) {
+		begin_attachment(x, "-delta");
+		rc = profile_encode(x->region, &x->answer.body, &now, &x->before);
+	}
+	if (rc < 0)
+		answer_failure(x, rc);
+}
+
+static void begin_delta(struct exchange *x, int64_t seconds)
+{
+	int rc = profile_take(x->region, (enum profile_kind)x->endpoint->kind, &x->before);
+	if (rc < 0) {
+		answer_failure(x, rc);
+		return;
+	}
+	x->resume = finish_delta;
+	x->resume_ns = os_clock_ns(CLOCK_MONOTONIC) + (uint64_t)seconds * 1000000000u;
+}
+
+/* The six profiles that are counters since the start. The order of the checks and their texts are Go's
+ * (PPROF-SPEC section 1); its "not supported" cannot happen: all six have deltas. */
+static void answer_snapshot(struct exchange *x)
+{
+	struct span debug_text, seconds_text;
+	int64_t debug = 0, seconds;
+	query_find(&x->query, "debug", &debug_text);
+	query_find(&x->query, "seconds", &seconds_text);
+	text_parse_int(debug_text, &debug);
+	if (x->query.failed)
+		answer_failure(x, -ENOMEM);
+	else if (seconds_text.len == 0)
+		answer_now(x, debug != 0);
+	else if (!text_parse_int(seconds_text, &seconds) || seconds <= 0)
+		response_error(&x->answer, 400, "invalid value for \"seconds\" - must be a positive integer");
+	else if (seconds > LIMIT_SECONDS)
+		response_error(&x->answer, 400, "profile duration exceeds server's WriteTimeout");
+	else if (debug != 0)
+		response_error(&x->answer, 400, "seconds and debug params are incompatible");
+	else
+		begin_delta(x, seconds);
+}
+
+static void redirect_to_root(struct exchange *x)
+{
+	static const char root[] = ROOT "/";
+	struct span query = x->request.query;
+	struct span location = SPAN(ROOT "/");
+	if (query.len) {
+		size_t n = sizeof root - 1;
+		char *to = region_alloc(x->region, n + 1 + query.len);
+		if (!to) {
+			answer_failure(x, -ENOMEM);
+			return;
+		}
+		memcpy(to, root, n);
+		to[n] = '?';
+		memcpy(to + n + 1, query.at, query.len);
+		location = (struct span){to, n + 1 + query.len};
+	}
+	response_begin(&x->answer, 301, TYPE_TEXT);
+	response_header(&x->answer, "Location", location);
+	out_str(&x->answer.body, "moved to " ROOT "/\n");
+}
+
+static const struct endpoint *find_endpoint(struct span name)
+{
+	for (size_t i = 0; i < endpoints_count; i++)
+		if (span_is(name, endpoints[i].name))
+			return &endpoints[i];
+	return NULL;
+}
+
+static void route(struct exchange *x)
+{
+	static const size_t root_len = sizeof ROOT "/" - 1;
+	struct span path = x->request.path;
+	if (span_is(path, ROOT)) {
+		redirect_to_root(x);
+		return;
+	}
+	if (!span_starts(path, ROOT "/")) {
+		response_error(&x->answer, 404, "404 page not found");
+		return;
+	}
+	x->endpoint = find_endpoint((struct span){path.at + root_len, path.len - root_len});
+	if (!x->endpoint) {
+		response_error(&x->answer, 404, "Unknown profile");
+		return;
+	}
+	x->query = (struct query){.url = x->request.query, .body = SPAN(""), .region = x->region};
+	if (x->request.form && x->body)
+		x->query.body = (struct span){x->body, x->body_len};
+	x->endpoint->answer(x);
+}
+
+void endpoint_answer(struct exchange *x)
+{
+	if (x->loopback && x->request.host.len && !host_is_local(x->request.host)) {
+		response_error(&x->answer, 403,
+		               "pprofshim: refused, the Host header is neither localhost nor an IP address, as in a DNS "
+		               "rebinding attack; ask for http://localhost/ or http://127.0.0.1/ with the port, or set "
+		               "PPROF_ADDR to listen on another address");
+	} else if (x->request.method == METHOD_OTHER) {
+		response_error(&x->answer, 405, "method not allowed: GET, HEAD and POST are");
+		response_header(&x->answer, "Allow", SPAN("GET, HEAD, POST"));
+	} else {
+		route(x);
+	}
+}

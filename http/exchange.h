@@ -1,0 +1,48 @@
+/* exchange.h - one request and its answer, while they are in the house.
+ *
+ * Runs in: listener. Lives in the region that it points to and goes with it: a connection without a
+ * request holds no memory.
+ *
+ *   connection: reads the head into input ─► request_parse ─► reads the body
+ *                 └► endpoint_answer ─► fills answer ──────────────────────► sent from its chunks
+ *                           └► or sets resume and resume_ns: called again then (a delta)
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_HTTP_EXCHANGE_H
+#define PPROFSHIM_HTTP_EXCHANGE_H
+
+#include "encoder/encoder.h"
+#include "http/limits.h"
+#include "http/query.h"
+#include "http/request.h"
+#include "http/response.h"
+
+struct endpoint;
+
+struct exchange {
+	struct region *region;
+	bool loopback; /* on a loopback TCP address: names in Host are checked */
+
+	struct request request;
+	char *body; /* of content_length bytes; NULL: none, or read and dropped */
+	size_t body_len; /* come in so far */
+
+	struct response answer;
+	const struct endpoint *endpoint;
+
+	/* A handler that has to wait sets both; the connection calls resume at resume_ns
+	 * (CLOCK_MONOTONIC), once, unless the client went away. */
+	void (*resume)(struct exchange *x);
+	uint64_t resume_ns;
+	struct query query;
+	struct profile_snapshot before; /* of a delta */
+
+	size_t consumed;  /* of input: this request */
+	size_t input_len; /* the rest is the beginning of the next one (pipelining) */
+	char input[LIMIT_INPUT];
+};
+
+/* Answer x->request, or set x->resume. endpoints.c */
+void endpoint_answer(struct exchange *x);
+
+#endif

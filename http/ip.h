@@ -1,0 +1,23 @@
+/* ip.h - IP addresses as text.
+ *
+ * Runs in: listener, init. Memory of the caller alone, no libc but mem*.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_HTTP_IP_H
+#define PPROFSHIM_HTTP_IP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "shim/text.h"
+
+/* Four decimal numbers, none with a leading zero, as Go and browsers have it. */
+bool ip_parse_v4(struct span s, uint8_t address[4]);
+
+/* RFC 4291, 2.2: groups, "::", a dotted tail. No zone, no brackets. */
+bool ip_parse_v6(struct span s, uint8_t address[16]);
+
+void ip_print_v4(const uint8_t address[4], struct line *l);
+void ip_print_v6(const uint8_t address[16], struct line *l); /* RFC 5952, without the dotted tail */
+
+#endif

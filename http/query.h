@@ -1,0 +1,27 @@
+/* query.h - parameters of a request: of its urlencoded body and of its URL.
+ *
+ * Runs in: listener. Decoded values live in the request's region. No libc but mem*.
+ *
+ * As Go's FormValue: the body first, then the URL; the first pair of a name wins; a pair with a
+ * malformed %-sequence or a ';' is passed over.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_HTTP_QUERY_H
+#define PPROFSHIM_HTTP_QUERY_H
+
+#include <stdbool.h>
+
+#include "shim/arena.h"
+#include "shim/text.h"
+
+struct query {
+	struct span body; /* empty when it is not urlencoded */
+	struct span url;  /* without the '?' */
+	struct region *region;
+	bool failed; /* no memory for a value: what was found is not to be trusted */
+};
+
+/* The value of `name`, decoded; empty when it has no '='. False, and an empty value: there is none. */
+bool query_find(struct query *q, const char *name, struct span *value);
+
+#endif

@@ -1,0 +1,60 @@
+/* request.h - the head of an HTTP/1 request, read as it comes in.
+ *
+ * Runs in: listener. No allocation: everything is a span into the caller's buffer. No libc but mem*.
+ *
+ * Strict where leniency lets two readers of one byte stream disagree (RFC 9112: folded lines, bare CR,
+ * a space before the colon, lengths that differ), lenient where Go is (bare LF, blank lines before a
+ * request). The outcome depends on the bytes alone, never on how they were cut into reads.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_HTTP_REQUEST_H
+#define PPROFSHIM_HTTP_REQUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "shim/text.h"
+
+enum request_method {
+	METHOD_OTHER,
+	METHOD_GET,
+	METHOD_HEAD,
+	METHOD_POST,
+};
+
+/* Zero-initialised before the first byte. */
+struct request {
+	enum request_method method;
+	struct span path;  /* as sent, not decoded; of an absolute target only the path */
+	struct span query; /* as sent, without the '?' */
+	struct span host;  /* of an absolute target, else of the Host header; empty: none */
+	uint64_t content_length;
+	bool http10;
+	bool keep_alive;      /* the client wants another request on the connection */
+	bool expect_continue; /* it waits for 100 before it sends the body */
+	bool form;            /* the body is application/x-www-form-urlencoded */
+
+	/* What to answer when request_parse said REQUEST_BAD. */
+	unsigned status;
+	const char *reason; /* one line */
+
+	/* The parser's own. */
+	size_t scanned_;    /* bytes looked at */
+	size_t line_start_; /* of the line that scanned_ is in */
+	size_t headers_start_;
+	unsigned blank_lines_, hosts_;
+	bool have_line_, have_length_, transfer_coded_, absolute_;
+	bool close_asked_, keep_alive_asked_, expects_other_;
+};
+
+enum {
+	REQUEST_BAD = -1,     /* status and reason say what; the connection cannot go on */
+	REQUEST_PARTIAL = -2, /* call again with more */
+};
+
+/* Look at buf[0..len), of which an earlier call may have seen a first part: buf must then be where it
+ * was. The length of the whole head (greater than 0), or one of the above. */
+long request_parse(struct request *q, const char *buf, size_t len);
+
+#endif

@@ -1,0 +1,66 @@
+/* fork.c - the one list of locks, taken around fork.
+ *
+ * Runs in: app's thread, in libc's atfork handlers. Ours were registered first: prepare runs last, the others
+ * first, so other handlers never find our locks held.
+ * So: no system call beyond getpid, no allocation: fork + exec must not pay for us.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/fork.h"
+
+#include <pthread.h>
+
+#include "shim/arena.h"
+#include "shim/heap.h"
+#include "shim/init.h"
+#include "shim/listener.h"
+#include "shim/live.h"
+#include "shim/log.h"
+#include "shim/modules.h"
+#include "shim/os.h"
+#include "shim/sampler.h"
+#include "shim/stacks.h"
+#include "shim/threads.h"
+#include "shim/unwind.h"
+
+/* In the order of rank (sync.h). */
+static void prepare(void)
+{
+	unwind_fork_prepare();
+	modules_fork_prepare();
+	stacks_fork_prepare();
+	heap_fork_prepare();
+	live_fork_prepare();
+	threads_fork_prepare();
+	arena_fork_prepare();
+}
+
+static void release_all_but_threads(void)
+{
+	arena_fork_release();
+	live_fork_release();
+	heap_fork_release();
+	stacks_fork_release();
+	modules_fork_release();
+	unwind_fork_release();
+}
+
+static void parent(void)
+{
+	threads_fork_parent();
+	release_all_but_threads();
+}
+
+static void child(void)
+{
+	threads_fork_child();
+	release_all_but_threads();
+	listener_fork_child();
+	sampler_fork_child((uint64_t)os_pid());
+	log_fork_child();
+	init_fork_child();
+}
+
+void fork_start(void)
+{
+	pthread_atfork(prepare, parent, child);
+}

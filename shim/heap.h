@@ -1,0 +1,41 @@
+/* heap.h - sampled blocks turned into counters by stack and size class.
+ *
+ * Runs in: app's thread inside an allocation hook, between sampler_enter and sampler_leave (alloc), or in
+ * free before the real one.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_HEAP_H
+#define PPROFSHIM_HEAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "shim/live.h"
+#include "shim/snapshot.h"
+#include "shim/unwind.h"
+
+/* Record a block that is about to be handed to the caller at `from`. What finds no memory is counted
+ * as lost; the block is a plain one then. */
+void heap_on_alloc(void *block, size_t size_bytes, struct unwind_frame from);
+
+/* Record that a block will be freed. Before the real free: after it, another thread may own the address.
+ * Any pointer will do. */
+void heap_on_free(void *block);
+
+/* realloc in two steps: take a sampled block out without counting it, then either count it as freed or, when the
+ * real realloc failed, put it back. */
+bool heap_take(void *block, struct live_info *info);
+void heap_give_back(void *block, struct live_info info);
+void heap_count_free(struct live_info info);
+
+/* Frames kept of a stack. Init. */
+void heap_start(size_t stack_depth);
+
+/* The stack of the calling thread from `from` outwards, interned; NULL at the memory cap. For
+ * other profiles too. */
+struct stack *heap_stack(struct unwind_frame from);
+
+void heap_fork_prepare(void);
+void heap_fork_release(void);
+
+#endif

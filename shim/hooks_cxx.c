@@ -1,0 +1,86 @@
+/* hooks_cxx.c - the C++ operators new and delete.
+ *
+ * Runs in: app's thread. An exception (bad_alloc) may pass through every function here: nothing is held, and
+ * there is nothing to undo.
+ *
+ * libstdc++'s operators call malloc and free, which are hooked: there the hook only jumps on. An allocator that
+ * brings operators beside its malloc (jemalloc, tcmalloc, mimalloc) may serve them without calling malloc;
+ * there they are counted here, unless the call went through the malloc hook after all, which is seen
+ * from the countdown. Which of the two holds is found out at each operator's first call: the library that has
+ * it may have been loaded long after us, and privately (HAZARDS 50).
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/exports.h"
+#include "shim/heap.h"
+#include "shim/real.h"
+#include "shim/sampler.h"
+
+static void count_new(void *p, size_t size, struct unwind_frame from)
+{
+	if (sampler_skip(size) || !sampler_enter(size))
+		return;
+	heap_on_alloc(p, size, from);
+	sampler_leave();
+}
+
+static bool is_allocators_own(struct real_symbol s)
+{
+	return s.address && s.object == real_find("malloc").object && !real_malloc_is_libc();
+}
+
+/* plain_: for a call that nobody else defines (a weak reference, resolved by our being here). */
+#define HOOK_NEW(symbol, type, params, args) \
+	static type(*next_##symbol) params; \
+	static type counted_##symbol params \
+	{ \
+		int64_t before = sampler_thread.countdown_bytes; \
+		void *p = next_##symbol args; \
+		if (p && sampler_thread.countdown_bytes == before) \
+			count_new(p, size, UNWIND_CALLER()); \
+		return p; \
+	} \
+	static type plain_##symbol params \
+	{ \
+		return real_malloc(size); \
+	} \
+	BOOT(symbol, type, params, args) \
+	EXPORT type symbol params \
+	{ \
+		return real_##symbol args; \
+	}
+
+#define HOOK_DELETE(symbol, type, params, args) \
+	static type(*next_##symbol) params; \
+	static type counted_##symbol params \
+	{ \
+		heap_on_free(block); \
+		next_##symbol args; \
+	} \
+	static type plain_##symbol params \
+	{ \
+		real_free(block); \
+	} \
+	BOOT(symbol, type, params, args) \
+	EXPORT type symbol params \
+	{ \
+		real_##symbol args; \
+	}
+
+#define BOOT(symbol, type, params, args) \
+	static type boot_##symbol params \
+	{ \
+		struct real_symbol s = real_find(#symbol); \
+		type(*go) params = s.address ? (type(*) params)s.address : plain_##symbol; \
+		if (is_allocators_own(s)) { \
+			next_##symbol = go; \
+			go = counted_##symbol; \
+		} \
+		__atomic_store_n(&real_##symbol, go, __ATOMIC_RELEASE); \
+		return go args; \
+	} \
+	type(*real_##symbol) params = boot_##symbol;
+
+#define HOOK(symbol, type, params, args)
+#define HOOK_OWN(symbol, type, params, args)
+#pragma GCC diagnostic ignored "-Wunused-parameter" /* the sizes and tags of forms that have a plainer fallback */
+#include "shim/hooks.def"

@@ -1,0 +1,42 @@
+/* hooks_dl.c - dlopen and dlclose.
+ *
+ * Runs in: app's thread. The loader's lock may be held (a constructor that opens a library).
+ *
+ * dlopen looks at its return address: the caller's RUNPATH, $ORIGIN and namespace decide what is found. So the
+ * real one is jumped to, and a new object is met when its first address turns up in a stack
+ * (modules_find). Only where libc has no lock-free look-up must we stay and renew the list.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <dlfcn.h>
+
+#include "shim/exports.h"
+#include "shim/init.h"
+#include "shim/losses.h"
+#include "shim/modules.h"
+#include "shim/real.h"
+#include "shim/unwind.h"
+
+EXPORT void *dlopen(const char *file, int mode)
+{
+#ifdef RTLD_DEEPBIND
+	if (mode & RTLD_DEEPBIND)
+		losses_count(deep_bind);
+#endif
+	if (modules_find_lazily() || !init_is_on())
+		return real_dlopen(file, mode);
+	void *handle = real_dlopen(file, mode);
+	modules_refresh();
+	return handle;
+}
+
+EXPORT int dlclose(void *handle)
+{
+	if (!init_is_on())
+		return real_dlclose(handle);
+	modules_closing_begin();
+	unwind_learn_drain();
+	int r = real_dlclose(handle);
+	modules_closing_end();
+	modules_refresh();
+	return r;
+}

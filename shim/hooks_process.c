@@ -1,0 +1,53 @@
+/* hooks_process.c - calls after which the listener has to follow or to give way: setuid & co., bind.
+ *
+ * Runs in: app's thread. errno as the real function left it.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <netinet/in.h>
+
+#include "shim/exports.h"
+#include "shim/listener.h"
+#include "shim/real.h"
+
+/* libc brings the threads that it knows to the new identity; ours has to be told. */
+#define FOLLOWED(symbol, params, args) \
+	EXPORT int symbol params \
+	{ \
+		int r = real_##symbol args; \
+		if (r == 0) \
+			listener_follow_credentials(); \
+		return r; \
+	}
+
+FOLLOWED(setuid, (uid_t uid), (uid))
+FOLLOWED(setgid, (gid_t gid), (gid))
+FOLLOWED(seteuid, (uid_t euid), (euid))
+FOLLOWED(setegid, (gid_t egid), (egid))
+FOLLOWED(setreuid, (uid_t ruid, uid_t euid), (ruid, euid))
+FOLLOWED(setregid, (gid_t rgid, gid_t egid), (rgid, egid))
+FOLLOWED(setresuid, (uid_t ruid, uid_t euid, uid_t suid), (ruid, euid, suid))
+FOLLOWED(setresgid, (gid_t rgid, gid_t egid, gid_t sgid), (rgid, egid, sgid))
+FOLLOWED(setgroups, (size_t count, const gid_t *groups), (count, groups))
+FOLLOWED(initgroups, (const char *user, gid_t group), (user, group))
+
+static uint16_t port_of(const struct sockaddr *addr, socklen_t len)
+{
+	if (len >= sizeof(struct sockaddr_in) && addr->sa_family == AF_INET)
+		return ntohs(((const struct sockaddr_in *)addr)->sin_port);
+	if (len >= sizeof(struct sockaddr_in6) && addr->sa_family == AF_INET6)
+		return ntohs(((const struct sockaddr_in6 *)addr)->sin6_port);
+	return 0;
+}
+
+/* The program wants the port that we are on: it gets it (HAZARDS 44). */
+EXPORT int bind(int fd, const struct sockaddr *addr, socklen_t len)
+{
+	int saved = errno;
+	int r = real_bind(fd, addr, len);
+	if (r == 0 || errno != EADDRINUSE || !listener_serves_port(port_of(addr, len)))
+		return r;
+	listener_make_room();
+	errno = saved;
+	return real_bind(fd, addr, len);
+}

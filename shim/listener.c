@@ -1,0 +1,314 @@
+/* listener.c - start the serving thread, and pass it what the program's threads ask.
+ *
+ * Runs in: init and app's threads (start, commands; any app lock may be held); the listener (obey).
+ * So: raw system calls alone; the one wait is for the listener's answer, and it is bounded.
+ *
+ * Commands: an app's thread sets a bit in `asked`, sends a signal to the listener's tid and waits until `asked` is
+ * zero again. The signal is blocked in the listener, as all are, and is read from a signalfd; it never
+ * reaches a handler of the program.
+ *
+ * Shared: `state` fields are atomic; `commands.lock` serialises those who ask.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/listener.h"
+
+#include <linux/close_range.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#include "shim/arena.h"
+#include "shim/listener_clone.h"
+#include "shim/os.h"
+#include "shim/real.h"
+#include "shim/sync.h"
+#include "shim/text.h"
+
+enum {
+	STACK_BYTES = 128 * 1024,
+	TLS_ROOM = 4096,   /* below the thread block: nothing of ours is there, see DESIGN */
+	BLOCK_BYTES = 4096,
+	GUARD_BYTES = 4096,
+	/* A signalfd takes a signal that was sent to the whole process, too: so one that programs can't use. libc's
+	 * own (33, for setuid & co.) is always sent to a single thread, and never to ours. */
+	WAKE_SIGNAL = 33,
+	ANSWER_MS = 2000,
+};
+
+enum { ASKED_CREDENTIALS = 1, ASKED_ROOM = 2 };
+
+bool listener_pending;
+
+static struct {
+	/* immutable after init */
+	void (*main)(int, int);
+	void (*move)(void);
+	/* atomic */
+	int tid; /* 0: no listener; cleared by the kernel when it ends */
+	int pid; /* of the process whose listener it is */
+	uint32_t ready;
+	uint32_t port;
+	/* written by the starter, read by the new thread */
+	int listen_fd;
+	bool own_table; /* it was born with a file table of its own */
+	char *memory;
+} state;
+
+static struct {
+	struct lock lock;
+	uint32_t asked; /* atomic: bits; a futex */
+} commands;
+
+void listener_configure(void (*main)(int, int), void (*move)(void))
+{
+	state.main = main;
+	state.move = move;
+	state.pid = os_pid();
+}
+
+void listener_serves(uint16_t port)
+{
+	__atomic_store_n(&state.port, port, __ATOMIC_RELAXED);
+}
+
+bool listener_serves_port(uint16_t port)
+{
+	return port && __atomic_load_n(&state.tid, __ATOMIC_RELAXED) &&
+	       __atomic_load_n(&state.port, __ATOMIC_RELAXED) == port;
+}
+
+/* Close what the file table was born with, but for `keep`, on a kernel without close_range. */
+static void close_all_but(int keep)
+{
+	struct entry { /* linux_dirent64 */
+		uint64_t ino, off;
+		unsigned short bytes;
+		unsigned char type;
+		char name[];
+	};
+	_Alignas(struct entry) char buf[2048];
+	int dir = (int)os_open("/proc/thread-self/fd", O_RDONLY | O_DIRECTORY);
+	for (long n; dir >= 0 && (n = os_call(SYS_getdents64, dir, buf, sizeof buf)) > 0;)
+		for (long at = 0; at < n; at += ((struct entry *)(buf + at))->bytes) {
+			uint64_t fd;
+			if (text_parse_uint(span_of(((struct entry *)(buf + at))->name), 10, &fd) && (int)fd != keep &&
+			    (int)fd != dir)
+				os_close((int)fd);
+		}
+	if (dir >= 0)
+		os_close(dir);
+}
+
+/* A file table of this thread alone, that holds nothing but listen_fd. */
+static void leave_file_table(int keep)
+{
+	if (state.own_table) {
+		close_all_but(keep);
+		return;
+	}
+	unsigned after = keep < 0 ? 0 : (unsigned)keep + 1;
+	os_call(SYS_close_range, after, ~0u, CLOSE_RANGE_UNSHARE);
+	if (keep > 0)
+		os_call(SYS_close_range, 0, keep - 1, 0);
+}
+
+static int open_wake_fd(void)
+{
+	uint64_t set = (uint64_t)1 << (WAKE_SIGNAL - 1);
+	return (int)os_call(SYS_signalfd4, -1, &set, sizeof set, O_CLOEXEC | O_NONBLOCK);
+}
+
+static void be_ordinary(void)
+{
+	struct sched_param none = {0};
+	if (os_call(SYS_sched_getscheduler, 0) > 0) /* a real-time thread may have started us */
+		os_call(SYS_sched_setscheduler, 0, SCHED_OTHER, &none);
+	os_call(SYS_prctl, PR_SET_NAME, "pprofshim");
+}
+
+static void run(void *arg)
+{
+	(void)arg;
+	int listen_fd = state.listen_fd;
+	leave_file_table(listen_fd);
+	be_ordinary();
+	int wake_fd = open_wake_fd();
+	__atomic_store_n(&state.ready, 1, __ATOMIC_RELEASE);
+	os_futex_wake(&state.ready, 1);
+	state.main(listen_fd, wake_fd);
+	listener_serves(0);
+}
+
+static bool map_memory(void)
+{
+	size_t bytes = GUARD_BYTES + STACK_BYTES + TLS_ROOM + BLOCK_BYTES;
+	if (state.memory) /* inherited over a fork: nobody runs on it here */
+		return true;
+	char *p = os_map(bytes);
+	if (os_failed(p))
+		return false;
+	os_call(SYS_mprotect, p, GUARD_BYTES, PROT_NONE);
+	state.memory = p;
+	return true;
+}
+
+#ifndef LISTENER_CLONE
+static void *run_as_pthread(void *arg)
+{
+	run(arg);
+	return NULL;
+}
+
+/* Where there is no assembly for a bare thread: an ordinary one. */
+static long spawn(void)
+{
+	pthread_t thread;
+	pthread_attr_t attr;
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	long r = -real_pthread_create(&thread, &attr, run_as_pthread, NULL);
+	pthread_attr_destroy(&attr);
+	state.tid = r ? 0 : -1;
+	return r;
+}
+#else
+static long spawn(void)
+{
+	if (!map_memory())
+		return -ENOMEM;
+	char *stack_top = state.memory + GUARD_BYTES + STACK_BYTES;
+	char *block = stack_top + TLS_ROOM;
+	memset(block, 0, BLOCK_BYTES);
+	listener_clone_block(block);
+	/* With close_range the thread can leave the program's table without ever holding a copy of it. */
+	state.own_table = os_call(SYS_close_range, ~0u, ~0u, 0) < 0;
+	unsigned long flags = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |
+	                      CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID | (state.own_table ? 0 : CLONE_FILES);
+	long r = listener_clone(flags, stack_top, &state.tid, block, run, NULL);
+	return r < 0 ? r : 0;
+}
+#endif
+
+int listener_start(int listen_fd)
+{
+	uint64_t all = ~(uint64_t)0, before;
+	state.listen_fd = listen_fd;
+	__atomic_store_n(&state.ready, 0, __ATOMIC_RELAXED);
+	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof all);
+	long r = spawn();
+	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof before);
+	if (r < 0)
+		return (int)r;
+	struct timespec patience = {.tv_sec = 1};
+	while (listen_fd >= 0 && !__atomic_load_n(&state.ready, __ATOMIC_ACQUIRE))
+		if (os_futex_wait(&state.ready, 0, &patience) == -ETIMEDOUT)
+			break;
+	return 0;
+}
+
+void listener_start_pending(void)
+{
+	bool expected = true;
+	/* a vfork child shares our memory, but is another process, and soon another program */
+	if (state.pid != os_pid() ||
+	    !__atomic_compare_exchange_n(&listener_pending, &expected, false, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		return;
+	listener_start(-1);
+}
+
+/* Ask the listener and wait until it has obeyed, or is no more. */
+static void ask_locked(uint32_t what)
+{
+	__atomic_fetch_or(&commands.asked, what, __ATOMIC_RELEASE);
+	for (int waited_ms = 0; waited_ms < ANSWER_MS; waited_ms += 20) {
+		uint32_t asked = __atomic_load_n(&commands.asked, __ATOMIC_ACQUIRE);
+		int tid = __atomic_load_n(&state.tid, __ATOMIC_RELAXED);
+		if (!asked || tid <= 0 || os_call(SYS_tgkill, os_pid(), tid, WAKE_SIGNAL) < 0)
+			break;
+		struct timespec step = {.tv_nsec = 20 * 1000 * 1000};
+		os_futex_wait(&commands.asked, asked, &step);
+	}
+	__atomic_store_n(&commands.asked, 0, __ATOMIC_RELAXED);
+}
+
+void listener_make_room(void)
+{
+	lock_take(&commands.lock);
+	ask_locked(ASKED_ROOM);
+	lock_release(&commands.lock);
+}
+
+/* The program's identity, read by the thread that changed it. Under commands.lock; the listener reads it
+ * while that thread waits. */
+static struct {
+	uid_t ruid, euid, suid;
+	gid_t rgid, egid, sgid;
+	long group_count;
+	gid_t *groups;
+} credentials;
+
+void listener_follow_credentials(void)
+{
+	if (__atomic_load_n(&state.tid, __ATOMIC_RELAXED) <= 0)
+		return;
+	struct region scratch = {0};
+	lock_take(&commands.lock);
+	os_call(SYS_getresuid, &credentials.ruid, &credentials.euid, &credentials.suid);
+	os_call(SYS_getresgid, &credentials.rgid, &credentials.egid, &credentials.sgid);
+	credentials.group_count = os_call(SYS_getgroups, 0, NULL);
+	credentials.groups = region_alloc(&scratch, (size_t)credentials.group_count * sizeof(gid_t) + 1);
+	if (credentials.groups)
+		credentials.group_count = os_call(SYS_getgroups, credentials.group_count, credentials.groups);
+	ask_locked(ASKED_CREDENTIALS);
+	lock_release(&commands.lock);
+	region_release(&scratch);
+}
+
+static void take_groups(void)
+{
+	if (credentials.groups)
+		os_call(SYS_setgroups, credentials.group_count, credentials.groups);
+	os_call(SYS_setresgid, credentials.rgid, credentials.egid, credentials.sgid);
+}
+
+static void take_users(void)
+{
+	os_call(SYS_setresuid, credentials.ruid, credentials.euid, credentials.suid);
+}
+
+/* Groups may only be changed by the privileged: before a step down, after a step up. */
+static void take_credentials(void)
+{
+	if (os_call(SYS_geteuid, 0) == 0) {
+		take_groups();
+		take_users();
+	} else {
+		take_users();
+		take_groups();
+	}
+}
+
+void listener_obey(int wake_fd)
+{
+	char info[128]; /* struct signalfd_siginfo */
+	while (os_read(wake_fd, info, sizeof info) > 0)
+		continue;
+	uint32_t asked = __atomic_load_n(&commands.asked, __ATOMIC_ACQUIRE);
+	if (asked & ASKED_CREDENTIALS)
+		take_credentials();
+	if (asked & ASKED_ROOM)
+		state.move();
+	__atomic_store_n(&commands.asked, 0, __ATOMIC_RELEASE);
+	os_futex_wake(&commands.asked, 1);
+}
+
+void listener_fork_child(void)
+{
+	state.tid = 0;
+	state.pid = os_pid();
+	state.port = 0;
+	commands.asked = 0;
+	lock_reset(&commands.lock);
+}

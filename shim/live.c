@@ -1,0 +1,173 @@
+/* live.c - the table of live sampled blocks.
+ *
+ * Runs in: app's thread inside malloc and free. Any app lock may be held.
+ * Shared: slot chains, under the stripe of their slot (rank LIVE); empty slots are read without it (see
+ * live_may_hold). The count of unmarked blocks and the mask that follows it, under unmarked_lock
+ * (rank LIVE, taken inside a stripe).
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/live.h"
+
+#include "shim/arena.h"
+#include "shim/os.h"
+#include "shim/sync.h"
+
+enum {
+	STRIPES = 32,
+	SLOTS_MAX = 1 << 20,
+	SLOTS_MIN = 1 << 12,
+	NODE_BATCH = 32,
+	PAGE_SHIFT = 12,
+	BLOCK_SHIFT = 4,
+	RATE_FOR_PAGES = 32 * 1024, /* below this a page a sample is too much, and slots are a block apart */
+};
+
+/* All address bits below the page but bit 4: zero in 0x…000 and in 0x…010. */
+static const uintptr_t MARK_MASK = 0xfef;
+
+struct live_block {
+	struct live_block *next;
+	uintptr_t address;
+	struct live_info info;
+};
+
+uintptr_t live_mark_mask;
+struct live_slots live_slots;
+
+static struct {
+	struct lock lock;
+	struct live_block *spare; /* under lock */
+} stripes[STRIPES];
+
+static struct {
+	struct lock unmarked_lock;
+	size_t unmarked; /* live sampled blocks without a mark, under unmarked_lock */
+	uintptr_t mask;  /* the mask when there is none; immutable after init */
+} marks;
+
+int live_start(bool may_mark, uint64_t rate_bytes, uint64_t memory_limit_bytes)
+{
+	bool coarse = rate_bytes >= RATE_FOR_PAGES;
+	size_t slots = SLOTS_MAX;
+	while (slots > SLOTS_MIN && slots * sizeof(void *) > memory_limit_bytes / 8)
+		slots /= 2;
+	if (arena_charge(slots * sizeof(void *)) < 0)
+		return -ENOMEM;
+	void *head = os_map(slots * sizeof(void *));
+	if (os_failed(head))
+		return -ENOMEM;
+	live_slots.mask = slots - 1;
+	live_slots.shift = coarse ? PAGE_SHIFT : BLOCK_SHIFT;
+	live_slots.head = head;
+	marks.mask = may_mark && coarse ? MARK_MASK : 0;
+	live_mark_mask = marks.mask;
+	return 0;
+}
+
+bool live_uses_marks(void)
+{
+	return marks.mask != 0;
+}
+
+bool live_is_marked(const void *block)
+{
+	return ((uintptr_t)block & marks.mask) == 0;
+}
+
+static size_t slot_of(const void *block)
+{
+	return (uintptr_t)block >> live_slots.shift & live_slots.mask;
+}
+
+/* While there is an unmarked sampled block, free has to ask for every block. */
+static void count_unmarked(const void *block, int change)
+{
+	if (live_is_marked(block))
+		return;
+	lock_take(&marks.unmarked_lock);
+	marks.unmarked += (size_t)change;
+	__atomic_store_n(&live_mark_mask, marks.unmarked ? 0 : marks.mask, __ATOMIC_RELAXED);
+	lock_release(&marks.unmarked_lock);
+}
+
+static struct live_block *take_spare_locked(size_t stripe)
+{
+	struct live_block *b = stripes[stripe].spare;
+	if (!b) {
+		b = arena_alloc(NODE_BATCH * sizeof *b);
+		if (!b)
+			return NULL;
+		for (int i = 0; i < NODE_BATCH - 1; i++)
+			b[i].next = &b[i + 1];
+	}
+	stripes[stripe].spare = b->next;
+	return b;
+}
+
+static struct live_block **find_locked(size_t slot, const void *block)
+{
+	struct live_block **at = &live_slots.head[slot];
+	while (*at && (*at)->address != (uintptr_t)block)
+		at = &(*at)->next;
+	return at;
+}
+
+static int insert_locked(size_t slot, const void *block, struct live_info info, struct live_info *stale)
+{
+	struct live_block *b = *find_locked(slot, block);
+	if (b) {
+		*stale = b->info;
+		b->info = info;
+		return 0;
+	}
+	b = take_spare_locked(slot % STRIPES);
+	if (!b)
+		return -ENOMEM;
+	*b = (struct live_block){.next = live_slots.head[slot], .address = (uintptr_t)block, .info = info};
+	__atomic_store_n(&live_slots.head[slot], b, __ATOMIC_RELAXED);
+	count_unmarked(block, +1);
+	return 0;
+}
+
+int live_insert(const void *block, struct live_info info, struct live_info *stale)
+{
+	size_t slot = slot_of(block);
+	stale->bucket = NULL;
+	if (!live_slots.head)
+		return -ENOMEM;
+	lock_take(&stripes[slot % STRIPES].lock);
+	int r = insert_locked(slot, block, info, stale);
+	lock_release(&stripes[slot % STRIPES].lock);
+	return r;
+}
+
+bool live_remove(const void *block, struct live_info *info)
+{
+	size_t slot = slot_of(block);
+	lock_take(&stripes[slot % STRIPES].lock);
+	struct live_block **at = find_locked(slot, block);
+	struct live_block *b = *at;
+	if (b) {
+		*info = b->info;
+		__atomic_store_n(at, b->next, __ATOMIC_RELAXED);
+		b->next = stripes[slot % STRIPES].spare;
+		stripes[slot % STRIPES].spare = b;
+		count_unmarked(block, -1);
+	}
+	lock_release(&stripes[slot % STRIPES].lock);
+	return b != NULL;
+}
+
+void live_fork_prepare(void)
+{
+	for (int i = 0; i < STRIPES; i++)
+		lock_take(&stripes[i].lock);
+	lock_take(&marks.unmarked_lock);
+}
+
+void live_fork_release(void)
+{
+	lock_release(&marks.unmarked_lock);
+	for (int i = STRIPES; i-- > 0;)
+		lock_release(&stripes[i].lock);
+}

@@ -1,0 +1,128 @@
+/* log.c - the few lines that people may read.
+ *
+ * Runs in: init (stderr is the program's as it was started); the listener's start, which has no stderr of its
+ * own and opens the program's by /proc, if it is still what it was.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/log.h"
+
+#include <sys/stat.h>
+
+#include "shim/os.h"
+#include "shim/settings.h"
+#include "shim/text.h"
+
+enum { STDERR = 2 };
+
+static struct {
+	bool info;        /* PPROF_LOG says more than warnings */
+	const char *path; /* PPROF_LOG=/path */
+	enum { UNKNOWN, OURS, NOT_OURS } parent;
+	struct stat stderr_then; /* only with info */
+} logger;
+
+static long stat_fd(int fd, struct stat *s)
+{
+	/* fstat's kernel structure is libc's on 64-bit Linux */
+	return os_call(SYS_fstat, fd, s);
+}
+
+void log_start(const char *destination)
+{
+	logger.path = destination && destination[0] == '/' ? destination : NULL;
+	logger.info = logger.path || (destination && span_is_nocase(span_of(destination), "info"));
+	if (logger.info && !logger.path)
+		stat_fd(STDERR, &logger.stderr_then);
+	if (destination && destination[0] && !logger.info)
+		log_warn("PPROF_LOG is neither info nor a path that begins with /; only warnings are told");
+}
+
+/* The file, or stderr as the program has it now: descriptor 2 itself in init; in the listener, whose file table is
+ * its own, whatever the program has there if that is still the same file. */
+static int open_destination(void)
+{
+	if (logger.path)
+		return (int)os_open(logger.path, O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY);
+	if (os_tid() == os_pid())
+		return STDERR;
+	int fd = (int)os_open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_NOCTTY | O_NONBLOCK);
+	struct stat now;
+	if (fd >= 0 && stat_fd(fd, &now) == 0 && now.st_dev == logger.stderr_then.st_dev &&
+	    now.st_ino == logger.stderr_then.st_ino)
+		return fd;
+	if (fd >= 0)
+		os_close(fd);
+	return -1;
+}
+
+static void tell(const char *line)
+{
+	char text[512];
+	struct line l = LINE(text);
+	line_str(&l, "pprofshim: ");
+	line_bytes(&l, line, strnlen(line, sizeof text - 32));
+	line_str(&l, "\n");
+	int fd = open_destination();
+	if (fd < 0)
+		return;
+	os_write(fd, l.at, l.len);
+	if (fd != STDERR)
+		os_close(fd);
+}
+
+void log_warn(const char *line)
+{
+	if (!log_parent_is_ours())
+		tell(line);
+}
+
+void log_info(const char *line)
+{
+	if (logger.info)
+		tell(line);
+}
+
+/* Does the environment that a process was started with (its first bytes) preload us, and not disable us? */
+static bool environ_is_ours(char *buf, size_t n)
+{
+	static const char preload[] = "LD_PRELOAD=", disable[] = "DISABLE_PPROF=", name[] = "libpprofshim";
+	bool ours = false;
+	struct span rest = {buf, n};
+	while (rest.len) {
+		struct span s = span_cut(&rest, '\0');
+		if (span_starts(s, disable) && s.at + s.len < buf + n && !settings_is_no(s.at + sizeof disable - 1))
+			return false;
+		if (span_starts(s, preload) && memmem(s.at, s.len, name, sizeof name - 1))
+			ours = true;
+	}
+	return ours;
+}
+
+static bool parent_is_ours(void)
+{
+	enum { PART = 16 * 1024 };
+	static char buf[PART + 1];
+	char path[64];
+	struct line l = LINE(path);
+	line_str(&l, "/proc/");
+	line_dec(&l, os_call(SYS_getppid, 0));
+	line_str(&l, "/environ");
+	int fd = (int)os_open(path, O_RDONLY);
+	if (fd < 0)
+		return false;
+	long n = os_read(fd, buf, PART);
+	os_close(fd);
+	return n > 0 && environ_is_ours(buf, (size_t)n);
+}
+
+bool log_parent_is_ours(void)
+{
+	if (logger.parent == UNKNOWN)
+		logger.parent = parent_is_ours() ? OURS : NOT_OURS;
+	return logger.parent == OURS;
+}
+
+void log_fork_child(void)
+{
+	logger.parent = OURS;
+}

@@ -1,0 +1,26 @@
+/* log.h - the few lines that people may read: one a message, on stderr or in the file of PPROF_LOG.
+ *
+ * Runs in: init; the listener's start. Not in a hook.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_LOG_H
+#define PPROFSHIM_LOG_H
+
+#include <stdbool.h>
+
+/* After the settings are read. `environ`: to tell whether the parent is under the shim too. */
+void log_start(const char *destination);
+
+/* A warning: what is wrong, what was done instead, what one can do. Only by the first process of a tree. */
+void log_warn(const char *line);
+
+/* Told when PPROF_LOG asks for it. */
+void log_info(const char *line);
+
+/* Is the parent process under the shim too? Looked up once. */
+bool log_parent_is_ours(void);
+
+/* A forked child's parent is under the shim: it is silent. */
+void log_fork_child(void);
+
+#endif

@@ -1,0 +1,30 @@
+/* losses.h - what the profiler lost or could not do: counters and facts, shown on the index page.
+ *
+ * Runs in: everywhere. Atomics, relaxed: each is a sum of its own.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_LOSSES_H
+#define PPROFSHIM_LOSSES_H
+
+#include <stdint.h>
+
+/* LOSS(name, text): shown as "<count> <text>" while the count is not 0. */
+#define LOSSES(LOSS) \
+	LOSS(heap_no_memory, "heap samples lost: the profiler's own memory is used up; raise PPROF_MEMORY_LIMIT") \
+	LOSS(free_nested, "frees not seen: a signal handler interrupted the profiler; those blocks look in use") \
+	LOSS(thread_no_memory, "thread creations lost: the profiler's own memory is used up; raise PPROF_MEMORY_LIMIT") \
+	LOSS(own_malloc, "allocator not seen: the program has its own malloc inside, which a preloaded library cannot hook; " \
+	                 "heap and allocs show the libraries' part at most") \
+	LOSS(deep_bind, "libraries opened with RTLD_DEEPBIND: their allocations may not be seen") \
+	LOSS(no_unwinder, "unwinder not ready: stacks are made by frame pointers and may be short")
+
+struct losses {
+#define LOSS(name, text) uint64_t name;
+	LOSSES(LOSS)
+#undef LOSS
+};
+extern struct losses losses;
+
+#define losses_count(name) ((void)__atomic_fetch_add(&losses.name, 1, __ATOMIC_RELAXED))
+
+#endif

@@ -1,0 +1,32 @@
+/* modules.h - which objects are loaded: our own list, so that no hook or handler touches the loader.
+ *
+ * Runs in: init and the dlclose hook renew it; a hook that meets an address of an object it does not
+ * know adds that one (libc's _dl_find_object, lock-free); everybody reads.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_MODULES_H
+#define PPROFSHIM_MODULES_H
+
+#include "shim/snapshot.h"
+
+/* Read the loader's list: add what is new, mark what is gone. Init, or a hook that may take the
+ * loader's lock. */
+void modules_refresh(void);
+
+/* The module whose executable segment holds `pc`, or NULL. Any app thread; not a signal handler. */
+const struct module *modules_find(uintptr_t pc);
+
+/* Can an object be found without the loader's lock (glibc 2.35 and newer)? Then dlopen needs no
+ * renewal after it. */
+bool modules_find_lazily(void);
+
+/* While the loader may be unmapping an object, its tables must not be read: modules_find answers only
+ * what is in use for sure. Nests; the dlclose hook. */
+void modules_closing_begin(void);
+void modules_closing_end(void);
+bool modules_closing(void);
+
+void modules_fork_prepare(void);
+void modules_fork_release(void);
+
+#endif

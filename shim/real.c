@@ -1,0 +1,172 @@
+/* real.c - find the next definition of every hooked symbol.
+ *
+ * Runs in: app's thread inside a hook (first call of each symbol), init. Before our constructor too.
+ * So: no allocation, no dlsym; dl_iterate_phdr alone, which takes the loader's (recursive) lock.
+ * Shared: the real_<symbol> pointers, written once with a release store (two threads that race write
+ * the same value), read plainly: a stale read finds the stub, which does the same again.
+ *
+ * Formats: ELF gABI, DT_GNU_HASH and symbol versions as in the "ELF Handling For Symbol Versioning" note.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/real.h"
+
+#include <elf.h>
+#include <link.h>
+#include <string.h>
+
+/* One object's dynamic symbol table. */
+struct symbol_table {
+	const ElfW(Sym) * symbols;
+	const char *strings;
+	const uint32_t *hash;
+	const ElfW(Half) * versions; /* NULL: none */
+};
+
+static bool read_symbol_table(const struct dl_phdr_info *info, struct symbol_table *t)
+{
+	const ElfW(Dyn) *d = NULL;
+	for (int i = 0; i < info->dlpi_phnum; i++)
+		if (info->dlpi_phdr[i].p_type == PT_DYNAMIC)
+			d = (const void *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
+	if (!d)
+		return false;
+	*t = (struct symbol_table){0};
+	for (; d->d_tag != DT_NULL; d++) {
+		/* glibc turns these into addresses in place, musl and the vDSO leave them relative */
+		uintptr_t at = d->d_un.d_ptr < info->dlpi_addr ? d->d_un.d_ptr + info->dlpi_addr : d->d_un.d_ptr;
+		switch (d->d_tag) {
+		case DT_SYMTAB: t->symbols = (const void *)at; break;
+		case DT_STRTAB: t->strings = (const void *)at; break;
+		case DT_GNU_HASH: t->hash = (const void *)at; break;
+		case DT_VERSYM: t->versions = (const void *)at; break;
+		default: break;
+		}
+	}
+	return t->symbols && t->strings && t->hash;
+}
+
+static uint32_t gnu_hash(const char *s)
+{
+	uint32_t h = 5381;
+	for (; *s; s++)
+		h = h * 33 + (unsigned char)*s;
+	return h;
+}
+
+static bool is_definition(const ElfW(Sym) * s)
+{
+	unsigned type = s->st_info & 0xf;
+	return s->st_shndx != SHN_UNDEF && s->st_value && (type == STT_FUNC || type == STT_GNU_IFUNC);
+}
+
+/* The definition in this table that an unversioned reference binds to: the default version; an old
+ * (hidden) version only when the name has no other. */
+static const ElfW(Sym) * find_in_table(const struct symbol_table *t, const char *name, uint32_t hash)
+{
+	uint32_t buckets = t->hash[0], first = t->hash[1], bloom_words = t->hash[2], shift = t->hash[3];
+	const ElfW(Addr) *bloom = (const void *)&t->hash[4];
+	const uint32_t *bucket = (const void *)&bloom[bloom_words];
+	const uint32_t *chain = &bucket[buckets];
+	enum { BITS = sizeof(ElfW(Addr)) * 8 };
+	ElfW(Addr) word = bloom[hash / BITS % bloom_words];
+	if (!(word >> (hash % BITS) & word >> ((hash >> shift) % BITS) & 1) || !buckets)
+		return NULL;
+	const ElfW(Sym) *hidden = NULL;
+	for (uint32_t i = bucket[hash % buckets]; i >= first; i++) {
+		uint32_t h = chain[i - first];
+		const ElfW(Sym) *s = &t->symbols[i];
+		if ((h | 1) == (hash | 1) && is_definition(s) && strcmp(t->strings + s->st_name, name) == 0) {
+			if (!t->versions || !(t->versions[i] & 0x8000))
+				return s;
+			hidden = s;
+		}
+		if (h & 1)
+			break;
+	}
+	return hidden;
+}
+
+struct search {
+	const char *name;
+	uint32_t hash;
+	bool after_us;  /* skip the objects up to and including this library */
+	bool passed_us;
+	struct real_symbol found;
+};
+
+static bool is_this_library(const struct dl_phdr_info *info)
+{
+	uintptr_t here = (uintptr_t)&is_this_library;
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+		uintptr_t start = info->dlpi_addr + p->p_vaddr;
+		if (p->p_type == PT_LOAD && here >= start && here - start < p->p_memsz)
+			return true;
+	}
+	return false;
+}
+
+static int search_object(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	(void)size;
+	struct search *s = arg;
+	if (s->after_us && !s->passed_us) {
+		s->passed_us = is_this_library(info);
+		return 0;
+	}
+	struct symbol_table t;
+	if (!read_symbol_table(info, &t))
+		return 0;
+	const ElfW(Sym) *symbol = find_in_table(&t, s->name, s->hash);
+	if (!symbol)
+		return 0;
+	uintptr_t address = info->dlpi_addr + symbol->st_value;
+	if ((symbol->st_info & 0xf) == STT_GNU_IFUNC)
+		address = ((uintptr_t(*)(void))address)();
+	s->found = (struct real_symbol){(void *)address, info->dlpi_addr};
+	return 1;
+}
+
+static struct real_symbol find(const char *name, bool after_us)
+{
+	struct search s = {.name = name, .hash = gnu_hash(name), .after_us = after_us};
+	dl_iterate_phdr(search_object, &s);
+	return s.found;
+}
+
+struct real_symbol real_find(const char *name)
+{
+	return find(name, true);
+}
+
+struct real_symbol real_find_anywhere(const char *name)
+{
+	return find(name, false);
+}
+
+bool real_program_defines(const char *name)
+{
+	extern HIDDEN const char __ehdr_start; /* the linker's: the first byte of this library */
+	return find(name, false).object != (uintptr_t)&__ehdr_start;
+}
+
+bool real_malloc_is_libc(void)
+{
+	return real_find("malloc").object == real_find("__libc_start_main").object;
+}
+
+/* The stubs: look up, publish, go on. A symbol that is nowhere was never callable without us either;
+ * calling it is the same fault as calling a null pointer. */
+#define HOOK(symbol, type, params, args) \
+	static type boot_##symbol params \
+	{ \
+		void *next = real_find(#symbol).address; \
+		__atomic_store_n((void **)&real_##symbol, next, __ATOMIC_RELEASE); \
+		return real_##symbol args; \
+	} \
+	type(*real_##symbol) params = boot_##symbol;
+/* hooks_cxx.c has its own. */
+#define HOOK_NEW(symbol, type, params, args)
+#define HOOK_DELETE(symbol, type, params, args)
+#define HOOK_OWN(symbol, type, params, args)
+#include "shim/hooks.def"

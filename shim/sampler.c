@@ -1,0 +1,160 @@
+/* sampler.c - Poisson sampling over the bytes requested.
+ *
+ * Runs in: app's thread inside an allocation hook; init.
+ * So: no libc (libm is not linked; its functions may allocate thread state), floating point in SSE registers
+ * only, which a function call may clobber.
+ * Shared: `sampler` is immutable after init but for the seed (atomic); the rest is thread-local.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/sampler.h"
+
+#include <assert.h>
+#include <string.h>
+
+__thread struct sampler_thread sampler_thread;
+
+/* At most 64 bytes of initial-exec TLS in all (HAZARDS 23). */
+static_assert(sizeof(struct sampler_thread) <= 64, "thread-local storage of the shim");
+
+/* A countdown that no program uses up. */
+static const int64_t NEVER = INT64_MAX / 2;
+
+static struct {
+	bool started;
+	uint64_t rate_bytes;
+	uint64_t seed; /* atomic */
+} sampler;
+
+void sampler_start(uint64_t rate_bytes, uint64_t seed)
+{
+	sampler.rate_bytes = rate_bytes;
+	sampler.seed = seed;
+	__atomic_store_n(&sampler.started, true, __ATOMIC_RELEASE);
+}
+
+uint64_t sampler_rate_bytes(void)
+{
+	return sampler.rate_bytes;
+}
+
+void sampler_fork_child(uint64_t seed)
+{
+	__atomic_fetch_add(&sampler.seed, seed, __ATOMIC_RELAXED);
+	sampler_thread.random = 0;
+}
+
+/* splitmix64 (Steele, Lea, Flood, 2014). */
+static uint64_t next_random(uint64_t *state)
+{
+	uint64_t z = (*state += 0x9e3779b97f4a7c15u);
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+	return z ^ z >> 31;
+}
+
+/* ln(m 2^e) = ln m + e ln 2 with m around 1; ln m = 2 artanh((m - 1) / (m + 1)), whose series gains more than a
+ * decimal digit a term there. */
+double sampler_minus_log(double u)
+{
+	uint64_t bits;
+	memcpy(&bits, &u, sizeof bits);
+	int exponent = (int)(bits >> 52 & 0x7ff) - 1023;
+	bits = (bits & 0x000fffffffffffffu) | 0x3ff0000000000000u;
+	double m;
+	memcpy(&m, &bits, sizeof m);
+	if (m > 1.4142135623730951) {
+		m /= 2;
+		exponent++;
+	}
+	double z = (m - 1) / (m + 1), z2 = z * z, sum = 0;
+	for (int k = 21; k >= 1; k -= 2)
+		sum = sum * z2 + 1.0 / k;
+	return -(2 * z * sum + exponent * 0.6931471805599453);
+}
+
+/* Halve x until the series of 1 - exp(-x) is short, then double back: with a = 1 - exp(-x),
+ * 1 - exp(-2x) = a (2 - a). No cancellation anywhere. */
+double sampler_one_minus_exp(double x)
+{
+	int halved = 0;
+	if (x > 64)
+		return 1;
+	for (; x > 0.25; x /= 2)
+		halved++;
+	double a = 1;
+	for (int k = 12; k >= 2; k--)
+		a = 1 - a * x / k;
+	a *= x;
+	while (halved--)
+		a *= 2 - a;
+	return a;
+}
+
+/* The distance to the next point, rounded so that a block of integer size is hit with exactly P(size). */
+static int64_t draw_distance(struct sampler_thread *t)
+{
+	if (sampler.rate_bytes == 0)
+		return NEVER;
+	if (sampler.rate_bytes == 1)
+		return 0;
+	double u = ((double)(next_random(&t->random) >> 11) + 0.5) * 0x1p-53;
+	double distance = sampler_minus_log(u) * (double)sampler.rate_bytes;
+	return (int64_t)distance + 1;
+}
+
+static void set_up_thread(struct sampler_thread *t)
+{
+	uint64_t n = __atomic_add_fetch(&sampler.seed, 0x632be59bd9b4e019u, __ATOMIC_RELAXED);
+	t->random = n ^ (uintptr_t)t;
+	t->random = next_random(&t->random) | 1;
+	t->countdown_bytes = draw_distance(t);
+}
+
+bool sampler_enter(size_t size)
+{
+	struct sampler_thread *t = &sampler_thread;
+	if (!__atomic_load_n(&sampler.started, __ATOMIC_ACQUIRE)) {
+		t->countdown_bytes = 0;
+		return false;
+	}
+	if (t->busy)
+		return false;
+	if (!t->random) {
+		set_up_thread(t);
+		if (sampler_skip(size))
+			return false;
+	}
+	t->busy = true;
+	t->countdown_bytes = NEVER;
+	return true;
+}
+
+void sampler_leave(void)
+{
+	struct sampler_thread *t = &sampler_thread;
+	t->countdown_bytes = draw_distance(t);
+	t->busy = false;
+}
+
+int64_t sampler_shut(void)
+{
+	int64_t before = sampler_thread.countdown_bytes;
+	sampler_thread.countdown_bytes = NEVER;
+	return before;
+}
+
+void sampler_open(int64_t before)
+{
+	sampler_thread.countdown_bytes = before;
+}
+
+struct sampler_weight sampler_weight(size_t size)
+{
+	if (sampler.rate_bytes <= 1 || size == 0)
+		return (struct sampler_weight){SAMPLER_OBJECT_UNIT, size};
+	double objects = 1 / sampler_one_minus_exp((double)size / (double)sampler.rate_bytes);
+	return (struct sampler_weight){
+	    .objects = (uint64_t)(objects * SAMPLER_OBJECT_UNIT + 0.5),
+	    .bytes = (uint64_t)(objects * (double)size + 0.5),
+	};
+}

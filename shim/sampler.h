@@ -1,0 +1,76 @@
+/* sampler.h - which allocations are sampled: a Poisson process over the bytes that a thread asks for.
+ *
+ * Runs in: app's thread inside an allocation hook, at any time from the loader's first malloc on.
+ *
+ * The maths. Points lie on the line of all bytes requested, on average one in `rate` bytes, without memory. A
+ * block is sampled when at least one point falls on it:
+ *     P(size) = 1 - exp(-size / rate)
+ * A thread counts down the bytes to its next point (drawn from the exponential distribution); the block that
+ * takes the counter to 0 or below is sampled, and a new distance is drawn. A sample stands for
+ * 1 / P(size) blocks, so its estimate is unbiased for every size (Horvitz and Thompson, 1952; the method
+ * is that of Go's runtime/mprof.go and of tcmalloc).
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_SAMPLER_H
+#define PPROFSHIM_SAMPLER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "shim/exports.h"
+#include "shim/unwind.h"
+
+/* All that the shim keeps in thread-local storage: zero at a thread's birth, so its first allocation takes
+ * the slow path, which sets it up. */
+struct sampler_thread {
+	int64_t countdown_bytes; /* to the next sample */
+	uint64_t random;         /* state of the generator; 0: not set up */
+	struct unwind_stack stack;
+	bool busy; /* this thread is recording: whatever it calls is not sampled */
+};
+extern HIDDEN __thread struct sampler_thread sampler_thread;
+
+/* Count `size` bytes. True: not sampled, go on to the real function. The fast path of malloc: one
+ * subtraction, one branch. (A size of 2^63 or more counts up instead; no allocator can serve it.) */
+static inline bool sampler_skip(size_t size)
+{
+#if defined(__x86_64__)
+	bool skip;
+	__asm__("subq %2, %0" : "+m"(sampler_thread.countdown_bytes), "=@ccg"(skip) : "r"(size));
+	return __builtin_expect(skip, 1);
+#else
+	return __builtin_expect((sampler_thread.countdown_bytes -= (int64_t)size) > 0, 1);
+#endif
+}
+
+/* After sampler_skip said no: is this block really to be sampled? True: record it, then sampler_leave. False:
+ * the thread was only set up, sampling is off, or this call is nested in another. */
+bool sampler_enter(size_t size);
+void sampler_leave(void);
+
+/* Keep calls that the real function makes to other hooks from being counted: what sampler_shut returns
+ * goes to sampler_open after the call. (Allocators that build calloc on malloc.) */
+int64_t sampler_shut(void);
+void sampler_open(int64_t before);
+
+/* Init: mean bytes between samples; 1 samples every block, 0 none. Until then hooks pass through. */
+void sampler_start(uint64_t rate_bytes, uint64_t seed);
+uint64_t sampler_rate_bytes(void);
+
+/* In a fork child: draw from another sequence than the parent. */
+void sampler_fork_child(uint64_t seed);
+
+/* The blocks and bytes that one sampled block of this size stands for. Objects in units of
+ * 1 / SAMPLER_OBJECT_UNIT. */
+enum { SAMPLER_OBJECT_UNIT = 1 << 12 };
+struct sampler_weight {
+	uint64_t objects, bytes;
+};
+struct sampler_weight sampler_weight(size_t size);
+
+/* The maths, for the unit test: -ln(u) for u in (0, 1), and 1 - exp(-x) for x >= 0. */
+double sampler_minus_log(double u);
+double sampler_one_minus_exp(double x);
+
+#endif

@@ -1,0 +1,77 @@
+/* stacks.c - the table of stacks.
+ *
+ * Runs in: app's thread inside a hook. Any app lock may be held: no allocation but the arena's.
+ * Shared: the chains of the hash table. Reading needs no lock: a stack is complete before it is linked
+ * (release store; acquire load), and it is never unlinked. Linking is under stacks.lock (rank STACKS).
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/stacks.h"
+
+#include <string.h>
+
+#include "shim/sync.h"
+
+enum { SLOTS = 4096 };
+
+static struct {
+	struct lock lock;
+	struct stack *slot[SLOTS];
+} stacks;
+
+/* A multiply-and-fold hash of 64-bit words: addresses differ in few bits, so every word is spread before
+ * the next is mixed in. */
+static uint32_t hash_stack(const uintptr_t *pc, size_t depth)
+{
+	uint64_t h = depth;
+	for (size_t i = 0; i < depth; i++) {
+		h = (h ^ pc[i]) * 0x9e3779b97f4a7c15u;
+		h ^= h >> 32;
+	}
+	return (uint32_t)h;
+}
+
+static struct stack *find(uint32_t hash, const uintptr_t *pc, size_t depth)
+{
+	struct stack *s = __atomic_load_n(&stacks.slot[hash % SLOTS], __ATOMIC_ACQUIRE);
+	while (s && (s->hash != hash || s->depth != depth || memcmp(s->pc, pc, depth * sizeof *pc) != 0))
+		s = s->next;
+	return s;
+}
+
+static struct stack *add_locked(uint32_t hash, const uintptr_t *pc, size_t depth)
+{
+	struct stack *s = find(hash, pc, depth); /* another thread may have been faster */
+	if (s)
+		return s;
+	s = arena_alloc(sizeof *s + depth * sizeof *pc);
+	if (!s)
+		return NULL;
+	s->hash = hash;
+	s->depth = (uint32_t)depth;
+	memcpy(s->pc, pc, depth * sizeof *pc);
+	s->next = stacks.slot[hash % SLOTS];
+	__atomic_store_n(&stacks.slot[hash % SLOTS], s, __ATOMIC_RELEASE);
+	return s;
+}
+
+struct stack *stacks_intern(const uintptr_t *pc, size_t depth)
+{
+	uint32_t hash = hash_stack(pc, depth);
+	struct stack *s = find(hash, pc, depth);
+	if (s)
+		return s;
+	lock_take(&stacks.lock);
+	s = add_locked(hash, pc, depth);
+	lock_release(&stacks.lock);
+	return s;
+}
+
+void stacks_fork_prepare(void)
+{
+	lock_take(&stacks.lock);
+}
+
+void stacks_fork_release(void)
+{
+	lock_release(&stacks.lock);
+}

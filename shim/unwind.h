@@ -1,0 +1,70 @@
+/* unwind.h - call stacks: a walk by cached per-address rules, which libunwind is asked for once each.
+ *
+ * Runs in: app's thread inside a hook. Not in a signal handler yet (the learner takes a lock).
+ * So: no allocation, no loader, no errno; memory that is not known to be a stack in use is probed before
+ * it is read. The worst outcome is a short stack.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_UNWIND_H
+#define PPROFSHIM_UNWIND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The registers at which a walk starts: `pc` is the address to look up (a return address minus one). */
+struct unwind_frame {
+	uintptr_t pc, sp, fp;
+};
+
+/* The caller of the function this is used in, as it stood before the call. That function then has a
+ * frame pointer. x86-64 and aarch64 both keep { caller's frame pointer, return address } there. */
+#define UNWIND_CALLER() \
+	((struct unwind_frame){ \
+	    .pc = (uintptr_t)__builtin_return_address(0) - 1, \
+	    .sp = (uintptr_t)__builtin_frame_address(0) + 2 * sizeof(uintptr_t), \
+	    .fp = *(uintptr_t *)__builtin_frame_address(0), \
+	})
+
+/* Memory of this thread's stack that was readable when last looked at, and stays so while the thread
+ * runs on that stack: [lo, hi). Zero-initialised, one a thread. */
+struct unwind_stack {
+	uintptr_t lo, hi;
+};
+
+/* Write the look-up addresses of the stack from `start` outwards into pc[0..max), start's own first.
+ * Returns their number, at least 1. */
+size_t unwind_walk(struct unwind_frame start, struct unwind_stack *stack, uintptr_t *pc, size_t max);
+
+/* Forget every rule: the set of loaded objects changed. */
+void unwind_forget(void);
+
+/* How to get from a frame to its caller's, for one address. cfa is the caller's stack pointer.  */
+enum unwind_kind {
+	UNWIND_UNKNOWN,  /* must be 0: an empty cache slot */
+	UNWIND_SP,       /* cfa = sp + cfa_offset; return address at cfa - 8 */
+	UNWIND_FP,       /* cfa = fp + cfa_offset */
+	UNWIND_FP_DEREF, /* cfa = *(fp + cfa_offset): a frame that aligned its stack */
+	UNWIND_CHAIN,    /* no unwind table: guess by the frame pointer */
+	UNWIND_SIGNAL,   /* a signal frame: registers from the ucontext at sp */
+	UNWIND_END,      /* the outermost frame */
+};
+struct unwind_rule {
+	enum unwind_kind kind;
+	int32_t cfa_offset;
+	int32_t fp_at; /* the caller's frame pointer is at cfa - fp_at; 0: still in the register */
+};
+
+/* Ask libunwind for the rule at `pc`. unwind_learn.c. Holds the LEARN lock meanwhile. */
+struct unwind_rule unwind_learn(uintptr_t pc);
+
+/* Init: ready libunwind. 0, or -ENOMEM: every rule is UNWIND_CHAIN then. */
+int unwind_learn_start(void);
+
+/* Wait until no learner reads an object's tables (dlclose, after modules_closing_begin). */
+void unwind_learn_drain(void);
+
+void unwind_fork_prepare(void);
+void unwind_fork_release(void);
+
+#endif

@@ -1,0 +1,260 @@
+/* unwind_learn.c - the rule of one address, taken out of libunwind by a trial step.
+ *
+ * Runs in: app's thread inside a hook, once for each address that is met in a stack.
+ * So: libunwind is used through its remote interface alone, whose accessors are ours: it opens nothing,
+ * asks no loader, and reads no stack. Its own locks are idle (shim/wrap.c): the LEARN lock here keeps
+ * threads apart.
+ *
+ * How: the step is made with registers that stand for themselves (FAKE_SP, FAKE_FP), far apart in an address
+ * range that no program has. Where the step then looks for the return address and the saved frame
+ * pointer says how the caller's frame is computed at this address, in terms of sp and fp. Whatever
+ * the tables use (offsets, expressions, aligned frames), the outcome is one of a few rules.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <libunwind.h>
+#include <string.h>
+
+#include "shim/modules.h"
+#include "shim/os.h"
+#include "shim/sync.h"
+#include "shim/unwind.h"
+#include "shim/wrap.h"
+
+/* Addresses that stand for a register's value, or for the word that was read at one. Each has a window of
+ * WINDOW bytes to both sides. */
+#define FAKE_SP ((uintptr_t)1 << 63 | (uintptr_t)1 << 40)
+#define FAKE_FP ((uintptr_t)1 << 63 | (uintptr_t)2 << 40)
+#define FAKE_AT_SP ((uintptr_t)1 << 63 | (uintptr_t)3 << 40) /* + offset: the word at FAKE_SP + offset */
+#define FAKE_AT_FP ((uintptr_t)1 << 63 | (uintptr_t)4 << 40)
+#define FAKE_OTHER ((uintptr_t)1 << 63 | (uintptr_t)5 << 40)
+#define WINDOW ((uintptr_t)1 << 30)
+
+enum { WORD = sizeof(uintptr_t) };
+
+static struct {
+	struct lock lock;
+	unw_addr_space_t space; /* NULL: not started, or no memory */
+	/* under lock, of the look-up under way */
+	uintptr_t pc;
+	const struct module *module;
+	bool has_table_entry;
+} learner;
+
+static bool near(uintptr_t value, uintptr_t fake)
+{
+	return value - (fake - WINDOW) < 2 * WINDOW;
+}
+
+/* The lookup table in .eh_frame_hdr, in the one form that linkers write. Format: LSB core, "Exception
+ * frames". */
+struct table_header {
+	uint8_t version, frame_enc, count_enc, table_enc;
+	int32_t frame;
+	uint32_t count;
+};
+
+/* Binary search in that table, through the accessors; libunwind exports it for exactly this use but has
+ * no prototype of it in its headers. */
+extern int UNW_OBJ(dwarf_search_unwind_table)(unw_addr_space_t, unw_word_t, unw_dyn_info_t *, unw_proc_info_t *, int,
+                                              void *);
+
+static int find_proc_info(unw_addr_space_t space, unw_word_t ip, unw_proc_info_t *info, int need_info, void *arg)
+{
+	enum { VERSION = 1, UDATA4 = 0x03, DATAREL_SDATA4 = 0x3b };
+	const struct module *m = learner.module;
+	if (!m || !m->unwind_table || ip < m->start || ip >= m->end)
+		return -UNW_ENOINFO;
+	const struct table_header *h = (const void *)m->unwind_table;
+	if (h->version != VERSION || h->count_enc != UDATA4 || h->table_enc != DATAREL_SDATA4)
+		return -UNW_ENOINFO;
+	unw_dyn_info_t table = {
+	    .start_ip = m->start,
+	    .end_ip = m->end,
+	    .format = UNW_INFO_FORMAT_REMOTE_TABLE,
+	    .u.rti = {
+	        .segbase = m->unwind_table,
+	        .table_len = h->count * 8 / sizeof(unw_word_t),
+	        .table_data = m->unwind_table + sizeof *h,
+	    },
+	};
+	int r = UNW_OBJ(dwarf_search_unwind_table)(space, ip, &table, info, need_info, arg);
+	if (r == 0 && (ip < info->start_ip || ip >= info->end_ip))
+		r = -UNW_ENOINFO;
+	learner.has_table_entry |= r == 0;
+	return r;
+}
+
+static void put_unwind_info(unw_addr_space_t space, unw_proc_info_t *info, void *arg)
+{
+	(void)space, (void)info, (void)arg;
+}
+
+static int no_dyn_info(unw_addr_space_t space, unw_word_t *list, void *arg)
+{
+	(void)space, (void)list, (void)arg;
+	return -UNW_ENOINFO;
+}
+
+static int access_mem(unw_addr_space_t space, unw_word_t at, unw_word_t *value, int write, void *arg)
+{
+	(void)space, (void)arg;
+	const struct module *m = learner.module;
+	if (write)
+		return -UNW_EINVAL;
+	if (near(at, FAKE_SP))
+		*value = FAKE_AT_SP + (at - FAKE_SP);
+	else if (near(at, FAKE_FP))
+		*value = FAKE_AT_FP + (at - FAKE_FP);
+	else if (at >> 63)
+		*value = FAKE_OTHER;
+	else if (m && at >= m->start && at + WORD <= m->end)
+		memcpy(value, (const void *)at, sizeof *value);
+	else
+		return -UNW_EINVAL;
+	return 0;
+}
+
+static int access_reg(unw_addr_space_t space, unw_regnum_t reg, unw_word_t *value, int write, void *arg)
+{
+	(void)space, (void)arg;
+	if (write)
+		return -UNW_EREADONLYREG;
+#if defined(__x86_64__)
+	enum { FP_REG = UNW_X86_64_RBP, SP_REG = UNW_X86_64_RSP, IP_REG = UNW_X86_64_RIP };
+#else
+	enum { FP_REG = UNW_TDEP_IP + 1000, SP_REG = UNW_TDEP_SP, IP_REG = UNW_TDEP_IP };
+#endif
+	switch ((int)reg) {
+	case SP_REG: *value = FAKE_SP; break;
+	case FP_REG: *value = FAKE_FP; break;
+	case IP_REG: *value = learner.pc; break;
+	default: *value = FAKE_OTHER; break;
+	}
+	return 0;
+}
+
+static int access_fpreg(unw_addr_space_t space, unw_regnum_t reg, unw_fpreg_t *value, int write, void *arg)
+{
+	(void)space, (void)reg, (void)value, (void)write, (void)arg;
+	return -UNW_EBADREG;
+}
+
+static int no_resume(unw_addr_space_t space, unw_cursor_t *c, void *arg)
+{
+	(void)space, (void)c, (void)arg;
+	return -UNW_EINVAL;
+}
+
+static int no_name(unw_addr_space_t space, unw_word_t ip, char *buf, size_t len, unw_word_t *offset, void *arg)
+{
+	(void)space, (void)ip, (void)buf, (void)len, (void)offset, (void)arg;
+	return -UNW_ENOINFO;
+}
+
+int unwind_learn_start(void)
+{
+	static unw_accessors_t accessors = {
+	    .find_proc_info = find_proc_info,
+	    .put_unwind_info = put_unwind_info,
+	    .get_dyn_info_list_addr = no_dyn_info,
+	    .access_mem = access_mem,
+	    .access_reg = access_reg,
+	    .access_fpreg = access_fpreg,
+	    .resume = no_resume,
+	    .get_proc_name = no_name,
+	};
+	learner.space = unw_create_addr_space(&accessors, 0);
+	if (!learner.space)
+		return -ENOMEM;
+	unw_set_caching_policy(learner.space, UNW_CACHE_NONE);
+	return 0;
+}
+
+/* How the caller's frame pointer is found, given its cfa: false when by no rule that we have. */
+static bool read_fp_rule(unw_cursor_t *c, uintptr_t cfa, struct unwind_rule *r)
+{
+	unw_save_loc_t loc;
+	if (unw_get_save_loc(c, UNW_X86_64_RBP, &loc) < 0)
+		return false;
+	if (loc.type != UNW_SLT_MEMORY)
+		return true; /* not saved: still in the register */
+	r->fp_at = (int32_t)(cfa - loc.u.addr);
+	return cfa - loc.u.addr < WINDOW && cfa > loc.u.addr;
+}
+
+static struct unwind_rule trial_step(void)
+{
+	const struct unwind_rule unknown = {.kind = UNWIND_UNKNOWN}, chain = {.kind = UNWIND_CHAIN};
+	struct unwind_rule r = {0};
+	unw_cursor_t c;
+	unw_word_t cfa;
+	unw_save_loc_t return_at;
+
+	if (unw_init_remote(&c, learner.space, NULL) < 0)
+		return unknown;
+	int left = unw_step(&c);
+	if (!learner.has_table_entry)
+		return chain;
+	if (left < 0)
+		return unknown;
+	if (left == 0)
+		return (struct unwind_rule){.kind = UNWIND_END};
+	if (unw_get_reg(&c, UNW_REG_SP, &cfa) < 0 || unw_get_save_loc(&c, UNW_REG_IP, &return_at) < 0)
+		return unknown;
+	if (near(cfa, FAKE_SP))
+		r = (struct unwind_rule){.kind = UNWIND_SP, .cfa_offset = (int32_t)(cfa - FAKE_SP)};
+	else if (near(cfa, FAKE_FP))
+		r = (struct unwind_rule){.kind = UNWIND_FP, .cfa_offset = (int32_t)(cfa - FAKE_FP)};
+	else if (near(cfa, FAKE_AT_FP))
+		r = (struct unwind_rule){.kind = UNWIND_FP_DEREF, .cfa_offset = (int32_t)(cfa - FAKE_AT_FP)};
+	else if (near(cfa, FAKE_AT_SP))
+		return (struct unwind_rule){.kind = UNWIND_SIGNAL};
+	if (r.kind == UNWIND_UNKNOWN || return_at.type != UNW_SLT_MEMORY || return_at.u.addr != cfa - WORD)
+		return unknown;
+	return read_fp_rule(&c, cfa, &r) ? r : unknown;
+}
+
+/* libunwind asserts on tables that make no sense; wrap.c turns that into a jump back to here. */
+static __attribute__((noinline)) struct unwind_rule guarded_trial_step(void)
+{
+	struct unwind_rule r = {.kind = UNWIND_UNKNOWN};
+	if (__builtin_setjmp(wrap_escape) == 0) {
+		__atomic_store_n(&wrap_escape_tid, os_tid(), __ATOMIC_RELAXED);
+		r = trial_step();
+	}
+	__atomic_store_n(&wrap_escape_tid, 0, __ATOMIC_RELAXED);
+	return r;
+}
+
+struct unwind_rule unwind_learn(uintptr_t pc)
+{
+	if (!learner.space)
+		return (struct unwind_rule){.kind = UNWIND_CHAIN};
+	const struct module *m = modules_find(pc);
+	struct unwind_rule r = {.kind = UNWIND_UNKNOWN};
+	lock_take(&learner.lock);
+	if (!modules_closing()) {
+		learner.pc = pc;
+		learner.module = m;
+		learner.has_table_entry = false;
+		r = guarded_trial_step();
+	}
+	lock_release(&learner.lock);
+	return r;
+}
+
+void unwind_learn_drain(void)
+{
+	lock_take(&learner.lock);
+	lock_release(&learner.lock);
+}
+
+void unwind_fork_prepare(void)
+{
+	lock_take(&learner.lock);
+}
+
+void unwind_fork_release(void)
+{
+	lock_release(&learner.lock);
+}

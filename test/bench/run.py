@@ -1,0 +1,427 @@
+#!/usr/bin/python3
+# run.py - what the shim costs: run.py [-k PATTERN] [--json FILE] [-j N] [--quick]
+#
+# Runs in: a process of its own. Instructions are counted by valgrind --tool=callgrind (repeatable); times are
+# CPU times (user + system) of whole processes, bare, pass-through and shim in turn, and the median of the
+# pairs' ratios. Prints `NAME VALUE target TARGET ok|over` a line, where a figure has a target.
+# Exit status: 0 even if a figure is over its target (this is a bench, not a test); 1 if one could not be had.
+#
+# SPDX-License-Identifier: Apache-2.0
+import argparse
+import concurrent.futures
+import contextlib
+import fnmatch
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+BUILD = os.environ.get("BUILD_DIR") or os.path.join(ROOT, "build")
+SHIM = os.environ.get("PPROFSHIM_LIB") or os.path.join(BUILD, "libpprofshim.so")
+OUT = os.path.join(BUILD, "bench")
+LOOPS = os.path.join(OUT, "loops")
+PASS = os.path.join(OUT, "passthrough.so")
+NEVER = str(1 << 40)  # a sampling rate that no loop here reaches
+
+sys.dont_write_bytecode = True
+options = None
+scratch = None
+benches = []
+figures = []
+failures = []
+
+
+# ---- running ------------------------------------------------------------------------------------
+
+def build():
+    os.makedirs(OUT, exist_ok=True)
+    for source, output, flags in (("loops.c", LOOPS, ["-pthread"]),
+                                  ("passthrough.c", PASS, ["-fPIC", "-shared", "-fvisibility=hidden"])):
+        path = os.path.join(HERE, source)
+        if not os.path.exists(output) or os.stat(output).st_mtime < os.stat(path).st_mtime:
+            subprocess.run([os.environ.get("CC", "gcc"), "-O2", "-g", "-o", output, path] + flags, check=True)
+
+
+_port = 17000 + os.getpid() % 8000
+
+
+def free_port():
+    global _port
+    while True:
+        _port += 12
+        if _port > 31000:
+            _port = 12000
+        with socket.socket() as s:
+            with contextlib.suppress(OSError):
+                s.bind(("127.0.0.1", _port))
+                return _port
+
+
+def environment(kind, **more):
+    """Of a bare run, of one under the pass-through library, or under the shim."""
+    env = {k: v for k, v in os.environ.items()
+           if not k.startswith("PPROF_") and k not in ("LD_PRELOAD", "DISABLE_PPROF")}
+    env.update(LC_ALL="C", PERL_HASH_SEED="0")
+    if kind != "bare":
+        env["LD_PRELOAD"] = SHIM if kind == "shim" else PASS
+    if kind == "shim":
+        env["PPROF_ADDR"] = "127.0.0.1:%d" % free_port()
+    env.update(more)
+    return env
+
+
+def tool(name):
+    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin:/sbin:/bin")
+    if not path:
+        raise RuntimeError(name + " is not installed")
+    return path
+
+
+def instructions(argv, env, stdin=None):
+    """Instructions of a whole run, all threads, by callgrind."""
+    r = subprocess.run([tool("valgrind"), "--tool=callgrind", "--callgrind-out-file=/dev/null", "--trace-children=no"]
+                       + [str(a) for a in argv], env=env, stdin=stdin or subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=1200)
+    m = re.search(r"Collected : (\d+)", r.stderr)
+    if not m or r.returncode:
+        raise RuntimeError("%s: status %d: %s" % (argv, r.returncode, r.stderr[-400:]))
+    return int(m.group(1))
+
+
+def each(items, function):
+    """function(item) for all, as many at once as there are processors: counts do not mind."""
+    with concurrent.futures.ThreadPoolExecutor(options.j) as pool:
+        return list(pool.map(function, items))
+
+
+def cpu_ns(argv, env):
+    """CPU time of a whole run, its children's included."""
+    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        pid = os.posix_spawn(argv[0], [str(a) for a in argv], env,
+                             file_actions=[(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, null, 1)])
+    finally:
+        os.close(null)
+    _, status, usage = os.wait4(pid, 0)
+    if status:
+        raise RuntimeError("%s: status %d" % (argv, status))
+    return (usage.ru_utime + usage.ru_stime) * 1e9
+
+
+def median_ratio(rows, above, below):
+    return statistics.median(r[above] / r[below] for r in rows)
+
+
+def in_turn(kinds, rounds, measure):
+    """[{kind: value}]: each round measures every kind once, the order turning."""
+    rows = []
+    for i in range(rounds if not options.quick else max(3, rounds // 4)):
+        order = kinds[i % len(kinds):] + kinds[:i % len(kinds)]
+        rows.append({k: measure(k) for k in order})
+    return rows
+
+
+@contextlib.contextmanager
+def running(argv, env, wait_for=None):
+    """A process that runs meanwhile; ended by its pid."""
+    p = subprocess.Popen([str(a) for a in argv], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                         stderr=subprocess.DEVNULL)
+    try:
+        if wait_for:
+            line = p.stdout.readline().decode().strip()
+            if line != wait_for:
+                raise RuntimeError("%s said %r" % (argv[0], line))
+        yield p
+    finally:
+        if p.poll() is None:
+            p.kill()
+        p.wait()
+        p.stdin.close()
+        p.stdout.close()
+
+
+def wait_port(port, seconds=30):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with socket.socket() as s:
+            if s.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    raise RuntimeError("nobody listens on the port")
+
+
+# ---- figures ------------------------------------------------------------------------------------
+
+def figure(name, value, target=None, unit="", digits=2):
+    verdict = "" if target is None else ("ok" if value <= target else "over")
+    figures.append({"name": name, "value": round(value, 4), "target": target, "unit": unit, "verdict": verdict})
+    print("%-46s %12.*f %-6s%s" % (name, digits, value, unit,
+                                   "  target %-8g %s" % (target, verdict) if target is not None else ""), flush=True)
+
+
+def bench(function):
+    benches.append(function)
+    return function
+
+
+# ---- (1) instructions of a call ---------------------------------------------------------------------
+
+def instructions_each(what, n, env):
+    """Of one turn of a loop: the difference between n and 2 n turns, so that the start cancels out."""
+    return (instructions([LOOPS, what, 2 * n], env()) - instructions([LOOPS, what, n], env())) / n
+
+
+@bench
+def instructions_a_pair():
+    n = 400000
+    cases = [(what, label, kind, more) for what in ("pair", "calloc")
+             for label, kind, more in (("bare", "bare", {}), ("pass-through", "pass", {}), ("shim", "shim", {}),
+                                       ("shim, nothing sampled", "shim", {"PPROF_HEAP_RATE": NEVER}),
+                                       ("shim, disabled", "shim", {"DISABLE_PPROF": "1"}))]
+    found = dict(zip([(c[0], c[1]) for c in cases],
+                     each(cases, lambda c: instructions_each(c[0], n, lambda: environment(c[2], **c[3])))))
+    for what, name, targets in (("pair", "malloc(64)+free", {"pass-through": 7, "shim": 9, "shim, disabled": 7}),
+                                ("calloc", "calloc(1,64)+free", {"shim": 12, "shim, disabled": 7})):
+        bare = found[what, "bare"]
+        figure(name + ", bare", bare, unit="instr")
+        for label in ("pass-through", "shim, nothing sampled", "shim", "shim, disabled"):
+            figure("%s, %s adds" % (name, label), found[what, label] - bare, targets.get(label), "instr")
+
+
+# ---- (2) instructions of whole runs -------------------------------------------------------------------
+
+PERL = r'''my %h; for my $i (1 .. 45000) { $h{"key $i"} = [ $i, "v" x ($i % 50) ]; } my $s = 0;
+for my $k (sort keys %h) { $s += $h{$k}[0] * length $h{$k}[1]; } print "$s\n";'''
+LUA = '''local t = {} for i = 1, 90000 do t[i] = { i, ("s"):rep(i % 40) .. (i * 7919 % 100003) } end
+table.sort(t, function(a, b) return a[2] < b[2] end) local s = 0 for i, v in ipairs(t) do s = s + i * #v[2] end print(s)'''
+SQL = '''create table t(a integer primary key, b text, c blob);
+with recursive n(i) as (select 1 union all select i + 1 from n where i < 60000) insert into t select i, 'row number ' || i, zeroblob(60) from n;
+create index x on t(b); select count(*), sum(length(b)) from t where b like '%9%';
+select substr(b, -2), count(*) from t group by 1 order by 2 desc limit 3;'''
+
+
+def workloads():
+    rows = ",".join('{"id":%d,"name":"name %d","tags":["a%d","b"]}' % (i, i, i % 97) for i in range(7000))
+    path = os.path.join(scratch, "rows.json")
+    with open(path, "w") as f:
+        f.write("[%s]\n" % rows)
+    return {
+        "jq": [tool("jq"), "-c", "group_by(.tags[0]) | map({(.[0].tags[0]): (map(.id) | add)}) | add", path],
+        "perl": [tool("perl"), "-e", PERL],
+        "lua": [tool("lua5.4"), "-e", LUA],
+        "sqlite3": [tool("sqlite3"), "-batch", ":memory:", SQL],
+    }
+
+
+@bench
+def instructions_of_whole_runs():
+    work = workloads()
+    cases = [(name, kind) for name in work for kind in ("bare", "pass", "shim")]
+    found = dict(zip(cases, each(cases, lambda c: instructions(work[c[0]], environment(c[1])))))
+    for name in work:
+        figure(name + ", bare", found[name, "bare"] / 1e6, unit="Minstr", digits=1)
+        figure(name + ", pass-through / bare", found[name, "pass"] / found[name, "bare"], digits=4)
+        figure(name + ", shim / bare", found[name, "shim"] / found[name, "bare"], 1.015, digits=4)
+
+
+# ---- (3) CPU time ---------------------------------------------------------------------------------------
+
+def cpu_time(name, argv, rounds):
+    rows = in_turn(["bare", "pass", "shim"], rounds, lambda kind: cpu_ns([LOOPS] + argv, environment(kind)))
+    figure(name + ", bare", statistics.median(r["bare"] for r in rows) / 1e6, unit="ms", digits=1)
+    figure(name + ", pass-through / bare", median_ratio(rows, "pass", "bare"), digits=3)
+    figure(name + ", shim / pass-through", median_ratio(rows, "shim", "pass"), 1.10, digits=3)
+
+
+@bench
+def cpu_of_malloc_and_free():
+    cpu_time("CPU malloc(64)+free", ["pair", 12000000], 15)
+
+
+@bench
+def cpu_of_a_working_set_small():
+    cpu_time("CPU 100k blocks of 16 to 1024 B, 1 thread", ["set", 100000, 520, 3000000, 1], 11)
+    cpu_time("CPU 100k blocks of 16 to 1024 B, 4 threads", ["set", 25000, 520, 1000000, 4], 11)
+
+
+@bench
+def cpu_of_a_working_set_large():
+    # 25k blocks, not 100k: these are 256 MB already.
+    cpu_time("CPU 25k blocks, 10 KiB on average, 1 thread", ["set", 25000, 10240, 1000000, 1], 11)
+    cpu_time("CPU 25k blocks, 10 KiB on average, 4 threads", ["set", 6250, 10240, 300000, 4], 11)
+
+
+def redis_cpu_ns(kind):
+    port = free_port()
+    folder = tempfile.mkdtemp(dir=scratch)
+    argv = [tool("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+            "--dir", folder, "--logfile", os.path.join(folder, "log")]
+    pid = os.posix_spawn(argv[0], argv, environment(kind))
+    try:
+        wait_port(port)
+        subprocess.run([tool("redis-benchmark"), "-h", "127.0.0.1", "-p", str(port), "-n", "150000", "-c", "20", "-P", "8",
+                        "-r", "50000", "-d", "200", "-t", "set,get,lpush,lpop", "-q"], env=environment("bare"),
+                       stdout=subprocess.DEVNULL, check=True, timeout=300)
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        _, status, usage = os.wait4(pid, 0)
+    return (usage.ru_utime + usage.ru_stime) * 1e9
+
+
+@bench
+def cpu_of_redis():
+    rows = in_turn(["bare", "pass", "shim"], 9, redis_cpu_ns)
+    figure("CPU redis-server, bare", statistics.median(r["bare"] for r in rows) / 1e6, unit="ms", digits=1)
+    figure("CPU redis-server, pass-through / bare", median_ratio(rows, "pass", "bare"), digits=3)
+    figure("CPU redis-server, shim / pass-through", median_ratio(rows, "shim", "pass"), 1.10, digits=3)
+
+
+# ---- (4) one sample ---------------------------------------------------------------------------------------
+
+def said(argv, env, word):
+    out = subprocess.run([str(a) for a in argv], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                         timeout=600, check=True).stdout
+    return float(re.search(r"^%s (\S+)" % word, out, re.M).group(1))
+
+
+@bench
+def one_sample():
+    for size in (64, 10240):
+        rows = in_turn(["0", "1"], 9, lambda rate: said([LOOPS, "deep", 32, 200000, size],
+                                                        environment("shim", PPROF_HEAP_RATE=rate), "ns_each"))
+        figure("a sampled malloc(%d)+free, 32 frames" % size, statistics.median(r["1"] - r["0"] for r in rows),
+               1000 if size == 64 else None, "ns", 0)
+
+
+# ---- (5) memory --------------------------------------------------------------------------------------------
+
+def memory_kb(pid):
+    with open("/proc/%d/smaps_rollup" % pid) as f:
+        rows = dict(re.findall(r"^(\w+): +(\d+) kB", f.read(), re.M))
+    return {k: int(rows[k]) for k in ("Rss", "Pss")}
+
+
+@bench
+def resident_memory():
+    found = {"Rss": [], "Pss": []}
+    after = []
+    for _ in range(5):
+        kb = {}
+        for kind in ("bare", "shim"):
+            env = environment(kind)
+            with running([LOOPS, "idle"], env, "ready") as p:
+                if kind == "shim":
+                    port = int(env["PPROF_ADDR"].rsplit(":", 1)[1])
+                    wait_port(port)
+                time.sleep(0.2)
+                kb[kind] = memory_kb(p.pid)
+                if kind == "shim":
+                    for _ in range(5):
+                        with contextlib.closing(socket.create_connection(("127.0.0.1", port), 30)) as s:
+                            s.sendall(b"GET /debug/pprof/heap HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                            while s.recv(65536):
+                                pass
+                    kb["after"] = memory_kb(p.pid)
+        for k in found:
+            found[k].append(kb["shim"][k] - kb["bare"][k])
+        after.append(kb["after"]["Rss"] - kb["bare"]["Rss"])
+    figure("resident memory of an idle program, Rss +", statistics.median(found["Rss"]), 1024, "KiB", 0)
+    figure("resident memory of an idle program, Pss +", statistics.median(found["Pss"]), 1024, "KiB", 0)
+    figure("the same after 5 heap profiles, Rss +", statistics.median(after), None, "KiB", 0)
+
+
+# ---- (6) start, fork -----------------------------------------------------------------------------------------
+
+@bench
+def start_behind_a_front_process():
+    env = {"bare": environment("bare"), "pass": environment("pass"), "shim": environment("shim")}
+    port = int(env["shim"]["PPROF_ADDR"].rsplit(":", 1)[1])
+    with running([LOOPS, "idle"], env["shim"], "ready"):
+        wait_port(port)
+        rows = in_turn(["bare", "pass", "shim"], 12,
+                       lambda kind: sum(cpu_ns(["/bin/true"], env[kind]) for _ in range(40)) / 40)
+    figure("start of /bin/true, bare", statistics.median(r["bare"] for r in rows) / 1e3, unit="us", digits=0)
+    figure("start of /bin/true, pass-through / bare", median_ratio(rows, "pass", "bare"), digits=3)
+    figure("start of /bin/true behind a front process", median_ratio(rows, "shim", "bare"), 1.3, digits=3)
+    alone = in_turn(["bare", "shim"], 8, lambda kind: sum(cpu_ns(["/bin/true"], environment(kind))
+                                                          for _ in range(40)) / 40)
+    figure("start of /bin/true that takes the port", median_ratio(alone, "shim", "bare"), digits=3)
+
+
+@bench
+def fork_and_wait():
+    rows = in_turn(["bare", "pass", "shim"], 11,
+                   lambda kind: said([LOOPS, "fork", 400], environment(kind), "cpu_ns") / 400)
+    figure("fork + wait, bare", statistics.median(r["bare"] for r in rows) / 1e3, unit="us", digits=0)
+    figure("fork + wait in a front process / bare", median_ratio(rows, "shim", "bare"), 1.2, digits=3)
+
+
+# ---- (7) turned off --------------------------------------------------------------------------------------------
+
+@bench
+def disabled():
+    with running([LOOPS, "idle"], environment("shim", DISABLE_PPROF="1"), "ready") as p:
+        time.sleep(0.2)
+        figure("threads with DISABLE_PPROF=1", len(os.listdir("/proc/%d/task" % p.pid)), 1, digits=0)
+        names = []
+        for fd in os.listdir("/proc/%d/fd" % p.pid):
+            with contextlib.suppress(OSError):
+                names.append(os.readlink("/proc/%d/fd/%s" % (p.pid, fd)))
+        figure("sockets with DISABLE_PPROF=1", sum(n.startswith("socket:") for n in names), 0, digits=0)
+    rows = in_turn(["bare", "shim"], 11, lambda kind: cpu_ns([LOOPS, "pair", 8000000],
+                                                             environment(kind, DISABLE_PPROF="1")))
+    figure("CPU malloc(64)+free, disabled / bare", median_ratio(rows, "shim", "bare"), digits=3)
+
+
+def main():
+    global options, scratch
+    parser = argparse.ArgumentParser(description="what the shim costs")
+    parser.add_argument("-k", action="append", metavar="PATTERN", help="only benches whose name contains it")
+    parser.add_argument("-j", type=int, default=len(os.sched_getaffinity(0)), metavar="N", help="callgrinds at once")
+    parser.add_argument("-l", action="store_true", help="list the benches and end")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds: a look, not a measurement")
+    parser.add_argument("--json", metavar="FILE", help="write the figures there too")
+    options = parser.parse_args()
+    chosen = [b for b in benches if not options.k or any(fnmatch.fnmatch(b.__name__, "*%s*" % k) for k in options.k)]
+    if options.l:
+        print("\n".join(b.__name__ for b in chosen))
+        return 0
+    build()
+    if not os.path.exists(SHIM):
+        print("bench: there is no build/libpprofshim.so: run make first", file=sys.stderr)
+        return 1
+    scratch = tempfile.mkdtemp(prefix="pprofshim-bench.")
+    try:
+        for b in chosen:
+            try:
+                b()
+            except Exception as e:
+                failures.append(b.__name__)
+                print("%s could not run: %s" % (b.__name__, e), flush=True)
+                if os.environ.get("V"):
+                    traceback.print_exc()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    if options.json:
+        with open(options.json, "w") as f:
+            json.dump(figures, f, indent=1)
+            f.write("\n")
+    over = [f["name"] for f in figures if f["verdict"] == "over"]
+    print("%d figures, %d within their targets, %d over%s" % (
+        len(figures), sum(f["verdict"] == "ok" for f in figures), len(over),
+        ", %d benches could not run: %s" % (len(failures), ", ".join(failures)) if failures else ""))
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+/* test_query.c - parameters of a request, as Go's FormValue reads them.
+ *
+ * Runs in: its own process.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+/* links: http/query.c shim/text.c shim/arena.c shim/sync.c */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <cmocka.h>
+
+#include "http/query.h"
+
+/* A span whose end is the end of readable memory. */
+static struct span fenced(const char *text)
+{
+	enum { ROOM = 4096 };
+	static char *fence;
+	size_t len = strlen(text);
+	if (!fence) {
+		char *p = mmap(NULL, 2 * ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		assert_ptr_not_equal(p, MAP_FAILED);
+		fence = p + ROOM;
+		assert_int_equal(mprotect(fence, ROOM, PROT_NONE), 0);
+	}
+	return (struct span){memcpy(fence - len, text, len), len};
+}
+
+static const struct {
+	const char *body, *url, *name;
+	const char *value; /* NULL: not found */
+} rows[] = {
+	{"", "", "a", NULL},
+	{"", "a=1", "a", "1"},
+	{"", "a=1", "b", NULL},
+	{"", "a=1", "aa", NULL},
+	{"", "aa=1", "a", NULL},
+	{"", "a", "a", ""},
+	{"", "a=", "a", ""},
+	{"", "=1", "a", NULL},
+	{"", "a=1&a=2", "a", "1"},
+	{"", "b=0&a=1=2", "a", "1=2"},
+	{"", "&&a=1&&", "a", "1"},
+	{"a=1", "a=2", "a", "1"},
+	{"b=1", "a=2", "a", "2"},
+	{"a=", "a=2", "a", ""},
+	{"", "a=%31%3d%26+%2B", "a", "1=& +"},
+	{"", "%61=1", "a", "1"},
+	{"", "a%20b=1", "a b", "1"},
+	{"", "a+b=1", "a b", "1"},
+	{"", "a=%", "a", NULL},
+	{"", "a=%3", "a", NULL},
+	{"", "a=%3g&a=2", "a", "2"},
+	{"", "a=%+1&a=2", "a", "2"},
+	{"", "%zz=1&a=2", "a", "2"},
+	{"a=%", "a=2", "a", "2"},
+	{"", "a=1;b=2", "a", NULL},
+	{"", "a=1;b=2&a=3", "a", "3"},
+	{"", "a=%3b", "a", ";"},
+	{"", "A=1", "a", NULL},
+	{"", "a=\xff%ff", "a", "\xff\xff"},
+};
+
+static void test_parameters_are_found_as_go_finds_them(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct region r = {0};
+		struct query q = {.body = span_of(rows[i].body), .url = fenced(rows[i].url), .region = &r};
+		struct span value;
+		bool found = query_find(&q, rows[i].name, &value);
+		if (found != (rows[i].value != NULL) || !span_is(value, rows[i].value ? rows[i].value : ""))
+			fail_msg("row %zu: %d \"%.*s\"", i, found, (int)value.len, value.at);
+		assert_false(q.failed);
+		region_release(&r);
+	}
+}
+
+static void test_a_body_at_the_end_of_memory_is_not_read_past_its_end(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct region r = {0};
+		struct query q = {.body = fenced(rows[i].url), .url = SPAN(""), .region = &r};
+		struct span value;
+		query_find(&q, rows[i].name, &value);
+		query_find(&q, "", &value);
+		region_release(&r);
+	}
+}
+
+static void test_an_escaped_nul_does_not_end_a_name(void **state)
+{
+	(void)state;
+	struct region r = {0};
+	struct query q = {.body = SPAN(""), .url = SPAN("a%00=1"), .region = &r};
+	struct span value;
+	assert_false(query_find(&q, "a", &value));
+	region_release(&r);
+}
+
+static void test_a_value_without_memory_marks_the_query_as_failed(void **state)
+{
+	(void)state;
+	struct region r = {0};
+	struct query q = {.body = SPAN(""), .url = SPAN("a=1"), .region = &r};
+	struct span value;
+	arena_set_limit(0);
+	query_find(&q, "a", &value);
+	assert_true(q.failed);
+	assert_int_equal(value.len, 0);
+	arena_set_limit(64 << 20);
+}
+
+static void test_random_queries_are_survived(void **state)
+{
+	(void)state;
+	static const char likely[] = "a=&%;+3d1ag\xff";
+	uint32_t x = 7;
+	for (int round = 0; round < 50000; round++) {
+		char text[24];
+		size_t len = 0;
+		for (; len < sizeof text - 1; len++) {
+			x = x * 1664525 + 1013904223;
+			if ((x >> 16) % 23 == 0)
+				break;
+			text[len] = likely[(x >> 20) % (sizeof likely - 1)];
+		}
+		text[len] = '\0';
+		struct region r = {0};
+		struct query q = {.body = SPAN(""), .url = fenced(text), .region = &r};
+		struct span value;
+		if (query_find(&q, "a", &value))
+			assert_true(value.len <= len);
+		region_release(&r);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_parameters_are_found_as_go_finds_them),
+		cmocka_unit_test(test_a_body_at_the_end_of_memory_is_not_read_past_its_end),
+		cmocka_unit_test(test_an_escaped_nul_does_not_end_a_name),
+		cmocka_unit_test(test_a_value_without_memory_marks_the_query_as_failed),
+		cmocka_unit_test(test_random_queries_are_survived),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,1284 @@
+/* test_server.c - the whole http room against a stub encoder, through sockets on 127.0.0.1.
+ *
+ * Runs in: its own process; the server in a thread of it, with deadlines of tenths of a second. Every
+ * test ends with a look at what is left: no memory mapped, no descriptor more than before.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+/* links: http/server.c http/connection.c http/endpoints.c http/index.c http/request.c http/query.c http/response.c http/host.c http/ip.c http/fd.c http/address.c encoder/out.c shim/text.c shim/arena.c shim/sync.c */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "http/limits.h"
+#include "http/server.h"
+#include "encoder/encoder.h"
+
+/* ---- the stub encoder: called in the server's thread, set while it is idle ---- */
+
+static struct {
+	size_t body_bytes; /* of a binary profile */
+	int error;         /* of every call */
+	const char *loss;
+	int takes;         /* atomic */
+	bool had_before;
+	enum profile_kind kind;
+} stub;
+
+static int taken(void)
+{
+	return __atomic_load_n(&stub.takes, __ATOMIC_ACQUIRE);
+}
+
+int profile_take(struct region *r, enum profile_kind kind, struct profile_snapshot *s)
+{
+	*s = (struct profile_snapshot){.kind = kind};
+	region_alloc(r, 1000);
+	__atomic_add_fetch(&stub.takes, 1, __ATOMIC_RELEASE);
+	return stub.error;
+}
+
+int profile_encode(struct region *r, struct out *o, const struct profile_snapshot *now,
+                   const struct profile_snapshot *before)
+{
+	char block[1000];
+	(void)r;
+	stub.had_before = before != NULL;
+	stub.kind = now->kind;
+	for (size_t n = 0; n < stub.body_bytes; n += sizeof block) {
+		memset(block, 'a' + (int)(n / sizeof block % 26), sizeof block);
+		out_bytes(o, block, stub.body_bytes - n < sizeof block ? stub.body_bytes - n : sizeof block);
+	}
+	return stub.error;
+}
+
+int profile_encode_text(struct region *r, struct out *o, const struct profile_snapshot *now)
+{
+	(void)r, (void)now;
+	out_str(o, "text form\n");
+	return stub.error;
+}
+
+int symbol_answer(struct region *r, struct out *o, struct span query)
+{
+	(void)r;
+	out_str(o, "num_symbols: 1\n");
+	out_span(o, query);
+	return stub.error;
+}
+
+void snapshot_losses(void (*tell)(void *arg, const char *line), void *arg)
+{
+	if (stub.loss)
+		tell(arg, stub.loss);
+}
+
+struct snapshot_counts snapshot_counts(void)
+{
+	return (struct snapshot_counts){.heap = 101, .allocs = 202, .threadcreate = 303};
+}
+
+/* ---- the server ---- */
+
+enum order { ORDER_STOP, ORDER_MOVE };
+
+static struct {
+	pthread_t thread;
+	struct server_options options;
+	struct address address; /* that clients connect to */
+	enum order order;
+	int move_fd;
+	struct address move_to;
+	int done; /* atomic: orders carried out */
+	int fds_before;
+} run;
+
+static void obey(void)
+{
+	uint64_t n;
+	if (read(run.options.wake_fd, &n, sizeof n) != sizeof n)
+		abort();
+	if (run.order == ORDER_STOP)
+		server_stop();
+	else
+		server_move(run.move_fd, &run.move_to);
+	__atomic_add_fetch(&run.done, 1, __ATOMIC_RELEASE);
+}
+
+static void sleep_ms(int ms)
+{
+	struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
+	nanosleep(&t, NULL);
+}
+
+static int now_ms(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int)(t.tv_sec * 1000 + t.tv_nsec / 1000000);
+}
+
+static void give_order(enum order order)
+{
+	uint64_t one = 1;
+	int done = __atomic_load_n(&run.done, __ATOMIC_ACQUIRE);
+	run.order = order;
+	assert_int_equal(write(run.options.wake_fd, &one, sizeof one), sizeof one);
+	for (int i = 0; i < 2000 && __atomic_load_n(&run.done, __ATOMIC_ACQUIRE) == done; i++)
+		sleep_ms(1);
+	assert_int_not_equal(__atomic_load_n(&run.done, __ATOMIC_ACQUIRE), done);
+}
+
+static int open_fds(void)
+{
+	int n = 0;
+	DIR *d = opendir("/proc/self/fd");
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+static struct address parsed(const char *text)
+{
+	struct address a;
+	const char *why;
+	assert_int_equal(address_parse(span_of(text), &a, &why), 0);
+	return a;
+}
+
+static void *serve(void *arg)
+{
+	sigset_t all;
+	(void)arg;
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, NULL);
+	server_run(&run.options);
+	return NULL;
+}
+
+static int start_on(const char *text)
+{
+	memset(&stub, 0, sizeof stub);
+	stub.body_bytes = 100;
+	server_deadlines = (struct server_deadlines){
+		.head_ms = 400, .body_ms = 400, .idle_ms = 400, .write_ms = 400, .linger_ms = 400, .accept_pause_ms = 50};
+	arena_set_limit(64 << 20);
+	run.fds_before = open_fds();
+	run.address = parsed(text);
+	run.options = (struct server_options){
+		.listen_fd = address_listen(&run.address),
+		.address = run.address,
+		.wake_fd = eventfd(0, EFD_CLOEXEC),
+		.wake = obey,
+	};
+	if (run.options.listen_fd < 0 || run.options.wake_fd < 0)
+		return -1;
+	return pthread_create(&run.thread, NULL, serve, NULL);
+}
+
+static int start(void **state)
+{
+	(void)state;
+	return start_on("127.0.0.1:0");
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	give_order(ORDER_STOP);
+	pthread_join(run.thread, NULL);
+	close(run.options.wake_fd);
+	if (arena_mapped_bytes() != 0 || open_fds() != run.fds_before) {
+		print_error("left: %llu bytes, %d descriptors\n", (unsigned long long)arena_mapped_bytes(),
+		            open_fds() - run.fds_before);
+		return -1;
+	}
+	return 0;
+}
+
+/* ---- a client ---- */
+
+static int dial(void)
+{
+	struct timeval limit = {5, 0};
+	int fd = socket(run.address.sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_true(fd >= 0);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+	assert_int_equal(connect(fd, (struct sockaddr *)&run.address.sa, run.address.sa_len), 0);
+	return fd;
+}
+
+static void say_bytes(int fd, const void *p, size_t n)
+{
+	const char *at = p;
+	while (n) {
+		ssize_t sent = send(fd, at, n, MSG_NOSIGNAL);
+		if (sent <= 0)
+			fail_msg("send: %s", strerror(errno));
+		at += sent;
+		n -= (size_t)sent;
+	}
+}
+
+static void say(int fd, const char *text)
+{
+	say_bytes(fd, text, strlen(text));
+}
+
+struct reply {
+	int status;
+	char head[4096];
+	char *body; /* of the last reply only */
+	size_t body_len;
+};
+
+/* One answer off fd, not a byte more. status 0: the connection ended instead. */
+static struct reply hear_for(int fd, bool head_only)
+{
+	static char *body;
+	struct reply r = {0};
+	size_t n = 0;
+	while (n < 4 || memcmp(r.head + n - 4, "\r\n\r\n", 4) != 0) {
+		assert_true(n < sizeof r.head - 1);
+		if (recv(fd, r.head + n, 1, 0) != 1)
+			return (struct reply){0};
+		n++;
+	}
+	r.status = (int)strtol(r.head + 9, NULL, 10);
+	const char *length = strstr(r.head, "Content-Length: ");
+	if (!length || head_only)
+		return r;
+	r.body_len = strtoul(length + 16, NULL, 10);
+	body = r.body = realloc(body, r.body_len + 1);
+	for (n = 0; n < r.body_len;) {
+		ssize_t got = recv(fd, r.body + n, r.body_len - n, 0);
+		if (got <= 0)
+			fail_msg("the body ends after %zu of %zu", n, r.body_len);
+		n += (size_t)got;
+	}
+	r.body[n] = '\0';
+	return r;
+}
+
+static struct reply hear(int fd)
+{
+	return hear_for(fd, false);
+}
+
+/* The server has closed in good order: no reset, nothing more to read. */
+static void assert_closed(int fd)
+{
+	char c;
+	assert_int_equal(recv(fd, &c, 1, 0), 0);
+}
+
+static void assert_open(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN | POLLRDHUP};
+	assert_int_equal(poll(&p, 1, 0), 0);
+}
+
+static struct reply ask(const char *request)
+{
+	int fd = dial();
+	say(fd, request);
+	struct reply r = hear(fd);
+	close(fd);
+	return r;
+}
+
+#define GET(path)  "GET " path " HTTP/1.1\r\nHost: localhost\r\n\r\n"
+#define GETC(path) "GET " path " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+static void assert_has(const struct reply *r, const char *header)
+{
+	if (!strstr(r->head, header))
+		fail_msg("no \"%s\" in: %s", header, r->head);
+}
+
+static void assert_lacks(const struct reply *r, const char *header)
+{
+	if (strstr(r->head, header))
+		fail_msg("\"%s\" in: %s", header, r->head);
+}
+
+/* ---- endpoints ---- */
+
+static void test_index_lists_every_endpoint_and_what_got_lost(void **state)
+{
+	(void)state;
+	stub.loss = "3 samples <lost> & \"gone\"";
+	struct reply r = ask(GET("/debug/pprof/"));
+	assert_int_equal(r.status, 200);
+	assert_has(&r, "Content-Type: text/html; charset=utf-8\r\n");
+	assert_has(&r, "X-Content-Type-Options: nosniff\r\n");
+	static const char *const expected[] = {
+		"<td>101</td><td><a href=\"heap?debug=1\">heap</a>",
+		"<td>202</td><td><a href=\"allocs?debug=1\">allocs</a>",
+		"<td>303</td><td><a href=\"threadcreate?debug=1\">threadcreate</a>",
+		"\"cmdline?debug=1\"", "\"profile?debug=1\"", "\"goroutine?debug=1\"", "\"block?debug=1\"",
+		"\"mutex?debug=1\"", "\"trace?debug=1\"", "\"symbol?debug=1\"", "\"goroutine?debug=2\"",
+		"3 samples &lt;lost&gt; &amp; &#34;gone&#34;", "<b>test_server</b>", "</html>",
+	};
+	for (size_t i = 0; i < sizeof expected / sizeof *expected; i++)
+		if (!strstr(r.body, expected[i]))
+			fail_msg("no %s in %s", expected[i], r.body);
+}
+
+static void test_cmdline_is_argv_joined_by_nul(void **state)
+{
+	(void)state;
+	char expected[4096];
+	int fd = open("/proc/self/cmdline", O_RDONLY);
+	ssize_t n = read(fd, expected, sizeof expected);
+	close(fd);
+	struct reply r = ask(GET("/debug/pprof/cmdline"));
+	assert_int_equal(r.status, 200);
+	assert_has(&r, "Content-Type: text/plain; charset=utf-8\r\n");
+	assert_int_equal(r.body_len, n - 1);
+	assert_memory_equal(r.body, expected, n - 1);
+}
+
+static void test_snapshot_profiles_are_attachments_or_text(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *request, *body_start, *file; /* file NULL: text */
+		enum profile_kind kind;
+	} rows[] = {
+		{GET("/debug/pprof/heap"), "aaa", "attachment; filename=\"heap\"\r\n", PROFILE_HEAP},
+		{GET("/debug/pprof/allocs?debug=0"), "aaa", "attachment; filename=\"allocs\"\r\n", PROFILE_ALLOCS},
+		{GET("/debug/pprof/threadcreate?debug=x"), "aaa", "filename=\"threadcreate\"\r\n", PROFILE_THREADCREATE},
+		{GET("/debug/pprof/heap?gc=1&seconds="), "aaa", "filename=\"heap\"\r\n", PROFILE_HEAP},
+		{GET("http://localhost/debug/pprof/heap"), "aaa", "filename=\"heap\"\r\n", PROFILE_HEAP},
+		{GET("/debug/pprof/heap?debug=1"), "text form\n", NULL, PROFILE_HEAP},
+		{GET("/debug/pprof/heap?debug=-2"), "text form\n", NULL, PROFILE_HEAP},
+		{"POST /debug/pprof/heap?debug=0 HTTP/1.1\r\nHost: [::1]:1\r\nContent-Length: 7\r\n"
+		 "Content-Type: application/x-www-form-urlencoded\r\n\r\ndebug=1",
+		 "text form\n", NULL, PROFILE_HEAP},
+		{"POST /debug/pprof/heap?debug=0 HTTP/1.1\r\nHost: [::1]:1\r\nContent-Length: 7\r\n\r\ndebug=1",
+		 "aaa", "filename=\"heap\"\r\n", PROFILE_HEAP},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct reply r = ask(rows[i].request);
+		assert_int_equal(r.status, 200);
+		assert_memory_equal(r.body, rows[i].body_start, strlen(rows[i].body_start));
+		if (rows[i].file) {
+			assert_has(&r, rows[i].file);
+			assert_has(&r, "Content-Type: application/octet-stream\r\n");
+			assert_int_equal(stub.kind, rows[i].kind);
+			assert_false(stub.had_before);
+		} else {
+			assert_has(&r, "Content-Type: text/plain; charset=utf-8\r\n");
+			assert_lacks(&r, "Content-Disposition");
+		}
+		assert_lacks(&r, "X-Go-Pprof");
+		assert_lacks(&r, "Content-Encoding");
+	}
+}
+
+static void test_symbol_reads_the_query_of_a_get_and_the_body_of_a_post(void **state)
+{
+	(void)state;
+	assert_string_equal(ask(GET("/debug/pprof/symbol")).body, "num_symbols: 1\n");
+	assert_string_equal(ask(GET("/debug/pprof/symbol?0x1+%2B")).body, "num_symbols: 1\n0x1+%2B");
+	assert_string_equal(ask("POST /debug/pprof/symbol?0x9 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 7\r\n\r\n0x1+0x2").body,
+	                    "num_symbols: 1\n0x1+0x2");
+	assert_string_equal(ask("POST /debug/pprof/symbol?0x9 HTTP/1.1\r\nHost: localhost\r\n\r\n").body,
+	                    "num_symbols: 1\n");
+}
+
+static void test_refusals_have_gos_texts_and_keep_the_connection(void **state)
+{
+	(void)state;
+#define WRONG(query) GET("/debug/pprof/heap?" query)
+	static const char invalid[] = "invalid value for \"seconds\" - must be a positive integer\n";
+	static const char too_long[] = "profile duration exceeds server's WriteTimeout\n";
+	static const char both[] = "seconds and debug params are incompatible\n";
+	static const struct {
+		const char *request;
+		int status;
+		const char *body, *header; /* NULL: any */
+	} rows[] = {
+		{WRONG("seconds=0"), 400, invalid, NULL},
+		{WRONG("seconds=-1"), 400, invalid, NULL},
+		{WRONG("seconds=1.5"), 400, invalid, NULL},
+		{WRONG("seconds=x"), 400, invalid, NULL},
+		{WRONG("seconds=x&debug=1"), 400, invalid, NULL},
+		{WRONG("seconds=99999999999999999999"), 400, invalid, NULL},
+		{WRONG("seconds=3601"), 400, too_long, NULL},
+		{WRONG("seconds=9223372036854775807&debug=1"), 400, too_long, NULL},
+		{WRONG("seconds=1&debug=1"), 400, both, NULL},
+		{GET("/"), 404, "404 page not found\n", NULL},
+		{GET("/debug/pprof2"), 404, "404 page not found\n", NULL},
+		{GET("/debug"), 404, "404 page not found\n", NULL},
+		{GET("/debug/pprof/nothing"), 404, "Unknown profile\n", NULL},
+		{GET("/debug/pprof/heap/"), 404, "Unknown profile\n", NULL},
+		{GET("/debug/pprof/index"), 404, "Unknown profile\n", NULL},
+		{GET("/debug/pprof//"), 404, "Unknown profile\n", NULL},
+		{GET("/debug/pprof/profile"), 501, NULL, NULL},
+		{GET("/debug/pprof/goroutine?debug=2"), 501, NULL, NULL},
+		{GET("/debug/pprof/block?seconds=1"), 501, NULL, NULL},
+		{GET("/debug/pprof/mutex"), 501, NULL, NULL},
+		{GET("/debug/pprof/trace"), 501, NULL, NULL},
+		{"DELETE /debug/pprof/heap HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, NULL, "Allow: GET, HEAD, POST\r\n"},
+		{"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, NULL, "Allow: GET, HEAD, POST\r\n"},
+		{"PUT /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc", 405, NULL, NULL},
+		{"GET /debug/pprof/ HTTP/1.1\r\nHost: evil.example:6060\r\n\r\n", 403, NULL, NULL},
+		{"GET http://evil.example/debug/pprof/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 403, NULL, NULL},
+	};
+	int fd = dial();
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		say(fd, rows[i].request);
+		struct reply r = hear(fd);
+		if (r.status != rows[i].status)
+			fail_msg("row %zu: %d", i, r.status);
+		if (rows[i].body)
+			assert_string_equal(r.body, rows[i].body);
+		if (rows[i].header)
+			assert_has(&r, rows[i].header);
+		assert_true(r.body_len > 1 && strchr(r.body, '\n') == r.body + r.body_len - 1);
+		assert_has(&r, "Content-Type: text/plain; charset=utf-8\r\n");
+		assert_has(&r, "X-Go-Pprof: 1\r\n");
+		assert_has(&r, "X-Content-Type-Options: nosniff\r\n");
+		assert_lacks(&r, "Connection:");
+	}
+	close(fd);
+	assert_int_equal(taken(), 0);
+}
+
+static void test_the_folder_without_its_slash_is_redirected(void **state)
+{
+	(void)state;
+	struct reply r = ask(GET("/debug/pprof"));
+	assert_int_equal(r.status, 301);
+	assert_has(&r, "Location: /debug/pprof/\r\n");
+	r = ask(GET("/debug/pprof?a=b&c"));
+	assert_int_equal(r.status, 301);
+	assert_has(&r, "Location: /debug/pprof/?a=b&c\r\n");
+}
+
+static void test_encoder_errors_are_one_line_and_nothing_else(void **state)
+{
+	(void)state;
+	static const char *const requests[] = {
+		GET("/debug/pprof/heap"), GET("/debug/pprof/heap?debug=1"), GET("/debug/pprof/symbol?0x1")};
+	stub.error = -ENOMEM;
+	for (size_t i = 0; i < 3; i++) {
+		struct reply r = ask(requests[i]);
+		assert_int_equal(r.status, 500);
+		assert_string_equal(r.body, "pprofshim: out of its own memory; raise PPROF_MEMORY_LIMIT\n");
+		assert_lacks(&r, "Content-Disposition");
+		assert_has(&r, "X-Go-Pprof: 1\r\n");
+	}
+	stub.error = -EIO;
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(ask(requests[i]).status, 500);
+}
+
+static void test_head_is_get_without_its_body(void **state)
+{
+	(void)state;
+	static const char *const paths[] = {"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/cmdline", "/nothing",
+	                                    "/debug/pprof"};
+	int fd = dial();
+	for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+		char request[200], head[4096];
+		snprintf(request, sizeof request, "HEAD %s HTTP/1.1\r\nHost: localhost\r\n\r\n", paths[i]);
+		say(fd, request);
+		struct reply r = hear_for(fd, true);
+		strcpy(head, r.head);
+		snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", paths[i]);
+		say(fd, request);
+		r = hear(fd);
+		assert_string_equal(r.head, head);
+	}
+	close(fd);
+}
+
+static void test_out_of_memory_is_said_without_memory(void **state)
+{
+	(void)state;
+	arena_set_limit(0);
+	struct reply r = ask(GET("/debug/pprof/heap"));
+	assert_int_equal(r.status, 500);
+	assert_string_equal(r.body, "pprofshim: out of its own memory; raise PPROF_MEMORY_LIMIT\n");
+	arena_set_limit(80 * 1024); /* enough for the request, not for the answer */
+	stub.body_bytes = 200000;
+	r = ask(GET("/debug/pprof/heap"));
+	assert_int_equal(r.status, 500);
+	assert_string_equal(r.body, "pprofshim: out of its own memory; raise PPROF_MEMORY_LIMIT\n");
+	arena_set_limit(64 << 20);
+	assert_int_equal(ask(GET("/debug/pprof/heap")).status, 200);
+}
+
+/* ---- connections ---- */
+
+static void test_a_connection_serves_many_requests_and_closes_when_asked(void **state)
+{
+	(void)state;
+	int fd = dial();
+	for (int i = 0; i < 50; i++) {
+		say(fd, GET("/debug/pprof/heap"));
+		struct reply r = hear(fd);
+		assert_int_equal(r.status, 200);
+		assert_lacks(&r, "Connection:");
+	}
+	say(fd, GETC("/debug/pprof/heap"));
+	struct reply r = hear(fd);
+	assert_has(&r, "Connection: close\r\n");
+	assert_closed(fd);
+	close(fd);
+}
+
+static void test_http10_closes_unless_asked_not_to(void **state)
+{
+	(void)state;
+	int fd = dial();
+	say(fd, "GET /debug/pprof/heap HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+	struct reply r = hear(fd);
+	assert_has(&r, "Connection: keep-alive\r\n");
+	say(fd, "GET /debug/pprof/heap HTTP/1.0\r\n\r\n");
+	r = hear(fd);
+	assert_has(&r, "Connection: close\r\n");
+	assert_closed(fd);
+	close(fd);
+}
+
+static void test_pipelined_requests_are_answered_in_order(void **state)
+{
+	(void)state;
+	enum { ROUNDS = 300 };
+	static const char three[] = GET("/debug/pprof/heap") GET("/nothing")
+		"POST /debug/pprof/symbol HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n0x1";
+	char *all = malloc(ROUNDS * (sizeof three - 1));
+	for (int i = 0; i < ROUNDS; i++)
+		memcpy(all + i * (sizeof three - 1), three, sizeof three - 1);
+	int fd = dial();
+	say_bytes(fd, all, ROUNDS * (sizeof three - 1)); /* several input buffers: requests are cut */
+	for (int i = 0; i < ROUNDS; i++) {
+		assert_int_equal(hear(fd).status, 200);
+		assert_int_equal(hear(fd).status, 404);
+		assert_string_equal(hear(fd).body, "num_symbols: 1\n0x1");
+	}
+	free(all);
+	close(fd);
+}
+
+static void test_a_slow_client_is_served_byte_by_byte(void **state)
+{
+	(void)state;
+	static const char text[] = "POST /debug/pprof/symbol HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n0x1"
+				   GET("/nothing");
+	int fd = dial();
+	for (size_t i = 0; i < sizeof text - 1; i++) {
+		say_bytes(fd, text + i, 1);
+		sleep_ms(1);
+	}
+	assert_string_equal(hear(fd).body, "num_symbols: 1\n0x1");
+	assert_int_equal(hear(fd).status, 404);
+	close(fd);
+}
+
+static void test_a_client_that_ended_its_side_gets_its_answer(void **state)
+{
+	(void)state;
+	int fd = dial();
+	say(fd, GET("/debug/pprof/heap"));
+	shutdown(fd, SHUT_WR);
+	assert_int_equal(hear(fd).status, 200);
+	assert_closed(fd);
+	close(fd);
+}
+
+static void test_a_body_on_a_get_is_read_and_dropped(void **state)
+{
+	(void)state;
+	enum { LENGTH = 300000 };
+	char head[200], *body = calloc(1, LENGTH);
+	snprintf(head, sizeof head, "GET /debug/pprof/heap HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", LENGTH);
+	int fd = dial();
+	say(fd, head);
+	say_bytes(fd, body, LENGTH);
+	assert_int_equal(hear(fd).status, 200);
+	say(fd, GET("/nothing"));
+	assert_int_equal(hear(fd).status, 404);
+	free(body);
+	close(fd);
+}
+
+static void test_a_large_body_is_taken_whole(void **state)
+{
+	(void)state;
+	char head[200], *body = malloc(LIMIT_BODY);
+	memset(body, '1', LIMIT_BODY);
+	snprintf(head, sizeof head, "POST /debug/pprof/symbol HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n",
+	         LIMIT_BODY);
+	int fd = dial();
+	say(fd, head);
+	say_bytes(fd, body, LIMIT_BODY);
+	struct reply r = hear(fd);
+	assert_int_equal(r.status, 200);
+	assert_int_equal(r.body_len, LIMIT_BODY + strlen("num_symbols: 1\n"));
+	assert_memory_equal(r.body + strlen("num_symbols: 1\n"), body, LIMIT_BODY);
+	free(body);
+	close(fd);
+}
+
+static void test_a_client_that_waits_for_100_is_told_to_continue(void **state)
+{
+	(void)state;
+	int fd = dial();
+	say(fd, "POST /debug/pprof/symbol HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
+	struct reply r = hear(fd);
+	assert_string_equal(r.head, "HTTP/1.1 100 Continue\r\n\r\n");
+	say(fd, "0x1");
+	assert_string_equal(hear(fd).body, "num_symbols: 1\n0x1");
+	say(fd, "POST /debug/pprof/symbol HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n0x1");
+	assert_int_equal(hear(fd).status, 200); /* it did not wait */
+	close(fd);
+}
+
+/* Its head, with room for long ones. */
+static const char *repeated(const char *start, char c, size_t n, const char *end)
+{
+	static char text[64 * 1024];
+	size_t len = strlen(start);
+	memcpy(text, start, len);
+	memset(text + len, c, n);
+	strcpy(text + len + n, end);
+	return text;
+}
+
+static void assert_broken(const char *request, int status)
+{
+	int fd = dial();
+	say(fd, request);
+	struct reply r = hear(fd);
+	if (r.status != status)
+		fail_msg("%d, expected %d: %.60s", r.status, status, request);
+	assert_has(&r, "Connection: close\r\n");
+	assert_has(&r, "X-Go-Pprof: 1\r\n");
+	assert_true(r.body_len > 1);
+	assert_closed(fd);
+	close(fd);
+	assert_int_equal(ask(GET("/debug/pprof/heap")).status, 200);
+}
+
+static void test_broken_requests_are_answered_closed_and_forgotten(void **state)
+{
+	(void)state;
+	assert_broken("nonsense\r\n\r\n", 400);
+	assert_broken("\x16\x03\x01\x02", 400);
+	assert_broken("GET / HTTP/1.1\r\n\r\n", 400);
+	assert_broken("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400);
+	assert_broken("GET / HTTP/2.0\r\n\r\n", 505);
+	assert_broken("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400);
+	assert_broken("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 501);
+	assert_broken("POST / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n", 417);
+	assert_broken("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4194305\r\n\r\n", 413);
+	assert_broken(repeated("GET /", 'a', 9000, " HTTP/1.1\r\n\r\n"), 414);
+	assert_broken(repeated("GET / HTTP/1.1\r\nHost: a\r\nX: ", 'a', 17000, "\r\n\r\n"), 431);
+	assert_broken(repeated("", 'a', 60000, ""), 414);
+}
+
+static void test_a_client_busy_sending_too_much_sees_the_answer(void **state)
+{
+	(void)state;
+	enum { LENGTH = 6 << 20 };
+	char *body = calloc(1, LENGTH);
+	int fd = dial();
+	say(fd, "POST /debug/pprof/symbol HTTP/1.1\r\nHost: a\r\nContent-Length: 6291456\r\n\r\n");
+	say_bytes(fd, body, LENGTH);
+	assert_int_equal(hear(fd).status, 413);
+	assert_closed(fd);
+	free(body);
+	close(fd);
+}
+
+static void test_what_follows_a_broken_request_is_not_a_request(void **state)
+{
+	(void)state;
+	int fd = dial();
+	say(fd, GET("/debug/pprof/heap") "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" GET("/debug/pprof/heap"));
+	assert_int_equal(hear(fd).status, 200);
+	assert_int_equal(hear(fd).status, 501);
+	assert_closed(fd);
+	close(fd);
+}
+
+static void test_sixty_four_are_served_and_the_rest_is_told(void **state)
+{
+	(void)state;
+	int fds[70];
+	server_deadlines.head_ms = 5000;
+	for (int i = 0; i < 70; i++)
+		fds[i] = dial();
+	for (int i = 64; i < 70; i++) {
+		say(fds[i], GET("/debug/pprof/heap"));
+		assert_int_equal(hear(fds[i]).status, 503);
+		assert_closed(fds[i]);
+		close(fds[i]);
+	}
+	for (int i = 0; i < 64; i++)
+		say(fds[i], GET("/debug/pprof/heap"));
+	for (int i = 0; i < 64; i++)
+		assert_int_equal(hear(fds[i]).status, 200);
+	int late = dial(); /* all 64 are idle: the one that has been for longest goes */
+	say(late, GET("/debug/pprof/heap"));
+	assert_int_equal(hear(late).status, 200);
+	int gone = 0;
+	for (int i = 0; i < 64; i++) {
+		struct pollfd p = {.fd = fds[i], .events = POLLRDHUP};
+		gone += poll(&p, 1, 0);
+		close(fds[i]);
+	}
+	assert_int_equal(gone, 1);
+	close(late);
+}
+
+static void test_many_times_the_connections_come_and_go(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 500; i++) {
+		int fd = dial();
+		if (i % 3)
+			say(fd, i % 3 == 1 ? GET("/debug/pprof/heap") : "GET /debug/p");
+		if (i % 6 == 1)
+			hear(fd);
+		close(fd);
+	}
+	assert_int_equal(ask(GET("/debug/pprof/heap")).status, 200);
+}
+
+/* ---- deadlines ---- */
+
+static void test_late_requests_get_408_and_idle_connections_a_silent_end(void **state)
+{
+	(void)state;
+	int nothing = dial(), head = dial(), body = dial(), idle = dial();
+	int from = now_ms();
+	say(head, "GET /debug/pprof/heap HTTP/1.1\r\nHost:");
+	say(body, "POST /debug/pprof/symbol HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n0x");
+	say(idle, GET("/debug/pprof/heap"));
+	assert_int_equal(hear(idle).status, 200);
+	sleep_ms(200);
+	assert_open(head);
+	assert_open(idle);
+	int late[] = {nothing, head, body};
+	for (int i = 0; i < 3; i++) {
+		struct reply r = hear(late[i]);
+		assert_int_equal(r.status, 408);
+		assert_has(&r, "Connection: close\r\n");
+		assert_closed(late[i]);
+		close(late[i]);
+	}
+	assert_closed(idle);
+	close(idle);
+	assert_in_range(now_ms() - from, 380, 1500);
+}
+
+static void test_the_head_has_one_deadline_however_many_bytes_come(void **state)
+{
+	(void)state;
+	int fd = dial(), from = now_ms();
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	say(fd, "GET / HTTP/1.1\r\nX: ");
+	while (poll(&p, 1, 20) == 0 && now_ms() - from < 3000)
+		send(fd, "x", 1, MSG_NOSIGNAL);
+	assert_int_equal(hear(fd).status, 408);
+	assert_in_range(now_ms() - from, 380, 1500);
+	close(fd);
+}
+
+static void test_a_client_that_never_closes_is_closed(void **state)
+{
+	(void)state;
+	int fd = dial();
+	say(fd, GETC("/debug/pprof/heap"));
+	assert_int_equal(hear(fd).status, 200);
+	assert_closed(fd);
+	sleep_ms(600);
+	for (int i = 0; i < 100 && send(fd, "x", 1, MSG_NOSIGNAL) == 1; i++)
+		sleep_ms(5);
+	assert_int_equal(send(fd, "x", 1, MSG_NOSIGNAL), -1);
+	close(fd);
+}
+
+static double thread_seconds(void)
+{
+	clockid_t clock;
+	struct timespec t;
+	pthread_getcpuclockid(run.thread, &clock);
+	clock_gettime(clock, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* From the kernel's count of the thread's sleeps. */
+static long thread_switches(void)
+{
+	char path[300], line[200];
+	long most = -1;
+	DIR *d = opendir("/proc/self/task");
+	for (struct dirent *e; (e = readdir(d));) {
+		if (atoi(e->d_name) == 0 || atoi(e->d_name) == getpid())
+			continue;
+		snprintf(path, sizeof path, "/proc/self/task/%s/status", e->d_name);
+		FILE *f = fopen(path, "r");
+		while (f && fgets(line, sizeof line, f))
+			sscanf(line, "voluntary_ctxt_switches: %ld", &most);
+		if (f)
+			fclose(f);
+	}
+	closedir(d);
+	return most;
+}
+
+static void test_an_idle_listener_never_wakes(void **state)
+{
+	(void)state;
+	assert_int_equal(ask(GETC("/debug/pprof/heap")).status, 200);
+	sleep_ms(100);
+	long before = thread_switches();
+	sleep_ms(700);
+	assert_int_equal(thread_switches(), before);
+}
+
+static void test_waiting_connections_cost_no_time(void **state)
+{
+	(void)state;
+	int delta = dial(), large = dial(), closing = dial(), piped = dial();
+	server_deadlines.write_ms = 2000;
+	stub.body_bytes = 20 << 20;
+	say(large, GET("/debug/pprof/heap"));
+	say(delta, GET("/debug/pprof/heap?seconds=1") GET("/nothing"));
+	say(closing, GETC("/nothing"));
+	say(piped, GET("/nothing") "GET /debug");
+	sleep_ms(100);
+	double before = thread_seconds();
+	sleep_ms(300);
+	assert_true(thread_seconds() - before < 0.02);
+	stub.body_bytes = 100;
+	assert_int_equal(hear(delta).status, 200);
+	assert_int_equal(hear(delta).status, 404);
+	close(delta);
+	close(large);
+	close(closing);
+	close(piped);
+}
+
+/* ---- deltas ---- */
+
+static void test_a_delta_waits_while_others_are_served(void **state)
+{
+	(void)state;
+	int from = now_ms(), first = dial(), second = dial();
+	say(first, GET("/debug/pprof/heap?seconds=1"));
+	say(second, GET("/debug/pprof/allocs?seconds=1"));
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(ask(GET("/debug/pprof/threadcreate")).status, 200);
+	assert_true(now_ms() - from < 900);
+	assert_open(first);
+	struct reply r = hear(first);
+	assert_int_equal(r.status, 200);
+	assert_has(&r, "Content-Disposition: attachment; filename=\"heap-delta\"\r\n");
+	assert_has(&r, "Content-Type: application/octet-stream\r\n");
+	r = hear(second);
+	assert_has(&r, "Content-Disposition: attachment; filename=\"allocs-delta\"\r\n");
+	assert_true(stub.had_before);
+	assert_in_range(now_ms() - from, 1000, 1900);
+	assert_int_equal(taken(), 24);
+	say(first, GET("/nothing"));
+	assert_int_equal(hear(first).status, 404);
+	close(first);
+	close(second);
+}
+
+static void test_a_delta_whose_client_goes_away_is_dropped(void **state)
+{
+	(void)state;
+	int closes = dial(), resets = dial();
+	say(closes, GET("/debug/pprof/heap?seconds=1"));
+	say(resets, GET("/debug/pprof/heap?seconds=1"));
+	for (int i = 0; i < 1000 && taken() < 2; i++)
+		sleep_ms(1);
+	close(closes);
+	setsockopt(resets, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
+	close(resets);
+	for (int i = 0; i < 500 && arena_mapped_bytes(); i++)
+		sleep_ms(1);
+	assert_int_equal(arena_mapped_bytes(), 0);
+	sleep_ms(1100);
+	assert_int_equal(taken(), 2);
+}
+
+/* ---- large answers ---- */
+
+static void test_a_slow_reader_gets_a_large_answer_whole(void **state)
+{
+	(void)state;
+	enum { LENGTH = 20 << 20 };
+	int fd = dial();
+	size_t n = 0;
+	static char part[256 * 1024];
+	stub.body_bytes = LENGTH;
+	say(fd, GETC("/debug/pprof/heap"));
+	while (true) { /* the head */
+		assert_int_equal(recv(fd, part + n++, 1, 0), 1);
+		if (n >= 4 && memcmp(part + n - 4, "\r\n\r\n", 4) == 0)
+			break;
+	}
+	for (n = 0; n < LENGTH;) {
+		ssize_t got = recv(fd, part, sizeof part, 0);
+		assert_true(got > 0);
+		for (ssize_t i = 0; i < got; i++)
+			if (part[i] != 'a' + (int)((n + (size_t)i) / 1000 % 26))
+				fail_msg("byte %zu", n + (size_t)i);
+		n += (size_t)got;
+		if (n < 2 << 20)
+			sleep_ms(1);
+	}
+	assert_int_equal(n, LENGTH);
+	assert_closed(fd);
+	close(fd);
+}
+
+static void test_a_reader_that_stops_is_reset(void **state)
+{
+	(void)state;
+	char part[4096];
+	int fd = dial();
+	stub.body_bytes = 20 << 20;
+	say(fd, GET("/debug/pprof/heap"));
+	assert_int_equal(recv(fd, part, sizeof part, 0) > 0, 1);
+	for (int i = 0; i < 2000 && !arena_mapped_bytes(); i++)
+		sleep_ms(1);
+	for (int i = 0; i < 2000 && arena_mapped_bytes(); i++)
+		sleep_ms(1);
+	assert_int_equal(arena_mapped_bytes(), 0);
+	ssize_t got;
+	while ((got = recv(fd, part, sizeof part, 0)) > 0)
+		;
+	assert_int_equal(got, -1);
+	assert_int_equal(errno, ECONNRESET);
+	close(fd);
+	assert_int_equal(ask(GET("/nothing")).status, 404);
+}
+
+/* ---- the program around it ---- */
+
+static void test_a_moved_server_leaves_its_port_free_at_once(void **state)
+{
+	(void)state;
+	int used = dial(), waits = dial(), half = dial();
+	say(used, GET("/debug/pprof/heap"));
+	assert_int_equal(hear(used).status, 200);
+	say(waits, GET("/debug/pprof/heap?seconds=30"));
+	say(half, "GET /");
+	for (int i = 0; i < 1000 && taken() < 2; i++)
+		sleep_ms(1);
+	int copy = fcntl(run.options.listen_fd, F_DUPFD_CLOEXEC, 0); /* as a fork child holds one */
+
+	struct address old = run.address;
+	run.move_to = parsed("127.0.0.1:0");
+	run.move_fd = address_listen(&run.move_to);
+	assert_true(run.move_fd >= 0);
+	give_order(ORDER_MOVE);
+	run.address = run.move_to;
+
+	close(copy);
+	int theirs = socket(AF_INET, SOCK_STREAM, 0); /* the program does not say SO_REUSEADDR */
+	assert_int_equal(bind(theirs, (struct sockaddr *)&old.sa, old.sa_len), 0);
+	assert_int_equal(listen(theirs, 1), 0);
+	char c;
+	assert_int_equal(recv(used, &c, 1, 0), -1);
+	assert_int_equal(recv(waits, &c, 1, 0), -1);
+	assert_int_equal(recv(half, &c, 1, 0), -1);
+	assert_int_equal(ask(GET("/debug/pprof/heap")).status, 200);
+	close(theirs);
+	close(used);
+	close(waits);
+	close(half);
+}
+
+static void test_a_server_may_be_moved_to_nowhere_and_back(void **state)
+{
+	(void)state;
+	run.move_fd = -1;
+	give_order(ORDER_MOVE);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&run.address.sa, run.address.sa_len), -1);
+	close(fd);
+	run.move_to = parsed("127.0.0.1:0");
+	run.move_fd = address_listen(&run.move_to);
+	give_order(ORDER_MOVE);
+	run.address = run.move_to;
+	assert_int_equal(ask(GET("/debug/pprof/heap")).status, 200);
+}
+
+static void test_hosts_are_checked_on_loopback_alone(void **state)
+{
+	(void)state;
+	static const char request[] = "GET /debug/pprof/heap HTTP/1.1\r\nHost: pod.example:6060\r\n\r\n";
+	assert_int_equal(ask(request).status, 403);
+	run.move_to = parsed(":0");
+	run.move_fd = address_listen(&run.move_to);
+	give_order(ORDER_MOVE);
+	char text[32];
+	snprintf(text, sizeof text, "127.0.0.1:%u", run.move_to.port);
+	run.address = parsed(text);
+	assert_int_equal(ask(request).status, 200);
+	char name[64];
+	snprintf(name, sizeof name, "unix:@test_server.%d", (int)getpid());
+	run.move_to = parsed(name);
+	run.move_fd = address_listen(&run.move_to);
+	give_order(ORDER_MOVE);
+	run.address = run.move_to;
+	assert_int_equal(ask(request).status, 200);
+}
+
+static void test_without_descriptors_clients_wait_and_nothing_spins(void **state)
+{
+	(void)state;
+	struct rlimit old, tight;
+	assert_int_equal(ask(GETC("/nothing")).status, 404); /* it runs, and has what it needs */
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	getrlimit(RLIMIT_NOFILE, &old);
+	tight = (struct rlimit){.rlim_cur = (rlim_t)fd + 1, .rlim_max = old.rlim_max};
+	setrlimit(RLIMIT_NOFILE, &tight);
+	int rc = connect(fd, (struct sockaddr *)&run.address.sa, run.address.sa_len);
+	double before = thread_seconds();
+	sleep_ms(300);
+	double spent = thread_seconds() - before;
+	setrlimit(RLIMIT_NOFILE, &old);
+	assert_int_equal(rc, 0);
+	assert_true(spent < 0.05);
+	say(fd, GET("/debug/pprof/heap"));
+	assert_int_equal(hear(fd).status, 200);
+	close(fd);
+	sleep_ms(100);
+	long switches = thread_switches();
+	sleep_ms(300);
+	assert_int_equal(thread_switches(), switches); /* and then it sleeps for ever again */
+}
+
+/* The highest numbers are ours: accepted connections. */
+static int highest_fd(void)
+{
+	int most = -1;
+	DIR *d = opendir("/proc/self/fd");
+	for (struct dirent *e; (e = readdir(d));)
+		if (atoi(e->d_name) > most)
+			most = atoi(e->d_name);
+	closedir(d);
+	return most;
+}
+
+static void test_a_descriptor_that_the_program_took_is_left_alone(void **state)
+{
+	(void)state;
+	int before = highest_fd(), fd = dial(), other = dial(), pair[2];
+	say(fd, GET("/debug/pprof/heap"));
+	assert_int_equal(hear(fd).status, 200);
+	int theirs = highest_fd();
+	assert_true(theirs > before); /* fd's, idle now, or other's */
+	int copy = fcntl(theirs, F_DUPFD_CLOEXEC, 0); /* keeps it in the epoll set, as a fork child does */
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	assert_int_equal(dup2(pair[0], theirs), theirs);
+	send(fd, "x", 1, MSG_NOSIGNAL);
+	send(other, "x", 1, MSG_NOSIGNAL);
+	sleep_ms(50);
+	double spent = thread_seconds();
+	sleep_ms(200);
+	assert_true(thread_seconds() - spent < 0.05);
+	sleep_ms(800); /* past every deadline */
+	say_bytes(pair[1], "mine", 4);
+	char text[4];
+	assert_int_equal(recv(theirs, text, 4, MSG_DONTWAIT), 4); /* nobody read it, nobody closed it */
+	assert_memory_equal(text, "mine", 4);
+	assert_int_equal(ask(GET("/debug/pprof/heap")).status, 200);
+	close(theirs);
+	close(copy);
+	close(pair[0]);
+	close(pair[1]);
+	close(fd);
+	close(other);
+}
+
+static void test_a_fork_childs_copies_neither_keep_clients_nor_wake_the_server(void **state)
+{
+	(void)state;
+	int fd = dial(), go[2];
+	char c;
+	say(fd, GET("/debug/pprof/heap"));
+	assert_int_equal(hear(fd).status, 200);
+	assert_int_equal(pipe(go), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		close(go[1]);
+		_exit(read(go[0], &c, 1) == 0 ? 0 : 1);
+	}
+	close(go[0]);
+	assert_closed(fd); /* idle for too long: the client sees it although the child holds a copy */
+	double spent = thread_seconds();
+	sleep_ms(200);
+	assert_true(thread_seconds() - spent < 0.05);
+	close(go[1]);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	close(fd);
+}
+
+static int child_life(void)
+{
+	struct address a = parsed("127.0.0.1:0");
+	struct server_options options = run.options;
+	int parents_listen = options.listen_fd, parents_port = run.address.port;
+	options.listen_fd = address_listen(&a);
+	options.address = a;
+	options.wake_fd = eventfd(0, EFD_CLOEXEC);
+	run.options = options;
+	run.address = a;
+	if (pthread_create(&run.thread, NULL, serve, NULL) != 0)
+		return 1;
+	if (ask(GET("/debug/pprof/heap")).status != 200)
+		return 2;
+	struct sockaddr_in held = {0}; /* the number may serve something else by now */
+	socklen_t len = sizeof held;
+	if (getsockname(parents_listen, (struct sockaddr *)&held, &len) == 0 && ntohs(held.sin_port) == parents_port)
+		return 3;
+	give_order(ORDER_STOP);
+	pthread_join(run.thread, NULL);
+	return arena_mapped_bytes() == 0 ? 0 : 4;
+}
+
+static void test_a_fork_child_serves_anew_and_leaves_the_parents_clients_alone(void **state)
+{
+	(void)state;
+	int idle = dial(), waits = dial(), status;
+	server_deadlines.idle_ms = 5000;
+	say(idle, GET("/debug/pprof/heap"));
+	assert_int_equal(hear(idle).status, 200);
+	say(waits, GET("/debug/pprof/heap?seconds=1"));
+	for (int i = 0; i < 1000 && taken() < 2; i++)
+		sleep_ms(1);
+	pid_t child = fork();
+	if (child == 0)
+		_exit(child_life());
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	say(idle, GET("/nothing"));
+	assert_int_equal(hear(idle).status, 404);
+	assert_int_equal(hear(waits).status, 200);
+	close(idle);
+	close(waits);
+}
+
+static void test_the_programs_lowest_numbers_stay_free(void **state)
+{
+	(void)state;
+	int first = dial(), expected = dup(0);
+	close(expected);
+	say(first, GET("/debug/pprof/heap"));
+	assert_int_equal(hear(first).status, 200);
+	int next = dup(0);
+	assert_int_equal(next, expected);
+	close(next);
+	close(first);
+}
+
+static void test_random_bytes_do_not_stop_the_service(void **state)
+{
+	(void)state;
+	static const char seed[] = GET("/debug/pprof/heap?debug=1") "POST /debug/pprof/symbol HTTP/1.1\r\nHost: localhost\r\n"
+								     "Content-Length: 5\r\nExpect: 100-continue\r\n\r\n0x1+2" GET("/");
+	uint32_t x = 1;
+	for (int round = 0; round < 1500; round++) {
+		char text[sizeof seed];
+		memcpy(text, seed, sizeof seed);
+		for (int n = 0; n < 3; n++) {
+			x = x * 1664525 + 1013904223;
+			text[(x >> 8) % (sizeof seed - 1)] = (char)(x >> 24);
+		}
+		int fd = dial();
+		send(fd, text, sizeof seed - 1, MSG_NOSIGNAL);
+		if (round % 4 == 0)
+			hear(fd);
+		close(fd);
+	}
+	assert_int_equal(ask(GET("/debug/pprof/heap")).status, 200);
+}
+
+#define SERVED(test) cmocka_unit_test_setup_teardown(test, start, stop)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		SERVED(test_index_lists_every_endpoint_and_what_got_lost),
+		SERVED(test_cmdline_is_argv_joined_by_nul),
+		SERVED(test_snapshot_profiles_are_attachments_or_text),
+		SERVED(test_symbol_reads_the_query_of_a_get_and_the_body_of_a_post),
+		SERVED(test_refusals_have_gos_texts_and_keep_the_connection),
+		SERVED(test_the_folder_without_its_slash_is_redirected),
+		SERVED(test_encoder_errors_are_one_line_and_nothing_else),
+		SERVED(test_head_is_get_without_its_body),
+		SERVED(test_out_of_memory_is_said_without_memory),
+		SERVED(test_a_connection_serves_many_requests_and_closes_when_asked),
+		SERVED(test_http10_closes_unless_asked_not_to),
+		SERVED(test_pipelined_requests_are_answered_in_order),
+		SERVED(test_a_slow_client_is_served_byte_by_byte),
+		SERVED(test_a_client_that_ended_its_side_gets_its_answer),
+		SERVED(test_a_body_on_a_get_is_read_and_dropped),
+		SERVED(test_a_large_body_is_taken_whole),
+		SERVED(test_a_client_that_waits_for_100_is_told_to_continue),
+		SERVED(test_broken_requests_are_answered_closed_and_forgotten),
+		SERVED(test_a_client_busy_sending_too_much_sees_the_answer),
+		SERVED(test_what_follows_a_broken_request_is_not_a_request),
+		SERVED(test_sixty_four_are_served_and_the_rest_is_told),
+		SERVED(test_many_times_the_connections_come_and_go),
+		SERVED(test_late_requests_get_408_and_idle_connections_a_silent_end),
+		SERVED(test_the_head_has_one_deadline_however_many_bytes_come),
+		SERVED(test_a_client_that_never_closes_is_closed),
+		SERVED(test_an_idle_listener_never_wakes),
+		SERVED(test_waiting_connections_cost_no_time),
+		SERVED(test_a_delta_waits_while_others_are_served),
+		SERVED(test_a_delta_whose_client_goes_away_is_dropped),
+		SERVED(test_a_slow_reader_gets_a_large_answer_whole),
+		SERVED(test_a_reader_that_stops_is_reset),
+		SERVED(test_a_moved_server_leaves_its_port_free_at_once),
+		SERVED(test_a_server_may_be_moved_to_nowhere_and_back),
+		SERVED(test_hosts_are_checked_on_loopback_alone),
+		SERVED(test_without_descriptors_clients_wait_and_nothing_spins),
+		SERVED(test_a_descriptor_that_the_program_took_is_left_alone),
+		SERVED(test_a_fork_childs_copies_neither_keep_clients_nor_wake_the_server),
+		SERVED(test_a_fork_child_serves_anew_and_leaves_the_parents_clients_alone),
+		SERVED(test_the_programs_lowest_numbers_stay_free),
+		SERVED(test_random_bytes_do_not_stop_the_service),
+	};
+	signal(SIGPIPE, SIG_DFL); /* one from the server would end us */
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
