@@ -15,6 +15,7 @@ LIBDIR ?= $(PREFIX)/lib
 MANDIR ?= $(PREFIX)/share/man
 PYTHON := /usr/bin/python3# the distribution's: a version manager's python may lack what apt installed
 Q      := $(if $(V),,@)
+SUB     = +$(Q)$(MAKE) --no-print-directory $(if $(V),,-s)
 say     = $(Q)mkdir -p $(@D)$(if $(V),,; printf '  %-6s %s\n' '$(1)' '$(2)')
 
 # --- flags -------------------------------------------------------------------------------------
@@ -137,12 +138,12 @@ $(B)/programs/%: test/programs/%.cc
 
 run: ## install what is missing, build, show the profiles of a demo; CMD="program args" runs that instead
 	$(Q)scripts/deps.sh build run
-	$(Q)$(MAKE) --no-print-directory all $(B)/programs/demo
+	$(SUB) all $(B)/programs/demo
 	$(Q)scripts/run.sh $(if $(CMD),'$(subst ','\'',$(CMD))')
 
 test: ## install what is missing and run every test; ends with "N passed, N failed"
 	$(Q)scripts/deps.sh build run test
-	$(Q)$(MAKE) --no-print-directory all programs unit-build
+	$(SUB) all programs unit-build
 	$(Q)scripts/test.sh unit e2e
 
 unit: unit-build ## run the unit tests
@@ -153,7 +154,7 @@ e2e: all programs ## run the end-to-end tests
 
 bench: ## install what is missing and compare with bare runs and a pass-through library
 	$(Q)scripts/deps.sh build bench
-	$(Q)$(MAKE) --no-print-directory all programs
+	$(SUB) all programs
 	$(Q)$(PYTHON) test/bench/run.py
 
 asan: ## run the unit tests under AddressSanitizer and UBSan
@@ -163,7 +164,7 @@ asan:  SANITIZERS := address,undefined
 ubsan: SANITIZERS := undefined
 tsan:  SANITIZERS := thread
 asan ubsan tsan:
-	$(Q)$(MAKE) --no-print-directory unit-build SAN=$(SANITIZERS)
+	$(SUB) unit-build SAN=$(SANITIZERS)
 	$(Q)UNIT_DIR=$(B)/unit-$(subst $(comma),-,$(SANITIZERS)) scripts/test.sh unit
 
 unit-build: $(UNIT_BINS)

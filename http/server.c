@@ -25,7 +25,7 @@
 
 enum {
 	SLOTS = LIMIT_CONNECTIONS + LIMIT_REFUSALS,
-	EVENTS_AT_ONCE = 16,
+	EVENTS_AT_ONCE = SLOTS + 2, /* all there can be: see expire */
 	ACCEPT_AT_ONCE = 16,
 
 	/* epoll's data: the slot's number, the generation above it. Or one of these. */
@@ -238,6 +238,17 @@ static void resume_accepting(void)
 	watch(EPOLL_CTL_MOD, server.listen_fd, EPOLLIN, TAG_LISTEN);
 }
 
+/* A child's copy would keep the port: the shutdown ends the listening for all of them. */
+static void close_listen(void)
+{
+	if (server.listen_fd >= 0 && fd_is(server.listen_fd, server.listen_identity)) {
+		watch(EPOLL_CTL_DEL, server.listen_fd, 0, 0);
+		os_call(SYS_shutdown, server.listen_fd, SHUT_RDWR);
+		os_close(server.listen_fd);
+	}
+	server.listen_fd = -1;
+}
+
 /* False: stop accepting for now. */
 static bool accept_one(void)
 {
@@ -253,6 +264,11 @@ static bool accept_one(void)
 	case -EPERM: /* a firewall or a seccomp filter says no: not for long, or for ever */
 	case -ENOSYS:
 		pause_accepting();
+		return false;
+	case -EBADF: /* shut down by whoever else holds it: epoll would report that for ever */
+	case -EINVAL:
+	case -ENOTSOCK:
+		close_listen();
 		return false;
 	}
 	if (fd < 0) /* this client's trouble (accept(2) passes network errors on) */
@@ -309,17 +325,6 @@ static void set_listen(int fd, const struct address *address)
 	server.peers_checked = is_abstract(address);
 }
 
-/* A child's copy would keep the port: the shutdown ends the listening for all of them. */
-static void close_listen(void)
-{
-	if (server.listen_fd >= 0 && fd_is(server.listen_fd, server.listen_identity)) {
-		watch(EPOLL_CTL_DEL, server.listen_fd, 0, 0);
-		os_call(SYS_shutdown, server.listen_fd, SHUT_RDWR);
-		os_close(server.listen_fd);
-	}
-	server.listen_fd = -1;
-}
-
 static void close_everything(void)
 {
 	for (struct connection *c = server.slots; c < server.slots + SLOTS; c++)
@@ -355,9 +360,10 @@ static int time_left(void)
 	return nearest <= now ? 0 : (int)((nearest - now + 999999) / 1000000);
 }
 
-static void expire(void)
+/* `now` is when the events were reported that have just been dealt with. Whoever's bytes came while a
+ * handler kept us busy past his deadline is heard in the next round, before his deadline is looked at. */
+static void expire(uint64_t now)
 {
-	uint64_t now = now_ns();
 	if (server.accept_again_ns && server.accept_again_ns <= now && server.listen_fd >= 0)
 		resume_accepting();
 	for (struct connection *c = server.slots; c < server.slots + SLOTS; c++) {
@@ -432,10 +438,11 @@ void server_run(const struct server_options *options)
 				break;
 			continue;
 		}
+		uint64_t now = now_ns();
 		for (long i = 0; i < n && !server.stopping; i++)
 			dispatch(&events[i]);
 		if (!server.stopping)
-			expire();
+			expire(now);
 	}
 	close_everything();
 	server.running = false;

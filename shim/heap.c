@@ -144,13 +144,7 @@ void heap_on_alloc(void *block, size_t size_bytes, struct unwind_frame from)
 
 bool heap_take(void *block, struct live_info *info)
 {
-	if (!live_may_hold(block))
-		return false;
-	if (sampler_thread.busy) { /* a signal handler inside the recorder: its locks may be ours */
-		losses_count(free_nested);
-		return false;
-	}
-	return live_remove(block, info);
+	return live_may_hold(block) && live_remove(block, info);
 }
 
 void heap_give_back(void *block, struct live_info info)
@@ -165,7 +159,11 @@ void heap_give_back(void *block, struct live_info info)
 void heap_on_free(void *block)
 {
 	struct live_info info;
-	if (heap_take(block, &info))
+	if (!live_may_hold(block))
+		return;
+	if (sampler_thread.busy) /* a signal handler inside the recorder: its locks may be ours */
+		losses_count(free_nested);
+	else if (live_remove(block, &info))
 		heap_count_free(info);
 }
 

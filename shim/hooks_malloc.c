@@ -17,6 +17,7 @@
 #include "shim/heap.h"
 #include "shim/hooks_malloc.h"
 #include "shim/live.h"
+#include "shim/losses.h"
 #include "shim/real.h"
 #include "shim/sampler.h"
 
@@ -26,11 +27,16 @@
  * itself; zeroing or copying it would touch pages that the program may never touch. */
 enum { MAPPED_FROM = 128 * 1024, COPY_MAX = 256 * 1024 };
 
+/* Libc keeps freed small blocks in stacks by size (tcache, fastbins). A marked one must not get there: a loop that
+ * allocates and frees would be handed it again and again, and each free would come to free_marked. So a
+ * marked block is at least so large that libc joins it with its neighbours when it is freed. */
+enum { STACKED_BELOW = 1056 };
+
 /* A block that bears the mark. NULL: the allocator has none; then errno is as before. */
 static void *get_marked(size_t align, size_t size)
 {
 	int saved = errno;
-	void *p = real_memalign(align < LIVE_MARK_ALIGN ? LIVE_MARK_ALIGN : align, size);
+	void *p = real_memalign(align < LIVE_MARK_ALIGN ? LIVE_MARK_ALIGN : align, size < STACKED_BELOW ? STACKED_BELOW : size);
 	if (!p)
 		errno = saved;
 	return p;
@@ -103,7 +109,7 @@ static void *move_to_marked(void *p, size_t size)
 	return marked;
 }
 
-/* The block goes on to be tracked or not, whatever was before: realloc is a free and an allocation. */
+/* A sampled block comes in, a sampled one goes out, or both: realloc is a free and an allocation. */
 static void *realloc_tracked(void *block, size_t size, bool sampled, struct unwind_frame from)
 {
 	struct live_info old;
@@ -121,27 +127,27 @@ static void *realloc_tracked(void *block, size_t size, bool sampled, struct unwi
 	return p;
 }
 
-static SLOW void *realloc_sampled(void *block, size_t size)
-{
-	if (!sampler_enter(size)) {
-		int64_t before = sampler_shut();
-		void *p = realloc_tracked(block, size, false, (struct unwind_frame){0});
-		sampler_open(before);
-		return p;
-	}
-	void *p = realloc_tracked(block, size, true, UNWIND_CALLER());
-	sampler_leave();
-	return p;
-}
-
 /* The old block may be a sampled one, the new one is not. */
 static __attribute__((noinline)) void *realloc_marked(void *block, size_t size)
 {
 	if (!block || !live_may_hold(block))
 		return real_realloc(block, size);
+	if (sampler_thread.busy) {
+		losses_count(free_nested);
+		return real_realloc(block, size);
+	}
 	int64_t before = sampler_shut();
 	void *p = realloc_tracked(block, size, false, (struct unwind_frame){0});
 	sampler_open(before);
+	return p;
+}
+
+static SLOW void *realloc_sampled(void *block, size_t size)
+{
+	if (!sampler_enter(size))
+		return realloc_marked(block, size);
+	void *p = realloc_tracked(block, size, true, UNWIND_CALLER());
+	sampler_leave();
 	return p;
 }
 
@@ -167,10 +173,18 @@ EXPORT void *reallocarray(void *block, size_t count, size_t size)
 	return realloc_sampled(block, total);
 }
 
+static SLOW void free_sampled(void *block)
+{
+	heap_on_free(block);
+	real_free(block);
+}
+
 static __attribute__((noinline)) void free_marked(void *block)
 {
-	if (block && live_may_hold(block))
-		heap_on_free(block);
+	if (__builtin_expect(live_may_hold(block), 0)) {
+		free_sampled(block);
+		return;
+	}
 	real_free(block);
 }
 

@@ -31,8 +31,10 @@ struct live_block {
 	struct live_info info;
 };
 
+static struct live_block *no_block;
+
 uintptr_t live_mark_mask;
-struct live_slots live_slots;
+struct live_slots live_slots = {.head = &no_block};
 
 static struct {
 	struct lock lock;
@@ -133,8 +135,6 @@ int live_insert(const void *block, struct live_info info, struct live_info *stal
 {
 	size_t slot = slot_of(block);
 	stale->bucket = NULL;
-	if (!live_slots.head)
-		return -ENOMEM;
 	lock_take(&stripes[slot % STRIPES].lock);
 	int r = insert_locked(slot, block, info, stale);
 	lock_release(&stripes[slot % STRIPES].lock);

@@ -43,7 +43,7 @@ static inline bool live_is_foreign(const void *block)
 }
 
 struct live_slots {
-	struct live_block **head; /* immutable after init */
+	struct live_block **head; /* immutable after init; before, one slot that stays empty */
 	uintptr_t mask;           /* number of slots - 1 */
 	unsigned shift;
 };
@@ -60,8 +60,8 @@ bool live_is_marked(const void *block);
  * a relaxed load is enough. */
 static inline bool live_may_hold(const void *block)
 {
-	struct live_block **head = live_slots.head;
-	return head && __atomic_load_n(&head[(uintptr_t)block >> live_slots.shift & live_slots.mask], __ATOMIC_RELAXED);
+	uintptr_t slot = (uintptr_t)block >> live_slots.shift & live_slots.mask;
+	return __atomic_load_n(&live_slots.head[slot], __ATOMIC_RELAXED) != NULL;
 }
 
 struct live_info {
