@@ -239,32 +239,25 @@ static void read_port_back(int fd, struct address *a)
 	set_port(a, (uint16_t)(wire[0] << 8 | wire[1]));
 }
 
-/* a->port or the next free one above it. */
 static int listen_tcp(struct address *a)
 {
 	static const uint8_t any[4];
-	int fd = -EADDRINUSE;
-	for (unsigned port = a->port, last = port + NEXT_PORTS; port <= last && port <= 65535; port++) {
-		struct address attempt = *a;
-		set_port(&attempt, (uint16_t)port);
+	struct address attempt = *a;
+	int fd = listen_once(&attempt);
+	if ((fd == -EAFNOSUPPORT || fd == -EADDRNOTAVAIL) && is_wildcard_v6(&attempt)) {
+		set_v4(&attempt, any); /* a kernel without IPv6 */
+		set_port(&attempt, a->port);
 		fd = listen_once(&attempt);
-		if ((fd == -EAFNOSUPPORT || fd == -EADDRNOTAVAIL) && is_wildcard_v6(&attempt)) {
-			set_v4(&attempt, any); /* a kernel without IPv6 */
-			set_port(&attempt, (uint16_t)port);
-			fd = listen_once(&attempt);
-		}
-		if (fd >= 0) {
-			*a = attempt;
-			if (port == 0)
-				read_port_back(fd, a);
-		}
-		if (fd != -EADDRINUSE)
-			break;
+	}
+	if (fd >= 0) {
+		*a = attempt;
+		if (a->port == 0)
+			read_port_back(fd, a);
 	}
 	return fd;
 }
 
-int address_listen(struct address *a)
+int address_listen_here(struct address *a)
 {
 	switch (a->kind) {
 	case ADDRESS_TCP:
@@ -274,4 +267,20 @@ int address_listen(struct address *a)
 	default:
 		return -EINVAL;
 	}
+}
+
+int address_listen(struct address *a)
+{
+	int fd = address_listen_here(a);
+	unsigned first = a->port;
+	for (unsigned port = first + 1; fd == -EADDRINUSE && a->kind == ADDRESS_TCP; port++) {
+		if (port > first + NEXT_PORTS || port > 65535)
+			break;
+		struct address next = *a;
+		set_port(&next, (uint16_t)port);
+		fd = address_listen_here(&next);
+		if (fd >= 0)
+			*a = next;
+	}
+	return fd;
 }

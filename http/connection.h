@@ -32,9 +32,9 @@ struct connection {
 	uint32_t generation; /* tells a slot's clients apart; the loop's */
 	uint32_t watched;    /* epoll events that are asked for; the loop's */
 	bool loopback;
-	bool pending;   /* HEAD: input has bytes that the parser has not seen */
-	bool last;      /* WRITE: nothing follows this answer */
-	bool reset;     /* OVER: drop what is unsent */
+	bool pending;         /* HEAD: input has bytes that the parser has not seen */
+	bool last;            /* WRITE: nothing follows this answer */
+	bool reset;           /* OVER: drop what is unsent */
 	uint64_t deadline_ns; /* CLOCK_MONOTONIC */
 	int unsent;           /* WRITE: bytes in the kernel's queue when the deadline was set */
 	uint64_t drained;     /* LINGER: bytes dropped */

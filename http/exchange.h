@@ -24,7 +24,7 @@ struct exchange {
 	bool loopback; /* on a loopback TCP address: names in Host are checked */
 
 	struct request request;
-	char *body; /* of content_length bytes; NULL: none, or read and dropped */
+	char *body;      /* of content_length bytes; NULL: none, or read and dropped */
 	size_t body_len; /* come in so far */
 
 	struct response answer;

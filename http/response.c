@@ -91,13 +91,13 @@ const struct out_chunk *response_finish(struct response *r, struct response_end 
 static_assert(LIMIT_CONNECTIONS == 64, "TOO_MANY says so");
 
 /* `length` is that of the text with its line end: checked by the unit test. */
-#define WHOLE_ANSWER(status_line, text, length)                 \
-	"HTTP/1.1 " status_line "\r\n"                          \
-	"Content-Type: " TYPE_TEXT "\r\n"                       \
-	"X-Content-Type-Options: nosniff\r\n"                   \
-	"X-Go-Pprof: 1\r\n"                                     \
-	"Content-Length: " length "\r\n"                        \
-	"Connection: close\r\n"                                 \
+#define WHOLE_ANSWER(status_line, text, length) \
+	"HTTP/1.1 " status_line "\r\n" \
+	"Content-Type: " TYPE_TEXT "\r\n" \
+	"X-Content-Type-Options: nosniff\r\n" \
+	"X-Go-Pprof: 1\r\n" \
+	"Content-Length: " length "\r\n" \
+	"Connection: close\r\n" \
 	"\r\n" text "\n"
 
 #define OUT_OF_MEMORY WHOLE_ANSWER("500 Internal Server Error", TEXT_OUT_OF_MEMORY, "59")

@@ -13,8 +13,8 @@
 #include "shim/arena.h"
 #include "shim/text.h"
 
-#define TYPE_TEXT   "text/plain; charset=utf-8"
-#define TYPE_HTML   "text/html; charset=utf-8"
+#define TYPE_TEXT "text/plain; charset=utf-8"
+#define TYPE_HTML "text/html; charset=utf-8"
 #define TYPE_BINARY "application/octet-stream"
 
 struct response {

@@ -8,9 +8,10 @@
  * with its request unread would reset the connection before it has seen the answer; only past
  * LIMIT_REFUSALS of those is one closed at once.
  *
- * The descriptor table is the program's. It may close what is ours (closefrom) and it forks: a child has
- * copies of every socket, which keep it open after our close and registered with epoll. Hence: shut
- * down before close, deregister before close, and check what a number refers to before using it.
+ * The descriptor table may be the program's (and in a fork child the numbers kept here are those of
+ * another table). The program may close what is ours (closefrom), and it forks: a child has copies of every
+ * socket, which keep it open after our close and registered with epoll. Hence: shut down before close,
+ * deregister before close, and check what a number refers to before using it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "http/server.h"
@@ -66,10 +67,33 @@ static uint64_t tag_of(const struct connection *c)
 	return (uint64_t)c->generation << 32 | (uint64_t)(c - server.slots);
 }
 
-static void watch_listen(void)
+static long watch_listen(int op)
 {
-	if (server.listen_fd >= 0)
-		watch(EPOLL_CTL_ADD, server.listen_fd, server.accept_again_ns ? 0 : EPOLLIN, TAG_LISTEN);
+	return watch(op, server.listen_fd, server.accept_again_ns ? 0 : EPOLLIN, TAG_LISTEN);
+}
+
+/* Every epoll set has the same inode, so this one is known by what is in it: asking for what is asked for
+ * already changes nothing, and a stranger's set refuses. */
+static bool is_our_epoll(void)
+{
+	if (server.epoll_fd < 0)
+		return false;
+	if (server.wake_fd >= 0 && watch(EPOLL_CTL_MOD, server.wake_fd, EPOLLIN, TAG_WAKE) == 0)
+		return true;
+	if (server.listen_fd >= 0 && watch_listen(EPOLL_CTL_MOD) == 0)
+		return true;
+	for (const struct connection *c = server.slots; c < server.slots + SLOTS; c++)
+		if (c->state != CONNECTION_FREE && watch(EPOLL_CTL_MOD, c->fd, c->watched, tag_of(c)) == 0)
+			return true;
+	return false;
+}
+
+/* One that cannot be told from a stranger's stays open. */
+static void close_epoll(void)
+{
+	if (is_our_epoll())
+		os_close(server.epoll_fd);
+	server.epoll_fd = -1;
 }
 
 /* A new set with everything that is ours. 0 or a negative errno. */
@@ -80,11 +104,19 @@ static int open_epoll(void)
 		return server.epoll_fd;
 	if (server.wake_fd >= 0)
 		watch(EPOLL_CTL_ADD, server.wake_fd, EPOLLIN, TAG_WAKE);
-	watch_listen();
+	if (server.listen_fd >= 0)
+		watch_listen(EPOLL_CTL_ADD);
 	for (struct connection *c = server.slots; c < server.slots + SLOTS; c++)
 		if (c->state != CONNECTION_FREE)
 			watch(EPOLL_CTL_ADD, c->fd, c->watched, tag_of(c));
 	return 0;
+}
+
+static void renew_epoll(void)
+{
+	close_epoll();
+	if (open_epoll() < 0)
+		server.stopping = true;
 }
 
 /* ---- connections ---- */
@@ -148,9 +180,7 @@ static void settle(struct connection *c)
 static void disown(struct connection *c)
 {
 	free_slot(c);
-	os_close(server.epoll_fd);
-	if (open_epoll() < 0)
-		server.stopping = true;
+	renew_epoll();
 }
 
 static void on_connection(uint64_t tag, uint32_t events)
@@ -229,13 +259,13 @@ static bool is_welcome(int fd)
 static void pause_accepting(void)
 {
 	server.accept_again_ns = now_ns() + server_deadlines.accept_pause_ms * UINT64_C(1000000);
-	watch(EPOLL_CTL_MOD, server.listen_fd, 0, TAG_LISTEN);
+	watch_listen(EPOLL_CTL_MOD);
 }
 
 static void resume_accepting(void)
 {
 	server.accept_again_ns = 0;
-	watch(EPOLL_CTL_MOD, server.listen_fd, EPOLLIN, TAG_LISTEN);
+	watch_listen(EPOLL_CTL_MOD);
 }
 
 /* A child's copy would keep the port: the shutdown ends the listening for all of them. */
@@ -289,9 +319,7 @@ static void on_listen(void)
 		return;
 	if (!fd_is(server.listen_fd, server.listen_identity)) { /* closed by the program: not ours any more */
 		server.listen_fd = -1;
-		os_close(server.epoll_fd); /* see disown */
-		if (open_epoll() < 0)
-			server.stopping = true;
+		renew_epoll(); /* see disown */
 		return;
 	}
 	for (int i = 0; i < ACCEPT_AT_ONCE && accept_one(); i++)
@@ -336,7 +364,8 @@ void server_move(int fd, const struct address *address)
 {
 	close_everything();
 	set_listen(fd, address);
-	watch_listen();
+	if (fd >= 0)
+		watch_listen(EPOLL_CTL_ADD);
 }
 
 void server_stop(void)
@@ -400,12 +429,13 @@ static void dispatch(const struct epoll_event *e)
 	}
 }
 
-/* The parent's sockets, of which a fork child has copies: closed here without a shutdown, which would
- * reach the parent. Its epoll set is shared with it: closed and not changed. */
+/* In a fork child: what it has of the parent's sockets is closed without a shutdown, which would reach the
+ * parent. (Where the listener has a table of its own the child has none of them, and nothing is ours.) */
 static void give_back_inherited(const struct server_options *options)
 {
 	if (!server.running)
 		return;
+	close_epoll();
 	for (struct connection *c = server.slots; c < server.slots + SLOTS; c++) {
 		if (c->state == CONNECTION_FREE)
 			continue;
@@ -416,8 +446,6 @@ static void give_back_inherited(const struct server_options *options)
 	if (server.listen_fd >= 0 && server.listen_fd != options->listen_fd &&
 	    fd_is(server.listen_fd, server.listen_identity))
 		os_close(server.listen_fd);
-	if (server.epoll_fd != options->listen_fd && server.epoll_fd != options->wake_fd)
-		os_close(server.epoll_fd);
 }
 
 void server_run(const struct server_options *options)
@@ -434,8 +462,7 @@ void server_run(const struct server_options *options)
 	while (!server.stopping) {
 		long n = os_call(SYS_epoll_pwait, server.epoll_fd, events, EVENTS_AT_ONCE, time_left(), 0, 8);
 		if (n == -EBADF || n == -EINVAL) { /* the program closed the set, or has the number now */
-			if (open_epoll() < 0)
-				break;
+			renew_epoll();
 			continue;
 		}
 		uint64_t now = now_ns();
@@ -444,8 +471,7 @@ void server_run(const struct server_options *options)
 		if (!server.stopping)
 			expire(now);
 	}
+	close_epoll();
 	close_everything();
 	server.running = false;
-	if (server.epoll_fd >= 0)
-		os_close(server.epoll_fd);
 }

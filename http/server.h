@@ -35,6 +35,9 @@ void address_print(const struct address *a, struct line *l);
  * replaced; one that is answered is taken (-EADDRINUSE). The fd, or a negative errno. */
 int address_listen(struct address *a);
 
+/* The same for this very address alone. */
+int address_listen_here(struct address *a);
+
 struct server_options {
 	int listen_fd;
 	struct address address; /* where listen_fd listens */

@@ -14,6 +14,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/heap.h"
 
+#include "shim/listener.h"
 #include "shim/losses.h"
 #include "shim/os.h"
 #include "shim/sampler.h"
@@ -140,6 +141,8 @@ void heap_on_alloc(void *block, size_t size_bytes, struct unwind_frame from)
 	if (stale.bucket)
 		heap_count_free(stale);
 	count_alloc(info);
+	if (__builtin_expect(listener_pending, 0))
+		listener_start_pending();
 }
 
 bool heap_take(void *block, struct live_info *info)

@@ -82,5 +82,6 @@ static bool is_allocators_own(struct real_symbol s)
 
 #define HOOK(symbol, type, params, args)
 #define HOOK_OWN(symbol, type, params, args)
+#define HOOK_WAITS(symbol, type, params, args, is_long)
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* the sizes and tags of forms that have a plainer fallback */
 #include "shim/hooks.def"

@@ -14,6 +14,7 @@
 #include "http/server.h"
 #include "shim/arena.h"
 #include "shim/fork.h"
+#include "shim/front.h"
 #include "shim/heap.h"
 #include "shim/hooks_malloc.h"
 #include "shim/listener.h"
@@ -62,21 +63,32 @@ static void set_port(struct address *a, uint16_t port)
 		((struct sockaddr_in6 *)&a->sa)->sin6_port = htons(port);
 }
 
+/* Listener: this is the port that is served now (0: none); say so. */
+static void now_serving(uint16_t port)
+{
+	static int claim = -1;
+	if (claim >= 0)
+		os_close(claim);
+	claim = port ? front_claim(port) : -1;
+	listener_serves(port);
+	if (port || serving.kind == ADDRESS_UNIX)
+		tell_address();
+}
+
 /* The listener's move(): away from a port that the program wants. First off it, so that the program gets it in
  * any case. */
 static void move(void)
 {
 	struct address next = serving;
 	server_move(-1, &serving);
-	listener_serves(0);
+	now_serving(0);
 	set_port(&next, (uint16_t)(serving.port + 1));
 	int fd = address_listen(&next);
 	if (fd < 0)
 		return;
 	serving = next;
 	server_move(fd, &serving);
-	listener_serves(serving.port);
-	tell_address();
+	now_serving(serving.port);
 }
 
 static int wake_fd_now;
@@ -97,8 +109,7 @@ static void listen_and_serve(int listen_fd, int wake_fd)
 	if (listen_fd < 0)
 		return;
 	wake_fd_now = wake_fd;
-	listener_serves(serving.kind == ADDRESS_TCP ? serving.port : 0);
-	tell_address();
+	now_serving(serving.kind == ADDRESS_TCP ? serving.port : 0);
 	server_run(&(struct server_options){
 	    .listen_fd = listen_fd, .address = serving, .wake_fd = wake_fd, .wake = wake});
 }
@@ -123,13 +134,16 @@ static void parse_address(void)
 	address_parse(span_of(preset), &wanted, &why);
 }
 
-static void warn_moved(void)
+/* "<address> is taken; profiles <are at …>" */
+static void warn_taken(const char *what, const struct address *where)
 {
 	char text[256];
 	struct line l = LINE(text);
 	address_print(&wanted, &l);
-	line_str(&l, " is taken; profiles are at ");
-	address_print(&serving, &l);
+	line_str(&l, " is taken; profiles ");
+	line_str(&l, what);
+	if (where)
+		address_print(where, &l);
 	log_warn(l.at);
 }
 
@@ -138,49 +152,54 @@ static void warn_not_served(const char *what, int error)
 	char text[256];
 	struct line l = LINE(text);
 	line_str(&l, what);
-	line_str(&l, error == -EADDRINUSE ? " is taken" : " cannot be had (error ");
-	if (error != -EADDRINUSE) {
-		line_dec(&l, -error);
-		line_str(&l, ")");
-	}
-	line_str(&l, "; no profiles are served; set PPROF_ADDR to another address, or to off");
+	line_str(&l, " cannot be had (error ");
+	line_dec(&l, -error);
+	line_str(&l, "); no profiles are served; set PPROF_ADDR to another address, or to off");
 	log_warn(l.at);
 }
 
 static void warn_not_listening(int error)
 {
-	char text[128];
+	char text[192];
 	struct line l = LINE(text);
 	address_print(&wanted, &l);
 	warn_not_served(l.at, error);
 }
 
-/* Who gets the wanted port serves at once, and so does the first process of a tree on the next free one. Other
- * processes wait until they have something to show. */
+/* Serve on `fd`, which is this function's to close. */
+static void serve_at_once(int fd)
+{
+	int r = listener_start(fd);
+	os_close(fd);
+	if (r < 0)
+		warn_not_served("a thread for the listener", r);
+}
+
+/* Who gets the wanted port serves at once. When another process under the shim has it, this one serves from its
+ * first long wait or sampled event on: a short-lived one never pays. When a stranger has it, the next
+ * free port is taken at once. */
 static void start_listener(void)
 {
 	listener_configure(listen_and_serve, move);
 	if (wanted.kind == ADDRESS_OFF)
 		return;
 	serving = wanted;
-	int fd = address_listen(&serving);
-	bool moved = fd < 0 || serving.port != wanted.port;
-	if (moved && log_parent_is_ours()) {
-		if (fd >= 0)
-			os_close(fd);
-		listener_pending = true;
-		return;
-	}
-	if (fd < 0) {
+	int fd = address_listen_here(&serving);
+	if (fd >= 0) {
+		serve_at_once(fd);
+	} else if (fd != -EADDRINUSE) {
 		warn_not_listening(fd);
-		return;
+	} else if (log_parent_is_ours()) {
+		listener_pending = true;
+	} else if (wanted.kind == ADDRESS_TCP && front_is_ours(wanted.port)) {
+		warn_taken("will be on the next free port above it", NULL);
+		listener_pending = true;
+	} else if ((fd = address_listen(&serving)) >= 0) {
+		warn_taken("are at ", &serving);
+		serve_at_once(fd);
+	} else {
+		warn_not_listening(fd);
 	}
-	if (moved)
-		warn_moved();
-	int r = listener_start(fd);
-	os_close(fd);
-	if (r < 0)
-		warn_not_served("a thread for the listener", r);
 }
 
 /* 16 random bytes that the kernel gives every new program image. */
@@ -225,8 +244,6 @@ __attribute__((constructor)) static void init(int argc, char **argv, char **envp
 	arena_set_limit(settings.memory_limit);
 	parse_address();
 	modules_refresh();
-	if (unwind_learn_start() < 0)
-		losses_count(no_unwinder);
 	fork_start();
 	start_heap();
 	start_listener();

@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "shim/exports.h"
+
 /* What the thread does: `main` serves on listen_fd (-1: it has to open its own) until the process ends or it
  * gives up, and calls listener_obey when wake_fd is readable. Init. */
 void listener_configure(void (*main)(int listen_fd, int wake_fd), void (*move)(void));
@@ -20,8 +22,8 @@ void listener_configure(void (*main)(int listen_fd, int wake_fd), void (*move)(v
  * negative errno. App's thread, in init. */
 int listener_start(int listen_fd);
 
-/* Processes without the port start theirs at the first sampled event. Cheap to ask. */
-extern bool listener_pending;
+/* Processes without the port start theirs at the first long wait or sampled event. Cheap to ask. */
+extern HIDDEN bool listener_pending;
 void listener_start_pending(void);
 
 /* In `main`: which TCP port is served, in host byte order; 0 none. */

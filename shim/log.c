@@ -90,7 +90,8 @@ static bool environ_is_ours(char *buf, size_t n)
 	struct span rest = {buf, n};
 	while (rest.len) {
 		struct span s = span_cut(&rest, '\0');
-		if (span_starts(s, disable) && s.at + s.len < buf + n && !settings_is_no(s.at + sizeof disable - 1))
+		if (span_starts(s, disable) && s.at + s.len < buf + n /* whole, with its NUL */ &&
+		    !settings_is_no(s.at + sizeof disable - 1))
 			return false;
 		if (span_starts(s, preload) && memmem(s.at, s.len, name, sizeof name - 1))
 			ours = true;
@@ -100,8 +101,7 @@ static bool environ_is_ours(char *buf, size_t n)
 
 static bool parent_is_ours(void)
 {
-	enum { PART = 16 * 1024 };
-	static char buf[PART + 1];
+	char buf[16 * 1024]; /* the main thread's stack has room, before main */
 	char path[64];
 	struct line l = LINE(path);
 	line_str(&l, "/proc/");
@@ -110,7 +110,7 @@ static bool parent_is_ours(void)
 	int fd = (int)os_open(path, O_RDONLY);
 	if (fd < 0)
 		return false;
-	long n = os_read(fd, buf, PART);
+	long n = os_read(fd, buf, sizeof buf);
 	os_close(fd);
 	return n > 0 && environ_is_ours(buf, (size_t)n);
 }

@@ -16,7 +16,7 @@
 	LOSS(own_malloc, "allocator not seen: the program has its own malloc inside, which a preloaded library cannot hook; " \
 	                 "heap and allocs show the libraries' part at most") \
 	LOSS(deep_bind, "libraries opened with RTLD_DEEPBIND: their allocations may not be seen") \
-	LOSS(no_unwinder, "unwinder not ready: stacks are made by frame pointers and may be short")
+	LOSS(no_unwinder, "frames not found: the unwinder has no memory; stacks are short; raise PPROF_MEMORY_LIMIT")
 
 struct losses {
 #define LOSS(name, text) uint64_t name;

@@ -165,6 +165,7 @@ bool real_malloc_is_libc(void)
 		return real_##symbol args; \
 	} \
 	type(*real_##symbol) params = boot_##symbol;
+#define HOOK_WAITS(symbol, type, params, args, is_long) HOOK(symbol, type, params, args)
 /* hooks_cxx.c has its own. */
 #define HOOK_NEW(symbol, type, params, args)
 #define HOOK_DELETE(symbol, type, params, args)

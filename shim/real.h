@@ -11,12 +11,17 @@
 #ifndef PPROFSHIM_REAL_H
 #define PPROFSHIM_REAL_H
 
+#include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include "shim/exports.h"
 
@@ -26,11 +31,13 @@
 	extern HIDDEN type(*real_##symbol) params;
 #define HOOK_NEW HOOK
 #define HOOK_DELETE HOOK
+#define HOOK_WAITS(symbol, type, params, args, is_long) HOOK(symbol, type, params, args)
 #define HOOK_OWN(symbol, type, params, args) EXPORT type symbol params;
 #include "shim/hooks.def"
 #undef HOOK
 #undef HOOK_NEW
 #undef HOOK_DELETE
+#undef HOOK_WAITS
 #undef HOOK_OWN
 
 /* A definition found in a loaded object. */

@@ -32,6 +32,7 @@ enum {
 static_assert(INDEX_BITS + TAG_BITS >= 47, "an entry must identify every user address");
 
 static uint64_t cache[1 << INDEX_BITS];
+static bool cache_in_use; /* atomic: forgetting an empty cache would make all of it resident */
 
 /* Index and tag together determine the address: tag is its upper part, the index its lower part mixed
  * with the tag. */
@@ -76,8 +77,10 @@ static __attribute__((noinline)) struct unwind_rule learn(uintptr_t pc)
 	if (!has_room())
 		return (struct unwind_rule){.kind = UNWIND_UNKNOWN};
 	struct unwind_rule r = unwind_learn(pc);
-	if (r.kind != UNWIND_UNKNOWN && pc >> 47 == 0 && fits(r))
+	if (r.kind != UNWIND_UNKNOWN && pc >> 47 == 0 && fits(r)) {
+		__atomic_store_n(&cache_in_use, true, __ATOMIC_RELAXED);
 		__atomic_store_n(&cache[cache_index(pc)], pack(pc, r), __ATOMIC_RELAXED);
+	}
 	return r;
 }
 
@@ -91,7 +94,8 @@ static inline struct unwind_rule rule_at(uintptr_t pc)
 
 void unwind_forget(void)
 {
-	for (size_t i = 0; i < sizeof cache / sizeof *cache; i++)
+	bool in_use = __atomic_load_n(&cache_in_use, __ATOMIC_RELAXED);
+	for (size_t i = 0; in_use && i < sizeof cache / sizeof *cache; i++)
 		if (__atomic_load_n(&cache[i], __ATOMIC_RELAXED))
 			__atomic_store_n(&cache[i], 0, __ATOMIC_RELAXED);
 }

@@ -58,9 +58,6 @@ struct unwind_rule {
 /* Ask libunwind for the rule at `pc`. unwind_learn.c. Holds the LEARN lock meanwhile. */
 struct unwind_rule unwind_learn(uintptr_t pc);
 
-/* Init: ready libunwind. 0, or -ENOMEM: every rule is UNWIND_CHAIN then. */
-int unwind_learn_start(void);
-
 /* Wait until no learner reads an object's tables (dlclose, after modules_closing_begin). */
 void unwind_learn_drain(void);
 

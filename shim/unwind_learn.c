@@ -14,6 +14,7 @@
 #include <libunwind.h>
 #include <string.h>
 
+#include "shim/losses.h"
 #include "shim/modules.h"
 #include "shim/os.h"
 #include "shim/sync.h"
@@ -33,7 +34,7 @@ enum { WORD = sizeof(uintptr_t) };
 
 static struct {
 	struct lock lock;
-	unw_addr_space_t space; /* NULL: not started, or no memory */
+	unw_addr_space_t space; /* NULL: not started, or no memory; under lock */
 	/* under lock, of the look-up under way */
 	uintptr_t pc;
 	const struct module *module;
@@ -151,7 +152,8 @@ static int no_name(unw_addr_space_t space, unw_word_t ip, char *buf, size_t len,
 	return -UNW_ENOINFO;
 }
 
-int unwind_learn_start(void)
+/* At the first stack: it costs a dozen pages, which a program that is soon over need not pay. */
+static bool start_locked(void)
 {
 	static unw_accessors_t accessors = {
 	    .find_proc_info = find_proc_info,
@@ -163,11 +165,12 @@ int unwind_learn_start(void)
 	    .resume = no_resume,
 	    .get_proc_name = no_name,
 	};
+	if (learner.space)
+		return true;
 	learner.space = unw_create_addr_space(&accessors, 0);
-	if (!learner.space)
-		return -ENOMEM;
-	unw_set_caching_policy(learner.space, UNW_CACHE_NONE);
-	return 0;
+	if (learner.space)
+		unw_set_caching_policy(learner.space, UNW_CACHE_NONE);
+	return learner.space != NULL;
 }
 
 /* How the caller's frame pointer is found, given its cfa: false when by no rule that we have. */
@@ -228,12 +231,12 @@ static __attribute__((noinline)) struct unwind_rule guarded_trial_step(void)
 
 struct unwind_rule unwind_learn(uintptr_t pc)
 {
-	if (!learner.space)
-		return (struct unwind_rule){.kind = UNWIND_CHAIN};
 	const struct module *m = modules_find(pc);
 	struct unwind_rule r = {.kind = UNWIND_UNKNOWN};
 	lock_take(&learner.lock);
-	if (!modules_closing()) {
+	if (!start_locked()) {
+		losses_count(no_unwinder);
+	} else if (!modules_closing()) {
 		learner.pc = pc;
 		learner.module = m;
 		learner.has_table_entry = false;

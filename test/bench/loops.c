@@ -5,6 +5,7 @@
  * loops set BLOCKS MEAN OPS THREADS    replace random blocks of a working set
  * loops deep FRAMES N SIZE    at the end of FRAMES frames, malloc(SIZE) and free, N times; prints `ns_each`
  * loops fork N           fork, child ends at once, wait; prints `cpu_ns`, the children's included
+ * loops spawn N PROGRAM  start PROGRAM N times and wait; prints `cpu_ns`, of the children alone
  * loops idle             waits for the end of stdin
  *
  * Runs in: a measured program. Nothing but the loop allocates meanwhile.
@@ -12,6 +13,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <spawn.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -137,6 +139,20 @@ static void forks(long n)
 	printf("cpu_ns %.0f\n", rusage_ns(RUSAGE_SELF) + rusage_ns(RUSAGE_CHILDREN));
 }
 
+extern char **environ;
+
+static void spawns(long n, char *program)
+{
+	char *argv[] = {program, NULL};
+	for (long i = 0; i < n; i++) {
+		pid_t pid;
+		int status;
+		if (posix_spawn(&pid, program, NULL, NULL, argv, environ) != 0 || waitpid(pid, &status, 0) != pid)
+			abort();
+	}
+	printf("cpu_ns %.0f\n", rusage_ns(RUSAGE_CHILDREN));
+}
+
 static long number(int argc, char **argv, int i)
 {
 	return i < argc ? atol(argv[i]) : 0;
@@ -158,6 +174,8 @@ int main(int argc, char **argv)
 		deep(number(argc, argv, 2), number(argc, argv, 3), (size_t)number(argc, argv, 4));
 	} else if (strcmp(what, "fork") == 0) {
 		forks(number(argc, argv, 2));
+	} else if (strcmp(what, "spawn") == 0 && argc > 3) {
+		spawns(number(argc, argv, 2), argv[3]);
 	} else if (strcmp(what, "idle") == 0) {
 		char c;
 		puts("ready");

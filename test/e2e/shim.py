@@ -833,9 +833,11 @@ class Deviations:
     def __init__(self):
         self.rows = []
 
-    def add(self, name, estimate, truth, error):
-        # Estimates are rounded to whole numbers, some of them once a bucket.
-        slack = 1.5 + 1e-6 * abs(truth)
+    def add(self, name, estimate, truth, error, grain=0):
+        """grain: what one sample more or less is worth, where so few are missed (or hit) that the estimate
+        is no bell curve: two of them are then nothing to wonder at."""
+        # Estimates are rounded, some of them once a sample.
+        slack = 1.5 + 1e-4 * abs(truth) + 2 * grain
         z = max(0.0, abs(estimate - truth) - slack) / error if error else (
             0.0 if abs(estimate - truth) <= slack else math.inf)
         self.rows.append((z, name, estimate, truth, error))

@@ -33,6 +33,7 @@
 
 #include <cmocka.h>
 
+#include "http/fd.h"
 #include "http/limits.h"
 #include "http/server.h"
 #include "encoder/encoder.h"
@@ -1275,6 +1276,41 @@ static void test_a_fork_child_serves_anew_and_leaves_the_parents_clients_alone(v
 	close(idle);
 	close(waits);
 }
+/* Where the listener has a table of its own, the numbers it left in memory mean the child's own files. */
+static int child_life_in_another_table(void)
+{
+	enum { FROM = 850, TO = 930 };
+	int mine[2];
+	if (pipe(mine) != 0)
+		return 10;
+	struct fd_identity identity = fd_identify(mine[0]);
+	for (int fd = FROM; fd < TO; fd++)
+		if (dup2(mine[0], fd) != fd)
+			return 11;
+	int status = child_life();
+	if (status)
+		return status;
+	for (int fd = FROM; fd < TO; fd++)
+		if (!fd_is(fd, identity))
+			return 12;
+	return 0;
+}
+
+static void test_a_fork_child_loses_no_file_that_has_a_number_of_the_parents(void **state)
+{
+	(void)state;
+	int idle = dial(), status;
+	say(idle, GET("/debug/pprof/heap"));
+	assert_int_equal(hear(idle).status, 200);
+	pid_t child = fork();
+	if (child == 0)
+		_exit(child_life_in_another_table());
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	say(idle, GET("/nothing"));
+	assert_int_equal(hear(idle).status, 404);
+	close(idle);
+}
 #endif
 
 static void test_the_programs_lowest_numbers_stay_free(void **state)
@@ -1357,6 +1393,7 @@ int main(void)
 		SERVED(test_a_fork_childs_copies_neither_keep_clients_nor_wake_the_server),
 #ifndef __SANITIZE_THREAD__
 		SERVED(test_a_fork_child_serves_anew_and_leaves_the_parents_clients_alone),
+		SERVED(test_a_fork_child_loses_no_file_that_has_a_number_of_the_parents),
 #endif
 		SERVED(test_the_programs_lowest_numbers_stay_free),
 		SERVED(test_random_bytes_do_not_stop_the_service),
