@@ -21,12 +21,12 @@ struct cached {
 static struct {
 	struct region region;
 	size_t count;
-	struct cached *slot[SLOTS];
 } cache;
+static struct cached *cache_slot[SLOTS]; /* of addresses */
 
 static void forget(void)
 {
-	memset(cache.slot, 0, sizeof cache.slot);
+	memset(cache_slot, 0, sizeof cache_slot);
 	cache.count = 0;
 	region_release(&cache.region);
 }
@@ -39,7 +39,7 @@ void names_start(void)
 
 static struct cached **slot_of(uintptr_t address)
 {
-	return &cache.slot[(address * 0x9e3779b97f4a7c15u >> 32) % SLOTS];
+	return &cache_slot[(address * 0x9e3779b97f4a7c15u >> 32) % SLOTS];
 }
 
 static const struct cached *find_cached(const struct module *m, uintptr_t address)

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 
+#include "shim/layout.h"
 #include "shim/os.h"
 #include "shim/sync.h"
 
@@ -17,6 +18,7 @@ enum {
 	PAGE = 4096,
 	ARENA_CHUNK = 256 * 1024, /* virtual; only touched pages cost memory */
 	REGION_CHUNK = 64 * 1024,
+	REQUESTS_RESERVE = 8 * 1024 * 1024,
 };
 
 static struct {
@@ -25,7 +27,7 @@ static struct {
 	size_t left;
 	uint64_t limit_bytes; /* immutable after init */
 	uint64_t mapped_bytes;
-} arena = {.limit_bytes = 64u << 20};
+} arena FORKED = {.limit_bytes = 64u << 20};
 
 static size_t round_up(size_t n, size_t to)
 {
@@ -37,13 +39,26 @@ void arena_set_limit(uint64_t bytes)
 	arena.limit_bytes = bytes;
 }
 
-int arena_charge(size_t bytes)
+static int charge(size_t bytes, uint64_t limit_bytes)
 {
 	uint64_t now = __atomic_add_fetch(&arena.mapped_bytes, bytes, __ATOMIC_RELAXED);
-	if (now <= arena.limit_bytes)
+	if (now <= limit_bytes)
 		return 0;
 	arena_uncharge(bytes);
 	return -ENOMEM;
+}
+
+/* What is kept for ever leaves a part of the cap to requests: where samples are lost, the index page must still
+ * be able to say so. */
+static uint64_t lasting_limit(void)
+{
+	uint64_t reserve = arena.limit_bytes / 4 < REQUESTS_RESERVE ? arena.limit_bytes / 4 : REQUESTS_RESERVE;
+	return arena.limit_bytes - reserve;
+}
+
+int arena_charge(size_t bytes)
+{
+	return charge(bytes, lasting_limit());
 }
 
 void arena_uncharge(size_t bytes)
@@ -56,9 +71,9 @@ uint64_t arena_mapped_bytes(void)
 	return __atomic_load_n(&arena.mapped_bytes, __ATOMIC_RELAXED);
 }
 
-static void *map_charged(size_t bytes)
+static void *map_charged(size_t bytes, uint64_t limit_bytes)
 {
-	if (arena_charge(bytes) < 0)
+	if (charge(bytes, limit_bytes) < 0)
 		return NULL;
 	void *p = os_map(bytes);
 	if (!os_failed(p))
@@ -71,7 +86,7 @@ static void *alloc_locked(size_t bytes)
 {
 	if (bytes > arena.left) {
 		size_t chunk = bytes > ARENA_CHUNK ? round_up(bytes, PAGE) : ARENA_CHUNK;
-		char *p = map_charged(chunk);
+		char *p = map_charged(chunk, lasting_limit());
 		if (!p)
 			return NULL;
 		if (chunk > ARENA_CHUNK) /* a large piece has its own mapping, the current chunk stays */
@@ -95,12 +110,12 @@ void *arena_alloc(size_t bytes)
 	return p;
 }
 
-void arena_fork_prepare(void)
+FORKED_CODE void arena_fork_prepare(void)
 {
 	lock_take(&arena.lock);
 }
 
-void arena_fork_release(void)
+FORKED_CODE void arena_fork_release(void)
 {
 	lock_release(&arena.lock);
 }
@@ -121,7 +136,7 @@ void *region_alloc(struct region *r, size_t bytes)
 	if (!c || c->bytes - c->used < bytes) {
 		size_t need = round_up(bytes + sizeof *c, PAGE);
 		size_t size = need > REGION_CHUNK ? need : REGION_CHUNK;
-		c = map_charged(size);
+		c = map_charged(size, arena.limit_bytes);
 		if (!c)
 			return NULL;
 		c->bytes = size;

@@ -12,6 +12,7 @@
 #include "shim/arena.h"
 #include "shim/heap.h"
 #include "shim/init.h"
+#include "shim/layout.h"
 #include "shim/listener.h"
 #include "shim/live.h"
 #include "shim/log.h"
@@ -23,7 +24,7 @@
 #include "shim/unwind.h"
 
 /* In the order of rank (sync.h). */
-static void prepare(void)
+static FORKED_CODE void prepare(void)
 {
 	unwind_fork_prepare();
 	modules_fork_prepare();
@@ -34,7 +35,7 @@ static void prepare(void)
 	arena_fork_prepare();
 }
 
-static void release_all_but_threads(void)
+static FORKED_CODE void release_all_but_threads(void)
 {
 	arena_fork_release();
 	live_fork_release();
@@ -44,13 +45,13 @@ static void release_all_but_threads(void)
 	unwind_fork_release();
 }
 
-static void parent(void)
+static FORKED_CODE void parent(void)
 {
 	threads_fork_parent();
 	release_all_but_threads();
 }
 
-static void child(void)
+static FORKED_CODE void child(void)
 {
 	threads_fork_child();
 	release_all_but_threads();

@@ -14,6 +14,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/heap.h"
 
+#include "shim/layout.h"
 #include "shim/listener.h"
 #include "shim/losses.h"
 #include "shim/os.h"
@@ -39,7 +40,7 @@ static struct {
 	struct heap_bucket *newest; /* atomic */
 	size_t stack_depth;         /* immutable after init */
 	struct lock stripe[STRIPES];
-} heap = {.stack_depth = 128};
+} heap FORKED = {.stack_depth = 128};
 
 void heap_start(size_t stack_depth)
 {
@@ -213,14 +214,14 @@ void snapshot_count_heap(uint64_t *in_use, uint64_t *all)
 }
 
 /* Stripes before the list: heap.lock is never held while a stripe is taken elsewhere. */
-void heap_fork_prepare(void)
+FORKED_CODE void heap_fork_prepare(void)
 {
 	lock_take(&heap.lock);
 	for (int i = 0; i < STRIPES; i++)
 		lock_take(&heap.stripe[i]);
 }
 
-void heap_fork_release(void)
+FORKED_CODE void heap_fork_release(void)
 {
 	for (int i = STRIPES; i-- > 0;)
 		lock_release(&heap.stripe[i]);

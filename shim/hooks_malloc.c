@@ -16,6 +16,7 @@
 #include "shim/exports.h"
 #include "shim/heap.h"
 #include "shim/hooks_malloc.h"
+#include "shim/layout.h"
 #include "shim/live.h"
 #include "shim/losses.h"
 #include "shim/real.h"
@@ -62,7 +63,7 @@ static SLOW void *malloc_sampled(size_t size)
 	return p;
 }
 
-EXPORT void *malloc(size_t size)
+EXPORT FORKED_CODE void *malloc(size_t size)
 {
 	if (sampler_skip(size))
 		return real_malloc(size);
@@ -87,7 +88,7 @@ static SLOW void *calloc_sampled(size_t count, size_t size)
 	return p;
 }
 
-EXPORT void *calloc(size_t count, size_t size)
+EXPORT FORKED_CODE void *calloc(size_t count, size_t size)
 {
 	size_t total;
 	if (__builtin_expect(__builtin_mul_overflow(count, size, &total), 0) || sampler_skip(total))
@@ -151,7 +152,7 @@ static SLOW void *realloc_sampled(void *block, size_t size)
 	return p;
 }
 
-EXPORT void *realloc(void *block, size_t size)
+EXPORT FORKED_CODE void *realloc(void *block, size_t size)
 {
 	if (sampler_skip(size)) {
 		if (live_is_foreign(block))
@@ -188,7 +189,7 @@ static __attribute__((noinline)) void free_marked(void *block)
 	real_free(block);
 }
 
-EXPORT void free(void *block)
+EXPORT FORKED_CODE void free(void *block)
 {
 	if (live_is_foreign(block)) {
 		real_free(block);

@@ -17,6 +17,7 @@
 #include "shim/front.h"
 #include "shim/heap.h"
 #include "shim/hooks_malloc.h"
+#include "shim/layout.h"
 #include "shim/listener.h"
 #include "shim/live.h"
 #include "shim/log.h"
@@ -38,7 +39,7 @@ bool init_is_on(void)
 	return is_on;
 }
 
-void init_fork_child(void)
+FORKED_CODE void init_fork_child(void)
 {
 	listener_pending = wanted.kind != ADDRESS_OFF;
 }
@@ -82,8 +83,11 @@ static void move(void)
 	struct address next = serving;
 	server_move(-1, &serving);
 	now_serving(0);
-	set_port(&next, (uint16_t)(serving.port + 1));
-	int fd = address_listen(&next);
+	int fd = -EADDRINUSE;
+	if (serving.port < UINT16_MAX) {
+		set_port(&next, (uint16_t)(serving.port + 1));
+		fd = address_listen(&next);
+	}
 	if (fd < 0)
 		return;
 	serving = next;
@@ -225,7 +229,7 @@ static void start_heap(void)
 	note_own_malloc();
 	heap_start(settings.stack_depth);
 	uint64_t rate = settings.heap_rate;
-	if (live_start(real_malloc_is_libc(), rate, settings.memory_limit) < 0)
+	if (rate && live_start(real_malloc_is_libc(), rate, settings.memory_limit) < 0)
 		rate = 0;
 	sampler_start(rate, random_seed());
 }

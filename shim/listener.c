@@ -20,6 +20,7 @@
 #include <sys/prctl.h>
 
 #include "shim/arena.h"
+#include "shim/layout.h"
 #include "shim/listener_clone.h"
 #include "shim/os.h"
 #include "shim/real.h"
@@ -39,7 +40,7 @@ enum {
 
 enum { ASKED_CREDENTIALS = 1, ASKED_ROOM = 2 };
 
-bool listener_pending;
+bool listener_pending FORKED;
 
 static struct {
 	/* immutable after init */
@@ -54,12 +55,12 @@ static struct {
 	int listen_fd;
 	bool own_table; /* it was born with a file table of its own */
 	char *memory;
-} state;
+} state FORKED;
 
 static struct {
 	struct lock lock;
 	uint32_t asked; /* atomic: bits; a futex */
-} commands;
+} commands FORKED;
 
 void listener_configure(void (*main)(int, int), void (*move)(void))
 {
@@ -304,7 +305,7 @@ void listener_obey(int wake_fd)
 	os_futex_wake(&commands.asked, 1);
 }
 
-void listener_fork_child(void)
+FORKED_CODE void listener_fork_child(void)
 {
 	state.tid = 0;
 	state.pid = os_pid();

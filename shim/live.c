@@ -9,6 +9,7 @@
 #include "shim/live.h"
 
 #include "shim/arena.h"
+#include "shim/layout.h"
 #include "shim/os.h"
 #include "shim/sync.h"
 
@@ -33,19 +34,19 @@ struct live_block {
 
 static struct live_block *no_block;
 
-uintptr_t live_mark_mask;
+uintptr_t live_mark_mask = UINTPTR_MAX; /* nothing is sampled: every block but NULL is foreign */
 struct live_slots live_slots = {.head = &no_block};
 
 static struct {
 	struct lock lock;
 	struct live_block *spare; /* under lock */
-} stripes[STRIPES];
+} stripes[STRIPES] FORKED;
 
 static struct {
 	struct lock unmarked_lock;
 	size_t unmarked; /* live sampled blocks without a mark, under unmarked_lock */
 	uintptr_t mask;  /* the mask when there is none; immutable after init */
-} marks;
+} marks FORKED;
 
 int live_start(bool may_mark, uint64_t rate_bytes, uint64_t memory_limit_bytes)
 {
@@ -158,14 +159,14 @@ bool live_remove(const void *block, struct live_info *info)
 	return b != NULL;
 }
 
-void live_fork_prepare(void)
+FORKED_CODE void live_fork_prepare(void)
 {
 	for (int i = 0; i < STRIPES; i++)
 		lock_take(&stripes[i].lock);
 	lock_take(&marks.unmarked_lock);
 }
 
-void live_fork_release(void)
+FORKED_CODE void live_fork_release(void)
 {
 	lock_release(&marks.unmarked_lock);
 	for (int i = STRIPES; i-- > 0;)

@@ -26,7 +26,7 @@ struct heap_bucket;
 
 enum { LIVE_MARK_ALIGN = 4096 };
 
-/* 0: no marks. Else the low bits that are all zero in a marked address. Written by init and, while an
+/* All ones: nothing is sampled. 0: no marks. Else the low bits that are all zero in a marked address. Written by init and, while an
  * unmarked block is sampled and live, set to 0. */
 extern HIDDEN uintptr_t live_mark_mask;
 

@@ -8,6 +8,7 @@
 
 #include <sys/stat.h>
 
+#include "shim/layout.h"
 #include "shim/os.h"
 #include "shim/settings.h"
 #include "shim/text.h"
@@ -17,9 +18,10 @@ enum { STDERR = 2 };
 static struct {
 	bool info;        /* PPROF_LOG says more than warnings */
 	const char *path; /* PPROF_LOG=/path */
-	enum { UNKNOWN, OURS, NOT_OURS } parent;
 	struct stat stderr_then; /* only with info */
 } logger;
+
+static enum { UNKNOWN, OURS, NOT_OURS } parent FORKED;
 
 static long stat_fd(int fd, struct stat *s)
 {
@@ -117,12 +119,12 @@ static bool parent_is_ours(void)
 
 bool log_parent_is_ours(void)
 {
-	if (logger.parent == UNKNOWN)
-		logger.parent = parent_is_ours() ? OURS : NOT_OURS;
-	return logger.parent == OURS;
+	if (parent == UNKNOWN)
+		parent = parent_is_ours() ? OURS : NOT_OURS;
+	return parent == OURS;
 }
 
-void log_fork_child(void)
+FORKED_CODE void log_fork_child(void)
 {
-	logger.parent = OURS;
+	parent = OURS;
 }

@@ -15,6 +15,7 @@
 #include <link.h>
 #include <string.h>
 
+#include "shim/layout.h"
 #include "shim/real.h"
 #include "shim/sync.h"
 #include "shim/unwind.h"
@@ -28,7 +29,7 @@ static struct {
 	int closing;          /* atomic: dlclose calls under way */
 	/* libc's lock-free look-up, or NULL; immutable after the first renewal */
 	int (*find_object)(void *, struct dl_find_object *);
-} modules;
+} modules FORKED;
 
 static bool is_live(const struct module *m)
 {
@@ -235,12 +236,12 @@ bool modules_closing(void)
 	return __atomic_load_n(&modules.closing, __ATOMIC_SEQ_CST) > 0;
 }
 
-void modules_fork_prepare(void)
+FORKED_CODE void modules_fork_prepare(void)
 {
 	lock_take(&modules.lock);
 }
 
-void modules_fork_release(void)
+FORKED_CODE void modules_fork_release(void)
 {
 	lock_release(&modules.lock);
 }

@@ -11,6 +11,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "shim/layout.h"
+
 __thread struct sampler_thread sampler_thread;
 
 /* At most 64 bytes of initial-exec TLS in all (HAZARDS 23). */
@@ -23,7 +25,7 @@ static struct {
 	bool started;
 	uint64_t rate_bytes;
 	uint64_t seed; /* atomic */
-} sampler;
+} sampler FORKED;
 
 void sampler_start(uint64_t rate_bytes, uint64_t seed)
 {
@@ -37,7 +39,7 @@ uint64_t sampler_rate_bytes(void)
 	return sampler.rate_bytes;
 }
 
-void sampler_fork_child(uint64_t seed)
+FORKED_CODE void sampler_fork_child(uint64_t seed)
 {
 	__atomic_fetch_add(&sampler.seed, seed, __ATOMIC_RELAXED);
 	sampler_thread.random = 0;

@@ -9,14 +9,16 @@
 
 #include <string.h>
 
+#include "shim/layout.h"
 #include "shim/sync.h"
 
 enum { SLOTS = 4096 };
 
+static struct stack *slots[SLOTS] LARGE;
+
 static struct {
 	struct lock lock;
-	struct stack *slot[SLOTS];
-} stacks;
+} stacks FORKED;
 
 /* A multiply-and-fold hash of 64-bit words: addresses differ in few bits, so every word is spread before
  * the next is mixed in. */
@@ -32,7 +34,7 @@ static uint32_t hash_stack(const uintptr_t *pc, size_t depth)
 
 static struct stack *find(uint32_t hash, const uintptr_t *pc, size_t depth)
 {
-	struct stack *s = __atomic_load_n(&stacks.slot[hash % SLOTS], __ATOMIC_ACQUIRE);
+	struct stack *s = __atomic_load_n(&slots[hash % SLOTS], __ATOMIC_ACQUIRE);
 	while (s && (s->hash != hash || s->depth != depth || memcmp(s->pc, pc, depth * sizeof *pc) != 0))
 		s = s->next;
 	return s;
@@ -49,8 +51,8 @@ static struct stack *add_locked(uint32_t hash, const uintptr_t *pc, size_t depth
 	s->hash = hash;
 	s->depth = (uint32_t)depth;
 	memcpy(s->pc, pc, depth * sizeof *pc);
-	s->next = stacks.slot[hash % SLOTS];
-	__atomic_store_n(&stacks.slot[hash % SLOTS], s, __ATOMIC_RELEASE);
+	s->next = slots[hash % SLOTS];
+	__atomic_store_n(&slots[hash % SLOTS], s, __ATOMIC_RELEASE);
 	return s;
 }
 
@@ -66,12 +68,12 @@ struct stack *stacks_intern(const uintptr_t *pc, size_t depth)
 	return s;
 }
 
-void stacks_fork_prepare(void)
+FORKED_CODE void stacks_fork_prepare(void)
 {
 	lock_take(&stacks.lock);
 }
 
-void stacks_fork_release(void)
+FORKED_CODE void stacks_fork_release(void)
 {
 	lock_release(&stacks.lock);
 }

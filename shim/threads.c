@@ -8,6 +8,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/threads.h"
 
+#include "shim/layout.h"
 #include "shim/losses.h"
 #include "shim/os.h"
 #include "shim/sync.h"
@@ -35,7 +36,7 @@ static struct {
 	struct thread *spare;
 	size_t entered;  /* entries in the slots */
 	size_t sweep_at; /* look for ended threads when there are so many */
-} threads = {.sweep_at = SWEEP_FROM};
+} threads FORKED = {.sweep_at = SWEEP_FROM};
 
 static struct thread_site *site_of_locked(struct stack *s)
 {
@@ -260,18 +261,18 @@ struct snapshot_counts snapshot_counts(void)
 	return c;
 }
 
-void threads_fork_prepare(void)
+FORKED_CODE void threads_fork_prepare(void)
 {
 	lock_take(&threads.lock);
 }
 
-void threads_fork_parent(void)
+FORKED_CODE void threads_fork_parent(void)
 {
 	lock_release(&threads.lock);
 }
 
 /* The child has created no thread: its counts begin at 0. */
-void threads_fork_child(void)
+FORKED_CODE void threads_fork_child(void)
 {
 	for (struct thread_site *t = threads.newest; t; t = t->older)
 		t->count = 0;

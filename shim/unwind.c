@@ -16,6 +16,7 @@
 #include <assert.h>
 #include <ucontext.h>
 
+#include "shim/layout.h"
 #include "shim/os.h"
 
 enum {
@@ -31,7 +32,7 @@ enum {
 };
 static_assert(INDEX_BITS + TAG_BITS >= 47, "an entry must identify every user address");
 
-static uint64_t cache[1 << INDEX_BITS];
+static uint64_t cache[1 << INDEX_BITS] LARGE;
 static bool cache_in_use; /* atomic: forgetting an empty cache would make all of it resident */
 
 /* Index and tag together determine the address: tag is its upper part, the index its lower part mixed

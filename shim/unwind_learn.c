@@ -14,6 +14,7 @@
 #include <libunwind.h>
 #include <string.h>
 
+#include "shim/layout.h"
 #include "shim/losses.h"
 #include "shim/modules.h"
 #include "shim/os.h"
@@ -39,7 +40,7 @@ static struct {
 	uintptr_t pc;
 	const struct module *module;
 	bool has_table_entry;
-} learner;
+} learner FORKED;
 
 static bool near(uintptr_t value, uintptr_t fake)
 {
@@ -252,12 +253,12 @@ void unwind_learn_drain(void)
 	lock_release(&learner.lock);
 }
 
-void unwind_fork_prepare(void)
+FORKED_CODE void unwind_fork_prepare(void)
 {
 	lock_take(&learner.lock);
 }
 
-void unwind_fork_release(void)
+FORKED_CODE void unwind_fork_release(void)
 {
 	lock_release(&learner.lock);
 }

@@ -54,6 +54,9 @@ class Same(shim.TestCase):
     def test_the_smallest_stacks(self):
         self.check("tiny_stack")
 
+    def test_the_smallest_stacks_and_the_deepest_setting(self):
+        self.check("tiny_stack", env={"PPROF_STACK_DEPTH": "512"})
+
     def test_cancellation(self):
         self.check("cancel")
 

@@ -7,6 +7,11 @@ import threading
 
 import shim
 from shim import DEFAULT_RATE, Deviations, start
+from test_settings import descriptors
+
+
+# What the programs print when the allocator did not do what it must.
+BROKEN = ("misaligned", "content_lost", "not_zero", "failed", "wrong", "dlclose_failed")
 
 
 class Exact(shim.TestCase):
@@ -26,7 +31,7 @@ class Exact(shim.TestCase):
                     self.assertEqual(truth, shim.site_values(heap, site), site + " in heap: [alloc objects, "
                                      "alloc bytes, inuse objects, inuse bytes] differ (truth first)")
                     self.assertEqual(truth, shim.site_values(allocs, site), site + " in allocs")
-            for word in ("misaligned", "content_lost", "not_zero", "failed", "wrong", "dlclose_failed"):
+            for word in BROKEN:
                 self.assertNotIn(word, p.truth())
             status, out, err = p.finish()
             self.assertEqual(0, status, err)
@@ -66,6 +71,29 @@ class Exact(shim.TestCase):
         lib = shim.linked("libearly.so", ["libearly.c"], ["-fPIC", "-shared"])
         self.check([shim.linked("early_alloc", ["early_alloc.c"],
                                 [lib, "-Wl,-rpath,$ORIGIN"])])
+
+    def test_threads_that_pass_blocks_to_each_other(self):
+        self.check([shim.program("stress"), 6, 60000], 5)
+
+    def test_the_same_while_profiles_are_taken(self):
+        with start([shim.program("stress"), 6, 300000], rate=1) as p:
+            n = 0
+            while "ready" not in p.out and p.running():
+                heap = p.profile("heap")
+                for s in heap.samples:
+                    self.assertTrue(0 <= s.values[2] <= s.values[0] and 0 <= s.values[3] <= s.values[1], s.values)
+                n += 1
+            p.wait_line("ready")
+            self.assertGreater(n, 0)
+            heap = p.profile("heap")
+            for site, rows in p.sites().items():
+                self.assertEqual(shim.site_truth(rows), shim.site_values(heap, site), site)
+            self.assertEqual((0, ""), p.finish()[::2])
+
+    def test_under_other_settings_of_libcs_malloc(self):
+        for tunables in ("glibc.malloc.tcache_count=0", "glibc.malloc.perturb=165", "glibc.malloc.arena_max=1",
+                         "glibc.malloc.mmap_threshold=4096:glibc.malloc.trim_threshold=4096"):
+            self.check([shim.program("heap_truth"), 100], 20, env={"GLIBC_TUNABLES": tunables})
 
     def test_sized_frees(self):
         self.check([shim.program("free_sized")], 2)
@@ -147,12 +175,14 @@ def preloadable(soname):
 class Sampled(shim.TestCase):
     """At a sampling rate the estimates scatter around the truth as the theory says."""
 
-    def collect(self, argv, rate, far, totals, env_rate):
-        with start(argv, rate=env_rate) as p:
+    def collect(self, argv, rate, far, totals, env_rate, **more):
+        with start(argv, rate=env_rate, **more) as p:
             p.wait_line("ready")
             heap = p.profile("heap")
             self.assertEqual(rate, heap.period)
             sites = p.sites()
+            for word in BROKEN:
+                self.assertNotIn(word, p.truth())
             all_rows, all_values = [], [0] * 4
             for site, rows in sites.items():
                 values = shim.site_values(heap, site)
@@ -167,10 +197,10 @@ class Sampled(shim.TestCase):
                 totals.add("total", all_values[i], truth[i], errors[i])
             self.assertEqual(0, p.finish()[0])
 
-    def check(self, name, kb, rate, runs=1, env_rate=None):
+    def check(self, name, kb, rate, runs=1, env_rate=None, args=(), **more):
         far, totals = Deviations(), Deviations()
         for _ in range(runs):
-            self.collect([shim.program(name), kb], rate, far, totals, env_rate)
+            self.collect([shim.program(name), kb, *args], rate, far, totals, env_rate, **more)
         self.assertGreater(len(far.rows), 20)
         self.assertIsNone(far.verdict())
         self.assertIsNone(totals.verdict())
@@ -180,6 +210,33 @@ class Sampled(shim.TestCase):
 
     def test_cxx_sites_at_the_default_rate(self):
         self.check("heap_truth_cxx", 48 << 10, DEFAULT_RATE)
+
+    def test_under_other_allocators_at_a_sampling_rate(self):
+        for soname in ("libjemalloc.so.2", "libtcmalloc_minimal.so.4"):
+            with self.subTest(soname=soname):
+                preload = shim.LIB + ":" + preloadable(soname)
+                self.check("heap_truth", 8 << 10, 65536, 1, 65536, ["no-pvalloc"], preload=preload)
+                self.check("heap_truth_cxx", 8 << 10, 65536, 1, 65536, preload=preload)
+
+    def test_under_other_settings_of_libcs_malloc(self):
+        for tunables in ("glibc.malloc.tcache_count=0", "glibc.malloc.perturb=165", "glibc.malloc.arena_max=1",
+                         "glibc.malloc.mmap_threshold=4096"):
+            with self.subTest(tunables=tunables):
+                self.check("heap_truth", 8 << 10, 65536, 1, 65536, env={"GLIBC_TUNABLES": tunables})
+
+    def test_threads_that_pass_blocks_to_each_other(self):
+        far = Deviations()
+        for _ in range(4):
+            with start([shim.program("stress"), 6, 100000], rate=65536) as p:
+                p.wait_line("ready")
+                heap = p.profile("heap")
+                for site, rows in p.sites().items():
+                    values, truth, errors = (shim.site_values(heap, site), shim.site_truth(rows),
+                                             shim.site_errors(rows, 65536))
+                    for i in (0, 1):
+                        if errors[i] is not None:
+                            far.add(site, values[i], truth[i], errors[i])
+        self.assertIsNone(far.verdict())
 
     def test_c_sites_at_a_rate_of_16_kib(self):
         self.check("heap_truth", 4 << 10, 16384, 3, 16384)
@@ -255,6 +312,7 @@ class Delta(shim.TestCase):
 
     def test_seconds_gives_the_difference_alone(self):
         with start([shim.program("demo"), 20], rate=1) as p:
+            shim.wait_until("the order book", lambda: p.profile("heap").flat("order_book_grow")[3] == 24 << 20)
             before = p.profile("heap")
             a = p.get("/debug/pprof/heap?seconds=1")
             self.assertEqual(200, a.status)
@@ -268,6 +326,15 @@ class Delta(shim.TestCase):
             self.assertEqual([0, 0, 0, 0], d.flat("order_book_grow"), "did not change meanwhile")
             for s in d.samples:
                 self.assertTrue(any(s.values), "rows of zeros are left out")
+
+    def test_the_program_may_end_in_mid_delta(self):
+        with start([shim.program("heap_bias"), 100, 100]) as p:
+            p.wait_line("ready")
+            with shim.Raw(p.port) as c:
+                c.send(b"GET /debug/pprof/heap?seconds=30 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                shim.time.sleep(0.2)
+                self.assertEqual((0, ""), p.finish(10)[::2])
+                self.assertTrue(c.closed())
 
     def test_a_delta_of_an_idle_program_is_empty_but_whole(self):
         with start([shim.program("heap_truth"), 200], rate=1) as p:
@@ -308,6 +375,26 @@ class Memory(shim.TestCase):
             self.assertLess(live, 200000)
             status, out, err = p.finish()
             self.assertEqual(0, status)
+
+    def test_profiles_taken_cost_no_memory_and_no_descriptors(self):
+        with start([shim.program("heap_truth_cxx"), 2000], rate=4096) as p:
+            p.wait_line("ready")
+
+            def now():
+                with open("/proc/%d/status" % p.pid) as f:
+                    rss = int(next(line.split()[1] for line in f if line.startswith("VmRSS")))
+                return rss, sum(len(fds) for fds in descriptors(p).values())
+
+            for i in range(20):
+                p.profile("heap")
+            first = now()
+            for i in range(150):
+                p.get("/debug/pprof/heap")
+                p.get("/debug/pprof/allocs?debug=1")
+            shim.time.sleep(0.2)
+            last = now()
+            self.assertLess(last[0] - first[0], 1024, "KiB resident: before %d, after %d" % (first[0], last[0]))
+            self.assertLessEqual(last[1], first[1])
 
     def test_a_program_without_losses_is_told_nothing_of_losses(self):
         with start([shim.program("heap_truth"), 200], rate=1) as p:

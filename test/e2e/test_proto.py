@@ -229,6 +229,34 @@ class Names(shim.TestCase):
                         or re.match(r"libplugin\.so\+0x", heap.leaf(s) or ""))
             self.assertEqual(100, found)
 
+    def test_two_libraries_in_turn_at_the_same_address(self):
+        a = shim.program("libplugin")
+        b = shim.linked("libplugin_b.so", ["libplugin_b.c"], ["-fPIC", "-shared"])
+        with start([shim.linked("two_plugins", ["two_plugins.c"]), a, b], rate=1) as p:
+            p.wait_line("ready")
+            if not p.truth()["same_place"][0]:
+                self.skipTest("they never lay in the same place")
+            heap = p.profile("heap")
+            for size, wrong in ((5000, "plugin_b_allocat"), (3000, "plugin_allocate")):
+                rows = [s for s in heap.samples if size <= s.labels["bytes"][0] < size * 1.1]
+                self.assertEqual(20, sum(s.values[0] for s in rows))
+                for s in rows:
+                    self.assertNotEqual(wrong, heap.leaf(s), "blocks of %d bytes" % size)
+
+    def test_names_that_are_not_utf_8_or_very_long(self):
+        with start([shim.linked("bad_names", ["bad_names.c"])], rate=1) as p:
+            p.wait_line("ready")
+            heap = p.profile("heap")  # decodes strictly
+            rows = [s for s in heap.samples if s.values[0] == 10 and 1000 <= s.labels["bytes"][0] <= 1100]
+            self.assertEqual(3, len(rows))
+            names = sorted(heap.leaf(s) for s in rows)
+            self.assertEqual("_ZN4siteIXX", names[0])
+            self.assertTrue(names[1].startswith("site_") and "name" in names[1] or names[2].endswith("name"), names)
+            self.assertTrue(any(n.startswith("site_long_0123456789") for n in names))
+            p.get("/debug/pprof/heap?debug=1").text  # strict as well
+            for version, go in shim.gos():
+                shim.top(go, p.url("heap"))
+
     def test_a_library_file_that_was_cut_short_does_no_harm(self):
         # Its symbol tables are gone from the file, its code is not: were the file mapped to be read, a SIGBUS
         # would be the program's.

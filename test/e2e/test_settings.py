@@ -187,6 +187,13 @@ class Address(shim.TestCase):
                 self.assertEqual("", p.err)
                 self.assertEqual(0, os.stat(path).st_mode & 0o002, "not writable by everybody")
 
+    def test_abstract_unix_socket(self):
+        name = "pprofshim-e2e-%d-%d" % (os.getpid(), id(self))
+        with start(idle_argv(), env={"PPROF_ADDR": "unix:@" + name}, wait_port=False) as p:
+            p.wait_line("ready")
+            data = shim.wait_until("an answer", lambda: _try(lambda: get_unix("\0" + name)))
+            self.assertTrue(data.startswith(b"HTTP/1.1 200 "), data[:100])
+
     def test_off_is_no_thread_and_no_socket(self):
         with start(idle_argv(), env={"PPROF_ADDR": "off"}, wait_port=False) as p:
             p.wait_line("ready")
