@@ -189,13 +189,14 @@ static void start_listener(void)
 		return;
 	serving = wanted;
 	int fd = address_listen_here(&serving);
+	bool behind_ours = fd == -EADDRINUSE && wanted.kind == ADDRESS_TCP && front_is_ours(wanted.port);
 	if (fd >= 0) {
 		serve_at_once(fd);
 	} else if (fd != -EADDRINUSE) {
 		warn_not_listening(fd);
-	} else if (log_parent_is_ours()) {
+	} else if (log_parent() == PARENT_OURS || (log_parent() == PARENT_HIDDEN && behind_ours)) {
 		listener_pending = true;
-	} else if (wanted.kind == ADDRESS_TCP && front_is_ours(wanted.port)) {
+	} else if (behind_ours) {
 		warn_taken("will be on the next free port above it", NULL);
 		listener_pending = true;
 	} else if ((fd = address_listen(&serving)) >= 0) {

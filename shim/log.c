@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/log.h"
 
+#include <stdbool.h>
 #include <sys/stat.h>
 
 #include "shim/layout.h"
@@ -21,7 +22,7 @@ static struct {
 	struct stat stderr_then; /* only with info */
 } logger;
 
-static enum { UNKNOWN, OURS, NOT_OURS } parent FORKED;
+static enum log_parent parent FORKED;
 
 static long stat_fd(int fd, struct stat *s)
 {
@@ -74,7 +75,7 @@ static void tell(const char *line)
 
 void log_warn(const char *line)
 {
-	if (!log_parent_is_ours())
+	if (log_parent() != PARENT_OURS)
 		tell(line);
 }
 
@@ -101,7 +102,7 @@ static bool environ_is_ours(char *buf, size_t n)
 	return ours;
 }
 
-static bool parent_is_ours(void)
+static enum log_parent look_at_parent(void)
 {
 	char buf[16 * 1024]; /* the main thread's stack has room, before main */
 	char path[64];
@@ -111,20 +112,20 @@ static bool parent_is_ours(void)
 	line_str(&l, "/environ");
 	int fd = (int)os_open(path, O_RDONLY);
 	if (fd < 0)
-		return false;
+		return fd == -EACCES ? PARENT_HIDDEN : PARENT_NOT_OURS;
 	long n = os_read(fd, buf, sizeof buf);
 	os_close(fd);
-	return n > 0 && environ_is_ours(buf, (size_t)n);
+	return n > 0 && environ_is_ours(buf, (size_t)n) ? PARENT_OURS : PARENT_NOT_OURS;
 }
 
-bool log_parent_is_ours(void)
+enum log_parent log_parent(void)
 {
-	if (parent == UNKNOWN)
-		parent = parent_is_ours() ? OURS : NOT_OURS;
-	return parent == OURS;
+	if (parent == PARENT_UNKNOWN)
+		parent = look_at_parent();
+	return parent;
 }
 
 FORKED_CODE void log_fork_child(void)
 {
-	parent = OURS;
+	parent = PARENT_OURS;
 }

@@ -6,8 +6,6 @@
 #ifndef PPROFSHIM_LOG_H
 #define PPROFSHIM_LOG_H
 
-#include <stdbool.h>
-
 /* After the settings are read. `environ`: to tell whether the parent is under the shim too. */
 void log_start(const char *destination);
 
@@ -17,8 +15,9 @@ void log_warn(const char *line);
 /* Told when PPROF_LOG asks for it. */
 void log_info(const char *line);
 
-/* Is the parent process under the shim too? Looked up once. */
-bool log_parent_is_ours(void);
+/* Is the parent process under the shim too? Looked up once. PARENT_HIDDEN: it is another user's, who can tell. */
+enum log_parent { PARENT_UNKNOWN, PARENT_OURS, PARENT_NOT_OURS, PARENT_HIDDEN };
+enum log_parent log_parent(void);
 
 /* A forked child's parent is under the shim: it is silent. */
 void log_fork_child(void);
