@@ -19,6 +19,7 @@ enum {
 	ARENA_CHUNK = 256 * 1024, /* virtual; only touched pages cost memory */
 	REGION_CHUNK = 64 * 1024,
 	REQUESTS_RESERVE = 8 * 1024 * 1024,
+	REQUESTS_LEAST = 12 * 1024 * 1024,
 };
 
 static struct {
@@ -54,6 +55,12 @@ static uint64_t lasting_limit(void)
 {
 	uint64_t reserve = arena.limit_bytes / 4 < REQUESTS_RESERVE ? arena.limit_bytes / 4 : REQUESTS_RESERVE;
 	return arena.limit_bytes - reserve;
+}
+
+/* A request's memory is given back at once. Where the cap is small it may go above it. */
+static uint64_t requests_limit(void)
+{
+	return arena.limit_bytes > REQUESTS_LEAST ? arena.limit_bytes : REQUESTS_LEAST;
 }
 
 int arena_charge(size_t bytes)
@@ -136,7 +143,7 @@ void *region_alloc(struct region *r, size_t bytes)
 	if (!c || c->bytes - c->used < bytes) {
 		size_t need = round_up(bytes + sizeof *c, PAGE);
 		size_t size = need > REGION_CHUNK ? need : REGION_CHUNK;
-		c = map_charged(size, arena.limit_bytes);
+		c = map_charged(size, requests_limit());
 		if (!c)
 			return NULL;
 		c->bytes = size;

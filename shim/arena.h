@@ -5,8 +5,9 @@
  * Two shapes:
  *   arena   things that are never freed (modules, stacks, buckets): arena_alloc.
  *   region  a request's scratch memory, owned by one thread at a time and given back whole: region_*.
- * Both count against one cap (PPROF_MEMORY_LIMIT). At the cap the answer is NULL: the caller loses
- * the sample, counts it, and the program never notices.
+ * Both count against one cap (PPROF_MEMORY_LIMIT), of which a part is left to regions; where the cap is small, they
+ * may go above it, to 12 MiB. At the cap the answer is NULL: the caller loses the sample, counts it, and the
+ * program never notices.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_ARENA_H

@@ -13,6 +13,7 @@
 #include "encoder/encoder.h"
 #include "http/server.h"
 #include "shim/arena.h"
+#include "shim/exports.h"
 #include "shim/fork.h"
 #include "shim/front.h"
 #include "shim/heap.h"
@@ -235,6 +236,12 @@ static void start_heap(void)
 	sampler_start(rate, random_seed());
 }
 
+static void leave_us_out(void)
+{
+	extern HIDDEN const char __ehdr_start, etext; /* the linker's: this library's first byte, its code's end */
+	unwind_leave_out(&__ehdr_start, &etext);
+}
+
 /* Constructors get the program's arguments from the loader; libc's own `environ` may not be set yet. */
 __attribute__((constructor)) static void init(int argc, char **argv, char **envp)
 {
@@ -248,6 +255,7 @@ __attribute__((constructor)) static void init(int argc, char **argv, char **envp
 	settings_read_numbers(envp, log_warn);
 	arena_set_limit(settings.memory_limit);
 	parse_address();
+	leave_us_out();
 	modules_refresh();
 	fork_start();
 	start_heap();

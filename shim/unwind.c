@@ -35,6 +35,17 @@ static_assert(INDEX_BITS + TAG_BITS >= 47, "an entry must identify every user ad
 static uint64_t cache[1 << INDEX_BITS] LARGE;
 static bool cache_in_use; /* atomic: forgetting an empty cache would make all of it resident */
 
+/* Addresses of frames that no stack shows; immutable after init. */
+static struct {
+	uintptr_t start, size;
+} left_out;
+
+void unwind_leave_out(const void *start, const void *end)
+{
+	left_out.start = (uintptr_t)start;
+	left_out.size = (uintptr_t)end - (uintptr_t)start;
+}
+
 /* Index and tag together determine the address: tag is its upper part, the index its lower part mixed
  * with the tag. */
 static unsigned cache_index(uintptr_t pc)
@@ -190,9 +201,10 @@ size_t unwind_walk(struct unwind_frame f, struct unwind_stack *s, uintptr_t *pc,
 	const uintptr_t start_sp = f.sp;
 	struct unwind_stack walked = {.lo = start_sp, .hi = s->hi};
 	size_t n = 0;
-	do
-		pc[n++] = f.pc;
-	while (n < max && step(&f, &walked));
+	do {
+		if (f.pc - left_out.start >= left_out.size)
+			pc[n++] = f.pc;
+	} while (n < max && step(&f, &walked));
 	if (walked.lo == start_sp && walked.hi > s->hi) /* else a signal frame led to another stack */
 		s->hi = walked.hi;
 	return n;

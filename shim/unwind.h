@@ -32,9 +32,13 @@ struct unwind_stack {
 	uintptr_t lo, hi;
 };
 
-/* Write the look-up addresses of the stack from `start` outwards into pc[0..max), start's own first.
- * Returns their number, at least 1. */
+/* Write the look-up addresses of the stack from `start` outwards into pc[0..max), start's own first, but for
+ * those that are left out. Returns their number. */
 size_t unwind_walk(struct unwind_frame start, struct unwind_stack *stack, uintptr_t *pc, size_t max);
+
+/* Init: leave frames with an address in [start, end) out of every stack: hooks that had to stay on the stack
+ * (pthread_create, operator new around another allocator's). */
+void unwind_leave_out(const void *start, const void *end);
 
 /* Forget every rule: the set of loaded objects changed. */
 void unwind_forget(void);
