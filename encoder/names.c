@@ -6,6 +6,7 @@
 #include "encoder/names.h"
 
 #include "encoder/elf_symbols.h"
+#include "encoder/utf8.h"
 #include "shim/os.h"
 
 enum { SLOTS = 2048, CACHED_MAX = 100 * 1000 };
@@ -52,13 +53,11 @@ static const struct cached *find_cached(const struct module *m, uintptr_t addres
 
 static void add_cached(const struct module *m, const struct elf_query *q)
 {
-	struct cached *c = region_alloc(&cache.region, sizeof *c + q->name.len);
-	if (!c)
+	struct cached *c = region_alloc(&cache.region, sizeof *c);
+	char *name = c ? utf8_copy(&cache.region, q->name) : NULL;
+	if (!name)
 		return; /* the next request asks the file again */
 	uintptr_t address = q->address + m->bias;
-	char *name = (char *)(c + 1);
-	if (q->name.len)
-		memcpy(name, q->name.at, q->name.len);
 	*c = (struct cached){
 	    .next = *slot_of(address),
 	    .module = m,
@@ -210,8 +209,8 @@ static struct span plain_name(struct names *n, const struct module *m, uintptr_t
 	line_bytes(&l, path.at, path.len < 256 ? path.len : 256);
 	line_str(&l, "+0x");
 	line_hex(&l, address - (m ? m->bias : map ? map->start : 0));
-	char *copy = region_alloc(n->region, l.len);
-	return copy ? (struct span){memcpy(copy, l.at, l.len), l.len} : SPAN("[out of memory]");
+	char *copy = utf8_copy(n->region, (struct span){l.at, l.len});
+	return copy ? (struct span){copy, l.len} : SPAN("[out of memory]");
 }
 
 struct name names_of(struct names *n, uintptr_t address)

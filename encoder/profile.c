@@ -16,6 +16,7 @@
 #include "encoder/names.h"
 #include "encoder/profile.pb-c.h"
 #include "encoder/rows.h"
+#include "encoder/utf8.h"
 #include "shim/os.h"
 
 /* Frames of allocators, to be cut off below the program's own call. Anchored by pprof; on names without
@@ -79,41 +80,6 @@ static void write_message(struct writer *w, const Pprof__Profile *p)
 	gzip_bytes(&w->gzip, w->buf, pprof__profile__pack(p, w->buf));
 }
 
-/* A symbol may hold any byte; the format wants UTF-8. Bytes that are not ASCII are shown as '?', unless
- * the whole is well formed. */
-static bool is_utf8(struct span s)
-{
-	for (size_t i = 0; i < s.len;) {
-		unsigned char c = (unsigned char)s.at[i];
-		size_t more = c < 0x80 ? 0 : c >= 0xc2 && c < 0xe0 ? 1 : c >= 0xe0 && c < 0xf0 ? 2 : c >= 0xf0 && c < 0xf5 ? 3 : 9;
-		if (more >= s.len - i)
-			return false;
-		for (size_t k = 1; k <= more; k++)
-			if (((unsigned char)s.at[i + k] & 0xc0) != 0x80)
-				return false;
-		unsigned char next = more ? (unsigned char)s.at[i + 1] : 0;
-		if ((c == 0xe0 && next < 0xa0) || (c == 0xed && next > 0x9f) || (c == 0xf0 && next < 0x90) ||
-		    (c == 0xf4 && next > 0x8f))
-			return false;
-		i += more + 1;
-	}
-	return true;
-}
-
-static char *to_text(struct region *r, struct span s)
-{
-	char *copy = region_alloc(r, s.len + 1);
-	if (!copy)
-		return NULL;
-	if (s.len)
-		memcpy(copy, s.at, s.len);
-	bool clean = is_utf8(s);
-	for (size_t i = 0; i < s.len; i++)
-		if (!copy[i] || (!clean && (unsigned char)copy[i] >= 0x80))
-			copy[i] = '?';
-	return copy;
-}
-
 static int64_t string_id(struct writer *w, struct span s)
 {
 	bool is_new;
@@ -122,7 +88,7 @@ static int64_t string_id(struct writer *w, struct span s)
 		w->failed = true;
 	if (id < 0 || !is_new)
 		return id;
-	char *text = to_text(w->region, s);
+	char *text = utf8_copy(w->region, s);
 	if (!text) {
 		w->failed = true;
 		return 0;

@@ -11,6 +11,7 @@
 #include "encoder/encoder.h"
 #include "encoder/names.h"
 #include "encoder/rows.h"
+#include "encoder/utf8.h"
 
 enum { ALLOC_OBJECTS, ALLOC_BYTES, INUSE_OBJECTS, INUSE_BYTES };
 
@@ -62,8 +63,11 @@ static void print_addresses(struct out *o, const struct stack *s)
 }
 
 /* The label, as JSON: what is in a thread's name must not end it. */
-static void print_label(struct out *o, const char *name)
+static void print_label(struct region *r, struct out *o, const char *raw)
 {
+	const char *name = utf8_copy(r, span_of(raw));
+	if (!name)
+		return;
 	out_str(o, "# labels: {\"thread\":\"");
 	for (; *name; name++) {
 		unsigned char c = (unsigned char)*name;
@@ -126,10 +130,10 @@ int profile_encode_text(struct region *r, struct out *o, const struct profile_sn
 			print_values(o, row->raw);
 		print_addresses(o, row->stack);
 		if (row->thread)
-			print_label(o, row->thread);
+			print_label(r, o, row->thread);
 		print_frames(o, &names, row->stack);
 	}
-	out_str(o, "\nMAPPED_LIBRARIES:\n");
+	out_str(o, "\n--- Memory map: ---\n"); /* the one of the two marks that ends a count profile, too */
 	out_span(o, names.maps.text);
 	return o->failed ? -ENOMEM : 0;
 }

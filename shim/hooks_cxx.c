@@ -5,8 +5,8 @@
  *
  * libstdc++'s operators call malloc and free, which are hooked: there the hook only jumps on. An allocator that
  * brings operators beside its malloc (jemalloc, tcmalloc, mimalloc) may serve them without calling malloc;
- * there they are counted here, unless the call went through the malloc hook after all, which is seen
- * from the countdown. Which of the two holds is found out at each operator's first call: the library that has
+ * there they are counted here, unless the call went through one of the C hooks after all, which is
+ * seen from the countdown and the number of samples. Which of the two holds is found out at each operator's first call: the library that has
  * it may have been loaded long after us, and privately (HAZARDS 50).
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -34,8 +34,9 @@ static bool is_allocators_own(struct real_symbol s)
 	static type counted_##symbol params \
 	{ \
 		int64_t before = sampler_thread.countdown_bytes; \
+		uint32_t samples = sampler_thread.samples; \
 		void *p = next_##symbol args; \
-		if (p && sampler_thread.countdown_bytes == before) \
+		if (p && sampler_thread.countdown_bytes == before && sampler_thread.samples == samples) \
 			count_new(p, size, UNWIND_CALLER()); \
 		return p; \
 	} \

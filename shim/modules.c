@@ -118,17 +118,33 @@ static bool make_room_locked(void)
 	return true;
 }
 
+/* A library that is loaded and unloaded in turns gets its old entry back. */
+static bool revive_locked(const struct module *like, const char *path)
+{
+	for (size_t i = 0; i < modules.count; i++) {
+		struct module *m = modules.list[i];
+		if (is_live(m) || m->bias != like->bias || m->start != like->start || m->end != like->end ||
+		    m->build_id_len != like->build_id_len || memcmp(m->build_id, like->build_id, sizeof m->build_id) != 0 ||
+		    strcmp(m->path, path) != 0)
+			continue;
+		__atomic_store_n(&m->gone, false, __ATOMIC_RELAXED);
+		return true;
+	}
+	return false;
+}
+
 static void add_locked(uintptr_t bias, const char *path, const ElfW(Phdr) * phdr, unsigned count)
 {
+	struct module made = {.bias = bias};
+	read_segments(&made, phdr, count);
+	if (!made.text_count || revive_locked(&made, path))
+		return;
 	size_t len = strlen(path) + 1;
 	struct module *m = make_room_locked() ? arena_alloc(sizeof *m + len) : NULL;
 	if (!m)
 		return;
+	*m = made;
 	m->path = memcpy(m + 1, path, len);
-	m->bias = bias;
-	read_segments(m, phdr, count);
-	if (!m->text_count)
-		return;
 	modules.list[modules.count] = m;
 	__atomic_store_n(&modules.count, modules.count + 1, __ATOMIC_RELEASE);
 }

@@ -127,6 +127,7 @@ bool sampler_enter(size_t size)
 			return false;
 	}
 	t->busy = true;
+	t->samples++;
 	t->countdown_bytes = NEVER;
 	return true;
 }

@@ -27,7 +27,8 @@ struct sampler_thread {
 	int64_t countdown_bytes; /* to the next sample */
 	uint64_t random;         /* state of the generator; 0: not set up */
 	struct unwind_stack stack;
-	bool busy; /* this thread is recording: whatever it calls is not sampled */
+	uint32_t samples; /* taken so far, modulo 2^32 */
+	bool busy;        /* this thread is recording: whatever it calls is not sampled */
 };
 extern HIDDEN __thread struct sampler_thread sampler_thread;
 
