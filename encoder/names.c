@@ -85,7 +85,7 @@ static bool holds(const struct module *m, uintptr_t address)
 	return false;
 }
 
-const struct module *names_module(const struct names *n, uintptr_t address)
+struct site names_site_now(const struct names *n, uintptr_t address)
 {
 	const struct module *once = NULL;
 	for (size_t i = n->modules.count; i-- > 0;) {
@@ -93,10 +93,20 @@ const struct module *names_module(const struct names *n, uintptr_t address)
 		if (!holds(m, address))
 			continue;
 		if (!__atomic_load_n(&m->gone, __ATOMIC_RELAXED))
-			return m;
+			return (struct site){address, m};
 		once = once ? once : m;
 	}
-	return once;
+	return (struct site){address, once};
+}
+
+struct site names_site(const struct names *n, uintptr_t address, unsigned place)
+{
+	if (place && place <= n->modules.count && holds(n->modules.at[place - 1], address))
+		return (struct site){address, n->modules.at[place - 1]};
+	for (size_t i = 0; !place && i < n->modules.count; i++)
+		if (holds(n->modules.at[i], address))
+			return (struct site){address, n->modules.at[i]};
+	return names_site_now(n, address);
 }
 
 struct span names_path(const struct names *n, const struct module *m)
@@ -145,24 +155,19 @@ static void query_module(struct names *n, const struct module *m, struct elf_que
 		add_cached(m, &q[i]);
 }
 
-struct wanted {
-	const struct module *module;
-	uintptr_t address;
-};
-
-static bool before(const struct wanted *a, const struct wanted *b)
+static bool before(const struct site *a, const struct site *b)
 {
 	return a->module != b->module ? a->module < b->module : a->address < b->address;
 }
 
 /* Shell's sort (Ciura's gaps stretched by 9/4): no recursion, no memory, no libc. */
-static void sort_wanted(struct wanted *w, size_t count)
+static void sort_sites(struct site *w, size_t count)
 {
 	for (size_t gap = count; gap > 1;) {
 		gap = gap * 4 / 9;
 		gap = gap ? gap : 1;
 		for (size_t i = gap; i < count; i++) {
-			struct wanted x = w[i];
+			struct site x = w[i];
 			size_t k = i;
 			for (; k >= gap && before(&x, &w[k - gap]); k -= gap)
 				w[k] = w[k - gap];
@@ -171,19 +176,17 @@ static void sort_wanted(struct wanted *w, size_t count)
 	}
 }
 
-int names_prepare(struct names *n, const uintptr_t *address, size_t count)
+int names_prepare(struct names *n, const struct site *sites, size_t count)
 {
-	struct wanted *w = region_alloc(n->region, count * sizeof *w + 1);
+	struct site *w = region_alloc(n->region, count * sizeof *w + 1);
 	struct elf_query *q = region_alloc(n->region, count * sizeof *q + 1);
 	size_t open = 0;
 	if (!w || !q)
 		return -ENOMEM;
-	for (size_t i = 0; i < count; i++) {
-		const struct module *m = names_module(n, address[i]);
-		if (m && !find_cached(m, address[i]))
-			w[open++] = (struct wanted){m, address[i]};
-	}
-	sort_wanted(w, open);
+	for (size_t i = 0; i < count; i++)
+		if (sites[i].module && !find_cached(sites[i].module, sites[i].address))
+			w[open++] = sites[i];
+	sort_sites(w, open);
 	for (size_t i = 0; i < open;) {
 		const struct module *m = w[i].module;
 		size_t k = 0;
@@ -213,11 +216,10 @@ static struct span plain_name(struct names *n, const struct module *m, uintptr_t
 	return copy ? (struct span){copy, l.len} : SPAN("[out of memory]");
 }
 
-struct name names_of(struct names *n, uintptr_t address)
+struct name names_of(struct names *n, struct site site)
 {
-	const struct module *m = names_module(n, address);
-	const struct cached *c = m ? find_cached(m, address) : NULL;
+	const struct cached *c = site.module ? find_cached(site.module, site.address) : NULL;
 	if (c && c->function.len)
-		return (struct name){m, c->function, address - c->start};
-	return (struct name){m, plain_name(n, m, address), 0};
+		return (struct name){c->function, site.address - c->start};
+	return (struct name){plain_name(n, site.module, site.address), 0};
 }

@@ -47,9 +47,9 @@ struct writer {
 	struct gzip gzip;
 	struct out *out;
 	struct names names;
-	struct intern strings, addresses, functions;
-	const struct module **mapped; /* by order of their mapping ids: see write_mappings */
-	uint8_t *buf;                 /* for one packed message */
+	struct intern strings, sites, functions;
+	struct site *spare_site; /* the next key of sites */
+	uint8_t *buf;            /* for one packed message */
 	size_t buf_cap;
 	bool failed;
 };
@@ -139,12 +139,20 @@ static void write_comment(void *arg, const char *line)
 }
 
 /* Location ids are given out as addresses turn up; the locations themselves are written at the end. */
-static uint64_t location_id(struct writer *w, const uintptr_t *address)
+static uint64_t location_id(struct writer *w, uintptr_t address, unsigned place)
 {
 	bool is_new;
-	int64_t n = intern(&w->addresses, w->region, (struct span){(const char *)address, sizeof *address}, &is_new);
+	int64_t n = -1;
+	if (!w->spare_site)
+		w->spare_site = region_alloc(w->region, sizeof *w->spare_site);
+	if (w->spare_site) {
+		*w->spare_site = names_site(&w->names, address, place);
+		n = intern(&w->sites, w->region, (struct span){(const char *)w->spare_site, sizeof *w->spare_site}, &is_new);
+	}
 	if (n < 0)
 		w->failed = true;
+	else if (is_new)
+		w->spare_site = NULL; /* it is the table's now */
 	return (uint64_t)n + 1;
 }
 
@@ -154,7 +162,7 @@ static void write_sample(struct writer *w, const struct row *row, size_t values)
 	Pprof__Sample sample = PPROF__SAMPLE__INIT, *samples = &sample;
 	uint64_t ids[row->stack->depth + 1];
 	for (size_t i = 0; i < row->stack->depth; i++)
-		ids[i] = location_id(w, &row->stack->pc[i]);
+		ids[i] = location_id(w, row->stack->pc[i], row->stack->place);
 	sample.n_location_id = row->stack->depth;
 	sample.location_id = ids;
 	sample.n_value = values;
@@ -176,18 +184,16 @@ static void write_sample(struct writer *w, const struct row *row, size_t values)
 	write_message(w, &p);
 }
 
-/* Is this object worth a mapping: loaded, or of an address in the profile? */
-static bool *find_used(struct writer *w, const uintptr_t *address, size_t count)
+/* Which objects are worth a mapping: those that are loaded, and those with an address in the profile. */
+static bool *find_used(struct writer *w, const struct site *sites, size_t count)
 {
 	struct module_list *l = &w->names.modules;
 	bool *used = region_alloc(w->region, l->count + 1);
 	for (size_t i = 0; used && i < l->count; i++)
 		used[i] = !__atomic_load_n(&l->at[i]->gone, __ATOMIC_RELAXED);
-	for (size_t i = 0; used && i < count; i++) {
-		const struct module *m = names_module(&w->names, address[i]);
-		for (size_t k = 0; m && m->gone && k < l->count; k++)
-			used[k] |= l->at[k] == m;
-	}
+	for (size_t i = 0; used && i < count; i++)
+		for (size_t k = 0; sites[i].module && sites[i].module->gone && k < l->count; k++)
+			used[k] |= l->at[k] == sites[i].module;
 	return used;
 }
 
@@ -261,15 +267,15 @@ static uint64_t function_id(struct writer *w, struct span name)
 	return id;
 }
 
-static void write_location(struct writer *w, uint64_t id, uintptr_t address, const uint64_t *first_id)
+static void write_location(struct writer *w, uint64_t id, struct site site, const uint64_t *first_id)
 {
-	struct name name = names_of(&w->names, address);
+	struct name name = names_of(&w->names, site);
 	Pprof__Line line = PPROF__LINE__INIT, *lines = &line;
 	Pprof__Location location = PPROF__LOCATION__INIT, *locations = &location;
 	line.function_id = function_id(w, name.function);
 	location.id = id;
-	location.mapping_id = mapping_id(w, first_id, name.module, address);
-	location.address = address;
+	location.mapping_id = mapping_id(w, first_id, site.module, site.address);
+	location.address = site.address;
 	location.n_line = 1;
 	location.line = &lines;
 	Pprof__Profile p = PPROF__PROFILE__INIT;
@@ -280,25 +286,25 @@ static void write_location(struct writer *w, uint64_t id, uintptr_t address, con
 
 static void write_locations(struct writer *w)
 {
-	size_t count = w->addresses.count;
-	uintptr_t *address = region_alloc(w->region, count * sizeof *address + 1);
-	if (!address) {
+	size_t count = w->sites.count;
+	struct site *sites = region_alloc(w->region, count * sizeof *sites + 1);
+	if (!sites) {
 		w->failed = true;
 		return;
 	}
-	for (size_t i = 0; i < w->addresses.cap; i++) {
-		const struct intern_entry *e = &w->addresses.entry[i];
+	for (size_t i = 0; i < w->sites.cap; i++) {
+		const struct intern_entry *e = &w->sites.entry[i];
 		if (e->number_plus_1)
-			memcpy(&address[e->number_plus_1 - 1], e->key.at, sizeof *address);
+			memcpy(&sites[e->number_plus_1 - 1], e->key.at, sizeof *sites);
 	}
-	bool *used = find_used(w, address, count);
+	bool *used = find_used(w, sites, count);
 	uint64_t *first_id = used ? write_mappings(w, used) : NULL;
-	if (!first_id || names_prepare(&w->names, address, count) < 0) {
+	if (!first_id || names_prepare(&w->names, sites, count) < 0) {
 		w->failed = true;
 		return;
 	}
 	for (size_t i = 0; i < count; i++)
-		write_location(w, i + 1, address[i], first_id);
+		write_location(w, i + 1, sites[i], first_id);
 }
 
 static void write_times(struct writer *w, uint64_t time_ns, uint64_t duration_ns)

@@ -81,7 +81,7 @@ static void print_label(struct region *r, struct out *o, const char *raw)
 static void print_frames(struct out *o, struct names *n, const struct stack *s)
 {
 	for (size_t i = 0; i < s->depth; i++) {
-		struct name name = names_of(n, s->pc[i]);
+		struct name name = names_of(n, names_site(n, s->pc[i], s->place));
 		out_str(o, "#\t0x");
 		out_hex(o, s->pc[i] + 1);
 		out_str(o, "\t");
@@ -100,14 +100,14 @@ static int prepare_names(struct region *r, struct names *n, const struct rows *r
 	size_t count = 0;
 	for (size_t i = 0; i < rows->count; i++)
 		count += rows->at[i].stack->depth;
-	uintptr_t *address = region_alloc(r, count * sizeof *address + 1);
-	if (!address || names_begin(n, r) < 0)
+	struct site *sites = region_alloc(r, count * sizeof *sites + 1);
+	if (!sites || names_begin(n, r) < 0)
 		return -ENOMEM;
 	count = 0;
 	for (size_t i = 0; i < rows->count; i++)
 		for (size_t k = 0; k < rows->at[i].stack->depth; k++)
-			address[count++] = rows->at[i].stack->pc[k];
-	return names_prepare(n, address, count);
+			sites[count++] = names_site(n, rows->at[i].stack->pc[k], rows->at[i].stack->place);
+	return names_prepare(n, sites, count);
 }
 
 int profile_encode_text(struct region *r, struct out *o, const struct profile_snapshot *now)
@@ -150,24 +150,24 @@ static size_t count_words(struct span query)
 int symbol_answer(struct region *r, struct out *o, struct span query)
 {
 	struct names names;
-	uintptr_t *address = region_alloc(r, count_words(query) * sizeof *address);
+	struct site *sites = region_alloc(r, count_words(query) * sizeof *sites);
 	size_t count = 0;
-	if (!address || names_begin(&names, r) < 0)
+	if (!sites || names_begin(&names, r) < 0)
 		return -ENOMEM;
 	while (query.len) {
 		uint64_t value;
 		if (text_parse_uint(span_cut(&query, '+'), 0, &value))
-			address[count++] = value;
+			sites[count++] = names_site_now(&names, value);
 	}
-	if (names_prepare(&names, address, count) < 0)
+	if (names_prepare(&names, sites, count) < 0)
 		return -ENOMEM;
 	out_str(o, "num_symbols: 1\n");
 	for (size_t i = 0; i < count; i++) {
-		struct name name = names_of(&names, address[i]);
-		if (!name.module)
+		if (!sites[i].module)
 			continue;
+		struct name name = names_of(&names, sites[i]);
 		out_str(o, "0x");
-		out_hex(o, address[i]);
+		out_hex(o, sites[i].address);
 		out_str(o, " ");
 		out_span(o, name.function);
 		out_str(o, "\n");

@@ -1,10 +1,11 @@
-/* hooks_process.c - calls after which the listener has to follow or to give way: setuid & co., bind.
+/* hooks_process.c - calls after which the listener has to follow or to give way: setuid & co., unshare, bind.
  *
  * Runs in: app's thread. errno as the real function left it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <netinet/in.h>
+#include <sched.h>
 
 #include "shim/exports.h"
 #include "shim/listener.h"
@@ -30,6 +31,24 @@ FOLLOWED(setresuid, (uid_t ruid, uid_t euid, uid_t suid), (ruid, euid, suid))
 FOLLOWED(setresgid, (gid_t rgid, gid_t egid, gid_t sgid), (rgid, egid, sgid))
 FOLLOWED(setgroups, (size_t count, const gid_t *groups), (count, groups))
 FOLLOWED(initgroups, (const char *user, gid_t group), (user, group))
+
+/* Some namespaces may only be changed by a process of one thread with a file system state of its own (HAZARDS 35).
+ * If that is what is wrong, the listener makes room, and comes back later. */
+#define ALONE(symbol, params, args) \
+	EXPORT int symbol params \
+	{ \
+		int saved = errno; \
+		int r = real_##symbol args; \
+		if (r == 0 || errno != EINVAL || !listener_pause()) \
+			return r; \
+		errno = saved; \
+		r = real_##symbol args; \
+		listener_resume(); \
+		return r; \
+	}
+
+ALONE(unshare, (int flags), (flags))
+ALONE(setns, (int fd, int type), (fd, type))
 
 static uint16_t port_of(const struct sockaddr *addr, socklen_t len)
 {

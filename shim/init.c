@@ -185,7 +185,7 @@ static void serve_at_once(int fd)
  * free port is taken at once. */
 static void start_listener(void)
 {
-	listener_configure(listen_and_serve, move);
+	listener_configure(listen_and_serve, move, server_stop);
 	if (wanted.kind == ADDRESS_OFF)
 		return;
 	serving = wanted;

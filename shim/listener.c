@@ -38,7 +38,7 @@ enum {
 	ANSWER_MS = 2000,
 };
 
-enum { ASKED_CREDENTIALS = 1, ASKED_ROOM = 2 };
+enum { ASKED_CREDENTIALS = 1, ASKED_ROOM = 2, ASKED_STOP = 4 };
 
 bool listener_pending FORKED;
 
@@ -46,6 +46,7 @@ static struct {
 	/* immutable after init */
 	void (*main)(int, int);
 	void (*move)(void);
+	void (*stop)(void);
 	/* atomic */
 	int tid; /* 0: no listener; cleared by the kernel when it ends */
 	int pid; /* of the process whose listener it is */
@@ -62,10 +63,11 @@ static struct {
 	uint32_t asked; /* atomic: bits; a futex */
 } commands FORKED;
 
-void listener_configure(void (*main)(int, int), void (*move)(void))
+void listener_configure(void (*main)(int, int), void (*move)(void), void (*stop)(void))
 {
 	state.main = main;
 	state.move = move;
+	state.stop = stop;
 	state.pid = os_pid();
 }
 
@@ -241,6 +243,30 @@ void listener_make_room(void)
 	lock_release(&commands.lock);
 }
 
+/* The kernel clears state.tid when the thread has left our memory, a moment before it is gone. */
+bool listener_pause(void)
+{
+	int tid = __atomic_load_n(&state.tid, __ATOMIC_RELAXED);
+	if (tid <= 0)
+		return false;
+	lock_take(&commands.lock);
+	ask_locked(ASKED_STOP);
+	lock_release(&commands.lock);
+	struct timespec step = {.tv_nsec = 1000 * 1000};
+	for (int waited_ms = 0; waited_ms < ANSWER_MS; waited_ms++) {
+		if (os_call(SYS_tgkill, os_pid(), tid, 0) == -ESRCH)
+			return true;
+		os_call(SYS_nanosleep, &step, NULL);
+	}
+	return false;
+}
+
+void listener_resume(void)
+{
+	state.pid = os_pid();
+	__atomic_store_n(&listener_pending, true, __ATOMIC_RELAXED);
+}
+
 /* The program's identity, read by the thread that changed it. Under commands.lock; the listener reads it
  * while that thread waits. */
 static struct {
@@ -301,6 +327,8 @@ void listener_obey(int wake_fd)
 		take_credentials();
 	if (asked & ASKED_ROOM)
 		state.move();
+	if (asked & ASKED_STOP)
+		state.stop();
 	__atomic_store_n(&commands.asked, 0, __ATOMIC_RELEASE);
 	os_futex_wake(&commands.asked, 1);
 }

@@ -15,8 +15,8 @@
 #include "shim/exports.h"
 
 /* What the thread does: `main` serves on listen_fd (-1: it has to open its own) until the process ends or it
- * gives up, and calls listener_obey when wake_fd is readable. Init. */
-void listener_configure(void (*main)(int listen_fd, int wake_fd), void (*move)(void));
+ * gives up, and calls listener_obey when wake_fd is readable; `move` leaves the port, `stop` lets main return. Init. */
+void listener_configure(void (*main)(int listen_fd, int wake_fd), void (*move)(void), void (*stop)(void));
 
 /* Start the thread. listen_fd (or -1) is the caller's: the thread has its own copy on return. 0 or a
  * negative errno. App's thread, in init. */
@@ -35,6 +35,11 @@ void listener_follow_credentials(void);
 
 /* The program wants the port: on return the listener is off it. */
 void listener_make_room(void);
+
+/* End the thread; true when it has ended, and the process is alone with its own threads. It starts again at the next
+ * long wait or sampled event after listener_resume. */
+bool listener_pause(void);
+void listener_resume(void);
 
 /* In the listener: do what the program's threads asked for. */
 void listener_obey(int wake_fd);

@@ -27,6 +27,7 @@ static struct {
 	size_t cap;           /* under lock */
 	unsigned long long subs_seen; /* atomic: the loader's count of removals at the last renewal */
 	int closing;          /* atomic: dlclose calls under way */
+	unsigned place;       /* atomic: see modules_place */
 	/* libc's lock-free look-up, or NULL; immutable after the first renewal */
 	int (*find_object)(void *, struct dl_find_object *);
 } modules FORKED;
@@ -118,6 +119,20 @@ static bool make_room_locked(void)
 	return true;
 }
 
+unsigned modules_place(void)
+{
+	return __atomic_load_n(&modules.place, __ATOMIC_RELAXED);
+}
+
+/* Module i is loaded: does it lie where another one was? */
+static void note_place_locked(size_t i)
+{
+	const struct module *m = modules.list[i];
+	for (size_t k = 0; k < modules.count; k++)
+		if (k != i && modules.list[k]->start < m->end && m->start < modules.list[k]->end)
+			__atomic_store_n(&modules.place, (unsigned)i + 1, __ATOMIC_RELAXED);
+}
+
 /* A library that is loaded and unloaded in turns gets its old entry back. */
 static bool revive_locked(const struct module *like, const char *path)
 {
@@ -128,6 +143,7 @@ static bool revive_locked(const struct module *like, const char *path)
 		    strcmp(m->path, path) != 0)
 			continue;
 		__atomic_store_n(&m->gone, false, __ATOMIC_RELAXED);
+		note_place_locked(i);
 		return true;
 	}
 	return false;
@@ -147,6 +163,7 @@ static void add_locked(uintptr_t bias, const char *path, const ElfW(Phdr) * phdr
 	m->path = memcpy(m + 1, path, len);
 	modules.list[modules.count] = m;
 	__atomic_store_n(&modules.count, modules.count + 1, __ATOMIC_RELEASE);
+	note_place_locked(modules.count - 1);
 }
 
 struct renewal {

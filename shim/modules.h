@@ -16,6 +16,10 @@ void modules_refresh(void);
 /* The module whose executable segment holds `pc`, or NULL. Any app thread; not a signal handler. */
 const struct module *modules_find(uintptr_t pc);
 
+/* Stacks with the same addresses are not the same when another object lies there meanwhile: part of a stack's
+ * identity. 0 until an object is loaded where one was before. */
+unsigned modules_place(void);
+
 /* Can an object be found without the loader's lock (glibc 2.35 and newer)? Then dlopen needs no
  * renewal after it. */
 bool modules_find_lazily(void);

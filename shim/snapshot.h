@@ -21,7 +21,8 @@ struct stack {
 	struct heap_bucket *buckets; /* heap.c: of this stack, one a size class */
 	struct thread_site *site;    /* threads.c: pthread_create called from here */
 	uint32_t hash;
-	uint32_t depth;
+	uint16_t depth;
+	uint16_t place; /* which object lay where when it was taken: modules_place */
 	uintptr_t pc[];
 };
 
@@ -41,8 +42,9 @@ struct module {
 	bool gone;              /* unloaded since */
 };
 
-/* The modules known now, the main program first. Neither the array nor what it points to is ever
- * freed or changed, save `gone`. */
+/* The modules known now, the main program first. The index of a module plus one is its place (see struct stack):
+ * where several have lain at an address, the one of the stack's place is meant; in place 0, the first of them.
+ * Neither the array nor what it points to is ever freed or changed, save `gone`. */
 struct module_list {
 	size_t count;
 	const struct module *const *at;

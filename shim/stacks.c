@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "shim/layout.h"
+#include "shim/modules.h"
 #include "shim/sync.h"
 
 enum { SLOTS = 4096 };
@@ -22,9 +23,9 @@ static struct {
 
 /* A multiply-and-fold hash of 64-bit words: addresses differ in few bits, so every word is spread before
  * the next is mixed in. */
-static uint32_t hash_stack(const uintptr_t *pc, size_t depth)
+static uint32_t hash_stack(const uintptr_t *pc, size_t depth, unsigned place)
 {
-	uint64_t h = depth;
+	uint64_t h = depth ^ (uint64_t)place << 32;
 	for (size_t i = 0; i < depth; i++) {
 		h = (h ^ pc[i]) * 0x9e3779b97f4a7c15u;
 		h ^= h >> 32;
@@ -32,24 +33,26 @@ static uint32_t hash_stack(const uintptr_t *pc, size_t depth)
 	return (uint32_t)h;
 }
 
-static struct stack *find(uint32_t hash, const uintptr_t *pc, size_t depth)
+static struct stack *find(uint32_t hash, const uintptr_t *pc, size_t depth, unsigned place)
 {
 	struct stack *s = __atomic_load_n(&slots[hash % SLOTS], __ATOMIC_ACQUIRE);
-	while (s && (s->hash != hash || s->depth != depth || memcmp(s->pc, pc, depth * sizeof *pc) != 0))
+	while (s && (s->hash != hash || s->depth != depth || s->place != place ||
+	             memcmp(s->pc, pc, depth * sizeof *pc) != 0))
 		s = s->next;
 	return s;
 }
 
-static struct stack *add_locked(uint32_t hash, const uintptr_t *pc, size_t depth)
+static struct stack *add_locked(uint32_t hash, const uintptr_t *pc, size_t depth, unsigned place)
 {
-	struct stack *s = find(hash, pc, depth); /* another thread may have been faster */
+	struct stack *s = find(hash, pc, depth, place); /* another thread may have been faster */
 	if (s)
 		return s;
 	s = arena_alloc(sizeof *s + depth * sizeof *pc);
 	if (!s)
 		return NULL;
 	s->hash = hash;
-	s->depth = (uint32_t)depth;
+	s->depth = (uint16_t)depth;
+	s->place = (uint16_t)place;
 	memcpy(s->pc, pc, depth * sizeof *pc);
 	s->next = slots[hash % SLOTS];
 	__atomic_store_n(&slots[hash % SLOTS], s, __ATOMIC_RELEASE);
@@ -58,12 +61,13 @@ static struct stack *add_locked(uint32_t hash, const uintptr_t *pc, size_t depth
 
 struct stack *stacks_intern(const uintptr_t *pc, size_t depth)
 {
-	uint32_t hash = hash_stack(pc, depth);
-	struct stack *s = find(hash, pc, depth);
+	unsigned place = (uint16_t)modules_place();
+	uint32_t hash = hash_stack(pc, depth, place);
+	struct stack *s = find(hash, pc, depth, place);
 	if (s)
 		return s;
 	lock_take(&stacks.lock);
-	s = add_locked(hash, pc, depth);
+	s = add_locked(hash, pc, depth, place);
 	lock_release(&stacks.lock);
 	return s;
 }

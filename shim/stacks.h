@@ -8,7 +8,8 @@
 
 #include "shim/snapshot.h"
 
-/* The one stack with these look-up addresses, leaf first, or NULL at the memory cap. */
+/* The one stack with these look-up addresses, leaf first, in the present place (modules_place), or NULL at the
+ * memory cap. depth: at most 65535. */
 struct stack *stacks_intern(const uintptr_t *pc, size_t depth);
 
 void stacks_fork_prepare(void);

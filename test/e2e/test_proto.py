@@ -345,4 +345,4 @@ class Text(shim.TestCase):
             self.assertRegex(a.text, r"(?m)^50: 50000 \[50: 50000\] @( 0x[0-9a-f]+)+$")
             for line in a.text.splitlines()[1:]:
                 if line and not line.startswith("#"):
-                    self.assertRegex(line, r"^(\d+: \d+ \[\d+: \d+\] @( 0x[0-9a-f]+)+|MAPPED_LIBRARIES:|[0-9a-f]+-[0-9a-f]+ .*)$")
+                    self.assertRegex(line, r"^(\d+: \d+ \[\d+: \d+\] @( 0x[0-9a-f]+)+|--- Memory map: ---|[0-9a-f]+-[0-9a-f]+ .*)$")
