@@ -30,14 +30,17 @@ enum { MAPPED_FROM = 128 * 1024, COPY_MAX = 256 * 1024 };
 
 /* Libc keeps freed small blocks in stacks by size (tcache, fastbins). A marked one must not get there: a loop that
  * allocates and frees would be handed it again and again, and each free would come to free_marked. So a
- * marked block is at least so large that libc joins it with its neighbours when it is freed. */
-enum { STACKED_BELOW = 1056 };
+ * marked block is at least so large that libc joins it with its neighbours when it is freed, and so is, mostly, what
+ * libc splits off before a small one to align it: else the joined rest begins at the marked address. */
+enum { STACKED_BELOW = 1056, SMALL_ALIGN = 4096 };
 
 /* A block that bears the mark. NULL: the allocator has none; then errno is as before. */
 static void *get_marked(size_t align, size_t size)
 {
 	int saved = errno;
-	void *p = real_memalign(align < LIVE_MARK_ALIGN ? LIVE_MARK_ALIGN : align, size < STACKED_BELOW ? STACKED_BELOW : size);
+	bool small = size < STACKED_BELOW;
+	size_t least = small ? SMALL_ALIGN : LIVE_MARK_ALIGN;
+	void *p = real_memalign(align < least ? least : align, small ? STACKED_BELOW : size);
 	if (!p)
 		errno = saved;
 	return p;

@@ -23,8 +23,8 @@ enum {
 	RATE_FOR_PAGES = 32 * 1024, /* below this a page a sample is too much, and slots are a block apart */
 };
 
-/* All address bits below the page but bit 4: zero in 0x…000 and in 0x…010. */
-static const uintptr_t MARK_MASK = 0xfef;
+/* All address bits below the alignment but bit 4: zero in 0x…000 and in 0x…010. */
+static const uintptr_t MARK_MASK = (LIVE_MARK_ALIGN - 1) & ~(uintptr_t)0x10;
 
 struct live_block {
 	struct live_block *next;

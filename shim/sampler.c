@@ -68,9 +68,11 @@ double sampler_minus_log(double u)
 		m /= 2;
 		exponent++;
 	}
+	static const double odd[] = {1.0 / 21, 1.0 / 19, 1.0 / 17, 1.0 / 15, 1.0 / 13, 1.0 / 11,
+	                             1.0 / 9,  1.0 / 7,  1.0 / 5,  1.0 / 3,  1.0};
 	double z = (m - 1) / (m + 1), z2 = z * z, sum = 0;
-	for (int k = 21; k >= 1; k -= 2)
-		sum = sum * z2 + 1.0 / k;
+	for (size_t i = 0; i < sizeof odd / sizeof *odd; i++)
+		sum = sum * z2 + odd[i];
 	return -(2 * z * sum + exponent * 0.6931471805599453);
 }
 
@@ -78,14 +80,16 @@ double sampler_minus_log(double u)
  * 1 - exp(-2x) = a (2 - a). No cancellation anywhere. */
 double sampler_one_minus_exp(double x)
 {
+	static const double part[] = {1.0 / 12, 1.0 / 11, 1.0 / 10, 1.0 / 9, 1.0 / 8, 1.0 / 7,
+	                              1.0 / 6,  1.0 / 5,  1.0 / 4,  1.0 / 3, 1.0 / 2};
 	int halved = 0;
 	if (x > 64)
 		return 1;
 	for (; x > 0.25; x /= 2)
 		halved++;
 	double a = 1;
-	for (int k = 12; k >= 2; k--)
-		a = 1 - a * x / k;
+	for (size_t i = 0; i < sizeof part / sizeof *part; i++)
+		a = 1 - a * x * part[i];
 	a *= x;
 	while (halved--)
 		a *= 2 - a;
