@@ -19,14 +19,14 @@ enum {
 	ARENA_CHUNK = 256 * 1024, /* virtual; only touched pages cost memory */
 	REGION_CHUNK = 64 * 1024,
 	REQUESTS_RESERVE = 8 * 1024 * 1024,
-	REQUESTS_LEAST = 12 * 1024 * 1024,
 };
 
 static struct {
 	struct lock lock;
 	char *next; /* under lock */
 	size_t left;
-	uint64_t limit_bytes; /* immutable after init */
+	uint64_t limit_bytes;    /* immutable after init */
+	uint64_t requests_bytes; /* immutable after init: regions may bring the sum to this at least */
 	uint64_t mapped_bytes;
 } arena FORKED = {.limit_bytes = 64u << 20};
 
@@ -38,6 +38,11 @@ static size_t round_up(size_t n, size_t to)
 void arena_set_limit(uint64_t bytes)
 {
 	arena.limit_bytes = bytes;
+}
+
+void arena_set_least_for_requests(uint64_t bytes)
+{
+	arena.requests_bytes = bytes;
 }
 
 static int charge(size_t bytes, uint64_t limit_bytes)
@@ -60,7 +65,7 @@ static uint64_t lasting_limit(void)
 /* A request's memory is given back at once. Where the cap is small it may go above it. */
 static uint64_t requests_limit(void)
 {
-	return arena.limit_bytes > REQUESTS_LEAST ? arena.limit_bytes : REQUESTS_LEAST;
+	return arena.limit_bytes > arena.requests_bytes ? arena.limit_bytes : arena.requests_bytes;
 }
 
 int arena_charge(size_t bytes)

@@ -6,7 +6,7 @@
  *   arena   things that are never freed (modules, stacks, buckets): arena_alloc.
  *   region  a request's scratch memory, owned by one thread at a time and given back whole: region_*.
  * Both count against one cap (PPROF_MEMORY_LIMIT), of which a part is left to regions; where the cap is small, they
- * may go above it, to 12 MiB. At the cap the answer is NULL: the caller loses the sample, counts it, and the
+ * may go above it (arena_set_least_for_requests). At the cap the answer is NULL: the caller loses the sample, counts it, and the
  * program never notices.
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -18,6 +18,9 @@
 
 /* Set the cap. Init only, before the first allocation. */
 void arena_set_limit(uint64_t bytes);
+
+/* However small the cap, regions may bring what is mapped to so much. Init only; preset 0. */
+void arena_set_least_for_requests(uint64_t bytes);
 
 /* Zeroed memory, 16-byte aligned, never freed; NULL at the cap. Any thread; takes the ARENA lock. */
 void *arena_alloc(size_t bytes);

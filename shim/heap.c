@@ -165,10 +165,13 @@ void heap_on_free(void *block)
 	struct live_info info;
 	if (!live_may_hold(block))
 		return;
-	if (sampler_thread.busy) /* a signal handler inside the recorder: its locks may be ours */
+	if (!sampler_hold()) { /* a signal handler inside the recorder: the locks may be this thread's */
 		losses_count(free_nested);
-	else if (live_remove(block, &info))
+		return;
+	}
+	if (live_remove(block, &info))
 		heap_count_free(info);
+	sampler_release();
 }
 
 static struct heap_values round_objects(struct heap_values v)

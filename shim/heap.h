@@ -23,8 +23,7 @@ void heap_on_alloc(void *block, size_t size_bytes, struct unwind_frame from);
 void heap_on_free(void *block);
 
 /* realloc in two steps: take a sampled block out without counting it, then either count it as freed or, when the
- * real realloc failed, put it back. Not when this thread is busy recording (sampler_thread.busy), but for the
- * call that made it so. */
+ * real realloc failed, put it back. Between sampler_hold (or sampler_enter) and its end. */
 bool heap_take(void *block, struct live_info *info);
 void heap_give_back(void *block, struct live_info info);
 void heap_count_free(struct live_info info);

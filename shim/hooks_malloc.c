@@ -136,13 +136,14 @@ static __attribute__((noinline)) void *realloc_marked(void *block, size_t size)
 {
 	if (!block || !live_may_hold(block))
 		return real_realloc(block, size);
-	if (sampler_thread.busy) {
+	if (!sampler_hold()) {
 		losses_count(free_nested);
 		return real_realloc(block, size);
 	}
 	int64_t before = sampler_shut();
 	void *p = realloc_tracked(block, size, false, (struct unwind_frame){0});
 	sampler_open(before);
+	sampler_release();
 	return p;
 }
 

@@ -31,6 +31,9 @@
 #include "shim/text.h"
 #include "shim/unwind.h"
 
+/* So much that a profile can be made, whatever PPROF_MEMORY_LIMIT says: else a loss could not be told. */
+enum { LEAST_FOR_REQUESTS = 12 << 20 };
+
 static bool is_on;
 static struct address wanted;  /* PPROF_ADDR; immutable after init */
 static struct address serving; /* where we listen: init, then the listener's */
@@ -254,6 +257,7 @@ __attribute__((constructor)) static void init(int argc, char **argv, char **envp
 	log_start(settings.log);
 	settings_read_numbers(envp, log_warn);
 	arena_set_limit(settings.memory_limit);
+	arena_set_least_for_requests(LEAST_FOR_REQUESTS);
 	parse_address();
 	leave_us_out();
 	modules_refresh();

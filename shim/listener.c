@@ -221,19 +221,23 @@ void listener_start_pending(void)
 	listener_start(-1);
 }
 
-/* Ask the listener and wait until it has obeyed, or is no more. */
+/* Ask the listener and wait until it has obeyed, or is no more; if it is busy for longer than ANSWER_MS, it will obey
+ * when it looks. */
 static void ask_locked(uint32_t what)
 {
 	__atomic_fetch_or(&commands.asked, what, __ATOMIC_RELEASE);
 	for (int waited_ms = 0; waited_ms < ANSWER_MS; waited_ms += 20) {
 		uint32_t asked = __atomic_load_n(&commands.asked, __ATOMIC_ACQUIRE);
 		int tid = __atomic_load_n(&state.tid, __ATOMIC_RELAXED);
-		if (!asked || tid <= 0 || os_call(SYS_tgkill, os_pid(), tid, WAKE_SIGNAL) < 0)
-			break;
+		if (!asked)
+			return;
+		if (tid <= 0 || os_call(SYS_tgkill, os_pid(), tid, WAKE_SIGNAL) < 0) {
+			__atomic_store_n(&commands.asked, 0, __ATOMIC_RELAXED);
+			return;
+		}
 		struct timespec step = {.tv_nsec = 20 * 1000 * 1000};
 		os_futex_wait(&commands.asked, asked, &step);
 	}
-	__atomic_store_n(&commands.asked, 0, __ATOMIC_RELAXED);
 }
 
 void listener_make_room(void)
@@ -272,30 +276,29 @@ void listener_resume(void)
 static struct {
 	uid_t ruid, euid, suid;
 	gid_t rgid, egid, sgid;
-	long group_count;
-	gid_t *groups;
+	long group_count; /* negative: not known, leave them */
+	gid_t few[64];
+	gid_t *groups; /* few, or arena memory: the listener may come to read them late */
 } credentials;
 
 void listener_follow_credentials(void)
 {
 	if (__atomic_load_n(&state.tid, __ATOMIC_RELAXED) <= 0)
 		return;
-	struct region scratch = {0};
 	lock_take(&commands.lock);
 	os_call(SYS_getresuid, &credentials.ruid, &credentials.euid, &credentials.suid);
 	os_call(SYS_getresgid, &credentials.rgid, &credentials.egid, &credentials.sgid);
-	credentials.group_count = os_call(SYS_getgroups, 0, NULL);
-	credentials.groups = region_alloc(&scratch, (size_t)credentials.group_count * sizeof(gid_t) + 1);
-	if (credentials.groups)
-		credentials.group_count = os_call(SYS_getgroups, credentials.group_count, credentials.groups);
+	long few = sizeof credentials.few / sizeof *credentials.few, count = os_call(SYS_getgroups, 0, NULL);
+	credentials.groups = count > few ? arena_alloc((size_t)count * sizeof(gid_t)) : credentials.few;
+	credentials.group_count =
+	    credentials.groups ? os_call(SYS_getgroups, count > few ? count : few, credentials.groups) : -ENOMEM;
 	ask_locked(ASKED_CREDENTIALS);
 	lock_release(&commands.lock);
-	region_release(&scratch);
 }
 
 static void take_groups(void)
 {
-	if (credentials.groups)
+	if (credentials.group_count >= 0)
 		os_call(SYS_setgroups, credentials.group_count, credentials.groups);
 	os_call(SYS_setresgid, credentials.rgid, credentials.egid, credentials.sgid);
 }

@@ -59,6 +59,8 @@ int live_start(bool may_mark, uint64_t rate_bytes, uint64_t memory_limit_bytes)
 	void *head = os_map(slots * sizeof(void *));
 	if (os_failed(head))
 		return -ENOMEM;
+	/* few of its pages are ever touched: not two megabytes at a time */
+	os_call(SYS_madvise, head, slots * sizeof(void *), MADV_NOHUGEPAGE);
 	live_slots.mask = slots - 1;
 	live_slots.shift = coarse ? PAGE_SHIFT : BLOCK_SHIFT;
 	live_slots.head = head;

@@ -123,14 +123,13 @@ bool sampler_enter(size_t size)
 		t->countdown_bytes = 0;
 		return false;
 	}
-	if (t->busy)
-		return false;
 	if (!t->random) {
 		set_up_thread(t);
 		if (sampler_skip(size))
 			return false;
 	}
-	t->busy = true;
+	if (!sampler_hold())
+		return false;
 	t->samples++;
 	t->countdown_bytes = NEVER;
 	return true;
@@ -140,7 +139,7 @@ void sampler_leave(void)
 {
 	struct sampler_thread *t = &sampler_thread;
 	t->countdown_bytes = draw_distance(t);
-	t->busy = false;
+	sampler_release();
 }
 
 int64_t sampler_shut(void)

@@ -28,7 +28,7 @@ struct sampler_thread {
 	uint64_t random;         /* state of the generator; 0: not set up */
 	struct unwind_stack stack;
 	uint32_t samples; /* taken so far, modulo 2^32 */
-	bool busy;        /* this thread is recording: whatever it calls is not sampled */
+	bool busy;        /* this thread may hold locks of the house: whatever it calls meanwhile is not recorded */
 };
 extern HIDDEN __thread struct sampler_thread sampler_thread;
 
@@ -49,6 +49,23 @@ static inline bool sampler_skip(size_t size)
  * the thread was only set up, sampling is off, or this call is nested in another. */
 bool sampler_enter(size_t size);
 void sampler_leave(void);
+
+/* This thread is about to take locks of the house outside sampler_enter. False: it holds some already (a signal
+ * handler interrupted it): leave it be. */
+static inline bool sampler_hold(void)
+{
+	if (sampler_thread.busy)
+		return false;
+	__atomic_store_n(&sampler_thread.busy, true, __ATOMIC_RELAXED);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	return true;
+}
+
+static inline void sampler_release(void)
+{
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	__atomic_store_n(&sampler_thread.busy, false, __ATOMIC_RELAXED);
+}
 
 /* Keep calls that the real function makes to other hooks from being counted: what sampler_shut returns
  * goes to sampler_open after the call. (Allocators that build calloc on malloc.) */

@@ -61,10 +61,10 @@ static struct thread_start *take_start_locked(void)
 	return t;
 }
 
-struct thread_start *threads_prepare(const struct stack *stack, void *(*routine)(void *), void *arg)
+struct thread_start *threads_prepare(struct stack *stack, void *(*routine)(void *), void *arg)
 {
 	lock_take(&threads.lock);
-	struct thread_site *site = stack ? site_of_locked((struct stack *)stack) : NULL;
+	struct thread_site *site = stack ? site_of_locked(stack) : NULL;
 	struct thread_start *t = site ? take_start_locked() : NULL;
 	lock_release(&threads.lock);
 	if (t)

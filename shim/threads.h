@@ -17,7 +17,7 @@ struct thread_start {
 };
 
 /* A record for a thread about to be created from `stack`; NULL at the memory cap (counted as lost). */
-struct thread_start *threads_prepare(const struct stack *stack, void *(*routine)(void *), void *arg);
+struct thread_start *threads_prepare(struct stack *stack, void *(*routine)(void *), void *arg);
 
 /* The creation failed: give the record back. */
 void threads_cancel(struct thread_start *t);
