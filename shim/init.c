@@ -234,8 +234,10 @@ static void start_heap(void)
 	note_own_malloc();
 	heap_start(settings.stack_depth);
 	uint64_t rate = settings.heap_rate;
-	if (rate && live_start(real_malloc_is_libc(), rate, settings.memory_limit) < 0)
+	if (rate && live_start(real_malloc_is_libc(), rate, settings.memory_limit) < 0) {
+		losses_count(heap_off);
 		rate = 0;
+	}
 	sampler_start(rate, random_seed());
 }
 

@@ -48,19 +48,31 @@ static struct {
 	uintptr_t mask;  /* the mask when there is none; immutable after init */
 } marks FORKED;
 
+static void *map_slots(size_t slots)
+{
+	size_t bytes = slots * sizeof(void *);
+	if (arena_charge(bytes) < 0)
+		return NULL;
+	void *p = os_map(bytes);
+	if (os_failed(p)) {
+		arena_uncharge(bytes);
+		return NULL;
+	}
+	os_call(SYS_madvise, p, bytes, MADV_NOHUGEPAGE); /* few of its pages are ever touched: not 512 at a time */
+	return p;
+}
+
 int live_start(bool may_mark, uint64_t rate_bytes, uint64_t memory_limit_bytes)
 {
 	bool coarse = rate_bytes >= RATE_FOR_PAGES;
 	size_t slots = SLOTS_MAX;
 	while (slots > SLOTS_MIN && slots * sizeof(void *) > memory_limit_bytes / 8)
 		slots /= 2;
-	if (arena_charge(slots * sizeof(void *)) < 0)
+	void *head = map_slots(slots);
+	while (!head && slots > SLOTS_MIN) /* address space may be short (RLIMIT_AS) */
+		head = map_slots(slots /= 2);
+	if (!head)
 		return -ENOMEM;
-	void *head = os_map(slots * sizeof(void *));
-	if (os_failed(head))
-		return -ENOMEM;
-	/* few of its pages are ever touched: not two megabytes at a time */
-	os_call(SYS_madvise, head, slots * sizeof(void *), MADV_NOHUGEPAGE);
 	live_slots.mask = slots - 1;
 	live_slots.shift = coarse ? PAGE_SHIFT : BLOCK_SHIFT;
 	live_slots.head = head;
