@@ -104,7 +104,8 @@ static void close_all_but(int keep)
 		os_close(dir);
 }
 
-/* A file table of this thread alone, that holds nothing but listen_fd. */
+/* A file table of this thread alone, that holds nothing but listen_fd. (Where the kernel has no such thing and the
+ * thread is an ordinary one, the table stays the program's: http/fd.c keeps out of its way.) */
 static void leave_file_table(int keep)
 {
 	if (state.own_table) {
@@ -157,15 +158,16 @@ static bool map_memory(void)
 	return true;
 }
 
-#ifndef LISTENER_CLONE
 static void *run_as_pthread(void *arg)
 {
+	__atomic_store_n(&state.tid, os_tid(), __ATOMIC_RELAXED);
 	run(arg);
+	__atomic_store_n(&state.tid, 0, __ATOMIC_RELAXED);
 	return NULL;
 }
 
-/* Where there is no assembly for a bare thread: an ordinary one. */
-static long spawn(void)
+/* An ordinary thread, which libc knows of. */
+static long spawn_pthread(void)
 {
 	pthread_t thread;
 	pthread_attr_t attr;
@@ -173,11 +175,11 @@ static long spawn(void)
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	long r = -real_pthread_create(&thread, &attr, run_as_pthread, NULL);
 	pthread_attr_destroy(&attr);
-	state.tid = r ? 0 : -1;
 	return r;
 }
-#else
-static long spawn(void)
+
+#ifdef LISTENER_CLONE
+static long spawn_bare(void)
 {
 	if (!map_memory())
 		return -ENOMEM;
@@ -190,9 +192,24 @@ static long spawn(void)
 	unsigned long flags = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |
 	                      CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID | (state.own_table ? 0 : CLONE_FILES);
 	long r = listener_clone(flags, stack_top, &state.tid, block, run, NULL);
+	state.own_table &= r >= 0;
 	return r < 0 ? r : 0;
 }
+#else
+static long spawn_bare(void)
+{
+	(void)map_memory;
+	return -ENOSYS; /* no assembly for this architecture */
+}
 #endif
+
+/* The ordinary thread only before main: in a hook it would allocate, and take libc's locks. */
+static long spawn(bool in_init)
+{
+	long r = spawn_bare();
+	bool refused = r == -EPERM || r == -ENOSYS || r == -EINVAL;
+	return refused && in_init ? spawn_pthread() : r;
+}
 
 int listener_start(int listen_fd)
 {
@@ -200,7 +217,7 @@ int listener_start(int listen_fd)
 	state.listen_fd = listen_fd;
 	__atomic_store_n(&state.ready, 0, __ATOMIC_RELAXED);
 	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof all);
-	long r = spawn();
+	long r = spawn(listen_fd >= 0);
 	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof before);
 	if (r < 0)
 		return (int)r;
