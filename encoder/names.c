@@ -6,6 +6,7 @@
 #include "encoder/names.h"
 
 #include "encoder/elf_symbols.h"
+#include "encoder/sort.h"
 #include "encoder/utf8.h"
 #include "shim/os.h"
 
@@ -155,25 +156,10 @@ static void query_module(struct names *n, const struct module *m, struct elf_que
 		add_cached(m, &q[i]);
 }
 
-static bool before(const struct site *a, const struct site *b)
+static bool site_before(const void *first, const void *second)
 {
+	const struct site *a = first, *b = second;
 	return a->module != b->module ? a->module < b->module : a->address < b->address;
-}
-
-/* Shell's sort (Ciura's gaps stretched by 9/4): no recursion, no memory, no libc. */
-static void sort_sites(struct site *w, size_t count)
-{
-	for (size_t gap = count; gap > 1;) {
-		gap = gap * 4 / 9;
-		gap = gap ? gap : 1;
-		for (size_t i = gap; i < count; i++) {
-			struct site x = w[i];
-			size_t k = i;
-			for (; k >= gap && before(&x, &w[k - gap]); k -= gap)
-				w[k] = w[k - gap];
-			w[k] = x;
-		}
-	}
 }
 
 int names_prepare(struct names *n, const struct site *sites, size_t count)
@@ -186,7 +172,7 @@ int names_prepare(struct names *n, const struct site *sites, size_t count)
 	for (size_t i = 0; i < count; i++)
 		if (sites[i].module && !find_cached(sites[i].module, sites[i].address))
 			w[open++] = sites[i];
-	sort_sites(w, open);
+	sort_items(w, open, sizeof *w, site_before);
 	for (size_t i = 0; i < open;) {
 		const struct module *m = w[i].module;
 		size_t k = 0;

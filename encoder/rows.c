@@ -5,7 +5,10 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/rows.h"
 
+#include <assert.h>
 #include <errno.h>
+
+#include "encoder/sort.h"
 
 enum { ALLOC_OBJECTS, ALLOC_BYTES, INUSE_OBJECTS, INUSE_BYTES };
 
@@ -82,17 +85,28 @@ int rows_make(struct region *r, struct rows *rows, const struct profile_snapshot
 	               : make_heap(rows, &now->heap, before ? &before->heap : NULL);
 }
 
-void rows_sort(struct rows *rows, unsigned column)
+static bool more_in_use(const void *a, const void *b)
 {
-	for (size_t gap = rows->count; gap > 1;) {
-		gap = gap * 4 / 9;
-		gap = gap ? gap : 1;
-		for (size_t i = gap; i < rows->count; i++) {
-			struct row x = rows->at[i];
-			size_t k = i;
-			for (; k >= gap && rows->at[k - gap].value[column] < x.value[column]; k -= gap)
-				rows->at[k] = rows->at[k - gap];
-			rows->at[k] = x;
-		}
-	}
+	return ((const struct row *)a)->value[INUSE_BYTES] > ((const struct row *)b)->value[INUSE_BYTES];
+}
+
+static bool more_allocated(const void *a, const void *b)
+{
+	return ((const struct row *)a)->value[ALLOC_BYTES] > ((const struct row *)b)->value[ALLOC_BYTES];
+}
+
+static bool more_created(const void *a, const void *b)
+{
+	return ((const struct row *)a)->value[0] > ((const struct row *)b)->value[0];
+}
+
+void rows_sort(struct rows *rows, enum profile_kind kind)
+{
+	static_assert(sizeof(struct row) <= SORT_ITEM_MAX, "a row must fit the sort");
+	static bool (*const order[])(const void *, const void *) = {
+	    [PROFILE_HEAP] = more_in_use,
+	    [PROFILE_ALLOCS] = more_allocated,
+	    [PROFILE_THREADCREATE] = more_created,
+	};
+	sort_items(rows->at, rows->count, sizeof *rows->at, order[kind]);
 }

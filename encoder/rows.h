@@ -26,7 +26,7 @@ struct rows {
 int rows_make(struct region *r, struct rows *rows, const struct profile_snapshot *now,
               const struct profile_snapshot *before);
 
-/* The largest values of column `column` first. */
-void rows_sort(struct rows *rows, unsigned column);
+/* The rows that a reader of this kind of profile looks for first: most bytes in use, or allocated, most threads. */
+void rows_sort(struct rows *rows, enum profile_kind kind);
 
 #endif

@@ -117,7 +117,7 @@ int profile_encode_text(struct region *r, struct out *o, const struct profile_sn
 	struct names names;
 	if (rows_make(r, &rows, now, NULL) < 0 || prepare_names(r, &names, &rows) < 0)
 		return -ENOMEM;
-	rows_sort(&rows, threads ? 0 : now->kind == PROFILE_HEAP ? INUSE_BYTES : ALLOC_BYTES);
+	rows_sort(&rows, now->kind);
 	if (threads)
 		print_threads_header(o, &rows);
 	else
