@@ -38,7 +38,7 @@ COMPILE   = $(CC) $(OUR_CPP) $(CPPFLAGS) $(OUR_C) $(CFLAGS) $(CFLAGS_$(subst /,_
 WRAP     := $(shell sed -n 's/^[A-Za-z_].*[ *]__wrap_\([A-Za-z0-9_]*\)(.*);$$/\1/p' shim/wrap.c 2>/dev/null)
 ARCHIVES := $(UNWIND)/lib/libunwind-$(ARCH).a $(UNWIND)/lib/libunwind.a -l:libprotobuf-c.a -l:libz.a
 LINK_SO   = $(CC) -shared -Wl,-soname,libpprofshim.so -Wl,-Bsymbolic -Wl,--exclude-libs,ALL \
-            -Wl,--gc-sections -Wl,--as-needed -Wl,--build-id=sha1 -Wl,-z,relro -Wl,-z,defs -Wl,-z,initfirst -Wl,--sort-section=name \
+            -Wl,--gc-sections -Wl,--as-needed -Wl,--build-id=sha1 -Wl,-z,relro -Wl,-z,defs -Wl,-z,initfirst -Wl,--sort-section=name -Wl,-z,noseparate-code \
             -Wl,--version-script=$(B)/exports.map $(WRAP:%=-Wl,--wrap=%) -static-libgcc $(CFLAGS) $(LDFLAGS)
 
 # --- the library -------------------------------------------------------------------------------

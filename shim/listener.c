@@ -148,12 +148,13 @@ static void run(void *arg)
 static bool map_memory(void)
 {
 	size_t bytes = GUARD_BYTES + STACK_BYTES + TLS_ROOM + BLOCK_BYTES;
-	if (state.memory) /* inherited over a fork: nobody runs on it here */
+	if (state.memory) /* of a listener that ended */
 		return true;
 	char *p = os_map(bytes);
 	if (os_failed(p))
 		return false;
 	os_call(SYS_mprotect, p, GUARD_BYTES, PROT_NONE);
+	os_call(SYS_madvise, p, bytes, MADV_DONTFORK); /* a child has no use for it, and need not pay for it */
 	state.memory = p;
 	return true;
 }
@@ -358,6 +359,7 @@ FORKED_CODE void listener_fork_child(void)
 	state.tid = 0;
 	state.pid = os_pid();
 	state.port = 0;
+	state.memory = NULL;
 	commands.asked = 0;
 	lock_reset(&commands.lock);
 }
