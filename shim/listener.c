@@ -13,7 +13,6 @@
 #include "shim/listener.h"
 
 #include <linux/close_range.h>
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -21,17 +20,12 @@
 
 #include "shim/arena.h"
 #include "shim/layout.h"
-#include "shim/listener_clone.h"
+#include "shim/listener_thread.h"
 #include "shim/os.h"
-#include "shim/real.h"
 #include "shim/sync.h"
 #include "shim/text.h"
 
 enum {
-	STACK_BYTES = 128 * 1024,
-	TLS_ROOM = 4096,   /* below the thread block: nothing of ours is there, see DESIGN */
-	BLOCK_BYTES = 4096,
-	GUARD_BYTES = 4096,
 	/* A signalfd takes a signal that was sent to the whole process, too: so one that programs can't use. libc's
 	 * own (33, for setuid & co.) is always sent to a single thread, and never to ours. */
 	WAKE_SIGNAL = 33,
@@ -55,7 +49,6 @@ static struct {
 	/* written by the starter, read by the new thread */
 	int listen_fd;
 	bool own_table; /* it was born with a file table of its own */
-	char *memory;
 } state FORKED;
 
 static struct {
@@ -145,80 +138,13 @@ static void run(void *arg)
 	listener_serves(0);
 }
 
-static bool map_memory(void)
-{
-	size_t bytes = GUARD_BYTES + STACK_BYTES + TLS_ROOM + BLOCK_BYTES;
-	if (state.memory) /* of a listener that ended */
-		return true;
-	char *p = os_map(bytes);
-	if (os_failed(p))
-		return false;
-	os_call(SYS_mprotect, p, GUARD_BYTES, PROT_NONE);
-	os_call(SYS_madvise, p, bytes, MADV_DONTFORK); /* a child has no use for it, and need not pay for it */
-	state.memory = p;
-	return true;
-}
-
-static void *run_as_pthread(void *arg)
-{
-	__atomic_store_n(&state.tid, os_tid(), __ATOMIC_RELAXED);
-	run(arg);
-	__atomic_store_n(&state.tid, 0, __ATOMIC_RELAXED);
-	return NULL;
-}
-
-/* An ordinary thread, which libc knows of. */
-static long spawn_pthread(void)
-{
-	pthread_t thread;
-	pthread_attr_t attr;
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	long r = -real_pthread_create(&thread, &attr, run_as_pthread, NULL);
-	pthread_attr_destroy(&attr);
-	return r;
-}
-
-#ifdef LISTENER_CLONE
-static long spawn_bare(void)
-{
-	if (!map_memory())
-		return -ENOMEM;
-	char *stack_top = state.memory + GUARD_BYTES + STACK_BYTES;
-	char *block = stack_top + TLS_ROOM;
-	memset(block, 0, BLOCK_BYTES);
-	listener_clone_block(block);
-	/* With close_range the thread can leave the program's table without ever holding a copy of it. */
-	state.own_table = os_call(SYS_close_range, ~0u, ~0u, 0) < 0;
-	unsigned long flags = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |
-	                      CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID | (state.own_table ? 0 : CLONE_FILES);
-	long r = listener_clone(flags, stack_top, &state.tid, block, run, NULL);
-	state.own_table &= r >= 0;
-	return r < 0 ? r : 0;
-}
-#else
-static long spawn_bare(void)
-{
-	(void)map_memory;
-	return -ENOSYS; /* no assembly for this architecture */
-}
-#endif
-
-/* The ordinary thread only before main: in a hook it would allocate, and take libc's locks. */
-static long spawn(bool in_init)
-{
-	long r = spawn_bare();
-	bool refused = r == -EPERM || r == -ENOSYS || r == -EINVAL;
-	return refused && in_init ? spawn_pthread() : r;
-}
-
 int listener_start(int listen_fd)
 {
 	uint64_t all = ~(uint64_t)0, before;
 	state.listen_fd = listen_fd;
 	__atomic_store_n(&state.ready, 0, __ATOMIC_RELAXED);
 	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof all);
-	long r = spawn(listen_fd >= 0);
+	long r = listener_thread_start(run, &state.tid, &state.own_table, listen_fd >= 0);
 	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof before);
 	if (r < 0)
 		return (int)r;
@@ -359,7 +285,7 @@ FORKED_CODE void listener_fork_child(void)
 	state.tid = 0;
 	state.pid = os_pid();
 	state.port = 0;
-	state.memory = NULL;
+	listener_thread_fork_child();
 	commands.asked = 0;
 	lock_reset(&commands.lock);
 }
