@@ -189,7 +189,7 @@ static struct span plain_name(struct names *n, const struct module *m, uintptr_t
 {
 	const struct map *map = maps_find(&n->maps, address);
 	struct span path = m ? names_path(n, m) : map ? map->path : (struct span){0};
-	while (memchr(path.at, '/', path.len))
+	while (path.len && memchr(path.at, '/', path.len))
 		span_cut(&path, '/');
 	if (!path.len)
 		path = m ? SPAN("[program]") : SPAN("[anonymous]");

@@ -43,6 +43,7 @@ FORKED_CODE void sampler_fork_child(uint64_t seed)
 {
 	__atomic_fetch_add(&sampler.seed, seed, __ATOMIC_RELAXED);
 	sampler_thread.random = 0;
+	sampler_thread.countdown_bytes = 0; /* draw at once: the next block is due no more than any other */
 }
 
 /* splitmix64 (Steele, Lea, Flood, 2014). */

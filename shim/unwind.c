@@ -81,7 +81,8 @@ static bool fits(struct unwind_rule r)
  * thread stacks, signal stacks) the stack is cut instead. */
 static bool has_room(void)
 {
-	return os_readable((const char *)__builtin_frame_address(0) - 2 * PAGE);
+	const char *here = __builtin_frame_address(0);
+	return os_readable(here - PAGE) && os_readable(here - 2 * PAGE); /* a guard may be a single page */
 }
 
 static __attribute__((noinline)) struct unwind_rule learn(uintptr_t pc)
@@ -183,7 +184,7 @@ static bool step(struct unwind_frame *f, struct unwind_stack *s)
 	if (cfa <= f->sp || !reach(s, cfa - WORD))
 		return false;
 	uintptr_t return_address = load(cfa - WORD);
-	if (r.fp_at) {
+	if (r.fp_at && cfa - (uintptr_t)r.fp_at >= f->sp) { /* below sp: popped again, the register has it */
 		if (!reach(s, cfa - (uintptr_t)r.fp_at))
 			return false;
 		f->fp = load(cfa - (uintptr_t)r.fp_at);

@@ -1,0 +1,235 @@
+/* test_arena.c - the house's memory: zeroed, aligned, apart, capped, given back.
+ *
+ * Runs in: its own process, with threads.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+/* links: shim/arena.c shim/sync.c */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "shim/arena.h"
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+
+enum { MIB = 1 << 20 };
+
+static bool is_zero(const unsigned char *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (p[i])
+			return false;
+	return true;
+}
+
+static const size_t sizes[] = {1, 15, 16, 17, 100, 4095, 4096, 4097, 65536 - 32, 65536, 262144, 262145, 1000003};
+
+static void test_arena_memory_is_zeroed_aligned_and_apart(void **state)
+{
+	(void)state;
+	arena_set_limit(64 * MIB);
+	unsigned char *p[3 * COUNT(sizes)];
+	for (size_t i = 0; i < COUNT(p); i++) {
+		size_t n = sizes[i % COUNT(sizes)];
+		p[i] = arena_alloc(n);
+		assert_non_null(p[i]);
+		assert_int_equal((uintptr_t)p[i] % 16, 0);
+		assert_true(is_zero(p[i], n));
+		memset(p[i], (int)i + 1, n);
+	}
+	for (size_t i = 0; i < COUNT(p); i++)
+		for (size_t k = 0; k < sizes[i % COUNT(sizes)]; k++)
+			if (p[i][k] != i + 1)
+				fail_msg("piece %zu was written over at %zu", i, k);
+}
+
+static void test_region_memory_is_zeroed_aligned_and_goes_back_whole(void **state)
+{
+	(void)state;
+	uint64_t before = arena_mapped_bytes();
+	struct region r = {0};
+	for (int round = 0; round < 3; round++) {
+		unsigned char *p[3 * COUNT(sizes)];
+		for (size_t i = 0; i < COUNT(p); i++) {
+			size_t n = sizes[i % COUNT(sizes)];
+			p[i] = region_alloc(&r, n);
+			assert_non_null(p[i]);
+			assert_int_equal((uintptr_t)p[i] % 16, 0);
+			assert_true(is_zero(p[i], n));
+			memset(p[i], (int)i + 1, n);
+		}
+		for (size_t i = 0; i < COUNT(p); i++)
+			for (size_t k = 0; k < sizes[i % COUNT(sizes)]; k++)
+				if (p[i][k] != i + 1)
+					fail_msg("piece %zu was written over at %zu", i, k);
+		assert_true(arena_mapped_bytes() > before);
+		region_release(&r);
+		assert_null(r.chunks);
+		assert_int_equal(arena_mapped_bytes(), before);
+	}
+	region_release(&r); /* an empty one */
+}
+
+static void test_sizes_that_overflow_are_refused(void **state)
+{
+	static const size_t rows[] = {SIZE_MAX, SIZE_MAX - 15, SIZE_MAX - 4096, SIZE_MAX / 2 + 1, SIZE_MAX / 2, (size_t)1 << 48};
+	(void)state;
+	uint64_t before = arena_mapped_bytes();
+	struct region r = {0};
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		assert_null(arena_alloc(rows[i]));
+		assert_null(region_alloc(&r, rows[i]));
+	}
+	assert_int_equal(arena_mapped_bytes(), before);
+	region_release(&r);
+}
+
+/* Each in a child: the cap and the arena are the process'. */
+static void in_child(void (*body)(void))
+{
+	pid_t child = fork();
+	if (child == 0) {
+		body();
+		_exit(0);
+	}
+	int status;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
+#define CHECK(what) \
+	do { \
+		if (!(what)) \
+			_exit(1 + __LINE__ % 250); \
+	} while (0)
+
+static void fill_arena(void)
+{
+	uint64_t cap = arena_mapped_bytes() + 8 * MIB;
+	arena_set_limit(cap);
+	int pieces = 0;
+	while (arena_alloc(100000))
+		CHECK(++pieces < 200);
+	CHECK(pieces >= 20);
+	CHECK(arena_mapped_bytes() <= cap);
+	uint64_t full = arena_mapped_bytes();
+	CHECK(!arena_alloc(300000) && !arena_alloc(300000));
+	CHECK(arena_mapped_bytes() == full); /* a refusal is not charged */
+	/* lasting memory is full, a request still finds some, up to the cap */
+	struct region r = {0};
+	CHECK(region_alloc(&r, MIB));
+	while (region_alloc(&r, 100000))
+		continue;
+	CHECK(arena_mapped_bytes() <= cap);
+	CHECK(arena_mapped_bytes() > full + MIB);
+	region_release(&r);
+	CHECK(arena_mapped_bytes() == full);
+}
+
+static void test_at_the_cap_the_answer_is_null_and_requests_have_a_reserve(void **state)
+{
+	(void)state;
+	in_child(fill_arena);
+}
+
+static void charge_and_uncharge(void)
+{
+	arena_set_limit(arena_mapped_bytes() + 4 * MIB);
+	uint64_t before = arena_mapped_bytes();
+	CHECK(arena_charge(MIB) == 0);
+	CHECK(arena_mapped_bytes() == before + MIB);
+	CHECK(arena_charge(64 * MIB) == -ENOMEM);
+	CHECK(arena_mapped_bytes() == before + MIB);
+	arena_uncharge(MIB);
+	CHECK(arena_mapped_bytes() == before);
+}
+
+static void test_what_callers_map_themselves_is_counted(void **state)
+{
+	(void)state;
+	in_child(charge_and_uncharge);
+}
+
+static void small_pieces_after_a_large_one(void)
+{
+	char *a = arena_alloc(16);
+	char *large = arena_alloc(MIB);
+	char *b = arena_alloc(16);
+	CHECK(a && large && b);
+	CHECK(b == a + 16); /* the current chunk stays */
+}
+
+static void test_a_large_piece_does_not_waste_the_current_chunk(void **state)
+{
+	(void)state;
+	in_child(small_pieces_after_a_large_one);
+}
+
+enum { THREADS = 4,
+       PIECES = 3000,
+       PIECE = 48 };
+
+static void *take_pieces(void *arg)
+{
+	unsigned char **p = arg;
+	struct region r = {0};
+	for (int i = 0; i < PIECES; i++) {
+		p[i] = arena_alloc(PIECE);
+		if (p[i])
+			memset(p[i], (int)((uintptr_t)arg >> 4 & 0xff), PIECE);
+#ifndef __SANITIZE_THREAD__ /* which does not see that what we unmap is another thread's next */
+		if (i % 100 == 0 && !region_alloc(&r, 70000))
+			return NULL;
+		if (i % 500 == 0)
+			region_release(&r);
+#endif
+	}
+	region_release(&r);
+	return arg;
+}
+
+static void test_threads_never_get_the_same_piece(void **state)
+{
+	(void)state;
+	static _Alignas(16) unsigned char *p[THREADS][PIECES];
+	pthread_t t[THREADS];
+	arena_set_limit(64 * MIB);
+	for (int i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&t[i], NULL, take_pieces, p[i]), 0);
+	for (int i = 0; i < THREADS; i++) {
+		void *result;
+		pthread_join(t[i], &result);
+		assert_non_null(result);
+	}
+	for (int i = 0; i < THREADS; i++)
+		for (int k = 0; k < PIECES; k++) {
+			assert_non_null(p[i][k]);
+			for (int b = 0; b < PIECE; b++)
+				if (p[i][k][b] != ((uintptr_t)p[i] >> 4 & 0xff))
+					fail_msg("thread %d's piece %d was written over", i, k);
+		}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_arena_memory_is_zeroed_aligned_and_apart),
+		cmocka_unit_test(test_region_memory_is_zeroed_aligned_and_goes_back_whole),
+		cmocka_unit_test(test_sizes_that_overflow_are_refused),
+		cmocka_unit_test(test_at_the_cap_the_answer_is_null_and_requests_have_a_reserve),
+		cmocka_unit_test(test_what_callers_map_themselves_is_counted),
+		cmocka_unit_test(test_a_large_piece_does_not_waste_the_current_chunk),
+		cmocka_unit_test(test_threads_never_get_the_same_piece),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,410 @@
+/* test_elf_symbols.c - names by address against the loader's and the symbol table's own; ELF files that lie.
+ *
+ * Runs in: its own process.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+/* links: encoder/elf_symbols.c shim/text.c shim/arena.c shim/sync.c */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <dlfcn.h>
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <link.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "encoder/elf_symbols.h"
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+
+static uint64_t random_state = 88172645463325252u;
+static uint64_t next_random(void)
+{
+	random_state ^= random_state << 13, random_state ^= random_state >> 7, random_state ^= random_state << 17;
+	return random_state;
+}
+
+struct image {
+	unsigned char *at;
+	size_t len;
+};
+
+static struct image load(const char *path)
+{
+	FILE *f = fopen(path, "rb");
+	assert_non_null(f);
+	fseek(f, 0, SEEK_END);
+	struct image i = {.len = (size_t)ftell(f)};
+	rewind(f);
+	i.at = malloc(i.len);
+	assert_int_equal(fread(i.at, 1, i.len, f), i.len);
+	fclose(f);
+	return i;
+}
+
+/* The truth, read as simply as can be: all function symbols of the best table. */
+struct table {
+	const Elf64_Sym *symbol;
+	size_t count;
+	const char *names;
+};
+
+static struct table find_table(const struct image *i)
+{
+	const Elf64_Ehdr *e = (void *)i->at;
+	const Elf64_Shdr *s = (void *)(i->at + e->e_shoff);
+	struct table t = {0};
+	for (int pass = 0; pass < 2 && !t.symbol; pass++)
+		for (int k = 0; k < e->e_shnum; k++)
+			if (s[k].sh_type == (pass ? SHT_DYNSYM : SHT_SYMTAB))
+				t = (struct table){(void *)(i->at + s[k].sh_offset), s[k].sh_size / sizeof(Elf64_Sym),
+				                   (void *)(i->at + s[s[k].sh_link].sh_offset)};
+	assert_non_null(t.symbol);
+	return t;
+}
+
+static bool is_function(const Elf64_Sym *s)
+{
+	return ELF64_ST_TYPE(s->st_info) == STT_FUNC && s->st_shndx != SHN_UNDEF && s->st_size && s->st_value;
+}
+
+/* Is `name` what the table calls a sized function around this address, none of which begins later? */
+static bool is_right(const struct table *t, const struct elf_query *q)
+{
+	uint64_t latest = 0;
+	bool right = false;
+	for (size_t k = 0; k < t->count; k++) {
+		const Elf64_Sym *s = &t->symbol[k];
+		if (!is_function(s) || q->address < s->st_value || q->address - s->st_value >= s->st_size)
+			continue;
+		if (s->st_value > latest)
+			latest = s->st_value, right = false;
+		const char *name = t->names + s->st_name;
+		size_t len = strcspn(name, "@");
+		right |= s->st_value == latest && q->name.len == len && memcmp(q->name.at, name, len) == 0;
+	}
+	return latest && right && q->start == latest;
+}
+
+static int by_address(const void *a, const void *b)
+{
+	const struct elf_query *x = a, *y = b;
+	return (x->address > y->address) - (x->address < y->address);
+}
+
+static void compare_random_addresses(const char *path)
+{
+	enum { N = 1500 };
+	struct image i = load(path);
+	struct table t = find_table(&i);
+	struct region r = {0};
+	struct elf_query *q = calloc(N, sizeof *q);
+	size_t n = 0;
+	while (n < N) {
+		const Elf64_Sym *s = &t.symbol[next_random() % t.count];
+		if (!is_function(s))
+			continue;
+		q[n].address = s->st_value + (n % 4 == 0 ? 0 : n % 4 == 1 ? s->st_size - 1
+		                                                          : next_random() % s->st_size);
+		n++;
+	}
+	qsort(q, N, sizeof *q, by_address);
+	int fd = open(path, O_RDONLY);
+	assert_int_equal(elf_symbols_of_file(&r, fd, q, N), 0);
+	close(fd);
+	for (n = 0; n < N; n++)
+		if (!is_right(&t, &q[n]))
+			fail_msg("%s: %#llx is \"%.*s\" from %#llx", path, (unsigned long long)q[n].address, (int)q[n].name.len,
+			         q[n].name.at, (unsigned long long)q[n].start);
+	free(q);
+	free(i.at);
+	region_release(&r);
+}
+
+static const char *path_of(const void *p)
+{
+	Dl_info d;
+	assert_true(dladdr(p, &d) != 0);
+	return d.dli_fname;
+}
+
+static void test_names_in_this_program_are_those_of_its_table(void **state)
+{
+	(void)state;
+	compare_random_addresses("/proc/self/exe");
+}
+
+static void test_names_in_libc_are_those_of_its_table(void **state)
+{
+	(void)state;
+	compare_random_addresses(path_of(dlsym(RTLD_DEFAULT, "qsort")));
+}
+
+static uintptr_t bias_of(const void *p)
+{
+	Dl_info d;
+	struct link_map *map;
+	assert_true(dladdr1(p, &d, (void **)&map, RTLD_DL_LINKMAP) != 0);
+	return map->l_addr;
+}
+
+static void test_known_functions_have_their_known_names(void **state)
+{
+	static const char *const names[] = {"qsort", "strtoul", "getaddrinfo", "fopen", "regexec"};
+	(void)state;
+	void *libc = dlopen("libc.so.6", RTLD_NOW); /* under a sanitizer the global names may be others' */
+	assert_non_null(libc);
+	for (size_t i = 0; i < COUNT(names); i++) {
+		struct region r = {0};
+		char *p = dlsym(libc, names[i]);
+		assert_non_null(p);
+		const char *path = path_of(p);
+		if (!strstr(path, "libc"))
+			continue;
+		struct elf_query q = {.address = (uintptr_t)p + 1 - bias_of(p)};
+		int fd = open(path, O_RDONLY);
+		assert_int_equal(elf_symbols_of_file(&r, fd, &q, 1), 0);
+		close(fd);
+		/* an alias with underscores (_IO_fopen) is as right */
+		char got[64];
+		snprintf(got, sizeof got, "%.*s", (int)q.name.len, q.name.at);
+		if (!strstr(got, names[i]))
+			fail_msg("%s is called %s", names[i], got);
+		assert_int_equal(q.start, (uintptr_t)p - bias_of(p));
+		region_release(&r);
+	}
+}
+
+static void test_addresses_outside_of_every_symbol_have_no_name(void **state)
+{
+	(void)state;
+	struct region r = {0};
+	struct elf_query q[] = {{.address = 0}, {.address = 1}, {.address = (uint64_t)1 << 40}, {.address = UINT64_MAX}};
+	int fd = open("/proc/self/exe", O_RDONLY);
+	assert_int_equal(elf_symbols_of_file(&r, fd, q, COUNT(q)), 0);
+	for (size_t i = 0; i < COUNT(q); i++)
+		assert_int_equal(q[i].name.len, 0);
+	assert_int_equal(elf_symbols_of_file(&r, fd, NULL, 0), 0);
+	close(fd);
+	region_release(&r);
+}
+
+/* The loaded image knows its dynamic symbols, without any file. */
+static void test_without_the_file_the_loaded_image_gives_the_dynamic_names(void **state)
+{
+	static const char *const names[] = {"qsort", "strtoul", "getaddrinfo", "abort"};
+	(void)state;
+	void *libc = dlopen("libc.so.6", RTLD_NOW);
+	int fd = open("/proc/self/mem", O_RDONLY);
+	if (fd < 0)
+		skip();
+	for (size_t i = 0; i < COUNT(names); i++) {
+		struct region r = {0};
+		char *p = dlsym(libc, names[i]);
+		Dl_info d;
+		assert_true(dladdr(p, &d) != 0);
+		uintptr_t bias = bias_of(p);
+		struct elf_query q = {.address = (uintptr_t)p - bias};
+		assert_int_equal(elf_symbols_of_memory(&r, fd, (uintptr_t)d.dli_fbase, bias, &q, 1), 0);
+		assert_int_equal(q.start, (uintptr_t)p - bias);
+		assert_non_null(memmem(q.name.at, q.name.len, names[i], strlen(names[i])));
+		region_release(&r);
+	}
+	struct region r = {0};
+	struct elf_query q = {.address = 1};
+	assert_int_equal(elf_symbols_of_memory(&r, fd, 4096, 4096, &q, 1), -ENOEXEC);
+	assert_int_equal(elf_symbols_of_memory(&r, fd, (uintptr_t)&q, 0, &q, 1), -ENOEXEC);
+	region_release(&r);
+	close(fd);
+}
+
+static size_t own_build_id(uint8_t id[64])
+{
+	struct image i = load("/proc/self/exe");
+	const Elf64_Ehdr *e = (void *)i.at;
+	const Elf64_Shdr *s = (void *)(i.at + e->e_shoff);
+	const char *names = (void *)(i.at + s[e->e_shstrndx].sh_offset);
+	size_t len = 0;
+	for (int k = 0; k < e->e_shnum; k++)
+		if (strcmp(names + s[k].sh_name, ".note.gnu.build-id") == 0) {
+			len = s[k].sh_size - 16;
+			assert_in_range(len, 1, 64);
+			memcpy(id, i.at + s[k].sh_offset + 16, len);
+		}
+	free(i.at);
+	return len;
+}
+
+static void test_a_build_id_tells_one_file_from_another(void **state)
+{
+	(void)state;
+	uint8_t id[64] = {0};
+	size_t len = own_build_id(id);
+	int self = open("/proc/self/exe", O_RDONLY), null = open("/dev/null", O_RDONLY);
+	assert_true(elf_has_build_id(self, id, 0)); /* nothing is known */
+	assert_true(elf_has_build_id(null, id, len));
+	if (len) {
+		assert_true(elf_has_build_id(self, id, len));
+		id[len - 1] ^= 1;
+		assert_false(elf_has_build_id(self, id, len));
+		id[len - 1] ^= 1;
+		id[0] ^= 0x80;
+		assert_false(elf_has_build_id(self, id, len));
+	}
+	close(self);
+	close(null);
+}
+
+/* --- files that lie ---------------------------------------------------------------------------- */
+
+/* A small ELF file with a table of a few symbols, in memory: mutations hit something that matters. */
+struct small {
+	Elf64_Ehdr e;
+	Elf64_Phdr p[2];
+	Elf64_Shdr s[3];
+	Elf64_Sym symbol[6];
+	char names[64];
+	struct {
+		Elf64_Nhdr n;
+		char name[4];
+		uint8_t id[20];
+	} note;
+};
+
+static struct small small(void)
+{
+	struct small f = {
+		.e = {.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT}, .e_type = ET_DYN, .e_machine = EM_X86_64, .e_version = EV_CURRENT, .e_phoff = offsetof(struct small, p), .e_shoff = offsetof(struct small, s), .e_ehsize = sizeof(Elf64_Ehdr), .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 2, .e_shentsize = sizeof(Elf64_Shdr), .e_shnum = 3},
+		.p = {{.p_type = PT_LOAD, .p_filesz = 4096, .p_memsz = 4096},
+	              {.p_type = PT_NOTE, .p_offset = offsetof(struct small, note), .p_filesz = sizeof f.note, .p_memsz = sizeof f.note}},
+		.s = {{0}, {.sh_type = SHT_SYMTAB, .sh_offset = offsetof(struct small, symbol), .sh_size = sizeof f.symbol, .sh_link = 2, .sh_entsize = sizeof(Elf64_Sym)}, {.sh_type = SHT_STRTAB, .sh_offset = offsetof(struct small, names), .sh_size = sizeof f.names}},
+		.names = "\0small\0large\0weak@@V1\0bare\0inner",
+		.note = {.n = {4, 20, NT_GNU_BUILD_ID}, .name = "GNU", .id = {1, 2, 3}},
+	};
+	const struct {
+		unsigned name, bind, type;
+		uint64_t value, size;
+	} rows[] = {{1, STB_LOCAL, STT_FUNC, 0x1000, 16}, {7, STB_GLOBAL, STT_FUNC, 0x2000, 0x1000}, {13, STB_WEAK, STT_FUNC, 0x4000, 32}, {22, STB_GLOBAL, STT_NOTYPE, 0x5000, 0}, {27, STB_LOCAL, STT_FUNC, 0x2100, 16}};
+	for (size_t i = 0; i < COUNT(rows); i++)
+		f.symbol[i + 1] = (Elf64_Sym){.st_name = rows[i].name, .st_info = ELF64_ST_INFO(rows[i].bind, rows[i].type), .st_shndx = 1, .st_value = rows[i].value, .st_size = rows[i].size};
+	return f;
+}
+
+static int file_of(const void *bytes, size_t len)
+{
+	int fd = memfd_create("small", MFD_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, bytes, len), len);
+	return fd;
+}
+
+static void test_the_nearest_sized_symbol_wins_and_versions_are_cut_off(void **state)
+{
+	static const struct {
+		uint64_t address;
+		const char *name;
+	} rows[] = {{0x0fff, ""}, {0x1000, "small"}, {0x100f, "small"}, {0x1010, ""}, {0x2000, "large"}, {0x20ff, "large"}, {0x2100, "inner"}, {0x210f, "inner"}, {0x2110, "large"}, {0x2fff, "large"}, {0x3000, ""}, {0x4001, "weak"}, {0x4020, ""}, {0x5000, "bare"}, {0x5fff, "bare"}, {0x6000, ""}};
+	(void)state;
+	struct region r = {0};
+	struct small f = small();
+	struct elf_query q[COUNT(rows)] = {{0}};
+	for (size_t i = 0; i < COUNT(rows); i++)
+		q[i].address = rows[i].address;
+	int fd = file_of(&f, sizeof f);
+	assert_int_equal(elf_symbols_of_file(&r, fd, q, COUNT(rows)), 0);
+	for (size_t i = 0; i < COUNT(rows); i++)
+		if (q[i].name.len != strlen(rows[i].name) || (q[i].name.len && !span_is(q[i].name, rows[i].name)))
+			fail_msg("%#llx is \"%.*s\", not \"%s\"", (unsigned long long)rows[i].address, (int)q[i].name.len, q[i].name.at, rows[i].name);
+	assert_true(elf_has_build_id(fd, f.note.id, sizeof f.note.id));
+	f.note.id[7] = 9;
+	assert_false(elf_has_build_id(fd, f.note.id, sizeof f.note.id));
+	close(fd);
+	region_release(&r);
+}
+
+static void ask_everything(const void *bytes, size_t len)
+{
+	static const uint8_t id[20] = {1, 2, 3};
+	struct region r = {0};
+	struct elf_query q[40] = {{0}};
+	for (size_t i = 0; i < COUNT(q); i++)
+		q[i].address = i == COUNT(q) - 1 ? UINT64_MAX : i * 0x180;
+	int fd = file_of(bytes, len);
+	int error = elf_symbols_of_file(&r, fd, q, COUNT(q));
+	assert_true(error == 0 || error == -ENOEXEC || error == -EIO || error == -ENOMEM);
+	for (size_t i = 0; i < COUNT(q) && !error; i++)
+		for (size_t k = 0; k < q[i].name.len; k++)
+			assert_true(q[i].name.at[k] != '\0'); /* every byte of a name can be read, none is its end */
+	elf_has_build_id(fd, id, sizeof id);
+	elf_symbols_of_memory(&r, fd, 0, 0, q, COUNT(q));
+	elf_symbols_of_memory(&r, fd, 64, 1 << 20, q, COUNT(q));
+	assert_true(arena_mapped_bytes() < 32 << 20); /* no count in a file makes us take more */
+	close(fd);
+	region_release(&r);
+}
+
+static void test_truncated_files_are_refused_or_read_but_never_crash(void **state)
+{
+	(void)state;
+	struct small f = small();
+	for (size_t len = 0; len <= sizeof f; len += 3)
+		ask_everything(&f, len);
+}
+
+static void test_files_with_lying_fields_are_refused_or_read_but_never_crash(void **state)
+{
+	static const uint64_t bad[] = {0, 1, 7, 24, 63, 64, 0xff, 0xffff, 0x7fffffff, 0xffffffff, 1ull << 32, 1ull << 40, INT64_MAX,
+	                               1ull << 63, UINT64_MAX - 63, UINT64_MAX - 7, UINT64_MAX};
+	(void)state;
+	for (size_t at = 0; at + 8 <= sizeof(struct small); at += at < offsetof(struct small, symbol) ? 2 : 8)
+		for (size_t i = 0; i < COUNT(bad); i++) {
+			struct small f = small();
+			size_t width = i % 3 == 0 ? 8 : i % 3 == 1 ? 4
+			                                           : 2;
+			memcpy((char *)&f + at, &bad[i], width);
+			/* a count of tens of millions is honest work, if the file has them; ours has not */
+			ask_everything(&f, sizeof f);
+		}
+}
+
+static void test_files_with_random_bytes_are_refused_or_read_but_never_crash(void **state)
+{
+	(void)state;
+	for (int round = 0; round < 3000; round++) {
+		struct small f = small();
+		for (uint64_t n = 1 + next_random() % 12; n; n--) {
+			uint64_t x = next_random();
+			((unsigned char *)&f)[x % sizeof f] = (unsigned char)(x >> 32);
+		}
+		ask_everything(&f, round % 4 ? sizeof f : next_random() % sizeof f);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_names_in_this_program_are_those_of_its_table),
+		cmocka_unit_test(test_names_in_libc_are_those_of_its_table),
+		cmocka_unit_test(test_known_functions_have_their_known_names),
+		cmocka_unit_test(test_addresses_outside_of_every_symbol_have_no_name),
+		cmocka_unit_test(test_without_the_file_the_loaded_image_gives_the_dynamic_names),
+		cmocka_unit_test(test_a_build_id_tells_one_file_from_another),
+		cmocka_unit_test(test_the_nearest_sized_symbol_wins_and_versions_are_cut_off),
+		cmocka_unit_test(test_truncated_files_are_refused_or_read_but_never_crash),
+		cmocka_unit_test(test_files_with_lying_fields_are_refused_or_read_but_never_crash),
+		cmocka_unit_test(test_files_with_random_bytes_are_refused_or_read_but_never_crash),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

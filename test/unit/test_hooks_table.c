@@ -1,0 +1,194 @@
+/* test_hooks_table.c - shim/hooks.def against libc, against the library's exports, and the search for what is behind.
+ *
+ * Runs in: its own process.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+/* links: shim/real.c */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <dlfcn.h>
+#include <elf.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "shim/real.h"
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+
+static const struct hook {
+	const char *name;
+	bool in_libc; /* every libc has it */
+	bool own;     /* made of other hooks: nothing is asked behind it */
+} hooks[] = {
+#define HOOK(symbol, type, params, args) {.name = #symbol, .in_libc = true},
+#define HOOK_WAITS(symbol, type, params, args, is_long) {.name = #symbol, .in_libc = true},
+#define HOOK_NEW(symbol, type, params, args) {.name = #symbol},
+#define HOOK_DELETE(symbol, type, params, args) {.name = #symbol},
+#define HOOK_OWN(symbol, type, params, args) {.name = #symbol, .own = true},
+#include "shim/hooks.def"
+#undef HOOK
+#undef HOOK_WAITS
+#undef HOOK_NEW
+#undef HOOK_DELETE
+#undef HOOK_OWN
+};
+
+static void test_no_symbol_is_hooked_twice(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(hooks); i++)
+		for (size_t k = 0; k < i; k++)
+			assert_string_not_equal(hooks[i].name, hooks[k].name);
+}
+
+/* The allocator's family must be whole: one function that is missing is a block that is freed unseen. */
+static void test_the_allocators_family_is_whole(void **state)
+{
+	static const char *const family[] = {"malloc", "calloc", "realloc", "reallocarray", "free", "cfree", "memalign", "aligned_alloc",
+	                                     "posix_memalign", "valloc", "pvalloc", "free_sized", "free_aligned_sized"};
+	static const char *const with[] = {"", "RKSt9nothrow_t", "St11align_val_t", "St11align_val_tRKSt9nothrow_t"};
+	static const char *const without[] = {"", "m", "RKSt9nothrow_t", "St11align_val_t", "mSt11align_val_t", "St11align_val_tRKSt9nothrow_t"};
+	char want[64][64];
+	size_t count = 0;
+	(void)state;
+	for (size_t i = 0; i < COUNT(family); i++)
+		snprintf(want[count++], sizeof *want, "%s", family[i]);
+	for (const char *kind = "wa"; *kind; kind++)
+		for (size_t i = 0; i < COUNT(with); i++)
+			snprintf(want[count++], sizeof *want, "_Zn%cm%s", *kind, with[i]);
+	for (const char *kind = "la"; *kind; kind++)
+		for (size_t i = 0; i < COUNT(without); i++)
+			snprintf(want[count++], sizeof *want, "_Zd%cPv%s", *kind, without[i]);
+	for (size_t i = 0; i < count; i++) {
+		bool found = false;
+		for (size_t k = 0; k < COUNT(hooks); k++)
+			found |= strcmp(hooks[k].name, want[i]) == 0;
+		if (!found)
+			fail_msg("%s is not hooked", want[i]);
+	}
+}
+
+static void test_vfork_and_posix_spawn_are_left_alone(void **state)
+{
+	static const char *const never[] = {"vfork", "posix_spawn", "posix_spawnp", "fork", "getenv", "dlsym", "sigaction", "exit", "_exit"};
+	(void)state;
+	for (size_t i = 0; i < COUNT(hooks); i++)
+		for (size_t k = 0; k < COUNT(never); k++)
+			assert_string_not_equal(hooks[i].name, never[k]);
+}
+
+/* From here, "after us" is after this program: what dlsym finds there, too, in the version that programs bind to. */
+static void test_what_is_behind_a_hook_is_what_the_loader_would_bind_to(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(hooks); i++) {
+		void *want = dlsym(RTLD_NEXT, hooks[i].name), *got = real_find(hooks[i].name).address;
+		if (got != want && !hooks[i].own)
+			fail_msg("%s: %p, not %p", hooks[i].name, got, want);
+		if (hooks[i].in_libc && !got)
+			fail_msg("%s is in no library", hooks[i].name);
+	}
+}
+
+static void test_the_default_version_wins_over_older_ones(void **state)
+{
+	/* each has had several in glibc's history */
+	static const char *const names[] = {"pthread_cond_wait", "pthread_cond_timedwait", "memcpy", "regexec", "nftw", "realpath", "fopen",
+	                                    "posix_spawn", "sched_getaffinity", "glob64", "pthread_create"};
+	(void)state;
+	int met = 0;
+	for (size_t i = 0; i < COUNT(names); i++) {
+		void *libc = dlopen("libc.so.6", RTLD_NOW);
+		void *want = dlsym(RTLD_NEXT, names[i]);
+		(void)libc;
+		if (!want)
+			continue;
+		met++;
+		if (real_find(names[i]).address != want)
+			fail_msg("%s", names[i]);
+	}
+	assert_true(met > 3);
+}
+
+/* (Not the default version of anything: found, as there is no other.) */
+static void test_what_is_nowhere_is_not_found(void **state)
+{
+	(void)state;
+	assert_null(real_find("no_such_function_anywhere").address);
+	assert_null(real_find("").address);
+	assert_null(real_find_anywhere("no_such_function_anywhere").address);
+	assert_null(real_find("environ").address); /* data */
+	assert_non_null(real_find_anywhere("_dl_find_object").address);
+}
+
+static void test_two_symbols_of_an_object_are_known_to_be_of_one(void **state)
+{
+	(void)state;
+	assert_int_equal(real_find("qsort").object, real_find("bsearch").object);
+	assert_true(real_find("cmocka_unit_test_does_not_exist").object == 0);
+	assert_true(real_find("_cmocka_run_group_tests").object != real_find("qsort").object);
+}
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void test_the_library_exports_the_table_and_nothing_else(void **state)
+{
+	(void)state;
+	FILE *f = fopen("build/libpprofshim.so", "rb");
+	if (!f)
+		skip();
+	fseek(f, 0, SEEK_END);
+	size_t len = (size_t)ftell(f), count = 0;
+	char *image = malloc(len);
+	rewind(f);
+	assert_int_equal(fread(image, 1, len, f), len);
+	fclose(f);
+	const Elf64_Ehdr *e = (void *)image;
+	const Elf64_Shdr *s = (void *)(image + e->e_shoff), *table = NULL;
+	for (int i = 0; i < e->e_shnum; i++)
+		if (s[i].sh_type == SHT_DYNSYM)
+			table = &s[i];
+	assert_non_null(table);
+	const Elf64_Sym *symbol = (void *)(image + table->sh_offset);
+	const char *names = image + s[table->sh_link].sh_offset;
+	const char **exported = calloc(table->sh_size / sizeof *symbol, sizeof *exported), *want[COUNT(hooks)];
+	for (size_t i = 0; i < table->sh_size / sizeof *symbol; i++)
+		if (symbol[i].st_shndx != SHN_UNDEF && symbol[i].st_name)
+			exported[count++] = names + symbol[i].st_name;
+	for (size_t i = 0; i < COUNT(hooks); i++)
+		want[i] = hooks[i].name;
+	qsort(exported, count, sizeof *exported, by_text);
+	qsort(want, COUNT(hooks), sizeof *want, by_text);
+	for (size_t i = 0; i < count && i < COUNT(hooks); i++)
+		assert_string_equal(exported[i], want[i]);
+	assert_int_equal(count, COUNT(hooks));
+	free(exported);
+	free(image);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_no_symbol_is_hooked_twice),
+		cmocka_unit_test(test_the_allocators_family_is_whole),
+		cmocka_unit_test(test_vfork_and_posix_spawn_are_left_alone),
+		cmocka_unit_test(test_what_is_behind_a_hook_is_what_the_loader_would_bind_to),
+		cmocka_unit_test(test_the_default_version_wins_over_older_ones),
+		cmocka_unit_test(test_what_is_nowhere_is_not_found),
+		cmocka_unit_test(test_two_symbols_of_an_object_are_known_to_be_of_one),
+		cmocka_unit_test(test_the_library_exports_the_table_and_nothing_else),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,606 @@
+/* test_profile.c - snapshots made by hand, encoded, unpacked with zlib and protobuf-c, and compared.
+ *
+ * Runs in: its own process. Stubs: the snapshots that profile_take would take, the list of modules, the losses.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+/* links: encoder/profile.c encoder/profile.pb-c.c encoder/names.c encoder/elf_symbols.c encoder/maps.c encoder/rows.c encoder/sort.c encoder/intern.c encoder/gzip.c encoder/out.c encoder/utf8.c shim/text.c shim/arena.c shim/sync.c */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <link.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <cmocka.h>
+
+#include "encoder/encoder.h"
+#include "encoder/profile.pb-c.h"
+#include "encoder/utf8.h"
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+
+/* --- stubs ------------------------------------------------------------------------------------- */
+
+static struct module program = {.path = "", .text_count = 1};
+static struct module twice_old = {.path = "/nowhere/libold.so", .start = 0x10000, .end = 0x20000, .bias = 0x10000, .text = {{0x11000, 0x12000, 0x1000}}, .text_count = 1, .build_id = {0xab, 0x01}, .build_id_len = 2, .gone = true};
+static struct module twice_new = {.path = "/nowhere/lib\xffnew.so", .start = 0x10000, .end = 0x20000, .bias = 0x10000, .text = {{0x11000, 0x12000, 0x1000}, {0x14000, 0x15000, 0x4000}}, .text_count = 2};
+static struct module unused_gone = {.path = "/nowhere/libgone.so", .start = 0x30000, .end = 0x40000, .bias = 0x30000, .text = {{0x31000, 0x32000, 0x1000}}, .text_count = 1, .gone = true};
+static const struct module *modules[] = {&program, &twice_old, &twice_new, &unused_gone};
+static const char *loss;
+
+struct module_list snapshot_modules(void)
+{
+	return (struct module_list){COUNT(modules), modules};
+}
+
+void snapshot_losses(void (*tell)(void *arg, const char *line), void *arg)
+{
+	if (loss)
+		tell(arg, loss);
+}
+
+int snapshot_heap(struct region *r, struct heap_snapshot *s)
+{
+	(void)r;
+	*s = (struct heap_snapshot){.time_ns = 5, .rate_bytes = 6};
+	return 0;
+}
+
+int snapshot_threads(struct region *r, struct thread_snapshot *s)
+{
+	(void)r;
+	*s = (struct thread_snapshot){.time_ns = 7};
+	return -ENOMEM;
+}
+
+/* --- functions of this program, to be found by name -------------------------------------------- */
+
+int first_function_of_the_test(int x);
+__attribute__((noinline)) int first_function_of_the_test(int x)
+{
+	return x * 3 + 1;
+}
+
+int second_function_of_the_test(int x);
+__attribute__((noinline)) int second_function_of_the_test(int x)
+{
+	return x * 5 + 2;
+}
+
+static int find_program(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	(void)size, (void)arg;
+	program.bias = info->dlpi_addr;
+	program.start = UINTPTR_MAX;
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+		uintptr_t start = info->dlpi_addr + p->p_vaddr, end = start + p->p_memsz;
+		if (p->p_type != PT_LOAD)
+			continue;
+		program.start = start < program.start ? start : program.start;
+		program.end = end > program.end ? end : program.end;
+		if (p->p_flags & PF_X) {
+			program.text[0].start = start;
+			program.text[0].end = end;
+			program.text[0].file_offset = p->p_offset;
+		}
+	}
+	return 1;
+}
+
+static struct stack *stack_of(unsigned place, size_t depth, ...)
+{
+	struct stack *s = calloc(1, sizeof *s + depth * sizeof(uintptr_t));
+	va_list list;
+	va_start(list, depth);
+	s->depth = (uint16_t)depth;
+	s->place = (uint16_t)place;
+	for (size_t i = 0; i < depth; i++)
+		s->pc[i] = va_arg(list, uintptr_t);
+	va_end(list);
+	return s;
+}
+
+static struct stack *stacks[8];
+
+static int start(void **state)
+{
+	(void)state;
+	dl_iterate_phdr(find_program, NULL);
+	uintptr_t a = (uintptr_t)first_function_of_the_test + 1, b = (uintptr_t)second_function_of_the_test + 1;
+	stacks[0] = stack_of(0, (size_t)2, a, b);
+	stacks[1] = stack_of(0, (size_t)3, b, a, (uintptr_t)0x11080);
+	stacks[2] = stack_of(3, (size_t)2, (uintptr_t)0x11080, (uintptr_t)0x14010);
+	stacks[3] = stack_of(0, (size_t)1, (uintptr_t)0x9010); /* in nothing */
+	stacks[4] = stack_of(0, (size_t)0);
+	encoder_start();
+	return 0;
+}
+
+/* --- decoding ---------------------------------------------------------------------------------- */
+
+static uint8_t *unpacked;
+
+static Pprof__Profile *decode(const struct out *o)
+{
+	enum { ROOM = 4 << 20 };
+	uint8_t *packed = malloc(o->len + 1);
+	size_t at = 0;
+	for (const struct out_chunk *c = o->first; c; at += c->used, c = c->next)
+		memcpy(packed + at, c->bytes, c->used);
+	unpacked = malloc(ROOM);
+	z_stream z = {.next_in = packed, .avail_in = (unsigned)at, .next_out = unpacked, .avail_out = ROOM};
+	assert_int_equal(inflateInit2(&z, 15 + 16), Z_OK);
+	assert_int_equal(inflate(&z, Z_FINISH), Z_STREAM_END);
+	Pprof__Profile *p = pprof__profile__unpack(NULL, z.total_out, unpacked);
+	inflateEnd(&z);
+	free(packed);
+	assert_non_null(p);
+	return p;
+}
+
+static void drop(Pprof__Profile *p)
+{
+	pprof__profile__free_unpacked(p, NULL);
+	free(unpacked);
+}
+
+static const char *text(const Pprof__Profile *p, int64_t id)
+{
+	assert_in_range(id, 0, p->n_string_table - 1);
+	return p->string_table[id];
+}
+
+static const char *name_at(const Pprof__Profile *p, uint64_t location)
+{
+	assert_in_range(location, 1, p->n_location);
+	return text(p, p->function[p->location[location - 1]->line[0]->function_id - 1]->name);
+}
+
+static bool is_utf8(const char *s)
+{
+	for (const unsigned char *u = (const unsigned char *)s; *u; u++) {
+		int more = *u < 0x80 ? 0 : *u >> 5 == 6 ? 1
+		                   : *u >> 4 == 14      ? 2
+		                   : *u >> 3 == 30      ? 3
+		                                        : -1;
+		if (more < 0)
+			return false;
+		for (; more; more--)
+			if (*++u >> 6 != 2)
+				return false;
+	}
+	return true;
+}
+
+/* What every reader wants of every profile. */
+static void expect_sound(const Pprof__Profile *p)
+{
+	assert_true(p->n_string_table > 0);
+	assert_string_equal(p->string_table[0], "");
+	for (size_t i = 0; i < p->n_string_table; i++) {
+		assert_true(is_utf8(p->string_table[i]));
+		assert_true(i == 0 || p->string_table[i][0]);
+	}
+	for (size_t i = 0; i < p->n_mapping; i++) {
+		const Pprof__Mapping *m = p->mapping[i];
+		assert_int_equal(m->id, i + 1);
+		assert_true(m->memory_start < m->memory_limit);
+		assert_int_equal((m->memory_start | m->memory_limit | m->file_offset) % 4096, 0);
+		assert_true(m->has_functions);
+		assert_false(m->has_filenames || m->has_line_numbers || m->has_inline_frames);
+		text(p, m->filename);
+		text(p, m->build_id);
+	}
+	for (size_t i = 0; i < p->n_function; i++) {
+		assert_int_equal(p->function[i]->id, i + 1);
+		assert_true(text(p, p->function[i]->name)[0]);
+		assert_int_equal(p->function[i]->name, p->function[i]->system_name);
+	}
+	for (size_t i = 0; i < p->n_location; i++) {
+		const Pprof__Location *l = p->location[i];
+		assert_int_equal(l->id, i + 1);
+		assert_true(l->address != 0);
+		assert_int_equal(l->n_line, 1);
+		assert_in_range(l->line[0]->function_id, 1, p->n_function);
+		assert_in_range(l->mapping_id, 0, p->n_mapping);
+		if (l->mapping_id) {
+			const Pprof__Mapping *m = p->mapping[l->mapping_id - 1];
+			assert_in_range(l->address, m->memory_start, m->memory_limit - 1);
+		}
+	}
+	for (size_t i = 0; i < p->n_sample; i++) {
+		const Pprof__Sample *s = p->sample[i];
+		assert_int_equal(s->n_value, p->n_sample_type);
+		for (size_t k = 0; k < s->n_location_id; k++)
+			assert_in_range(s->location_id[k], 1, p->n_location);
+		for (size_t k = 0; k < s->n_label; k++) {
+			assert_true(text(p, s->label[k]->key)[0]);
+			text(p, s->label[k]->str);
+		}
+	}
+	text(p, p->drop_frames);
+	text(p, p->default_sample_type);
+	for (size_t i = 0; i < p->n_comment; i++)
+		text(p, p->comment[i]);
+}
+
+static Pprof__Profile *encode(const struct profile_snapshot *now, const struct profile_snapshot *before)
+{
+	struct region r = {0};
+	struct out o;
+	uint64_t mapped = arena_mapped_bytes();
+	out_init(&o, &r);
+	assert_int_equal(profile_encode(&r, &o, now, before), 0);
+	Pprof__Profile *p = decode(&o);
+	region_release(&r);
+	expect_sound(p);
+	assert_in_range(arena_mapped_bytes() - mapped, 0, 1 << 20); /* the cache of names, no more */
+	return p;
+}
+
+/* --- snapshots --------------------------------------------------------------------------------- */
+
+static struct heap_row heap_rows[] = {
+	{.class_bytes = 16, .raw = {2, 32, 1, 16}, .scaled = {200, 3200, 100, 1600}},
+	{.class_bytes = 64, .raw = {1, 60, 0, 0}, .scaled = {70, 4200, 0, 0}},
+	{.class_bytes = 64, .raw = {5, 300, 5, 300}, .scaled = {500, 30000, 500, 30000}},
+	{.class_bytes = 0, .raw = {1, 0, 0, 0}, .scaled = {1, 0, 0, 0}},
+	{.class_bytes = 8, .raw = {0, 0, 0, 0}, .scaled = {0, 0, 0, 0}},
+	{.class_bytes = 4096, .raw = {1, 4096, 0, 0}, .scaled = {128, 524288, 0, 0}},
+};
+
+static struct profile_snapshot heap(enum profile_kind kind, size_t rows)
+{
+	static const int stack_of_row[] = {0, 0, 1, 2, 2, 3};
+	for (size_t i = 0; i < COUNT(heap_rows); i++)
+		heap_rows[i].stack = stacks[stack_of_row[i]];
+	return (struct profile_snapshot){
+		.kind = kind, .mono_ns = 9000, .heap = {.time_ns = 1234567890123456789, .rate_bytes = 524288, .count = rows, .rows = heap_rows}};
+}
+
+/* --- tests ------------------------------------------------------------------------------------- */
+
+static void expect_types(const Pprof__Profile *p, const char *const *names, size_t count, const char *period_name, const char *period_unit,
+                         int64_t period, const char *preset)
+{
+	assert_int_equal(p->n_sample_type, count);
+	for (size_t i = 0; i < count; i++) {
+		assert_string_equal(text(p, p->sample_type[i]->type), names[2 * i]);
+		assert_string_equal(text(p, p->sample_type[i]->unit), names[2 * i + 1]);
+	}
+	assert_non_null(p->period_type);
+	assert_string_equal(text(p, p->period_type->type), period_name);
+	assert_string_equal(text(p, p->period_type->unit), period_unit);
+	assert_int_equal(p->period, period);
+	assert_string_equal(text(p, p->default_sample_type), preset);
+}
+
+static const char *const heap_types[] = {"alloc_objects", "count", "alloc_space", "bytes", "inuse_objects", "count", "inuse_space", "bytes"};
+
+static void test_each_kind_has_its_types_in_order_even_without_samples(void **state)
+{
+	static const char *const thread_types[] = {"threadcreate", "count"};
+	(void)state;
+	struct profile_snapshot s = heap(PROFILE_HEAP, 0);
+	Pprof__Profile *p = encode(&s, NULL);
+	expect_types(p, heap_types, 4, "space", "bytes", 524288, "inuse_space");
+	assert_int_equal(p->n_sample, 0);
+	assert_int_equal(p->n_location, 0);
+	assert_true(p->n_mapping > 0);
+	assert_int_equal(p->time_nanos, 1234567890123456789);
+	assert_int_equal(p->duration_nanos, 0);
+	assert_non_null(strstr(text(p, p->drop_frames), "operator new"));
+	drop(p);
+	s.kind = PROFILE_ALLOCS;
+	p = encode(&s, NULL);
+	expect_types(p, heap_types, 4, "space", "bytes", 524288, "alloc_space");
+	drop(p);
+	s = (struct profile_snapshot){.kind = PROFILE_THREADCREATE, .threads = {.time_ns = 42}};
+	p = encode(&s, NULL);
+	expect_types(p, thread_types, 1, "threadcreate", "count", 1, "");
+	assert_int_equal(p->time_nanos, 42);
+	drop(p);
+}
+
+static void expect_sample(const Pprof__Profile *p, size_t i, const struct stack *stack, const int64_t value[4], int64_t bytes)
+{
+	const Pprof__Sample *s = p->sample[i];
+	assert_int_equal(s->n_location_id, stack->depth);
+	for (size_t k = 0; k < stack->depth; k++)
+		assert_int_equal(p->location[s->location_id[k] - 1]->address, stack->pc[k]);
+	assert_memory_equal(s->value, value, 4 * sizeof *value);
+	if (bytes) {
+		assert_int_equal(s->n_label, 1);
+		assert_string_equal(text(p, s->label[0]->key), "bytes");
+		assert_int_equal(s->label[0]->num, bytes);
+		assert_int_equal(s->label[0]->str, 0);
+	} else {
+		assert_int_equal(s->n_label, 0);
+	}
+}
+
+static void test_heap_samples_hold_the_estimates_their_stack_and_their_size(void **state)
+{
+	(void)state;
+	struct profile_snapshot s = heap(PROFILE_HEAP, COUNT(heap_rows));
+	Pprof__Profile *p = encode(&s, NULL);
+	assert_int_equal(p->n_sample, 5); /* the all-zero one is left out */
+	expect_sample(p, 0, stacks[0], (int64_t[]){200, 3200, 100, 1600}, 16);
+	expect_sample(p, 1, stacks[0], (int64_t[]){70, 4200, 70, 4200}, 64);
+	expect_sample(p, 2, stacks[1], (int64_t[]){500, 30000, 0, 0}, 64);
+	expect_sample(p, 3, stacks[2], (int64_t[]){1, 0, 1, 0}, 0);
+	expect_sample(p, 4, stacks[3], (int64_t[]){128, 524288, 128, 524288}, 4096);
+	drop(p);
+}
+
+static void test_a_delta_is_the_difference_with_its_duration(void **state)
+{
+	(void)state;
+	struct heap_row old_rows[2] = {{.raw = {1, 16, 1, 16}, .scaled = {100, 1600, 50, 800}}, {.raw = {1, 60, 0, 0}, .scaled = {70, 4200, 0, 0}}};
+	struct profile_snapshot now = heap(PROFILE_HEAP, 3), before = now;
+	old_rows[0].stack = old_rows[1].stack = stacks[0];
+	before.heap.rows = old_rows;
+	before.heap.count = 2;
+	before.heap.time_ns = 1;
+	before.mono_ns = 2000;
+	Pprof__Profile *p = encode(&now, &before);
+	assert_int_equal(p->duration_nanos, 7000);
+	assert_int_equal(p->time_nanos, 1234567890123456789);
+	assert_int_equal(p->n_sample, 2);
+	expect_sample(p, 0, stacks[0], (int64_t[]){100, 1600, 50, 800}, 16);
+	expect_sample(p, 1, stacks[1], (int64_t[]){500, 30000, 0, 0}, 64);
+	expect_types(p, heap_types, 4, "space", "bytes", 524288, "inuse_space");
+	drop(p);
+	p = encode(&now, &now);
+	assert_int_equal(p->n_sample, 0);
+	drop(p);
+}
+
+static void test_thread_samples_are_labelled_with_clean_names(void **state)
+{
+	(void)state;
+	struct thread_row rows[] = {{stacks[0], "worker", 3}, {stacks[0], "wei\xdfig", 1}, {stacks[0], "wei\xc3\x9fig", 1}, {stacks[0], NULL, 2}, {stacks[1], "worker", 1}};
+	static const char *const want[] = {"worker", "wei?ig", "wei\xc3\x9fig", NULL, "worker"};
+	struct profile_snapshot s = {.kind = PROFILE_THREADCREATE, .threads = {.time_ns = 1, .count = COUNT(rows), .rows = rows}};
+	Pprof__Profile *p = encode(&s, NULL);
+	assert_int_equal(p->n_sample, COUNT(rows));
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		assert_int_equal(p->sample[i]->value[0], rows[i].count);
+		assert_int_equal(p->sample[i]->n_label, want[i] != NULL);
+		if (want[i]) {
+			assert_string_equal(text(p, p->sample[i]->label[0]->key), "thread");
+			assert_string_equal(text(p, p->sample[i]->label[0]->str), want[i]);
+			assert_int_equal(p->sample[i]->label[0]->num, 0);
+		}
+	}
+	drop(p);
+	struct profile_snapshot before = s;
+	before.threads.count = 1;
+	p = encode(&s, &before);
+	assert_int_equal(p->n_sample, 2);
+	assert_int_equal(p->sample[0]->value[0], 4);
+	assert_int_equal(p->sample[0]->n_label, 0);
+	assert_int_equal(p->sample[1]->value[0], 1);
+	drop(p);
+}
+
+static uint64_t location_with(const Pprof__Profile *p, uint64_t address, const char *file)
+{
+	for (size_t i = 0; i < p->n_location; i++) {
+		uint64_t m = p->location[i]->mapping_id;
+		if (p->location[i]->address == address && (file ? m && strstr(text(p, p->mapping[m - 1]->filename), file) : !m))
+			return i + 1;
+	}
+	fail_msg("no location %#llx in %s", (unsigned long long)address, file ? file : "nothing");
+	return 0;
+}
+
+static void test_functions_are_named_and_unknown_addresses_by_their_file(void **state)
+{
+	(void)state;
+	struct profile_snapshot s = heap(PROFILE_HEAP, COUNT(heap_rows));
+	for (int round = 0; round < 2; round++) { /* from the file, from the cache */
+		Pprof__Profile *p = encode(&s, NULL);
+		assert_string_equal(name_at(p, location_with(p, stacks[0]->pc[0], "test_profile")), "first_function_of_the_test");
+		assert_string_equal(name_at(p, location_with(p, stacks[0]->pc[1], "test_profile")), "second_function_of_the_test");
+		assert_string_equal(name_at(p, location_with(p, 0x11080, "libold.so")), "libold.so+0x1080");
+		assert_string_equal(name_at(p, location_with(p, 0x11080, "new.so")), "lib?new.so+0x1080");
+		assert_string_equal(name_at(p, location_with(p, 0x14010, "new.so")), "lib?new.so+0x4010");
+		assert_string_equal(name_at(p, location_with(p, 0x9010, NULL)), "[anonymous]+0x9010");
+		drop(p);
+	}
+}
+
+static void test_mappings_begin_with_the_program_and_leave_out_what_is_gone_and_unused(void **state)
+{
+	(void)state;
+	struct profile_snapshot s = heap(PROFILE_HEAP, 1);
+	Pprof__Profile *p = encode(&s, NULL);
+	assert_int_equal(p->n_mapping, 3); /* the program, and the two parts of what is loaded */
+	assert_non_null(strstr(text(p, p->mapping[0]->filename), "test_profile"));
+	assert_int_equal(p->mapping[0]->memory_start, program.text[0].start & ~4095ul);
+	assert_int_equal(p->mapping[0]->file_offset, program.text[0].file_offset & ~4095ul);
+	assert_string_equal(text(p, p->mapping[1]->filename), "/nowhere/lib?new.so");
+	assert_int_equal(p->mapping[2]->file_offset, 0x4000);
+	assert_string_equal(text(p, p->mapping[1]->build_id), "");
+	drop(p);
+	s = heap(PROFILE_HEAP, COUNT(heap_rows));
+	p = encode(&s, NULL);
+	assert_int_equal(p->n_mapping, 4); /* libold.so holds an address of a sample */
+	assert_string_equal(text(p, p->mapping[1]->filename), "/nowhere/libold.so");
+	assert_string_equal(text(p, p->mapping[1]->build_id), "ab01");
+	drop(p);
+}
+
+static void test_equal_addresses_of_two_objects_are_two_locations(void **state)
+{
+	(void)state;
+	struct profile_snapshot s = heap(PROFILE_HEAP, COUNT(heap_rows));
+	Pprof__Profile *p = encode(&s, NULL);
+	assert_true(location_with(p, 0x11080, "libold.so") != location_with(p, 0x11080, "new.so"));
+	/* and no other address is there twice */
+	for (size_t i = 0; i < p->n_location; i++)
+		for (size_t k = 0; k < i; k++)
+			assert_true(p->location[i]->address != p->location[k]->address || p->location[i]->address == 0x11080);
+	drop(p);
+}
+
+static void test_a_loss_is_a_comment(void **state)
+{
+	(void)state;
+	struct profile_snapshot s = heap(PROFILE_HEAP, 1);
+	loss = "7 things lost \xff";
+	Pprof__Profile *p = encode(&s, NULL);
+	loss = NULL;
+	assert_int_equal(p->n_comment, 1);
+	assert_string_equal(text(p, p->comment[0]), "7 things lost ?");
+	drop(p);
+	p = encode(&s, NULL);
+	assert_int_equal(p->n_comment, 0);
+	drop(p);
+}
+
+static void test_a_stack_without_frames_does_no_harm(void **state)
+{
+	(void)state;
+	struct heap_row row = {.stack = stacks[4], .class_bytes = 16, .raw = {1, 16, 0, 0}, .scaled = {1, 16, 0, 0}};
+	struct profile_snapshot s = heap(PROFILE_HEAP, 1);
+	s.heap.rows = &row;
+	Pprof__Profile *p = encode(&s, NULL);
+	assert_int_equal(p->n_sample, 1);
+	assert_int_equal(p->sample[0]->n_location_id, 0);
+	drop(p);
+}
+
+static void test_thousands_of_samples_are_all_there(void **state)
+{
+	enum { N = 5000 };
+	(void)state;
+	struct heap_row *rows = calloc(N, sizeof *rows);
+	for (size_t i = 0; i < N; i++) {
+		rows[i] = (struct heap_row){.stack = stack_of(0, (size_t)2, (uintptr_t)0x5000000000 + i * 16, (uintptr_t)0x9010),
+		                            .class_bytes = 8 + i % 3 * 8,
+		                            .raw = {1, 8, 0, 0},
+		                            .scaled = {i + 1, (i + 1) * 8, 0, 0}};
+	}
+	struct profile_snapshot s = heap(PROFILE_ALLOCS, N);
+	s.heap.rows = rows;
+	Pprof__Profile *p = encode(&s, NULL);
+	assert_int_equal(p->n_sample, N);
+	assert_int_equal(p->n_location, N + 1);
+	for (size_t i = 0; i < N; i++) {
+		assert_int_equal(p->sample[i]->value[0], i + 1);
+		assert_int_equal(p->location[p->sample[i]->location_id[0] - 1]->address, 0x5000000000 + i * 16);
+	}
+	drop(p);
+	for (size_t i = 0; i < N; i++)
+		free((void *)rows[i].stack);
+	free(rows);
+}
+
+static void test_without_memory_the_encoder_says_so(void **state)
+{
+	(void)state;
+	pid_t child = fork();
+	if (child == 0) {
+		struct profile_snapshot s = heap(PROFILE_HEAP, COUNT(heap_rows));
+		int failures = 0, error = -1;
+		uint64_t base = arena_mapped_bytes();
+		for (size_t room = 0; error && room < 8 << 20; room += 1 << 16) {
+			struct region r = {0};
+			struct out o;
+			out_init(&o, &r);
+			arena_set_limit(base + room);
+			error = profile_encode(&r, &o, &s, NULL);
+			if (error && error != -ENOMEM)
+				_exit(2);
+			failures += error == -ENOMEM;
+			region_release(&r);
+		}
+		_exit(error == 0 && failures > 2 ? 0 : 1);
+	}
+	int status;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
+static void test_a_snapshot_is_taken_of_the_right_kind(void **state)
+{
+	(void)state;
+	struct region r = {0};
+	struct profile_snapshot s;
+	assert_int_equal(profile_take(&r, PROFILE_ALLOCS, &s), 0);
+	assert_int_equal(s.kind, PROFILE_ALLOCS);
+	assert_int_equal(s.heap.time_ns, 5);
+	assert_true(s.mono_ns > 0);
+	assert_int_equal(profile_take(&r, PROFILE_THREADCREATE, &s), -ENOMEM);
+}
+
+static void test_any_bytes_become_well_formed_text(void **state)
+{
+	static const struct {
+		const char *in;
+		size_t len;
+		const char *out;
+	} rows[] = {
+		{"", 0, ""},
+		{"abc", 3, "abc"},
+		{"a\0b", 3, "a?b"},
+		{"\xc3\xa4", 2, "\xc3\xa4"},
+		{"\xe2\x82\xac", 3, "\xe2\x82\xac"},
+		{"\xf0\x9f\x98\x80", 4, "\xf0\x9f\x98\x80"},
+		{"a\xff", 2, "a?"},
+		{"\xc3", 1, "?"},
+		{"\xe2\x82", 2, "??"},
+		{"\x80", 1, "?"},
+		{"\xc0\x80", 2, "??"},
+		{"\xc1\xbf", 2, "??"},
+		{"\xe0\x80\x80", 3, "???"},
+		{"\xed\xa0\x80", 3, "???"},
+		{"\xf0\x80\x80\x80", 4, "????"},
+		{"\xf4\x90\x80\x80", 4, "????"},
+		{"\xf5\x80\x80\x80", 4, "????"},
+		{"\xf8\x88\x80\x80\x80", 5, "?????"},
+		{"\xc3\xa4\xff", 3, "???"},
+		{"\xed\x9f\xbf", 3, "\xed\x9f\xbf"},
+		{"\xf4\x8f\xbf\xbf", 4, "\xf4\x8f\xbf\xbf"},
+		{"\xc3\x28", 2, "?("},
+	};
+	(void)state;
+	struct region r = {0};
+	for (size_t i = 0; i < COUNT(rows); i++)
+		assert_string_equal(utf8_copy(&r, (struct span){rows[i].in, rows[i].len}), rows[i].out);
+	region_release(&r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_each_kind_has_its_types_in_order_even_without_samples),
+		cmocka_unit_test(test_heap_samples_hold_the_estimates_their_stack_and_their_size),
+		cmocka_unit_test(test_a_delta_is_the_difference_with_its_duration),
+		cmocka_unit_test(test_thread_samples_are_labelled_with_clean_names),
+		cmocka_unit_test(test_functions_are_named_and_unknown_addresses_by_their_file),
+		cmocka_unit_test(test_mappings_begin_with_the_program_and_leave_out_what_is_gone_and_unused),
+		cmocka_unit_test(test_equal_addresses_of_two_objects_are_two_locations),
+		cmocka_unit_test(test_a_loss_is_a_comment),
+		cmocka_unit_test(test_a_stack_without_frames_does_no_harm),
+		cmocka_unit_test(test_thousands_of_samples_are_all_there),
+		cmocka_unit_test(test_without_memory_the_encoder_says_so),
+		cmocka_unit_test(test_a_snapshot_is_taken_of_the_right_kind),
+		cmocka_unit_test(test_any_bytes_become_well_formed_text),
+	};
+	return cmocka_run_group_tests(tests, start, NULL);
+}

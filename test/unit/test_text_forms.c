@@ -1,0 +1,241 @@
+/* test_text_forms.c - debug=1 of the snapshot profiles, and the answer of /symbol, line by line.
+ *
+ * Runs in: its own process. Stubs: the list of modules.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+/* links: encoder/text.c encoder/names.c encoder/elf_symbols.c encoder/maps.c encoder/rows.c encoder/sort.c encoder/out.c encoder/utf8.c shim/text.c shim/arena.c shim/sync.c */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <errno.h>
+#include <link.h>
+#include <regex.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "encoder/encoder.h"
+
+static struct module program = {.path = "", .text_count = 1};
+static struct module library = {.path = "/nowhere/libfoo.so", .start = 0x10000, .end = 0x20000, .bias = 0x10000, .text = {{0x11000, 0x12000, 0x1000}}, .text_count = 1};
+static const struct module *modules[] = {&program, &library};
+
+struct module_list snapshot_modules(void)
+{
+	return (struct module_list){2, modules};
+}
+
+int known_function_of_the_test(int x);
+__attribute__((noinline)) int known_function_of_the_test(int x)
+{
+	return x * 3 + 1;
+}
+
+static struct {
+	struct stack head;
+	uintptr_t pc[3];
+} a, b;
+
+static int find_program(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	(void)size, (void)arg;
+	program.bias = info->dlpi_addr;
+	for (int i = 0; i < info->dlpi_phnum; i++)
+		if (info->dlpi_phdr[i].p_type == PT_LOAD && info->dlpi_phdr[i].p_flags & PF_X) {
+			program.text[0].start = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
+			program.text[0].end = program.text[0].start + info->dlpi_phdr[i].p_memsz;
+		}
+	return 1;
+}
+
+static int start(void **state)
+{
+	(void)state;
+	dl_iterate_phdr(find_program, NULL);
+	program.start = program.text[0].start, program.end = program.text[0].end;
+	a.head.depth = 2;
+	a.pc[0] = (uintptr_t)known_function_of_the_test + 1;
+	a.pc[1] = 0x11080;
+	b.head.depth = 1;
+	b.pc[0] = 0x9010;
+	return 0;
+}
+
+static char *join(const struct out *o)
+{
+	char *all = calloc(1, o->len + 1);
+	size_t at = 0;
+	for (const struct out_chunk *c = o->first; c; at += c->used, c = c->next)
+		memcpy(all + at, c->bytes, c->used);
+	assert_int_equal(at, o->len);
+	return all;
+}
+
+static char *encode(const struct profile_snapshot *s)
+{
+	struct region r = {0};
+	struct out o;
+	out_init(&o, &r);
+	assert_int_equal(profile_encode_text(&r, &o, s), 0);
+	char *all = join(&o);
+	region_release(&r);
+	return all;
+}
+
+/* The part before the memory map, which is this machine's. */
+static void expect_text(char *all, const char *want)
+{
+	static const char mark[] = "\n--- Memory map: ---\n";
+	char *map = strstr(all, mark);
+	assert_non_null(map);
+	assert_non_null(strstr(map, "[stack]"));
+	*map = '\0';
+	assert_string_equal(all, want);
+	free(all);
+}
+
+static struct heap_row rows[2];
+
+static struct profile_snapshot heap(enum profile_kind kind)
+{
+	rows[0] = (struct heap_row){&a.head, 16, {3, 48, 1, 16}, {300, 4800, 100, 1600}};
+	rows[1] = (struct heap_row){&b.head, 4096, {1, 4000, 1, 4000}, {128, 512000, 128, 512000}};
+	return (struct profile_snapshot){.kind = kind, .heap = {.rate_bytes = 524288, .count = 2, .rows = rows}};
+}
+
+static void test_heap_text_has_raw_values_return_addresses_and_names(void **state)
+{
+	(void)state;
+	char want[1000];
+	struct profile_snapshot s = heap(PROFILE_HEAP);
+	snprintf(want, sizeof want,
+	         "heap profile: 2: 32 [4: 4049] @ heap/1048576\n"
+	         "2: 32 [3: 48] @ 0x%lx 0x11081\n"
+	         "#\t0x%lx\tknown_function_of_the_test+0x2\n"
+	         "#\t0x11081\tlibfoo.so+0x1080\n\n"
+	         "0: 0 [1: 4000] @ 0x9011\n"
+	         "#\t0x9011\t[anonymous]+0x9010\n\n",
+	         (long)a.pc[0] + 1, (long)a.pc[0] + 1);
+	expect_text(encode(&s), want);
+}
+
+static void test_allocs_text_begins_with_what_allocated_most(void **state)
+{
+	(void)state;
+	struct profile_snapshot s = heap(PROFILE_ALLOCS);
+	char *all = encode(&s), *second = strchr(all, '\n') + 1;
+	assert_memory_equal(all, "heap profile: 2: 32 [4: 4049] @ heap/1048576\n", 45);
+	assert_memory_equal(second, "0: 0 [1: 4000] @", 16);
+	free(all);
+}
+
+static void test_an_empty_heap_text_is_a_header_that_readers_take_for_four_columns(void **state)
+{
+	(void)state;
+	struct profile_snapshot s = {.kind = PROFILE_HEAP, .heap = {.rate_bytes = 1}};
+	expect_text(encode(&s), "heap profile: 0: 0 [0: 1] @ heap/2\n");
+}
+
+static void test_thread_text_is_sorted_by_count_with_labels_as_json(void **state)
+{
+	(void)state;
+	struct thread_row t[] = {{&b.head, "quo\"te\\\x01", 1}, {&b.head, NULL, 5}, {&b.head, "b\xff", 2}};
+	struct profile_snapshot s = {.kind = PROFILE_THREADCREATE, .threads = {.count = 3, .rows = t}};
+	expect_text(encode(&s), "threadcreate profile: total 8\n"
+	                        "5 @ 0x9011\n#\t0x9011\t[anonymous]+0x9010\n\n"
+	                        "2 @ 0x9011\n# labels: {\"thread\":\"b?\"}\n#\t0x9011\t[anonymous]+0x9010\n\n"
+	                        "1 @ 0x9011\n# labels: {\"thread\":\"quo\\\"te\\\\?\"}\n#\t0x9011\t[anonymous]+0x9010\n\n");
+}
+
+/* The shapes that go tool pprof parses, of every line that is no comment. */
+static void test_every_line_has_a_shape_that_pprof_parses(void **state)
+{
+	(void)state;
+	regex_t heap_row, thread_row;
+	assert_int_equal(regcomp(&heap_row, "^[0-9]+: [0-9]+ \\[[0-9]+: [0-9]+\\] @( 0x[0-9a-f]+)+$", REG_EXTENDED), 0);
+	assert_int_equal(regcomp(&thread_row, "^[0-9]+ @( 0x[0-9a-f]+)+$", REG_EXTENDED), 0);
+	struct thread_row t[] = {{&a.head, "x", 1}, {&b.head, NULL, 5}};
+	struct profile_snapshot s[] = {heap(PROFILE_HEAP), {.kind = PROFILE_THREADCREATE, .threads = {.count = 2, .rows = t}}};
+	for (int i = 0; i < 2; i++) {
+		char *all = encode(&s[i]);
+		*strstr(all, "\n--- Memory map") = '\0';
+		int lines = 0;
+		strtok(all, "\n");
+		for (char *line; (line = strtok(NULL, "\n"));)
+			if (line[0] != '#') {
+				if (regexec(i ? &thread_row : &heap_row, line, 0, NULL, 0) != 0)
+					fail_msg("\"%s\"", line);
+				lines++;
+			}
+		assert_int_equal(lines, 2);
+		free(all);
+	}
+	regfree(&heap_row);
+	regfree(&thread_row);
+}
+
+static void expect_symbols(const char *query, const char *want)
+{
+	struct region r = {0};
+	struct out o;
+	out_init(&o, &r);
+	assert_int_equal(symbol_answer(&r, &o, span_of(query)), 0);
+	char *all = join(&o);
+	if (strcmp(all, want) != 0)
+		fail_msg("%s: \"%s\"", query, all);
+	free(all);
+	region_release(&r);
+}
+
+static void test_symbols_are_told_for_addresses_in_objects_alone(void **state)
+{
+	(void)state;
+	char query[200], want[300];
+	expect_symbols("", "num_symbols: 1\n");
+	expect_symbols("0x11080", "num_symbols: 1\n0x11080 libfoo.so+0x1080\n");
+	expect_symbols("69760", "num_symbols: 1\n0x11080 libfoo.so+0x1080\n"); /* base 0, as Go reads it */
+	expect_symbols("0210200", "num_symbols: 1\n0x11080 libfoo.so+0x1080\n");
+	expect_symbols("0X11080+0x11081", "num_symbols: 1\n0x11080 libfoo.so+0x1080\n0x11081 libfoo.so+0x1081\n");
+	expect_symbols("0x11080+0x11080", "num_symbols: 1\n0x11080 libfoo.so+0x1080\n0x11080 libfoo.so+0x1080\n");
+	expect_symbols("0x4000000000+nonsense++ +0x11080+-1+0xfffffffffffffffff+0xffffffffffffffff+0", "num_symbols: 1\n0x11080 libfoo.so+0x1080\n");
+	snprintf(query, sizeof query, "0x%lx+0x%lx+0x12000", (long)a.pc[0], (long)a.pc[0] - 1);
+	snprintf(want, sizeof want, "num_symbols: 1\n0x%lx known_function_of_the_test\n0x%lx known_function_of_the_test\n", (long)a.pc[0], (long)a.pc[0] - 1);
+	expect_symbols(query, want);
+}
+
+static void test_a_very_long_symbol_query_is_answered_whole(void **state)
+{
+	enum { N = 20000 };
+	(void)state;
+	struct region r = {0};
+	struct out o;
+	char *query = malloc(N * 8 + 1);
+	for (int i = 0; i < N; i++)
+		memcpy(query + 8 * i, "0x11080+", 9);
+	out_init(&o, &r);
+	assert_int_equal(symbol_answer(&r, &o, (struct span){query, 8 * N - 1}), 0);
+	assert_int_equal(o.len, 15 + N * strlen("0x11080 libfoo.so+0x1080\n"));
+	free(query);
+	region_release(&r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_heap_text_has_raw_values_return_addresses_and_names),
+		cmocka_unit_test(test_allocs_text_begins_with_what_allocated_most),
+		cmocka_unit_test(test_an_empty_heap_text_is_a_header_that_readers_take_for_four_columns),
+		cmocka_unit_test(test_thread_text_is_sorted_by_count_with_labels_as_json),
+		cmocka_unit_test(test_every_line_has_a_shape_that_pprof_parses),
+		cmocka_unit_test(test_symbols_are_told_for_addresses_in_objects_alone),
+		cmocka_unit_test(test_a_very_long_symbol_query_is_answered_whole),
+	};
+	return cmocka_run_group_tests(tests, start, NULL);
+}
