@@ -41,8 +41,8 @@ static bool read_whole(int fd, void *buf, size_t n, uint64_t at)
 	return true;
 }
 
-/* How good a name is: a symbol that says its size beats one that does not; then the nearest; then the more
- * public one, and the plainer of two aliases (malloc before __libc_malloc) by fewer underscores. */
+/* How good a name is: a symbol that says its size beats one that does not; then the nearest (offer); then the more
+ * public one. Of two such aliases the first in the table wins. */
 static int rank_of(const ElfW(Sym) * s)
 {
 	static const int by_binding[] = {[STB_LOCAL] = 0, [STB_GLOBAL] = 2, [STB_WEAK] = 1};

@@ -148,10 +148,12 @@ static void query_module(struct names *n, const struct module *m, struct elf_que
 	if (error && !m->gone) {
 		fd = (int)os_open("/proc/self/mem", O_RDONLY);
 		if (fd >= 0) {
-			elf_symbols_of_memory(n->region, fd, m->start, m->bias, q, count);
+			error = elf_symbols_of_memory(n->region, fd, m->start, m->bias, q, count);
 			os_close(fd);
 		}
 	}
+	if (error == -ENOMEM || error == -EMFILE || error == -ENFILE)
+		return; /* it may pass: ask again the next time */
 	for (size_t i = 0; i < count; i++)
 		add_cached(m, &q[i]);
 }

@@ -36,7 +36,7 @@ EXPORT int dlclose(void *handle)
 	modules_closing_begin();
 	unwind_learn_drain();
 	int r = real_dlclose(handle);
+	modules_refresh(); /* before learners may look again: what was unmapped is marked as gone */
 	modules_closing_end();
-	modules_refresh();
 	return r;
 }

@@ -31,6 +31,7 @@ FOLLOWED(setresuid, (uid_t ruid, uid_t euid, uid_t suid), (ruid, euid, suid))
 FOLLOWED(setresgid, (gid_t rgid, gid_t egid, gid_t sgid), (rgid, egid, sgid))
 FOLLOWED(setgroups, (size_t count, const gid_t *groups), (count, groups))
 FOLLOWED(initgroups, (const char *user, gid_t group), (user, group))
+FOLLOWED(capset, (void *header, const void *capabilities), (header, capabilities))
 
 /* Some namespaces may only be changed by a process of one thread with a file system state of its own (HAZARDS 35).
  * If that is what is wrong, the listener makes room, and comes back later. */

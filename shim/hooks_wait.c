@@ -22,7 +22,7 @@ static bool is_long_ms(int timeout)
 
 static bool is_long_time(const struct timespec *t)
 {
-	return t->tv_sec > 0 || t->tv_nsec >= HOOK_LONG_NS;
+	return t && (t->tv_sec > 0 || t->tv_nsec >= HOOK_LONG_NS); /* NULL: the real function's to refuse */
 }
 
 #define HOOK_WAITS(symbol, type, params, args, is_long) \

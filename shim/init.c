@@ -261,6 +261,7 @@ __attribute__((constructor)) static void init(int argc, char **argv, char **envp
 	arena_set_limit(settings.memory_limit);
 	arena_set_least_for_requests(LEAST_FOR_REQUESTS);
 	parse_address();
+	real_start();
 	leave_us_out();
 	modules_refresh();
 	fork_start();

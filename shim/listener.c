@@ -12,6 +12,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/listener.h"
 
+#include <linux/capability.h>
 #include <linux/close_range.h>
 #include <sched.h>
 #include <signal.h>
@@ -32,6 +33,7 @@ enum {
 	ANSWER_MS = 2000,
 };
 
+enum { STARTING, READY, FAILED };
 enum { ASKED_CREDENTIALS = 1, ASKED_ROOM = 2, ASKED_STOP = 4 };
 
 bool listener_pending FORKED;
@@ -99,16 +101,21 @@ static void close_all_but(int keep)
 
 /* A file table of this thread alone, that holds nothing but listen_fd. (Where the kernel has no such thing and the
  * thread is an ordinary one, the table stays the program's: http/fd.c keeps out of its way.) */
-static void leave_file_table(int keep)
+static bool leave_file_table(int keep)
 {
 	if (state.own_table) {
 		close_all_but(keep);
-		return;
+		return true;
 	}
 	unsigned after = keep < 0 ? 0 : (unsigned)keep + 1;
-	os_call(SYS_close_range, after, ~0u, CLOSE_RANGE_UNSHARE);
+	long r = os_call(SYS_close_range, after, ~0u, CLOSE_RANGE_UNSHARE);
+	if (r == -ENOSYS)
+		return true; /* shared, and left alone */
+	if (r < 0)
+		return false; /* no memory, or forbidden: what we close now would be the program's */
 	if (keep > 0)
 		os_call(SYS_close_range, 0, keep - 1, 0);
+	return true;
 }
 
 static int open_wake_fd(void)
@@ -129,12 +136,13 @@ static void run(void *arg)
 {
 	(void)arg;
 	int listen_fd = state.listen_fd;
-	leave_file_table(listen_fd);
+	bool left = leave_file_table(listen_fd);
 	be_ordinary();
-	int wake_fd = open_wake_fd();
-	__atomic_store_n(&state.ready, 1, __ATOMIC_RELEASE);
+	int wake_fd = left ? open_wake_fd() : -1;
+	__atomic_store_n(&state.ready, left ? READY : FAILED, __ATOMIC_RELEASE);
 	os_futex_wake(&state.ready, 1);
-	state.main(listen_fd, wake_fd);
+	if (left)
+		state.main(listen_fd, wake_fd);
 	listener_serves(0);
 }
 
@@ -142,17 +150,17 @@ int listener_start(int listen_fd)
 {
 	uint64_t all = ~(uint64_t)0, before;
 	state.listen_fd = listen_fd;
-	__atomic_store_n(&state.ready, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&state.ready, STARTING, __ATOMIC_RELAXED);
 	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof all);
 	long r = listener_thread_start(run, &state.tid, &state.own_table, listen_fd >= 0);
 	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof before);
 	if (r < 0)
 		return (int)r;
 	struct timespec patience = {.tv_sec = 1};
-	while (listen_fd >= 0 && !__atomic_load_n(&state.ready, __ATOMIC_ACQUIRE))
-		if (os_futex_wait(&state.ready, 0, &patience) == -ETIMEDOUT)
-			break;
-	return 0;
+	/* the caller's listen_fd must not be closed before the thread has its own */
+	while (listen_fd >= 0 && __atomic_load_n(&state.ready, __ATOMIC_ACQUIRE) == STARTING)
+		os_futex_wait(&state.ready, STARTING, &patience);
+	return __atomic_load_n(&state.ready, __ATOMIC_RELAXED) == FAILED ? -ENOMEM : 0;
 }
 
 void listener_start_pending(void)
@@ -163,6 +171,12 @@ void listener_start_pending(void)
 	    !__atomic_compare_exchange_n(&listener_pending, &expected, false, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 		return;
 	listener_start(-1);
+}
+
+/* A vfork child sees our memory, but has no listener. */
+static bool is_running_here(void)
+{
+	return __atomic_load_n(&state.tid, __ATOMIC_RELAXED) > 0 && state.pid == os_pid();
 }
 
 /* Ask the listener and wait until it has obeyed, or is no more; if it is busy for longer than ANSWER_MS, it will obey
@@ -195,7 +209,7 @@ void listener_make_room(void)
 bool listener_pause(void)
 {
 	int tid = __atomic_load_n(&state.tid, __ATOMIC_RELAXED);
-	if (tid <= 0)
+	if (!is_running_here())
 		return false;
 	lock_take(&commands.lock);
 	ask_locked(ASKED_STOP);
@@ -211,7 +225,6 @@ bool listener_pause(void)
 
 void listener_resume(void)
 {
-	state.pid = os_pid();
 	__atomic_store_n(&listener_pending, true, __ATOMIC_RELAXED);
 }
 
@@ -223,11 +236,19 @@ static struct {
 	long group_count; /* negative: not known, leave them */
 	gid_t few[64];
 	gid_t *groups; /* few, or arena memory: the listener may come to read them late */
+	bool has_capabilities;
+	struct __user_cap_data_struct capabilities[2];
 } credentials;
+
+/* Capabilities are a thread's own: one that shed them must not leave a thread behind that has them. */
+static struct __user_cap_header_struct capability_header(void)
+{
+	return (struct __user_cap_header_struct){.version = _LINUX_CAPABILITY_VERSION_3};
+}
 
 void listener_follow_credentials(void)
 {
-	if (__atomic_load_n(&state.tid, __ATOMIC_RELAXED) <= 0)
+	if (!is_running_here())
 		return;
 	lock_take(&commands.lock);
 	os_call(SYS_getresuid, &credentials.ruid, &credentials.euid, &credentials.suid);
@@ -236,6 +257,8 @@ void listener_follow_credentials(void)
 	credentials.groups = count > few ? arena_alloc((size_t)count * sizeof(gid_t)) : credentials.few;
 	credentials.group_count =
 	    credentials.groups ? os_call(SYS_getgroups, count > few ? count : few, credentials.groups) : -ENOMEM;
+	struct __user_cap_header_struct header = capability_header();
+	credentials.has_capabilities = os_call(SYS_capget, &header, credentials.capabilities) == 0;
 	ask_locked(ASKED_CREDENTIALS);
 	lock_release(&commands.lock);
 }
@@ -262,6 +285,9 @@ static void take_credentials(void)
 		take_users();
 		take_groups();
 	}
+	struct __user_cap_header_struct header = capability_header();
+	if (credentials.has_capabilities)
+		os_call(SYS_capset, &header, credentials.capabilities);
 }
 
 void listener_obey(int wake_fd)

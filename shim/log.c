@@ -18,7 +18,7 @@ enum { STDERR = 2 };
 
 static struct {
 	bool info;        /* PPROF_LOG says more than warnings */
-	const char *path; /* PPROF_LOG=/path */
+	char path[256];   /* PPROF_LOG=/path, copied: programs write over their environment (setproctitle); else "" */
 	struct stat stderr_then; /* only with info */
 } logger;
 
@@ -32,9 +32,11 @@ static long stat_fd(int fd, struct stat *s)
 
 void log_start(const char *destination)
 {
-	logger.path = destination && destination[0] == '/' ? destination : NULL;
-	logger.info = logger.path || (destination && span_is_nocase(span_of(destination), "info"));
-	if (logger.info && !logger.path)
+	struct line path = LINE(logger.path);
+	if (destination && destination[0] == '/' && strnlen(destination, path.cap) < path.cap)
+		line_str(&path, destination);
+	logger.info = path.len || (destination && span_is_nocase(span_of(destination), "info"));
+	if (logger.info && !path.len)
 		stat_fd(STDERR, &logger.stderr_then);
 	if (destination && destination[0] && !logger.info)
 		log_warn("PPROF_LOG is neither info nor a path that begins with /; only warnings are told");
@@ -44,7 +46,7 @@ void log_start(const char *destination)
  * its own, whatever the program has there if that is still the same file. */
 static int open_destination(void)
 {
-	if (logger.path)
+	if (logger.path[0])
 		return (int)os_open(logger.path, O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY);
 	if (os_tid() == os_pid())
 		return STDERR;

@@ -212,8 +212,11 @@ void modules_refresh(void)
 	dl_iterate_phdr(read_subs, &subs);
 	if (!r.known)
 		modules.find_object = (int (*)(void *, struct dl_find_object *))real_find_anywhere("_dl_find_object").address;
-	if (__atomic_exchange_n(&modules.subs_seen, subs, __ATOMIC_RELAXED) != subs)
-		r.seen = region_alloc(&scratch, r.known);
+	bool removed = __atomic_load_n(&modules.subs_seen, __ATOMIC_RELAXED) != subs;
+	if (removed)
+		r.seen = region_alloc(&scratch, r.known + 1);
+	if (!removed || r.seen) /* else the next renewal has to find out */
+		__atomic_store_n(&modules.subs_seen, subs, __ATOMIC_RELAXED);
 	dl_iterate_phdr(renew_object, &r);
 	for (size_t i = 0; r.seen && i < r.known; i++)
 		if (!r.seen[i] && is_live(before.at[i])) {
@@ -225,28 +228,46 @@ void modules_refresh(void)
 		unwind_forget();
 }
 
-/* An object that was loaded after the last renewal: libc's lock-free table knows it, and it can't go
- * away while one of its functions is on this thread's stack. */
-static struct module *find_new(uintptr_t pc)
+/* Is this object on the list? Then an address that is in none of its segments of code is no code. */
+static bool is_known_locked(const struct link_map *map)
 {
-	struct dl_find_object o;
-	if (!modules.find_object || modules.find_object((void *)pc, &o) != 0 || !o.dlfo_link_map)
-		return NULL;
-	const ElfW(Ehdr) *e = o.dlfo_map_start;
+	for (size_t i = 0; i < modules.count; i++)
+		if (is_live(modules.list[i]) && modules.list[i]->bias == map->l_addr &&
+		    strcmp(modules.list[i]->path, map->l_name) == 0)
+			return true;
+	return false;
+}
+
+/* The object that libc's lock-free table has at an address, if it is one that the list lacks: loaded after the last
+ * renewal. It can't go away while one of its functions is on this thread's stack. */
+static struct module *find_new(uintptr_t pc, const struct dl_find_object *o)
+{
+	const ElfW(Ehdr) *e = o->dlfo_map_start;
 	if (memcmp(e->e_ident, ELFMAG, SELFMAG) != 0 || e->e_phentsize != sizeof(ElfW(Phdr)))
 		return NULL;
 	lock_take(&modules.lock);
-	if (!find_known(pc))
-		add_locked(o.dlfo_link_map->l_addr, o.dlfo_link_map->l_name,
+	if (!find_known(pc) && !is_known_locked(o->dlfo_link_map))
+		add_locked(o->dlfo_link_map->l_addr, o->dlfo_link_map->l_name,
 		           (const void *)((const char *)e + e->e_phoff), e->e_phnum);
 	lock_release(&modules.lock);
 	return find_known(pc);
 }
 
+/* The list is only as new as the last dlclose that we saw; libc unloads objects of its own (gconv, NSS) behind our
+ * back. So where it can be asked without a lock, its answer decides whether an entry still holds. */
 const struct module *modules_find(uintptr_t pc)
 {
 	struct module *m = find_known(pc);
-	return m || modules_closing() ? m : find_new(pc);
+	struct dl_find_object o;
+	if (!modules.find_object)
+		return m;
+	if (modules.find_object((void *)pc, &o) != 0 || !o.dlfo_link_map)
+		return NULL;
+	if (m && m->bias == o.dlfo_link_map->l_addr && m->unwind_table == (uintptr_t)o.dlfo_eh_frame)
+		return m;
+	if (m)
+		__atomic_store_n(&m->gone, true, __ATOMIC_RELAXED);
+	return modules_closing() ? NULL : find_new(pc, &o);
 }
 
 bool modules_find_lazily(void)

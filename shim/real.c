@@ -1,7 +1,8 @@
 /* real.c - find the next definition of every hooked symbol.
  *
  * Runs in: app's thread inside a hook (first call of each symbol), init. Before our constructor too.
- * So: no allocation, no dlsym; dl_iterate_phdr alone, which takes the loader's (recursive) lock.
+ * So: no allocation, no dlsym; the loader's lock (dl_iterate_phdr) only before and in init, and for what the program was
+ * not started with.
  * Shared: the real_<symbol> pointers, written once with a release store (two threads that race write
  * the same value), read plainly: a stale read finds the stub, which does the same again.
  *
@@ -14,8 +15,11 @@
 #include <link.h>
 #include <string.h>
 
+#include "shim/arena.h"
+
 /* One object's dynamic symbol table. */
 struct symbol_table {
+	uintptr_t base;
 	const ElfW(Sym) * symbols;
 	const char *strings;
 	const uint32_t *hash;
@@ -30,7 +34,7 @@ static bool read_symbol_table(const struct dl_phdr_info *info, struct symbol_tab
 			d = (const void *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
 	if (!d)
 		return false;
-	*t = (struct symbol_table){0};
+	*t = (struct symbol_table){.base = info->dlpi_addr};
 	for (; d->d_tag != DT_NULL; d++) {
 		/* glibc turns these into addresses in place, musl and the vDSO leave them relative */
 		uintptr_t at = d->d_un.d_ptr < info->dlpi_addr ? d->d_un.d_ptr + info->dlpi_addr : d->d_un.d_ptr;
@@ -68,8 +72,10 @@ static const ElfW(Sym) * find_in_table(const struct symbol_table *t, const char 
 	const uint32_t *bucket = (const void *)&bloom[bloom_words];
 	const uint32_t *chain = &bucket[buckets];
 	enum { BITS = sizeof(ElfW(Addr)) * 8 };
+	if (!buckets || !bloom_words)
+		return NULL;
 	ElfW(Addr) word = bloom[hash / BITS % bloom_words];
-	if (!(word >> (hash % BITS) & word >> ((hash >> shift) % BITS) & 1) || !buckets)
+	if (!(word >> (hash % BITS) & word >> ((hash >> shift) % BITS) & 1))
 		return NULL;
 	const ElfW(Sym) *hidden = NULL;
 	for (uint32_t i = bucket[hash % buckets]; i >= first; i++) {
@@ -86,14 +92,6 @@ static const ElfW(Sym) * find_in_table(const struct symbol_table *t, const char 
 	return hidden;
 }
 
-struct search {
-	const char *name;
-	uint32_t hash;
-	bool after_us;  /* skip the objects up to and including this library */
-	bool passed_us;
-	struct real_symbol found;
-};
-
 static bool is_this_library(const struct dl_phdr_info *info)
 {
 	uintptr_t here = (uintptr_t)&is_this_library;
@@ -106,32 +104,90 @@ static bool is_this_library(const struct dl_phdr_info *info)
 	return false;
 }
 
+static bool find_in_object(const struct symbol_table *t, const char *name, uint32_t hash, struct real_symbol *found)
+{
+	const ElfW(Sym) *symbol = find_in_table(t, name, hash);
+	if (!symbol)
+		return false;
+	uintptr_t address = t->base + symbol->st_value;
+	if ((symbol->st_info & 0xf) == STT_GNU_IFUNC)
+		address = ((uintptr_t(*)(void))address)();
+	*found = (struct real_symbol){(void *)address, t->base};
+	return true;
+}
+
+/* The objects that the program was started with, in the order of loading. They are never unloaded, so that later look-ups
+ * need no lock of the loader's (which another thread may hold and wait for us, or hold at a fork for ever). Written by
+ * real_start, before the program has a thread. */
+static struct {
+	struct symbol_table *at;
+	size_t count;
+	size_t after_us; /* index of the first one behind this library */
+} started_with;
+
+static int count_object(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	(void)info, (void)size;
+	++*(size_t *)arg;
+	return 0;
+}
+
+static int keep_object(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	(void)size;
+	size_t room = *(size_t *)arg;
+	if (started_with.count < room && read_symbol_table(info, &started_with.at[started_with.count]))
+		started_with.count++;
+	if (is_this_library(info))
+		started_with.after_us = started_with.count;
+	return 0;
+}
+
+void real_start(void)
+{
+	size_t count = 0;
+	dl_iterate_phdr(count_object, &count);
+	started_with.at = arena_alloc(count * sizeof *started_with.at);
+	if (started_with.at)
+		dl_iterate_phdr(keep_object, &count);
+}
+
+struct search {
+	const char *name;
+	uint32_t hash;
+	bool after_us; /* skip the objects up to and including this library */
+	bool passed_us;
+	struct real_symbol found;
+};
+
 static int search_object(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	(void)size;
 	struct search *s = arg;
+	struct symbol_table t;
 	if (s->after_us && !s->passed_us) {
 		s->passed_us = is_this_library(info);
 		return 0;
 	}
-	struct symbol_table t;
-	if (!read_symbol_table(info, &t))
-		return 0;
-	const ElfW(Sym) *symbol = find_in_table(&t, s->name, s->hash);
-	if (!symbol)
-		return 0;
-	uintptr_t address = info->dlpi_addr + symbol->st_value;
-	if ((symbol->st_info & 0xf) == STT_GNU_IFUNC)
-		address = ((uintptr_t(*)(void))address)();
-	s->found = (struct real_symbol){(void *)address, info->dlpi_addr};
-	return 1;
+	return read_symbol_table(info, &t) && find_in_object(&t, s->name, s->hash, &s->found);
+}
+
+/* Before real_start, and for what is in none of those objects (a C++ library that was loaded later). */
+static struct real_symbol find_by_loader(const char *name, uint32_t hash, bool after_us)
+{
+	struct search s = {.name = name, .hash = hash, .after_us = after_us};
+	dl_iterate_phdr(search_object, &s);
+	return s.found;
 }
 
 static struct real_symbol find(const char *name, bool after_us)
 {
-	struct search s = {.name = name, .hash = gnu_hash(name), .after_us = after_us};
-	dl_iterate_phdr(search_object, &s);
-	return s.found;
+	struct real_symbol found;
+	uint32_t hash = gnu_hash(name);
+	for (size_t i = after_us ? started_with.after_us : 0; i < started_with.count; i++)
+		if (find_in_object(&started_with.at[i], name, hash, &found))
+			return found;
+	return find_by_loader(name, hash, after_us);
 }
 
 struct real_symbol real_find(const char *name)

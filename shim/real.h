@@ -46,8 +46,12 @@ struct real_symbol {
 	uintptr_t object;  /* base address of the object that defines it: tells two objects apart */
 };
 
+/* Init: remember the objects that the program was started with, so that later look-ups need no lock. */
+void real_start(void);
+
 /* The definition of `name` that follows ours in the order of loading; an object that was loaded later
- * and privately (RTLD_LOCAL) counts too. Takes the loader's lock: init, or the first call of a hook. */
+ * and privately (RTLD_LOCAL) counts too. Takes the loader's lock before real_start, and where the program was started
+ * without such a definition. */
 struct real_symbol real_find(const char *name);
 
 /* The same in every object, ours and the program included. */

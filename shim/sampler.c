@@ -1,8 +1,8 @@
 /* sampler.c - Poisson sampling over the bytes requested.
  *
  * Runs in: app's thread inside an allocation hook; init.
- * So: no libc (libm is not linked; its functions may allocate thread state), floating point in SSE registers
- * only, which a function call may clobber.
+ * So: no libc (libm is not linked; its functions may allocate thread state), floating point in registers that a
+ * function call may clobber, in an environment of its own (fp_begin).
  * Shared: `sampler` is immutable after init but for the seed (atomic); the rest is thread-local.
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -97,6 +97,59 @@ double sampler_one_minus_exp(double x)
 	return a;
 }
 
+/* The program may have unmasked floating point exceptions, or changed the rounding: our arithmetic is done in the
+ * default environment, and leaves the program's as it was, flags included. */
+#if defined(__x86_64__)
+typedef unsigned fp_environment;
+
+static inline fp_environment fp_begin(void)
+{
+	enum { ALL_MASKED_TO_NEAREST = 0x1f80 };
+	unsigned before = __builtin_ia32_stmxcsr();
+	__builtin_ia32_ldmxcsr(ALL_MASKED_TO_NEAREST);
+	return before;
+}
+
+static inline void fp_end(fp_environment before)
+{
+	__builtin_ia32_ldmxcsr(before);
+}
+#else
+typedef unsigned long fp_environment;
+
+static inline fp_environment fp_begin(void)
+{
+	unsigned long control, status;
+	__asm__ volatile("mrs %0, fpcr" : "=r"(control));
+	__asm__ volatile("mrs %0, fpsr" : "=r"(status));
+	__asm__ volatile("msr fpcr, %0" : : "r"(0ul));
+	return control << 32 | status;
+}
+
+static inline void fp_end(fp_environment before)
+{
+	__asm__ volatile("msr fpcr, %0" : : "r"(before >> 32));
+	__asm__ volatile("msr fpsr, %0" : : "r"(before & 0xffffffffu));
+}
+#endif
+
+/* Between fp_begin and fp_end: the compiler knows nothing of the two, and may move arithmetic, but no call of what it
+ * can't look into. */
+#define FP_INSIDE __attribute__((noinline, noipa))
+
+static FP_INSIDE int64_t distance_of(uint64_t random)
+{
+	double u = ((double)(random >> 11) + 0.5) * 0x1p-53;
+	return (int64_t)(sampler_minus_log(u) * (double)sampler.rate_bytes);
+}
+
+static FP_INSIDE void weigh(size_t size, struct sampler_weight *w)
+{
+	double objects = 1 / sampler_one_minus_exp((double)size / (double)sampler.rate_bytes);
+	w->objects = (uint64_t)(objects * SAMPLER_OBJECT_UNIT + 0.5);
+	w->bytes = (uint64_t)(objects * (double)size + 0.5);
+}
+
 /* The distance to the next point, rounded so that a block of integer size is hit with exactly P(size). */
 static int64_t draw_distance(struct sampler_thread *t)
 {
@@ -104,9 +157,10 @@ static int64_t draw_distance(struct sampler_thread *t)
 		return NEVER;
 	if (sampler.rate_bytes == 1)
 		return 0;
-	double u = ((double)(next_random(&t->random) >> 11) + 0.5) * 0x1p-53;
-	double distance = sampler_minus_log(u) * (double)sampler.rate_bytes;
-	return (int64_t)distance + 1;
+	fp_environment before = fp_begin();
+	int64_t distance = distance_of(next_random(&t->random));
+	fp_end(before);
+	return distance + 1;
 }
 
 static void set_up_thread(struct sampler_thread *t)
@@ -159,9 +213,9 @@ struct sampler_weight sampler_weight(size_t size)
 {
 	if (sampler.rate_bytes <= 1 || size == 0)
 		return (struct sampler_weight){SAMPLER_OBJECT_UNIT, size};
-	double objects = 1 / sampler_one_minus_exp((double)size / (double)sampler.rate_bytes);
-	return (struct sampler_weight){
-	    .objects = (uint64_t)(objects * SAMPLER_OBJECT_UNIT + 0.5),
-	    .bytes = (uint64_t)(objects * (double)size + 0.5),
-	};
+	struct sampler_weight w;
+	fp_environment before = fp_begin();
+	weigh(size, &w);
+	fp_end(before);
+	return w;
 }

@@ -100,17 +100,20 @@ void settings_read_texts(char *const *environ)
 	for (; *environ; environ++) {
 		const char *value;
 		const struct setting *s = find_row(*environ, &value);
-		if (s && s->type == TEXT)
+		if (s && s->type == TEXT && !*(const char **)s->field) /* of two, the first: as getenv */
 			*(const char **)s->field = value;
 	}
 }
 
 void settings_read_numbers(char *const *environ, void (*complain)(const char *))
 {
+	bool seen[sizeof table / sizeof *table] = {false};
 	for (; *environ; environ++) {
 		const char *value;
 		const struct setting *s = find_row(*environ, &value);
-		if (s && s->type != TEXT)
-			set_number(s, value, complain);
+		if (!s || s->type == TEXT || seen[s - table])
+			continue;
+		seen[s - table] = true;
+		set_number(s, value, complain);
 	}
 }

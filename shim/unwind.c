@@ -122,7 +122,7 @@ static uintptr_t page_after(uintptr_t at)
 static bool reach(struct unwind_stack *s, uintptr_t at)
 {
 	enum { PAGES_MAX = 4096 };
-	if (at % WORD || at < s->lo)
+	if (at % WORD || at < s->lo || at > UINTPTR_MAX - WORD)
 		return false;
 	for (int i = 0; at + WORD > s->hi; i++) {
 		if (i == PAGES_MAX || !os_readable((const void *)s->hi))
@@ -166,9 +166,10 @@ static bool step(struct unwind_frame *f, struct unwind_stack *s)
 	case UNWIND_SP: cfa = f->sp + (uintptr_t)(intptr_t)r.cfa_offset; break;
 	case UNWIND_FP: cfa = f->fp + (uintptr_t)(intptr_t)r.cfa_offset; break;
 	case UNWIND_FP_DEREF:
-		if (!reach(s, f->fp + (uintptr_t)(intptr_t)r.cfa_offset))
+		if (!reach(s, f->fp + (uintptr_t)(intptr_t)r.cfa_offset) || !reach(s, f->fp))
 			return false;
 		cfa = load(f->fp + (uintptr_t)(intptr_t)r.cfa_offset);
+		f->fp = load(f->fp);
 		break;
 	case UNWIND_CHAIN:
 		if (f->fp < f->sp || f->fp - f->sp > CHAIN_STEP_MAX)

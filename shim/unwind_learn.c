@@ -180,6 +180,8 @@ static bool read_fp_rule(unw_cursor_t *c, uintptr_t cfa, struct unwind_rule *r)
 	unw_save_loc_t loc;
 	if (unw_get_save_loc(c, UNW_X86_64_RBP, &loc) < 0)
 		return false;
+	if (r->kind == UNWIND_FP_DEREF) /* such a frame keeps it where its own points to */
+		return loc.type == UNW_SLT_MEMORY && loc.u.addr == FAKE_FP;
 	if (loc.type != UNW_SLT_MEMORY)
 		return true; /* not saved: still in the register */
 	r->fp_at = (int32_t)(cfa - loc.u.addr);
@@ -232,14 +234,13 @@ static __attribute__((noinline)) struct unwind_rule guarded_trial_step(void)
 
 struct unwind_rule unwind_learn(uintptr_t pc)
 {
-	const struct module *m = modules_find(pc);
 	struct unwind_rule r = {.kind = UNWIND_UNKNOWN};
 	lock_take(&learner.lock);
 	if (!start_locked()) {
 		losses_count(no_unwinder);
 	} else if (!modules_closing()) {
 		learner.pc = pc;
-		learner.module = m;
+		learner.module = modules_find(pc);
 		learner.has_table_entry = false;
 		r = guarded_trial_step();
 	}
