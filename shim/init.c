@@ -116,6 +116,7 @@ static void listen_and_serve(int listen_fd, int wake_fd)
 	}
 	if (listen_fd < 0)
 		return;
+	listener_serve_unprivileged();
 	wake_fd_now = wake_fd;
 	now_serving(serving.kind == ADDRESS_TCP ? serving.port : 0);
 	server_run(&(struct server_options){

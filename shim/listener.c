@@ -275,9 +275,27 @@ static void take_users(void)
 	os_call(SYS_setresuid, credentials.ruid, credentials.euid, credentials.suid);
 }
 
+/* The capabilities in effect: all that the thread is permitted, to follow the program; none, to serve. */
+static void set_effective(bool all)
+{
+	struct __user_cap_header_struct header = capability_header();
+	struct __user_cap_data_struct data[2];
+	if (os_call(SYS_capget, &header, data) < 0)
+		return;
+	for (int i = 0; i < 2; i++)
+		data[i].effective = all ? data[i].permitted : 0;
+	os_call(SYS_capset, &header, data);
+}
+
+void listener_serve_unprivileged(void)
+{
+	set_effective(false);
+}
+
 /* Groups may only be changed by the privileged: before a step down, after a step up. */
 static void take_credentials(void)
 {
+	set_effective(true);
 	if (os_call(SYS_geteuid, 0) == 0) {
 		take_groups();
 		take_users();
@@ -288,6 +306,7 @@ static void take_credentials(void)
 	struct __user_cap_header_struct header = capability_header();
 	if (credentials.has_capabilities)
 		os_call(SYS_capset, &header, credentials.capabilities);
+	set_effective(false);
 }
 
 void listener_obey(int wake_fd)

@@ -26,6 +26,10 @@ int listener_start(int listen_fd);
 extern HIDDEN bool listener_pending;
 void listener_start_pending(void);
 
+/* In `main`, once it listens: what answers strangers needs no capability. (A program may also shed its own by ways that
+ * no hook sees.) */
+void listener_serve_unprivileged(void);
+
 /* In `main`: which TCP port is served, in host byte order; 0 none. */
 void listener_serves(uint16_t port);
 bool listener_serves_port(uint16_t port);
