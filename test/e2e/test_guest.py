@@ -37,6 +37,10 @@ class Same(shim.TestCase):
                 ours = shim.run_shim(argv, rate=1, preload=shim.LIB + ":" + lib)
                 self.assertEqual(bare[:2], ours[:2])
 
+    def test_floating_point_environment(self):
+        self.check("fp_env")
+        self.assert_same([shim.program("fp_env")], rate=4096)
+
     def test_fork_storm(self):
         self.check("fork_storm", 100)
 
@@ -224,6 +228,12 @@ class Fork(shim.TestCase):
 
 
 class Credentials(shim.TestCase):
+
+    def test_no_thread_keeps_a_capability(self):
+        if os.geteuid() != 0:
+            self.skipTest("only root has capabilities to shed")
+        status, out, err = shim.run_shim([shim.program("drop_caps")])[:3]
+        self.assertEqual((0, "capset 0\nthreads_with_capabilities 0\n"), (status, out))
 
     def test_no_thread_keeps_what_the_program_gave_up(self):
         if os.geteuid() != 0:
