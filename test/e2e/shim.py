@@ -96,8 +96,8 @@ def program(name):
                 more = [w for line in f for m in [re.match(r"[ /*]*flags: *(.*?)(\*/|$)", line)] if m
                         for w in m.group(1).split()]
             if name.startswith("lib"):
-                return compile_to(out + ".so", [source], ["-fPIC", "-shared"] + more)
-            return compile_to(out, [source], more)
+                return compile_to(out + ".so", [source], ["-fPIC", "-shared", "-ldl", "-lm"] + more)
+            return compile_to(out, [source], ["-ldl", "-lm"] + more)
     raise RuntimeError("no such program: " + name)
 
 
