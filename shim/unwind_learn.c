@@ -11,6 +11,7 @@
  * the tables use (offsets, expressions, aligned frames), the outcome is one of a few rules.
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <libunwind.h>
 #include <string.h>
 
@@ -235,6 +236,7 @@ static __attribute__((noinline)) struct unwind_rule guarded_trial_step(void)
 struct unwind_rule unwind_learn(uintptr_t pc)
 {
 	struct unwind_rule r = {.kind = UNWIND_UNKNOWN};
+	int saved = errno; /* libunwind's start sets it */
 	lock_take(&learner.lock);
 	if (!start_locked()) {
 		losses_count(no_unwinder);
@@ -245,6 +247,7 @@ struct unwind_rule unwind_learn(uintptr_t pc)
 		r = guarded_trial_step();
 	}
 	lock_release(&learner.lock);
+	errno = saved;
 	return r;
 }
 
