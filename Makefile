@@ -33,6 +33,7 @@ OUR_C    := -std=gnu11 -fPIC -fno-plt -fvisibility=hidden -ftls-model=initial-ex
             -ffile-prefix-map=$(CURDIR)=. $(WARN) $(WERROR)
 COMPILE   = $(CC) $(OUR_CPP) $(CPPFLAGS) $(OUR_C) $(CFLAGS) $(CFLAGS_$(subst /,_,$*)) -MMD -MP
 # A source's own flags: CFLAGS_<path without .c, / as _>.
+CFLAGS_shim_mem := -fno-builtin -fno-tree-loop-distribute-patterns
 
 # Static libraries, by full name. WRAP: the symbols that they reach as our __wrap_<symbol>, read off wrap.c.
 WRAP     := $(shell sed -n 's/^[A-Za-z_].*[ *]__wrap_\([A-Za-z0-9_]*\)(.*);$$/\1/p' shim/wrap.c 2>/dev/null)

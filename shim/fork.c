@@ -23,9 +23,16 @@
 #include "shim/threads.h"
 #include "shim/unwind.h"
 
+/* fork may be called in a signal handler that interrupted this thread in the house: then it holds some of these locks
+ * itself, and goes on in both processes. */
+static bool in_the_house FORKED;
+
 /* In the order of rank (sync.h). */
 static FORKED_CODE void prepare(void)
 {
+	in_the_house = sampler_thread.busy;
+	if (in_the_house)
+		return;
 	unwind_fork_prepare();
 	modules_fork_prepare();
 	stacks_fork_prepare();
@@ -47,10 +54,13 @@ static FORKED_CODE void release_all_but_threads(void)
 
 static FORKED_CODE void parent(void)
 {
+	if (in_the_house)
+		return;
 	threads_fork_parent();
 	release_all_but_threads();
 }
 
+/* Releases whatever is held, by whomever: there is no other thread any more. */
 static FORKED_CODE void child(void)
 {
 	threads_fork_child();

@@ -22,7 +22,7 @@
 #include "shim/stacks.h"
 #include "shim/sync.h"
 
-enum { STRIPES = 16, DEPTH_MAX = 512 };
+enum { STRIPES = 16, DEPTH_MAX = 512, DEPTH_SMALL = 128 };
 
 struct heap_bucket {
 	/* immutable once linked */
@@ -101,8 +101,11 @@ static struct heap_bucket *intern_bucket(struct stack *s, size_t class_bytes)
 
 struct stack *heap_stack(struct unwind_frame from)
 {
-	uintptr_t pc[heap.stack_depth];
-	size_t depth = unwind_walk(from, &sampler_thread.stack, pc, heap.stack_depth);
+	size_t most = heap.stack_depth;
+	if (most > DEPTH_SMALL && !os_readable((char *)__builtin_frame_address(0) - most * sizeof(uintptr_t) - 4096))
+		most = DEPTH_SMALL; /* a small stack: less of it is seen */
+	uintptr_t pc[most];
+	size_t depth = unwind_walk(from, &sampler_thread.stack, pc, most);
 	return stacks_intern(pc, depth);
 }
 

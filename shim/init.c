@@ -248,6 +248,12 @@ static void leave_us_out(void)
 	unwind_leave_out(&__ehdr_start, &etext);
 }
 
+static const char *our_path(void)
+{
+	const struct module *us = modules_find((uintptr_t)&our_path);
+	return us ? us->path : "libpprofshim.so";
+}
+
 /* Constructors get the program's arguments from the loader; libc's own `environ` may not be set yet. */
 __attribute__((constructor)) static void init(int argc, char **argv, char **envp)
 {
@@ -257,14 +263,14 @@ __attribute__((constructor)) static void init(int argc, char **argv, char **envp
 		sampler_start(0, 0);
 		return;
 	}
-	log_start(settings.log);
+	real_start();
+	leave_us_out();
+	modules_refresh();
+	log_start(settings.log, our_path());
 	settings_read_numbers(envp, log_warn);
 	arena_set_limit(settings.memory_limit);
 	arena_set_least_for_requests(LEAST_FOR_REQUESTS);
 	parse_address();
-	real_start();
-	leave_us_out();
-	modules_refresh();
 	fork_start();
 	start_heap();
 	start_listener();

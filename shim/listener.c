@@ -54,9 +54,23 @@ static struct {
 } state FORKED;
 
 static struct {
-	struct lock lock;
-	uint32_t asked; /* atomic: bits; a futex */
+	struct lock lock; /* all signals are blocked while it is held: setuid and bind may be called in handlers */
+	uint32_t asked;   /* atomic: bits; a futex */
 } commands FORKED;
+
+static uint64_t take_commands(void)
+{
+	uint64_t all = ~(uint64_t)0, before = 0;
+	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof all);
+	lock_take(&commands.lock);
+	return before;
+}
+
+static void release_commands(uint64_t before)
+{
+	lock_release(&commands.lock);
+	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof before);
+}
 
 void listener_configure(void (*main)(int, int), void (*move)(void), void (*stop)(void))
 {
@@ -200,9 +214,9 @@ static void ask_locked(uint32_t what)
 
 void listener_make_room(void)
 {
-	lock_take(&commands.lock);
+	uint64_t signals = take_commands();
 	ask_locked(ASKED_ROOM);
-	lock_release(&commands.lock);
+	release_commands(signals);
 }
 
 /* The kernel clears state.tid when the thread has left our memory, a moment before it is gone. */
@@ -211,9 +225,9 @@ bool listener_pause(void)
 	int tid = __atomic_load_n(&state.tid, __ATOMIC_RELAXED);
 	if (!is_running_here())
 		return false;
-	lock_take(&commands.lock);
+	uint64_t signals = take_commands();
 	ask_locked(ASKED_STOP);
-	lock_release(&commands.lock);
+	release_commands(signals);
 	struct timespec step = {.tv_nsec = 1000 * 1000};
 	for (int waited_ms = 0; waited_ms < ANSWER_MS; waited_ms++) {
 		if (os_call(SYS_tgkill, os_pid(), tid, 0) == -ESRCH)
@@ -250,7 +264,7 @@ void listener_follow_credentials(void)
 {
 	if (!is_running_here())
 		return;
-	lock_take(&commands.lock);
+	uint64_t signals = take_commands();
 	os_call(SYS_getresuid, &credentials.ruid, &credentials.euid, &credentials.suid);
 	os_call(SYS_getresgid, &credentials.rgid, &credentials.egid, &credentials.sgid);
 	long few = sizeof credentials.few / sizeof *credentials.few, count = os_call(SYS_getgroups, 0, NULL);
@@ -260,7 +274,7 @@ void listener_follow_credentials(void)
 	struct __user_cap_header_struct header = capability_header();
 	credentials.has_capabilities = os_call(SYS_capget, &header, credentials.capabilities) == 0;
 	ask_locked(ASKED_CREDENTIALS);
-	lock_release(&commands.lock);
+	release_commands(signals);
 }
 
 static void take_groups(void)

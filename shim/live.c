@@ -15,7 +15,7 @@
 
 enum {
 	STRIPES = 32,
-	SLOTS_MAX = 1 << 20,
+	SLOTS_MAX = 1 << 18, /* 2 MiB: a program may lock all its memory (mlockall) */
 	SLOTS_MIN = 1 << 12,
 	NODE_BATCH = 32,
 	PAGE_SHIFT = 12,

@@ -20,6 +20,7 @@ static struct {
 	bool info;        /* PPROF_LOG says more than warnings */
 	char path[256];   /* PPROF_LOG=/path, copied: programs write over their environment (setproctitle); else "" */
 	struct stat stderr_then; /* only with info */
+	struct span our_name;    /* the file that we are, as LD_PRELOAD has it somewhere */
 } logger;
 
 static enum log_parent parent FORKED;
@@ -30,8 +31,11 @@ static long stat_fd(int fd, struct stat *s)
 	return os_call(SYS_fstat, fd, s);
 }
 
-void log_start(const char *destination)
+void log_start(const char *destination, const char *our_path)
 {
+	logger.our_name = span_of(our_path);
+	while (memchr(logger.our_name.at, '/', logger.our_name.len))
+		span_cut(&logger.our_name, '/');
 	struct line path = LINE(logger.path);
 	if (destination && destination[0] == '/' && strnlen(destination, path.cap) < path.cap)
 		line_str(&path, destination);
@@ -90,7 +94,7 @@ void log_info(const char *line)
 /* Does the environment that a process was started with (its first bytes) preload us, and not disable us? */
 static bool environ_is_ours(char *buf, size_t n)
 {
-	static const char preload[] = "LD_PRELOAD=", disable[] = "DISABLE_PPROF=", name[] = "libpprofshim";
+	static const char preload[] = "LD_PRELOAD=", disable[] = "DISABLE_PPROF=";
 	bool ours = false;
 	struct span rest = {buf, n};
 	while (rest.len) {
@@ -98,7 +102,7 @@ static bool environ_is_ours(char *buf, size_t n)
 		if (span_starts(s, disable) && s.at + s.len < buf + n /* whole, with its NUL */ &&
 		    !settings_is_no(s.at + sizeof disable - 1))
 			return false;
-		if (span_starts(s, preload) && memmem(s.at, s.len, name, sizeof name - 1))
+		if (span_starts(s, preload) && memmem(s.at, s.len, logger.our_name.at, logger.our_name.len))
 			ours = true;
 	}
 	return ours;

@@ -6,8 +6,8 @@
 #ifndef PPROFSHIM_LOG_H
 #define PPROFSHIM_LOG_H
 
-/* After the settings are read. `environ`: to tell whether the parent is under the shim too. */
-void log_start(const char *destination);
+/* destination: PPROF_LOG. our_path: of this library, to tell whether the parent is under it too. */
+void log_start(const char *destination, const char *our_path);
 
 /* A warning: what is wrong, what was done instead, what one can do. Only by the first process of a tree. */
 void log_warn(const char *line);

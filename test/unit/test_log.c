@@ -34,7 +34,7 @@ static int be_parent(const char *destination)
 	pid_t child = fork();
 	if (child == 0) {
 		dup2(STDOUT_FILENO, STDERR_FILENO); /* the loader's own words to the parent are not ours */
-		log_start(destination[0] == '-' ? NULL : destination);
+		log_start(destination[0] == '-' ? NULL : destination, "/usr/lib/libpprofshim.so");
 		log_warn("something is wrong");
 		log_info("something is so");
 		_exit(log_parent());
@@ -84,7 +84,7 @@ static void test_a_parent_is_known_by_its_environment(void **state)
 		{{"A=B"}, false},
 		{{"LD_PRELOAD=/nowhere/libpprofshim.so"}, true},
 		{{"LD_PRELOAD=/nowhere/libother.so:/nowhere/libpprofshim.so"}, true},
-		{{"LD_PRELOAD=/nowhere/libpprofshim.debug.so"}, true},
+		{{"LD_PRELOAD=/nowhere/libpprofshim.debug.so"}, false}, /* another file than ours */
 		{{"LD_PRELOAD=/nowhere/libother.so"}, false},
 		{{"XLD_PRELOAD=/nowhere/libpprofshim.so"}, false},
 		{{"X=LD_PRELOAD=/nowhere/libpprofshim.so"}, false},
@@ -162,7 +162,7 @@ static void test_a_very_long_line_is_cut_and_still_a_line(void **state)
 		static char line[5000];
 		memset(line, 'x', sizeof line - 1);
 		dup2(fd[1], STDERR_FILENO);
-		log_start("info");
+		log_start("info", "/usr/lib/libpprofshim.so");
 		log_info(line);
 		_exit(0);
 	}
@@ -184,7 +184,7 @@ static void test_the_child_of_a_fork_is_silent(void **state)
 	pid_t child = fork();
 	if (child == 0) {
 		dup2(fd[1], STDERR_FILENO);
-		log_start(NULL);
+		log_start(NULL, "/usr/lib/libpprofshim.so");
 		log_fork_child();
 		log_warn("not told");
 		_exit(log_parent() == PARENT_OURS ? 0 : 1);
