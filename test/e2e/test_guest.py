@@ -41,6 +41,9 @@ class Same(shim.TestCase):
         self.check("fp_env")
         self.assert_same([shim.program("fp_env")], rate=4096)
 
+    def test_fork_and_seteuid_in_a_signal_handler(self):
+        self.check("fork_in_handler")
+
     def test_fork_storm(self):
         self.check("fork_storm", 100)
 
