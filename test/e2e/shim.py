@@ -881,9 +881,13 @@ def site_errors(rows, rate):
         for row in rows:
             if row[count_at]:
                 e_objects, e_bytes = sample_error(row[0], row[count_at], rate)
+                n = expected_samples(row[0], row[count_at], rate)
+                if row[count_at] - n < 10:
+                    # Nearly all are sampled, and the few that are missed follow Poisson's law, not a bell curve: four
+                    # blocks more than expected are as rare as four standard errors.
+                    e_objects, e_bytes = max(e_objects, 1.0), max(e_bytes, float(row[0]))
                 objects += e_objects ** 2
                 size_bytes += e_bytes ** 2
-                n = expected_samples(row[0], row[count_at], rate)
                 expected += n
                 few |= n < 30 and row[0] < rate
         errors.append(None if few else math.sqrt(objects))
