@@ -23,15 +23,12 @@
 #include "shim/threads.h"
 #include "shim/unwind.h"
 
-/* fork may be called in a signal handler that interrupted this thread in the house: then it holds some of these locks
- * itself, and goes on in both processes. */
-static bool in_the_house FORKED;
-
-/* In the order of rank (sync.h). */
+/* fork may be called in a signal handler that interrupted this thread in the house (it is busy): then it holds some of
+ * these locks itself, and goes on in both processes. Nothing is taken then, and the parent gives nothing back. Else: in the order of rank
+ * (sync.h). */
 static FORKED_CODE void prepare(void)
 {
-	in_the_house = sampler_thread.busy;
-	if (in_the_house)
+	if (sampler_thread.busy)
 		return;
 	unwind_fork_prepare();
 	modules_fork_prepare();
@@ -54,7 +51,7 @@ static FORKED_CODE void release_all_but_threads(void)
 
 static FORKED_CODE void parent(void)
 {
-	if (in_the_house)
+	if (sampler_thread.busy)
 		return;
 	threads_fork_parent();
 	release_all_but_threads();

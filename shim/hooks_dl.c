@@ -14,6 +14,7 @@
 #include "shim/losses.h"
 #include "shim/modules.h"
 #include "shim/real.h"
+#include "shim/sampler.h"
 #include "shim/unwind.h"
 
 EXPORT void *dlopen(const char *file, int mode)
@@ -31,12 +32,16 @@ EXPORT void *dlopen(const char *file, int mode)
 
 EXPORT int dlclose(void *handle)
 {
-	if (!init_is_on())
+	if (!init_is_on() || !sampler_hold())
 		return real_dlclose(handle);
 	modules_closing_begin();
 	unwind_learn_drain();
+	sampler_release(); /* destructors may allocate, and are to be seen */
 	int r = real_dlclose(handle);
-	modules_refresh(); /* before learners may look again: what was unmapped is marked as gone */
+	if (sampler_hold()) {
+		modules_refresh(); /* before learners may look again: what was unmapped is marked as gone */
+		sampler_release();
+	}
 	modules_closing_end();
 	return r;
 }
