@@ -270,6 +270,13 @@ const struct module *modules_find(uintptr_t pc)
 	return modules_closing() ? NULL : find_new(pc, &o);
 }
 
+/* _dl_find_object is made for unwinders in signal handlers: no lock, no allocation. */
+bool modules_cover(uintptr_t pc)
+{
+	struct dl_find_object o;
+	return modules.find_object ? modules.find_object((void *)pc, &o) == 0 : find_known(pc) != NULL;
+}
+
 bool modules_find_lazily(void)
 {
 	return modules.find_object != NULL;

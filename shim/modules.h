@@ -16,6 +16,9 @@ void modules_refresh(void);
 /* The module whose executable segment holds `pc`, or NULL. Any app thread; not a signal handler. */
 const struct module *modules_find(uintptr_t pc);
 
+/* Does any loaded object lie at `pc`? Takes no lock: signal handlers, too. */
+bool modules_cover(uintptr_t pc);
+
 /* Stacks with the same addresses are not the same when another object lies there meanwhile: part of a stack's
  * identity. 0 until an object is loaded where one was before. */
 unsigned modules_place(void);

@@ -93,9 +93,68 @@ int snapshot_threads(struct region *r, struct thread_snapshot *s);
  * through `tell`, none when all is well. */
 void snapshot_losses(void (*tell)(void *arg, const char *line), void *arg);
 
-/* Totals for the index page: stacks with blocks in use, stacks that ever allocated, threads created. */
+/* The CPU profile: one at a time in a process. begin arms the timers; drain takes what the signal handlers wrote so far
+ * and says in how many milliseconds it wants to be called again; end disarms and makes the rows. Everything
+ * lives in the region that was given to begin, which must outlast the profile; abandon disarms without rows (the client
+ * went away). A profile that runs must come to exactly one end or abandon. */
+struct cpu_row {
+	const struct stack *stack; /* pc[0] is the very address that was executing */
+	const char *name;          /* of the thread, when it was sampled; never NULL */
+	int tid;
+	uint64_t count;            /* samples really taken */
+	uint64_t ns;               /* CPU time that they stand for */
+};
+struct cpu_snapshot {
+	uint64_t time_ns; /* CLOCK_REALTIME of its beginning */
+	uint64_t duration_ns;
+	uint64_t period_ns; /* CPU time between two samples of a thread */
+	size_t count;
+	struct cpu_row *rows;
+	size_t comment_count;
+	const char **comments; /* what was lost, or done in another way: for people */
+};
+int snapshot_cpu_begin(struct region *r, unsigned hz); /* 0; -EBUSY: one runs already; or another negative errno */
+unsigned snapshot_cpu_drain(void);
+int snapshot_cpu_end(struct cpu_snapshot *s); /* 0, or -ENOMEM */
+void snapshot_cpu_abandon(void);
+
+/* All threads of the program at one moment (not one instant: each thread is consistent in itself). */
+enum dump_object { DUMP_NO_OBJECT, DUMP_ADDRESS, DUMP_FD, DUMP_TID, DUMP_PID };
+struct dump_thread {
+	int tid;
+	const char *name;          /* never NULL */
+	const char *state;         /* "running", the call it waits in ("pthread_mutex_lock", "poll"), "futex (system call)" … */
+	enum dump_object object_kind;
+	uint64_t object;           /* what it waits for: the mutex's address, a descriptor … */
+	int64_t since_ns;          /* it has been waiting for so long; negative: not known */
+	const struct stack *stack; /* pc[0] as in a CPU profile; NULL: it could not be reached */
+	const char *reason;        /* why there is no stack, or why it is short; NULL: all is well */
+	const struct stack *created_by; /* the stack that created it; NULL: not known, or the main thread */
+	int owner_tid;             /* of the lock that it waits for; 0: not known, or it waits for no lock */
+	const char *owner_name;    /* NULL: the owner is no thread any more, or there is none */
+};
+/* What is stuck: a ring of threads each of which holds what the one before waits for, or one thread that has waited long
+ * for a lock. Indexes into threads. */
+struct dump_stuck {
+	bool is_deadlock;
+	size_t count; /* of the chain; a stalled thread: 1 */
+	const size_t *chain;
+};
+struct dump_snapshot {
+	uint64_t time_ns;
+	size_t count;
+	struct dump_thread *threads; /* the main thread first, then by tid */
+	size_t stuck_count;
+	struct dump_stuck *stuck; /* deadlocks first */
+};
+int snapshot_dump(struct region *r, struct dump_snapshot *s); /* 0, or -ENOMEM */
+
+/* The same question without stacks, for the index page: one line for each deadlock and each stalled thread. Cheap. */
+void snapshot_stuck(struct region *r, void (*tell)(void *arg, const char *line), void *arg);
+
+/* Totals for the index page: stacks with blocks in use, stacks that ever allocated, threads created, threads alive. */
 struct snapshot_counts {
-	uint64_t heap, allocs, threadcreate;
+	uint64_t heap, allocs, threadcreate, goroutine;
 };
 struct snapshot_counts snapshot_counts(void);
 

@@ -1,6 +1,6 @@
 /* unwind.c - walk a stack by cached rules.
  *
- * Runs in: app's thread inside a hook. Any app lock may be held.
+ * Runs in: app's thread inside a hook (any app lock may be held), signal handler, listener.
  * Shared: the rule cache. Each entry is one 64-bit word that holds the tag of its address and the rule,
  * so a reader sees a whole entry or none: relaxed loads and stores, no lock. A lost update costs a
  * second look-up.
@@ -14,9 +14,11 @@
 #include "shim/unwind.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <ucontext.h>
 
 #include "shim/layout.h"
+#include "shim/modules.h"
 #include "shim/os.h"
 
 enum {
@@ -85,24 +87,30 @@ static bool has_room(void)
 	return os_readable(here - PAGE) && os_readable(here - 2 * PAGE); /* a guard may be a single page */
 }
 
+static void keep(uintptr_t pc, struct unwind_rule r)
+{
+	if (r.kind == UNWIND_UNKNOWN || pc >> 47 || !fits(r))
+		return;
+	__atomic_store_n(&cache_in_use, true, __ATOMIC_RELAXED);
+	__atomic_store_n(&cache[cache_index(pc)], pack(pc, r), __ATOMIC_RELAXED);
+}
+
+static bool find_rule(uintptr_t pc, struct unwind_rule *r)
+{
+	uint64_t e = __atomic_load_n(&cache[cache_index(pc)], __ATOMIC_RELAXED);
+	*r = unpack(e);
+	return __builtin_expect(e >> RULE_BITS == pc >> INDEX_BITS && r->kind != UNWIND_UNKNOWN, 1);
+}
+
 static __attribute__((noinline)) struct unwind_rule learn(uintptr_t pc)
 {
 	if (!has_room())
 		return (struct unwind_rule){.kind = UNWIND_UNKNOWN};
+	int saved = errno; /* libunwind's start sets it */
 	struct unwind_rule r = unwind_learn(pc);
-	if (r.kind != UNWIND_UNKNOWN && pc >> 47 == 0 && fits(r)) {
-		__atomic_store_n(&cache_in_use, true, __ATOMIC_RELAXED);
-		__atomic_store_n(&cache[cache_index(pc)], pack(pc, r), __ATOMIC_RELAXED);
-	}
+	errno = saved;
+	keep(pc, r);
 	return r;
-}
-
-static inline struct unwind_rule rule_at(uintptr_t pc)
-{
-	uint64_t e = __atomic_load_n(&cache[cache_index(pc)], __ATOMIC_RELAXED);
-	if (__builtin_expect(e >> RULE_BITS == pc >> INDEX_BITS && (e & ((1u << KIND_BITS) - 1)) != UNWIND_UNKNOWN, 1))
-		return unpack(e);
-	return learn(pc);
 }
 
 void unwind_forget(void)
@@ -132,67 +140,79 @@ static bool reach(struct unwind_stack *s, uintptr_t at)
 	return true;
 }
 
-static uintptr_t load(uintptr_t at)
+/* How a walk reads memory: this thread's own, or another's through what the caller brings. The functions below are
+ * compiled once for each (always_inline, with a constant `own`). */
+struct memory {
+	struct unwind_stack own;
+	struct unwind_elsewhere *elsewhere;
+};
+#define FOR_EACH_MEMORY static inline __attribute__((always_inline))
+
+FOR_EACH_MEMORY bool read_word(struct memory *m, bool own, uintptr_t at, uintptr_t *value)
 {
-	return *(const uintptr_t *)at;
+	if (!own)
+		return at % WORD == 0 && m->elsewhere->read(m->elsewhere->memory, at, value);
+	if (!reach(&m->own, at))
+		return false;
+	*value = *(const uintptr_t *)at;
+	return true;
 }
 
 /* The registers that a signal interrupted, from the ucontext that the kernel left at sp. The code below
  * the handler may run on another stack: probe anew. */
-static bool step_signal(struct unwind_frame *f, struct unwind_stack *s)
+FOR_EACH_MEMORY bool step_signal(struct unwind_frame *f, struct memory *m, bool own)
 {
 #if defined(__x86_64__)
 	const ucontext_t *u = (const void *)f->sp;
-	if (!reach(s, (uintptr_t)(&u->uc_mcontext.gregs[REG_RIP])))
+	uintptr_t pc, sp, fp;
+	if (!read_word(m, own, (uintptr_t)(&u->uc_mcontext.gregs[REG_RIP]), &pc) ||
+	    !read_word(m, own, (uintptr_t)(&u->uc_mcontext.gregs[REG_RSP]), &sp) ||
+	    !read_word(m, own, (uintptr_t)(&u->uc_mcontext.gregs[REG_RBP]), &fp))
 		return false;
-	*f = (struct unwind_frame){
-	    .pc = (uintptr_t)u->uc_mcontext.gregs[REG_RIP],
-	    .sp = (uintptr_t)u->uc_mcontext.gregs[REG_RSP],
-	    .fp = (uintptr_t)u->uc_mcontext.gregs[REG_RBP],
-	};
-	*s = (struct unwind_stack){.lo = f->sp, .hi = f->sp & ~(uintptr_t)(PAGE - 1)};
-	return f->pc != 0;
+	*f = (struct unwind_frame){.pc = pc, .sp = sp, .fp = fp};
+	m->own = (struct unwind_stack){.lo = sp, .hi = sp & ~(uintptr_t)(PAGE - 1)};
+	return pc != 0;
 #else
-	(void)f, (void)s;
+	(void)f, (void)m, (void)own;
 	return false;
 #endif
 }
 
-static bool step(struct unwind_frame *f, struct unwind_stack *s)
+FOR_EACH_MEMORY bool step(struct unwind_frame *f, struct unwind_rule r, struct memory *m, bool own)
 {
-	struct unwind_rule r = rule_at(f->pc);
-	uintptr_t cfa;
+	uintptr_t cfa, return_address;
 	switch (r.kind) {
 	case UNWIND_SP: cfa = f->sp + (uintptr_t)(intptr_t)r.cfa_offset; break;
 	case UNWIND_FP: cfa = f->fp + (uintptr_t)(intptr_t)r.cfa_offset; break;
 	case UNWIND_FP_DEREF:
-		if (!reach(s, f->fp + (uintptr_t)(intptr_t)r.cfa_offset) || !reach(s, f->fp))
+		if (!read_word(m, own, f->fp + (uintptr_t)(intptr_t)r.cfa_offset, &cfa) ||
+		    !read_word(m, own, f->fp, &f->fp))
 			return false;
-		cfa = load(f->fp + (uintptr_t)(intptr_t)r.cfa_offset);
-		f->fp = load(f->fp);
 		break;
 	case UNWIND_CHAIN:
 		if (f->fp < f->sp || f->fp - f->sp > CHAIN_STEP_MAX)
 			return false;
-		if (s->hi > page_after(f->sp))
-			s->hi = page_after(f->sp);
+		if (m->own.hi > page_after(f->sp))
+			m->own.hi = page_after(f->sp);
 		cfa = f->fp + 2 * WORD;
 		r.fp_at = 2 * WORD;
 		break;
-	case UNWIND_SIGNAL: return step_signal(f, s);
+	case UNWIND_SIGNAL: return step_signal(f, m, own);
 	default: return false;
 	}
-	if (cfa <= f->sp || !reach(s, cfa - WORD))
+	if (cfa <= f->sp || !read_word(m, own, cfa - WORD, &return_address))
 		return false;
-	uintptr_t return_address = load(cfa - WORD);
-	if (r.fp_at && cfa - (uintptr_t)r.fp_at >= f->sp) { /* below sp: popped again, the register has it */
-		if (!reach(s, cfa - (uintptr_t)r.fp_at))
-			return false;
-		f->fp = load(cfa - (uintptr_t)r.fp_at);
-	}
+	if (r.fp_at && cfa - (uintptr_t)r.fp_at >= f->sp && /* below sp: popped again, the register has it */
+	    !read_word(m, own, cfa - (uintptr_t)r.fp_at, &f->fp))
+		return false;
 	f->pc = return_address - 1;
 	f->sp = cfa;
 	return return_address > PAGE;
+}
+
+static inline bool is_shown(uintptr_t pc)
+{
+	return pc - left_out.start >= left_out.size;
 }
 
 size_t unwind_walk(struct unwind_frame f, struct unwind_stack *s, uintptr_t *pc, size_t max)
@@ -201,13 +221,60 @@ size_t unwind_walk(struct unwind_frame f, struct unwind_stack *s, uintptr_t *pc,
 	if (f.sp < s->lo || f.sp > s->hi)
 		*s = (struct unwind_stack){.lo = f.sp, .hi = page_after(f.sp - WORD)};
 	const uintptr_t start_sp = f.sp;
-	struct unwind_stack walked = {.lo = start_sp, .hi = s->hi};
+	struct memory m = {.own = {.lo = start_sp, .hi = s->hi}};
+	struct unwind_rule r;
 	size_t n = 0;
 	do {
-		if (f.pc - left_out.start >= left_out.size)
+		if (is_shown(f.pc))
 			pc[n++] = f.pc;
-	} while (n < max && step(&f, &walked));
-	if (walked.lo == start_sp && walked.hi > s->hi) /* else a signal frame led to another stack */
-		s->hi = walked.hi;
+		if (n < max && !find_rule(f.pc, &r))
+			r = learn(f.pc);
+	} while (n < max && step(&f, r, &m, true));
+	if (m.own.lo == start_sp && m.own.hi > s->hi) /* else a signal frame led to another stack */
+		s->hi = m.own.hi;
+	return n;
+}
+
+/* The frame that was executing is shown even where it is ours: what we cost is to be seen. */
+size_t unwind_walk_known(struct unwind_frame f, uintptr_t *pc, size_t max, struct unwind_frame *rest)
+{
+	struct memory m = {.own = {.lo = f.sp, .hi = f.sp & ~(uintptr_t)(PAGE - 1)}};
+	struct unwind_rule r;
+	size_t n = 0;
+	*rest = (struct unwind_frame){0};
+	do {
+		if (n == 0 || is_shown(f.pc))
+			pc[n++] = f.pc;
+		if (n == max)
+			break;
+		if (!find_rule(f.pc, &r)) {
+			if (modules_cover(f.pc)) {
+				*rest = f;
+				break;
+			}
+			r = (struct unwind_rule){.kind = UNWIND_CHAIN}; /* made at run time: in no object, so without a table */
+		}
+	} while (step(&f, r, &m, true));
+	return n;
+}
+
+size_t unwind_walk_elsewhere(struct unwind_frame f, struct unwind_elsewhere *e, uintptr_t *pc, size_t max)
+{
+	struct memory m = {.elsewhere = e};
+	struct unwind_rule r;
+	size_t n = 0;
+	e->passed = false;
+	do {
+		if (e->mark && f.sp == e->mark->sp && f.pc == e->mark->pc) {
+			f.fp = e->mark->fp;
+			e->passed = true;
+		}
+		if (n == 0 || is_shown(f.pc))
+			pc[n++] = f.pc;
+		if (n < max && !find_rule(f.pc, &r)) {
+			r = unwind_learn(f.pc);
+			keep(f.pc, r);
+		}
+	} while (n < max && step(&f, r, &m, false));
 	return n;
 }

@@ -1,6 +1,7 @@
 /* unwind.h - call stacks: a walk by cached per-address rules, which libunwind is asked for once each.
  *
- * Runs in: app's thread inside a hook. Not in a signal handler yet (the learner takes a lock).
+ * Runs in: app's thread inside a hook (unwind_walk), signal handler (unwind_walk_known), listener
+ * (unwind_walk_elsewhere).
  * So: no allocation, no loader, no errno; memory that is not known to be a stack in use is probed before
  * it is read. The worst outcome is a short stack.
  *
@@ -36,6 +37,22 @@ struct unwind_stack {
  * those that are left out. Returns their number. */
 size_t unwind_walk(struct unwind_frame start, struct unwind_stack *stack, uintptr_t *pc, size_t max);
 
+/* The same in a signal handler: no lock is taken, nothing is learned, one's own stack is probed. The walk ends where no
+ * rule is known yet: *rest is that frame, which is in pc[] already (rest->pc 0: the walk came to its end). */
+size_t unwind_walk_known(struct unwind_frame start, uintptr_t *pc, size_t max, struct unwind_frame *rest);
+
+/* A stack that is another thread's, or was copied: read(memory, address, value) says false where it can't be read. `mark`,
+ * where it is not NULL, is a frame further out whose registers are known: on the way there the frame pointer need
+ * not be (start.fp may be UNWIND_NO_FP), and *passed tells whether it was met. Listener. */
+enum { UNWIND_NO_FP = 1 };
+struct unwind_elsewhere {
+	bool (*read)(void *memory, uintptr_t at, uintptr_t *value);
+	void *memory;
+	const struct unwind_frame *mark;
+	bool passed;
+};
+size_t unwind_walk_elsewhere(struct unwind_frame start, struct unwind_elsewhere *e, uintptr_t *pc, size_t max);
+
 /* Init: leave frames with an address in [start, end) out of every stack: hooks that had to stay on the stack
  * (pthread_create, operator new around another allocator's). */
 void unwind_leave_out(const void *start, const void *end);
@@ -59,7 +76,7 @@ struct unwind_rule {
 	int32_t fp_at; /* the caller's frame pointer is at cfa - fp_at; 0: still in the register */
 };
 
-/* Ask libunwind for the rule at `pc`. unwind_learn.c. Holds the LEARN lock meanwhile. */
+/* Ask libunwind for the rule at `pc`. unwind_learn.c. Holds the LEARN lock meanwhile; may change errno. */
 struct unwind_rule unwind_learn(uintptr_t pc);
 
 /* Wait until no learner reads an object's tables (dlclose, after modules_closing_begin). */

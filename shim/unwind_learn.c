@@ -1,6 +1,6 @@
 /* unwind_learn.c - the rule of one address, taken out of libunwind by a trial step.
  *
- * Runs in: app's thread inside a hook, once for each address that is met in a stack.
+ * Runs in: app's thread inside a hook, or the listener, once for each address that is met in a stack.
  * So: libunwind is used through its remote interface alone, whose accessors are ours: it opens nothing,
  * asks no loader, and reads no stack. Its own locks are idle (shim/wrap.c): the LEARN lock here keeps
  * threads apart.
@@ -11,7 +11,6 @@
  * the tables use (offsets, expressions, aligned frames), the outcome is one of a few rules.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include <errno.h>
 #include <libunwind.h>
 #include <string.h>
 
@@ -236,7 +235,6 @@ static __attribute__((noinline)) struct unwind_rule guarded_trial_step(void)
 struct unwind_rule unwind_learn(uintptr_t pc)
 {
 	struct unwind_rule r = {.kind = UNWIND_UNKNOWN};
-	int saved = errno; /* libunwind's start sets it */
 	lock_take(&learner.lock);
 	if (!start_locked()) {
 		losses_count(no_unwinder);
@@ -247,7 +245,6 @@ struct unwind_rule unwind_learn(uintptr_t pc)
 		r = guarded_trial_step();
 	}
 	lock_release(&learner.lock);
-	errno = saved;
 	return r;
 }
 
