@@ -13,11 +13,13 @@
 #include "shim/snapshot.h"
 #include "shim/text.h"
 
-/* The snapshot profiles this build can make. */
+/* The profiles this build can make. */
 enum profile_kind {
 	PROFILE_HEAP,
 	PROFILE_ALLOCS,
 	PROFILE_THREADCREATE,
+	PROFILE_GOROUTINE,
+	PROFILE_CPU, /* takes time: filled in by who took it, profile_take has none */
 };
 
 /* The counters of one kind at one moment. */
@@ -27,17 +29,21 @@ struct profile_snapshot {
 	union {
 		struct heap_snapshot heap;
 		struct thread_snapshot threads;
+		struct dump_snapshot dump;
+		struct cpu_snapshot cpu;
 	};
 };
 
+/* A snapshot of any kind but the CPU profile. */
 int profile_take(struct region *r, enum profile_kind kind, struct profile_snapshot *s);
 
 /* The gzipped protobuf of `now`, or of now - before when before is not NULL (a delta). */
 int profile_encode(struct region *r, struct out *o, const struct profile_snapshot *now,
                    const struct profile_snapshot *before);
 
-/* The text form (debug=1). */
-int profile_encode_text(struct region *r, struct out *o, const struct profile_snapshot *now);
+/* The text form that `debug` asks for: grouped by stack; from 2 on, of goroutine, one block a thread. (The CPU profile
+ * has none.) */
+int profile_encode_text(struct region *r, struct out *o, const struct profile_snapshot *now, int64_t debug);
 
 /* The answer of /symbol to a query of addresses joined by '+' (PPROF-SPEC section 1). */
 int symbol_answer(struct region *r, struct out *o, struct span query);

@@ -35,11 +35,14 @@ static const struct kind {
 	size_t values;
 	struct type period;
 	const char *preset; /* default_sample_type; NULL: none */
+	const char *drop;   /* drop_frames; "": none */
 } kinds[] = {
 #define HEAP_TYPES {{"alloc_objects", "count"}, {"alloc_space", "bytes"}, {"inuse_objects", "count"}, {"inuse_space", "bytes"}}
-    [PROFILE_HEAP] = {HEAP_TYPES, 4, {"space", "bytes"}, "inuse_space"},
-    [PROFILE_ALLOCS] = {HEAP_TYPES, 4, {"space", "bytes"}, "alloc_space"},
-    [PROFILE_THREADCREATE] = {{{"threadcreate", "count"}}, 1, {"threadcreate", "count"}, NULL},
+    [PROFILE_HEAP] = {HEAP_TYPES, 4, {"space", "bytes"}, "inuse_space", drop_frames},
+    [PROFILE_ALLOCS] = {HEAP_TYPES, 4, {"space", "bytes"}, "alloc_space", drop_frames},
+    [PROFILE_THREADCREATE] = {{{"threadcreate", "count"}}, 1, {"threadcreate", "count"}, NULL, ""},
+    [PROFILE_GOROUTINE] = {{{"goroutine", "count"}}, 1, {"goroutine", "count"}, NULL, ""},
+    [PROFILE_CPU] = {{{"samples", "count"}, {"cpu", "nanoseconds"}}, 2, {"cpu", "nanoseconds"}, NULL, ""},
 };
 
 struct writer {
@@ -58,7 +61,18 @@ int profile_take(struct region *r, enum profile_kind kind, struct profile_snapsh
 {
 	s->kind = kind;
 	s->mono_ns = os_clock_ns(CLOCK_MONOTONIC);
-	return kind == PROFILE_THREADCREATE ? snapshot_threads(r, &s->threads) : snapshot_heap(r, &s->heap);
+	switch (kind) {
+	case PROFILE_HEAP:
+	case PROFILE_ALLOCS:
+		return snapshot_heap(r, &s->heap);
+	case PROFILE_THREADCREATE:
+		return snapshot_threads(r, &s->threads);
+	case PROFILE_GOROUTINE:
+		return snapshot_dump(r, &s->dump);
+	case PROFILE_CPU:
+		break;
+	}
+	return -EINVAL;
 }
 
 void encoder_start(void)
@@ -122,7 +136,7 @@ static void write_types(struct writer *w, const struct kind *k, int64_t period)
 	p.sample_type = list;
 	p.period_type = &period_type;
 	p.period = period;
-	p.drop_frames = text_id(w, drop_frames);
+	p.drop_frames = text_id(w, k->drop);
 	if (k->preset)
 		p.default_sample_type = text_id(w, k->preset);
 	write_message(w, &p);
@@ -156,9 +170,34 @@ static uint64_t location_id(struct writer *w, uintptr_t address, unsigned place)
 	return (uint64_t)n + 1;
 }
 
+struct labels {
+	size_t count;
+	Pprof__Label label[3], *list[3];
+};
+
+static void add_label(struct writer *w, struct labels *l, const char *key, const char *text, int64_t number)
+{
+	Pprof__Label *label = l->list[l->count] = &l->label[l->count];
+	l->count++;
+	*label = (Pprof__Label)PPROF__LABEL__INIT;
+	label->key = text_id(w, key);
+	label->str = text_id(w, text);
+	label->num = number;
+}
+
+static void find_labels(struct writer *w, struct labels *l, const struct row *row)
+{
+	if (row->class_bytes)
+		add_label(w, l, "bytes", "", (int64_t)row->class_bytes);
+	if (row->thread && row->thread[0])
+		add_label(w, l, "thread", row->thread, 0);
+	if (row->tid)
+		add_label(w, l, "tid", "", row->tid);
+}
+
 static void write_sample(struct writer *w, const struct row *row, size_t values)
 {
-	Pprof__Label label = PPROF__LABEL__INIT, *labels = &label;
+	struct labels labels = {0};
 	Pprof__Sample sample = PPROF__SAMPLE__INIT, *samples = &sample;
 	uint64_t ids[row->stack->depth + 1];
 	for (size_t i = 0; i < row->stack->depth; i++)
@@ -167,17 +206,9 @@ static void write_sample(struct writer *w, const struct row *row, size_t values)
 	sample.location_id = ids;
 	sample.n_value = values;
 	sample.value = (int64_t *)row->value;
-	if (row->class_bytes) {
-		label.key = text_id(w, "bytes");
-		label.num = (int64_t)row->class_bytes;
-	} else if (row->thread) {
-		label.key = text_id(w, "thread");
-		label.str = text_id(w, row->thread);
-	}
-	if (label.key) {
-		sample.n_label = 1;
-		sample.label = &labels;
-	}
+	find_labels(w, &labels, row);
+	sample.n_label = labels.count;
+	sample.label = labels.list;
 	Pprof__Profile p = PPROF__PROFILE__INIT;
 	p.n_sample = 1;
 	p.sample = &samples;
@@ -315,6 +346,26 @@ static void write_times(struct writer *w, uint64_t time_ns, uint64_t duration_ns
 	write_message(w, &p);
 }
 
+static void write_unreached(struct writer *w, size_t count)
+{
+	char text[96];
+	struct line l = LINE(text);
+	if (!count)
+		return;
+	line_dec(&l, (int64_t)count);
+	line_str(&l, count == 1 ? " thread" : " threads");
+	line_str(&l, " could not be reached: see goroutine?debug=2");
+	write_comment(w, text);
+}
+
+static void write_comments(struct writer *w, const struct profile_snapshot *now, const struct rows *rows)
+{
+	for (size_t i = 0; now->kind == PROFILE_CPU && i < now->cpu.comment_count; i++)
+		write_comment(w, now->cpu.comments[i]);
+	write_unreached(w, rows->unreached);
+	snapshot_losses(write_comment, w);
+}
+
 int profile_encode(struct region *r, struct out *o, const struct profile_snapshot *now,
                    const struct profile_snapshot *before)
 {
@@ -329,11 +380,11 @@ int profile_encode(struct region *r, struct out *o, const struct profile_snapsho
 		return -ENOMEM;
 	text_id(w, ""); /* string_table[0] */
 	write_types(w, k, (int64_t)rows.period);
-	write_times(w, rows.time_ns, before ? now->mono_ns - before->mono_ns : 0);
+	write_times(w, rows.time_ns, rows.duration_ns);
 	for (size_t i = 0; i < rows.count; i++)
 		write_sample(w, &rows.at[i], k->values);
 	write_locations(w);
-	snapshot_losses(write_comment, w);
+	write_comments(w, now, &rows);
 	gzip_end(&w->gzip);
 	return w->failed || o->failed ? -ENOMEM : 0;
 }

@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "encoder/intern.h"
 #include "encoder/sort.h"
 
 enum { ALLOC_OBJECTS, ALLOC_BYTES, INUSE_OBJECTS, INUSE_BYTES };
@@ -29,8 +30,16 @@ static void add(struct rows *rows, const struct row *row)
 		rows->at[rows->count++] = *row;
 }
 
-static int make_heap(struct rows *rows, const struct heap_snapshot *now, const struct heap_snapshot *before)
+static int make_room(struct region *r, struct rows *rows, size_t most)
 {
+	rows->at = region_alloc(r, most * sizeof *rows->at + 1);
+	return rows->at ? 0 : -ENOMEM;
+}
+
+static int make_heap(struct region *r, struct rows *rows, const struct heap_snapshot *now, const struct heap_snapshot *before)
+{
+	if (make_room(r, rows, now->count) < 0)
+		return -ENOMEM;
 	rows->time_ns = now->time_ns;
 	rows->period = now->rate_bytes;
 	for (size_t i = 0; i < now->count; i++) {
@@ -56,8 +65,11 @@ static int64_t count_of_stack(const struct thread_snapshot *s, const struct stac
 }
 
 /* A difference is by stack alone: between the two moments threads ended and changed their names. */
-static int make_threads(struct rows *rows, const struct thread_snapshot *now, const struct thread_snapshot *before)
+static int make_threads(struct region *r, struct rows *rows, const struct thread_snapshot *now,
+                        const struct thread_snapshot *before)
 {
+	if (make_room(r, rows, now->count) < 0)
+		return -ENOMEM;
 	rows->time_ns = now->time_ns;
 	rows->period = 1;
 	for (size_t i = 0; i < now->count; i++) {
@@ -73,16 +85,87 @@ static int make_threads(struct rows *rows, const struct thread_snapshot *now, co
 	return 0;
 }
 
+bool rows_reach(const struct dump_thread *t)
+{
+	return t->stack && t->stack->depth;
+}
+
+/* What makes two stacks the same: the frames, and which object lay where. */
+static struct span key_of(const struct stack *s)
+{
+	enum { FROM = offsetof(struct stack, depth) };
+	static_assert(offsetof(struct stack, place) == FROM + sizeof s->depth, "depth, place and pc are one piece");
+	static_assert(offsetof(struct stack, pc) == FROM + sizeof s->depth + sizeof s->place, "depth, place and pc are one piece");
+	return (struct span){(const char *)s + FROM, offsetof(struct stack, pc) - FROM + s->depth * sizeof *s->pc};
+}
+
+/* Count each thread in the row of its stack; number n of `seen` is row n. */
+static int count_threads(struct region *r, struct rows *rows, struct intern *seen, const struct dump_snapshot *s, int sign)
+{
+	for (size_t i = 0; i < s->count; i++) {
+		const struct dump_thread *t = &s->threads[i];
+		bool is_new;
+		if (!rows_reach(t))
+			continue;
+		int64_t n = intern(seen, r, key_of(t->stack), &is_new);
+		if (n < 0)
+			return -ENOMEM;
+		if (is_new)
+			rows->at[n] = (struct row){.stack = t->stack};
+		rows->at[n].value[0] += sign;
+	}
+	return 0;
+}
+
+/* Unlike counters, threads come and go: a stack that is in `before` alone makes a row, too. */
+static int make_dump(struct region *r, struct rows *rows, const struct dump_snapshot *now, const struct dump_snapshot *before)
+{
+	struct intern seen = {0};
+	if (make_room(r, rows, now->count + (before ? before->count : 0)) < 0 || count_threads(r, rows, &seen, now, 1) < 0 ||
+	    (before && count_threads(r, rows, &seen, before, -1) < 0))
+		return -ENOMEM;
+	rows->time_ns = now->time_ns;
+	rows->period = 1;
+	for (size_t i = 0; i < now->count; i++)
+		rows->unreached += !rows_reach(&now->threads[i]);
+	for (size_t i = 0; i < seen.count; i++) {
+		const struct row row = rows->at[i];
+		add(rows, &row);
+	}
+	return 0;
+}
+
+static int make_cpu(struct region *r, struct rows *rows, const struct cpu_snapshot *s)
+{
+	if (make_room(r, rows, s->count) < 0)
+		return -ENOMEM;
+	rows->time_ns = s->time_ns;
+	rows->duration_ns = s->duration_ns;
+	rows->period = s->period_ns;
+	for (size_t i = 0; i < s->count; i++) {
+		const struct cpu_row *c = &s->rows[i];
+		const struct row row = {.stack = c->stack, .thread = c->name, .tid = c->tid, .value = {(int64_t)c->count, (int64_t)c->ns}};
+		add(rows, &row);
+	}
+	return 0;
+}
+
 int rows_make(struct region *r, struct rows *rows, const struct profile_snapshot *now,
               const struct profile_snapshot *before)
 {
-	bool threads = now->kind == PROFILE_THREADCREATE;
-	size_t most = threads ? now->threads.count : now->heap.count;
-	*rows = (struct rows){.at = region_alloc(r, most * sizeof *rows->at + 1)};
-	if (!rows->at)
-		return -ENOMEM;
-	return threads ? make_threads(rows, &now->threads, before ? &before->threads : NULL)
-	               : make_heap(rows, &now->heap, before ? &before->heap : NULL);
+	*rows = (struct rows){.duration_ns = before ? now->mono_ns - before->mono_ns : 0};
+	switch (now->kind) {
+	case PROFILE_HEAP:
+	case PROFILE_ALLOCS:
+		return make_heap(r, rows, &now->heap, before ? &before->heap : NULL);
+	case PROFILE_THREADCREATE:
+		return make_threads(r, rows, &now->threads, before ? &before->threads : NULL);
+	case PROFILE_GOROUTINE:
+		return make_dump(r, rows, &now->dump, before ? &before->dump : NULL);
+	case PROFILE_CPU:
+		return make_cpu(r, rows, &now->cpu);
+	}
+	return -EINVAL;
 }
 
 static bool more_in_use(const void *a, const void *b)
@@ -95,7 +178,7 @@ static bool more_allocated(const void *a, const void *b)
 	return ((const struct row *)a)->value[ALLOC_BYTES] > ((const struct row *)b)->value[ALLOC_BYTES];
 }
 
-static bool more_created(const void *a, const void *b)
+static bool larger_count(const void *a, const void *b)
 {
 	return ((const struct row *)a)->value[0] > ((const struct row *)b)->value[0];
 }
@@ -106,7 +189,9 @@ void rows_sort(struct rows *rows, enum profile_kind kind)
 	static bool (*const order[])(const void *, const void *) = {
 	    [PROFILE_HEAP] = more_in_use,
 	    [PROFILE_ALLOCS] = more_allocated,
-	    [PROFILE_THREADCREATE] = more_created,
+	    [PROFILE_THREADCREATE] = larger_count,
+	    [PROFILE_GOROUTINE] = larger_count,
+	    [PROFILE_CPU] = larger_count,
 	};
 	sort_items(rows->at, rows->count, sizeof *rows->at, order[kind]);
 }

@@ -11,13 +11,16 @@
 struct row {
 	const struct stack *stack;
 	uint64_t class_bytes; /* heap: the label "bytes"; 0: none */
-	const char *thread;   /* threadcreate: the label "thread"; NULL: none */
+	const char *thread;   /* threadcreate, CPU: the label "thread"; NULL: none */
+	int tid;              /* CPU: the label "tid"; 0: none */
 	int64_t value[4];     /* as many as the kind has; estimates of the whole, for heap */
 	int64_t raw[4];       /* heap: the sampled blocks themselves (the text form) */
 };
 struct rows {
 	uint64_t time_ns;
-	uint64_t period; /* heap: the rate in bytes; else 1 */
+	uint64_t duration_ns; /* of a difference and of the CPU profile; else 0 */
+	uint64_t period;      /* heap: the rate in bytes; CPU: nanoseconds; else 1 */
+	size_t unreached;     /* goroutine: threads without a stack, which are in no row */
 	size_t count;
 	struct row *at;
 };
@@ -26,7 +29,10 @@ struct rows {
 int rows_make(struct region *r, struct rows *rows, const struct profile_snapshot *now,
               const struct profile_snapshot *before);
 
-/* The rows that a reader of this kind of profile looks for first: most bytes in use, or allocated, most threads. */
+/* Is there something to show of this thread in a profile by stacks? */
+bool rows_reach(const struct dump_thread *t);
+
+/* The rows that a reader of this kind of profile looks for first: most bytes in use, or allocated, most threads or samples. */
 void rows_sort(struct rows *rows, enum profile_kind kind);
 
 #endif

@@ -1,4 +1,4 @@
-/* text.c - the text forms: debug=1 of the snapshot profiles, and the answer of /symbol.
+/* text.c - the text forms: debug=1 of the snapshot profiles, and the answer of /symbol. (debug=2 is dump_text.c.)
  *
  * Runs in: listener. All memory from the request's region.
  *
@@ -8,6 +8,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 
+#include "encoder/dump_text.h"
 #include "encoder/encoder.h"
 #include "encoder/names.h"
 #include "encoder/rows.h"
@@ -42,12 +43,13 @@ static void print_heap_header(struct out *o, const struct rows *rows)
 	out_str(o, "\n");
 }
 
-static void print_threads_header(struct out *o, const struct rows *rows)
+static void print_count_header(struct out *o, const struct rows *rows, const char *name)
 {
 	int64_t total = 0;
 	for (size_t i = 0; i < rows->count; i++)
 		total += rows->at[i].value[0];
-	out_str(o, "threadcreate profile: total ");
+	out_str(o, name);
+	out_str(o, " profile: total ");
 	out_dec(o, total);
 	out_str(o, "\n");
 }
@@ -110,21 +112,46 @@ static int prepare_names(struct region *r, struct names *n, const struct rows *r
 	return names_prepare(n, sites, count);
 }
 
-int profile_encode_text(struct region *r, struct out *o, const struct profile_snapshot *now)
+/* Threads without a stack: in no row, and not in the total, which has to be the sum of the rows. */
+static void print_unreached(struct region *r, struct out *o, const struct dump_snapshot *s)
 {
-	bool threads = now->kind == PROFILE_THREADCREATE;
+	for (size_t i = 0; i < s->count; i++) {
+		const struct dump_thread *t = &s->threads[i];
+		char *name = rows_reach(t) ? NULL : utf8_line(r, span_of(t->name));
+		if (!name)
+			continue;
+		out_str(o, "# thread ");
+		out_dec(o, t->tid);
+		out_str(o, " (");
+		out_str(o, name);
+		out_str(o, ") not reached");
+		if (t->reason) {
+			out_str(o, ": ");
+			out_str(o, t->reason);
+		}
+		out_str(o, "\n");
+	}
+}
+
+int profile_encode_text(struct region *r, struct out *o, const struct profile_snapshot *now, int64_t debug)
+{
+	static const char *const count_names[] = {
+	    [PROFILE_THREADCREATE] = "threadcreate", [PROFILE_GOROUTINE] = "goroutine", [PROFILE_CPU] = NULL};
+	const char *count_name = count_names[now->kind];
 	struct rows rows;
 	struct names names;
+	if (now->kind == PROFILE_GOROUTINE && debug >= 2)
+		return dump_print(r, o, &now->dump);
 	if (rows_make(r, &rows, now, NULL) < 0 || prepare_names(r, &names, &rows) < 0)
 		return -ENOMEM;
 	rows_sort(&rows, now->kind);
-	if (threads)
-		print_threads_header(o, &rows);
+	if (count_name)
+		print_count_header(o, &rows, count_name);
 	else
 		print_heap_header(o, &rows);
 	for (size_t i = 0; i < rows.count; i++) {
 		const struct row *row = &rows.at[i];
-		if (threads)
+		if (count_name)
 			out_dec(o, row->value[0]);
 		else
 			print_values(o, row->raw);
@@ -133,6 +160,8 @@ int profile_encode_text(struct region *r, struct out *o, const struct profile_sn
 			print_label(r, o, row->thread);
 		print_frames(o, &names, row->stack);
 	}
+	if (now->kind == PROFILE_GOROUTINE)
+		print_unreached(r, o, &now->dump);
 	out_str(o, "\n--- Memory map: ---\n"); /* the one of the two marks that ends a count profile, too */
 	out_span(o, names.maps.text);
 	return o->failed ? -ENOMEM : 0;

@@ -38,3 +38,16 @@ char *utf8_copy(struct region *r, struct span s)
 			copy[i] = '?';
 	return copy;
 }
+
+char *utf8_line(struct region *r, struct span s)
+{
+	char *copy = utf8_copy(r, s);
+	for (size_t i = 0; copy && i < s.len; i++) {
+		unsigned char c = (unsigned char)copy[i];
+		if (c < 0x20 || c == 0x7f)
+			copy[i] = '?';
+		else if (c == 0xc2 && (unsigned char)copy[i + 1] < 0xa0) /* U+0080 to U+009F */
+			copy[i] = copy[i + 1] = '?';
+	}
+	return copy;
+}

@@ -13,4 +13,7 @@
  * well formed. NULL: no memory. */
 char *utf8_copy(struct region *r, struct span s);
 
+/* The same for a line of text: control characters, those that a terminal obeys, become '?', too. */
+char *utf8_line(struct region *r, struct span s);
+
 #endif

@@ -190,17 +190,22 @@ static void answer_broken(struct connection *c, unsigned status, const char *tex
 
 /* ---- the request ---- */
 
-static void run_handler(struct connection *c)
+/* After a handler ran: its answer, or its next time. */
+static void follow_handler(struct connection *c)
 {
-	struct exchange *x = c->x;
-	c->last = !x->request.keep_alive;
-	endpoint_answer(x);
-	if (x->resume) {
-		c->deadline_ns = x->resume_ns;
+	if (c->x->resume) {
+		c->deadline_ns = c->x->resume_ns;
 		c->state = CONNECTION_WAIT;
 	} else {
 		begin_answer(c);
 	}
+}
+
+static void run_handler(struct connection *c)
+{
+	c->last = !c->x->request.keep_alive;
+	endpoint_answer(c->x);
+	follow_handler(c);
 }
 
 static void say_continue(struct connection *c)
@@ -384,7 +389,7 @@ static void resume_handler(struct connection *c)
 	void (*resume)(struct exchange *) = x->resume;
 	x->resume = NULL;
 	resume(x);
-	begin_answer(c);
+	follow_handler(c);
 }
 
 void connection_expire(struct connection *c)

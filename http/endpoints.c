@@ -12,6 +12,7 @@
 #define ROOT "/debug/pprof"
 
 static void answer_cmdline(struct exchange *x);
+static void answer_profile(struct exchange *x);
 static void answer_snapshot(struct exchange *x);
 static void answer_symbol(struct exchange *x);
 static void answer_unbuilt(struct exchange *x);
@@ -21,7 +22,11 @@ enum {
 	COUNT_heap = offsetof(struct snapshot_counts, heap),
 	COUNT_allocs = offsetof(struct snapshot_counts, allocs),
 	COUNT_threadcreate = offsetof(struct snapshot_counts, threadcreate),
+	COUNT_goroutine = offsetof(struct snapshot_counts, goroutine),
 	PROFILE_NONE = -1,
+
+	DEFAULT_SECONDS = 30, /* of a CPU profile, when the request does not say */
+	MOST_HZ = 1000,
 };
 
 const struct endpoint endpoints[] = {
@@ -35,6 +40,11 @@ const size_t endpoints_count = sizeof endpoints / sizeof *endpoints;
 bool endpoint_is_built(const struct endpoint *e)
 {
 	return e->answer != answer_unbuilt;
+}
+
+bool endpoint_has_text(const struct endpoint *e)
+{
+	return e->answer != answer_profile;
 }
 
 void answer_failure(struct exchange *x, int rc)
@@ -103,14 +113,14 @@ static void begin_attachment(struct exchange *x, const char *suffix)
 	response_header(&x->answer, "Content-Disposition", (struct span){l.at, l.len});
 }
 
-static void answer_now(struct exchange *x, bool as_text)
+static void answer_now(struct exchange *x, int64_t debug)
 {
 	struct profile_snapshot now;
 	struct out *o = &x->answer.body;
 	int rc = profile_take(x->region, (enum profile_kind)x->endpoint->kind, &now);
-	if (rc == 0 && as_text) {
+	if (rc == 0 && debug) {
 		response_begin(&x->answer, 200, TYPE_TEXT);
-		rc = profile_encode_text(x->region, o, &now);
+		rc = profile_encode_text(x->region, o, &now, debug);
 	} else if (rc == 0) {
 		begin_attachment(x, "");
 		rc = profile_encode(x->region, o, &now, NULL);
@@ -154,7 +164,7 @@ static void answer_snapshot(struct exchange *x)
 	if (x->query.failed)
 		answer_failure(x, -ENOMEM);
 	else if (seconds_text.len == 0)
-		answer_now(x, debug != 0);
+		answer_now(x, debug);
 	else if (!text_parse_int(seconds_text, &seconds) || seconds <= 0)
 		response_error(&x->answer, 400, "invalid value for \"seconds\" - must be a positive integer");
 	else if (seconds > LIMIT_SECONDS)
@@ -163,6 +173,110 @@ static void answer_snapshot(struct exchange *x)
 		response_error(&x->answer, 400, "seconds and debug params are incompatible");
 	else
 		begin_delta(x, seconds);
+}
+
+/* ---- the CPU profile ---- */
+
+static void abandon_profile(struct exchange *x)
+{
+	(void)x;
+	snapshot_cpu_abandon();
+}
+
+static void refuse_profile(struct exchange *x, int rc)
+{
+	char text[128];
+	struct line l = LINE(text);
+	line_str(&l, "Could not enable CPU profiling: ");
+	switch (rc) {
+	case -EBUSY:
+		line_str(&l, "cpu profiling already in use");
+		break;
+	case -ENOSYS:
+		line_str(&l, "not possible on this system");
+		break;
+	case -ENOMEM:
+		line_str(&l, TEXT_OUT_OF_MEMORY);
+		break;
+	default:
+		line_str(&l, "error ");
+		line_dec(&l, -(int64_t)rc);
+	}
+	response_error(&x->answer, 500, text);
+}
+
+static void finish_profile(struct exchange *x)
+{
+	struct profile_snapshot now = {.kind = PROFILE_CPU};
+	x->abandon = NULL;
+	int rc = snapshot_cpu_end(&now.cpu);
+	if (rc == 0) {
+		begin_attachment(x, "");
+		rc = profile_encode(x->region, &x->answer.body, &now, NULL);
+	}
+	if (rc < 0)
+		answer_failure(x, rc);
+}
+
+/* The samples wait in a ring of limited length: they are taken out when it asks for it, up to the end. */
+static void continue_profile(struct exchange *x)
+{
+	uint64_t now_ns = os_clock_ns(CLOCK_MONOTONIC);
+	if (now_ns >= x->until_ns) {
+		finish_profile(x);
+		return;
+	}
+	uint64_t pause_ms = snapshot_cpu_drain();
+	uint64_t next_ns = now_ns + (pause_ms ? pause_ms : 1) * 1000000;
+	x->resume = continue_profile;
+	x->resume_ns = next_ns < x->until_ns ? next_ns : x->until_ns;
+}
+
+static void begin_profile(struct exchange *x, int64_t seconds, unsigned hz)
+{
+	int rc = snapshot_cpu_begin(x->region, hz);
+	if (rc < 0) {
+		refuse_profile(x, rc);
+		return;
+	}
+	x->abandon = abandon_profile;
+	x->until_ns = os_clock_ns(CLOCK_MONOTONIC) + (uint64_t)seconds * 1000000000u;
+	continue_profile(x);
+}
+
+/* As Go reads `seconds`: what is no number, and no time, is 30. */
+static int64_t profile_seconds(struct exchange *x)
+{
+	struct span text;
+	int64_t seconds;
+	query_find(&x->query, "seconds", &text);
+	return text_parse_int(text, &seconds) && seconds > 0 ? seconds : DEFAULT_SECONDS;
+}
+
+/* 0: as the setting says. False: it was asked for something impossible. */
+static bool profile_hz(struct exchange *x, unsigned *hz)
+{
+	struct span text;
+	int64_t value = 0;
+	bool given = query_find(&x->query, "hz", &text);
+	bool good = !given || (text_parse_int(text, &value) && value >= 1 && value <= MOST_HZ);
+	*hz = (unsigned)value;
+	return good;
+}
+
+static void answer_profile(struct exchange *x)
+{
+	unsigned hz;
+	int64_t seconds = profile_seconds(x);
+	bool hz_good = profile_hz(x, &hz);
+	if (x->query.failed)
+		answer_failure(x, -ENOMEM);
+	else if (seconds > LIMIT_SECONDS)
+		response_error(&x->answer, 400, "profile duration exceeds server's WriteTimeout");
+	else if (!hz_good)
+		response_error(&x->answer, 400, "invalid value for \"hz\" - must be an integer from 1 to 1000");
+	else
+		begin_profile(x, seconds, hz);
 }
 
 static void redirect_to_root(struct exchange *x)

@@ -5,7 +5,7 @@
  *
  *   connection: reads the head into input ─► request_parse ─► reads the body
  *                 └► endpoint_answer ─► fills answer ──────────────────────► sent from its chunks
- *                           └► or sets resume and resume_ns: called again then (a delta)
+ *                           └► or sets resume and resume_ns: called again then (a delta, a CPU profile)
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_HTTP_EXCHANGE_H
@@ -31,11 +31,16 @@ struct exchange {
 	const struct endpoint *endpoint;
 
 	/* A handler that has to wait sets both; the connection calls resume at resume_ns
-	 * (CLOCK_MONOTONIC), once, unless the client went away. */
+	 * (CLOCK_MONOTONIC), once, unless the client went away. It may set them again. */
 	void (*resume)(struct exchange *x);
 	uint64_t resume_ns;
+	/* Set by a handler that holds more than memory while it waits, NULL again when it does not: called
+	 * once if the exchange ends while it waits, for whatever reason, before its region goes. (Not in a fork child,
+	 * which holds nothing.) */
+	void (*abandon)(struct exchange *x);
 	struct query query;
 	struct profile_snapshot before; /* of a delta */
+	uint64_t until_ns;              /* of a CPU profile */
 
 	size_t consumed;  /* of input: this request */
 	size_t input_len; /* the rest is the beginning of the next one (pipelining) */

@@ -1,4 +1,4 @@
-/* index.c - the page at /debug/pprof/: what there is, how much of it, and what got lost.
+/* index.c - the page at /debug/pprof/: what is stuck, what there is, how much of it, and what got lost.
  *
  * Runs in: listener. Memory of the exchange's region. The page needs nothing from elsewhere.
  *
@@ -62,7 +62,7 @@ static void out_table(struct out *o)
 		out_dec(o, (int64_t)count);
 		out_str(o, "</td><td><a href=\"");
 		out_html(o, name);
-		out_str(o, "?debug=1\">");
+		out_str(o, endpoint_has_text(e) ? "?debug=1\">" : "\">");
 		out_html(o, name);
 		out_str(o, endpoint_is_built(e) ? "</a></td></tr>\n" : "</a> (not built yet)</td></tr>\n");
 	}
@@ -85,16 +85,21 @@ static void out_descriptions(struct out *o)
 	out_str(o, "</ul>\n");
 }
 
-struct losses {
+/* A part of the page that is there only when it has lines. */
+struct list {
 	struct out *out;
+	const char *title;
 	size_t count;
 };
 
-static void out_loss(void *arg, const char *line)
+static void out_item(void *arg, const char *line)
 {
-	struct losses *l = arg;
-	if (l->count++ == 0)
-		out_str(l->out, "<h2>Lost or not possible</h2>\n<ul>\n");
+	struct list *l = arg;
+	if (l->count++ == 0) {
+		out_str(l->out, "<h2>");
+		out_str(l->out, l->title);
+		out_str(l->out, "</h2>\n<ul>\n");
+	}
 	out_str(l->out, "<li>");
 	out_html(l->out, span_of(line));
 	out_str(l->out, "</li>\n");
@@ -102,10 +107,18 @@ static void out_loss(void *arg, const char *line)
 
 static void out_losses(struct out *o)
 {
-	struct losses l = {.out = o};
-	snapshot_losses(out_loss, &l);
+	struct list l = {.out = o, .title = "Lost or not possible"};
+	snapshot_losses(out_item, &l);
 	if (l.count)
 		out_str(o, "</ul>\n");
+}
+
+static void out_stuck(struct region *r, struct out *o)
+{
+	struct list l = {.out = o, .title = "Stuck"};
+	snapshot_stuck(r, out_item, &l);
+	if (l.count)
+		out_str(o, "</ul>\n<p><a href=\"goroutine?debug=2\">the stacks of these threads</a></p>\n");
 }
 
 void answer_index(struct exchange *x)
@@ -127,6 +140,7 @@ void answer_index(struct exchange *x)
 	           "<body>\n"
 	           "<h1>/debug/pprof/</h1>\n");
 	out_program(o);
+	out_stuck(x->region, o);
 	out_str(o, "<p>Set <code>debug=1</code> as a query parameter for the text form, <code>seconds=N</code> for what "
 	           "changes within N seconds.</p>\n");
 	out_table(o);

@@ -126,11 +126,20 @@ static bool is_ours(const struct connection *c)
 	return fd_is(c->fd, c->identity);
 }
 
-static void free_slot(struct connection *c)
+/* As it is, without a word to anyone. */
+static void forget_slot(struct connection *c)
 {
 	c->x = NULL;
 	region_release(&c->region);
 	c->state = CONNECTION_FREE;
+}
+
+static void free_slot(struct connection *c)
+{
+	struct exchange *x = c->x;
+	if (x && x->abandon)
+		x->abandon(x);
+	forget_slot(c);
 }
 
 /* Leaves TCP without TIME_WAIT and without unsent data, whoever else holds the socket. */
@@ -441,7 +450,7 @@ static void give_back_inherited(const struct server_options *options)
 			continue;
 		if (is_ours(c))
 			os_close(c->fd);
-		free_slot(c);
+		forget_slot(c); /* what its handler held is the parent's */
 	}
 	if (server.listen_fd >= 0 && server.listen_fd != options->listen_fd &&
 	    fd_is(server.listen_fd, server.listen_identity))

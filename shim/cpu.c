@@ -1,7 +1,461 @@
-/* cpu.c - stub, being written */
-#include <errno.h>
+/* cpu.c - CPU profiling: one timer a thread on its CPU clock, samples through a ring.
+ *
+ * Runs in: listener; signal handler (cpu_sample); new threads (cpu_thread_begins).
+ * Shared: `cpu.period_ns` says to handlers and new threads whether a profile is taken; a record's `timer` goes from none to a
+ * number and back by exchanges, so each timer is deleted once. The rest is the listener's.
+ *
+ * The rate. The kernel looks at CPU timers at its ticks alone (clock_tick_ns), so no thread is sampled more often than
+ * that, and a timer that is due fires at the next tick. A thread that ends before has its last part of a tick never
+ * sampled, half a tick on average, which would take a third off a thread of 5 ms. So ticks are what is sampled: of every
+ * period's worth of ticks one, the first one drawn at random. The timer is set to just after the tick before the one that
+ * was drawn; then each tick of a thread, whenever it ends, is sampled with probability tick / period, and
+ * stands for a period: unbiased. (Systematic sampling with a random start: W. Cochran, Sampling Techniques, 8.1.)
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/cpu.h"
+
+#include <signal.h>
+#include <string.h>
+
+#include "shim/clock.h"
+#include "shim/layout.h"
+#include "shim/os.h"
+#include "shim/ring.h"
+#include "shim/settings.h"
+#include "shim/signals.h"
 #include "shim/snapshot.h"
-int snapshot_cpu_begin(struct region *r, unsigned hz) { (void)r, (void)hz; return -ENOSYS; }
-unsigned snapshot_cpu_drain(void) { return 100; }
-int snapshot_cpu_end(struct cpu_snapshot *s) { (void)s; return -ENOMEM; }
-void snapshot_cpu_abandon(void) {}
+#include "shim/tasks.h"
+#include "shim/text.h"
+#include "shim/threads.h"
+
+enum {
+	DRAIN_MS = 50,      /* often at first, when no rule of the unwinder is known */
+	DRAIN_LATER_MS = 100,
+	SLOTS = 4096,
+	COMMENTS_MOST = 64,
+	COMMENT_BYTES = 256,
+	QUIET_MS = 100,
+};
+
+/* Samples of one thread at one stack. */
+struct tally {
+	struct tally *next;
+	struct stack *stack;
+	const char *name;
+	int tid;
+	uint64_t count, ns;
+};
+
+/* One profile, in its request's region. */
+struct profile {
+	struct region *region;
+	uint64_t time_ns, mono_ns;
+	unsigned hz; /* asked for */
+	uint64_t period_ns;
+	size_t count;
+	uint64_t lost_memory, cut_short, untimed, drains;
+	struct tally *slot[SLOTS];
+	size_t comment_count;
+	const char *comments[COMMENTS_MOST];
+};
+
+static struct {
+	uint64_t period_ns; /* atomic; 0: no profile */
+	bool by_interval;   /* the fall-back */
+	uint32_t random;    /* atomic */
+	uint64_t untimed;   /* atomic: threads that got no timer */
+	struct profile *profile;
+} cpu FORKED;
+
+void cpu_sample(struct unwind_frame f, uint32_t weight)
+{
+	uint32_t number;
+	struct sample *s = __atomic_load_n(&cpu.period_ns, __ATOMIC_ACQUIRE) ? ring_begin(&number) : NULL;
+	if (!s)
+		return;
+	s->weight = weight;
+	sample_take(s, f);
+	ring_commit(s, number);
+}
+
+/* The clock of a thread's CPU time (linux/posix-timers.h: CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED). */
+static int clock_of(int tid)
+{
+	return ~tid << 3 | 4 | 2;
+}
+
+/* The first expiry: see above. At least 1, as 0 would mean never. */
+static uint64_t first_expiry_ns(uint64_t period_ns)
+{
+	uint64_t n = __atomic_add_fetch(&cpu.random, 1, __ATOMIC_RELAXED);
+	n *= 0x9e3779b97f4a7c15u; /* numbers one after another, spread evenly over the period (Weyl's sequence) */
+	uint64_t drawn = (uint64_t)((__uint128_t)n * period_ns >> 64), tick = clock_tick_ns();
+	return drawn / tick * tick + 1;
+}
+
+static struct timespec time_of(uint64_t ns)
+{
+	return (struct timespec){.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
+}
+
+/* 0, or a negative errno (-EAGAIN: the limit of pending signals). */
+static int create_timer(int tid, uint64_t period_ns, int *timer)
+{
+	struct sigevent e;
+	memset(&e, 0, sizeof e);
+	e.sigev_value.sival_ptr = signals_timer_mark();
+	e.sigev_signo = SIGNALS_OURS;
+	e.sigev_notify = SIGEV_THREAD_ID;
+	e._sigev_un._tid = tid;
+	int r = (int)os_call(SYS_timer_create, clock_of(tid), &e, timer);
+	if (r < 0)
+		return r;
+	const struct timespec value[2] = {time_of(period_ns), time_of(first_expiry_ns(period_ns))};
+	return (int)os_call(SYS_timer_settime, *timer, 0, value, NULL);
+}
+
+/* Give the thread a timer, if it has none. 0, or a negative errno. */
+static int arm(struct thread *t)
+{
+	enum { BEING_MADE = UINT32_MAX };
+	uint64_t period_ns = __atomic_load_n(&cpu.period_ns, __ATOMIC_ACQUIRE);
+	uint32_t none = THREAD_NO_TIMER;
+	int timer;
+	if (!period_ns || cpu.by_interval ||
+	    !__atomic_compare_exchange_n(&t->timer, &none, BEING_MADE, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+		return 0;
+	t->armed_cpu_ns = os_clock_ns(clock_of(t->tid));
+	int r = create_timer(t->tid, period_ns, &timer);
+	__atomic_store_n(&t->timer, r < 0 ? THREAD_NO_TIMER : (uint32_t)timer + 1, __ATOMIC_RELEASE);
+	if (r == 0 && !__atomic_load_n(&cpu.period_ns, __ATOMIC_ACQUIRE))
+		cpu_forget(t); /* the profile ended meanwhile, and did not see this timer */
+	return r;
+}
+
+void cpu_thread_begins(struct thread *t)
+{
+	if (__builtin_expect(__atomic_load_n(&cpu.period_ns, __ATOMIC_RELAXED) != 0, 0) && t && arm(t) < 0)
+		__atomic_fetch_add(&cpu.untimed, 1, __ATOMIC_RELAXED);
+}
+
+void cpu_forget(struct thread *t)
+{
+	uint32_t timer = __atomic_load_n(&t->timer, __ATOMIC_RELAXED);
+	while (timer != THREAD_NO_TIMER && timer != UINT32_MAX)
+		if (__atomic_compare_exchange_n(&t->timer, &timer, THREAD_NO_TIMER, false, __ATOMIC_ACQ_REL,
+		                                __ATOMIC_RELAXED)) {
+			os_call(SYS_timer_delete, timer - 1);
+			return;
+		}
+}
+
+static void forget_one(struct thread *t, void *arg)
+{
+	(void)arg;
+	cpu_forget(t);
+}
+
+static void forget_ended(struct thread *t, void *pid)
+{
+	if (__atomic_load_n(&t->timer, __ATOMIC_RELAXED) != THREAD_NO_TIMER &&
+	    os_call(SYS_tgkill, *(int *)pid, t->tid, 0) == -ESRCH)
+		cpu_forget(t);
+}
+
+/* Threads that this library did not see begin get their timers; those of threads that ended go. 0, or the first error. */
+static int arm_all(struct region *r)
+{
+	size_t count;
+	int *tids = tasks_list(r, &count), error = tids ? 0 : -ENOMEM, pid = os_pid();
+	threads_each(forget_ended, &pid);
+	for (size_t i = 0; i < count; i++) {
+		struct thread *t = threads_enter(tids[i]);
+		int e = t ? arm(t) : -ENOMEM;
+		if (e == -ENOMEM || e == -EAGAIN)
+			error = error ? error : e; /* else the thread has ended meanwhile */
+	}
+	return error;
+}
+
+static void begin_comment(char text[COMMENT_BYTES], struct line *l)
+{
+	*l = (struct line){text, COMMENT_BYTES, 0};
+}
+
+static void comment(struct profile *p, const struct line *l)
+{
+	char *copy = p->comment_count < COMMENTS_MOST ? region_alloc(p->region, l->len + 1) : NULL;
+	if (copy)
+		p->comments[p->comment_count++] = memcpy(copy, l->at, l->len);
+}
+
+static void comment_count(struct profile *p, uint64_t count, const char *what)
+{
+	char text[COMMENT_BYTES];
+	struct line l;
+	if (!count)
+		return;
+	begin_comment(text, &l);
+	line_dec(&l, (int64_t)count);
+	line_str(&l, what);
+	comment(p, &l);
+}
+
+/* Timers for all; if some can't be had, one interval timer for the process. 0, or a negative errno. */
+static int start_timers(struct profile *p)
+{
+	char text[COMMENT_BYTES];
+	struct line l;
+	struct region scratch = {0};
+	int error = arm_all(&scratch);
+	region_release(&scratch);
+	if (!error)
+		return 0;
+	begin_comment(text, &l);
+	line_str(&l, "not every thread could get a timer (error ");
+	line_dec(&l, -error);
+	if (signals_begin_fallback(p->period_ns) == 0) {
+		cpu.by_interval = true;
+		threads_each(forget_one, NULL);
+		line_str(&l, "): sampled by setitimer(ITIMER_PROF) and SIGPROF instead, which favours some threads; "
+		             "raise the limit of pending signals (ulimit -i)");
+	} else {
+		line_str(&l, "), and the program uses SIGPROF itself: some threads are not sampled; "
+		             "raise the limit of pending signals (ulimit -i)");
+	}
+	comment(p, &l);
+	return 0;
+}
+
+static struct profile *new_profile(struct region *r, unsigned hz)
+{
+	struct profile *p = region_alloc(r, sizeof *p);
+	if (!p)
+		return NULL;
+	p->region = r;
+	p->hz = hz;
+	p->time_ns = os_clock_ns(CLOCK_REALTIME);
+	p->mono_ns = os_clock_ns(CLOCK_MONOTONIC);
+	return p;
+}
+
+int snapshot_cpu_begin(struct region *r, unsigned hz)
+{
+	if (cpu.profile)
+		return -EBUSY;
+	hz = hz ? hz : (unsigned)settings.cpu_hz;
+	struct profile *p = new_profile(r, hz);
+	if (!p || ring_start() < 0)
+		return -ENOMEM;
+	sample_start();
+	int error = signals_begin();
+	if (error)
+		return error;
+	uint64_t asked_ns = 1000000000u / hz, tick_ns = clock_tick_ns();
+	p->period_ns = asked_ns > tick_ns ? asked_ns : tick_ns;
+	cpu.random = (uint32_t)p->mono_ns;
+	cpu.untimed = 0;
+	cpu.by_interval = false;
+	cpu.profile = p;
+	__atomic_store_n(&cpu.period_ns, p->period_ns, __ATOMIC_SEQ_CST);
+	return start_timers(p);
+}
+
+static uint32_t hash_of(const struct sample *s)
+{
+	uint64_t h = (uint64_t)s->tid;
+	for (size_t i = 0; i < s->depth; i++) {
+		h = (h ^ s->pc[i]) * 0x9e3779b97f4a7c15u;
+		h ^= h >> 32;
+	}
+	return (uint32_t)h;
+}
+
+static bool is_of(const struct tally *t, const struct sample *s, uint32_t hash)
+{
+	return t->stack->hash == hash && t->tid == s->tid && t->stack->depth == s->depth && t->stack->place == s->place &&
+	       memcmp(t->stack->pc, s->pc, s->depth * sizeof *s->pc) == 0 && strcmp(t->name, s->name) == 0;
+}
+
+static struct tally *new_tally(struct profile *p, const struct sample *s, uint32_t hash)
+{
+	struct tally *t = region_alloc(p->region, sizeof *t);
+	struct stack *stack = region_alloc(p->region, sizeof *stack + s->depth * sizeof *s->pc);
+	char *name = region_alloc(p->region, sizeof s->name + 1);
+	if (!t || !stack || !name)
+		return NULL;
+	stack->hash = hash;
+	stack->depth = s->depth;
+	stack->place = s->place;
+	memcpy(stack->pc, s->pc, s->depth * sizeof *s->pc);
+	memcpy(name, s->name, sizeof s->name);
+	*t = (struct tally){.next = p->slot[hash % SLOTS], .stack = stack, .name = name, .tid = s->tid};
+	p->slot[hash % SLOTS] = t;
+	p->count++;
+	return t;
+}
+
+static void add(struct profile *p, struct sample *s)
+{
+	bool was_short = s->is_short;
+	sample_finish(s);
+	s->name[sizeof s->name - 1] = '\0';
+	uint32_t hash = hash_of(s);
+	struct tally *t = p->slot[hash % SLOTS];
+	while (t && !is_of(t, s, hash))
+		t = t->next;
+	if (!t)
+		t = new_tally(p, s, hash);
+	if (!t) {
+		p->lost_memory++;
+		return;
+	}
+	t->count++;
+	t->ns += s->weight * p->period_ns;
+	p->cut_short += was_short;
+}
+
+static void take_samples(struct profile *p)
+{
+	struct sample *s;
+	while ((s = ring_front())) {
+		add(p, s);
+		ring_next();
+	}
+}
+
+unsigned snapshot_cpu_drain(void)
+{
+	struct profile *p = cpu.profile;
+	struct region scratch = {0};
+	if (!p)
+		return DRAIN_LATER_MS;
+	take_samples(p);
+	if (!cpu.by_interval)
+		arm_all(&scratch);
+	region_release(&scratch);
+	signals_keep();
+	return ++p->drains < 20 ? DRAIN_MS : DRAIN_LATER_MS;
+}
+
+/* Threads that worked and have no sample: a list of suspects, looked at when no lock is held. */
+struct suspects {
+	struct profile *profile;
+	size_t count;
+	int tid[COMMENTS_MOST];
+};
+
+static bool has_samples(const struct profile *p, int tid)
+{
+	for (size_t i = 0; i < SLOTS; i++)
+		for (const struct tally *t = p->slot[i]; t; t = t->next)
+			if (t->tid == tid)
+				return true;
+	return false;
+}
+
+static void suspect(struct thread *t, void *arg)
+{
+	struct suspects *s = arg;
+	if (__atomic_load_n(&t->timer, __ATOMIC_RELAXED) == THREAD_NO_TIMER || s->count == COMMENTS_MOST)
+		return;
+	uint64_t used = os_clock_ns(clock_of(t->tid)); /* 0 of a thread that has ended */
+	if (used > t->armed_cpu_ns + 4 * s->profile->period_ns)
+		s->tid[s->count++] = t->tid;
+}
+
+static void comment_on_blocked(struct profile *p)
+{
+	struct suspects s = {.profile = p};
+	threads_each(suspect, &s);
+	for (size_t i = 0; i < s.count; i++) {
+		char text[COMMENT_BYTES];
+		struct line l;
+		if (has_samples(p, s.tid[i]) || !tasks_blocks(s.tid[i], SIGNALS_OURS))
+			continue;
+		const char *name = tasks_name(p->region, s.tid[i]);
+		begin_comment(text, &l);
+		line_str(&l, "thread ");
+		line_dec(&l, s.tid[i]);
+		line_str(&l, " (");
+		line_str(&l, name ? name : "");
+		line_str(&l, ") not sampled: it blocks signal 33, which the timers use");
+		comment(p, &l);
+	}
+}
+
+static void stop(void)
+{
+	__atomic_store_n(&cpu.period_ns, 0, __ATOMIC_SEQ_CST);
+	if (cpu.by_interval)
+		signals_end_fallback();
+	threads_each(forget_one, NULL);
+	signals_end();
+	cpu.profile = NULL;
+}
+
+static int make_rows(const struct profile *p, struct cpu_snapshot *s)
+{
+	s->rows = region_alloc(p->region, p->count * sizeof *s->rows + 1);
+	if (!s->rows)
+		return -ENOMEM;
+	for (size_t i = 0; i < SLOTS; i++)
+		for (const struct tally *t = p->slot[i]; t; t = t->next)
+			s->rows[s->count++] = (struct cpu_row){t->stack, t->name, t->tid, t->count, t->ns};
+	return 0;
+}
+
+static void make_comments(struct profile *p)
+{
+	uint64_t possible_hz = 1000000000u / p->period_ns;
+	if (possible_hz < p->hz) {
+		char text[COMMENT_BYTES];
+		struct line l;
+		begin_comment(text, &l);
+		line_dec(&l, (int64_t)possible_hz);
+		line_str(&l, " samples a second, not ");
+		line_dec(&l, (int64_t)p->hz);
+		line_str(&l, ": the kernel looks at CPU timers at its ticks alone");
+		comment(p, &l);
+	}
+	comment_count(p, ring_lost(), " samples lost: the ring was full, or a thread was stopped while it wrote one");
+	comment_count(p, p->lost_memory, " samples lost: the profiler's own memory is used up; raise PPROF_MEMORY_LIMIT");
+	comment_count(p, p->cut_short, " samples with short stacks: too much new code at once");
+	comment_count(p, cpu.untimed, " threads not sampled: they could get no timer; raise the limit of pending signals (ulimit -i)");
+	comment_on_blocked(p);
+}
+
+int snapshot_cpu_end(struct cpu_snapshot *s)
+{
+	struct profile *p = cpu.profile;
+	if (!p)
+		return -ENOMEM;
+	*s = (struct cpu_snapshot){
+	    .time_ns = p->time_ns,
+	    .duration_ns = os_clock_ns(CLOCK_MONOTONIC) - p->mono_ns,
+	    .period_ns = p->period_ns,
+	};
+	take_samples(p);
+	make_comments(p);
+	stop();
+	signals_quiesce(QUIET_MS);
+	take_samples(p);
+	int r = make_rows(p, s);
+	s->comment_count = p->comment_count;
+	s->comments = p->comments;
+	return r;
+}
+
+void snapshot_cpu_abandon(void)
+{
+	if (cpu.profile)
+		stop();
+}
+
+/* Timers are not inherited; an interval timer neither. */
+FORKED_CODE void cpu_fork_child(void)
+{
+	cpu.period_ns = 0;
+	cpu.profile = NULL;
+	cpu.by_interval = false;
+}

@@ -1,5 +1,524 @@
-/* dump.c - stub, being written */
-#include <errno.h>
+/* dump.c - the stacks of all threads, none of them disturbed that is blocked.
+ *
+ * Runs in: listener; signal handler (dump_answer).
+ *
+ * The kernel says of every thread whether it is blocked, and if so at which stack pointer and program counter
+ * (tasks.h). A blocked thread is unwound from outside, from there; its stack is read as another process's would be, and
+ * does not change meanwhile (looked at again afterwards). What the kernel does not say, the frame pointer and what is
+ * waited for, is in the thread's own record (waits.h), for calls of the table.
+ * A running thread gets our signal, and answers in its handler; what can't be reached in time is listed without a stack.
+ *
+ * Shared: the slots for answers: each belongs to the listener, to the thread that claimed it (ASKED to WRITING, by
+ * exchange), and to the listener again (DONE). A late answer finds another generation there, and does nothing.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/dump.h"
+
+#include "shim/arena.h"
+#include "shim/clock.h"
+#include "shim/layout.h"
+#include "shim/modules.h"
+#include "shim/os.h"
+#include "shim/sample.h"
+#include "shim/signals.h"
 #include "shim/snapshot.h"
-int snapshot_dump(struct region *r, struct dump_snapshot *s) { (void)r, (void)s; return -ENOMEM; }
-void snapshot_stuck(struct region *r, void (*tell)(void *arg, const char *line), void *arg) { (void)r, (void)tell, (void)arg; }
+#include "shim/stuck.h"
+#include "shim/tasks.h"
+#include "shim/text.h"
+#include "shim/threads.h"
+#include "shim/waits.h"
+
+enum {
+	PLACES = 128,       /* threads asked at a time */
+	PATIENCE_MS = 400,  /* for all answers of a dump */
+	TRIES = 3,          /* to find a blocked thread's stack unchanged */
+	WINDOW_BYTES = 2048, /* read of a stack at a time */
+};
+
+/* slot: generation << 8 | place; state: slot << 2 | phase */
+enum phase { FREE, ASKED, WRITING, DONE };
+
+static struct {
+	char *memory;      /* PLACES samples; atomic, never unmapped */
+	uint32_t state[PLACES]; /* atomic */
+	uint32_t generation;
+	uint32_t answers;  /* atomic; a futex */
+} answers FORKED;
+
+static struct sample *place_of(uint32_t slot)
+{
+	return (struct sample *)(void *)(answers.memory + (slot & 0xff) * sample_bytes());
+}
+
+static uint32_t state_of(uint32_t slot, enum phase phase)
+{
+	return slot << 2 | phase;
+}
+
+void dump_answer(uint32_t slot, struct unwind_frame f)
+{
+	uint32_t asked = state_of(slot, ASKED), *state = &answers.state[(slot & 0xff) % PLACES];
+	if (!__atomic_compare_exchange_n(state, &asked, state_of(slot, WRITING), false, __ATOMIC_ACQUIRE,
+	                                 __ATOMIC_RELAXED))
+		return;
+	sample_take(place_of(slot), f);
+	__atomic_store_n(state, state_of(slot, DONE), __ATOMIC_RELEASE);
+	__atomic_fetch_add(&answers.answers, 1, __ATOMIC_RELEASE);
+	os_futex_wake(&answers.answers, 1);
+}
+
+/* A dump under way. */
+struct dump {
+	struct region *region;
+	struct dump_snapshot *out;
+	struct task *tasks;         /* one a thread */
+	struct lock_wait *waits;    /* of the threads that wait for a lock */
+	size_t *wait_of;            /* index into threads */
+	size_t wait_count;
+	uintptr_t *pcs;             /* room for one stack */
+};
+
+/* A piece of a blocked thread's stack. */
+struct window {
+	uintptr_t at;
+	size_t bytes;
+	char stack[WINDOW_BYTES];
+};
+
+static bool read_stack(void *memory, uintptr_t at, uintptr_t *value)
+{
+	struct window *w = memory;
+	if (at < w->at || at - w->at + sizeof *value > w->bytes) {
+		w->at = at;
+		w->bytes = WINDOW_BYTES;
+		if (!stuck_read(at, w->stack, w->bytes)) { /* the stack ends sooner, with its page */
+			w->bytes = 4096 - (at & 4095) < WINDOW_BYTES ? 4096 - (at & 4095) : WINDOW_BYTES;
+			if (!stuck_read(at, w->stack, w->bytes)) {
+				w->bytes = 0;
+				return false;
+			}
+		}
+	}
+	memcpy(value, w->stack + (at - w->at), sizeof *value);
+	return true;
+}
+
+static struct stack *keep_stack(struct dump *d, size_t depth, unsigned place)
+{
+	struct stack *s = depth ? region_alloc(d->region, sizeof *s + depth * sizeof *d->pcs) : NULL;
+	if (!s)
+		return NULL;
+	s->depth = (uint16_t)depth;
+	s->place = (uint16_t)place;
+	memcpy(s->pc, d->pcs, depth * sizeof *d->pcs);
+	return s;
+}
+
+/* Is the thread in the wait that it publishes? One that was left by a jump is further in, or in another place. */
+static bool is_in_wait(const struct task *t, const struct wait *w)
+{
+	enum { NEAR = 4096 };
+	return t->state == TASK_SLEEPS || (t->sp < w->frame.sp && w->frame.sp - t->sp < NEAR);
+}
+
+/* From the wait's frame alone: the function that was called, then its caller and so on. */
+static size_t walk_from_wait(struct dump *d, const struct wait *w, struct window *window)
+{
+	struct unwind_elsewhere e = {.read = read_stack, .memory = window};
+	d->pcs[0] = waits_function(waits_call(w->state));
+	return 1 + unwind_walk_elsewhere(w->frame, &e, d->pcs + 1, sample_depth());
+}
+
+/* The stack of a blocked thread. w: its wait, or NULL. *in_wait: it is in that one. */
+static size_t walk_blocked(struct dump *d, const struct task *t, const struct wait *w, bool *in_wait)
+{
+	static struct window window;
+	window.bytes = 0;
+	*in_wait = w && is_in_wait(t, w);
+	if (t->state == TASK_BLOCKED) {
+		/* The hook has a frame pointer (UNWIND_CALLER), which is in the register still, or was saved on the way. */
+		struct unwind_frame at = {.pc = t->pc - 1, .sp = t->sp, .fp = UNWIND_NO_FP};
+		struct unwind_elsewhere e = {.read = read_stack, .memory = &window, .is_leaf = true};
+		if (*in_wait) {
+			at.fp = w->frame.sp - 2 * sizeof(uintptr_t);
+			e.mark = &w->frame;
+		}
+		size_t depth = unwind_walk_elsewhere(at, &e, d->pcs, sample_depth());
+		if (e.passed || !*in_wait)
+			return depth;
+	}
+	return *in_wait ? walk_from_wait(d, w, &window) : 0;
+}
+
+static const struct {
+	int nr;
+	const char *name;
+	enum dump_object kind;
+} system_calls[] = {
+    {SYS_futex, "futex", DUMP_ADDRESS},
+    {SYS_read, "read", DUMP_FD},
+    {SYS_readv, "readv", DUMP_FD},
+    {SYS_pread64, "pread", DUMP_FD},
+    {SYS_write, "write", DUMP_FD},
+    {SYS_writev, "writev", DUMP_FD},
+    {SYS_recvfrom, "recvfrom", DUMP_FD},
+    {SYS_recvmsg, "recvmsg", DUMP_FD},
+    {SYS_sendto, "sendto", DUMP_FD},
+    {SYS_sendmsg, "sendmsg", DUMP_FD},
+    {SYS_accept, "accept", DUMP_FD},
+    {SYS_accept4, "accept4", DUMP_FD},
+    {SYS_connect, "connect", DUMP_FD},
+    {SYS_fsync, "fsync", DUMP_FD},
+    {SYS_fdatasync, "fdatasync", DUMP_FD},
+    {SYS_flock, "flock", DUMP_FD},
+    {SYS_fcntl, "fcntl", DUMP_FD},
+    {SYS_epoll_pwait, "epoll_pwait", DUMP_FD},
+    {SYS_ppoll, "ppoll", DUMP_NO_OBJECT},
+    {SYS_pselect6, "pselect", DUMP_NO_OBJECT},
+    {SYS_nanosleep, "nanosleep", DUMP_NO_OBJECT},
+    {SYS_clock_nanosleep, "clock_nanosleep", DUMP_NO_OBJECT},
+    {SYS_wait4, "wait4", DUMP_PID},
+    {SYS_waitid, "waitid", DUMP_NO_OBJECT},
+    {SYS_rt_sigtimedwait, "sigtimedwait", DUMP_NO_OBJECT},
+    {SYS_rt_sigsuspend, "sigsuspend", DUMP_NO_OBJECT},
+    {SYS_restart_syscall, "restart_syscall", DUMP_NO_OBJECT},
+#ifdef SYS_io_uring_enter
+    {SYS_io_uring_enter, "io_uring_enter", DUMP_FD},
+#endif
+#ifdef SYS_poll
+    {SYS_poll, "poll", DUMP_NO_OBJECT},
+    {SYS_epoll_wait, "epoll_wait", DUMP_FD},
+    {SYS_select, "select", DUMP_NO_OBJECT},
+    {SYS_pause, "pause", DUMP_NO_OBJECT},
+    {SYS_vfork, "vfork", DUMP_NO_OBJECT},
+#endif
+};
+
+static const char *numbered(struct region *r, const char *text, int number)
+{
+	char *copy = region_alloc(r, 64);
+	struct line l = {copy, 64, 0};
+	if (!copy)
+		return text;
+	line_str(&l, text);
+	line_dec(&l, number);
+	return copy;
+}
+
+/* A blocked thread that is in no call of the table: what the kernel says. */
+static void name_system_call(struct dump *d, struct dump_thread *out, const struct task *t)
+{
+	if (t->state != TASK_BLOCKED || t->nr < 0) {
+		out->state = t->state == TASK_BLOCKED ? "stopped, or waiting for memory" : "blocked";
+		return;
+	}
+	for (size_t i = 0; i < sizeof system_calls / sizeof *system_calls; i++)
+		if (system_calls[i].nr == t->nr) {
+			out->state = system_calls[i].name;
+			out->object_kind = system_calls[i].kind;
+			out->object = t->args[0];
+			return;
+		}
+	out->state = numbered(d->region, "system call ", t->nr);
+}
+
+static void name_wait(struct dump_thread *out, const struct wait *w)
+{
+	unsigned call = waits_call(w->state);
+	const char *name = waits_name(call);
+	while (*name == '_')
+		name++;
+	out->state = call == WAIT_syscall ? "futex" : call == WAIT___poll_chk || call == WAIT___ppoll_chk ? "poll" : name;
+	out->object_kind = (enum dump_object)waits_kind(call);
+	out->object = w->object;
+	if (out->object_kind == DUMP_TID) { /* a pthread_t: whose? */
+		int tid = threads_tid_of(w->object);
+		out->object_kind = tid ? DUMP_TID : DUMP_ADDRESS;
+		out->object = tid ? (uint64_t)tid : w->object;
+	} else if (out->object_kind == DUMP_PID && (int64_t)w->object <= 0) {
+		out->object_kind = DUMP_NO_OBJECT;
+	} else if (out->object_kind == DUMP_NO_OBJECT) {
+		out->object = 0;
+	}
+}
+
+static int64_t waited_ns(const struct wait *w, int tid)
+{
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+	return w && w->since_ns ? (now > w->since_ns ? (int64_t)(now - w->since_ns) : 0) : tasks_idle_ns(tid);
+}
+
+static void note_lock(struct dump *d, size_t index, const struct wait *source, const struct wait *w)
+{
+	int owner = stuck_owner(w);
+	if (owner < 0)
+		return;
+	d->wait_of[d->wait_count] = index;
+	d->waits[d->wait_count++] = (struct lock_wait){
+	    .tid = d->out->threads[index].tid, .owner_tid = owner, .source = source, .wait = *w};
+	d->out->threads[index].owner_tid = owner;
+}
+
+/* One try at a blocked thread. False: it moved meanwhile. */
+static bool take_blocked(struct dump *d, size_t index, const struct wait *source)
+{
+	struct dump_thread *out = &d->out->threads[index];
+	struct task *t = &d->tasks[index];
+	struct wait w;
+	bool has_wait = source && waits_read(source, &w), in_wait;
+	size_t depth = walk_blocked(d, t, has_wait ? &w : NULL, &in_wait);
+	unsigned place = modules_place();
+	struct task after = tasks_look(out->tid);
+	if (!tasks_same(t, &after) ||
+	    (in_wait && __atomic_load_n(&source->state, __ATOMIC_ACQUIRE) != w.state)) {
+		*t = after;
+		return false;
+	}
+	out->stack = keep_stack(d, depth, place);
+	if (!out->stack)
+		out->reason = depth                        ? "the profiler's own memory is used up"
+		              : t->state == TASK_SLEEPS    ? "blocked in no call of the table, and the kernel does not say where"
+		                                           : "its stack cannot be read";
+	if (in_wait)
+		name_wait(out, &w);
+	else
+		name_system_call(d, out, t);
+	out->since_ns = waited_ns(in_wait ? &w : NULL, out->tid);
+	if (in_wait)
+		note_lock(d, index, source, &w);
+	return true;
+}
+
+/* False: the thread runs, and has to be asked. */
+static bool take_if_blocked(struct dump *d, size_t index)
+{
+	struct dump_thread *out = &d->out->threads[index];
+	struct thread_facts facts = threads_facts(out->tid);
+	out->created_by = facts.created_by;
+	d->tasks[index] = tasks_look(out->tid);
+	for (int i = 0; i < TRIES; i++) {
+		if (d->tasks[index].state != TASK_BLOCKED && d->tasks[index].state != TASK_SLEEPS)
+			break;
+		if (take_blocked(d, index, facts.thread ? &facts.thread->wait : NULL))
+			return true;
+	}
+	return d->tasks[index].state == TASK_GONE;
+}
+
+/* What is left of the patience, as a time to sleep; false: nothing. */
+static bool time_left(uint64_t deadline_ns, struct timespec *t)
+{
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+	uint64_t left = now < deadline_ns ? deadline_ns - now : 0;
+	*t = (struct timespec){.tv_nsec = (long)(left < 20000000 ? left : 20000000)};
+	return left > 0;
+}
+
+static const char *ask_failure(int error)
+{
+	return error == -EAGAIN ? "no signal can be sent: the limit of pending signals is reached (ulimit -i)"
+	                        : "no signal can be sent";
+}
+
+/* Ask the thread, if it is running still. 0: asked; 1: it is to be tried again, for it is blocked now. */
+static int ask(struct dump *d, size_t index, uint32_t slot)
+{
+	struct dump_thread *out = &d->out->threads[index];
+	if (tasks_blocks(out->tid, SIGNALS_OURS)) {
+		out->reason = "it runs, and blocks signal 33, by which threads are asked";
+		return 0;
+	}
+	if (take_if_blocked(d, index))
+		return 1;
+	__atomic_store_n(&answers.state[slot & 0xff], state_of(slot, ASKED), __ATOMIC_RELEASE);
+	int error = signals_ask(out->tid, slot);
+	if (error < 0) {
+		__atomic_store_n(&answers.state[slot & 0xff], FREE, __ATOMIC_RELAXED);
+		if (error == -ESRCH)
+			d->tasks[index].state = TASK_GONE;
+		out->reason = ask_failure(error);
+	}
+	return 0;
+}
+
+/* True when the place holds an answer, or never will. */
+static bool collect(struct dump *d, size_t index, uint32_t slot, bool last_call)
+{
+	struct dump_thread *out = &d->out->threads[index];
+	uint32_t *state = &answers.state[slot & 0xff], asked = state_of(slot, ASKED);
+	if (__atomic_load_n(state, __ATOMIC_ACQUIRE) == state_of(slot, DONE)) {
+		struct sample *s = place_of(slot);
+		if (s->is_short)
+			out->reason = "too much new code at once; ask again";
+		sample_finish(s);
+		memcpy(d->pcs, s->pc, s->depth * sizeof *d->pcs);
+		out->stack = keep_stack(d, s->depth, s->place);
+		*state = FREE;
+		return true;
+	}
+	if (last_call && __atomic_compare_exchange_n(state, &asked, FREE, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		out->reason = "it did not answer in time: it has no processor, or is long in the kernel";
+	return __atomic_load_n(state, __ATOMIC_RELAXED) == FREE;
+}
+
+static uint64_t deadline_in(unsigned ms)
+{
+	return clock_ns(CLOCK_MONOTONIC) + ms * 1000000ull;
+}
+
+/* Ask `count` running threads at once, and wait for their answers. */
+static void ask_some(struct dump *d, const size_t *index, size_t count, uint64_t deadline_ns)
+{
+	uint32_t first = ++answers.generation << 8;
+	bool pending = true, last_call = false;
+	for (size_t i = 0; i < count; i++)
+		ask(d, index[i], first | (uint32_t)i);
+	while (pending) {
+		struct timespec step;
+		uint32_t seen = __atomic_load_n(&answers.answers, __ATOMIC_ACQUIRE);
+		pending = false;
+		for (size_t i = 0; i < count; i++)
+			pending |= !collect(d, index[i], first | (uint32_t)i, last_call);
+		if (pending && last_call) { /* they are writing: that takes no time, once they have a processor */
+			step = (struct timespec){.tv_nsec = 1000000};
+			os_call(SYS_nanosleep, &step, NULL);
+		} else if (pending && time_left(deadline_ns, &step)) {
+			os_futex_wait(&answers.answers, seen, &step);
+		} else {
+			last_call = pending;
+		}
+	}
+}
+
+static int start_answers(void)
+{
+	if (!answers.memory)
+		answers.memory = arena_alloc(PLACES * sample_bytes());
+	return answers.memory && sample_start() ? 0 : -ENOMEM;
+}
+
+static void ask_running(struct dump *d, const size_t *running, size_t count)
+{
+	const char *refused = !count ? NULL : start_answers() < 0 ? "the profiler's own memory is used up" : NULL;
+	int error = count && !refused ? signals_begin() : 0;
+	if (error)
+		refused = "the handler of our signal cannot be installed";
+	for (size_t i = 0; refused && i < count; i++)
+		d->out->threads[running[i]].reason = refused;
+	if (refused || !count)
+		return;
+	uint64_t deadline_ns = deadline_in(PATIENCE_MS);
+	for (size_t i = 0; i < count; i += PLACES)
+		ask_some(d, running + i, count - i < PLACES ? count - i : PLACES, deadline_ns);
+	signals_end();
+}
+
+static void name_owners(struct dump *d)
+{
+	for (size_t i = 0; i < d->wait_count; i++) {
+		struct dump_thread *t = &d->out->threads[d->wait_of[i]];
+		if (t->owner_tid)
+			t->owner_name = tasks_name(d->region, t->owner_tid);
+	}
+}
+
+/* The chain of a ring from its first thread on. */
+static size_t follow(struct dump *d, size_t start, size_t *chain)
+{
+	size_t n = 0, i = start;
+	do {
+		chain[n++] = d->wait_of[i];
+		for (size_t k = 0; k < d->wait_count; k++)
+			if (d->waits[k].tid == d->waits[i].owner_tid) {
+				i = k;
+				break;
+			}
+	} while (i != start && n < d->wait_count);
+	return n;
+}
+
+static int find_stuck(struct dump *d)
+{
+	size_t n = d->wait_count, chained = 0;
+	size_t *ring = region_alloc(d->region, n * sizeof *ring + 1), *chain = region_alloc(d->region, n * sizeof *chain + 1);
+	struct dump_snapshot *out = d->out;
+	out->stuck = region_alloc(d->region, n * sizeof *out->stuck + 1);
+	if (!ring || !chain || !out->stuck)
+		return -ENOMEM;
+	size_t rings = stuck_find_rings(d->waits, n, ring);
+	for (size_t r = 1; r <= rings; r++)
+		for (size_t i = 0; i < n; i++)
+			if (ring[i] == r) {
+				size_t length = follow(d, i, chain + chained);
+				out->stuck[out->stuck_count++] = (struct dump_stuck){true, length, chain + chained};
+				chained += length;
+				break;
+			}
+	for (size_t i = 0; i < n; i++)
+		if (!ring[i] && out->threads[d->wait_of[i]].since_ns >= STUCK_STALLED_NS) {
+			chain[chained] = d->wait_of[i];
+			out->stuck[out->stuck_count++] = (struct dump_stuck){false, 1, chain + chained++};
+		}
+	return 0;
+}
+
+static void begin_thread(struct dump *d, size_t index, int tid)
+{
+	const char *name = tasks_name(d->region, tid);
+	d->out->threads[index] = (struct dump_thread){
+	    .tid = tid,
+	    .name = name ? name : "",
+	    .state = "running",
+	    .since_ns = -1,
+	};
+}
+
+/* Threads that ended meanwhile are not listed. Their neighbours keep their order, so indexes are moved, too. */
+static void leave_out_ended(struct dump *d)
+{
+	size_t kept = 0, w = 0;
+	for (size_t i = 0; i < d->out->count; i++) {
+		if (d->tasks[i].state == TASK_GONE)
+			continue;
+		for (; w < d->wait_count && d->wait_of[w] <= i; w++)
+			if (d->wait_of[w] == i)
+				d->wait_of[w] = kept;
+		d->out->threads[kept++] = d->out->threads[i];
+	}
+	d->out->count = kept;
+}
+
+int snapshot_dump(struct region *r, struct dump_snapshot *s)
+{
+	size_t count, running = 0;
+	int *tids = tasks_list(r, &count);
+	*s = (struct dump_snapshot){.time_ns = os_clock_ns(CLOCK_REALTIME), .count = count};
+	struct dump d = {
+	    .region = r,
+	    .out = s,
+	    .tasks = region_alloc(r, count * sizeof *d.tasks + 1),
+	    .waits = region_alloc(r, count * sizeof *d.waits + 1),
+	    .wait_of = region_alloc(r, count * sizeof *d.wait_of + 1),
+	    .pcs = region_alloc(r, (sample_depth() + 1) * sizeof *d.pcs),
+	};
+	size_t *asked = region_alloc(r, count * sizeof *asked + 1);
+	s->threads = region_alloc(r, count * sizeof *s->threads + 1);
+	if (!tids || !d.tasks || !d.waits || !d.wait_of || !d.pcs || !asked || !s->threads)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		begin_thread(&d, i, tids[i]);
+		if (!take_if_blocked(&d, i))
+			asked[running++] = i;
+	}
+	ask_running(&d, asked, running);
+	leave_out_ended(&d);
+	name_owners(&d);
+	return find_stuck(&d);
+}
+
+/* A dump of the parent's may have been under way; its answers went to the parent. */
+FORKED_CODE void dump_fork_child(void)
+{
+	for (int i = 0; i < PLACES && answers.generation; i++)
+		answers.state[i] = FREE;
+}

@@ -10,6 +10,8 @@
 #include <pthread.h>
 
 #include "shim/arena.h"
+#include "shim/cpu.h"
+#include "shim/dump.h"
 #include "shim/heap.h"
 #include "shim/init.h"
 #include "shim/layout.h"
@@ -18,7 +20,9 @@
 #include "shim/log.h"
 #include "shim/modules.h"
 #include "shim/os.h"
+#include "shim/sample.h"
 #include "shim/sampler.h"
+#include "shim/signals.h"
 #include "shim/stacks.h"
 #include "shim/threads.h"
 #include "shim/unwind.h"
@@ -63,6 +67,10 @@ static FORKED_CODE void child(void)
 	threads_fork_child();
 	release_all_but_threads();
 	listener_fork_child();
+	cpu_fork_child();
+	dump_fork_child();
+	sample_fork_child();
+	signals_fork_child();
 	sampler_fork_child((uint64_t)os_pid());
 	log_fork_child();
 	init_fork_child();

@@ -1,17 +1,19 @@
-/* hooks_thread.c - pthread_create.
+/* hooks_thread.c - pthread_create, and C11's thrd_create.
  *
- * Runs in: app's thread inside pthread_create; the new thread, once, before its start routine.
+ * Runs in: app's thread inside the call; the new thread, once, before its start routine.
  * So: errno as the real function left it; the start routine is jumped to, so no frame of ours is below the
  * thread's own.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <pthread.h>
 
+#include "shim/cpu.h"
 #include "shim/exports.h"
 #include "shim/heap.h"
 #include "shim/init.h"
 #include "shim/real.h"
 #include "shim/sampler.h"
+#include "shim/signals.h"
 #include "shim/threads.h"
 
 static void *thread_main(void *arg)
@@ -19,25 +21,51 @@ static void *thread_main(void *arg)
 	struct thread_start *t = arg;
 	void *(*routine)(void *) = t->routine;
 	void *routine_arg = t->arg;
+	t->handle = (uintptr_t)pthread_self();
 	sampler_hold(); /* a new thread holds nothing */
-	threads_begin(t);
+	cpu_thread_begins(threads_begin(t));
 	sampler_release();
 	return routine(routine_arg);
 }
 
-EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
+/* What the new thread is to take along; NULL: it starts without us. */
+static struct thread_start *prepare(void *(*routine)(void *), void *arg, struct unwind_frame caller)
 {
 	if (!init_is_on() || !sampler_hold())
-		return real_pthread_create(thread, attr, start, arg);
-	struct thread_start *t = threads_prepare(heap_stack(UNWIND_CALLER()), start, arg);
+		return NULL;
+	struct thread_start *t = threads_prepare(heap_stack(caller), routine, arg);
 	sampler_release();
-	if (!t)
-		return real_pthread_create(thread, attr, start, arg);
-	struct thread_site *site = t->site;
-	int r = real_pthread_create(thread, attr, thread_main, t);
-	if (r == 0)
+	return t;
+}
+
+static void finish(struct thread_start *t, struct thread_site *site, bool created)
+{
+	if (created)
 		threads_count(site);
 	else
 		threads_cancel(t);
+	signals_keep();
+}
+
+EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
+{
+	struct thread_start *t = prepare(start, arg, UNWIND_CALLER());
+	if (!t)
+		return real_pthread_create(thread, attr, start, arg);
+	struct thread_site *site = t->site; /* the thread gives t back */
+	int r = real_pthread_create(thread, attr, thread_main, t);
+	finish(t, site, r == 0);
+	return r;
+}
+
+/* A C11 thread returns an int, in the register in which others return a pointer. */
+EXPORT int thrd_create(thrd_t *thread, thrd_start_t start, void *arg)
+{
+	struct thread_start *t = prepare((void *(*)(void *))(uintptr_t)start, arg, UNWIND_CALLER());
+	if (!t)
+		return real_thrd_create(thread, start, arg);
+	struct thread_site *site = t->site;
+	int r = real_thrd_create(thread, (thrd_start_t)(uintptr_t)thread_main, t);
+	finish(t, site, r == thrd_success);
 	return r;
 }

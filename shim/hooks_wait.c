@@ -1,37 +1,191 @@
-/* hooks_wait.c - calls that may block for long: where a process that has no listener yet starts it.
+/* hooks_wait.c - the calls that may block: each says in its thread's record what it waits for (waits.h), and is made
+ * again when our own signal, and nothing else, cut it short.
  *
- * Runs in: app's thread, in a signal handler too.
+ * Runs in: app's thread, in a signal handler too. Any app lock may be held.
+ * So: no lock, no allocation (but for a thread's first wait), errno as the real function left it. The real function is
+ * called as it was asked for, so cancellation, EINTR by the program's own signals and return values are its own.
+ * Pointers of the program are not looked at before the real function has seen them.
  *
- * A process that did not get the port (a child, mostly) serves only when it stays: at its first long wait, or its
- * first sampled event. All that these hooks do is look at one flag and jump on: arguments, cancellation,
- * EINTR and return values are the real function's. (What a blocked thread waits for comes with the dump of
- * all threads.)
+ * A process that did not get the port (a child, mostly) starts its listener here, at its first long wait.
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <string.h>
+
+#include "shim/clock.h"
 #include "shim/exports.h"
 #include "shim/listener.h"
+#include "shim/os.h"
 #include "shim/real.h"
+#include "shim/signals.h"
+#include "shim/waits.h"
 
 /* A wait this long is one of a process that stays. */
-#define HOOK_LONG_NS 50000000
+#define LONG_NS 50000000
 
 static bool is_long_ms(int timeout)
 {
-	return timeout < 0 || timeout >= HOOK_LONG_NS / 1000000;
+	return timeout < 0 || timeout >= LONG_NS / 1000000;
 }
 
 static bool is_long_time(const struct timespec *t)
 {
-	return t && (t->tv_sec > 0 || t->tv_nsec >= HOOK_LONG_NS); /* NULL: the real function's to refuse */
+	return !t || (os_readable(t) && (t->tv_sec > 0 || t->tv_nsec >= LONG_NS));
 }
 
-#define HOOK_WAITS(symbol, type, params, args, is_long) \
+static bool is_long_left(const struct timeval *t)
+{
+	return !t || (os_readable(t) && (t->tv_sec > 0 || t->tv_usec >= LONG_NS / 1000));
+}
+
+static uint64_t ns_of(const struct timespec *t)
+{
+	uint64_t ns;
+	if (__builtin_mul_overflow((uint64_t)t->tv_sec, 1000000000u, &ns) ||
+	    __builtin_add_overflow(ns, (uint64_t)t->tv_nsec, &ns))
+		return UINT64_MAX;
+	return ns;
+}
+
+/* What is left of a relative time-out, for the next time the call is made. */
+static const struct timespec *left_of(const struct wait_scope *s, const struct timespec *whole, struct timespec *left)
+{
+	if (!whole)
+		return NULL;
+	uint64_t ns = waits_left_ns(s, ns_of(whole));
+	*left = (struct timespec){.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
+	return left;
+}
+
+static int ms_left_of(const struct wait_scope *s, int whole)
+{
+	return whole < 0 ? whole : (int)((waits_left_ns(s, (uint64_t)whole * 1000000) + 999999) / 1000000);
+}
+
+/* A call with a mask of its own is made to be interrupted, at once if a signal is due: it can't be made again without
+ * losing that. So while our signal is about, it is kept out of the mask; and out of sets to wait for. */
+static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy, bool blocked)
+{
+	if (__builtin_expect(!signals_are_about(), 1) || !set || !os_readable(set))
+		return set;
+	uint64_t bits, ours = (uint64_t)1 << (SIGNALS_OURS - 1);
+	memcpy(&bits, set, sizeof bits);
+	bits = blocked ? bits | ours : bits & ~ours;
+	*copy = *set;
+	memcpy(copy, &bits, sizeof bits);
+	return copy;
+}
+
+/* The ways of the table. BLOCKS_x: may it block; LONG_x: will it be long; SINCE_x: when it began, where that has to be known;
+ * FIRST_x: before the call; AGAIN_x: before it is made again. Names are those of the table's parameters. */
+#define BLOCKS_PLAIN true
+#define LONG_PLAIN false
+#define SINCE_PLAIN 0
+#define FIRST_PLAIN
+#define AGAIN_PLAIN
+
+#define BLOCKS_LONG true
+#define LONG_LONG true
+#define SINCE_LONG 0
+#define FIRST_LONG
+#define AGAIN_LONG
+
+/* The first word of a mutex is 0 while it is free, of every kind; that of a rwlock has flags for the writer in its low bits
+ * (1: writers' turn, 2: locked for writing, 4: readers wait) and counts readers above (glibc's <bits/struct_mutex.h> and
+ * <bits/struct_rwlock.h>). Guessed wrong, the wait is not published, no more. */
+#define WORD_OF(lock) __atomic_load_n((const unsigned *)(const void *)(lock), __ATOMIC_RELAXED)
+#define BLOCKS_MUTEX (WORD_OF(mutex) != 0)
+#define LONG_MUTEX false
+#define SINCE_MUTEX clock_ns(CLOCK_MONOTONIC_COARSE)
+#define FIRST_MUTEX
+#define AGAIN_MUTEX
+
+#define BLOCKS_READ_LOCK ((WORD_OF(lock) & 2) != 0)
+#define LONG_READ_LOCK false
+#define SINCE_READ_LOCK SINCE_MUTEX
+#define FIRST_READ_LOCK
+#define AGAIN_READ_LOCK
+
+#define BLOCKS_WRITE_LOCK ((WORD_OF(lock) & ~5u) != 0)
+#define LONG_WRITE_LOCK false
+#define SINCE_WRITE_LOCK SINCE_MUTEX
+#define FIRST_WRITE_LOCK
+#define AGAIN_WRITE_LOCK
+
+#define BLOCKS_MILLISECONDS (timeout != 0)
+#define LONG_MILLISECONDS is_long_ms(timeout)
+#define SINCE_MILLISECONDS (timeout > 0 ? clock_ns(CLOCK_MONOTONIC_COARSE) : 0)
+#define FIRST_MILLISECONDS const int whole = timeout;
+#define AGAIN_MILLISECONDS timeout = ms_left_of(&scope, whole);
+
+#define BLOCKS_MILLISECONDS_MASKED (timeout != 0)
+#define LONG_MILLISECONDS_MASKED is_long_ms(timeout)
+#define SINCE_MILLISECONDS_MASKED SINCE_MILLISECONDS
+#define FIRST_MILLISECONDS_MASKED FIRST_MILLISECONDS FIRST_LONG_MASKED
+#define AGAIN_MILLISECONDS_MASKED AGAIN_MILLISECONDS
+
+#define BLOCKS_RELATIVE true
+#define LONG_RELATIVE is_long_time(time)
+#define SINCE_RELATIVE (time ? clock_ns(CLOCK_MONOTONIC_COARSE) : 0)
+#define FIRST_RELATIVE \
+	struct timespec left; \
+	const struct timespec *whole = time;
+#define AGAIN_RELATIVE time = left_of(&scope, whole, &left);
+
+#define BLOCKS_RELATIVE_MASKED true
+#define LONG_RELATIVE_MASKED is_long_time(time)
+#define SINCE_RELATIVE_MASKED SINCE_RELATIVE
+#define FIRST_RELATIVE_MASKED FIRST_RELATIVE FIRST_LONG_MASKED
+#define AGAIN_RELATIVE_MASKED AGAIN_RELATIVE
+
+#define BLOCKS_RELATIVE_SET true
+#define LONG_RELATIVE_SET is_long_time(time)
+#define SINCE_RELATIVE_SET SINCE_RELATIVE
+#define FIRST_RELATIVE_SET FIRST_RELATIVE FIRST_LONG_SET
+#define AGAIN_RELATIVE_SET AGAIN_RELATIVE
+
+/* Linux brings the time-out of select up to date. */
+#define BLOCKS_SELECT true
+#define LONG_SELECT is_long_left(left)
+#define SINCE_SELECT 0
+#define FIRST_SELECT
+#define AGAIN_SELECT
+
+#define BLOCKS_LONG_MASKED true
+#define LONG_LONG_MASKED true
+#define SINCE_LONG_MASKED 0
+#define FIRST_LONG_MASKED \
+	sigset_t with_ours; \
+	mask = without_ours(mask, &with_ours, true);
+#define AGAIN_LONG_MASKED
+
+#define BLOCKS_LONG_SET true
+#define LONG_LONG_SET true
+#define SINCE_LONG_SET 0
+#define FIRST_LONG_SET \
+	sigset_t without; \
+	set = without_ours(set, &without, false);
+#define AGAIN_LONG_SET
+
+#define HOOK_WAITS(symbol, type, params, args, object_kind, object, time_kind) \
 	EXPORT type symbol params \
 	{ \
-		if (__builtin_expect(listener_pending, 0) && (is_long)) \
+		if (!(BLOCKS_##time_kind)) \
+			return real_##symbol args; \
+		if (__builtin_expect(listener_pending, 0) && (LONG_##time_kind)) \
 			listener_start_pending(); \
-		return real_##symbol args; \
+		struct wait_scope scope; \
+		waits_enter(&scope, WAIT_##symbol, (uintptr_t)(object), UNWIND_CALLER(), SINCE_##time_kind); \
+		FIRST_##time_kind \
+		type r = real_##symbol args; \
+		while (__builtin_expect(r == (type)-1, 0) && errno == EINTR && waits_was_cut_short()) { \
+			AGAIN_##time_kind \
+			r = real_##symbol args; \
+		} \
+		waits_leave(&scope); \
+		return r; \
 	}
+#define HOOK_WAITS_OWN(symbol, type, params, args, object_kind)
 #define HOOK(symbol, type, params, args)
 #define HOOK_NEW(symbol, type, params, args)
 #define HOOK_DELETE(symbol, type, params, args)

@@ -13,6 +13,7 @@
 #include "encoder/encoder.h"
 #include "http/server.h"
 #include "shim/arena.h"
+#include "shim/clock.h"
 #include "shim/exports.h"
 #include "shim/fork.h"
 #include "shim/front.h"
@@ -29,6 +30,7 @@
 #include "shim/sampler.h"
 #include "shim/settings.h"
 #include "shim/text.h"
+#include "shim/threads.h"
 #include "shim/unwind.h"
 
 /* So much that a profile can be made, whatever PPROF_MEMORY_LIMIT says: else a loss could not be told. */
@@ -264,6 +266,8 @@ __attribute__((constructor)) static void init(int argc, char **argv, char **envp
 		return;
 	}
 	real_start();
+	clock_start();
+	threads_start();
 	leave_us_out();
 	modules_refresh();
 	log_start(settings.log, our_path());

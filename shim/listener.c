@@ -91,6 +91,11 @@ bool listener_serves_port(uint16_t port)
 	       __atomic_load_n(&state.port, __ATOMIC_RELAXED) == port;
 }
 
+int listener_tid(void)
+{
+	return __atomic_load_n(&state.tid, __ATOMIC_RELAXED);
+}
+
 /* Close what the file table was born with, but for `keep`, on a kernel without close_range. */
 static void close_all_but(int keep)
 {

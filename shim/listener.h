@@ -26,6 +26,9 @@ int listener_start(int listen_fd);
 extern HIDDEN bool listener_pending;
 void listener_start_pending(void);
 
+/* The thread's id; 0: there is none. */
+int listener_tid(void);
+
 /* In `main`, once it listens: what answers strangers needs no capability. (A program may also shed its own by ways that
  * no hook sees.) */
 void listener_serve_unprivileged(void);

@@ -28,6 +28,14 @@ static inline void listener_clone_block(void *block)
 	word[6] = pointer_guard;
 }
 
+/* The block of the calling thread. */
+static inline uintptr_t listener_clone_own_block(void)
+{
+	uintptr_t block;
+	__asm__("mov %%fs:0, %0" : "=r"(block));
+	return block;
+}
+
 /* clone(flags, stack, tid, tid, block); the new thread calls main(arg) and exits. Returns the tid, or a negative
  * errno. */
 static inline long listener_clone(unsigned long flags, void *stack, int *tid, void *block, void (*main)(void *),

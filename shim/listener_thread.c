@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/listener_thread.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <string.h>
@@ -13,21 +14,38 @@
 #include "shim/listener_clone.h"
 #include "shim/os.h"
 #include "shim/real.h"
+#include "shim/sampler.h"
 
 enum {
 	STACK_BYTES = 128 * 1024,
-	TLS_ROOM = 4096, /* below the thread block: nothing of ours is there, see DESIGN */
 	BLOCK_BYTES = 4096,
 	GUARD_BYTES = 4096,
 };
 
 static char *memory FORKED; /* guard, stack, TLS room, thread block */
+static size_t tls_room FORKED;
+
+/* Thread-local variables of the objects that a program was started with lie at fixed distances below the thread block. The
+ * listener has zeros there, as far down as two that code of its may touch: libc's errno (set by a libc function that
+ * libunwind calls), and our own. */
+static size_t find_tls_room(void)
+{
+	enum { MORE = 4096 };
+#ifdef LISTENER_CLONE
+	uintptr_t block = listener_clone_own_block();
+#else
+	uintptr_t block = 0;
+#endif
+	uintptr_t lowest = (uintptr_t)&errno < (uintptr_t)&sampler_thread ? (uintptr_t)&errno : (uintptr_t)&sampler_thread;
+	return lowest < block ? (block - lowest + MORE + 4095) & ~(size_t)4095 : MORE;
+}
 
 static bool map_memory(void)
 {
-	size_t bytes = GUARD_BYTES + STACK_BYTES + TLS_ROOM + BLOCK_BYTES;
 	if (memory) /* of a listener that ended */
 		return true;
+	tls_room = find_tls_room();
+	size_t bytes = GUARD_BYTES + STACK_BYTES + tls_room + BLOCK_BYTES;
 	char *p = os_map(bytes);
 	if (os_failed(p))
 		return false;
@@ -69,7 +87,7 @@ static long spawn_bare(void (*run)(void *), int *tid, bool *own_table)
 	if (!map_memory())
 		return -ENOMEM;
 	char *stack_top = memory + GUARD_BYTES + STACK_BYTES;
-	char *block = stack_top + TLS_ROOM;
+	char *block = stack_top + tls_room;
 	memset(block, 0, BLOCK_BYTES);
 	listener_clone_block(block);
 	/* With close_range the thread can leave the program's table without ever holding a copy of it. */

@@ -221,7 +221,8 @@ bool real_malloc_is_libc(void)
 		return real_##symbol args; \
 	} \
 	type(*real_##symbol) params = boot_##symbol;
-#define HOOK_WAITS(symbol, type, params, args, is_long) HOOK(symbol, type, params, args)
+#define HOOK_WAITS(symbol, type, params, args, kind, object, time) HOOK(symbol, type, params, args)
+#define HOOK_WAITS_OWN(symbol, type, params, args, kind) HOOK(symbol, type, params, args)
 /* hooks_cxx.c has its own. */
 #define HOOK_NEW(symbol, type, params, args)
 #define HOOK_DELETE(symbol, type, params, args)

@@ -13,14 +13,21 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/msg.h>
 #include <sys/select.h>
+#include <sys/sem.h>
 #include <sys/socket.h>
 #include <sys/types.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <threads.h>
 #include <time.h>
 
 #include "shim/exports.h"
@@ -31,13 +38,15 @@
 	extern HIDDEN type(*real_##symbol) params;
 #define HOOK_NEW HOOK
 #define HOOK_DELETE HOOK
-#define HOOK_WAITS(symbol, type, params, args, is_long) HOOK(symbol, type, params, args)
+#define HOOK_WAITS(symbol, type, params, args, kind, object, time) HOOK(symbol, type, params, args)
+#define HOOK_WAITS_OWN(symbol, type, params, args, kind) extern HIDDEN type(*real_##symbol) params;
 #define HOOK_OWN(symbol, type, params, args) EXPORT type symbol params;
 #include "shim/hooks.def"
 #undef HOOK
 #undef HOOK_NEW
 #undef HOOK_DELETE
 #undef HOOK_WAITS
+#undef HOOK_WAITS_OWN
 #undef HOOK_OWN
 
 /* A definition found in a loaded object. */

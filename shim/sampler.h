@@ -27,6 +27,7 @@ struct sampler_thread {
 	int64_t countdown_bytes; /* to the next sample */
 	uint64_t random;         /* state of the generator; 0: not set up */
 	struct unwind_stack stack;
+	struct thread *thread; /* threads.h; NULL: not known yet */
 	uint32_t samples; /* taken so far, modulo 2^32 */
 	bool busy;        /* this thread may hold locks of the house: whatever it calls meanwhile is not recorded */
 };

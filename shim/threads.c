@@ -1,31 +1,35 @@
-/* threads.c - count thread creations by stack, and remember which living thread came from where.
+/* threads.c - count thread creations by stack, and keep a record of every living thread.
  *
- * Runs in: app's thread inside pthread_create, new threads; snapshot_threads in the listener.
+ * Runs in: app's thread inside pthread_create, new threads, a thread's first wait; snapshot_threads and the look-ups in
+ * the listener.
  * So: no allocation but the arena's; errno preserved.
  * Shared: everything here, under threads.lock (rank THREADS), but for the list of sites, which the listener
- * reads without it (linked with release stores, never freed; counts are atomic).
+ * reads without it (linked with release stores, never freed; counts are atomic), and for what a thread
+ * writes in its own record (waits.h).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/threads.h"
 
+#include "shim/cpu.h"
+#include "shim/init.h"
 #include "shim/layout.h"
 #include "shim/losses.h"
 #include "shim/os.h"
+#include "shim/sampler.h"
 #include "shim/sync.h"
-#include "shim/text.h"
+#include "shim/tasks.h"
 
-enum { SLOTS = 256, SWEEP_FROM = 256 };
+enum {
+	SLOTS = 256,
+	SWEEP_FROM = 256,
+	CACHE_LINE = 64, /* records of two threads share none */
+	RECORDS_AT_ONCE = 16,
+};
 
 struct thread_site {
 	struct thread_site *older;
 	const struct stack *stack;
 	uint64_t count; /* atomic */
-};
-
-struct thread {
-	struct thread *next;
-	int tid;
-	struct thread_site *site;
 };
 
 static struct {
@@ -36,6 +40,7 @@ static struct {
 	struct thread *spare;
 	size_t entered;  /* entries in the slots */
 	size_t sweep_at; /* look for ended threads when there are so many */
+	int pid;         /* of the process that the records are of */
 } threads FORKED = {.sweep_at = SWEEP_FROM};
 
 static struct thread_site *site_of_locked(struct stack *s)
@@ -92,6 +97,13 @@ static bool has_ended(int pid, int tid)
 	return os_call(SYS_tgkill, pid, tid, 0) == -ESRCH;
 }
 
+static void spare_locked(struct thread *t)
+{
+	cpu_forget(t);
+	t->next = threads.spare;
+	threads.spare = t;
+}
+
 /* Threads don't tell when they end (they may end in many ways); a tid that is no more is found out here, at
  * a cost that is spread over the births since the last time. */
 static void sweep_locked(void)
@@ -106,8 +118,7 @@ static void sweep_locked(void)
 				continue;
 			}
 			*at = t->next;
-			t->next = threads.spare;
-			threads.spare = t;
+			spare_locked(t);
 			threads.entered--;
 		}
 	}
@@ -122,35 +133,126 @@ static struct thread *find_locked(int tid)
 	return t;
 }
 
-static void enter_locked(int tid, struct thread_site *site)
+/* A record that was never used. */
+static struct thread *make_locked(void)
 {
-	struct thread *t = find_locked(tid); /* of a thread that ended: the kernel uses tids again */
-	if (t) {
-		t->site = site;
-		return;
+	enum { EACH = (sizeof(struct thread) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE };
+	char *block = arena_alloc(RECORDS_AT_ONCE * EACH + CACHE_LINE);
+	if (!block)
+		return NULL;
+	block += -(uintptr_t)block % CACHE_LINE;
+	for (int i = 1; i < RECORDS_AT_ONCE; i++) {
+		struct thread *t = (void *)(block + i * EACH);
+		t->next = threads.spare;
+		threads.spare = t;
 	}
-	if (threads.entered >= threads.sweep_at)
-		sweep_locked();
-	t = threads.spare;
-	if (t)
-		threads.spare = t->next;
-	else
-		t = arena_alloc(sizeof *t);
-	if (!t)
-		return; /* its name stays unknown; it is counted */
-	*t = (struct thread){.next = threads.slot[(unsigned)tid % SLOTS], .tid = tid, .site = site};
-	threads.slot[(unsigned)tid % SLOTS] = t;
-	threads.entered++;
+	return (void *)block;
 }
 
-void threads_begin(struct thread_start *t)
+static struct thread *take_locked(void)
 {
-	int tid = os_tid();
+	if (threads.entered >= threads.sweep_at)
+		sweep_locked();
+	struct thread *t = threads.spare;
+	if (!t)
+		return make_locked();
+	threads.spare = t->next;
+	return t;
+}
+
+/* begins: a thread with this tid begins now, so a record of the same number is that of a thread that ended: the kernel
+ * uses tids again. */
+static struct thread *enter_locked(int tid, bool begins)
+{
+	struct thread *t = find_locked(tid);
+	if (t && !begins)
+		return t;
+	if (t) {
+		cpu_forget(t);
+	} else {
+		t = take_locked();
+		if (!t)
+			return NULL;
+		t->next = threads.slot[(unsigned)tid % SLOTS];
+		threads.slot[(unsigned)tid % SLOTS] = t;
+		threads.entered++;
+	}
+	t->tid = tid;
+	t->site = NULL;
+	t->handle = 0;
+	waits_reset(&t->wait);
+	return t;
+}
+
+void threads_start(void)
+{
+	threads.pid = os_pid();
+}
+
+struct thread *threads_enter(int tid)
+{
 	lock_take(&threads.lock);
-	enter_locked(tid, t->site);
+	struct thread *t = enter_locked(tid, false);
+	lock_release(&threads.lock);
+	return t;
+}
+
+/* The first wait of a thread that this library did not see begin. A child of vfork has its parent's memory, and a
+ * number that is none of this process's. */
+struct thread *threads_enter_self(void)
+{
+	if (!init_is_on() || !sampler_hold())
+		return NULL;
+	struct thread *t = NULL;
+	int pid = os_pid();
+	if (threads.pid == pid)
+		sampler_thread.thread = t = threads_enter(os_tid());
+	sampler_release();
+	return t;
+}
+
+struct thread *threads_begin(struct thread_start *t)
+{
+	lock_take(&threads.lock);
+	struct thread *self = enter_locked(os_tid(), true);
+	if (self) {
+		self->site = t->site;
+		self->handle = t->handle;
+	}
 	t->next = threads.spare_starts;
 	threads.spare_starts = t;
 	lock_release(&threads.lock);
+	return sampler_thread.thread = self;
+}
+
+void threads_each(void (*each)(struct thread *t, void *arg), void *arg)
+{
+	lock_take(&threads.lock);
+	for (int i = 0; i < SLOTS; i++)
+		for (struct thread *t = threads.slot[i]; t; t = t->next)
+			each(t, arg);
+	lock_release(&threads.lock);
+}
+
+struct thread_facts threads_facts(int tid)
+{
+	lock_take(&threads.lock);
+	struct thread *t = find_locked(tid);
+	struct thread_facts f = {t, t && t->site ? t->site->stack : NULL};
+	lock_release(&threads.lock);
+	return f;
+}
+
+int threads_tid_of(uintptr_t handle)
+{
+	int tid = 0;
+	lock_take(&threads.lock);
+	for (int i = 0; handle && i < SLOTS; i++)
+		for (const struct thread *t = threads.slot[i]; t; t = t->next)
+			if (t->handle == handle && !has_ended(threads.pid, t->tid))
+				tid = t->tid;
+	lock_release(&threads.lock);
+	return tid;
 }
 
 /* The snapshot: which threads live is read from the table, their names from /proc. */
@@ -160,24 +262,6 @@ struct living {
 	const struct thread_site *site;
 	const char *name; /* NULL: it ended meanwhile */
 };
-
-static const char *read_name(struct region *r, int tid)
-{
-	char path[64], name[32];
-	struct line l = LINE(path);
-	line_str(&l, "/proc/self/task/");
-	line_dec(&l, tid);
-	line_str(&l, "/comm");
-	int fd = (int)os_open(path, O_RDONLY);
-	if (fd < 0)
-		return NULL;
-	long n = os_read(fd, name, sizeof name);
-	os_close(fd);
-	if (n > 0 && name[n - 1] == '\n')
-		n--;
-	char *copy = n > 0 ? region_alloc(r, (size_t)n + 1) : NULL;
-	return copy ? memcpy(copy, name, (size_t)n) : NULL;
-}
 
 static struct living *copy_living(struct region *r, size_t *count)
 {
@@ -190,7 +274,7 @@ static struct living *copy_living(struct region *r, size_t *count)
 		bool fits = threads.entered <= cap;
 		for (int i = 0; fits && i < SLOTS; i++)
 			for (const struct thread *t = threads.slot[i]; t; t = t->next)
-				l[n++] = (struct living){.tid = t->tid, .site = t->site};
+				l[n++] = (struct living){.tid = t->tid, .site = t->site}; /* NULL of one that was not created */
 		lock_release(&threads.lock);
 		*count = n;
 		if (fits)
@@ -231,7 +315,7 @@ int snapshot_threads(struct region *r, struct thread_snapshot *s)
 	if (!l)
 		return -ENOMEM;
 	for (size_t i = 0; i < living; i++)
-		l[i].name = read_name(r, l[i].tid);
+		l[i].name = tasks_name(r, l[i].tid);
 	const struct thread_site *newest = __atomic_load_n(&threads.newest, __ATOMIC_ACQUIRE);
 	for (const struct thread_site *t = newest; t; t = t->older)
 		sites++;
@@ -256,7 +340,7 @@ static uint64_t count_created(void)
 
 struct snapshot_counts snapshot_counts(void)
 {
-	struct snapshot_counts c = {.threadcreate = count_created()};
+	struct snapshot_counts c = {.threadcreate = count_created(), .goroutine = tasks_count()};
 	snapshot_count_heap(&c.heap, &c.allocs);
 	return c;
 }
@@ -271,7 +355,7 @@ FORKED_CODE void threads_fork_parent(void)
 	lock_release(&threads.lock);
 }
 
-/* The child has created no thread: its counts begin at 0. */
+/* The child has created no thread: its counts begin at 0. The one that forked makes itself known again at its next wait. */
 FORKED_CODE void threads_fork_child(void)
 {
 	for (struct thread_site *t = threads.newest; t; t = t->older)
@@ -281,11 +365,14 @@ FORKED_CODE void threads_fork_child(void)
 		threads.slot[i] = NULL;
 		while (t) {
 			struct thread *next = t->next;
+			t->timer = THREAD_NO_TIMER; /* timers are not inherited */
 			t->next = threads.spare;
 			threads.spare = t;
 			t = next;
 		}
 	}
 	threads.entered = 0;
+	threads.pid = os_pid();
+	sampler_thread.thread = NULL;
 	lock_release(&threads.lock);
 }

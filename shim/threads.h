@@ -1,22 +1,40 @@
-/* threads.h - who created which thread.
+/* threads.h - the threads of the program: who created which, and one record for each that lives.
  *
- * Runs in: app's thread inside pthread_create, and the new thread before its start routine.
+ * Runs in: app's thread inside pthread_create, the new thread before its start routine, a thread at its first wait;
+ * the listener.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_THREADS_H
 #define PPROFSHIM_THREADS_H
 
 #include "shim/snapshot.h"
+#include "shim/waits.h"
+
+/* One living thread. Records are never freed; that of a thread that ended becomes another's. */
+struct thread {
+	struct wait wait; /* written by the thread itself without a lock */
+	struct thread *next;
+	struct thread_site *site; /* that created it; NULL: not known */
+	uintptr_t handle;         /* pthread_self() of a thread that pthread_create made; 0: not known */
+	int tid;
+	uint32_t timer;           /* atomic; cpu.c: THREAD_NO_TIMER, or the number of its timer plus one */
+	uint64_t armed_cpu_ns;    /* cpu.c: what it had used when it got the timer */
+};
+enum { THREAD_NO_TIMER = 0 };
 
 /* What a new thread takes with it. */
 struct thread_start {
 	void *(*routine)(void *);
 	void *arg;
 	struct thread_site *site;
+	uintptr_t handle;          /* filled in by the new thread */
 	struct thread_start *next; /* of the spare ones */
 };
 
-/* A record for a thread about to be created from `stack`; NULL at the memory cap (counted as lost). */
+/* Init. */
+void threads_start(void);
+
+/* A start for a thread about to be created from `stack`; NULL at the memory cap (counted as lost). */
 struct thread_start *threads_prepare(struct stack *stack, void *(*routine)(void *), void *arg);
 
 /* The creation failed: give the record back. */
@@ -25,8 +43,24 @@ void threads_cancel(struct thread_start *t);
 /* The creation succeeded at this site: count it. The record may be gone by now, so the site is named. */
 void threads_count(struct thread_site *site);
 
-/* In the new thread: enter its tid, give the record back. */
-void threads_begin(struct thread_start *t);
+/* In the new thread: enter its tid, give the start back. Its record, or NULL when there is no memory. */
+struct thread *threads_begin(struct thread_start *t);
+
+/* The record of a thread, made if need be; NULL: no memory. Not while the thread holds locks of the house. */
+struct thread *threads_enter(int tid);
+
+/* Call `each` with every record, under the lock: it must not ask for another one. Listener. */
+void threads_each(void (*each)(struct thread *t, void *arg), void *arg);
+
+/* What is known of a living thread besides its wait. Listener. */
+struct thread_facts {
+	struct thread *thread; /* NULL: it has no record */
+	const struct stack *created_by;
+};
+struct thread_facts threads_facts(int tid);
+
+/* The tid of the thread with this pthread_t; 0: not known. Listener. */
+int threads_tid_of(uintptr_t handle);
 
 /* In a fork child only the forking thread is left. */
 void threads_fork_prepare(void);

@@ -269,7 +269,7 @@ size_t unwind_walk_elsewhere(struct unwind_frame f, struct unwind_elsewhere *e, 
 			f.fp = e->mark->fp;
 			e->passed = true;
 		}
-		if (n == 0 || is_shown(f.pc))
+		if ((n == 0 && e->is_leaf) || is_shown(f.pc))
 			pc[n++] = f.pc;
 		if (n < max && !find_rule(f.pc, &r)) {
 			r = unwind_learn(f.pc);

@@ -50,6 +50,7 @@ struct unwind_elsewhere {
 	void *memory;
 	const struct unwind_frame *mark;
 	bool passed;
+	bool is_leaf; /* start is where the thread executes: shown even where it is ours */
 };
 size_t unwind_walk_elsewhere(struct unwind_frame start, struct unwind_elsewhere *e, uintptr_t *pc, size_t max);
 

@@ -64,6 +64,13 @@ int snapshot_threads(struct region *r, struct thread_snapshot *s)
 	return -ENOMEM;
 }
 
+int snapshot_dump(struct region *r, struct dump_snapshot *s)
+{
+	(void)r;
+	*s = (struct dump_snapshot){.time_ns = 8};
+	return 0;
+}
+
 /* --- functions of this program, to be found by name -------------------------------------------- */
 
 int first_function_of_the_test(int x);
@@ -312,6 +319,20 @@ static void test_each_kind_has_its_types_in_order_even_without_samples(void **st
 	expect_types(p, thread_types, 1, "threadcreate", "count", 1, "");
 	assert_int_equal(p->time_nanos, 42);
 	drop(p);
+	s = (struct profile_snapshot){.kind = PROFILE_GOROUTINE, .dump = {.time_ns = 43}};
+	p = encode(&s, NULL);
+	expect_types(p, (const char *const[]){"goroutine", "count"}, 1, "goroutine", "count", 1, "");
+	assert_int_equal(p->time_nanos, 43);
+	assert_string_equal(text(p, p->drop_frames), "");
+	drop(p);
+	s = (struct profile_snapshot){.kind = PROFILE_CPU, .cpu = {.time_ns = 44, .duration_ns = 45, .period_ns = 10000000}};
+	p = encode(&s, NULL);
+	expect_types(p, (const char *const[]){"samples", "count", "cpu", "nanoseconds"}, 2, "cpu", "nanoseconds", 10000000, "");
+	assert_int_equal(p->time_nanos, 44);
+	assert_int_equal(p->duration_nanos, 45);
+	assert_int_equal(p->n_comment, 0);
+	assert_string_equal(text(p, p->drop_frames), "");
+	drop(p);
 }
 
 static void expect_sample(const Pprof__Profile *p, size_t i, const struct stack *stack, const int64_t value[4], int64_t bytes)
@@ -393,6 +414,81 @@ static void test_thread_samples_are_labelled_with_clean_names(void **state)
 	assert_int_equal(p->sample[0]->value[0], 4);
 	assert_int_equal(p->sample[0]->n_label, 0);
 	assert_int_equal(p->sample[1]->value[0], 1);
+	drop(p);
+}
+
+static void expect_stack(const Pprof__Profile *p, const Pprof__Sample *s, const struct stack *stack)
+{
+	assert_int_equal(s->n_location_id, stack->depth);
+	for (size_t k = 0; k < stack->depth; k++)
+		assert_int_equal(p->location[s->location_id[k] - 1]->address, stack->pc[k]);
+}
+
+static void test_cpu_samples_have_both_values_and_name_their_thread_twice(void **state)
+{
+	(void)state;
+	struct cpu_row rows[] = {{stacks[0], "worker", 101, 3, 30000000}, {stacks[0], "worker", 102, 1, 9999999}, {stacks[1], "b\xff", 103, 7, 70000000}, {stacks[2], "", 104, 1, 1}};
+	static const char *const names[] = {"worker", "worker", "b?", NULL};
+	const char *comments[] = {"5 samples lost: the ring was full", "one timer for all: \xff"};
+	struct profile_snapshot s = {.kind = PROFILE_CPU, .cpu = {.time_ns = 1, .duration_ns = 2, .period_ns = 3, .count = COUNT(rows), .rows = rows, .comment_count = 2, .comments = comments}};
+	loss = "7 things lost";
+	Pprof__Profile *p = encode(&s, NULL);
+	loss = NULL;
+	assert_int_equal(p->n_sample, COUNT(rows));
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		const Pprof__Sample *sample = p->sample[i];
+		expect_stack(p, sample, rows[i].stack);
+		assert_int_equal(sample->value[0], rows[i].count);
+		assert_int_equal(sample->value[1], rows[i].ns);
+		assert_int_equal(sample->n_label, names[i] ? 2 : 1);
+		if (names[i]) {
+			assert_string_equal(text(p, sample->label[0]->key), "thread");
+			assert_string_equal(text(p, sample->label[0]->str), names[i]);
+			assert_int_equal(sample->label[0]->num, 0);
+		}
+		const Pprof__Label *tid = sample->label[sample->n_label - 1];
+		assert_string_equal(text(p, tid->key), "tid");
+		assert_int_equal(tid->str, 0);
+		assert_int_equal(tid->num, rows[i].tid);
+	}
+	assert_string_equal(name_at(p, p->sample[0]->location_id[0]), "first_function_of_the_test");
+	assert_int_equal(p->n_comment, 3);
+	assert_string_equal(text(p, p->comment[0]), comments[0]);
+	assert_string_equal(text(p, p->comment[1]), "one timer for all: ?");
+	assert_string_equal(text(p, p->comment[2]), "7 things lost");
+	drop(p);
+}
+
+static void test_a_goroutine_profile_counts_threads_by_stack_and_tells_who_is_missing(void **state)
+{
+	(void)state;
+	struct dump_thread t[6] = {{.tid = 1, .stack = stacks[0]}, {.tid = 2, .stack = stacks[1]}, {.tid = 3, .reason = "asleep"}, {.tid = 4, .stack = stacks[1]},
+	                           {.tid = 5, .stack = stacks[4]}, {.tid = 6, .stack = stacks[1]}};
+	for (size_t i = 0; i < COUNT(t); i++)
+		t[i].name = "pool", t[i].state = "running";
+	struct profile_snapshot s = {.kind = PROFILE_GOROUTINE, .mono_ns = 100, .dump = {.time_ns = 1, .count = COUNT(t), .threads = t}};
+	Pprof__Profile *p = encode(&s, NULL);
+	assert_int_equal(p->n_sample, 2);
+	expect_stack(p, p->sample[0], stacks[0]);
+	assert_int_equal(p->sample[0]->value[0], 1);
+	expect_stack(p, p->sample[1], stacks[1]);
+	assert_int_equal(p->sample[1]->value[0], 3);
+	assert_int_equal(p->sample[1]->n_label, 0);
+	assert_int_equal(p->n_comment, 1);
+	assert_string_equal(text(p, p->comment[0]), "2 threads could not be reached: see goroutine?debug=2");
+	drop(p);
+	struct profile_snapshot now = s;
+	now.mono_ns = 150;
+	now.dump.threads = t + 1;
+	now.dump.count = 3;
+	p = encode(&now, &s);
+	assert_int_equal(p->duration_nanos, 50);
+	assert_int_equal(p->n_sample, 2);
+	expect_stack(p, p->sample[0], stacks[1]);
+	assert_int_equal(p->sample[0]->value[0], -1);
+	expect_stack(p, p->sample[1], stacks[0]);
+	assert_int_equal(p->sample[1]->value[0], -1);
+	assert_string_equal(text(p, p->comment[0]), "1 thread could not be reached: see goroutine?debug=2");
 	drop(p);
 }
 
@@ -546,6 +642,9 @@ static void test_a_snapshot_is_taken_of_the_right_kind(void **state)
 	assert_int_equal(s.heap.time_ns, 5);
 	assert_true(s.mono_ns > 0);
 	assert_int_equal(profile_take(&r, PROFILE_THREADCREATE, &s), -ENOMEM);
+	assert_int_equal(profile_take(&r, PROFILE_GOROUTINE, &s), 0);
+	assert_int_equal(s.dump.time_ns, 8);
+	assert_int_equal(profile_take(&r, PROFILE_CPU, &s), -EINVAL);
 }
 
 static void test_any_bytes_become_well_formed_text(void **state)
@@ -592,6 +691,8 @@ int main(void)
 		cmocka_unit_test(test_heap_samples_hold_the_estimates_their_stack_and_their_size),
 		cmocka_unit_test(test_a_delta_is_the_difference_with_its_duration),
 		cmocka_unit_test(test_thread_samples_are_labelled_with_clean_names),
+		cmocka_unit_test(test_cpu_samples_have_both_values_and_name_their_thread_twice),
+		cmocka_unit_test(test_a_goroutine_profile_counts_threads_by_stack_and_tells_who_is_missing),
 		cmocka_unit_test(test_functions_are_named_and_unknown_addresses_by_their_file),
 		cmocka_unit_test(test_mappings_begin_with_the_program_and_leave_out_what_is_gone_and_unused),
 		cmocka_unit_test(test_equal_addresses_of_two_objects_are_two_locations),

@@ -3,10 +3,11 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/rows.c encoder/sort.c shim/text.c shim/arena.c shim/sync.c */
+/* links: encoder/rows.c encoder/intern.c encoder/sort.c shim/text.c shim/arena.c shim/sync.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -110,6 +111,114 @@ static void test_thread_rows_are_by_name_and_their_differences_by_stack(void **s
 	region_release(&r);
 }
 
+/* Three stacks, each in two copies, as two dumps have them. */
+static struct {
+	struct stack head;
+	uintptr_t pc[2];
+} dumped[2][3];
+
+static void make_dumped(void)
+{
+	for (int copy = 0; copy < 2; copy++)
+		for (int i = 0; i < 3; i++) {
+			dumped[copy][i].head = (struct stack){.hash = (uint32_t)copy, .depth = 2, .place = i == 2};
+			dumped[copy][i].pc[0] = 0x100;
+			dumped[copy][i].pc[1] = i == 0 ? 0x200 : 0x300;
+		}
+}
+
+static struct dump_thread dumped_thread(int copy, int i)
+{
+	return (struct dump_thread){.tid = 1, .name = "t", .state = "running", .stack = &dumped[copy][i].head};
+}
+
+static struct profile_snapshot dump_of(struct dump_thread *threads, size_t count)
+{
+	return (struct profile_snapshot){.kind = PROFILE_GOROUTINE, .mono_ns = 5, .dump = {.time_ns = 79, .count = count, .threads = threads}};
+}
+
+static void test_threads_with_the_same_stack_are_one_row(void **state)
+{
+	(void)state;
+	static struct stack no_frames;
+	struct region r = {0};
+	struct rows rows;
+	make_dumped();
+	struct dump_thread t[] = {dumped_thread(0, 1), dumped_thread(1, 0), dumped_thread(1, 1), {.tid = 2, .name = "gone"}, dumped_thread(0, 2),
+	                          dumped_thread(1, 1), {.tid = 3, .name = "none", .stack = &no_frames}};
+	struct profile_snapshot s = dump_of(t, COUNT(t));
+	assert_int_equal(rows_make(&r, &rows, &s, NULL), 0);
+	assert_int_equal(rows.time_ns, 79);
+	assert_int_equal(rows.period, 1);
+	assert_int_equal(rows.duration_ns, 0);
+	assert_int_equal(rows.unreached, 2);
+	assert_int_equal(rows.count, 3);
+	assert_ptr_equal(rows.at[0].stack, &dumped[0][1].head);
+	expect_columns(rows.at[0].value, 3, 0, 0, 0);
+	assert_ptr_equal(rows.at[1].stack, &dumped[1][0].head);
+	expect_columns(rows.at[1].value, 1, 0, 0, 0);
+	assert_ptr_equal(rows.at[2].stack, &dumped[0][2].head); /* the same addresses in another object */
+	expect_columns(rows.at[2].value, 1, 0, 0, 0);
+	assert_null(rows.at[0].thread);
+	region_release(&r);
+}
+
+static void test_a_difference_of_dumps_has_who_came_and_who_went(void **state)
+{
+	(void)state;
+	struct region r = {0};
+	struct rows rows;
+	make_dumped();
+	struct dump_thread before[] = {dumped_thread(0, 0), dumped_thread(0, 0), dumped_thread(0, 1), {.tid = 9}};
+	struct dump_thread now[] = {dumped_thread(1, 1), dumped_thread(1, 2), dumped_thread(1, 2)};
+	struct profile_snapshot b = dump_of(before, COUNT(before)), n = dump_of(now, COUNT(now));
+	n.mono_ns = 1005;
+	assert_int_equal(rows_make(&r, &rows, &n, &b), 0);
+	assert_int_equal(rows.duration_ns, 1000);
+	assert_int_equal(rows.unreached, 0);
+	assert_int_equal(rows.count, 2);
+	assert_ptr_equal(rows.at[0].stack, &dumped[1][2].head);
+	assert_int_equal(rows.at[0].value[0], 2);
+	assert_ptr_equal(rows.at[1].stack, &dumped[0][0].head);
+	assert_int_equal(rows.at[1].value[0], -2);
+	assert_int_equal(rows_make(&r, &rows, &n, &n), 0);
+	assert_int_equal(rows.count, 0);
+	region_release(&r);
+}
+
+static void test_cpu_rows_are_as_they_were_sampled(void **state)
+{
+	(void)state;
+	struct region r = {0};
+	struct rows rows;
+	struct cpu_row c[] = {{&stacks[0], "a", 7, 3, 30}, {&stacks[0], "a", 8, 1, 10}, {&stacks[1], "", 7, 0, 0}};
+	struct profile_snapshot s = {.kind = PROFILE_CPU, .mono_ns = 4, .cpu = {.time_ns = 80, .duration_ns = 90, .period_ns = 10, .count = 3, .rows = c}};
+	assert_int_equal(rows_make(&r, &rows, &s, NULL), 0);
+	assert_int_equal(rows.time_ns, 80);
+	assert_int_equal(rows.duration_ns, 90);
+	assert_int_equal(rows.period, 10);
+	assert_int_equal(rows.count, 2);
+	expect_columns(rows.at[0].value, 3, 30, 0, 0);
+	assert_string_equal(rows.at[0].thread, "a");
+	assert_int_equal(rows.at[0].tid, 7);
+	assert_int_equal(rows.at[1].tid, 8);
+	region_release(&r);
+}
+
+static void test_without_memory_there_are_no_rows(void **state)
+{
+	(void)state;
+	struct region r = {0};
+	struct rows rows;
+	make_dumped();
+	struct dump_thread t[] = {dumped_thread(0, 0)};
+	struct profile_snapshot s[] = {dump_of(t, 1), heap_of(NULL, 0), threads_of(NULL, 0), {.kind = PROFILE_CPU}};
+	arena_set_limit(0);
+	for (size_t i = 0; i < COUNT(s); i++)
+		assert_int_equal(rows_make(&r, &rows, &s[i], NULL), -ENOMEM);
+	arena_set_limit(64 << 20);
+}
+
 static void test_an_empty_snapshot_has_no_rows(void **state)
 {
 	(void)state;
@@ -121,6 +230,11 @@ static void test_an_empty_snapshot_has_no_rows(void **state)
 	rows_sort(&rows, PROFILE_HEAP);
 	assert_int_equal(rows_make(&r, &rows, &t, NULL), 0);
 	assert_int_equal(rows.count, 0);
+	struct profile_snapshot d = dump_of(NULL, 0), c = {.kind = PROFILE_CPU};
+	assert_int_equal(rows_make(&r, &rows, &d, &d), 0);
+	assert_int_equal(rows.count, 0);
+	assert_int_equal(rows_make(&r, &rows, &c, NULL), 0);
+	assert_int_equal(rows.count, 0);
 	region_release(&r);
 }
 
@@ -129,7 +243,7 @@ static void test_rows_are_sorted_by_what_their_kind_is_about(void **state)
 	static const struct {
 		enum profile_kind kind;
 		unsigned column;
-	} kinds[] = {{PROFILE_HEAP, 3}, {PROFILE_ALLOCS, 1}, {PROFILE_THREADCREATE, 0}};
+	} kinds[] = {{PROFILE_HEAP, 3}, {PROFILE_ALLOCS, 1}, {PROFILE_THREADCREATE, 0}, {PROFILE_GOROUTINE, 0}};
 	enum { N = 500 };
 	(void)state;
 	uint64_t x = 88172645463325252u;
@@ -191,6 +305,10 @@ int main(void)
 		cmocka_unit_test(test_heap_rows_hold_allocations_and_what_is_left_of_them),
 		cmocka_unit_test(test_a_difference_leaves_out_what_did_not_change_and_may_be_negative),
 		cmocka_unit_test(test_thread_rows_are_by_name_and_their_differences_by_stack),
+		cmocka_unit_test(test_threads_with_the_same_stack_are_one_row),
+		cmocka_unit_test(test_a_difference_of_dumps_has_who_came_and_who_went),
+		cmocka_unit_test(test_cpu_rows_are_as_they_were_sampled),
+		cmocka_unit_test(test_without_memory_there_are_no_rows),
 		cmocka_unit_test(test_an_empty_snapshot_has_no_rows),
 		cmocka_unit_test(test_rows_are_sorted_by_what_their_kind_is_about),
 		cmocka_unit_test(test_every_length_is_sorted_and_no_item_is_lost),

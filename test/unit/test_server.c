@@ -62,6 +62,15 @@ static struct {
 	int takes;         /* atomic */
 	bool had_before;
 	enum profile_kind kind;
+	int64_t debug; /* of a text form */
+	const char *stuck[2];
+
+	/* the CPU profile; counts are atomic */
+	int begin_error, end_error;
+	unsigned drain_ms, hz;
+	int begins, drains, ends, abandons;
+	int *scratch; /* in the region that it was given */
+	uint64_t duration_ns;
 } stub;
 
 static void sleep_ms(int ms)
@@ -99,6 +108,7 @@ int profile_encode(struct region *r, struct out *o, const struct profile_snapsho
 	wire_acquire();
 	sleep_ms(stub.busy_ms);
 	stub.had_before = before != NULL;
+	stub.duration_ns = now->kind == PROFILE_CPU ? now->cpu.duration_ns : 0;
 	stub.kind = now->kind;
 	for (size_t n = 0; n < stub.body_bytes; n += sizeof block) {
 		memset(block, 'a' + (int)(n / sizeof block % 26), sizeof block);
@@ -107,10 +117,12 @@ int profile_encode(struct region *r, struct out *o, const struct profile_snapsho
 	return stub_result();
 }
 
-int profile_encode_text(struct region *r, struct out *o, const struct profile_snapshot *now)
+int profile_encode_text(struct region *r, struct out *o, const struct profile_snapshot *now, int64_t debug)
 {
-	(void)r, (void)now;
+	(void)r;
 	wire_acquire();
+	stub.kind = now->kind;
+	stub.debug = debug;
 	out_str(o, "text form\n");
 	return stub_result();
 }
@@ -133,7 +145,60 @@ void snapshot_losses(void (*tell)(void *arg, const char *line), void *arg)
 
 struct snapshot_counts snapshot_counts(void)
 {
-	return (struct snapshot_counts){.heap = 101, .allocs = 202, .threadcreate = 303};
+	return (struct snapshot_counts){.heap = 101, .allocs = 202, .threadcreate = 303, .goroutine = 404};
+}
+
+void snapshot_stuck(struct region *r, void (*tell)(void *arg, const char *line), void *arg)
+{
+	wire_acquire();
+	region_alloc(r, 100);
+	for (int i = 0; i < 2 && stub.stuck[i]; i++)
+		tell(arg, stub.stuck[i]);
+}
+
+static void count(int *counter)
+{
+	__atomic_add_fetch(counter, 1, __ATOMIC_ACQ_REL);
+}
+
+static int counted(const int *counter)
+{
+	return __atomic_load_n(counter, __ATOMIC_ACQUIRE);
+}
+
+int snapshot_cpu_begin(struct region *r, unsigned hz)
+{
+	wire_acquire();
+	stub.hz = hz;
+	stub.scratch = region_alloc(r, sizeof *stub.scratch);
+	int error = stub.begin_error;
+	if (!error)
+		count(&stub.begins);
+	wire_release();
+	return error;
+}
+
+unsigned snapshot_cpu_drain(void)
+{
+	wire_acquire();
+	count(stub.scratch);
+	count(&stub.drains);
+	return stub.drain_ms;
+}
+
+int snapshot_cpu_end(struct cpu_snapshot *s)
+{
+	wire_acquire();
+	count(stub.scratch); /* its memory is still there */
+	count(&stub.ends);
+	*s = (struct cpu_snapshot){.duration_ns = 123};
+	return stub.end_error;
+}
+
+void snapshot_cpu_abandon(void)
+{
+	count(stub.scratch); /* and here */
+	count(&stub.abandons);
 }
 
 /* ---- the server ---- */
@@ -386,13 +451,31 @@ static void test_index_lists_every_endpoint_and_what_got_lost(void **state)
 		"<td>101</td><td><a href=\"heap?debug=1\">heap</a>",
 		"<td>202</td><td><a href=\"allocs?debug=1\">allocs</a>",
 		"<td>303</td><td><a href=\"threadcreate?debug=1\">threadcreate</a>",
-		"\"cmdline?debug=1\"", "\"profile?debug=1\"", "\"goroutine?debug=1\"", "\"block?debug=1\"",
+		"<td>404</td><td><a href=\"goroutine?debug=1\">goroutine</a></td>",
+		"<a href=\"profile\">profile</a></td>",
+		"<a href=\"trace?debug=1\">trace</a> (not built yet)</td>",
+		"\"cmdline?debug=1\"", "\"block?debug=1\"",
 		"\"mutex?debug=1\"", "\"trace?debug=1\"", "\"symbol?debug=1\"", "\"goroutine?debug=2\"",
 		"3 samples &lt;lost&gt; &amp; &#34;gone&#34;", "<b>test_server</b>", "</html>",
 	};
 	for (size_t i = 0; i < sizeof expected / sizeof *expected; i++)
 		if (!strstr(r.body, expected[i]))
 			fail_msg("no %s in %s", expected[i], r.body);
+	assert_null(strstr(r.body, "Stuck"));
+}
+
+static void test_index_warns_of_what_is_stuck_before_all_else(void **state)
+{
+	(void)state;
+	stub.stuck[0] = "DEADLOCK: thread 1 (<a>) waits";
+	stub.stuck[1] = "STALLED: thread 2 (b)";
+	struct reply r = ask(GET("/debug/pprof/"));
+	const char *title = strstr(r.body, "<h2>Stuck</h2>"), *table = strstr(r.body, "<table>");
+	assert_true(title && title < table);
+	const char *lines = strstr(title, "<li>DEADLOCK: thread 1 (&lt;a&gt;) waits</li>\n<li>STALLED: thread 2 (b)</li>\n</ul>");
+	assert_true(lines && lines < table);
+	const char *link = strstr(lines, "href=\"goroutine?debug=2\"");
+	assert_true(link && link < table);
 }
 
 static void test_cmdline_is_argv_joined_by_nul(void **state)
@@ -421,6 +504,9 @@ static void test_snapshot_profiles_are_attachments_or_text(void **state)
 		{GET("/debug/pprof/threadcreate?debug=x"), "aaa", "filename=\"threadcreate\"\r\n", PROFILE_THREADCREATE},
 		{GET("/debug/pprof/heap?gc=1&seconds="), "aaa", "filename=\"heap\"\r\n", PROFILE_HEAP},
 		{GET("http://localhost/debug/pprof/heap"), "aaa", "filename=\"heap\"\r\n", PROFILE_HEAP},
+		{GET("/debug/pprof/goroutine"), "aaa", "filename=\"goroutine\"\r\n", PROFILE_GOROUTINE},
+		{GET("/debug/pprof/goroutine?debug=1"), "text form\n", NULL, PROFILE_GOROUTINE},
+		{GET("/debug/pprof/goroutine?debug=2"), "text form\n", NULL, PROFILE_GOROUTINE},
 		{GET("/debug/pprof/heap?debug=1"), "text form\n", NULL, PROFILE_HEAP},
 		{GET("/debug/pprof/heap?debug=-2"), "text form\n", NULL, PROFILE_HEAP},
 		{"POST /debug/pprof/heap?debug=0 HTTP/1.1\r\nHost: [::1]:1\r\nContent-Length: 7\r\n"
@@ -436,12 +522,14 @@ static void test_snapshot_profiles_are_attachments_or_text(void **state)
 		if (rows[i].file) {
 			assert_has(&r, rows[i].file);
 			assert_has(&r, "Content-Type: application/octet-stream\r\n");
-			assert_int_equal(stub.kind, rows[i].kind);
 			assert_false(stub.had_before);
 		} else {
 			assert_has(&r, "Content-Type: text/plain; charset=utf-8\r\n");
 			assert_lacks(&r, "Content-Disposition");
+			if (strstr(rows[i].request, "goroutine"))
+				assert_int_equal(stub.debug, strstr(rows[i].request, "debug=2") ? 2 : 1);
 		}
+		assert_int_equal(stub.kind, rows[i].kind);
 		assert_lacks(&r, "X-Go-Pprof");
 		assert_lacks(&r, "Content-Encoding");
 	}
@@ -486,8 +574,8 @@ static void test_refusals_have_gos_texts_and_keep_the_connection(void **state)
 		{GET("/debug/pprof/heap/"), 404, "Unknown profile\n", NULL},
 		{GET("/debug/pprof/index"), 404, "Unknown profile\n", NULL},
 		{GET("/debug/pprof//"), 404, "Unknown profile\n", NULL},
-		{GET("/debug/pprof/profile"), 501, NULL, NULL},
-		{GET("/debug/pprof/goroutine?debug=2"), 501, NULL, NULL},
+		{GET("/debug/pprof/goroutine?seconds=0"), 400, invalid, NULL},
+		{GET("/debug/pprof/goroutine?seconds=1&debug=2"), 400, both, NULL},
 		{GET("/debug/pprof/block?seconds=1"), 501, NULL, NULL},
 		{GET("/debug/pprof/mutex"), 501, NULL, NULL},
 		{GET("/debug/pprof/trace"), 501, NULL, NULL},
@@ -1014,6 +1102,213 @@ static void test_a_delta_whose_client_goes_away_is_dropped(void **state)
 	assert_int_equal(taken(), 2);
 }
 
+/* ---- the CPU profile ---- */
+
+static void wait_for(const int *counter, int value)
+{
+	for (int i = 0; i < 3000 && counted(counter) < value; i++)
+		sleep_ms(1);
+	assert_int_equal(counted(counter), value);
+}
+
+static void test_a_cpu_profile_is_drained_until_its_end_while_others_are_served(void **state)
+{
+	(void)state;
+	int from = now_ms(), fd = dial();
+	stub.drain_ms = 300;
+	say(fd, GET("/debug/pprof/profile?seconds=1"));
+	wait_for(&stub.begins, 1);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(ask(GET("/debug/pprof/threadcreate")).status, 200);
+	assert_true(now_ms() - from < 900);
+	assert_open(fd);
+	struct reply r = hear(fd);
+	assert_in_range(now_ms() - from, 1000, 1250); /* not at the drain after the end */
+	assert_int_equal(r.status, 200);
+	assert_has(&r, "Content-Type: application/octet-stream\r\n");
+	assert_has(&r, "Content-Disposition: attachment; filename=\"profile\"\r\n");
+	assert_int_equal(r.body_len, 100);
+	assert_int_equal(stub.kind, PROFILE_CPU);
+	assert_int_equal(stub.duration_ns, 123);
+	assert_false(stub.had_before);
+	assert_int_equal(stub.hz, 0);
+	assert_int_equal(counted(&stub.drains), 4); /* at 0, 300, 600, 900 */
+	assert_int_equal(counted(&stub.ends), 1);
+	say(fd, GET("/nothing"));
+	assert_int_equal(hear(fd).status, 404);
+	close(fd);
+	sleep_ms(50);
+	assert_int_equal(counted(&stub.abandons), 0);
+}
+
+static void test_a_profile_that_wants_to_be_drained_all_the_time_does_not_spin(void **state)
+{
+	(void)state;
+	assert_int_equal(ask(GET("/debug/pprof/profile?seconds=1&hz=1000")).status, 200);
+	assert_int_equal(stub.hz, 1000);
+	assert_in_range(counted(&stub.drains), 100, 1001);
+}
+
+static void test_head_of_a_profile_takes_one(void **state)
+{
+	(void)state;
+	int fd = dial();
+	stub.drain_ms = 100;
+	say(fd, "HEAD /debug/pprof/profile?seconds=1&hz=1 HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	struct reply r = hear_for(fd, true);
+	assert_int_equal(r.status, 200);
+	assert_has(&r, "filename=\"profile\"\r\n");
+	assert_int_equal(counted(&stub.ends), 1);
+	say(fd, GET("/nothing"));
+	assert_int_equal(hear(fd).status, 404);
+	close(fd);
+}
+
+static void test_a_profile_that_cannot_begin_says_why(void **state)
+{
+	static const struct {
+		int error;
+		const char *text;
+	} rows[] = {
+		{-EBUSY, "Could not enable CPU profiling: cpu profiling already in use\n"},
+		{-ENOSYS, "Could not enable CPU profiling: not possible on this system\n"},
+		{-ENOMEM, "Could not enable CPU profiling: pprofshim: out of its own memory; raise PPROF_MEMORY_LIMIT\n"},
+		{-EAGAIN, "Could not enable CPU profiling: error 11\n"},
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		stub.begin_error = rows[i].error;
+		struct reply r = ask(GET("/debug/pprof/profile?seconds=1"));
+		assert_int_equal(r.status, 500);
+		assert_string_equal(r.body, rows[i].text);
+		assert_has(&r, "Content-Type: text/plain; charset=utf-8\r\n");
+		assert_has(&r, "X-Go-Pprof: 1\r\n");
+		assert_lacks(&r, "Content-Disposition");
+	}
+	assert_int_equal(counted(&stub.drains) + counted(&stub.ends) + counted(&stub.abandons), 0);
+}
+
+static void test_a_profile_that_cannot_end_says_so_and_is_over(void **state)
+{
+	(void)state;
+	stub.drain_ms = 100;
+	stub.end_error = -ENOMEM;
+	struct reply r = ask(GET("/debug/pprof/profile?seconds=1"));
+	assert_int_equal(r.status, 500);
+	assert_string_equal(r.body, "pprofshim: out of its own memory; raise PPROF_MEMORY_LIMIT\n");
+	assert_lacks(&r, "Content-Disposition");
+	sleep_ms(50);
+	assert_int_equal(counted(&stub.ends), 1);
+	assert_int_equal(counted(&stub.abandons), 0);
+}
+
+static void test_a_profile_of_impossible_length_or_rate_is_refused(void **state)
+{
+	static const char too_long[] = "profile duration exceeds server's WriteTimeout\n";
+	static const char bad_hz[] = "invalid value for \"hz\" - must be an integer from 1 to 1000\n";
+#define PROFILE(query) GET("/debug/pprof/profile?" query)
+	static const struct {
+		const char *request, *text;
+	} rows[] = {
+		{PROFILE("seconds=3601"), too_long},
+		{PROFILE("seconds=9223372036854775807&hz=x"), too_long},
+		{PROFILE("hz=0"), bad_hz},
+		{PROFILE("hz=-1"), bad_hz},
+		{PROFILE("hz=1001"), bad_hz},
+		{PROFILE("hz=4294967396"), bad_hz},
+		{PROFILE("hz=99999999999999999999"), bad_hz},
+		{PROFILE("hz=1.5"), bad_hz},
+		{PROFILE("hz=x&seconds=1"), bad_hz},
+		{PROFILE("hz="), bad_hz},
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct reply r = ask(rows[i].request);
+		if (r.status != 400 || strcmp(r.body, rows[i].text) != 0)
+			fail_msg("%s: %d %s", rows[i].request, r.status, r.body);
+	}
+	assert_int_equal(counted(&stub.begins), 0);
+}
+
+static void test_a_profile_without_a_good_length_takes_long(void **state)
+{
+	static const char *const requests[] = {PROFILE(""), PROFILE("seconds=0"), PROFILE("seconds=-1"), PROFILE("seconds=1.5"), PROFILE("seconds=x"),
+	                                       PROFILE("seconds=99999999999999999999"), PROFILE("seconds=3600"),
+	                                       "POST /debug/pprof/profile?seconds=1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+	                                       "Content-Type: application/x-www-form-urlencoded\r\n\r\nseconds=0"};
+	enum { N = sizeof requests / sizeof *requests };
+	int fd[N];
+	(void)state;
+	stub.drain_ms = 100;
+	for (int i = 0; i < N; i++) {
+		fd[i] = dial();
+		say(fd[i], requests[i]);
+	}
+	wait_for(&stub.begins, N);
+	sleep_ms(1600);
+	for (int i = 0; i < N; i++) {
+		assert_open(fd[i]);
+		close(fd[i]);
+		wait_for(&stub.abandons, i + 1);
+	}
+	assert_int_equal(counted(&stub.ends), 0);
+}
+
+static void test_a_profile_whose_client_goes_away_is_abandoned_once(void **state)
+{
+	(void)state;
+	stub.drain_ms = 50;
+	for (int resets = 0; resets < 2; resets++) {
+		int fd = dial();
+		say(fd, GET("/debug/pprof/profile?seconds=1"));
+		wait_for(&stub.begins, resets + 1);
+		sleep_ms(resets * 120);
+		if (resets)
+			setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
+		close(fd);
+		wait_for(&stub.abandons, resets + 1);
+	}
+	int drains = counted(&stub.drains);
+	sleep_ms(1100);
+	assert_int_equal(counted(&stub.abandons), 2);
+	assert_int_equal(counted(&stub.drains), drains);
+	assert_int_equal(counted(&stub.ends), 0);
+	assert_int_equal(arena_mapped_bytes(), 0);
+}
+
+static void begin_long_profile(int *fd)
+{
+	*fd = dial();
+	stub.drain_ms = 50;
+	say(*fd, GET("/debug/pprof/profile?seconds=30"));
+	wait_for(&stub.begins, 1);
+}
+
+static void test_a_moved_server_abandons_its_profile(void **state)
+{
+	(void)state;
+	int fd;
+	begin_long_profile(&fd);
+	run.move_fd = -1;
+	give_order(order_move);
+	assert_int_equal(counted(&stub.abandons), 1);
+	close(fd);
+}
+
+static void test_a_server_stops_in_a_profile(void **state)
+{
+	(void)state;
+	int fd;
+	begin_long_profile(&fd);
+	run.fds_before++; /* fd, which ends with the test program */
+}
+
+static int stop_in_a_profile(void **state)
+{
+	int rc = stop(state);
+	return rc == 0 && counted(&stub.abandons) == 1 && counted(&stub.ends) == 0 ? 0 : -1;
+}
+
 /* ---- large answers ---- */
 
 static void test_a_slow_reader_gets_a_large_answer_whole(void **state)
@@ -1207,6 +1502,25 @@ static void test_a_descriptor_that_the_program_took_is_left_alone(void **state)
 	close(other);
 }
 
+static void test_a_profile_whose_descriptor_the_program_took_is_abandoned(void **state)
+{
+	(void)state;
+	int before = highest_fd(), fd, pair[2];
+	begin_long_profile(&fd);
+	int theirs = highest_fd();
+	assert_true(theirs > before);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	assert_int_equal(dup2(pair[0], theirs), theirs);
+	wait_for(&stub.abandons, 1);
+	sleep_ms(100);
+	assert_int_equal(counted(&stub.abandons), 1);
+	assert_int_equal(fcntl(theirs, F_GETFD) >= 0, 1);
+	close(theirs);
+	close(pair[0]);
+	close(pair[1]);
+	close(fd);
+}
+
 static void test_a_fork_childs_copies_neither_keep_clients_nor_wake_the_server(void **state)
 {
 	(void)state;
@@ -1296,6 +1610,30 @@ static int child_life_in_another_table(void)
 	return 0;
 }
 
+static int child_life_without_a_profile(void)
+{
+	int status = child_life();
+	return status ? status : counted(&stub.abandons) + counted(&stub.ends) ? 20 : 0;
+}
+
+static void test_a_fork_child_leaves_the_parents_profile_alone(void **state)
+{
+	(void)state;
+	int fd = dial(), status;
+	stub.drain_ms = 50;
+	say(fd, GET("/debug/pprof/profile?seconds=1"));
+	wait_for(&stub.begins, 1);
+	pid_t child = fork();
+	if (child == 0)
+		_exit(child_life_without_a_profile());
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	assert_int_equal(hear(fd).status, 200);
+	assert_int_equal(counted(&stub.ends), 1);
+	assert_int_equal(counted(&stub.abandons), 0);
+	close(fd);
+}
+
 static void test_a_fork_child_loses_no_file_that_has_a_number_of_the_parents(void **state)
 {
 	(void)state;
@@ -1354,6 +1692,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		SERVED(test_index_lists_every_endpoint_and_what_got_lost),
+		SERVED(test_index_warns_of_what_is_stuck_before_all_else),
 		SERVED(test_cmdline_is_argv_joined_by_nul),
 		SERVED(test_snapshot_profiles_are_attachments_or_text),
 		SERVED(test_symbol_reads_the_query_of_a_get_and_the_body_of_a_post),
@@ -1383,6 +1722,16 @@ int main(void)
 		SERVED(test_waiting_connections_cost_no_time),
 		SERVED(test_a_delta_waits_while_others_are_served),
 		SERVED(test_a_delta_whose_client_goes_away_is_dropped),
+		SERVED(test_a_cpu_profile_is_drained_until_its_end_while_others_are_served),
+		SERVED(test_a_profile_that_wants_to_be_drained_all_the_time_does_not_spin),
+		SERVED(test_head_of_a_profile_takes_one),
+		SERVED(test_a_profile_that_cannot_begin_says_why),
+		SERVED(test_a_profile_that_cannot_end_says_so_and_is_over),
+		SERVED(test_a_profile_of_impossible_length_or_rate_is_refused),
+		SERVED(test_a_profile_without_a_good_length_takes_long),
+		SERVED(test_a_profile_whose_client_goes_away_is_abandoned_once),
+		SERVED(test_a_moved_server_abandons_its_profile),
+		cmocka_unit_test_setup_teardown(test_a_server_stops_in_a_profile, start, stop_in_a_profile),
 		SERVED(test_a_slow_reader_gets_a_large_answer_whole),
 		SERVED(test_a_reader_that_stops_is_reset),
 		SERVED(test_a_moved_server_leaves_its_port_free_at_once),
@@ -1390,9 +1739,11 @@ int main(void)
 		SERVED(test_hosts_are_checked_on_loopback_alone),
 		SERVED(test_without_descriptors_clients_wait_and_nothing_spins),
 		SERVED(test_a_descriptor_that_the_program_took_is_left_alone),
+		SERVED(test_a_profile_whose_descriptor_the_program_took_is_abandoned),
 		SERVED(test_a_fork_childs_copies_neither_keep_clients_nor_wake_the_server),
 #ifndef __SANITIZE_THREAD__
 		SERVED(test_a_fork_child_serves_anew_and_leaves_the_parents_clients_alone),
+		SERVED(test_a_fork_child_leaves_the_parents_profile_alone),
 		SERVED(test_a_fork_child_loses_no_file_that_has_a_number_of_the_parents),
 #endif
 		SERVED(test_the_programs_lowest_numbers_stay_free),

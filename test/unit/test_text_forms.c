@@ -3,7 +3,7 @@
  * Runs in: its own process. Stubs: the list of modules.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/text.c encoder/names.c encoder/elf_symbols.c encoder/maps.c encoder/rows.c encoder/sort.c encoder/out.c encoder/utf8.c shim/text.c shim/arena.c shim/sync.c */
+/* links: encoder/text.c encoder/dump_text.c encoder/intern.c encoder/names.c encoder/elf_symbols.c encoder/maps.c encoder/rows.c encoder/sort.c encoder/out.c encoder/utf8.c shim/text.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -83,7 +83,7 @@ static char *encode(const struct profile_snapshot *s)
 	struct region r = {0};
 	struct out o;
 	out_init(&o, &r);
-	assert_int_equal(profile_encode_text(&r, &o, s), 0);
+	assert_int_equal(profile_encode_text(&r, &o, s, 1), 0);
 	char *all = join(&o);
 	region_release(&r);
 	return all;
@@ -154,6 +154,47 @@ static void test_thread_text_is_sorted_by_count_with_labels_as_json(void **state
 	                        "1 @ 0x9011\n# labels: {\"thread\":\"quo\\\"te\\\\?\"}\n#\t0x9011\t[anonymous]+0x9010\n\n");
 }
 
+static void test_goroutine_text_groups_stacks_and_ends_with_who_was_not_reached(void **state)
+{
+	(void)state;
+	struct dump_thread t[] = {
+		{.tid = 11, .name = "main", .state = "running", .stack = &a.head},
+		{.tid = 12, .name = "de\naf\x1b", .state = "running", .reason = "it blocks every signal"},
+		{.tid = 13, .name = "pool", .state = "poll", .stack = &b.head, .reason = "no unwind table"},
+		{.tid = 14, .name = "pool", .state = "poll", .stack = &b.head},
+		{.tid = 15, .name = "mute", .state = "?"},
+	};
+	char want[1000];
+	struct profile_snapshot s = {.kind = PROFILE_GOROUTINE, .dump = {.count = 5, .threads = t}};
+	snprintf(want, sizeof want,
+	         "goroutine profile: total 3\n"
+	         "2 @ 0x9011\n#\t0x9011\t[anonymous]+0x9010\n\n"
+	         "1 @ 0x%lx 0x11081\n"
+	         "#\t0x%lx\tknown_function_of_the_test+0x2\n"
+	         "#\t0x11081\tlibfoo.so+0x1080\n\n"
+	         "# thread 12 (de?af?) not reached: it blocks every signal\n"
+	         "# thread 15 (mute) not reached\n",
+	         (long)a.pc[0] + 1, (long)a.pc[0] + 1);
+	expect_text(encode(&s), want);
+}
+
+static void test_debug_2_of_goroutine_alone_is_a_dump(void **state)
+{
+	(void)state;
+	struct dump_thread t = {.tid = 11, .name = "main", .state = "running", .since_ns = -1, .reason = "no"};
+	struct profile_snapshot s[] = {{.kind = PROFILE_GOROUTINE, .dump = {.count = 1, .threads = &t}}, heap(PROFILE_HEAP)};
+	for (int i = 0; i < 2; i++) {
+		struct region r = {0};
+		struct out o;
+		out_init(&o, &r);
+		assert_int_equal(profile_encode_text(&r, &o, &s[i], 2 + i), 0);
+		char *all = join(&o);
+		assert_memory_equal(all, i ? "heap profile: " : "goroutine 11 [", 14);
+		free(all);
+		region_release(&r);
+	}
+}
+
 /* The shapes that go tool pprof parses, of every line that is no comment. */
 static void test_every_line_has_a_shape_that_pprof_parses(void **state)
 {
@@ -162,8 +203,9 @@ static void test_every_line_has_a_shape_that_pprof_parses(void **state)
 	assert_int_equal(regcomp(&heap_row, "^[0-9]+: [0-9]+ \\[[0-9]+: [0-9]+\\] @( 0x[0-9a-f]+)+$", REG_EXTENDED), 0);
 	assert_int_equal(regcomp(&thread_row, "^[0-9]+ @( 0x[0-9a-f]+)+$", REG_EXTENDED), 0);
 	struct thread_row t[] = {{&a.head, "x", 1}, {&b.head, NULL, 5}};
-	struct profile_snapshot s[] = {heap(PROFILE_HEAP), {.kind = PROFILE_THREADCREATE, .threads = {.count = 2, .rows = t}}};
-	for (int i = 0; i < 2; i++) {
+	struct dump_thread d[] = {{.tid = 1, .name = "x\n1 @ 0x1", .stack = &a.head}, {.tid = 2, .name = "y", .stack = &b.head}, {.tid = 3, .name = "z\n1 @ 0x1"}};
+	struct profile_snapshot s[] = {heap(PROFILE_HEAP), {.kind = PROFILE_THREADCREATE, .threads = {.count = 2, .rows = t}}, {.kind = PROFILE_GOROUTINE, .dump = {.count = 3, .threads = d}}};
+	for (int i = 0; i < 3; i++) {
 		char *all = encode(&s[i]);
 		*strstr(all, "\n--- Memory map") = '\0';
 		int lines = 0;
@@ -233,6 +275,8 @@ int main(void)
 		cmocka_unit_test(test_allocs_text_begins_with_what_allocated_most),
 		cmocka_unit_test(test_an_empty_heap_text_is_a_header_that_readers_take_for_four_columns),
 		cmocka_unit_test(test_thread_text_is_sorted_by_count_with_labels_as_json),
+		cmocka_unit_test(test_goroutine_text_groups_stacks_and_ends_with_who_was_not_reached),
+		cmocka_unit_test(test_debug_2_of_goroutine_alone_is_a_dump),
 		cmocka_unit_test(test_every_line_has_a_shape_that_pprof_parses),
 		cmocka_unit_test(test_symbols_are_told_for_addresses_in_objects_alone),
 		cmocka_unit_test(test_a_very_long_symbol_query_is_answered_whole),

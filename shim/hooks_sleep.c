@@ -1,0 +1,162 @@
+/* hooks_sleep.c - calls that may block and fail in ways of their own: sleeps, the bare system call, io_getevents.
+ *
+ * Runs in: app's thread, in a signal handler too. As hooks_wait.c.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+
+#include "shim/clock.h"
+#include "shim/exports.h"
+#include "shim/listener.h"
+#include "shim/os.h"
+#include "shim/real.h"
+#include "shim/waits.h"
+
+#define LONG_NS 50000000
+
+/* An app's call: publish, and start a pending listener. */
+#define ENTER(call, object, is_long) \
+	struct wait_scope scope; \
+	if (__builtin_expect(listener_pending, 0) && (is_long)) \
+		listener_start_pending(); \
+	waits_enter(&scope, WAIT_##call, (uintptr_t)(object), UNWIND_CALLER(), 0)
+
+/* A sleep, made again with what the kernel says is left. *left is written when it was interrupted. */
+static int sleep_through(const struct timespec *time, struct timespec *left)
+{
+	struct timespec again;
+	int r;
+	while ((r = real_nanosleep(time, left)) == -1 && errno == EINTR && waits_was_cut_short()) {
+		again = *left;
+		time = &again;
+	}
+	return r;
+}
+
+EXPORT int nanosleep(const struct timespec *time, struct timespec *left)
+{
+	struct timespec own_left;
+	ENTER(nanosleep, 0, os_readable(time) && (time->tv_sec > 0 || time->tv_nsec >= LONG_NS));
+	int r = sleep_through(time, &own_left);
+	waits_leave(&scope);
+	if (r == -1 && left && errno == EINTR)
+		*left = own_left;
+	return r;
+}
+
+EXPORT int usleep(useconds_t us)
+{
+	struct timespec time = {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000l}, left;
+	ENTER(usleep, 0, us >= LONG_NS / 1000);
+	int r = sleep_through(&time, &left);
+	waits_leave(&scope);
+	return r;
+}
+
+/* As libc's: errno is the caller's when the sleep is whole; else whole seconds that are left. */
+EXPORT unsigned sleep(unsigned seconds)
+{
+	struct timespec time = {.tv_sec = seconds}, left;
+	int saved = errno;
+	ENTER(sleep, 0, seconds > 0);
+	int r = sleep_through(&time, &left);
+	waits_leave(&scope);
+	if (r == -1)
+		return (unsigned)left.tv_sec;
+	errno = saved;
+	return 0;
+}
+
+/* 0, or an error number. A time on the clock needs no change. */
+EXPORT int clock_nanosleep(clockid_t clock, int flags, const struct timespec *time, struct timespec *left)
+{
+	struct timespec own_left, again;
+	ENTER(clock_nanosleep, 0, flags || (os_readable(time) && (time->tv_sec > 0 || time->tv_nsec >= LONG_NS)));
+	int r;
+	while ((r = real_clock_nanosleep(clock, flags, time, &own_left)) == EINTR && waits_was_cut_short())
+		if (!(flags & TIMER_ABSTIME)) {
+			again = own_left;
+			time = &again;
+		}
+	waits_leave(&scope);
+	if (r == EINTR && left && !(flags & TIMER_ABSTIME))
+		*left = own_left;
+	return r;
+}
+
+/* 0, -1 when interrupted, another negative number when it failed (C11, 7.26.5.7). */
+EXPORT int thrd_sleep(const struct timespec *time, struct timespec *left)
+{
+	struct timespec own_left, again;
+	ENTER(thrd_sleep, 0, os_readable(time) && (time->tv_sec > 0 || time->tv_nsec >= LONG_NS));
+	int r;
+	while ((r = real_thrd_sleep(time, &own_left)) == -1 && waits_was_cut_short()) {
+		again = own_left;
+		time = &again;
+	}
+	waits_leave(&scope);
+	if (r == -1 && left)
+		*left = own_left;
+	return r;
+}
+
+/* Of libaio: a count, or a negative error number. */
+EXPORT int io_getevents(void *context, long least, long most, void *events, struct timespec *time);
+EXPORT int io_getevents(void *context, long least, long most, void *events, struct timespec *time)
+{
+	enum { EVENT_BYTES = 32 };
+	ENTER(io_getevents, 0, false);
+	int r = real_io_getevents(context, least, most, events, time), got = r > 0 ? r : 0;
+	while ((r == -EINTR || (r >= 0 && got < least)) && waits_was_cut_short()) {
+		r = real_io_getevents(context, least - got, most - got, (char *)events + (size_t)got * EVENT_BYTES, time);
+		got += r > 0 ? r : 0;
+	}
+	waits_leave(&scope);
+	return got ? got : r;
+}
+
+/* The futex operations that block. */
+static bool is_futex_wait(long nr, long operation)
+{
+	if (nr != SYS_futex)
+		return false;
+	switch (operation & ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME)) {
+	case FUTEX_WAIT:
+	case FUTEX_WAIT_BITSET:
+	case FUTEX_WAIT_REQUEUE_PI:
+	case FUTEX_LOCK_PI: return true;
+	default: return false;
+	}
+}
+
+/* FUTEX_WAIT alone has a time-out that is relative. The word may have changed meanwhile: then the kernel says so. */
+static __attribute__((noinline)) long futex_wait(long uaddr, long operation, long value, long time, long second,
+                                                 long bits, struct unwind_frame caller)
+{
+	bool relative = (operation & ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME)) == FUTEX_WAIT && time;
+	struct wait_scope scope;
+	struct timespec left;
+	long r;
+	waits_enter(&scope, WAIT_syscall, (uintptr_t)uaddr, caller, relative ? clock_ns(CLOCK_MONOTONIC_COARSE) : 0);
+	long again = time;
+	while ((r = real_syscall(SYS_futex, uaddr, operation, value, again, second, bits)) == -1 && errno == EINTR &&
+	       waits_was_cut_short())
+		if (relative) {
+			const struct timespec *whole = (const void *)time;
+			uint64_t ns = waits_left_ns(&scope, (uint64_t)whole->tv_sec * 1000000000u + (uint64_t)whole->tv_nsec);
+			left = (struct timespec){.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
+			again = (long)&left;
+		}
+	waits_leave(&scope);
+	return r;
+}
+
+/* Libc's is declared with "..."; as a function of seven it passes all on by a jump: the registers, and the stack slot, of
+ * those that were not given are as they were. */
+EXPORT long syscall_of_seven(long nr, long a, long b, long c, long d, long e, long f) __asm__("syscall");
+long syscall_of_seven(long nr, long a, long b, long c, long d, long e, long f)
+{
+	if (!is_futex_wait(nr, b))
+		return real_syscall(nr, a, b, c, d, e, f);
+	return futex_wait(a, b, c, d, e, f, UNWIND_CALLER());
+}

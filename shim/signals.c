@@ -1,0 +1,222 @@
+/* signals.c - the one signal of ours, and its handler.
+ *
+ * Runs in: signal handler (on_signal: any app lock and any lock of the house may be held by the thread it
+ * interrupted); listener; app's thread in pthread_create (signals_keep).
+ * So: the handler takes no lock, allocates nothing, calls nothing of libc, and runs with every signal blocked: others that
+ * are due come after it, which waits.c counts on. The frame is small: the stack may be too.
+ * Shared: signals_users and at_work are atomic; `next` is written before our handler is in place.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/signals.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/time.h>
+#include <ucontext.h>
+
+#include "shim/cpu.h"
+#include "shim/dump.h"
+#include "shim/layout.h"
+#include "shim/unwind.h"
+#include "shim/waits.h"
+
+/* struct sigaction as the kernel has it (libc's refuses our signal). */
+struct kernel_sigaction {
+	void (*handler)(int, siginfo_t *, void *);
+	unsigned long flags;
+	void (*restorer)(void);
+	uint64_t mask;
+};
+
+uint32_t signals_users FORKED;
+static uint32_t at_work FORKED;      /* atomic: handlers of ours under way */
+static struct kernel_sigaction next; /* libc's, that ours took the place of */
+static char timer_mark, ask_mark;    /* their addresses say whose a signal is */
+
+#if defined(__x86_64__)
+enum { KERNEL_SA_RESTORER = 0x04000000 };
+
+/* What a handler returns to. Unwinders know it by these very instructions. */
+__asm__(".text\n"
+        ".p2align 4\n"
+        "nop\n"
+        ".type pprofshim_restorer, @function\n"
+        "pprofshim_restorer:\n"
+        "\tmov $15, %rax\n"
+        "\tsyscall\n"
+        ".size pprofshim_restorer, . - pprofshim_restorer\n");
+extern HIDDEN void pprofshim_restorer(void);
+
+static struct unwind_frame frame_of(const ucontext_t *u)
+{
+	return (struct unwind_frame){
+	    .pc = (uintptr_t)u->uc_mcontext.gregs[REG_RIP],
+	    .sp = (uintptr_t)u->uc_mcontext.gregs[REG_RSP],
+	    .fp = (uintptr_t)u->uc_mcontext.gregs[REG_RBP],
+	};
+}
+
+static intptr_t result_of(const ucontext_t *u)
+{
+	return u->uc_mcontext.gregs[REG_RAX];
+}
+#else
+enum { KERNEL_SA_RESTORER = 0 };
+#define pprofshim_restorer NULL
+
+static struct unwind_frame frame_of(const ucontext_t *u)
+{
+	return (struct unwind_frame){
+	    .pc = (uintptr_t)u->uc_mcontext.pc,
+	    .sp = (uintptr_t)u->uc_mcontext.sp,
+	    .fp = (uintptr_t)u->uc_mcontext.regs[29],
+	};
+}
+
+static intptr_t result_of(const ucontext_t *u)
+{
+	return (intptr_t)u->uc_mcontext.regs[0];
+}
+#endif
+
+static void at_interrupted(const ucontext_t *u, const struct unwind_frame *f)
+{
+	uint64_t mask;
+	memcpy(&mask, &u->uc_sigmask, sizeof mask);
+	waits_mark(f->pc, f->sp, result_of(u), mask);
+}
+
+static void on_signal(int sig, siginfo_t *info, void *context)
+{
+	const ucontext_t *u = context;
+	struct unwind_frame f = frame_of(u);
+	__atomic_fetch_add(&at_work, 1, __ATOMIC_ACQUIRE);
+	if (info->si_code == SI_TIMER && info->si_value.sival_ptr == &timer_mark) {
+		cpu_sample(f, 1 + (info->si_overrun > 0 ? (uint32_t)info->si_overrun : 0));
+		at_interrupted(u, &f);
+	} else if (info->si_code == SI_QUEUE && info->si_pid == os_pid() &&
+	           (uintptr_t)info->si_value.sival_ptr >> 32 == ((uintptr_t)&ask_mark & 0xffffffffu)) {
+		dump_answer((uint32_t)(uintptr_t)info->si_value.sival_ptr, f);
+		at_interrupted(u, &f);
+	} else if (next.handler && (uintptr_t)next.handler > (uintptr_t)SIG_IGN) {
+		next.handler(sig, info, context);
+	}
+	__atomic_fetch_sub(&at_work, 1, __ATOMIC_RELEASE);
+}
+
+/* The interval timer's: the kernel's own, and no other. */
+static void on_interval(int sig, siginfo_t *info, void *context)
+{
+	(void)sig;
+	const ucontext_t *u = context;
+	struct unwind_frame f = frame_of(u);
+	if (info->si_code != SI_KERNEL)
+		return;
+	__atomic_fetch_add(&at_work, 1, __ATOMIC_ACQUIRE);
+	cpu_sample(f, 1);
+	at_interrupted(u, &f);
+	__atomic_fetch_sub(&at_work, 1, __ATOMIC_RELEASE);
+}
+
+static int set_action(int sig, const struct kernel_sigaction *now, struct kernel_sigaction *before)
+{
+	return (int)os_call(SYS_rt_sigaction, sig, now, before, sizeof now->mask);
+}
+
+static struct kernel_sigaction action_of(void (*handler)(int, siginfo_t *, void *))
+{
+	return (struct kernel_sigaction){
+	    .handler = handler,
+	    .flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK | KERNEL_SA_RESTORER,
+	    .restorer = pprofshim_restorer,
+	    .mask = ~(uint64_t)0,
+	};
+}
+
+/* Libc's handler is noted before ours takes its place, and again by the exchange itself. */
+static int install(void)
+{
+	struct kernel_sigaction ours = action_of(on_signal), before;
+	int r = set_action(SIGNALS_OURS, NULL, &before);
+	if (r < 0 || before.handler == on_signal)
+		return r;
+	next = before;
+	r = set_action(SIGNALS_OURS, &ours, &before);
+	if (r == 0 && before.handler != on_signal)
+		next = before;
+	return r;
+}
+
+int signals_begin(void)
+{
+	int r = install();
+	if (r == 0)
+		__atomic_fetch_add(&signals_users, 1, __ATOMIC_SEQ_CST);
+	return r;
+}
+
+void signals_end(void)
+{
+	__atomic_fetch_sub(&signals_users, 1, __ATOMIC_SEQ_CST);
+}
+
+void signals_keep(void)
+{
+	if (signals_are_about())
+		install();
+}
+
+int signals_ask(int tid, uint32_t slot)
+{
+	siginfo_t info;
+	memset(&info, 0, sizeof info);
+	info.si_code = SI_QUEUE;
+	info.si_pid = os_pid();
+	info.si_value.sival_ptr = (void *)(((uintptr_t)&ask_mark & 0xffffffffu) << 32 | slot);
+	return (int)os_call(SYS_rt_tgsigqueueinfo, os_pid(), tid, SIGNALS_OURS, &info);
+}
+
+void *signals_timer_mark(void)
+{
+	return &timer_mark;
+}
+
+int signals_begin_fallback(uint64_t period_ns)
+{
+	struct kernel_sigaction ours = action_of(on_interval), before;
+	struct itimerval timer;
+	if (os_call(SYS_getitimer, ITIMER_PROF, &timer) < 0 || timer.it_value.tv_sec || timer.it_value.tv_usec)
+		return -EBUSY;
+	if (set_action(SIGPROF, NULL, &before) < 0 || (before.handler && before.handler != on_interval))
+		return -EBUSY;
+	set_action(SIGPROF, &ours, NULL);
+	timer.it_interval.tv_sec = 0;
+	timer.it_interval.tv_usec = (suseconds_t)(period_ns / 1000);
+	timer.it_value = timer.it_interval;
+	return (int)os_call(SYS_setitimer, ITIMER_PROF, &timer, NULL);
+}
+
+/* The handler stays: a signal may still be on its way, and would end the program. */
+void signals_end_fallback(void)
+{
+	struct itimerval off = {0};
+	os_call(SYS_setitimer, ITIMER_PROF, &off, NULL);
+}
+
+bool signals_quiesce(unsigned ms)
+{
+	for (; __atomic_load_n(&at_work, __ATOMIC_ACQUIRE); ms--) {
+		struct timespec step = {.tv_nsec = 1000000};
+		if (!ms)
+			return false;
+		os_call(SYS_nanosleep, &step, NULL);
+	}
+	return true;
+}
+
+/* Any handler of ours that was at work elsewhere is not in the child. */
+FORKED_CODE void signals_fork_child(void)
+{
+	signals_users = 0;
+	at_work = 0;
+}

@@ -1,0 +1,56 @@
+/* signals.h - the one signal of ours, and its handler.
+ *
+ * Runs in: listener (signals_begin, signals_end), signal handler.
+ *
+ * Which signal: 33, one of the two that libc keeps for itself (SIGSETXID). No program can block it, wait for it, handle it or
+ * ignore it by libc's functions: sigfillset leaves it out, sigaction refuses it. So SIGPROF stays the program's, with its
+ * handler, its mask and its interval timer, and nothing of the program has to be looked at or rewritten. Libc
+ * sends it itself when a program of several threads changes its user (setuid & co.): such a signal is passed on to
+ * libc's handler, which is told by siginfo.
+ *
+ * What ours says: a timer's (SI_TIMER with our mark: take a CPU sample), or the listener's (SI_QUEUE with our mark: show your
+ * stack).
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_SIGNALS_H
+#define PPROFSHIM_SIGNALS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "shim/exports.h"
+#include "shim/os.h"
+
+enum { SIGNALS_OURS = 33 };
+
+/* Our signals may arrive from now on. Begin and end come in pairs and nest; the handler stays once it was
+ * installed (HAZARDS 8). 0, or a negative errno. Listener. */
+int signals_begin(void);
+void signals_end(void);
+
+/* Libc installs its own handler with the program's first thread: look after ours. App's thread, listener. */
+void signals_keep(void);
+
+extern HIDDEN uint32_t signals_users; /* atomic */
+static inline bool signals_are_about(void)
+{
+	return __atomic_load_n(&signals_users, __ATOMIC_RELAXED) != 0;
+}
+
+/* Ask a thread for its stack: the handler there calls dump_answer(slot). 0, or a negative errno. Listener. */
+int signals_ask(int tid, uint32_t slot);
+
+/* The mark of a timer's signal: sigev_value. */
+void *signals_timer_mark(void);
+
+/* For the fall-back without timers: SIGPROF by an interval timer, where the program uses neither. 0, or -EBUSY. Listener. */
+int signals_begin_fallback(uint64_t period_ns);
+void signals_end_fallback(void);
+
+/* Wait until no handler of ours is at work, at most for so long. Listener. False: one still is. */
+bool signals_quiesce(unsigned ms);
+
+/* The child has none of the timers, and no listener. */
+void signals_fork_child(void);
+
+#endif

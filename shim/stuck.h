@@ -1,0 +1,34 @@
+/* stuck.h - which threads wait for a lock, who owns it, and whether that is a ring.
+ *
+ * Runs in: listener.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_STUCK_H
+#define PPROFSHIM_STUCK_H
+
+#include "shim/snapshot.h"
+#include "shim/waits.h"
+
+/* Memory of this process, which may go away meanwhile. False: it can't be read. */
+bool stuck_read(uintptr_t at, void *to, size_t bytes);
+
+/* The tid of the thread that owns the lock of this wait, 0 where the lock does not know; -1: it is no wait for a lock. */
+int stuck_owner(const struct wait *w);
+
+/* A thread that waits for a lock. */
+struct lock_wait {
+	int tid;
+	int owner_tid;            /* 0: not known */
+	const struct wait *source; /* its record's: to see whether it still is the same wait */
+	struct wait wait;
+};
+
+/* Find the rings: chain[i] is set to the index of the thread that owns what thread i waits for, where it waits itself; then to
+ * ring numbers from 1 (0: in no ring). A ring is believed when every thread in it has been in the same wait, blocked in the
+ * kernel, since before the owners were read: then none of them can have let go of its lock. Returns the number of rings. */
+size_t stuck_find_rings(const struct lock_wait *waits, size_t count, size_t *ring);
+
+/* A wait for a lock is worth a warning after so long. */
+#define STUCK_STALLED_NS 60000000000
+
+#endif

@@ -1,0 +1,207 @@
+/* tasks.c - the threads of this process as the kernel has them.
+ *
+ * Runs in: listener. System calls alone; no state.
+ *
+ * Formats: proc(5): task/<tid>/{comm,stat,status,sched,syscall}. "syscall" of a blocked thread is its number, six arguments
+ * (hexadecimal), stack pointer and program counter; of one that could run, the word "running".
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/tasks.h"
+
+#include "shim/listener.h"
+#include "shim/os.h"
+
+struct dir_entry { /* linux_dirent64 */
+	uint64_t ino, off;
+	unsigned short bytes;
+	unsigned char type;
+	char name[];
+};
+
+/* Call `each` with every tid but the listener's. */
+static void walk(void (*each)(void *arg, int tid), void *arg)
+{
+	_Alignas(struct dir_entry) char buf[4096];
+	int own = listener_tid();
+	int dir = (int)os_open("/proc/self/task", O_RDONLY | O_DIRECTORY);
+	if (dir < 0)
+		return;
+	for (long n; (n = os_call(SYS_getdents64, dir, buf, sizeof buf)) > 0;)
+		for (long at = 0; at < n;) {
+			const struct dir_entry *e = (const void *)(buf + at);
+			uint64_t tid;
+			if (text_parse_uint(span_of(e->name), 10, &tid) && (int)tid != own)
+				each(arg, (int)tid);
+			at += e->bytes;
+		}
+	os_close(dir);
+}
+
+static void count_one(void *arg, int tid)
+{
+	(void)tid;
+	++*(size_t *)arg;
+}
+
+size_t tasks_count(void)
+{
+	size_t n = 0;
+	walk(count_one, &n);
+	return n;
+}
+
+struct tids {
+	struct region *region;
+	int *at;
+	size_t count, cap;
+};
+
+static void keep_one(void *arg, int tid)
+{
+	struct tids *t = arg;
+	if (t->count == t->cap) {
+		size_t cap = t->cap ? t->cap * 2 : 256;
+		int *at = region_alloc(t->region, cap * sizeof *at);
+		if (!at)
+			return; /* those that are left are not told */
+		if (t->count)
+			memcpy(at, t->at, t->count * sizeof *at);
+		t->at = at;
+		t->cap = cap;
+	}
+	t->at[t->count++] = tid;
+}
+
+int *tasks_list(struct region *r, size_t *count)
+{
+	struct tids t = {.region = r};
+	walk(keep_one, &t);
+	*count = t.count;
+	return t.at;
+}
+
+long tasks_read(int tid, const char *file, char *buf, size_t cap)
+{
+	char path[64];
+	struct line l = LINE(path);
+	line_str(&l, "/proc/self/task/");
+	line_dec(&l, tid);
+	line_str(&l, "/");
+	line_str(&l, file);
+	int fd = (int)os_open(path, O_RDONLY);
+	if (fd < 0)
+		return fd;
+	long n = os_read(fd, buf, cap - 1);
+	os_close(fd);
+	buf[n > 0 ? n : 0] = '\0';
+	return n;
+}
+
+const char *tasks_name(struct region *r, int tid)
+{
+	char name[32];
+	long n = tasks_read(tid, "comm", name, sizeof name);
+	if (n > 0 && name[n - 1] == '\n')
+		n--;
+	char *copy = n > 0 ? region_alloc(r, (size_t)n + 1) : NULL;
+	return copy ? memcpy(copy, name, (size_t)n) : NULL;
+}
+
+/* The letter in "tid (any name) S …": after the last parenthesis. */
+static char state_letter(int tid)
+{
+	char text[256];
+	long n = tasks_read(tid, "stat", text, sizeof text);
+	while (n > 0 && text[n - 1] != ')')
+		n--;
+	return n > 0 && text[n] == ' ' ? text[n + 1] : '\0';
+}
+
+static bool next_number(struct span *rest, uint64_t *value)
+{
+	return text_parse_uint(span_cut(rest, ' '), 0, value);
+}
+
+/* "202 0x.. 0x.. 0x.. 0x.. 0x.. 0x.. 0xsp 0xpc", or "-1 0xsp 0xpc" outside a system call. */
+static bool parse_blocked(struct span text, struct task *t)
+{
+	uint64_t v, sp, pc;
+	struct span first = span_cut(&text, ' ');
+	int64_t nr;
+	if (!text_parse_int(first, &nr))
+		return false;
+	t->nr = (int)nr;
+	for (int i = 0; nr >= 0 && i < 6; i++) {
+		if (!next_number(&text, &v))
+			return false;
+		t->args[i] = v;
+	}
+	if (!next_number(&text, &sp) || !next_number(&text, &pc))
+		return false;
+	t->sp = sp;
+	t->pc = pc;
+	return true;
+}
+
+struct task tasks_look(int tid)
+{
+	char text[256];
+	struct task t = {.state = TASK_BLOCKED};
+	long n = tasks_read(tid, "syscall", text, sizeof text);
+	while (n > 0 && text[n - 1] == '\n')
+		text[--n] = '\0';
+	if (n > 0 && parse_blocked(span_of(text), &t))
+		return t;
+	char letter = state_letter(tid);
+	t.state = letter == '\0' || letter == 'Z' || letter == 'X' ? TASK_GONE
+	          : letter == 'R' || n > 0                         ? TASK_RUNS
+	                                                           : TASK_SLEEPS;
+	return t;
+}
+
+/* The value of the line that begins with `key`: what follows the last colon. */
+static struct span value_of(const char *text, const char *key)
+{
+	struct span rest = span_of(text);
+	while (rest.len) {
+		struct span line = span_cut(&rest, '\n');
+		if (!span_starts(line, key))
+			continue;
+		span_cut(&line, ':');
+		return span_trim(line);
+	}
+	return (struct span){0};
+}
+
+/* "11759105.372617": milliseconds of the scheduler's clock, at which a thread last ran. */
+static int64_t last_ran_ns(const char *text)
+{
+	struct span fraction = value_of(text, "se.exec_start");
+	uint64_t ms, ns;
+	struct span whole = span_cut(&fraction, '.');
+	if (!text_parse_uint(whole, 10, &ms) || fraction.len != 6 || !text_parse_uint(fraction, 10, &ns))
+		return -1;
+	return (int64_t)(ms * 1000000 + ns);
+}
+
+/* The listener is running, so its own time is now. */
+int64_t tasks_idle_ns(int tid)
+{
+	char text[512];
+	if (tasks_read(tid, "sched", text, sizeof text) <= 0)
+		return -1;
+	int64_t then = last_ran_ns(text);
+	if (then < 0 || tasks_read(os_tid(), "sched", text, sizeof text) <= 0)
+		return -1;
+	int64_t now = last_ran_ns(text);
+	return now < 0 ? -1 : now > then ? now - then : 0;
+}
+
+bool tasks_blocks(int tid, int sig)
+{
+	char text[2048];
+	uint64_t mask;
+	if (tasks_read(tid, "status", text, sizeof text) <= 0)
+		return false;
+	return text_parse_uint(value_of(text, "SigBlk"), 16, &mask) && mask >> (sig - 1) & 1;
+}

@@ -1,0 +1,143 @@
+/* waits.c - the slow ways of waits.h, and its reader.
+ *
+ * Runs in: app's thread inside a hook, our signal handler (waits_mark), listener (waits_read and the names).
+ * So: no lock, no allocation, no libc; waits_was_cut_short reads errno, as the hook that asks has just had it set.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/waits.h"
+
+#include <string.h>
+
+#include "shim/clock.h"
+#include "shim/os.h"
+#include "shim/real.h"
+#include "shim/snapshot.h"
+
+enum {
+	/* The system call is made so near below the frame that called the hook. A handler's frames are further away: the
+	 * kernel puts more than this of registers between. */
+	NEAR_BYTES = 1024,
+};
+
+void waits_reset(struct wait *w)
+{
+	w->cut_short = 0;
+	__atomic_store_n(&w->state, WAIT_NONE, __ATOMIC_RELEASE);
+}
+
+/* A wait is published already. If its frame is further out on this stack, we are in a handler that interrupted it, and it
+ * goes on afterwards; else it was left by a jump. (A handler on a stack of its own may look like that, too: then
+ * the outer wait is not published for the rest of its time.) */
+void waits_nest(struct wait *w, struct wait_scope *s, uintptr_t sp)
+{
+	if (waits_call(w->state) != WAIT_CHANGING && sp >= w->frame.sp)
+		return;
+	s->outer = *w;
+	s->nested = true;
+}
+
+/* The outer wait goes on. A mark that our signal made there meanwhile is void: a handler of the program did run. */
+void waits_unnest(struct wait *w, const struct wait_scope *s)
+{
+	uint64_t instances = w->instances;
+	__atomic_store_n(&w->state, WAIT_CHANGING, __ATOMIC_RELAXED);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	uint64_t state = s->outer.state;
+	w->object = s->outer.object;
+	w->frame = s->outer.frame;
+	w->since_ns = s->outer.since_ns;
+	w->cut_short = 0;
+	w->instances = instances;
+	__atomic_store_n(&w->state, state, __ATOMIC_RELEASE);
+}
+
+bool waits_was_cut_short(void)
+{
+	struct wait *w = waits_self();
+	return w && __atomic_exchange_n(&w->cut_short, 0, __ATOMIC_RELAXED);
+}
+
+/* The coarse clock that was read at the beginning may have been a tick behind. */
+uint64_t waits_left_ns(const struct wait_scope *s, uint64_t timeout_ns)
+{
+	(void)s;
+	const struct wait *w = waits_self();
+	uint64_t now = clock_ns(CLOCK_MONOTONIC), from = w ? w->since_ns + clock_tick_ns() : 0;
+	uint64_t gone = from && now > from ? now - from : 0;
+	return gone < timeout_ns ? timeout_ns - gone : 0;
+}
+
+/* Other signals that are due, too: the call would have been interrupted without ours. All are blocked in our handler, so
+ * the kernel tells of all. (libc's two, below 34, are no business of the program's.) */
+static bool others_are_due(uint64_t mask)
+{
+	const uint64_t internal = (uint64_t)3 << 31;
+	uint64_t pending = 0;
+	os_call(SYS_rt_sigpending, &pending, sizeof pending);
+	return pending & ~mask & ~internal;
+}
+
+static bool follows_system_call(uintptr_t pc)
+{
+#if defined(__x86_64__)
+	const unsigned char *at = (const unsigned char *)pc - 2;
+	return (pc & 4095) >= 2 && at[0] == 0x0f && at[1] == 0x05;
+#else
+	(void)pc;
+	return false;
+#endif
+}
+
+void waits_mark(uintptr_t pc, uintptr_t sp, intptr_t result, uint64_t mask)
+{
+	struct wait *w = waits_self();
+	if (!w || waits_call(w->state) == WAIT_NONE || waits_call(w->state) == WAIT_CHANGING)
+		return;
+	if (w->frame.sp - sp > NEAR_BYTES || !follows_system_call(pc))
+		return;
+	if ((result >= 0 || result == -EINTR) && !others_are_due(mask))
+		__atomic_store_n(&w->cut_short, 1, __ATOMIC_RELAXED);
+}
+
+bool waits_read(const struct wait *w, struct wait *copy)
+{
+	uint64_t state = __atomic_load_n(&w->state, __ATOMIC_ACQUIRE);
+	if (waits_call(state) == WAIT_NONE || waits_call(state) == WAIT_CHANGING)
+		return false;
+	*copy = *w;
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	copy->state = state;
+	return __atomic_load_n(&w->state, __ATOMIC_RELAXED) == state;
+}
+
+static const struct {
+	const char *name;
+	unsigned char kind;
+	void *const *function;
+} calls[] = {
+    [WAIT_NONE] = {"", DUMP_NO_OBJECT, NULL},
+#define HOOK_WAITS(symbol, type, params, args, object_kind, object, time) \
+	[WAIT_##symbol] = {#symbol, DUMP_##object_kind, (void *const *)&real_##symbol},
+#define HOOK_WAITS_OWN(symbol, type, params, args, object_kind) \
+	[WAIT_##symbol] = {#symbol, DUMP_##object_kind, (void *const *)&real_##symbol},
+#define HOOK(symbol, type, params, args)
+#define HOOK_NEW(symbol, type, params, args)
+#define HOOK_DELETE(symbol, type, params, args)
+#define HOOK_OWN(symbol, type, params, args)
+#include "shim/hooks.def"
+};
+
+const char *waits_name(unsigned call)
+{
+	return call < WAIT_CALLS ? calls[call].name : "";
+}
+
+unsigned waits_kind(unsigned call)
+{
+	return call < WAIT_CALLS ? calls[call].kind : DUMP_NO_OBJECT;
+}
+
+uintptr_t waits_function(unsigned call)
+{
+	return call != WAIT_NONE && call < WAIT_CALLS ? (uintptr_t)*calls[call].function : 0;
+}

@@ -1,0 +1,138 @@
+/* waits.h - a thread that is about to block says so in its record: in which call, for what, at which frame.
+ *
+ * Runs in: app's thread inside a hook of a call that may block, in a signal handler too (waits_enter, waits_leave); our
+ * signal handler (marks); listener (waits_read).
+ *
+ * What it is for: the thread dump knows what a blocked thread waits for without disturbing it, and a call that our own
+ * signal interrupted is made again, with the time that is left, so that the program never sees EINTR.
+ *
+ * Nothing is left behind by a call that is never returned from (cancellation, longjmp out of a handler, an
+ * exception): the next wait overwrites it, and the listener believes a wait only of a thread that the kernel
+ * says is blocked, below the frame that the wait names.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_WAITS_H
+#define PPROFSHIM_WAITS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "shim/sampler.h"
+#include "shim/unwind.h"
+
+/* The calls, one for each HOOK_WAITS row of hooks.def. */
+enum wait_call {
+	WAIT_NONE, /* it runs */
+#define HOOK_WAITS(symbol, type, params, args, kind, object, time) WAIT_##symbol,
+#define HOOK_WAITS_OWN(symbol, type, params, args, kind) WAIT_##symbol,
+#define HOOK(symbol, type, params, args)
+#define HOOK_NEW(symbol, type, params, args)
+#define HOOK_DELETE(symbol, type, params, args)
+#define HOOK_OWN(symbol, type, params, args)
+#include "shim/hooks.def"
+#undef HOOK
+#undef HOOK_NEW
+#undef HOOK_DELETE
+#undef HOOK_WAITS
+#undef HOOK_WAITS_OWN
+#undef HOOK_OWN
+	WAIT_CALLS,
+	WAIT_CHANGING = 0xff, /* the fields are being written */
+};
+
+/* A wait, as its thread publishes it. The fields change only while `state` says WAIT_NONE or WAIT_CHANGING; a state
+ * with a call never comes back once it was left. */
+struct wait {
+	uint64_t state;     /* atomic: instance << 8 | enum wait_call */
+	uint64_t instances; /* waits so far */
+	uintptr_t object;   /* what for: waits_kind() says what it is */
+	struct unwind_frame frame; /* the caller's */
+	uint64_t since_ns;  /* CLOCK_MONOTONIC_COARSE; 0: not taken */
+	uint32_t cut_short; /* atomic: our signal interrupted the system call of this wait, and no other did */
+};
+
+static inline unsigned waits_call(uint64_t state)
+{
+	return state & 0xff;
+}
+
+/* A wait while it lasts, on the thread's stack. */
+struct wait_scope {
+	bool nested; /* in a signal handler that interrupted another wait */
+	struct wait outer;
+};
+
+/* Slow ways of waits_enter. */
+struct thread *threads_enter_self(void); /* threads.c: NULL where a wait can't be published now */
+void waits_nest(struct wait *w, struct wait_scope *s, uintptr_t sp);
+void waits_unnest(struct wait *w, const struct wait_scope *s);
+
+/* The record of the calling thread; its wait is its first member. */
+static inline struct wait *waits_self(void)
+{
+	return (struct wait *)(void *)sampler_thread.thread;
+}
+
+static inline __attribute__((always_inline)) void waits_enter(struct wait_scope *s, enum wait_call call,
+                                                              uintptr_t object, struct unwind_frame frame,
+                                                              uint64_t since_ns)
+{
+	struct wait *w = waits_self();
+	s->nested = false;
+	if (__builtin_expect(!w, 0)) {
+		w = (struct wait *)(void *)threads_enter_self();
+		if (!w)
+			return;
+	}
+	if (__builtin_expect(waits_call(w->state) != WAIT_NONE, 0))
+		waits_nest(w, s, frame.sp);
+	__atomic_store_n(&w->state, WAIT_CHANGING, __ATOMIC_RELAXED);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	uint64_t instance = ++w->instances;
+	w->object = object;
+	w->frame = frame;
+	w->since_ns = since_ns;
+	w->cut_short = 0;
+	__atomic_store_n(&w->state, instance << 8 | call, __ATOMIC_RELEASE);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+static inline __attribute__((always_inline)) void waits_leave(const struct wait_scope *s)
+{
+	struct wait *w = waits_self(); /* again: a handler may have forked */
+	if (__builtin_expect(!w, 0))
+		return;
+	if (__builtin_expect(s->nested, 0))
+		waits_unnest(w, s);
+	else
+		__atomic_store_n(&w->state, WAIT_NONE, __ATOMIC_RELEASE);
+}
+
+/* After a call that failed with EINTR, or came back with less than was asked for: was it our signal alone? Then
+ * the program must not know, and the call is made again. Asking takes the mark away. */
+bool waits_was_cut_short(void);
+static inline bool waits_may_be_cut_short(void)
+{
+	const struct wait *w = waits_self();
+	return w && w->cut_short;
+}
+
+/* Of a relative time-out: what is left of it now, at least 0; never less than what is really left. */
+uint64_t waits_left_ns(const struct wait_scope *s, uint64_t timeout_ns);
+
+/* Our signal handler, which interrupted this thread at (pc, sp), where the register that system calls return in holds
+ * `result`, with this mask: if that was a system call of a wait, mark it. */
+void waits_mark(uintptr_t pc, uintptr_t sp, intptr_t result, uint64_t mask);
+
+/* Listener: what a thread publishes, in one piece. False: it does not wait, or it changed meanwhile. */
+bool waits_read(const struct wait *w, struct wait *copy);
+
+/* The name of a call, what its object is (enum dump_object), and the function that the hook calls. */
+const char *waits_name(unsigned call);
+unsigned waits_kind(unsigned call);
+uintptr_t waits_function(unsigned call);
+
+void waits_reset(struct wait *w);
+
+#endif

@@ -1,0 +1,370 @@
+/* test_dump_text.c - goroutine?debug=2: what is stuck, the blocks of the threads, line by line.
+ *
+ * Runs in: its own process. Stubs: the list of modules.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+/* links: encoder/dump_text.c encoder/intern.c encoder/names.c encoder/elf_symbols.c encoder/maps.c encoder/sort.c encoder/out.c encoder/utf8.c shim/text.c shim/arena.c shim/sync.c */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <errno.h>
+#include <link.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "encoder/dump_text.h"
+#include "encoder/names.h"
+#include "encoder/utf8.h"
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+#define SECOND 1000000000ll
+
+static struct module program = {.path = "", .text_count = 1};
+static struct module library = {.path = "/nowhere/lib\nfoo.so", .start = 0x10000, .end = 0x20000, .bias = 0x10000, .text = {{0x11000, 0x12000, 0x1000}}, .text_count = 1};
+static const struct module *modules[] = {&program, &library};
+
+struct module_list snapshot_modules(void)
+{
+	return (struct module_list){2, modules};
+}
+
+int known_function_of_the_test(int x);
+__attribute__((noinline)) int known_function_of_the_test(int x)
+{
+	return x * 3 + 1;
+}
+
+static struct {
+	struct stack head;
+	uintptr_t pc[2];
+} known, foo, nowhere, empty;
+
+static int find_program(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	(void)size, (void)arg;
+	program.bias = info->dlpi_addr;
+	for (int i = 0; i < info->dlpi_phnum; i++)
+		if (info->dlpi_phdr[i].p_type == PT_LOAD && info->dlpi_phdr[i].p_flags & PF_X) {
+			program.text[0].start = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
+			program.text[0].end = program.text[0].start + info->dlpi_phdr[i].p_memsz;
+		}
+	return 1;
+}
+
+static char known_lines[300]; /* of the stack `known` */
+
+static int start(void **state)
+{
+	(void)state;
+	char self[200] = {0};
+	dl_iterate_phdr(find_program, NULL);
+	program.start = program.text[0].start, program.end = program.text[0].end;
+	known.head.depth = 2;
+	known.pc[0] = (uintptr_t)known_function_of_the_test + 2;
+	known.pc[1] = 0x11080;
+	foo.head.depth = 1;
+	foo.pc[0] = 0x11090;
+	nowhere.head.depth = 1;
+	nowhere.pc[0] = 0x9010;
+	if (readlink("/proc/self/exe", self, sizeof self - 1) < 0)
+		return -1;
+	snprintf(known_lines, sizeof known_lines,
+	         "known_function_of_the_test+0x2(...)\n\t%s:0 +0x%lx\n"
+	         "lib?foo.so+0x1080(...)\n\t/nowhere/lib?foo.so:0 +0x1080\n",
+	         self, (long)(known.pc[0] - program.bias));
+	return 0;
+}
+
+static char *join(const struct out *o)
+{
+	char *all = calloc(1, o->len + 1);
+	size_t at = 0;
+	for (const struct out_chunk *c = o->first; c; at += c->used, c = c->next)
+		memcpy(all + at, c->bytes, c->used);
+	return all;
+}
+
+static char *print(const struct dump_snapshot *s)
+{
+	struct region r = {0};
+	struct out o;
+	out_init(&o, &r);
+	assert_int_equal(dump_print(&r, &o, s), 0);
+	char *all = join(&o);
+	region_release(&r);
+	return all;
+}
+
+static void expect_thread(struct dump_thread t, const char *want)
+{
+	const struct dump_snapshot s = {.count = 1, .threads = &t};
+	char *all = print(&s);
+	assert_string_equal(all, want);
+	free(all);
+}
+
+static void test_a_running_thread_is_a_header_its_name_and_its_stack(void **state)
+{
+	(void)state;
+	char want[500];
+	snprintf(want, sizeof want, "goroutine 101 [running]:\n# thread alice\n%s\n", known_lines);
+	expect_thread((struct dump_thread){.tid = 101, .name = "alice", .state = "running", .since_ns = -1, .stack = &known.head}, want);
+}
+
+static void test_frames_in_no_object_have_their_address(void **state)
+{
+	(void)state;
+	expect_thread((struct dump_thread){.tid = 1, .name = "jit", .state = "running", .since_ns = -1, .stack = &nowhere.head},
+	              "goroutine 1 [running]:\n# thread jit\n[anonymous]+0x9010(...)\n\t[anonymous]:0 +0x9010\n\n");
+}
+
+static void test_the_stack_that_created_a_thread_follows_its_own(void **state)
+{
+	(void)state;
+	char want[700];
+	snprintf(want, sizeof want,
+	         "goroutine 2 [running]:\n# thread w\n"
+	         "lib?foo.so+0x1090(...)\n\t/nowhere/lib?foo.so:0 +0x1090\n"
+	         "created by %s\n",
+	         known_lines);
+	expect_thread((struct dump_thread){.tid = 2, .name = "w", .state = "running", .since_ns = -1, .stack = &foo.head, .created_by = &known.head}, want);
+}
+
+static void test_a_thread_without_its_stack_says_why(void **state)
+{
+	(void)state;
+	expect_thread((struct dump_thread){.tid = 3, .name = "x", .state = "running", .since_ns = -1, .reason = "it blocks every signal"},
+	              "goroutine 3 [running]:\n# thread x\n# not reached: it blocks every signal\n\n");
+	expect_thread((struct dump_thread){.tid = 3, .name = "x", .state = "running", .since_ns = -1, .stack = &empty.head},
+	              "goroutine 3 [running]:\n# thread x\n# not reached\n\n");
+	expect_thread((struct dump_thread){.tid = 3, .name = "x", .state = "running", .since_ns = -1, .stack = &nowhere.head, .reason = "no unwind table"},
+	              "goroutine 3 [running]:\n# thread x\n# stack is short: no unwind table\n[anonymous]+0x9010(...)\n\t[anonymous]:0 +0x9010\n\n");
+	expect_thread((struct dump_thread){.tid = 3, .name = "x", .state = "running", .since_ns = -1, .reason = "late", .created_by = &nowhere.head},
+	              "goroutine 3 [running]:\n# thread x\n# not reached: late\ncreated by [anonymous]+0x9010(...)\n\t[anonymous]:0 +0x9010\n\n");
+}
+
+static void test_what_a_thread_waits_for_is_told_as_far_as_it_is_known(void **state)
+{
+	static const struct {
+		struct dump_thread thread;
+		const char *header, *line;
+	} rows[] = {
+		{{.state = "poll", .since_ns = -1}, "[poll]", ""},
+		{{.state = "poll", .since_ns = 0}, "[poll]", "# waits in poll since 0.000s\n"},
+		{{.state = "poll", .since_ns = 1204999999}, "[poll]", "# waits in poll since 1.204s\n"},
+		{{.state = "read", .object_kind = DUMP_FD, .object = 5, .since_ns = 59 * SECOND + 45000000}, "[read]", "# waits in read for descriptor 5 since 59.045s\n"},
+		{{.state = "read", .object_kind = DUMP_FD, .object = 0, .since_ns = 60 * SECOND}, "[read, 1 minutes]", "# waits in read for descriptor 0 since 1m0s\n"},
+		{{.state = "pthread_join", .object_kind = DUMP_TID, .object = 123, .since_ns = 192 * SECOND}, "[pthread_join, 3 minutes]", "# waits in pthread_join for thread 123 since 3m12s\n"},
+		{{.state = "waitpid", .object_kind = DUMP_PID, .object = 77, .since_ns = 7510 * SECOND}, "[waitpid, 125 minutes]", "# waits in waitpid for process 77 since 2h5m10s\n"},
+		{{.state = "futex (system call)", .object_kind = DUMP_ADDRESS, .object = 0x7f00dead, .since_ns = -1}, "[futex (system call)]", "# waits in futex (system call) for 0x7f00dead\n"},
+		{{.state = "pthread_mutex_lock", .object_kind = DUMP_ADDRESS, .object = 0x55, .since_ns = 2 * SECOND, .owner_tid = 9, .owner_name = "b\x7fob"}, "[pthread_mutex_lock]", "# waits in pthread_mutex_lock for 0x55 since 2.000s, held by thread 9 (b?ob)\n"},
+		{{.state = "pthread_mutex_lock", .object_kind = DUMP_ADDRESS, .object = 0x55, .since_ns = -1, .owner_tid = 9}, "[pthread_mutex_lock]", "# waits in pthread_mutex_lock for 0x55, held by thread 9, which has ended\n"},
+	};
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		char want[400];
+		struct dump_thread t = rows[i].thread;
+		t.tid = 4, t.name = "n\xff", t.reason = "r";
+		snprintf(want, sizeof want, "goroutine 4 %s:\n# thread n?\n%s# not reached: r\n\n", rows[i].header, rows[i].line);
+		expect_thread(t, want);
+	}
+}
+
+static struct dump_thread waiter(int tid, const char *name, uint64_t mutex, int owner, const char *owner_name)
+{
+	return (struct dump_thread){.tid = tid, .name = name, .state = "pthread_mutex_lock", .object_kind = DUMP_ADDRESS, .object = mutex,
+	                            .since_ns = 75 * SECOND, .owner_tid = owner, .owner_name = owner_name, .stack = &nowhere.head};
+}
+
+static void test_a_deadlock_is_named_with_its_chain_and_its_blocks_before_all_others(void **state)
+{
+	(void)state;
+	struct dump_thread t[] = {
+		{.tid = 100, .name = "main", .state = "running", .since_ns = -1, .stack = &nowhere.head},
+		waiter(101, "alice", 0x5510, 102, "bob"),
+		waiter(102, "bob", 0x5520, 103, "ca\nrol"),
+		waiter(103, "ca\nrol", 0x5530, 101, "alice"),
+	};
+	struct dump_stuck stuck = {.is_deadlock = true, .count = 3, .chain = (const size_t[]){1, 2, 3}};
+	struct dump_snapshot s = {.count = 4, .threads = t, .stuck_count = 1, .stuck = &stuck};
+#define FRAME "[anonymous]+0x9010(...)\n\t[anonymous]:0 +0x9010\n\n"
+#define ALICE "goroutine 101 [pthread_mutex_lock, 1 minutes]:\n# thread alice\n# waits in pthread_mutex_lock for 0x5510 since 1m15s, held by thread 102 (bob)\n" FRAME
+#define BOB "goroutine 102 [pthread_mutex_lock, 1 minutes]:\n# thread bob\n# waits in pthread_mutex_lock for 0x5520 since 1m15s, held by thread 103 (ca?rol)\n" FRAME
+#define CAROL "goroutine 103 [pthread_mutex_lock, 1 minutes]:\n# thread ca?rol\n# waits in pthread_mutex_lock for 0x5530 since 1m15s, held by thread 101 (alice)\n" FRAME
+	char *all = print(&s);
+	assert_string_equal(all,
+	                    "DEADLOCK: thread 101 (alice) waits for pthread_mutex_lock 0x5510 held by thread 102 (bob), "
+	                    "which waits for pthread_mutex_lock 0x5520 held by thread 103 (ca?rol), "
+	                    "which waits for pthread_mutex_lock 0x5530 held by thread 101 (alice)\n\n" ALICE BOB CAROL
+	                    "goroutine 100 [running]:\n# thread main\n" FRAME ALICE BOB CAROL);
+	free(all);
+}
+
+static void test_a_thread_that_waits_for_itself_is_a_deadlock_of_one(void **state)
+{
+	(void)state;
+	static const char line[] = "DEADLOCK: thread 7 (x) waits for pthread_mutex_lock 0x10 held by thread 7 (x)\n\ngoroutine 7 [";
+	struct dump_thread t = waiter(7, "x", 0x10, 7, "x");
+	struct dump_stuck stuck = {.is_deadlock = true, .count = 1, .chain = (const size_t[]){0}};
+	struct dump_snapshot s = {.count = 1, .threads = &t, .stuck_count = 1, .stuck = &stuck};
+	char *all = print(&s);
+	assert_memory_equal(all, line, sizeof line - 1);
+	free(all);
+}
+
+static void test_stalled_threads_are_lines_with_what_is_known_of_the_holder(void **state)
+{
+	(void)state;
+	static const char lines[] =
+	    "STALLED: thread 103 (carol) has been waiting for 75 seconds in pthread_mutex_lock 0x10 held by thread 102 (bob)\n\n"
+	    "STALLED: thread 104 (dave) has been waiting for 75 seconds in pthread_mutex_lock 0x20 held by thread 102, which has ended\n\n"
+	    "STALLED: thread 105 (eve) has been waiting for 75 seconds in pthread_mutex_lock 0x30\n\n"
+	    "STALLED: thread 106 (frank) has been waiting in pthread_rwlock_wrlock\n\n"
+	    "goroutine 103 [";
+	struct dump_thread t[] = {waiter(103, "carol", 0x10, 102, "bob"), waiter(104, "dave", 0x20, 102, NULL), waiter(105, "eve", 0x30, 0, NULL),
+	                          {.tid = 106, .name = "frank", .state = "pthread_rwlock_wrlock", .since_ns = -1}};
+	static const size_t chain[] = {0, 1, 2, 3};
+	struct dump_stuck stuck[] = {{.count = 1, .chain = chain}, {.count = 1, .chain = chain + 1}, {.count = 1, .chain = chain + 2}, {.count = 1, .chain = chain + 3}, {.count = 0}};
+	struct dump_snapshot s = {.count = 4, .threads = t, .stuck_count = COUNT(stuck), .stuck = stuck};
+	char *all = print(&s);
+	assert_memory_equal(all, lines, sizeof lines - 1);
+	free(all);
+}
+
+static void test_nothing_is_printed_of_no_threads(void **state)
+{
+	(void)state;
+	struct dump_snapshot s = {0};
+	char *all = print(&s);
+	assert_string_equal(all, "");
+	free(all);
+}
+
+enum { MANY = 1000, DEPTH = 40 };
+
+static struct dump_thread *many_threads(void)
+{
+	struct dump_thread *t = calloc(MANY, sizeof *t);
+	for (int i = 0; i < MANY; i++) {
+		struct stack *s = calloc(1, sizeof *s + DEPTH * sizeof *s->pc);
+		s->depth = DEPTH;
+		for (uintptr_t k = 0; k < DEPTH; k++)
+			s->pc[k] = k % 2 ? program.text[0].start + ((uintptr_t)i * DEPTH + k) % (program.text[0].end - program.text[0].start)
+			                 : 0x5000000000 + (uintptr_t)i * 4096 + k;
+		t[i] = (struct dump_thread){.tid = i + 1, .name = "worker", .state = "poll", .stack = s, .created_by = &known.head};
+	}
+	return t;
+}
+
+static void drop(struct dump_thread *t)
+{
+	for (int i = 0; i < MANY; i++)
+		free((void *)t[i].stack);
+	free(t);
+}
+
+static double seconds_now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* Each stack differs, no address twice: the worst there is. */
+static void test_a_thousand_threads_are_printed_in_a_moment(void **state)
+{
+	(void)state;
+	struct dump_thread *t = many_threads();
+	struct dump_snapshot s = {.count = MANY, .threads = t};
+	double from = seconds_now();
+	char *all = print(&s);
+	double spent = seconds_now() - from;
+	size_t headers = 0, frames = 0;
+	for (const char *at = all; (at = strstr(at, "goroutine ")); at++)
+		headers++;
+	for (const char *at = all; (at = strstr(at, "(...)\n\t")); at++)
+		frames++;
+	assert_int_equal(headers, MANY);
+	assert_int_equal(frames, MANY * (DEPTH + 2));
+	print_message("%d threads: %.0f ms, %zu bytes\n", MANY, spent * 1e3, strlen(all));
+#if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
+	assert_true(spent < 0.5);
+#endif
+	free(all);
+	drop(t);
+	names_start(); /* gives back what it keeps */
+}
+
+static void test_without_memory_the_dump_says_so(void **state)
+{
+	(void)state;
+	pid_t child = fork();
+	if (child == 0) {
+		struct dump_thread *t = many_threads();
+		struct dump_snapshot s = {.count = MANY, .threads = t};
+		int failures = 0, error = -1;
+		for (size_t room = 0; error && room < 64 << 20; room += 1 << 19) {
+			struct region r = {0};
+			struct out o;
+			out_init(&o, &r);
+			arena_set_limit(room);
+			error = dump_print(&r, &o, &s);
+			if (error && error != -ENOMEM)
+				_exit(2);
+			failures += error == -ENOMEM;
+			region_release(&r);
+			names_start();
+		}
+		_exit(error == 0 && failures > 2 ? 0 : 1);
+	}
+	int status;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
+static void test_a_line_of_text_has_no_control_characters(void **state)
+{
+	static const char *const rows[][2] = {
+		{"", ""},
+		{"plain", "plain"},
+		{"a\nb\tc\x1b[0m\x7f", "a?b?c?[0m?"},
+		{"caf\xc3\xa9 \xc2\xa0", "caf\xc3\xa9 \xc2\xa0"},
+		{"\xc2\x9b" "31m", "??31m"}, /* a terminal's CSI in one character */
+		{"\xc2", "?"},
+	};
+	(void)state;
+	struct region r = {0};
+	for (size_t i = 0; i < COUNT(rows); i++)
+		assert_string_equal(utf8_line(&r, span_of(rows[i][0])), rows[i][1]);
+	region_release(&r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_running_thread_is_a_header_its_name_and_its_stack),
+		cmocka_unit_test(test_frames_in_no_object_have_their_address),
+		cmocka_unit_test(test_the_stack_that_created_a_thread_follows_its_own),
+		cmocka_unit_test(test_a_thread_without_its_stack_says_why),
+		cmocka_unit_test(test_what_a_thread_waits_for_is_told_as_far_as_it_is_known),
+		cmocka_unit_test(test_a_deadlock_is_named_with_its_chain_and_its_blocks_before_all_others),
+		cmocka_unit_test(test_a_thread_that_waits_for_itself_is_a_deadlock_of_one),
+		cmocka_unit_test(test_stalled_threads_are_lines_with_what_is_known_of_the_holder),
+		cmocka_unit_test(test_nothing_is_printed_of_no_threads),
+		cmocka_unit_test(test_a_thousand_threads_are_printed_in_a_moment),
+		cmocka_unit_test(test_without_memory_the_dump_says_so),
+		cmocka_unit_test(test_a_line_of_text_has_no_control_characters),
+	};
+	return cmocka_run_group_tests(tests, start, NULL);
+}
