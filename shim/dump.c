@@ -181,6 +181,7 @@ static const struct {
     {SYS_waitid, "waitid", DUMP_NO_OBJECT},
     {SYS_rt_sigtimedwait, "sigtimedwait", DUMP_NO_OBJECT},
     {SYS_rt_sigsuspend, "sigsuspend", DUMP_NO_OBJECT},
+    {SYS_io_getevents, "io_getevents", DUMP_NO_OBJECT},
     {SYS_restart_syscall, "restart_syscall", DUMP_NO_OBJECT},
 #ifdef SYS_io_uring_enter
     {SYS_io_uring_enter, "io_uring_enter", DUMP_FD},
@@ -228,7 +229,7 @@ static void name_wait(struct dump_thread *out, const struct wait *w)
 	const char *name = waits_name(call);
 	while (*name == '_')
 		name++;
-	out->state = call == WAIT_syscall ? "futex" : call == WAIT___poll_chk || call == WAIT___ppoll_chk ? "poll" : name;
+	out->state = call == WAIT___poll_chk || call == WAIT___ppoll_chk ? "poll" : name;
 	out->object_kind = (enum dump_object)waits_kind(call);
 	out->object = w->object;
 	if (out->object_kind == DUMP_TID) { /* a pthread_t: whose? */
@@ -279,7 +280,7 @@ static bool take_blocked(struct dump *d, size_t index, const struct wait *source
 		out->reason = depth                        ? "the profiler's own memory is used up"
 		              : t->state == TASK_SLEEPS    ? "blocked in no call of the table, and the kernel does not say where"
 		                                           : "its stack cannot be read";
-	if (in_wait)
+	if (in_wait && waits_call(w.state) != WAIT_syscall)
 		name_wait(out, &w);
 	else
 		name_system_call(d, out, t);

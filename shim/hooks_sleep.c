@@ -115,38 +115,75 @@ EXPORT int io_getevents(void *context, long least, long most, void *events, stru
 	return got ? got : r;
 }
 
-/* The futex operations that block. */
-static bool is_futex_wait(long nr, long operation)
+/* Where a system call that may block has a time-out that is relative, and not kept up to date by the kernel: the number of that
+ * argument, which is a struct timespec, or one of the two below. */
+enum { NOT_BLOCKING = -1, NO_RELATIVE_TIME = -2, MILLISECONDS = 16 };
+
+static int relative_time_of(long nr, long b)
 {
-	if (nr != SYS_futex)
-		return false;
-	switch (operation & ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME)) {
-	case FUTEX_WAIT:
-	case FUTEX_WAIT_BITSET:
-	case FUTEX_WAIT_REQUEUE_PI:
-	case FUTEX_LOCK_PI: return true;
-	default: return false;
+	switch (nr) {
+	case SYS_futex:
+		switch (b & ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME)) {
+		case FUTEX_WAIT: return 3;
+		case FUTEX_WAIT_BITSET:
+		case FUTEX_WAIT_REQUEUE_PI:
+		case FUTEX_LOCK_PI: return NO_RELATIVE_TIME;
+		default: return NOT_BLOCKING;
+		}
+	case SYS_nanosleep: return 0;
+	case SYS_clock_nanosleep: return b & TIMER_ABSTIME ? NO_RELATIVE_TIME : 2;
+	case SYS_rt_sigtimedwait: return 2;
+	case SYS_semtimedop: return 3;
+	case SYS_io_getevents: return 4;
+	case SYS_epoll_pwait: return 3 | MILLISECONDS;
+#ifdef SYS_epoll_pwait2
+	case SYS_epoll_pwait2: return 3;
+#endif
+#ifdef SYS_poll
+	case SYS_poll: return 2 | MILLISECONDS;
+	case SYS_epoll_wait: return 3 | MILLISECONDS;
+	case SYS_pause:
+#endif
+#ifdef SYS_io_uring_enter
+	case SYS_io_uring_enter:
+#endif
+#ifdef SYS_futex_waitv
+	case SYS_futex_waitv:
+#endif
+	case SYS_ppoll:
+	case SYS_pselect6:
+	case SYS_msgrcv:
+	case SYS_msgsnd:
+	case SYS_recvfrom:
+	case SYS_recvmsg:
+	case SYS_accept4: return NO_RELATIVE_TIME;
+	default: return NOT_BLOCKING;
 	}
 }
 
-/* FUTEX_WAIT alone has a time-out that is relative. The word may have changed meanwhile: then the kernel says so. */
-static __attribute__((noinline)) long futex_wait(long uaddr, long operation, long value, long time, long second,
-                                                 long bits, struct unwind_frame caller)
+/* The time-out, as it is to be when the call is made again. */
+static long time_again(const struct wait_scope *scope, int which, long time, struct timespec *left)
 {
-	bool relative = (operation & ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME)) == FUTEX_WAIT && time;
+	uint64_t ns;
+	if (which & MILLISECONDS)
+		return (int)time < 0 ? time : (long)((waits_left_ns(scope, (uint64_t)(int)time * 1000000) + 999999) / 1000000);
+	const struct timespec *whole = (const void *)time;
+	ns = waits_left_ns(scope, (uint64_t)whole->tv_sec * 1000000000u + (uint64_t)whole->tv_nsec);
+	*left = (struct timespec){.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
+	return (long)left;
+}
+
+/* A futex word may have changed meanwhile: then the kernel says so, as if the thread had come late. */
+static __attribute__((noinline)) long blocking_call(long nr, long args[6], int which, struct unwind_frame caller)
+{
 	struct wait_scope scope;
 	struct timespec left;
-	long r;
-	waits_enter(&scope, WAIT_syscall, (uintptr_t)uaddr, caller, relative ? clock_ns(CLOCK_MONOTONIC_COARSE) : 0);
-	long again = time;
-	while ((r = real_syscall(SYS_futex, uaddr, operation, value, again, second, bits)) == -1 && errno == EINTR &&
+	long *time = which >= 0 ? &args[which & ~MILLISECONDS] : NULL, whole = time ? *time : 0, r;
+	waits_enter(&scope, WAIT_syscall, (uintptr_t)args[0], caller, whole ? clock_ns(CLOCK_MONOTONIC_COARSE) : 0);
+	while ((r = real_syscall(nr, args[0], args[1], args[2], args[3], args[4], args[5])) == -1 && errno == EINTR &&
 	       waits_was_cut_short())
-		if (relative) {
-			const struct timespec *whole = (const void *)time;
-			uint64_t ns = waits_left_ns(&scope, (uint64_t)whole->tv_sec * 1000000000u + (uint64_t)whole->tv_nsec);
-			left = (struct timespec){.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
-			again = (long)&left;
-		}
+		if (whole)
+			*time = time_again(&scope, which, whole, &left);
 	waits_leave(&scope);
 	return r;
 }
@@ -156,7 +193,8 @@ static __attribute__((noinline)) long futex_wait(long uaddr, long operation, lon
 EXPORT long syscall_of_seven(long nr, long a, long b, long c, long d, long e, long f) __asm__("syscall");
 long syscall_of_seven(long nr, long a, long b, long c, long d, long e, long f)
 {
-	if (!is_futex_wait(nr, b))
+	int which = relative_time_of(nr, b);
+	if (__builtin_expect(which == NOT_BLOCKING, 1))
 		return real_syscall(nr, a, b, c, d, e, f);
-	return futex_wait(a, b, c, d, e, f, UNWIND_CALLER());
+	return blocking_call(nr, (long[]){a, b, c, d, e, f}, which, UNWIND_CALLER());
 }

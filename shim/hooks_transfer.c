@@ -74,8 +74,8 @@ EXPORT ssize_t sendto(int fd, const void *buf, size_t count, int flags, const st
 	return done;
 }
 
-/* The rest of a vector after `done` bytes: a part of one piece, in a vector of its own; then those after it, as they
- * are. Returns what is left of a piece that was begun (`first`), or the pieces after it. */
+/* The rest of a vector after `done` bytes: what is left of a piece that was begun (`first`), then the pieces after it, as
+ * they are. */
 struct rest {
 	struct iovec first;
 	const struct iovec *after;
@@ -106,10 +106,42 @@ static size_t bytes_in(const struct iovec *iov, size_t count)
 	return n;
 }
 
-static ssize_t write_rest(int fd, struct rest r)
+enum vector_call { WRITEV, SENDMSG, RECVMSG };
+
+/* Of a message on a stream: without the control data, which went with the first part. */
+static ssize_t move_rest(enum vector_call call, int fd, const struct msghdr *whole, int flags, struct rest *r)
 {
-	return r.first.iov_len ? real_write(fd, r.first.iov_base, r.first.iov_len)
-	                       : real_writev(fd, r.after, (int)r.after_count);
+	struct msghdr msg = *whole;
+	msg.msg_iov = r->first.iov_len ? &r->first : (struct iovec *)r->after;
+	msg.msg_iovlen = r->first.iov_len ? 1 : r->after_count;
+	msg.msg_control = NULL;
+	msg.msg_controllen = 0;
+	switch (call) {
+	case WRITEV: return real_writev(fd, msg.msg_iov, (int)msg.msg_iovlen);
+	case SENDMSG: return real_sendmsg(fd, &msg, flags);
+	default: return real_recvmsg(fd, &msg, flags);
+	}
+}
+
+/* As MOVE_REST. A piece that was begun is finished by a call of its own, after which the others follow. */
+static __attribute__((noinline)) ssize_t finish_vector(enum vector_call call, int fd, const struct msghdr *msg, int flags,
+                                                       ssize_t done)
+{
+	size_t whole = bytes_in(msg->msg_iov, msg->msg_iovlen);
+	bool goes_on = done > 0 && (size_t)done < whole && waits_was_cut_short();
+	int saved = errno;
+	while (goes_on) {
+		struct rest r = rest_of(msg->msg_iov, msg->msg_iovlen, (size_t)done);
+		size_t asked = r.first.iov_len ? r.first.iov_len : bytes_in(r.after, r.after_count);
+		ssize_t more;
+		MAKE(more, move_rest(call, fd, msg, flags, &r));
+		if (more <= 0)
+			break;
+		done += more;
+		goes_on = (size_t)done < whole && ((size_t)more == asked || waits_was_cut_short());
+	}
+	errno = saved;
+	return done;
 }
 
 EXPORT ssize_t writev(int fd, const struct iovec *iov, int count)
@@ -117,26 +149,12 @@ EXPORT ssize_t writev(int fd, const struct iovec *iov, int count)
 	ssize_t done;
 	ENTER(writev);
 	MAKE(done, real_writev(fd, iov, count));
-	MOVE_REST(done, bytes_in(iov, (size_t)count), write_rest(fd, rest_of(iov, (size_t)count, (size_t)done)))
+	if (__builtin_expect(waits_may_be_cut_short(), 0)) {
+		struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = done > 0 ? (size_t)count : 0};
+		done = finish_vector(WRITEV, fd, &msg, 0, done);
+	}
 	waits_leave(&scope);
 	return done;
-}
-
-/* The rest of a message on a stream: without the control data, which went with the first part. */
-static struct msghdr message_of(struct msghdr msg, struct rest *r)
-{
-	msg.msg_iov = r->first.iov_len ? &r->first : (struct iovec *)r->after;
-	msg.msg_iovlen = r->first.iov_len ? 1 : r->after_count;
-	msg.msg_control = NULL;
-	msg.msg_controllen = 0;
-	return msg;
-}
-
-static ssize_t send_rest(int fd, const struct msghdr *msg, size_t done, int flags)
-{
-	struct rest r = rest_of(msg->msg_iov, msg->msg_iovlen, done);
-	struct msghdr m = message_of(*msg, &r);
-	return real_sendmsg(fd, &m, flags);
 }
 
 EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
@@ -144,7 +162,8 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 	ssize_t done;
 	ENTER(sendmsg);
 	MAKE(done, real_sendmsg(fd, msg, flags));
-	MOVE_REST(done, bytes_in(msg->msg_iov, msg->msg_iovlen), send_rest(fd, msg, (size_t)done, flags))
+	if (__builtin_expect(waits_may_be_cut_short(), 0) && done > 0)
+		done = finish_vector(SENDMSG, fd, msg, flags, done);
 	waits_leave(&scope);
 	return done;
 }
@@ -207,19 +226,13 @@ EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t count, size_t size, int 
 	return done;
 }
 
-static ssize_t receive_rest(int fd, const struct msghdr *msg, size_t done, int flags)
-{
-	struct rest r = rest_of(msg->msg_iov, msg->msg_iovlen, done);
-	struct msghdr m = message_of(*msg, &r);
-	return real_recvmsg(fd, &m, flags);
-}
-
 EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 {
 	ssize_t done;
 	ENTER(recvmsg);
 	MAKE(done, real_recvmsg(fd, msg, flags));
-	MOVE_REST(done, wanted(bytes_in(msg->msg_iov, msg->msg_iovlen), flags), receive_rest(fd, msg, (size_t)done, flags))
+	if (__builtin_expect(waits_may_be_cut_short(), 0) && done > 0 && wanted(1, flags))
+		done = finish_vector(RECVMSG, fd, msg, flags, done);
 	waits_leave(&scope);
 	return done;
 }
