@@ -158,6 +158,10 @@ bench: ## install what is missing and compare with bare runs and a pass-through 
 	$(SUB) all programs
 	$(Q)$(PYTHON) test/bench/run.py
 
+MINUTES := 30
+soak: all programs ## libraries, forks, threads, profiles and dumps, all at once for MINUTES=30
+	$(Q)$(PYTHON) test/e2e/soak.py --minutes $(MINUTES)
+
 asan: ## run the unit tests under AddressSanitizer and UBSan
 ubsan: ## run the unit tests under UndefinedBehaviorSanitizer
 tsan: ## run the unit tests under ThreadSanitizer
@@ -196,7 +200,7 @@ clean: ## remove what was built; only build/libunwind stays, as it needs the net
 help: ## this list
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1	/p' Makefile | awk -F '\t' '{ printf "%-10s %s\n", $$1, $$2 }'
 
-.PHONY: all programs run test unit unit-build e2e bench asan ubsan tsan format lint install uninstall dist clean help
+.PHONY: all programs run test unit unit-build e2e bench soak asan ubsan tsan format lint install uninstall dist clean help
 .SECONDARY:
 
 -include $(OBJ:.o=.d) $(wildcard $(U)/obj/*/*.d $(U)/obj/*/*/*.d $(B)/programs/*.d)

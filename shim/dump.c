@@ -6,7 +6,10 @@
  * (tasks.h). A blocked thread is unwound from outside, from there; its stack is read as another process's would be, and
  * does not change meanwhile (looked at again afterwards). What the kernel does not say, the frame pointer and what is
  * waited for, is in the thread's own record (waits.h), for calls of the table.
- * A running thread gets our signal, and answers in its handler; what can't be reached in time is listed without a stack.
+ * A running thread that publishes a wait is in libc or in the kernel, about to block or just woken: its stack is read from
+ * the frame of the wait on, which holds still as long as the wait lasts.
+ * Another running thread gets our signal, and answers in its handler; what can't be reached in time is listed without a
+ * stack.
  *
  * Shared: the slots for answers: each belongs to the listener, to the thread that claimed it (ASKED to WRITING, by
  * exchange), and to the listener again (DONE). A late answer finds another generation there, and does nothing.
@@ -31,7 +34,7 @@
 enum {
 	PLACES = 128,       /* threads asked at a time */
 	PATIENCE_MS = 400,  /* for all answers of a dump */
-	TRIES = 3,          /* to find a blocked thread's stack unchanged */
+	TRIES = 20,         /* to find a thread in the same wait before and after */
 	WINDOW_BYTES = 2048, /* read of a stack at a time */
 };
 
@@ -118,7 +121,7 @@ static struct stack *keep_stack(struct dump *d, size_t depth, unsigned place)
 static bool is_in_wait(const struct task *t, const struct wait *w)
 {
 	enum { NEAR = 4096 };
-	return t->state == TASK_SLEEPS || (t->sp < w->frame.sp && w->frame.sp - t->sp < NEAR);
+	return t->state != TASK_BLOCKED || (t->sp < w->frame.sp && w->frame.sp - t->sp < NEAR);
 }
 
 /* From the wait's frame alone: the function that was called, then its caller and so on. */
@@ -209,8 +212,8 @@ static const char *numbered(struct region *r, const char *text, int number)
 /* A blocked thread that is in no call of the table: what the kernel says. */
 static void name_system_call(struct dump *d, struct dump_thread *out, const struct task *t)
 {
-	if (t->state != TASK_BLOCKED || t->nr < 0) {
-		out->state = t->state == TASK_BLOCKED ? "stopped, or waiting for memory" : "blocked";
+	if (t->nr < 0) {
+		out->state = "stopped, or waiting for memory";
 		return;
 	}
 	for (size_t i = 0; i < sizeof system_calls / sizeof *system_calls; i++)
@@ -260,8 +263,8 @@ static void note_lock(struct dump *d, size_t index, const struct wait *source, c
 	d->out->threads[index].owner_tid = owner;
 }
 
-/* One try at a blocked thread. False: it moved meanwhile. */
-static bool take_blocked(struct dump *d, size_t index, const struct wait *source)
+/* One try at a thread that is blocked, or waits. False: it moved meanwhile, or does neither. */
+static bool take_waiting(struct dump *d, size_t index, const struct wait *source)
 {
 	struct dump_thread *out = &d->out->threads[index];
 	struct task *t = &d->tasks[index];
@@ -269,17 +272,15 @@ static bool take_blocked(struct dump *d, size_t index, const struct wait *source
 	bool has_wait = source && waits_read(source, &w), in_wait;
 	size_t depth = walk_blocked(d, t, has_wait ? &w : NULL, &in_wait);
 	unsigned place = modules_place();
-	struct task after = tasks_look(out->tid);
-	if (!tasks_same(t, &after) ||
+	struct task after = t->state == TASK_RUNS ? *t : tasks_look(out->tid);
+	if (!depth || !tasks_same(t, &after) ||
 	    (in_wait && __atomic_load_n(&source->state, __ATOMIC_ACQUIRE) != w.state)) {
 		*t = after;
 		return false;
 	}
 	out->stack = keep_stack(d, depth, place);
 	if (!out->stack)
-		out->reason = depth                        ? "the profiler's own memory is used up"
-		              : t->state == TASK_SLEEPS    ? "blocked in no call of the table, and the kernel does not say where"
-		                                           : "its stack cannot be read";
+		out->reason = "the profiler's own memory is used up";
 	if (in_wait && waits_call(w.state) != WAIT_syscall)
 		name_wait(out, &w);
 	else
@@ -290,20 +291,24 @@ static bool take_blocked(struct dump *d, size_t index, const struct wait *source
 	return true;
 }
 
-/* False: the thread runs, and has to be asked. */
-static bool take_if_blocked(struct dump *d, size_t index)
+/* False: the thread runs, and has to be asked. One that goes from wait to wait is tried again: it is no better to be asked. */
+static bool take_unasked(struct dump *d, size_t index)
 {
 	struct dump_thread *out = &d->out->threads[index];
 	struct thread_facts facts = threads_facts(out->tid);
+	const struct wait *source = facts.thread ? &facts.thread->wait : NULL;
+	struct task *t = &d->tasks[index];
 	out->created_by = facts.created_by;
-	d->tasks[index] = tasks_look(out->tid);
 	for (int i = 0; i < TRIES; i++) {
-		if (d->tasks[index].state != TASK_BLOCKED && d->tasks[index].state != TASK_SLEEPS)
-			break;
-		if (take_blocked(d, index, facts.thread ? &facts.thread->wait : NULL))
+		*t = tasks_look(out->tid);
+		if (t->state == TASK_GONE || take_waiting(d, index, source))
 			return true;
+		if (t->state == TASK_RUNS && !(source && waits_call(__atomic_load_n(&source->state, __ATOMIC_RELAXED))))
+			return false;
 	}
-	return d->tasks[index].state == TASK_GONE;
+	out->reason = t->state == TASK_SLEEPS ? "blocked in no call of the table, and the kernel does not say where"
+	                                      : "it goes from wait to wait too fast, or its stack cannot be read";
+	return t->state != TASK_RUNS;
 }
 
 /* What is left of the patience, as a time to sleep; false: nothing. */
@@ -321,16 +326,16 @@ static const char *ask_failure(int error)
 	                        : "no signal can be sent";
 }
 
-/* Ask the thread, if it is running still. 0: asked; 1: it is to be tried again, for it is blocked now. */
-static int ask(struct dump *d, size_t index, uint32_t slot)
+/* Ask the thread, if it is running still. */
+static void ask(struct dump *d, size_t index, uint32_t slot)
 {
 	struct dump_thread *out = &d->out->threads[index];
 	if (tasks_blocks(out->tid, SIGNALS_OURS)) {
 		out->reason = "it runs, and blocks signal 33, by which threads are asked";
-		return 0;
+		return;
 	}
-	if (take_if_blocked(d, index))
-		return 1;
+	if (take_unasked(d, index))
+		return;
 	__atomic_store_n(&answers.state[slot & 0xff], state_of(slot, ASKED), __ATOMIC_RELEASE);
 	int error = signals_ask(out->tid, slot);
 	if (error < 0) {
@@ -339,7 +344,6 @@ static int ask(struct dump *d, size_t index, uint32_t slot)
 			d->tasks[index].state = TASK_GONE;
 		out->reason = ask_failure(error);
 	}
-	return 0;
 }
 
 /* True when the place holds an answer, or never will. */
@@ -508,7 +512,7 @@ int snapshot_dump(struct region *r, struct dump_snapshot *s)
 		return -ENOMEM;
 	for (size_t i = 0; i < count; i++) {
 		begin_thread(&d, i, tids[i]);
-		if (!take_if_blocked(&d, i))
+		if (!take_unasked(&d, i))
 			asked[running++] = i;
 	}
 	ask_running(&d, asked, running);

@@ -5,7 +5,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 
-#include "shim/clock.h"
 #include "shim/exports.h"
 #include "shim/listener.h"
 #include "shim/os.h"
@@ -162,13 +161,13 @@ static int relative_time_of(long nr, long b)
 }
 
 /* The time-out, as it is to be when the call is made again. */
-static long time_again(const struct wait_scope *scope, int which, long time, struct timespec *left)
+static long time_again(int which, long time, struct timespec *left)
 {
 	uint64_t ns;
 	if (which & MILLISECONDS)
-		return (int)time < 0 ? time : (long)((waits_left_ns(scope, (uint64_t)(int)time * 1000000) + 999999) / 1000000);
+		return (int)time < 0 ? time : (long)((waits_left_ns((uint64_t)(int)time * 1000000) + 999999) / 1000000);
 	const struct timespec *whole = (const void *)time;
-	ns = waits_left_ns(scope, (uint64_t)whole->tv_sec * 1000000000u + (uint64_t)whole->tv_nsec);
+	ns = waits_left_ns((uint64_t)whole->tv_sec * 1000000000u + (uint64_t)whole->tv_nsec);
 	*left = (struct timespec){.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
 	return (long)left;
 }
@@ -179,11 +178,11 @@ static __attribute__((noinline)) long blocking_call(long nr, long args[6], int w
 	struct wait_scope scope;
 	struct timespec left;
 	long *time = which >= 0 ? &args[which & ~MILLISECONDS] : NULL, whole = time ? *time : 0, r;
-	waits_enter(&scope, WAIT_syscall, (uintptr_t)args[0], caller, whole ? clock_ns(CLOCK_MONOTONIC_COARSE) : 0);
+	waits_enter(&scope, WAIT_syscall, (uintptr_t)args[0], caller, whole ? waits_start_ns() : 0);
 	while ((r = real_syscall(nr, args[0], args[1], args[2], args[3], args[4], args[5])) == -1 && errno == EINTR &&
 	       waits_was_cut_short())
 		if (whole)
-			*time = time_again(&scope, which, whole, &left);
+			*time = time_again(which, whole, &left);
 	waits_leave(&scope);
 	return r;
 }

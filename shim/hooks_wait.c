@@ -48,29 +48,28 @@ static uint64_t ns_of(const struct timespec *t)
 }
 
 /* What is left of a relative time-out, for the next time the call is made. */
-static const struct timespec *left_of(const struct wait_scope *s, const struct timespec *whole, struct timespec *left)
+static const struct timespec *left_of(const struct timespec *whole, struct timespec *left)
 {
 	if (!whole)
 		return NULL;
-	uint64_t ns = waits_left_ns(s, ns_of(whole));
+	uint64_t ns = waits_left_ns(ns_of(whole));
 	*left = (struct timespec){.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
 	return left;
 }
 
-static int ms_left_of(const struct wait_scope *s, int whole)
+static int ms_left_of(int whole)
 {
-	return whole < 0 ? whole : (int)((waits_left_ns(s, (uint64_t)whole * 1000000) + 999999) / 1000000);
+	return whole < 0 ? whole : (int)((waits_left_ns((uint64_t)whole * 1000000) + 999999) / 1000000);
 }
 
-/* A call with a mask of its own is made to be interrupted, at once if a signal is due: it can't be made again without
- * losing that. So while our signal is about, it is kept out of the mask; and out of sets to wait for. */
-static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy, bool blocked)
+/* Our signal is none to wait for, should a set name all numbers there are. */
+static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
 {
 	if (__builtin_expect(!signals_are_about(), 1) || !set || !os_readable(set))
 		return set;
-	uint64_t bits, ours = (uint64_t)1 << (SIGNALS_OURS - 1);
+	uint64_t bits;
 	memcpy(&bits, set, sizeof bits);
-	bits = blocked ? bits | ours : bits & ~ours;
+	bits &= ~((uint64_t)1 << (SIGNALS_OURS - 1));
 	*copy = *set;
 	memcpy(copy, &bits, sizeof bits);
 	return copy;
@@ -114,29 +113,17 @@ static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy, bool bl
 
 #define BLOCKS_MILLISECONDS (timeout != 0)
 #define LONG_MILLISECONDS is_long_ms(timeout)
-#define SINCE_MILLISECONDS (timeout > 0 ? clock_ns(CLOCK_MONOTONIC_COARSE) : 0)
+#define SINCE_MILLISECONDS (timeout > 0 ? waits_start_ns() : 0)
 #define FIRST_MILLISECONDS const int whole = timeout;
-#define AGAIN_MILLISECONDS timeout = ms_left_of(&scope, whole);
-
-#define BLOCKS_MILLISECONDS_MASKED (timeout != 0)
-#define LONG_MILLISECONDS_MASKED is_long_ms(timeout)
-#define SINCE_MILLISECONDS_MASKED SINCE_MILLISECONDS
-#define FIRST_MILLISECONDS_MASKED FIRST_MILLISECONDS FIRST_LONG_MASKED
-#define AGAIN_MILLISECONDS_MASKED AGAIN_MILLISECONDS
+#define AGAIN_MILLISECONDS timeout = ms_left_of(whole);
 
 #define BLOCKS_RELATIVE true
 #define LONG_RELATIVE is_long_time(time)
-#define SINCE_RELATIVE (time ? clock_ns(CLOCK_MONOTONIC_COARSE) : 0)
+#define SINCE_RELATIVE (time ? waits_start_ns() : 0)
 #define FIRST_RELATIVE \
 	struct timespec left; \
 	const struct timespec *whole = time;
-#define AGAIN_RELATIVE time = left_of(&scope, whole, &left);
-
-#define BLOCKS_RELATIVE_MASKED true
-#define LONG_RELATIVE_MASKED is_long_time(time)
-#define SINCE_RELATIVE_MASKED SINCE_RELATIVE
-#define FIRST_RELATIVE_MASKED FIRST_RELATIVE FIRST_LONG_MASKED
-#define AGAIN_RELATIVE_MASKED AGAIN_RELATIVE
+#define AGAIN_RELATIVE time = left_of(whole, &left);
 
 #define BLOCKS_RELATIVE_SET true
 #define LONG_RELATIVE_SET is_long_time(time)
@@ -151,27 +138,19 @@ static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy, bool bl
 #define FIRST_SELECT
 #define AGAIN_SELECT
 
-#define BLOCKS_LONG_MASKED true
-#define LONG_LONG_MASKED true
-#define SINCE_LONG_MASKED 0
-#define FIRST_LONG_MASKED \
-	sigset_t with_ours; \
-	mask = without_ours(mask, &with_ours, true);
-#define AGAIN_LONG_MASKED
-
 #define BLOCKS_LONG_SET true
 #define LONG_LONG_SET true
 #define SINCE_LONG_SET 0
 #define FIRST_LONG_SET \
 	sigset_t without; \
-	set = without_ours(set, &without, false);
+	set = without_ours(set, &without);
 #define AGAIN_LONG_SET
 
+/* Two functions a call, so that one that will not block costs no frame: the hook jumps on, to the real function or to the
+ * one that waits. */
 #define HOOK_WAITS(symbol, type, params, args, object_kind, object, time_kind) \
-	EXPORT type symbol params \
+	static __attribute__((noinline)) type wait_in_##symbol params \
 	{ \
-		if (!(BLOCKS_##time_kind)) \
-			return real_##symbol args; \
 		if (__builtin_expect(listener_pending, 0) && (LONG_##time_kind)) \
 			listener_start_pending(); \
 		struct wait_scope scope; \
@@ -184,6 +163,10 @@ static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy, bool bl
 		} \
 		waits_leave(&scope); \
 		return r; \
+	} \
+	EXPORT type symbol params \
+	{ \
+		return (BLOCKS_##time_kind) ? wait_in_##symbol args : real_##symbol args; \
 	}
 #define HOOK_WAITS_OWN(symbol, type, params, args, object_kind)
 #define HOOK(symbol, type, params, args)

@@ -32,6 +32,8 @@
 
 #include "shim/exports.h"
 
+typedef void (*hook_handler)(int); /* of a signal, as signal(2) has it */
+
 /* The hooks themselves, and what is behind them. */
 #define HOOK(symbol, type, params, args) \
 	EXPORT type symbol params; \

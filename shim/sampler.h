@@ -28,6 +28,7 @@ struct sampler_thread {
 	uint64_t random;         /* state of the generator; 0: not set up */
 	struct unwind_stack stack;
 	struct thread *thread; /* threads.h; NULL: not known yet */
+	uint32_t handled;      /* signals that handlers of the program took on this thread, modulo 2^32: hooks_signal.c */
 	uint32_t samples; /* taken so far, modulo 2^32 */
 	bool busy;        /* this thread may hold locks of the house: whatever it calls meanwhile is not recorded */
 };

@@ -37,6 +37,9 @@ static inline bool signals_are_about(void)
 	return __atomic_load_n(&signals_users, __ATOMIC_RELAXED) != 0;
 }
 
+/* The signals whose handlers are counted: hooks_signal.c. */
+uint64_t signals_counted(void);
+
 /* Ask a thread for its stack: the handler there calls dump_answer(slot). 0, or a negative errno. Listener. */
 int signals_ask(int tid, uint32_t slot);
 

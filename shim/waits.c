@@ -8,7 +8,6 @@
 
 #include <string.h>
 
-#include "shim/clock.h"
 #include "shim/os.h"
 #include "shim/real.h"
 #include "shim/snapshot.h"
@@ -36,7 +35,7 @@ void waits_nest(struct wait *w, struct wait_scope *s, uintptr_t sp)
 	s->nested = true;
 }
 
-/* The outer wait goes on. A mark that our signal made there meanwhile is void: a handler of the program did run. */
+/* The outer wait goes on. */
 void waits_unnest(struct wait *w, const struct wait_scope *s)
 {
 	uint64_t instances = w->instances;
@@ -46,6 +45,7 @@ void waits_unnest(struct wait *w, const struct wait_scope *s)
 	w->object = s->outer.object;
 	w->frame = s->outer.frame;
 	w->since_ns = s->outer.since_ns;
+	w->handled = s->outer.handled;
 	w->cut_short = 0;
 	w->instances = instances;
 	__atomic_store_n(&w->state, state, __ATOMIC_RELEASE);
@@ -54,27 +54,26 @@ void waits_unnest(struct wait *w, const struct wait_scope *s)
 bool waits_was_cut_short(void)
 {
 	struct wait *w = waits_self();
-	return w && __atomic_exchange_n(&w->cut_short, 0, __ATOMIC_RELAXED);
+	return w && __atomic_exchange_n(&w->cut_short, 0, __ATOMIC_RELAXED) && w->handled == sampler_thread.handled;
 }
 
-/* The coarse clock that was read at the beginning may have been a tick behind. */
-uint64_t waits_left_ns(const struct wait_scope *s, uint64_t timeout_ns)
+uint64_t waits_left_ns(uint64_t timeout_ns)
 {
-	(void)s;
 	const struct wait *w = waits_self();
-	uint64_t now = clock_ns(CLOCK_MONOTONIC), from = w ? w->since_ns + clock_tick_ns() : 0;
-	uint64_t gone = from && now > from ? now - from : 0;
+	uint64_t now = clock_ns(CLOCK_MONOTONIC), since = w ? w->since_ns : 0;
+	uint64_t gone = since && now > since ? now - since : 0;
 	return gone < timeout_ns ? timeout_ns - gone : 0;
 }
 
-/* Other signals that are due, too: the call would have been interrupted without ours. All are blocked in our handler, so
- * the kernel tells of all. (libc's two, below 34, are no business of the program's.) */
+/* Other signals that are due, too, with handlers that are not counted (hooks_signal.c): the call would have been interrupted
+ * without ours. All are blocked in our handler, so the kernel tells of all. (Libc's two, 32 and 33, are no business of
+ * the program's.) */
 static bool others_are_due(uint64_t mask)
 {
 	const uint64_t internal = (uint64_t)3 << 31;
 	uint64_t pending = 0;
 	os_call(SYS_rt_sigpending, &pending, sizeof pending);
-	return pending & ~mask & ~internal;
+	return pending & ~mask & ~internal & ~signals_counted();
 }
 
 static bool follows_system_call(uintptr_t pc)

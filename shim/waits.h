@@ -18,7 +18,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "shim/clock.h"
 #include "shim/sampler.h"
+#include "shim/signals.h"
 #include "shim/unwind.h"
 
 /* The calls, one for each HOOK_WAITS row of hooks.def. */
@@ -48,8 +50,9 @@ struct wait {
 	uint64_t instances; /* waits so far */
 	uintptr_t object;   /* what for: waits_kind() says what it is */
 	struct unwind_frame frame; /* the caller's */
-	uint64_t since_ns;  /* CLOCK_MONOTONIC_COARSE; 0: not taken */
-	uint32_t cut_short; /* atomic: our signal interrupted the system call of this wait, and no other did */
+	uint64_t since_ns;  /* CLOCK_MONOTONIC, of locks CLOCK_MONOTONIC_COARSE; 0: not taken */
+	uint32_t handled;   /* sampler_thread.handled when it began */
+	uint32_t cut_short; /* atomic: our signal interrupted the system call of this wait */
 };
 
 static inline unsigned waits_call(uint64_t state)
@@ -93,6 +96,7 @@ static inline __attribute__((always_inline)) void waits_enter(struct wait_scope 
 	w->object = object;
 	w->frame = frame;
 	w->since_ns = since_ns;
+	w->handled = sampler_thread.handled;
 	w->cut_short = 0;
 	__atomic_store_n(&w->state, instance << 8 | call, __ATOMIC_RELEASE);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
@@ -109,8 +113,9 @@ static inline __attribute__((always_inline)) void waits_leave(const struct wait_
 		__atomic_store_n(&w->state, WAIT_NONE, __ATOMIC_RELEASE);
 }
 
-/* After a call that failed with EINTR, or came back with less than was asked for: was it our signal alone? Then
- * the program must not know, and the call is made again. Asking takes the mark away. */
+/* After a call that failed with EINTR, or came back with less than was asked for: was it our signal alone, and has no handler
+ * of the program's run since it began? Then the program must not know, and the call is made again. Asking takes the
+ * mark away. */
 bool waits_was_cut_short(void);
 static inline bool waits_may_be_cut_short(void)
 {
@@ -118,8 +123,15 @@ static inline bool waits_may_be_cut_short(void)
 	return w && w->cut_short;
 }
 
-/* Of a relative time-out: what is left of it now, at least 0; never less than what is really left. */
-uint64_t waits_left_ns(const struct wait_scope *s, uint64_t timeout_ns);
+/* The time at which a call with a relative time-out begins; 0: it will hardly be made again, and need not know. */
+static inline uint64_t waits_start_ns(void)
+{
+	return __builtin_expect(signals_are_about(), 0) ? clock_ns(CLOCK_MONOTONIC) : 0;
+}
+
+/* Of a relative time-out: what is left of it now, at least 0; never less than what is really left. Where its beginning is not
+ * known (the signals came later), all of it. */
+uint64_t waits_left_ns(uint64_t timeout_ns);
 
 /* Our signal handler, which interrupted this thread at (pc, sp), where the register that system calls return in holds
  * `result`, with this mask: if that was a system call of a wait, mark it. */

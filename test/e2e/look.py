@@ -1,0 +1,231 @@
+# look.py - what the tests of CPU profiles and thread dumps share: a dump, parsed, and looking on while a program works.
+#
+# Runs in: the test's process; Looking has threads of its own, which end with it.
+# Promises: a request that fails while the program lives is a failure of the test, told with its reason.
+#
+# SPDX-License-Identifier: Apache-2.0
+import contextlib
+import http.client
+import re
+import threading
+import time
+
+import shim
+
+
+# ---- a dump of all threads ---------------------------------------------------------------------
+
+class Thread:
+    """A block of goroutine?debug=2. frames and created: [(function, offset, module)], innermost first."""
+
+    def __init__(self, tid, state, minutes):
+        self.tid, self.state, self.minutes = tid, state, minutes
+        self.name = self.waits_in = self.object = self.since = self.held_by = self.holder_name = self.not_reached = None
+        self.notes, self.frames, self.created = [], [], []
+
+    @property
+    def names(self):
+        return [f for f, _, _ in self.frames]
+
+    @property
+    def created_names(self):
+        return [f for f, _, _ in self.created]
+
+    def __repr__(self):
+        return "%d [%s] %s: %s%s" % (self.tid, self.state, self.name, " < ".join(self.names[:12]),
+                                     " (not reached: %s)" % self.not_reached if self.not_reached else "")
+
+
+HEADER = re.compile(r"^goroutine (\d+) \[(.*?)(?:, (\d+) minutes)?\]:$")
+WAITS = re.compile(r"^# waits in (\S+)(?: for (.+?))?(?: since (\S+?))?(?:, held by thread (\d+)(?: \((.*)\))?.*)?$")
+FRAME = re.compile(r"^(created by )?(.+?)(?:\+0x([0-9a-f]+))?\(\.\.\.\)$")
+PLACE = re.compile(r"^\t(.*):0 \+0x([0-9a-f]+)$")
+
+
+class Dump:
+    """goroutine?debug=2: head (the lines before the first thread), threads. Any other line is an assertion."""
+
+    def __init__(self, text):
+        self.text = text
+        self.head, self.threads = [], []
+        lines = text.split("\n")
+        at = 0
+        while at < len(lines) and not HEADER.match(lines[at]):
+            if lines[at]:
+                self.head.append(lines[at])
+            at += 1
+        while at < len(lines):
+            at = self._block(lines, at)
+
+    def _block(self, lines, at):
+        m = HEADER.match(lines[at])
+        if not m:
+            if lines[at]:
+                raise AssertionError("no thread begins here: %r" % lines[at])
+            return at + 1
+        t = Thread(int(m.group(1)), m.group(2), int(m.group(3) or 0))
+        self.threads.append(t)
+        at += 1
+        creating = False
+        while at < len(lines) and lines[at]:
+            line = lines[at]
+            if line.startswith("# "):
+                self._note(t, line)
+                at += 1
+                continue
+            f = FRAME.match(line)
+            p = PLACE.match(lines[at + 1]) if at + 1 < len(lines) else None
+            if not f or not p:
+                raise AssertionError("no frame: %r, %r" % (line, lines[at + 1:at + 2]))
+            creating = creating or bool(f.group(1))
+            (t.created if creating else t.frames).append((f.group(2), int(f.group(3) or "0", 16), p.group(1)))
+            at += 2
+        return at
+
+    @staticmethod
+    def _note(t, line):
+        if line.startswith("# thread "):
+            t.name = line[len("# thread "):]
+            return
+        if line.startswith("# not reached: "):
+            t.not_reached = line[len("# not reached: "):]
+            return
+        m = WAITS.match(line)
+        if m:
+            t.waits_in, t.object, t.since, holder, t.holder_name = m.groups()
+            t.held_by = int(holder) if holder else None
+            return
+        t.notes.append(line)
+
+    def deadlocks(self):
+        return [h for h in self.head if h.startswith("DEADLOCK: ")]
+
+    def stalled(self):
+        return [h for h in self.head if h.startswith("STALLED: ")]
+
+    def by_tid(self):
+        return {t.tid: t for t in self.threads}
+
+    def by_name(self, name):
+        found = [t for t in self.threads if t.name == name]
+        if len(found) != 1:
+            raise AssertionError("%d threads are named %s" % (len(found), name))
+        return found[0]
+
+
+def dump(p, timeout_s=shim.DEADLINE_S):
+    a = p.get("/debug/pprof/goroutine?debug=2", timeout_s)
+    if a.status != 200:
+        raise AssertionError("goroutine?debug=2 answered %d: %s" % (a.status, a.body[:200]))
+    return Dump(a.text)
+
+
+# ---- looking on while a program works ------------------------------------------------------------
+
+class Looking:
+    """CPU profiles one after another, and dumps as fast as they come, until the end of the with block or of the
+    program. Profiles that were had are in .profiles (bodies), dumps are counted in .dumps; .errors must stay empty:
+    check() sees to it, and that there was something to see."""
+
+    def __init__(self, p, hz=1000, seconds=1, profile=True, dumps=True, pause_s=0.0):
+        self.p, self.hz, self.seconds, self.pause_s = p, hz, seconds, pause_s
+        self.profiles, self.errors = [], []
+        self.dumps = 0
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._loop, args=(f,), daemon=True)
+                         for f, wanted in ((self._profile, profile), (self._dump, dumps)) if wanted]
+
+    def _profile(self):
+        a = self.p.get("/debug/pprof/profile?seconds=%d&hz=%d" % (self.seconds, self.hz))
+        if a.status != 200:
+            raise AssertionError("profile answered %d: %s" % (a.status, a.body[:200]))
+        self.profiles.append(a.body)
+
+    def _dump(self):
+        self.p.get("/debug/pprof/goroutine?debug=%d" % (self.dumps % 3)) if self.dumps % 4 == 3 else dump(self.p)
+        self.dumps += 1
+        if self.pause_s:
+            time.sleep(self.pause_s)
+
+    def _loop(self, once):
+        while not self._stop.is_set():
+            try:
+                once()
+            except (OSError, http.client.HTTPException) as e:
+                # The program may have ended; it is given a moment to be seen ended.
+                with contextlib.suppress(Exception):
+                    self.p.popen.wait(5)
+                if self.p.running():
+                    self.errors.append("%s: %s" % (type(e).__name__, e))
+                return
+            except Exception as e:
+                self.errors.append("%s: %s" % (type(e).__name__, e))
+                return
+
+    def __enter__(self):
+        for t in self._threads:
+            t.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        for t in self._threads:
+            t.join(shim.DEADLINE_S)
+
+    def check(self, test, profiles=1, dumps=1):
+        test.assertEqual([], self.errors)
+        test.assertGreaterEqual(len(self.profiles), profiles, "CPU profiles taken meanwhile")
+        test.assertGreaterEqual(self.dumps, dumps, "dumps taken meanwhile")
+
+
+def run_watched(test, argv, deadline_s=120.0, profiles=1, dumps=1, hz=1000, **more):
+    """Run a program to its end under the shim while it is profiled and dumped; (status, stdout, stderr), Looking."""
+    with shim.start(argv, **more) as p:
+        with Looking(p, hz=hz, profile=profiles > 0, dumps=dumps > 0) as looking:
+            end = p.wait(deadline_s)
+        looking.check(test, profiles, dumps)
+        return end, looking
+
+
+# ---- marks: the truth of a program at two moments ---------------------------------------------------
+
+def mark(p, number):
+    """Ask a program of the kind of cpu_truth for its truth: {key: value}."""
+    p.send(b"\n")
+    p.wait_line("mark %d" % number)
+    return {k: v[0] for k, v in p.truth().items()}
+
+
+class Measure:
+    """CPU profiles and the truth of the same time, pooled: each further one adds to both sides, so that chance shrinks
+    and an error stays."""
+
+    def __init__(self, p):
+        self.p, self.marks = p, 0
+        self.truth, self.profiles = {}, []
+
+    def take(self, seconds, query=""):
+        before = mark(self.p, self.marks + 1)
+        prof = self.p.profile("profile", "seconds=%d%s" % (seconds, query))
+        after = mark(self.p, self.marks + 2)
+        self.marks += 2
+        # The marks lie a little outside the profile: the load is steady, and the time is known.
+        scale = prof.duration_nanos / (after["wall"] - before["wall"])
+        for k in after:
+            if k in before:
+                self.truth[k] = self.truth.get(k, 0.0) + (after[k] - before[k]) * scale
+        self.profiles.append(prof)
+        return prof
+
+    def cpu(self, pick):
+        """ns of CPU in the samples for which pick(sample) is true."""
+        return sum(s.values[p.index("cpu")] for p in self.profiles for s in p.samples if pick(s))
+
+    def until(self, wrong, seconds, query="", most=4):
+        """Take profiles until wrong() is None, at most so many; what is wrong then."""
+        for _ in range(most):
+            self.take(seconds, query)
+            reason = wrong()
+            if reason is None:
+                return None
+        return reason

@@ -1,0 +1,349 @@
+# test_cpu.py - /profile against programs that know where their CPU time went, and as a guest among signals.
+#
+# Runs in: the test runner. What a profile says is held against the threads' own CPU clocks. Where chance has a part,
+# more profiles are taken and pooled, up to a limit; the bounds stay.
+#
+# SPDX-License-Identifier: Apache-2.0
+import resource
+import subprocess
+import threading
+import time
+
+import look
+import shim
+from shim import start
+
+
+def of_thread(name):
+    return lambda s: s.labels.get("thread") == [name]
+
+
+class Truth(shim.TestCase):
+
+    FUNCTIONS = ("cpu_seventy", "cpu_twenty", "cpu_ten")
+    THREADS = ("load_forty", "load_thirty", "load_twenty", "load_ten")
+
+    def wrong_shares(self, m, keys, pick, total):
+        sampled = {k: m.cpu(pick(k)) for k in keys}
+        true_total = sum(m.truth[k] for k in keys)
+        for k in keys:
+            share, truth = sampled[k] / max(1, total), m.truth[k] / true_total
+            if abs(share - truth) > 0.03:
+                return "%s: %.1f %% for %.1f %%" % (k, 100 * share, 100 * truth)
+        return None
+
+    def wrong(self, m):
+        total = m.cpu(lambda s: True)
+        threads = m.cpu(lambda s: s.labels.get("thread", [""])[0] in self.THREADS)
+        reason = (self.wrong_shares(m, self.FUNCTIONS, lambda k: lambda s: k in s.names, threads) or
+                  self.wrong_shares(m, self.THREADS, of_thread, threads))
+        true_threads = sum(m.truth[k] for k in self.THREADS)
+        if not reason and abs(threads / true_threads - 1) > 0.05:
+            reason = "total of the threads: %.2f of the truth" % (threads / true_threads)
+        if not reason and abs(total / m.truth["rusage"] - 1) > 0.05:
+            reason = "total: %.2f of getrusage" % (total / m.truth["rusage"])
+        return reason
+
+    def test_shares_and_total_at_100_hz(self):
+        with start([shim.program("cpu_truth")]) as p:
+            p.wait_line("ready")
+            m = look.Measure(p)
+            self.assertIsNone(m.until(lambda: self.wrong(m), 10))
+
+    test_shares_and_total_at_100_hz.long_s = 25
+
+    def test_shares_and_total_at_1000_hz(self):
+        with start([shim.program("cpu_truth"), 120]) as p:
+            p.wait_line("ready")
+            m = look.Measure(p)
+            self.assertIsNone(m.until(lambda: self.wrong(m), 5, "&hz=1000"))
+            self.assertGreaterEqual(m.profiles[0].period, 1000000)
+            self.assertLessEqual(m.profiles[0].period, 20000000, "the kernel's tick is no slower than that")
+
+    test_shares_and_total_at_1000_hz.long_s = 15
+
+    def test_short_lived_threads_are_not_under_counted(self):
+        # 5 ms of CPU time each, shorter than the period.
+        with start([shim.program("cpu_short_threads")]) as p:
+            p.wait_line("ready")
+            m = look.Measure(p)
+
+            def wrong():
+                for k in ("short_alone", "short_paired"):
+                    ratio = m.cpu(lambda s: k in s.names) / m.truth[k]
+                    if not 0.9 <= ratio <= 1.1:
+                        return "%s: %.3f of the truth" % (k, ratio)
+                return None
+            self.assertIsNone(m.until(wrong, 8))
+
+    test_short_lived_threads_are_not_under_counted.long_s = 20
+
+    def test_shape(self):
+        with start([shim.program("cpu_truth"), 40]) as p:
+            p.wait_line("ready")
+            threads = p.threads()
+            before = time.time_ns()
+            prof = p.profile("profile", "seconds=2")
+            self.assertEqual([("samples", "count"), ("cpu", "nanoseconds")], prof.sample_types)
+            self.assertEqual(("cpu", "nanoseconds"), prof.period_type)
+            self.assertEqual(10000000, prof.period, "100 Hz")
+            self.assertLess(abs(prof.duration_nanos - 2e9), 1e9)
+            self.assertLess(abs(prof.time_nanos - before), 60e9)
+            self.assertTrue(prof.samples)
+            for s in prof.samples:
+                count, ns = s.values
+                self.assertGreater(count, 0)
+                self.assertEqual(count * prof.period, ns)
+                (tid,), (name,) = s.labels["tid"], s.labels["thread"]
+                self.assertEqual(threads[tid], name)
+            for m in prof.mappings:
+                if m.has_functions:
+                    continue
+                self.assertFalse([l for l in prof.locations if l.mapping is m], "unnamed locations in " + m.file)
+            self.assertEqual([], [c for c in prof.comments if "lost" in c.lower() or "setitimer" in c.lower()])
+
+    test_shape.long_s = 4
+
+    def test_an_idle_program_has_an_empty_profile(self):
+        with start([shim.program("thread_names")]) as p:
+            p.wait_line("ready")
+            prof = p.profile("profile", "seconds=1")
+            self.assertEqual([("samples", "count"), ("cpu", "nanoseconds")], prof.sample_types)
+            self.assertLessEqual(prof.total("samples"), 3)
+
+    def test_pprof_shows_it(self):
+        with start([shim.program("cpu_truth"), 150]) as p:
+            p.wait_line("ready")
+            for version, go in shim.gos():
+                with self.subTest(go=version):
+                    top = shim.top(go, p.url("profile?seconds=2"), "-unit=ms")
+                    self.assertEqual("cpu", top.type)
+                    ten, seventy = (top.rows.get(k, (0, 0))[1] for k in ("cpu_ten", "cpu_seventy"))
+                    self.assertGreater(seventy, 2 * ten, top.text[:800])
+
+    test_pprof_shows_it.long_s = 6
+
+
+class Stacks(shim.TestCase):
+
+    def test_where_unwinding_is_hard(self):
+        # Each thread stays in one function: nearly all of its samples must have it, and the one that calls it.
+        with start([shim.program("cpu_edges"), shim.program("libplt")]) as p:
+            p.wait_line("ready")
+            profiles = []
+
+            def count(name, *functions):
+                return sum(s.values[0] for prof in profiles for s in prof.samples
+                           if of_thread(name)(s) and all(f in s.names for f in functions))
+            for _ in range(6):
+                profiles.append(p.profile("profile", "seconds=3&hz=250"))
+                if min(count(e) for e in ("leaf", "vla", "handler", "vdso", "plt", "no_unwind", "generated")) >= 40:
+                    break
+            for edge in ("leaf", "vla", "vdso"):
+                with self.subTest(edge=edge):
+                    self.assertGreaterEqual(count(edge), 40)
+                    self.assertGreaterEqual(count(edge, "edge_" + edge, "edge_%s_caller" % edge), 0.95 * count(edge))
+            with self.subTest(edge="plt"):
+                self.assertGreaterEqual(count("plt", "plt_loop", "edge_plt_caller"), 0.95 * count("plt"))
+            with self.subTest(edge="handler"):
+                burning = count("handler", "edge_handler")
+                self.assertGreater(burning, 10)
+                self.assertGreaterEqual(count("handler", "edge_handler", "edge_handler_caller"), 0.95 * burning)
+            with self.subTest(edge="no_unwind"):
+                # At worst a short stack, but never a crash and never nothing.
+                self.assertGreaterEqual(count("no_unwind", "edge_no_unwind"), 0.9 * count("no_unwind"))
+                self.assertGreater(count("generated"), 10)
+            self.assertEqual(0, p.finish()[0])
+
+    test_where_unwinding_is_hard.long_s = 15
+
+
+class Requests(shim.TestCase):
+
+    def test_two_at_once(self):
+        with start([shim.program("cpu_truth"), 50]) as p:
+            p.wait_line("ready")
+            answers = []
+            t = threading.Thread(target=lambda: answers.append(p.get("/debug/pprof/profile?seconds=3")))
+            t.start()
+            seen = []
+
+            def refused():
+                a = p.get("/debug/pprof/profile?seconds=1")
+                seen.append(a)
+                return a.status == 500
+            # The first request to come has it, whichever that is.
+            shim.wait_until("a refusal", lambda: refused() or answers)
+            t.join(shim.DEADLINE_S)
+            other = [a for a in seen + answers if a.status == 500]
+            self.assertTrue(other)
+            self.assertEqual("Could not enable CPU profiling: cpu profiling already in use\n", other[0].text)
+            self.assertEqual("1", other[0].header("X-Go-Pprof"))
+            self.assertTrue(other[0].header("Content-Type").startswith("text/plain"))
+            self.assertIsNone(other[0].header("Content-Disposition"))
+            good = [a for a in seen + answers if a.status == 200]
+            self.assertTrue(good)
+            self.assertIn("profile", good[0].header("Content-Disposition"))
+            shim.Profile(good[0].body)
+
+    test_two_at_once.long_s = 5
+
+    def test_a_client_that_goes_away_frees_the_profiler(self):
+        with start([shim.program("cpu_truth"), 50]) as p:
+            p.wait_line("ready")
+            for how in ("close", "reset"):
+                with shim.Raw(p.port) as raw:
+                    raw.send(b"GET /debug/pprof/profile?seconds=50 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    shim.wait_until("the profile to begin",
+                                    lambda: p.get("/debug/pprof/profile?seconds=1").status == 500)
+                    if how == "reset":
+                        raw.s.setsockopt(shim.socket.SOL_SOCKET, shim.socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                began = time.monotonic()
+                a = shim.wait_until("a profile to be had", lambda: next(
+                    (a for a in [p.get("/debug/pprof/profile?seconds=1")] if a.status == 200), None), 40)
+                self.assertTrue(shim.Profile(a.body).samples)
+                self.assertLess(time.monotonic() - began, 35, "not before the 50 s were over")
+
+    test_a_client_that_goes_away_frees_the_profiler.long_s = 6
+
+    def test_timers_are_disarmed_afterwards(self):
+        with start([shim.program("cpu_truth"), 50]) as p:
+            p.wait_line("ready")
+            before = self.timers(p)
+            p.profile("profile", "seconds=1")
+            shim.wait_until("timers to be gone or at rest", lambda: self.timers(p) <= before, 20)
+
+    def timers(self, p):
+        with open("/proc/%d/timers" % p.pid) as f:
+            return f.read().count("ID:")
+
+    def test_other_requests_are_answered_meanwhile(self):
+        with start([shim.program("cpu_truth"), 50]) as p:
+            p.wait_line("ready")
+            answers = []
+            t = threading.Thread(target=lambda: answers.append(p.get("/debug/pprof/profile?seconds=3")))
+            t.start()
+            while not answers:
+                for name in ("heap", "goroutine?debug=2", "", "threadcreate", "goroutine"):
+                    self.assertEqual(200, p.get("/debug/pprof/" + name).status, name)
+            t.join()
+            self.assertEqual(200, answers[0].status)
+
+    test_other_requests_are_answered_meanwhile.long_s = 4
+
+
+class Fallback(shim.TestCase):
+
+    LIMIT = (0, 0)
+
+    def limit(self):
+        resource.setrlimit(resource.RLIMIT_SIGPENDING, self.LIMIT)
+
+    def test_without_posix_timers(self):
+        check = ("import ctypes; l = ctypes.CDLL(None, use_errno=True); t = ctypes.c_void_p();"
+                 "print(l.timer_create(3, None, ctypes.byref(t)))")
+        r = subprocess.run(["/usr/bin/python3", "-c", check], capture_output=True, text=True, preexec_fn=self.limit)
+        if r.stdout.strip() != "-1":
+            self.skipTest("this kernel makes timers without room for signals")
+        with start([shim.program("cpu_truth")], preexec_fn=self.limit) as p:
+            p.wait_line("ready")
+            m = look.Measure(p)
+
+            def wrong():
+                ratio = m.cpu(lambda s: True) / m.truth["rusage"]
+                return None if 0.85 <= ratio <= 1.15 else "total: %.2f of getrusage" % ratio
+            self.assertIsNone(m.until(wrong, 3))
+            for prof in m.profiles:
+                self.assertTrue([c for c in prof.comments if "setitimer" in c or "ITIMER_PROF" in c], prof.comments)
+            self.assertIn("cpu_seventy", m.profiles[0].names())
+
+    test_without_posix_timers.long_s = 6
+
+
+class Signals(shim.TestCase):
+    """A guest among the program's signals: what it prints is what it prints without us, profiled and dumped."""
+
+    def watched(self, name, *args, **more):
+        argv = [shim.program(name)] + list(args)
+        bare = shim.run_bare(argv)
+        self.assertEqual(0, bare[0], bare)
+        ours, looking = look.run_watched(self, argv, **more)
+        self.assertEqual((0, ""), (ours[0], ours[2]))
+        return bare[1], ours[1], looking
+
+    def test_own_sigprof_and_itimer(self):
+        def truth(text):
+            return {w[0]: int(w[1]) for w in (line.split() for line in text.splitlines())}
+        bare, ours, _ = self.watched("own_sigprof", 6)
+        for text in (bare, ours):
+            t = truth(text)
+            self.assertEqual((t["raised"], 0, 1, 1), (t["handled"], t["foreign"], t["sigaction_kept"], t["itimer_kept"]))
+            due = t["cpu_us"] / 10000
+            self.assertLess(abs(t["ticks"] - due), 0.15 * due + 3, "ticks for each 10 ms: %s" % t)
+
+    test_own_sigprof_and_itimer.long_s = 14
+
+    def test_masks_and_dispositions(self):
+        bare, ours, _ = self.watched("sig_masks", 5)
+        self.assertEqual(bare, ours)
+
+    test_masks_and_dispositions.long_s = 8
+
+    def test_alternate_and_tiny_stacks(self):
+        bare, ours, _ = self.watched("altstack", 5)
+        self.assertEqual(bare, ours)
+
+    test_alternate_and_tiny_stacks.long_s = 12
+
+    def test_programs_of_before_are_still_guests(self):
+        for name in ("signals", "tiny_stack", "edge_calls", "fp_env", "coroutines"):
+            with self.subTest(name=name):
+                argv = [shim.program(name)]
+                self.assertEqual(shim.run_bare(argv)[:2], shim.run_shim(argv)[:2])
+
+
+class Storms(shim.TestCase):
+
+    def storm(self, seconds, **more):
+        argv = [shim.program("storm"), shim.program("libplugin")]
+        with start(argv, **more) as p:
+            p.wait_line("ready")
+            with look.Looking(p, hz=1000, seconds=1) as looking:
+                end = time.monotonic() + seconds
+                while time.monotonic() < end and p.running():
+                    p.get("/debug/pprof/")
+                    p.get("/debug/pprof/heap")
+                    time.sleep(0.1)
+            looking.check(self, profiles=2, dumps=5)
+            status, out, err = p.finish()
+            self.assertEqual((0, ""), (status, err))
+            t = p.truth()
+            for what in ("loads", "forks", "threads"):
+                self.assertGreater(t[what][0], 0, what)
+            return looking
+
+    def test_loads_forks_and_threads_while_profiled_and_dumped(self):
+        looking = self.storm(8)
+        for body in looking.profiles:
+            shim.Profile(body)
+
+    test_loads_forks_and_threads_while_profiled_and_dumped.long_s = 14
+
+    def test_the_same_with_every_allocation_sampled(self):
+        self.storm(4, rate=1)
+
+    test_the_same_with_every_allocation_sampled.long_s = 8
+
+    def test_fork_and_dlopen_programs_under_it(self):
+        for name, args in (("fork_storm", [60]), ("exec_children", []), ("dlchurn", [shim.program("libplugin"), 300])):
+            with self.subTest(name=name):
+                argv = [shim.program(name)] + args
+                bare = shim.run_bare(argv)
+                port = shim.free_port()
+                with start(argv, port=port, wait_port=False, input_data=b"") as p:
+                    with look.Looking(p, hz=1000, seconds=1):
+                        ours = p.wait(120)
+                # Addresses and the like are compared by the tests of before; here, that it ends as it does bare.
+                self.assertEqual((bare[0], bare[2]), (ours[0], ours[2]))
+
+    test_fork_and_dlopen_programs_under_it.long_s = 12
