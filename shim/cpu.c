@@ -5,11 +5,14 @@
  * number and back by exchanges, so each timer is deleted once. The rest is the listener's.
  *
  * The rate. The kernel looks at CPU timers at its ticks alone (clock_tick_ns), so no thread is sampled more often than
- * that, and a timer that is due fires at the next tick. A thread that ends before has its last part of a tick never
- * sampled, half a tick on average, which would take a third off a thread of 5 ms. So ticks are what is sampled: of every
- * period's worth of ticks one, the first one drawn at random. The timer is set to just after the tick before the one that
- * was drawn; then each tick of a thread, whenever it ends, is sampled with probability tick / period, and
- * stands for a period: unbiased. (Systematic sampling with a random start: W. Cochran, Sampling Techniques, 8.1.)
+ * that. What a thread does after its last tick is never seen: half a tick on average, which would take a third off a
+ * thread of 5 ms, if its CPU time were what is divided into periods. So ticks are: each stands for one tick's time, whatever the
+ * thread used since the one before, as every tick of a busy processor falls on some thread. Timers expire at every tick
+ * (they are set to a microsecond), and of each period's worth of ticks one is sampled, the first one drawn at
+ * random: systematic sampling with a random start (W. Cochran, Sampling Techniques, 8.1), unbiased for threads that live
+ * however short. A tick that is not sampled costs a signal that returns at once.
+ * Where the machine under a virtual one took the processor away, ticks get lost; a thread that demonstrably ran through
+ * is credited with them.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/cpu.h"
@@ -29,6 +32,7 @@
 #include "shim/threads.h"
 
 enum {
+	EXPIRY_NS = 1000,   /* sooner than the next tick */
 	DRAIN_MS = 50,      /* often at first, when no rule of the unwinder is known */
 	DRAIN_LATER_MS = 100,
 	SLOTS = 4096,
@@ -62,20 +66,63 @@ struct profile {
 static struct {
 	uint64_t period_ns; /* atomic; 0: no profile */
 	bool by_interval;   /* the fall-back */
-	uint32_t random;    /* atomic */
+	uint64_t random;    /* atomic */
 	uint64_t untimed;   /* atomic: threads that got no timer */
 	struct profile *profile;
 } cpu FORKED;
 
-void cpu_sample(struct unwind_frame f, uint32_t weight)
+static void sample(struct unwind_frame f, uint32_t weight)
 {
 	uint32_t number;
-	struct sample *s = __atomic_load_n(&cpu.period_ns, __ATOMIC_ACQUIRE) ? ring_begin(&number) : NULL;
+	struct sample *s = ring_begin(&number);
 	if (!s)
 		return;
 	s->weight = weight;
 	sample_take(s, f);
 	ring_commit(s, number);
+}
+
+/* How many ticks this one stands for: more than one, if the thread used the time of several and there was no time for
+ * anyone else. */
+static uint64_t ticks_passed(int overrun)
+{
+	struct thread *t = sampler_thread.thread;
+	uint64_t now = clock_ns(CLOCK_MONOTONIC), tick_ns = clock_tick_ns();
+	uint64_t used_ns = ((uint64_t)(overrun > 0 ? overrun : 0) + 1) * EXPIRY_NS;
+	uint64_t passed_ns = t && t->ticked_ns ? now - t->ticked_ns : UINT64_MAX;
+	if (t)
+		t->ticked_ns = now;
+	bool ran_through = used_ns >= tick_ns * 3 / 2 && passed_ns < used_ns + tick_ns / 2;
+	return ran_through ? (used_ns + tick_ns / 2) / tick_ns : 1;
+}
+
+/* CPU time from 1 us to a period, spread evenly (Weyl's sequence). */
+static uint32_t draw_us(uint64_t period_us)
+{
+	uint64_t n = __atomic_add_fetch(&cpu.random, 1, __ATOMIC_RELAXED) * 0x9e3779b97f4a7c15u;
+	return (uint32_t)((__uint128_t)n * period_us >> 64) + 1;
+}
+
+void cpu_tick(struct unwind_frame f, int overrun)
+{
+	uint64_t period_us = __atomic_load_n(&cpu.period_ns, __ATOMIC_ACQUIRE) / 1000;
+	uint32_t *due_us = &sampler_thread.cpu_due_us, weight = 0;
+	if (!period_us)
+		return;
+	if (*due_us == 0 || *due_us > period_us)
+		*due_us = draw_us(period_us);
+	int64_t left_us = (int64_t)*due_us - (int64_t)(ticks_passed(overrun) * clock_tick_ns() / 1000);
+	for (; left_us <= 0; left_us += (int64_t)period_us)
+		weight++;
+	*due_us = (uint32_t)left_us;
+	if (weight)
+		sample(f, weight);
+}
+
+void cpu_interval(struct unwind_frame f)
+{
+	if (__atomic_load_n(&cpu.period_ns, __ATOMIC_ACQUIRE))
+		sample(f, 1);
 }
 
 /* The clock of a thread's CPU time (linux/posix-timers.h: CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED). */
@@ -84,22 +131,8 @@ static int clock_of(int tid)
 	return ~tid << 3 | 4 | 2;
 }
 
-/* The first expiry: see above. At least 1, as 0 would mean never. */
-static uint64_t first_expiry_ns(uint64_t period_ns)
-{
-	uint64_t n = __atomic_add_fetch(&cpu.random, 1, __ATOMIC_RELAXED);
-	n *= 0x9e3779b97f4a7c15u; /* numbers one after another, spread evenly over the period (Weyl's sequence) */
-	uint64_t drawn = (uint64_t)((__uint128_t)n * period_ns >> 64), tick = clock_tick_ns();
-	return drawn / tick * tick + 1;
-}
-
-static struct timespec time_of(uint64_t ns)
-{
-	return (struct timespec){.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
-}
-
 /* 0, or a negative errno (-EAGAIN: the limit of pending signals). */
-static int create_timer(int tid, uint64_t period_ns, int *timer)
+static int create_timer(int tid, int *timer)
 {
 	struct sigevent e;
 	memset(&e, 0, sizeof e);
@@ -110,7 +143,7 @@ static int create_timer(int tid, uint64_t period_ns, int *timer)
 	int r = (int)os_call(SYS_timer_create, clock_of(tid), &e, timer);
 	if (r < 0)
 		return r;
-	const struct timespec value[2] = {time_of(period_ns), time_of(first_expiry_ns(period_ns))};
+	const struct timespec value[2] = {{.tv_nsec = EXPIRY_NS}, {.tv_nsec = EXPIRY_NS}};
 	return (int)os_call(SYS_timer_settime, *timer, 0, value, NULL);
 }
 
@@ -118,14 +151,14 @@ static int create_timer(int tid, uint64_t period_ns, int *timer)
 static int arm(struct thread *t)
 {
 	enum { BEING_MADE = UINT32_MAX };
-	uint64_t period_ns = __atomic_load_n(&cpu.period_ns, __ATOMIC_ACQUIRE);
 	uint32_t none = THREAD_NO_TIMER;
 	int timer;
-	if (!period_ns || cpu.by_interval ||
+	if (!__atomic_load_n(&cpu.period_ns, __ATOMIC_ACQUIRE) || cpu.by_interval ||
 	    !__atomic_compare_exchange_n(&t->timer, &none, BEING_MADE, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return 0;
 	t->armed_cpu_ns = os_clock_ns(clock_of(t->tid));
-	int r = create_timer(t->tid, period_ns, &timer);
+	t->ticked_ns = 0;
+	int r = create_timer(t->tid, &timer);
 	__atomic_store_n(&t->timer, r < 0 ? THREAD_NO_TIMER : (uint32_t)timer + 1, __ATOMIC_RELEASE);
 	if (r == 0 && !__atomic_load_n(&cpu.period_ns, __ATOMIC_ACQUIRE))
 		cpu_forget(t); /* the profile ended meanwhile, and did not see this timer */
@@ -253,7 +286,7 @@ int snapshot_cpu_begin(struct region *r, unsigned hz)
 		return error;
 	uint64_t asked_ns = 1000000000u / hz, tick_ns = clock_tick_ns();
 	p->period_ns = asked_ns > tick_ns ? asked_ns : tick_ns;
-	cpu.random = (uint32_t)p->mono_ns;
+	cpu.random = p->mono_ns;
 	cpu.untimed = 0;
 	cpu.by_interval = false;
 	cpu.profile = p;

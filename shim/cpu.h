@@ -13,8 +13,12 @@
 
 struct thread;
 
-/* A timer of the calling thread expired `weight` times while it was at f. Signal handler. */
-void cpu_sample(struct unwind_frame f, uint32_t weight);
+/* The timer of the calling thread expired while it was at f; since the time before it had expired `overrun` times more.
+ * Signal handler. */
+void cpu_tick(struct unwind_frame f, int overrun);
+
+/* The interval timer of the process expired, and this thread was taken. Signal handler. */
+void cpu_interval(struct unwind_frame f);
 
 /* A thread begins: it gets a timer if a profile is being taken. On that thread. */
 void cpu_thread_begins(struct thread *t);

@@ -35,6 +35,7 @@ enum {
 	PLACES = 128,       /* threads asked at a time */
 	PATIENCE_MS = 400,  /* for all answers of a dump */
 	TRIES = 20,         /* to find a thread in the same wait before and after */
+	TRIES_SAME = 5,     /* of these, while it runs and its wait is as old */
 	WINDOW_BYTES = 2048, /* read of a stack at a time */
 };
 
@@ -149,6 +150,10 @@ static size_t walk_blocked(struct dump *d, const struct task *t, const struct wa
 		size_t depth = unwind_walk_elsewhere(at, &e, d->pcs, sample_depth());
 		if (e.passed || !*in_wait)
 			return depth;
+		if (depth > 2) { /* it is somewhere else: a wait that a jump left behind */
+			*in_wait = false;
+			return depth;
+		}
 	}
 	return *in_wait ? walk_from_wait(d, w, &window) : 0;
 }
@@ -291,20 +296,26 @@ static bool take_waiting(struct dump *d, size_t index, const struct wait *source
 	return true;
 }
 
-/* False: the thread runs, and has to be asked. One that goes from wait to wait is tried again: it is no better to be asked. */
+/* False: the thread runs, and has to be asked. A running thread is believed to be in a wait that began while it was looked
+ * at; an older one may be what a jump left behind. */
 static bool take_unasked(struct dump *d, size_t index)
 {
 	struct dump_thread *out = &d->out->threads[index];
 	struct thread_facts facts = threads_facts(out->tid);
 	const struct wait *source = facts.thread ? &facts.thread->wait : NULL;
+	uint64_t first = source ? __atomic_load_n(&source->state, __ATOMIC_RELAXED) : WAIT_NONE;
 	struct task *t = &d->tasks[index];
 	out->created_by = facts.created_by;
 	for (int i = 0; i < TRIES; i++) {
+		struct timespec step = {.tv_nsec = 100000};
 		*t = tasks_look(out->tid);
-		if (t->state == TASK_GONE || take_waiting(d, index, source))
+		uint64_t state = source ? __atomic_load_n(&source->state, __ATOMIC_RELAXED) : WAIT_NONE;
+		if (t->state == TASK_GONE ||
+		    ((t->state != TASK_RUNS || state != first) && take_waiting(d, index, source)))
 			return true;
-		if (t->state == TASK_RUNS && !(source && waits_call(__atomic_load_n(&source->state, __ATOMIC_RELAXED))))
+		if (t->state == TASK_RUNS && (!waits_call(state) || (state == first && i >= TRIES_SAME)))
 			return false;
+		os_call(SYS_nanosleep, &step, NULL);
 	}
 	out->reason = t->state == TASK_SLEEPS ? "blocked in no call of the table, and the kernel does not say where"
 	                                      : "it goes from wait to wait too fast, or its stack cannot be read";

@@ -92,7 +92,7 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 	struct unwind_frame f = frame_of(u);
 	__atomic_fetch_add(&at_work, 1, __ATOMIC_ACQUIRE);
 	if (info->si_code == SI_TIMER && info->si_value.sival_ptr == &timer_mark) {
-		cpu_sample(f, 1 + (info->si_overrun > 0 ? (uint32_t)info->si_overrun : 0));
+		cpu_tick(f, info->si_overrun);
 		at_interrupted(u, &f);
 	} else if (info->si_code == SI_QUEUE && info->si_pid == os_pid() &&
 	           (uintptr_t)info->si_value.sival_ptr >> 32 == ((uintptr_t)&ask_mark & 0xffffffffu)) {
@@ -113,7 +113,7 @@ static void on_interval(int sig, siginfo_t *info, void *context)
 	if (info->si_code != SI_KERNEL)
 		return;
 	__atomic_fetch_add(&at_work, 1, __ATOMIC_ACQUIRE);
-	cpu_sample(f, 1);
+	cpu_interval(f);
 	at_interrupted(u, &f);
 	__atomic_fetch_sub(&at_work, 1, __ATOMIC_RELEASE);
 }

@@ -7,12 +7,23 @@
  * loops fork N           fork, child ends at once, wait; prints `cpu_ns`, the children's included
  * loops spawn N PROGRAM  start PROGRAM N times and wait; prints `cpu_ns`, of the children alone
  * loops idle             waits for the end of stdin
+ * loops poll N           poll of a pipe that is ready; poll0: of one that is not, without waiting
+ * loops transfer N       write and read of one byte through a pipe
+ * loops sem N            sem_post and sem_wait
+ * loops cond N           pthread_cond_timedwait until a time that is over
+ * loops mutex N [MORE]   lock and unlock; MORE other threads sleep meanwhile. All of these print `ns_each`, of a call
+ * loops pingpong N       two threads on one processor wake each other by pthread_cond_signal
+ * loops watch THREADS    so many threads wait, and one spins; at each line on stdin: `gap_ns N`, for how long it stood
+ *                        still at most since the line before, without having been taken off its processor
  *
  * Runs in: a measured program. Nothing but the loop allocates meanwhile.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
+#include <poll.h>
 #include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
 #include <spawn.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -153,6 +164,197 @@ static void spawns(long n, char *program)
 	printf("cpu_ns %.0f\n", rusage_ns(RUSAGE_CHILDREN));
 }
 
+/* ---- calls that may block, and here do not ---- */
+
+static int pipe_fd[2];
+static sem_t sem;
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
+
+static void one_poll(void)
+{
+	struct pollfd p = {.fd = pipe_fd[0], .events = POLLIN};
+	if (poll(&p, 1, -1) != 1)
+		abort();
+}
+
+static void one_poll0(void)
+{
+	struct pollfd p = {.fd = pipe_fd[0], .events = POLLIN};
+	if (poll(&p, 1, 0) != 0)
+		abort();
+}
+
+static void one_transfer(void)
+{
+	char c = 0;
+	if (write(pipe_fd[1], &c, 1) != 1 || read(pipe_fd[0], &c, 1) != 1)
+		abort();
+}
+
+static void one_sem(void)
+{
+	sem_post(&sem);
+	sem_wait(&sem);
+}
+
+static void one_cond(void)
+{
+	static const struct timespec over = {1, 0};
+	pthread_cond_timedwait(&cond, &mutex, &over);
+}
+
+static void one_mutex(void)
+{
+	pthread_mutex_lock(&mutex);
+	pthread_mutex_unlock(&mutex);
+}
+
+/* The best of five: what the call costs when nothing else disturbs it. `calls` are made at each turn. */
+static void turns(void (*one)(void), int calls, long n)
+{
+	double best = 1e18;
+	for (int round = 0; round < 5; round++) {
+		uint64_t from = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+		for (long i = 0; i < n / 5; i++)
+			one();
+		double each = (double)(clock_ns(CLOCK_THREAD_CPUTIME_ID) - from) / (double)(n / 5) / calls;
+		if (each < best)
+			best = each;
+	}
+	printf("ns_each %.2f\n", best);
+}
+
+static void *sleep_on(void *arg)
+{
+	for (;;)
+		pause();
+	return arg;
+}
+
+static int calls(const char *what, long n, long more)
+{
+	static const struct {
+		const char *name;
+		void (*one)(void);
+		int calls;
+	} known[] = {{"poll", one_poll, 1}, {"poll0", one_poll0, 1}, {"transfer", one_transfer, 2}, {"sem", one_sem, 2},
+	             {"cond", one_cond, 1}, {"mutex", one_mutex, 2}};
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+		if (strcmp(what, known[i].name) != 0)
+			continue;
+		pthread_t t;
+		if (pipe(pipe_fd) != 0 || sem_init(&sem, 0, 0) != 0)
+			abort();
+		for (; more > 0; more--)
+			pthread_create(&t, NULL, sleep_on, NULL);
+		if (known[i].one == one_poll && write(pipe_fd[1], "x", 1) != 1)
+			abort();
+		if (known[i].one == one_cond)
+			pthread_mutex_lock(&mutex);
+		turns(known[i].one, known[i].calls, n);
+		return 1;
+	}
+	return 0;
+}
+
+static long turn_of, ping_count;
+
+static void *ping(void *arg)
+{
+	long me = (long)arg;
+	pthread_mutex_lock(&mutex);
+	for (long i = 0; i < ping_count; i++) {
+		while (turn_of != me)
+			pthread_cond_wait(&cond, &mutex);
+		turn_of = !me;
+		pthread_cond_signal(&cond);
+	}
+	pthread_mutex_unlock(&mutex);
+	return NULL;
+}
+
+static void pingpong(long n)
+{
+	cpu_set_t one;
+	pthread_t t[2];
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	sched_setaffinity(0, sizeof one, &one);
+	ping_count = n;
+	for (long i = 0; i < 2; i++)
+		pthread_create(&t[i], NULL, ping, (void *)i);
+	for (int i = 0; i < 2; i++)
+		pthread_join(t[i], NULL);
+}
+
+/* ---- a thread that notices when it stands still ---- */
+
+static uint64_t longest_gap_ns;
+
+static long switches(void)
+{
+	struct rusage r;
+	getrusage(RUSAGE_THREAD, &r);
+	return r.ru_nvcsw + r.ru_nivcsw;
+}
+
+static void *notice_gaps(void *arg)
+{
+	long switched = switches();
+	uint64_t last = clock_ns(CLOCK_MONOTONIC);
+	for (;;) {
+		uint64_t now = clock_ns(CLOCK_MONOTONIC);
+		if (now - last > 2000) {
+			long s = switches();
+			if (s == switched && now - last > __atomic_load_n(&longest_gap_ns, __ATOMIC_RELAXED))
+				__atomic_store_n(&longest_gap_ns, now - last, __ATOMIC_RELAXED);
+			switched = s;
+			now = clock_ns(CLOCK_MONOTONIC);
+		}
+		last = now;
+	}
+	return arg;
+}
+
+static void *wait_in_cond(void *arg)
+{
+	pthread_mutex_lock(&mutex);
+	for (;;)
+		pthread_cond_wait(&cond, &mutex);
+	return arg;
+}
+
+static void *wait_in_read(void *arg)
+{
+	char c;
+	while (read(pipe_fd[0], &c, 1) < 0)
+		;
+	return arg;
+}
+
+static void watch(long threads)
+{
+	char line[64];
+	pthread_t t;
+	pthread_attr_t a;
+	pthread_attr_init(&a);
+	pthread_attr_setstacksize(&a, 64 << 10);
+	if (pipe(pipe_fd) != 0)
+		abort();
+	for (long i = 0; i < threads; i++)
+		if (pthread_create(&t, &a, i % 2 ? wait_in_cond : wait_in_read, NULL) != 0)
+			abort();
+	pthread_create(&t, &a, notice_gaps, NULL);
+	puts("ready");
+	fflush(stdout);
+	while (fgets(line, sizeof line, stdin)) {
+		printf("gap_ns %llu\n", (unsigned long long)__atomic_exchange_n(&longest_gap_ns, 0, __ATOMIC_RELAXED));
+		fflush(stdout);
+	}
+	_exit(0);
+}
+
 static long number(int argc, char **argv, int i)
 {
 	return i < argc ? atol(argv[i]) : 0;
@@ -182,7 +384,11 @@ int main(int argc, char **argv)
 		fflush(stdout);
 		while (read(0, &c, 1) > 0)
 			;
-	} else {
+	} else if (strcmp(what, "pingpong") == 0) {
+		pingpong(number(argc, argv, 2));
+	} else if (strcmp(what, "watch") == 0) {
+		watch(number(argc, argv, 2));
+	} else if (!calls(what, number(argc, argv, 2), number(argc, argv, 3))) {
 		fprintf(stderr, "loops: not known: '%s'\n", what);
 		return 2;
 	}

@@ -388,6 +388,166 @@ def disabled():
     figure("CPU malloc(64)+free, disabled / bare", median_ratio(rows, "shim", "bare"), digits=3)
 
 
+# ---- (8) calls that may block -----------------------------------------------------------------------------------
+
+@bench
+def cost_of_a_wrapped_call():
+    for what, name, n in (("poll", "poll of a ready pipe", 2000000), ("poll0", "poll with time-out 0", 2000000),
+                          ("transfer", "read or write of one byte", 1500000), ("sem", "sem_post or sem_wait", 20000000),
+                          ("cond", "pthread_cond_timedwait, over", 3000000), ("mutex", "pthread_mutex_lock or unlock", 20000000)):
+        rows = in_turn(["bare", "shim"], 9, lambda kind: said([LOOPS, what, n, 1], environment(kind), "ns_each"))
+        figure(name + ", bare", statistics.median(r["bare"] for r in rows), unit="ns", digits=1)
+        figure(name + ", shim adds", statistics.median(r["shim"] - r["bare"] for r in rows), 10, "ns", 1)
+
+
+@bench
+def instructions_of_a_wrapped_call():
+    for what, name, n in (("mutex", "pthread_mutex_lock+unlock", 200000), ("sem", "sem_post+sem_wait", 200000),
+                          ("poll", "poll", 50000), ("transfer", "write+read", 50000)):
+        found = dict(zip(("bare", "shim"), each(("bare", "shim"), lambda kind: instructions_each(
+            what, n, lambda: environment(kind)))))
+        figure(name + ", bare", found["bare"], unit="instr")
+        figure(name + ", shim adds", found["shim"] - found["bare"], unit="instr")
+
+
+@bench
+def cpu_of_a_poll_loop():
+    for what, name in (("poll", "a loop of poll, ready"), ("poll0", "a loop of poll, time-out 0")):
+        rows = in_turn(["bare", "shim"], 15, lambda kind: cpu_ns([LOOPS, what, 3000000], environment(kind)))
+        figure("CPU %s, shim / bare" % name, median_ratio(rows, "shim", "bare"), 1.02, digits=3)
+
+
+@bench
+def cpu_of_condition_ping_pong():
+    rows = in_turn(["bare", "shim"], 15, lambda kind: cpu_ns([LOOPS, "pingpong", 200000], environment(kind)))
+    figure("CPU of ping-pong by pthread_cond, bare", statistics.median(r["bare"] for r in rows) / 400000, unit="ns")
+    figure("CPU of ping-pong by pthread_cond, shim / bare", median_ratio(rows, "shim", "bare"), 1.02, digits=3)
+
+
+# ---- (9) the CPU profile ------------------------------------------------------------------------------------------
+
+def fetch(port, path, timeout=120):
+    """The whole answer to a GET, as bytes."""
+    with contextlib.closing(socket.create_connection(("127.0.0.1", port), timeout)) as s:
+        s.sendall(("GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % path).encode())
+        parts = []
+        while True:
+            part = s.recv(1 << 20)
+            if not part:
+                break
+            parts.append(part)
+    answer = b"".join(parts)
+    if b" 200 " not in answer.split(b"\r\n")[0]:
+        raise RuntimeError("%s: %r" % (path, answer[:200]))
+    return answer
+
+
+def port_of(env):
+    return int(env["PPROF_ADDR"].rsplit(":", 1)[1])
+
+
+@contextlib.contextmanager
+def profiled(env, wanted):
+    """A CPU profile at 100 Hz that is under way as long as the block, or the program, lasts."""
+    s = None
+    try:
+        if wanted:
+            wait_port(port_of(env))
+            s = socket.create_connection(("127.0.0.1", port_of(env)), 30)
+            s.sendall(b"GET /debug/pprof/profile?seconds=250&hz=100 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        yield
+        if s:
+            s.setblocking(False)
+            with contextlib.suppress(BlockingIOError, ConnectionError):
+                answer = s.recv(400)
+                if answer:
+                    raise RuntimeError("the profile ended: %r" % answer[:200])
+    finally:
+        if s:
+            s.close()
+
+
+def profiled_cpu_ns(argv, wanted, load=None):
+    """CPU time of a process under the shim, profiled or not; load() is what it works for, or else it ends itself."""
+    env = environment("shim")
+    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        pid = os.posix_spawn(argv[0], [str(a) for a in argv], env,
+                             file_actions=[(os.POSIX_SPAWN_DUP2, null, fd) for fd in range(3)])
+    finally:
+        os.close(null)
+    with profiled(env, wanted):
+        if load:
+            load()
+            os.kill(pid, signal.SIGTERM)
+        _, status, usage = os.wait4(pid, 0)
+    if status:
+        raise RuntimeError("%s: status %d" % (argv, status))
+    return (usage.ru_utime + usage.ru_stime) * 1e9
+
+
+@bench
+def cpu_profile_of_redis():
+    def measure(kind):
+        port = free_port()
+        folder = tempfile.mkdtemp(dir=scratch)
+        argv = [tool("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+                "--dir", folder, "--logfile", os.path.join(folder, "log")]
+
+        def load():
+            wait_port(port)
+            subprocess.run([tool("redis-benchmark"), "-h", "127.0.0.1", "-p", str(port), "-n", "300000", "-c", "20", "-P", "8",
+                            "-r", "50000", "-d", "200", "-t", "set,get,lpush,lpop", "-q"], env=environment("bare"),
+                           stdout=subprocess.DEVNULL, check=True, timeout=300)
+        return profiled_cpu_ns(argv, kind == "profiled", load)
+    rows = in_turn(["idle", "profiled"], 13, measure)
+    figure("CPU redis-server, shim", statistics.median(r["idle"] for r in rows) / 1e6, unit="ms", digits=1)
+    figure("CPU redis-server, profiled at 100 Hz / not", median_ratio(rows, "profiled", "idle"), 1.01, digits=3)
+
+
+@bench
+def cpu_profile_of_xz():
+    path = os.path.join(scratch, "text")
+    with open(path, "w") as f:
+        for i in range(500000):
+            f.write("line %d of %d, %x\n" % (i, i * 7919 % 100003, i * 2654435761 % 4294967296))
+    argv = [tool("xz"), "-T2", "-4", "--block-size=2MiB", "-k", "-c", path]
+    rows = in_turn(["idle", "profiled"], 11, lambda kind: profiled_cpu_ns(argv, kind == "profiled"))
+    figure("CPU xz -T2, shim", statistics.median(r["idle"] for r in rows) / 1e6, unit="ms", digits=1)
+    figure("CPU xz -T2, profiled at 100 Hz / not", median_ratio(rows, "profiled", "idle"), 1.01, digits=3)
+
+
+# ---- (10) the dump of all threads ------------------------------------------------------------------------------------
+
+@bench
+def dump_of_a_thousand_threads():
+    """How long it takes, and for how long a running thread stands still meanwhile (the program's own clock; what it does
+    in as long a time without a dump is taken off)."""
+    env = environment("shim")
+    with running([LOOPS, "watch", 1000], env, "ready") as p:
+        def gap_ns():
+            p.stdin.write(b"\n")
+            p.stdin.flush()
+            return int(p.stdout.readline().split()[1])
+        wait_port(port_of(env))
+        time.sleep(0.5)
+        seconds, alone, dumped = [], [], []
+        for _ in range(15 if not options.quick else 5):
+            gap_ns()
+            began = time.monotonic()
+            answer = fetch(port_of(env), "/debug/pprof/goroutine?debug=2")
+            seconds.append(time.monotonic() - began)
+            dumped.append(gap_ns())
+            if answer.count(b"\ngoroutine ") < 1000:
+                raise RuntimeError("fewer than 1000 threads in the dump")
+            time.sleep(seconds[-1])
+            alone.append(gap_ns())
+        figure("dump of 1000 threads", statistics.median(seconds), 1, "s", 3)
+        figure("a running thread stands still, without a dump", statistics.median(alone) / 1000, unit="us", digits=1)
+        figure("a running thread stands still in a dump, longest, adds",
+               max(0, statistics.median(dumped) - statistics.median(alone)) / 1000, 100, "us", 1)
+
+
 def main():
     global options, scratch
     parser = argparse.ArgumentParser(description="what the shim costs")

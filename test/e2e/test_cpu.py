@@ -93,7 +93,9 @@ class Truth(shim.TestCase):
             for s in prof.samples:
                 count, ns = s.values
                 self.assertGreater(count, 0)
-                self.assertEqual(count * prof.period, ns)
+                # A sample may stand for more than one period, when a tick came late.
+                self.assertEqual(0, ns % prof.period)
+                self.assertGreaterEqual(ns, count * prof.period)
                 (tid,), (name,) = s.labels["tid"], s.labels["thread"]
                 self.assertEqual(threads[tid], name)
             for m in prof.mappings:
@@ -135,13 +137,13 @@ class Stacks(shim.TestCase):
             def count(name, *functions):
                 return sum(s.values[0] for prof in profiles for s in prof.samples
                            if of_thread(name)(s) and all(f in s.names for f in functions))
-            for _ in range(6):
-                profiles.append(p.profile("profile", "seconds=3&hz=250"))
-                if min(count(e) for e in ("leaf", "vla", "handler", "vdso", "plt", "no_unwind", "generated")) >= 40:
+            for _ in range(10):
+                profiles.append(p.profile("profile", "seconds=2&hz=250"))
+                if min(count(e) for e in ("leaf", "vla", "handler", "vdso", "plt", "no_unwind", "generated")) >= 30:
                     break
             for edge in ("leaf", "vla", "vdso"):
                 with self.subTest(edge=edge):
-                    self.assertGreaterEqual(count(edge), 40)
+                    self.assertGreaterEqual(count(edge), 30)
                     self.assertGreaterEqual(count(edge, "edge_" + edge, "edge_%s_caller" % edge), 0.95 * count(edge))
             with self.subTest(edge="plt"):
                 self.assertGreaterEqual(count("plt", "plt_loop", "edge_plt_caller"), 0.95 * count("plt"))
@@ -274,7 +276,7 @@ class Signals(shim.TestCase):
     def test_own_sigprof_and_itimer(self):
         def truth(text):
             return {w[0]: int(w[1]) for w in (line.split() for line in text.splitlines())}
-        bare, ours, _ = self.watched("own_sigprof", 6)
+        bare, ours, _ = self.watched("own_sigprof", 4)
         for text in (bare, ours):
             t = truth(text)
             self.assertEqual((t["raised"], 0, 1, 1), (t["handled"], t["foreign"], t["sigaction_kept"], t["itimer_kept"]))
@@ -284,13 +286,13 @@ class Signals(shim.TestCase):
     test_own_sigprof_and_itimer.long_s = 14
 
     def test_masks_and_dispositions(self):
-        bare, ours, _ = self.watched("sig_masks", 5)
+        bare, ours, _ = self.watched("sig_masks", 3)
         self.assertEqual(bare, ours)
 
     test_masks_and_dispositions.long_s = 8
 
     def test_alternate_and_tiny_stacks(self):
-        bare, ours, _ = self.watched("altstack", 5)
+        bare, ours, _ = self.watched("altstack", 3)
         self.assertEqual(bare, ours)
 
     test_alternate_and_tiny_stacks.long_s = 12
@@ -335,7 +337,7 @@ class Storms(shim.TestCase):
     test_the_same_with_every_allocation_sampled.long_s = 8
 
     def test_fork_and_dlopen_programs_under_it(self):
-        for name, args in (("fork_storm", [60]), ("exec_children", []), ("dlchurn", [shim.program("libplugin"), 300])):
+        for name, args in (("fork_storm", [25]), ("exec_children", []), ("dlchurn", [shim.program("libplugin"), 120])):
             with self.subTest(name=name):
                 argv = [shim.program(name)] + args
                 bare = shim.run_bare(argv)

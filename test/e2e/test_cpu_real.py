@@ -142,13 +142,13 @@ class Filters(RealCpu):
         self.check_names(looking.profiles, *names)
 
     def test_xz_with_two_threads(self):
-        path = self.data(14 << 20)
+        path = self.data(10 << 20)
         self.check_file([shim.tool("xz"), "-T2", "-4", "--block-size=2MiB", "-k", "-f", path], path + ".xz", r"lzma|xz", r"lzma")
 
     test_xz_with_two_threads.long_s = 8
 
     def test_gzip(self):
-        path = self.data(90 << 20)
+        path = self.data(45 << 20)
         self.check_file([shim.tool("gzip"), "-6", "-n", "-k", "-f", path], path + ".gz", r"gzip|longest|deflate|crc")
 
     test_gzip.long_s = 8

@@ -17,7 +17,7 @@ class Waits(shim.TestCase):
         return out, looking
 
     def test_no_call_of_the_table_ends_early(self):
-        out, _ = self.passes([shim.program("eintr_abort"), 15], dumps=20, profiles=5)
+        out, _ = self.passes([shim.program("eintr_abort"), 12], dumps=20, profiles=5)
         rows = [line.split() for line in out.splitlines()]
         called = {r[0]: int(r[1]) + int(r[2]) for r in rows if len(r) == 3}
         self.assertGreater(len(called), 60)
@@ -39,7 +39,7 @@ class Waits(shim.TestCase):
     test_a_signal_thread_that_waits_for_everything.long_s = 12
 
     def test_own_signals_interrupt_as_they_do_bare(self):
-        argv = [shim.program("eintr_own"), 20]
+        argv = [shim.program("eintr_own"), 12]
         bare = shim.run_bare(argv)
         self.assertEqual((0, ""), (bare[0], bare[2]))
         out, _ = self.passes(argv, dumps=5, profiles=1)

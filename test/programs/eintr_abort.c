@@ -917,7 +917,8 @@ static void call_sigsuspend(struct slot *s)
  * else meanwhile. */
 static void send_until_seen(struct slot *s)
 {
-	let_go(s);
+	int waiting = WAITING; /* the victim may be through by now, and must not be let go twice */
+	atomic_compare_exchange_strong(&s->state, &waiting, RELEASED);
 	if (s->moved++ % 16 == 0)
 		pthread_kill(s->thread, s->signal);
 }

@@ -3,7 +3,7 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/real.c */
+/* links: shim/real.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -21,6 +21,7 @@
 #include <cmocka.h>
 
 #include "shim/real.h"
+#include "shim/waits.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
@@ -28,15 +29,21 @@ static const struct hook {
 	const char *name;
 	bool in_libc; /* every libc has it */
 	bool own;     /* made of other hooks: nothing is asked behind it */
+	void *const *real;
+	const char *params, *args;
+	const char *kind, *object, *time; /* of calls that may block; else NULL */
 } hooks[] = {
-#define HOOK(symbol, type, params, args) {.name = #symbol, .in_libc = true},
-#define HOOK_WAITS(symbol, type, params, args, is_long) {.name = #symbol, .in_libc = true},
+#define REAL(symbol, p, a) .name = #symbol, .in_libc = true, .real = (void *const *)&real_##symbol, .params = #p, .args = #a
+#define HOOK(symbol, type, p, a) {REAL(symbol, p, a)},
+#define HOOK_WAITS(symbol, type, p, a, k, o, t) {REAL(symbol, p, a), .kind = #k, .object = #o, .time = #t},
+#define HOOK_WAITS_OWN(symbol, type, p, a, k) {REAL(symbol, p, a), .kind = #k},
 #define HOOK_NEW(symbol, type, params, args) {.name = #symbol},
 #define HOOK_DELETE(symbol, type, params, args) {.name = #symbol},
 #define HOOK_OWN(symbol, type, params, args) {.name = #symbol, .own = true},
 #include "shim/hooks.def"
 #undef HOOK
 #undef HOOK_WAITS
+#undef HOOK_WAITS_OWN
 #undef HOOK_NEW
 #undef HOOK_DELETE
 #undef HOOK_OWN
@@ -79,11 +86,16 @@ static void test_the_allocators_family_is_whole(void **state)
 
 static void test_vfork_and_posix_spawn_are_left_alone(void **state)
 {
-	static const char *const never[] = {"vfork", "posix_spawn", "posix_spawnp", "fork", "getenv", "dlsym", "sigaction", "exit", "_exit"};
+	static const char *const never[] = {"vfork", "posix_spawn", "posix_spawnp", "fork", "getenv", "dlsym", "exit", "_exit"};
 	(void)state;
 	for (size_t i = 0; i < COUNT(hooks); i++)
 		for (size_t k = 0; k < COUNT(never); k++)
 			assert_string_not_equal(hooks[i].name, never[k]);
+}
+
+static bool is_of_libaio(const char *name)
+{
+	return strcmp(name, "io_getevents") == 0;
 }
 
 /* From here, "after us" is after this program: what dlsym finds there, too, in the version that programs bind to. */
@@ -94,8 +106,102 @@ static void test_what_is_behind_a_hook_is_what_the_loader_would_bind_to(void **s
 		void *want = dlsym(RTLD_NEXT, hooks[i].name), *got = real_find(hooks[i].name).address;
 		if (got != want && !hooks[i].own)
 			fail_msg("%s: %p, not %p", hooks[i].name, got, want);
-		if (hooks[i].in_libc && !got)
+		if (hooks[i].in_libc && !got && !is_of_libaio(hooks[i].name))
 			fail_msg("%s is in no library", hooks[i].name);
+	}
+}
+
+/* The one symbol of another library: bound to there, in the version that programs are linked with. */
+static void test_io_getevents_is_found_in_libaio(void **state)
+{
+	(void)state;
+	void *libaio = dlopen("libaio.so.1", RTLD_NOW | RTLD_GLOBAL);
+	if (!libaio)
+		libaio = dlopen("libaio.so.1t64", RTLD_NOW | RTLD_GLOBAL);
+	if (!libaio)
+		skip();
+	assert_non_null(real_find("io_getevents").address);
+	assert_ptr_equal(real_find("io_getevents").address, dlsym(libaio, "io_getevents"));
+	dlclose(libaio);
+}
+
+/* Until its first call, a hook's real function is a stub of our own: each pointer is set, and each its own. */
+static void test_every_hook_has_a_real_function_of_its_own(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(hooks); i++) {
+		if (hooks[i].real && !*hooks[i].real)
+			fail_msg("%s", hooks[i].name);
+		for (size_t k = 0; hooks[i].real && k < i; k++)
+			assert_ptr_not_equal(hooks[i].real, hooks[k].real);
+	}
+}
+
+/* Is `word` among these, which are separated by what is no part of a name? */
+static bool has_word(const char *list, const char *word)
+{
+	size_t n = strlen(word);
+	for (const char *at = list; (at = strstr(at, word)); at++) {
+		bool begins = at == list || !(at[-1] == '_' || (at[-1] >= 'a' && at[-1] <= 'z'));
+		if (begins && !(at[n] == '_' || (at[n] >= 'a' && at[n] <= 'z')))
+			return true;
+	}
+	return false;
+}
+
+static bool is_one_of(const char *text, const char *const *list)
+{
+	for (; *list; list++)
+		if (strcmp(text, *list) == 0)
+			return true;
+	return false;
+}
+
+/* What is waited for is a parameter, and said wherever the dump can show it. */
+static void test_a_call_that_waits_names_an_object_that_it_has(void **state)
+{
+	static const char *const kinds[] = {"NO_OBJECT", "ADDRESS", "FD", "TID", "PID", NULL};
+	(void)state;
+	size_t waits = 0;
+	for (size_t i = 0; i < COUNT(hooks); i++) {
+		const struct hook *h = &hooks[i];
+		if (!h->kind)
+			continue;
+		waits++;
+		bool has_object = strcmp(h->kind, "NO_OBJECT") != 0;
+		if (!is_one_of(h->kind, kinds))
+			fail_msg("%s: kind %s", h->name, h->kind);
+		if (h->object && has_object != has_word(h->args, h->object))
+			fail_msg("%s: a %s called %s", h->name, h->kind, h->object);
+		if (has_word(h->params, "fd") != (strcmp(h->kind, "FD") == 0))
+			fail_msg("%s%s waits for a %s", h->name, h->params, h->kind);
+	}
+	assert_int_equal(waits + 1, WAIT_CALLS); /* and WAIT_NONE */
+	assert_true(waits > 70);
+}
+
+/* A relative time-out that is forgotten makes a call wait longer each time that our signal interrupts it; a point in time
+ * that is taken for a relative one makes it end at once. */
+static void test_relative_time_outs_are_cut_down_and_points_in_time_are_not(void **state)
+{
+	static const char *const ways[] = {"MUTEX", "READ_LOCK", "WRITE_LOCK", "PLAIN", "LONG", "LONG_SET", "MILLISECONDS", "RELATIVE",
+	                                   "RELATIVE_SET", "SELECT", NULL};
+	(void)state;
+	for (size_t i = 0; i < COUNT(hooks); i++) {
+		const struct hook *h = &hooks[i];
+		if (!h->time)
+			continue;
+		if (!is_one_of(h->time, ways))
+			fail_msg("%s: way %s", h->name, h->time);
+		bool ms = has_word(h->args, "timeout"), relative = has_word(h->args, "time"), left = has_word(h->args, "left");
+		const char *want = ms ? "MILLISECONDS" : relative ? "RELATIVE" : left ? "SELECT" : NULL;
+		if (want ? strncmp(h->time, want, strlen(want)) != 0
+		         : strstr(h->time, "MILLISECONDS") || strstr(h->time, "RELATIVE") || strstr(h->time, "SELECT"))
+			fail_msg("%s%s: way %s", h->name, h->params, h->time);
+		if (strstr(h->time, "_SET") && !has_word(h->args, "set"))
+			fail_msg("%s has no set", h->name);
+		if (has_word(h->args, "until") && (want || strstr(h->params, "const struct timespec *until") == NULL))
+			fail_msg("%s: until", h->name);
 	}
 }
 
@@ -185,6 +291,10 @@ int main(void)
 		cmocka_unit_test(test_the_allocators_family_is_whole),
 		cmocka_unit_test(test_vfork_and_posix_spawn_are_left_alone),
 		cmocka_unit_test(test_what_is_behind_a_hook_is_what_the_loader_would_bind_to),
+		cmocka_unit_test(test_io_getevents_is_found_in_libaio),
+		cmocka_unit_test(test_every_hook_has_a_real_function_of_its_own),
+		cmocka_unit_test(test_a_call_that_waits_names_an_object_that_it_has),
+		cmocka_unit_test(test_relative_time_outs_are_cut_down_and_points_in_time_are_not),
 		cmocka_unit_test(test_the_default_version_wins_over_older_ones),
 		cmocka_unit_test(test_what_is_nowhere_is_not_found),
 		cmocka_unit_test(test_two_symbols_of_an_object_are_known_to_be_of_one),

@@ -63,6 +63,7 @@ static void test_the_presets_are_the_documented_ones(void **state)
 {
 	(void)state;
 	assert_int_equal(settings.heap_rate, 524288);
+	assert_int_equal(settings.cpu_hz, 100);
 	assert_int_equal(settings.stack_depth, 128);
 	assert_int_equal(settings.memory_limit, 64 << 20);
 	assert_null(settings.disable);
@@ -168,6 +169,34 @@ static void test_numbers_are_taken_within_their_limits_and_else_refused_once(voi
 	}
 }
 
+static void test_the_rate_of_cpu_samples_is_from_1_to_1000(void **state)
+{
+	static const struct {
+		const char *entry;
+		bool good;
+		uint64_t hz;
+	} rows[] = {
+		{"PPROF_CPU_HZ=1", true, 1},
+		{"PPROF_CPU_HZ=250", true, 250},
+		{"PPROF_CPU_HZ=1000", true, 1000},
+		{"PPROF_CPU_HZ=", true, 100},
+		{"PPROF_CPU_HZ=0", false, 100},
+		{"PPROF_CPU_HZ=1001", false, 100},
+		{"PPROF_CPU_HZ=1K", false, 100},
+		{"PPROF_CPU_HZ=-1", false, 100},
+		{"PPROF_CPU_HZ=99.5", false, 100},
+		{"PPROF_CPU_HZ=100Hz", false, 100},
+	};
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		reset(state);
+		read_one(rows[i].entry);
+		if (settings.cpu_hz != rows[i].hz || complaints != !rows[i].good)
+			fail_msg("%s: %llu, %d complaints", rows[i].entry, (unsigned long long)settings.cpu_hz, complaints);
+	}
+	read_one("PPROF_CPU_HZ=0");
+	assert_string_equal(complaint, "PPROF_CPU_HZ=0 is not a number from 1 to 1000; using 100");
+}
+
 static void test_a_complaint_names_the_setting_its_limits_and_what_is_used(void **state)
 {
 	(void)state;
@@ -228,6 +257,7 @@ int main(void)
 		cmocka_unit_test_setup(test_the_presets_are_the_documented_ones, reset),
 		cmocka_unit_test_setup(test_no_is_said_in_five_ways, reset),
 		cmocka_unit_test_setup(test_numbers_are_taken_within_their_limits_and_else_refused_once, reset),
+		cmocka_unit_test_setup(test_the_rate_of_cpu_samples_is_from_1_to_1000, reset),
 		cmocka_unit_test_setup(test_a_complaint_names_the_setting_its_limits_and_what_is_used, reset),
 		cmocka_unit_test_setup(test_a_complaint_about_a_very_long_value_is_still_a_line, reset),
 		cmocka_unit_test_setup(test_texts_are_taken_as_they_are, reset),

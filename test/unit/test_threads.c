@@ -3,7 +3,8 @@
  * Runs in: its own process, with real threads that enter themselves as the pthread_create hook makes them.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/threads.c shim/stacks.c shim/losses.c shim/text.c shim/arena.c shim/sync.c */
+/* links: shim/threads.c shim/stacks.c shim/losses.c shim/text.c shim/arena.c shim/sync.c shim/tasks.c shim/waits.c shim/sampler.c
+ * links: shim/real.c shim/clock.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -20,8 +21,13 @@
 #include <cmocka.h>
 
 #include "shim/arena.h"
+#include "shim/cpu.h"
+#include "shim/init.h"
+#include "shim/listener.h"
 #include "shim/losses.h"
 #include "shim/modules.h"
+#include "shim/os.h"
+#include "shim/signals.h"
 #include "shim/stacks.h"
 #include "shim/threads.h"
 
@@ -38,6 +44,29 @@ void snapshot_count_heap(uint64_t *in_use, uint64_t *all) /* heap.c's */
 }
 
 unsigned modules_place(void) /* modules.c's */
+{
+	return 0;
+}
+
+static int forgotten; /* atomic */
+void cpu_forget(struct thread *t) /* cpu.c's */
+{
+	(void)t;
+	__atomic_fetch_add(&forgotten, 1, __ATOMIC_RELAXED);
+}
+
+static bool on = true;
+bool init_is_on(void) /* init.c's */
+{
+	return on;
+}
+
+int listener_tid(void) /* listener.c's */
+{
+	return 0;
+}
+
+uint64_t signals_counted(void) /* hooks_signal.c's */
 {
 	return 0;
 }
