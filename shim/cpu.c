@@ -17,7 +17,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/cpu.h"
 
-#include <signal.h>
 #include <string.h>
 
 #include "shim/clock.h"
@@ -32,9 +31,11 @@
 #include "shim/threads.h"
 
 enum {
-	EXPIRY_NS = 1000,   /* sooner than the next tick */
-	DRAIN_MS = 50,      /* often at first, when no rule of the unwinder is known */
-	DRAIN_LATER_MS = 100,
+	EXPIRY_NS = 1000, /* sooner than the next tick */
+	DRAIN_LEAST_MS = 5,
+	DRAIN_FIRST_MS = 50, /* often at first, when no rule of the unwinder is known */
+	DRAIN_MOST_MS = 100,
+	FIRST_DRAINS = 20,
 	SLOTS = 4096,
 	COMMENTS_MOST = 64,
 	COMMENT_BYTES = 256,
@@ -56,6 +57,7 @@ struct profile {
 	uint64_t time_ns, mono_ns;
 	unsigned hz; /* asked for */
 	uint64_t period_ns;
+	unsigned processors;
 	size_t count;
 	uint64_t lost_memory, cut_short, untimed, drains;
 	struct tally *slot[SLOTS];
@@ -131,20 +133,14 @@ static int clock_of(int tid)
 	return ~tid << 3 | 4 | 2;
 }
 
-/* 0, or a negative errno (-EAGAIN: the limit of pending signals). */
+/* 0, or a negative errno. */
 static int create_timer(int tid, int *timer)
 {
-	struct sigevent e;
-	memset(&e, 0, sizeof e);
-	e.sigev_value.sival_ptr = signals_timer_mark();
-	e.sigev_signo = SIGNALS_OURS;
-	e.sigev_notify = SIGEV_THREAD_ID;
-	e._sigev_un._tid = tid;
-	int r = (int)os_call(SYS_timer_create, clock_of(tid), &e, timer);
-	if (r < 0)
-		return r;
 	const struct timespec value[2] = {{.tv_nsec = EXPIRY_NS}, {.tv_nsec = EXPIRY_NS}};
-	return (int)os_call(SYS_timer_settime, *timer, 0, value, NULL);
+	int r = signals_new_timer(clock_of(tid), tid, signals_timer_mark(), timer);
+	if (r == 0 && (r = (int)os_call(SYS_timer_settime, *timer, 0, value, NULL)) < 0)
+		os_call(SYS_timer_delete, *timer); /* the thread has ended */
+	return r;
 }
 
 /* Give the thread a timer, if it has none. 0, or a negative errno. */
@@ -159,8 +155,8 @@ static int arm(struct thread *t)
 	t->armed_cpu_ns = os_clock_ns(clock_of(t->tid));
 	t->ticked_ns = 0;
 	int r = create_timer(t->tid, &timer);
-	__atomic_store_n(&t->timer, r < 0 ? THREAD_NO_TIMER : (uint32_t)timer + 1, __ATOMIC_RELEASE);
-	if (r == 0 && !__atomic_load_n(&cpu.period_ns, __ATOMIC_ACQUIRE))
+	__atomic_store_n(&t->timer, r < 0 ? THREAD_NO_TIMER : (uint32_t)timer + 1, __ATOMIC_SEQ_CST);
+	if (r == 0 && !__atomic_load_n(&cpu.period_ns, __ATOMIC_SEQ_CST))
 		cpu_forget(t); /* the profile ended meanwhile, and did not see this timer */
 	return r;
 }
@@ -260,6 +256,16 @@ static int start_timers(struct profile *p)
 	return 0;
 }
 
+static unsigned count_processors(void)
+{
+	uint64_t set[64] = {0};
+	unsigned n = 0;
+	long bytes = os_call(SYS_sched_getaffinity, os_pid(), sizeof set, set);
+	for (long i = 0; i < bytes / 8; i++)
+		n += (unsigned)__builtin_popcountll(set[i]);
+	return n ? n : 1;
+}
+
 static struct profile *new_profile(struct region *r, unsigned hz)
 {
 	struct profile *p = region_alloc(r, sizeof *p);
@@ -267,6 +273,7 @@ static struct profile *new_profile(struct region *r, unsigned hz)
 		return NULL;
 	p->region = r;
 	p->hz = hz;
+	p->processors = count_processors();
 	p->time_ns = os_clock_ns(CLOCK_REALTIME);
 	p->mono_ns = os_clock_ns(CLOCK_MONOTONIC);
 	return p;
@@ -357,18 +364,27 @@ static void take_samples(struct profile *p)
 	}
 }
 
+/* So often that the ring is at most half full, if every processor is busy. */
+static unsigned drain_ms(const struct profile *p)
+{
+	uint64_t ms = ring_places() * p->period_ns / 1000000 / (2 * p->processors);
+	unsigned most = p->drains < FIRST_DRAINS ? DRAIN_FIRST_MS : DRAIN_MOST_MS;
+	return ms < DRAIN_LEAST_MS ? DRAIN_LEAST_MS : ms > most ? most : (unsigned)ms;
+}
+
 unsigned snapshot_cpu_drain(void)
 {
 	struct profile *p = cpu.profile;
 	struct region scratch = {0};
 	if (!p)
-		return DRAIN_LATER_MS;
+		return DRAIN_MOST_MS;
 	take_samples(p);
 	if (!cpu.by_interval)
 		arm_all(&scratch);
 	region_release(&scratch);
 	signals_keep();
-	return ++p->drains < 20 ? DRAIN_MS : DRAIN_LATER_MS;
+	p->drains++;
+	return drain_ms(p);
 }
 
 /* Threads that worked and have no sample: a list of suspects, looked at when no lock is held. */
@@ -455,7 +471,6 @@ static void make_comments(struct profile *p)
 	comment_count(p, p->lost_memory, " samples lost: the profiler's own memory is used up; raise PPROF_MEMORY_LIMIT");
 	comment_count(p, p->cut_short, " samples with short stacks: too much new code at once");
 	comment_count(p, cpu.untimed, " threads not sampled: they could get no timer; raise the limit of pending signals (ulimit -i)");
-	comment_on_blocked(p);
 }
 
 int snapshot_cpu_end(struct cpu_snapshot *s)
@@ -468,11 +483,13 @@ int snapshot_cpu_end(struct cpu_snapshot *s)
 	    .duration_ns = os_clock_ns(CLOCK_MONOTONIC) - p->mono_ns,
 	    .period_ns = p->period_ns,
 	};
-	take_samples(p);
-	make_comments(p);
+	comment_on_blocked(p); /* while the timers are known */
 	stop();
 	signals_quiesce(QUIET_MS);
-	take_samples(p);
+	do
+		take_samples(p);
+	while (ring_skip());
+	make_comments(p);
 	int r = make_rows(p, s);
 	s->comment_count = p->comment_count;
 	s->comments = p->comments;
@@ -481,8 +498,11 @@ int snapshot_cpu_end(struct cpu_snapshot *s)
 
 void snapshot_cpu_abandon(void)
 {
-	if (cpu.profile)
-		stop();
+	if (!cpu.profile)
+		return;
+	stop();
+	signals_quiesce(QUIET_MS);
+	ring_empty();
 }
 
 /* Timers are not inherited; an interval timer neither. */

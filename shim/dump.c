@@ -45,6 +45,7 @@ enum phase { FREE, ASKED, WRITING, DONE };
 static struct {
 	char *memory;      /* PLACES samples; atomic, never unmapped */
 	uint32_t state[PLACES]; /* atomic */
+	int timer[PLACES];  /* that asked, while the state is not FREE; the listener's */
 	uint32_t generation;
 	uint32_t answers;  /* atomic; a futex */
 } answers FORKED;
@@ -348,10 +349,10 @@ static void ask(struct dump *d, size_t index, uint32_t slot)
 	if (take_unasked(d, index))
 		return;
 	__atomic_store_n(&answers.state[slot & 0xff], state_of(slot, ASKED), __ATOMIC_RELEASE);
-	int error = signals_ask(out->tid, slot);
+	int error = signals_ask(out->tid, slot, &answers.timer[slot & 0xff]);
 	if (error < 0) {
 		__atomic_store_n(&answers.state[slot & 0xff], FREE, __ATOMIC_RELAXED);
-		if (error == -ESRCH)
+		if (error == -EINVAL) /* no such thread */
 			d->tasks[index].state = TASK_GONE;
 		out->reason = ask_failure(error);
 	}
@@ -369,11 +370,14 @@ static bool collect(struct dump *d, size_t index, uint32_t slot, bool last_call)
 		sample_finish(s);
 		memcpy(d->pcs, s->pc, s->depth * sizeof *d->pcs);
 		out->stack = keep_stack(d, s->depth, s->place);
+		os_call(SYS_timer_delete, answers.timer[slot & 0xff]);
 		*state = FREE;
 		return true;
 	}
-	if (last_call && __atomic_compare_exchange_n(state, &asked, FREE, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+	if (last_call && __atomic_compare_exchange_n(state, &asked, FREE, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+		os_call(SYS_timer_delete, answers.timer[slot & 0xff]);
 		out->reason = "it did not answer in time: it has no processor, or is long in the kernel";
+	}
 	return __atomic_load_n(state, __ATOMIC_RELAXED) == FREE;
 }
 

@@ -8,6 +8,7 @@
 #include "shim/fork.h"
 
 #include <pthread.h>
+#include <signal.h>
 
 #include "shim/arena.h"
 #include "shim/cpu.h"
@@ -27,6 +28,26 @@
 #include "shim/threads.h"
 #include "shim/unwind.h"
 
+/* Older kernels begin a fork anew when a signal arrives in the middle; of a large program that never ends (HAZARDS 9). Only
+ * while our signals are about. */
+static bool blocked FORKED; /* by the thread that forks */
+
+static FORKED_CODE bool block_ours(void)
+{
+	uint64_t ours = (uint64_t)1 << (SIGNALS_OURS - 1), before = 0;
+	if (!signals_are_about())
+		return false;
+	os_call(SYS_rt_sigprocmask, SIG_BLOCK, &ours, &before, sizeof ours);
+	return !(before & ours);
+}
+
+static FORKED_CODE void unblock_ours(bool was_blocked)
+{
+	uint64_t ours = (uint64_t)1 << (SIGNALS_OURS - 1);
+	if (was_blocked)
+		os_call(SYS_rt_sigprocmask, SIG_UNBLOCK, &ours, NULL, sizeof ours);
+}
+
 /* fork may be called in a signal handler that interrupted this thread in the house (it is busy): then it holds some of
  * these locks itself, and goes on in both processes. Nothing is taken then, and the parent gives nothing back. Else: in the order of rank
  * (sync.h). */
@@ -34,6 +55,7 @@ static FORKED_CODE void prepare(void)
 {
 	if (sampler_thread.busy)
 		return;
+	bool holds = block_ours();
 	unwind_fork_prepare();
 	modules_fork_prepare();
 	stacks_fork_prepare();
@@ -41,6 +63,7 @@ static FORKED_CODE void prepare(void)
 	live_fork_prepare();
 	threads_fork_prepare();
 	arena_fork_prepare();
+	blocked = holds; /* under the locks: another thread may fork, too */
 }
 
 static FORKED_CODE void release_all_but_threads(void)
@@ -57,8 +80,10 @@ static FORKED_CODE void parent(void)
 {
 	if (sampler_thread.busy)
 		return;
+	bool holds = blocked;
 	threads_fork_parent();
 	release_all_but_threads();
+	unblock_ours(holds);
 }
 
 /* Releases whatever is held, by whomever: there is no other thread any more. */
@@ -74,6 +99,8 @@ static FORKED_CODE void child(void)
 	sampler_fork_child((uint64_t)os_pid());
 	log_fork_child();
 	init_fork_child();
+	unblock_ours(blocked);
+	blocked = false;
 }
 
 void fork_start(void)

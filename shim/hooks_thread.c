@@ -40,10 +40,12 @@ static struct thread_start *prepare(void *(*routine)(void *), void *arg, struct 
 
 static void finish(struct thread_start *t, struct thread_site *site, bool created)
 {
-	if (created)
+	if (created) {
 		threads_count(site);
-	else
+	} else if (sampler_hold()) {
 		threads_cancel(t);
+		sampler_release();
+	}
 	signals_keep();
 }
 

@@ -4,12 +4,11 @@
  *
  * Runs in: app's thread, in a signal handler too. As hooks_wait.c.
  *
- * Whatever ends the rest early (an error, the end of the stream) is not told: what was moved is, as the kernel
- * does; the error comes with the next call.
+ * What ends the rest early is not told: what was moved is, as the kernel does; the error comes with the next call. A
+ * socket's error is told once, so the rest of a socket is moved without blocking, after poll, which takes no error away.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <limits.h>
 
 #include "shim/exports.h"
 #include "shim/real.h"
@@ -30,73 +29,16 @@ EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t count, size_t size, int 
 		(r) = (call); \
 	while (__builtin_expect((r) == -1, 0) && errno == EINTR && waits_was_cut_short())
 
-/* So much went, and more should have: was that our signal? Then `call` is made for the rest. It may refer to `done`. */
-#define MOVE_REST(done, whole, call) \
-	while (__builtin_expect(waits_may_be_cut_short(), 0) && (done) > 0 && (size_t)(done) < (whole) && \
-	       waits_was_cut_short()) { \
-		int saved = errno; \
-		ssize_t more; \
-		MAKE(more, call); \
-		if (more <= 0) { \
-			errno = saved; \
-			break; \
-		} \
-		(done) += more; \
-	}
+enum direction { WRITES, SENDS, RECEIVES };
 
-EXPORT ssize_t write(int fd, const void *buf, size_t count)
-{
-	ssize_t done;
-	ENTER(write);
-	MAKE(done, real_write(fd, buf, count));
-	MOVE_REST(done, count, real_write(fd, (const char *)buf + done, count - (size_t)done))
-	waits_leave(&scope);
-	return done;
-}
-
-EXPORT ssize_t send(int fd, const void *buf, size_t count, int flags)
-{
-	ssize_t done;
-	ENTER(send);
-	MAKE(done, real_send(fd, buf, count, flags));
-	MOVE_REST(done, count, real_send(fd, (const char *)buf + done, count - (size_t)done, flags))
-	waits_leave(&scope);
-	return done;
-}
-
-EXPORT ssize_t sendto(int fd, const void *buf, size_t count, int flags, const struct sockaddr *addr, socklen_t len)
-{
-	ssize_t done;
-	ENTER(sendto);
-	MAKE(done, real_sendto(fd, buf, count, flags, addr, len));
-	MOVE_REST(done, count, real_sendto(fd, (const char *)buf + done, count - (size_t)done, flags, addr, len))
-	waits_leave(&scope);
-	return done;
-}
-
-/* The rest of a vector after `done` bytes: what is left of a piece that was begun (`first`), then the pieces after it, as
- * they are. */
-struct rest {
-	struct iovec first;
-	const struct iovec *after;
-	size_t after_count;
+/* A transfer that may have a rest. */
+struct transfer {
+	enum direction direction;
+	int fd, flags;
+	const struct msghdr *msg; /* of a message: its address; else NULL */
+	const struct iovec *iov;
+	size_t count;
 };
-
-static struct rest rest_of(const struct iovec *iov, size_t count, size_t done)
-{
-	while (count && done >= iov->iov_len) {
-		done -= iov->iov_len;
-		iov++;
-		count--;
-	}
-	if (!count || !done)
-		return (struct rest){.after = iov, .after_count = count};
-	return (struct rest){
-	    .first = {(char *)iov->iov_base + done, iov->iov_len - done},
-	    .after = iov + 1,
-	    .after_count = count - 1,
-	};
-}
 
 static size_t bytes_in(const struct iovec *iov, size_t count)
 {
@@ -106,41 +48,92 @@ static size_t bytes_in(const struct iovec *iov, size_t count)
 	return n;
 }
 
-enum vector_call { WRITEV, SENDMSG, RECVMSG };
-
-/* Of a message on a stream: without the control data, which went with the first part. */
-static ssize_t move_rest(enum vector_call call, int fd, const struct msghdr *whole, int flags, struct rest *r)
+/* Move what is left after `done` bytes: of a piece that was begun, or the pieces after it. *asked: how much that is. */
+static ssize_t move_rest(const struct transfer *t, size_t done, size_t *asked)
 {
-	struct msghdr msg = *whole;
-	msg.msg_iov = r->first.iov_len ? &r->first : (struct iovec *)r->after;
-	msg.msg_iovlen = r->first.iov_len ? 1 : r->after_count;
-	msg.msg_control = NULL;
-	msg.msg_controllen = 0;
-	switch (call) {
-	case WRITEV: return real_writev(fd, msg.msg_iov, (int)msg.msg_iovlen);
-	case SENDMSG: return real_sendmsg(fd, &msg, flags);
-	default: return real_recvmsg(fd, &msg, flags);
+	const struct iovec *iov = t->iov;
+	size_t count = t->count;
+	for (; count && done >= iov->iov_len; count--)
+		done -= iov++->iov_len;
+	struct iovec piece = {(char *)iov->iov_base + done, iov->iov_len - done};
+	if (done) {
+		iov = &piece;
+		count = 1;
 	}
+	*asked = bytes_in(iov, count);
+	if (t->direction == WRITES)
+		return real_writev(t->fd, iov, (int)count);
+	struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = count};
+	if (t->direction == SENDS && t->msg) {
+		msg.msg_name = t->msg->msg_name;
+		msg.msg_namelen = t->msg->msg_namelen;
+	}
+	return t->direction == SENDS ? real_sendmsg(t->fd, &msg, t->flags | MSG_DONTWAIT)
+	                             : real_recvmsg(t->fd, &msg, t->flags | MSG_DONTWAIT);
 }
 
-/* As MOVE_REST. A piece that was begun is finished by a call of its own, after which the others follow. */
-static __attribute__((noinline)) ssize_t finish_vector(enum vector_call call, int fd, const struct msghdr *msg, int flags,
-                                                       ssize_t done)
+static int option_of(int fd, int option)
 {
-	size_t whole = bytes_in(msg->msg_iov, msg->msg_iovlen);
-	bool goes_on = done > 0 && (size_t)done < whole && waits_was_cut_short();
-	int saved = errno;
-	while (goes_on) {
-		struct rest r = rest_of(msg->msg_iov, msg->msg_iovlen, (size_t)done);
-		size_t asked = r.first.iov_len ? r.first.iov_len : bytes_in(r.after, r.after_count);
+	int value = -1;
+	socklen_t bytes = sizeof value;
+	return getsockopt(fd, SOL_SOCKET, option, &value, &bytes) == 0 ? value : -1;
+}
+
+/* Until the socket can move more. False: it can't without an error or an end, its time-out is over, or a signal of the
+ * program's came. */
+static bool socket_is_ready(const struct transfer *t)
+{
+	struct timeval limit = {0};
+	socklen_t bytes = sizeof limit;
+	struct pollfd p = {.fd = t->fd, .events = t->direction == RECEIVES ? POLLIN : POLLOUT};
+	int r;
+	getsockopt(t->fd, SOL_SOCKET, t->direction == RECEIVES ? SO_RCVTIMEO : SO_SNDTIMEO, &limit, &bytes);
+	int ms = limit.tv_sec || limit.tv_usec ? (int)(limit.tv_sec * 1000 + limit.tv_usec / 1000 + 1) : -1;
+	MAKE(r, real_poll(&p, 1, ms));
+	return r == 1 && !(p.revents & (POLLERR | POLLNVAL)) &&
+	       (t->direction == RECEIVES ? p.revents & POLLIN : !(p.revents & POLLHUP));
+}
+
+/* So much went, and more should have: was that our signal? Then the rest follows. Only streams have a rest: the others
+ * move a message a call. */
+static __attribute__((noinline)) ssize_t finish(const struct transfer *t, ssize_t done)
+{
+	size_t whole = done > 0 ? bytes_in(t->iov, t->count) : 0, asked;
+	if (done <= 0 || (size_t)done >= whole || !waits_was_cut_short())
+		return done;
+	int saved = errno, type = option_of(t->fd, SO_TYPE);
+	struct transfer rest = *t;
+	if (type >= 0 && rest.direction == WRITES)
+		rest.direction = SENDS;
+	bool goes_on = type < 0 || type == SOCK_STREAM;
+	while (goes_on && (size_t)done < whole) {
 		ssize_t more;
-		MAKE(more, move_rest(call, fd, msg, flags, &r));
-		if (more <= 0)
+		if (type >= 0 && !socket_is_ready(&rest))
 			break;
-		done += more;
-		goes_on = (size_t)done < whole && ((size_t)more == asked || waits_was_cut_short());
+		MAKE(more, move_rest(&rest, (size_t)done, &asked));
+		if (more == 0 || (more < 0 && errno != EAGAIN))
+			break;
+		done += more > 0 ? more : 0;
+		goes_on = type >= 0 || (size_t)more == asked || waits_was_cut_short();
 	}
 	errno = saved;
+	return done;
+}
+
+/* `done` as it is, but for one load. */
+#define FINISH(done, direction, flags, msg, ...) /* iov, count */ \
+	if (__builtin_expect(waits_may_be_cut_short(), 0)) \
+		done = finish(&(struct transfer){direction, fd, flags, msg, __VA_ARGS__}, done)
+
+#define BUFFER (&(struct iovec){(void *)(uintptr_t)buf, count}), 1
+
+EXPORT ssize_t write(int fd, const void *buf, size_t count)
+{
+	ssize_t done;
+	ENTER(write);
+	MAKE(done, real_write(fd, buf, count));
+	FINISH(done, WRITES, 0, NULL, BUFFER);
+	waits_leave(&scope);
 	return done;
 }
 
@@ -149,10 +142,27 @@ EXPORT ssize_t writev(int fd, const struct iovec *iov, int count)
 	ssize_t done;
 	ENTER(writev);
 	MAKE(done, real_writev(fd, iov, count));
-	if (__builtin_expect(waits_may_be_cut_short(), 0)) {
-		struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = done > 0 ? (size_t)count : 0};
-		done = finish_vector(WRITEV, fd, &msg, 0, done);
-	}
+	FINISH(done, WRITES, 0, NULL, iov, (size_t)count);
+	waits_leave(&scope);
+	return done;
+}
+
+EXPORT ssize_t send(int fd, const void *buf, size_t count, int flags)
+{
+	ssize_t done;
+	ENTER(send);
+	MAKE(done, real_send(fd, buf, count, flags));
+	FINISH(done, SENDS, flags, NULL, BUFFER);
+	waits_leave(&scope);
+	return done;
+}
+
+EXPORT ssize_t sendto(int fd, const void *buf, size_t count, int flags, const struct sockaddr *addr, socklen_t len)
+{
+	ssize_t done;
+	ENTER(sendto);
+	MAKE(done, real_sendto(fd, buf, count, flags, addr, len));
+	FINISH(done, SENDS, flags, (&(struct msghdr){.msg_name = (void *)(uintptr_t)addr, .msg_namelen = len}), BUFFER);
 	waits_leave(&scope);
 	return done;
 }
@@ -162,26 +172,33 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 	ssize_t done;
 	ENTER(sendmsg);
 	MAKE(done, real_sendmsg(fd, msg, flags));
-	if (__builtin_expect(waits_may_be_cut_short(), 0) && done > 0)
-		done = finish_vector(SENDMSG, fd, msg, flags, done);
+	if (__builtin_expect(done > 0, 1))
+		FINISH(done, SENDS, flags, msg, msg->msg_iov, msg->msg_iovlen);
 	waits_leave(&scope);
 	return done;
 }
 
+/* Messages, not bytes. */
 EXPORT int sendmmsg(int fd, struct mmsghdr *msgs, unsigned count, int flags)
 {
 	ssize_t done;
 	ENTER(sendmmsg);
 	MAKE(done, real_sendmmsg(fd, msgs, count, flags));
-	MOVE_REST(done, count, real_sendmmsg(fd, msgs + done, count - (unsigned)done, flags))
+	while (__builtin_expect(waits_may_be_cut_short(), 0) && done > 0 && done < (ssize_t)count && waits_was_cut_short()) {
+		ssize_t more;
+		MAKE(more, real_sendmmsg(fd, msgs + done, count - (unsigned)done, flags));
+		if (more <= 0)
+			break;
+		done += more;
+	}
 	waits_leave(&scope);
 	return (int)done;
 }
 
 /* Only a read that waits for all has a rest. */
-static size_t wanted(size_t count, int flags)
+static bool wants_all(int flags)
 {
-	return (flags & (MSG_WAITALL | MSG_PEEK | MSG_DONTWAIT)) == MSG_WAITALL ? count : 0;
+	return (flags & (MSG_WAITALL | MSG_PEEK | MSG_DONTWAIT)) == MSG_WAITALL;
 }
 
 EXPORT ssize_t recv(int fd, void *buf, size_t count, int flags)
@@ -189,7 +206,8 @@ EXPORT ssize_t recv(int fd, void *buf, size_t count, int flags)
 	ssize_t done;
 	ENTER(recv);
 	MAKE(done, real_recv(fd, buf, count, flags));
-	MOVE_REST(done, wanted(count, flags), real_recv(fd, (char *)buf + done, count - (size_t)done, flags))
+	if (__builtin_expect(wants_all(flags), 0))
+		FINISH(done, RECEIVES, flags, NULL, BUFFER);
 	waits_leave(&scope);
 	return done;
 }
@@ -199,18 +217,19 @@ EXPORT ssize_t __recv_chk(int fd, void *buf, size_t count, size_t size, int flag
 	ssize_t done;
 	ENTER(__recv_chk);
 	MAKE(done, real___recv_chk(fd, buf, count, size, flags));
-	MOVE_REST(done, wanted(count, flags), real_recv(fd, (char *)buf + done, count - (size_t)done, flags))
+	if (__builtin_expect(wants_all(flags), 0))
+		FINISH(done, RECEIVES, flags, NULL, BUFFER);
 	waits_leave(&scope);
 	return done;
 }
 
-/* On a stream, the only kind that has a rest, there is no address to come with it. */
 EXPORT ssize_t recvfrom(int fd, void *buf, size_t count, int flags, struct sockaddr *addr, socklen_t *len)
 {
 	ssize_t done;
 	ENTER(recvfrom);
 	MAKE(done, real_recvfrom(fd, buf, count, flags, addr, len));
-	MOVE_REST(done, wanted(count, flags), real_recv(fd, (char *)buf + done, count - (size_t)done, flags))
+	if (__builtin_expect(wants_all(flags), 0))
+		FINISH(done, RECEIVES, flags, NULL, BUFFER);
 	waits_leave(&scope);
 	return done;
 }
@@ -221,30 +240,38 @@ EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t count, size_t size, int 
 	ssize_t done;
 	ENTER(__recvfrom_chk);
 	MAKE(done, real___recvfrom_chk(fd, buf, count, size, flags, addr, len));
-	MOVE_REST(done, wanted(count, flags), real_recv(fd, (char *)buf + done, count - (size_t)done, flags))
+	if (__builtin_expect(wants_all(flags), 0))
+		FINISH(done, RECEIVES, flags, NULL, BUFFER);
 	waits_leave(&scope);
 	return done;
 }
 
+/* With room for control data there is no rest: what descriptors came with it would be where the program does not look. */
 EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 {
 	ssize_t done;
 	ENTER(recvmsg);
 	MAKE(done, real_recvmsg(fd, msg, flags));
-	if (__builtin_expect(waits_may_be_cut_short(), 0) && done > 0 && wanted(1, flags))
-		done = finish_vector(RECVMSG, fd, msg, flags, done);
+	if (__builtin_expect(wants_all(flags), 0) && done > 0 && !msg->msg_control)
+		FINISH(done, RECEIVES, flags, NULL, msg->msg_iov, msg->msg_iovlen);
 	waits_leave(&scope);
 	return done;
 }
 
-/* Messages, not bytes. With a time-out of its own the rest may be late, never early. */
+/* With a time-out of its own the rest may be late, never early. */
 EXPORT int recvmmsg(int fd, struct mmsghdr *msgs, unsigned count, int flags, struct timespec *time)
 {
 	ssize_t done;
 	ENTER(recvmmsg);
 	MAKE(done, real_recvmmsg(fd, msgs, count, flags, time));
-	MOVE_REST(done, flags & (MSG_WAITFORONE | MSG_DONTWAIT) ? 0 : count,
-	          real_recvmmsg(fd, msgs + done, count - (unsigned)done, flags, time))
+	while (__builtin_expect(waits_may_be_cut_short(), 0) && !(flags & (MSG_WAITFORONE | MSG_DONTWAIT)) && done > 0 &&
+	       done < (ssize_t)count && waits_was_cut_short()) {
+		ssize_t more;
+		MAKE(more, real_recvmmsg(fd, msgs + done, count - (unsigned)done, flags, time));
+		if (more <= 0)
+			break;
+		done += more;
+	}
 	waits_leave(&scope);
 	return (int)done;
 }

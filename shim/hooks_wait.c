@@ -70,7 +70,7 @@ static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
 	uint64_t bits;
 	memcpy(&bits, set, sizeof bits);
 	bits &= ~((uint64_t)1 << (SIGNALS_OURS - 1));
-	*copy = *set;
+	memset(copy, 0, sizeof *copy); /* the kernel has 64 signals; there may be no more of the program's set */
 	memcpy(copy, &bits, sizeof bits);
 	return copy;
 }
@@ -172,5 +172,6 @@ static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
 #define HOOK(symbol, type, params, args)
 #define HOOK_NEW(symbol, type, params, args)
 #define HOOK_DELETE(symbol, type, params, args)
+#define HOOK_VARIADIC(symbol, type, params)
 #define HOOK_OWN(symbol, type, params, args)
 #include "shim/hooks.def"

@@ -12,6 +12,7 @@
 #include "shim/real.h"
 
 #include <elf.h>
+#include <errno.h>
 #include <link.h>
 #include <string.h>
 
@@ -221,10 +222,24 @@ bool real_malloc_is_libc(void)
 		return real_##symbol args; \
 	} \
 	type(*real_##symbol) params = boot_##symbol;
-#define HOOK_WAITS(symbol, type, params, args, kind, object, time) HOOK(symbol, type, params, args)
-#define HOOK_WAITS_OWN(symbol, type, params, args, kind) HOOK(symbol, type, params, args)
+/* Some of these an older libc has not, or a library that is loaded later (libaio): a program may have found ours by asking
+ * for them, and is told so. */
+#define HOOK_WAITS_OWN(symbol, type, params, args, kind) \
+	static type boot_##symbol params \
+	{ \
+		void *next = real_find(#symbol).address; \
+		if (!next) { \
+			errno = ENOSYS; \
+			return (type)-1; \
+		} \
+		__atomic_store_n((void **)&real_##symbol, next, __ATOMIC_RELEASE); \
+		return real_##symbol args; \
+	} \
+	type(*real_##symbol) params = boot_##symbol;
+#define HOOK_WAITS(symbol, type, params, args, kind, object, time) HOOK_WAITS_OWN(symbol, type, params, args, kind)
 /* hooks_cxx.c has its own. */
 #define HOOK_NEW(symbol, type, params, args)
 #define HOOK_DELETE(symbol, type, params, args)
+#define HOOK_VARIADIC(symbol, type, params)
 #define HOOK_OWN(symbol, type, params, args)
 #include "shim/hooks.def"

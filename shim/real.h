@@ -29,6 +29,7 @@
 #include <sys/wait.h>
 #include <threads.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "shim/exports.h"
 
@@ -42,6 +43,7 @@ typedef void (*hook_handler)(int); /* of a signal, as signal(2) has it */
 #define HOOK_DELETE HOOK
 #define HOOK_WAITS(symbol, type, params, args, kind, object, time) HOOK(symbol, type, params, args)
 #define HOOK_WAITS_OWN(symbol, type, params, args, kind) extern HIDDEN type(*real_##symbol) params;
+#define HOOK_VARIADIC(symbol, type, params) EXPORT type symbol params;
 #define HOOK_OWN(symbol, type, params, args) EXPORT type symbol params;
 #include "shim/hooks.def"
 #undef HOOK
@@ -49,6 +51,7 @@ typedef void (*hook_handler)(int); /* of a signal, as signal(2) has it */
 #undef HOOK_DELETE
 #undef HOOK_WAITS
 #undef HOOK_WAITS_OWN
+#undef HOOK_VARIADIC
 #undef HOOK_OWN
 
 /* A definition found in a loaded object. */

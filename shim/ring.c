@@ -38,13 +38,23 @@ int ring_start(void)
 	}
 	if (!ring.memory)
 		return -ENOMEM;
+	ring_empty();
+	__atomic_store_n(&ring.lost, 0, __ATOMIC_RELAXED);
+	return 0;
+}
+
+void ring_empty(void)
+{
 	while (ring.tail != __atomic_load_n(&ring.head, __ATOMIC_RELAXED)) {
 		if (ring_front())
 			sample_drop(ring_front());
 		ring_next();
 	}
-	__atomic_store_n(&ring.lost, 0, __ATOMIC_RELAXED);
-	return 0;
+}
+
+uint64_t ring_places(void)
+{
+	return ring.places;
 }
 
 struct sample *ring_begin(uint32_t *number)

@@ -24,7 +24,11 @@ void ring_next(void);
 /* Pass over a sample that was begun and is not complete. False: there is none. */
 bool ring_skip(void);
 
-/* Samples lost since ring_start. */
+/* Drop all samples. */
+void ring_empty(void);
+
+/* How many samples it holds. Samples lost since ring_start. */
+uint64_t ring_places(void);
 uint64_t ring_lost(void);
 
 #endif

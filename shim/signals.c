@@ -60,6 +60,13 @@ static intptr_t result_of(const ucontext_t *u)
 {
 	return u->uc_mcontext.gregs[REG_RAX];
 }
+
+/* A system call that is about to be made again fails with EINTR instead. */
+static void fail_instead(ucontext_t *u)
+{
+	u->uc_mcontext.gregs[REG_RIP] += 2;
+	u->uc_mcontext.gregs[REG_RAX] = -EINTR;
+}
 #else
 enum { KERNEL_SA_RESTORER = 0 };
 #define pprofshim_restorer NULL
@@ -77,25 +84,41 @@ static intptr_t result_of(const ucontext_t *u)
 {
 	return (intptr_t)u->uc_mcontext.regs[0];
 }
+
+static void fail_instead(ucontext_t *u)
+{
+	(void)u; /* waits.c knows no system call of this architecture */
+}
 #endif
 
-static void at_interrupted(const ucontext_t *u, const struct unwind_frame *f)
+static void at_interrupted(ucontext_t *u, const struct unwind_frame *f)
 {
 	uint64_t mask;
 	memcpy(&mask, &u->uc_sigmask, sizeof mask);
-	waits_mark(f->pc, f->sp, result_of(u), mask);
+	if (waits_mark(f->pc, f->sp, result_of(u), mask))
+		fail_instead(u);
+}
+
+/* The value of a question's signal: our mark's lower half, and the slot. */
+static void *question_of(uint32_t slot)
+{
+	return (void *)(((uintptr_t)&ask_mark & 0xffffffffu) << 32 | slot);
+}
+
+static bool is_question(const void *value)
+{
+	return (uintptr_t)value >> 32 == ((uintptr_t)&ask_mark & 0xffffffffu);
 }
 
 static void on_signal(int sig, siginfo_t *info, void *context)
 {
-	const ucontext_t *u = context;
+	ucontext_t *u = context;
 	struct unwind_frame f = frame_of(u);
 	__atomic_fetch_add(&at_work, 1, __ATOMIC_ACQUIRE);
 	if (info->si_code == SI_TIMER && info->si_value.sival_ptr == &timer_mark) {
 		cpu_tick(f, info->si_overrun);
 		at_interrupted(u, &f);
-	} else if (info->si_code == SI_QUEUE && info->si_pid == os_pid() &&
-	           (uintptr_t)info->si_value.sival_ptr >> 32 == ((uintptr_t)&ask_mark & 0xffffffffu)) {
+	} else if (info->si_code == SI_TIMER && is_question(info->si_value.sival_ptr)) {
 		dump_answer((uint32_t)(uintptr_t)info->si_value.sival_ptr, f);
 		at_interrupted(u, &f);
 	} else if (next.handler && (uintptr_t)next.handler > (uintptr_t)SIG_IGN) {
@@ -108,7 +131,7 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 static void on_interval(int sig, siginfo_t *info, void *context)
 {
 	(void)sig;
-	const ucontext_t *u = context;
+	ucontext_t *u = context;
 	struct unwind_frame f = frame_of(u);
 	if (info->si_code != SI_KERNEL)
 		return;
@@ -166,19 +189,40 @@ void signals_keep(void)
 		install();
 }
 
-int signals_ask(int tid, uint32_t slot)
+/* By a timer that expires at once: what is pending of a timer goes when the program calls exec; another signal would stay,
+ * and end the new program, which has no handler for it. */
+int signals_ask(int tid, uint32_t slot, int *timer)
 {
-	siginfo_t info;
-	memset(&info, 0, sizeof info);
-	info.si_code = SI_QUEUE;
-	info.si_pid = os_pid();
-	info.si_value.sival_ptr = (void *)(((uintptr_t)&ask_mark & 0xffffffffu) << 32 | slot);
-	return (int)os_call(SYS_rt_tgsigqueueinfo, os_pid(), tid, SIGNALS_OURS, &info);
+	const struct timespec at_once[2] = {{0}, {.tv_nsec = 1}};
+	int r = signals_new_timer(CLOCK_MONOTONIC, tid, question_of(slot), timer);
+	if (r == 0 && (r = (int)os_call(SYS_timer_settime, *timer, 0, at_once, NULL)) < 0)
+		os_call(SYS_timer_delete, *timer);
+	return r;
+}
+
+int signals_new_timer(int clock, int tid, void *mark, int *timer)
+{
+	struct sigevent e;
+	memset(&e, 0, sizeof e);
+	e.sigev_value.sival_ptr = mark;
+	e.sigev_signo = SIGNALS_OURS;
+	e.sigev_notify = SIGEV_THREAD_ID;
+	e._sigev_un._tid = tid;
+	return (int)os_call(SYS_timer_create, clock, &e, timer);
 }
 
 void *signals_timer_mark(void)
 {
 	return &timer_mark;
+}
+
+static uint64_t interval_ns FORKED; /* atomic; 0: the interval timer is not ours now */
+static int interval_pid;            /* whose it is: a child of vfork sees this memory, and has no timer */
+
+static void set_interval(uint64_t ns)
+{
+	struct itimerval timer = {.it_interval.tv_usec = (suseconds_t)(ns / 1000), .it_value.tv_usec = (suseconds_t)(ns / 1000)};
+	os_call(SYS_setitimer, ITIMER_PROF, &timer, NULL);
 }
 
 int signals_begin_fallback(uint64_t period_ns)
@@ -190,17 +234,31 @@ int signals_begin_fallback(uint64_t period_ns)
 	if (set_action(SIGPROF, NULL, &before) < 0 || (before.handler && before.handler != on_interval))
 		return -EBUSY;
 	set_action(SIGPROF, &ours, NULL);
-	timer.it_interval.tv_sec = 0;
-	timer.it_interval.tv_usec = (suseconds_t)(period_ns / 1000);
-	timer.it_value = timer.it_interval;
-	return (int)os_call(SYS_setitimer, ITIMER_PROF, &timer, NULL);
+	interval_pid = os_pid();
+	__atomic_store_n(&interval_ns, period_ns, __ATOMIC_SEQ_CST);
+	set_interval(period_ns);
+	return 0;
 }
 
 /* The handler stays: a signal may still be on its way, and would end the program. */
 void signals_end_fallback(void)
 {
-	struct itimerval off = {0};
-	os_call(SYS_setitimer, ITIMER_PROF, &off, NULL);
+	__atomic_store_n(&interval_ns, 0, __ATOMIC_SEQ_CST);
+	set_interval(0);
+}
+
+/* The interval timer outlives exec, the handler does not. */
+bool signals_before_exec(void)
+{
+	bool ours = __atomic_load_n(&interval_ns, __ATOMIC_RELAXED) != 0 && interval_pid == os_pid();
+	if (ours)
+		set_interval(0);
+	return ours;
+}
+
+void signals_exec_failed(void)
+{
+	set_interval(__atomic_load_n(&interval_ns, __ATOMIC_RELAXED));
 }
 
 bool signals_quiesce(unsigned ms)
@@ -219,4 +277,5 @@ FORKED_CODE void signals_fork_child(void)
 {
 	signals_users = 0;
 	at_work = 0;
+	interval_ns = 0; /* interval timers are not inherited */
 }

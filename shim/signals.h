@@ -8,8 +8,7 @@
  * sends it itself when a program of several threads changes its user (setuid & co.): such a signal is passed on to
  * libc's handler, which is told by siginfo.
  *
- * What ours says: a timer's (SI_TIMER with our mark: take a CPU sample), or the listener's (SI_QUEUE with our mark: show your
- * stack).
+ * What ours says: it is a timer's (SI_TIMER) and has one of two marks: take a CPU sample, or show your stack.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_SIGNALS_H
@@ -40,8 +39,12 @@ static inline bool signals_are_about(void)
 /* The signals whose handlers are counted: hooks_signal.c. */
 uint64_t signals_counted(void);
 
-/* Ask a thread for its stack: the handler there calls dump_answer(slot). 0, or a negative errno. Listener. */
-int signals_ask(int tid, uint32_t slot);
+/* Ask a thread for its stack: the handler there calls dump_answer(slot). 0, or a negative errno; *timer is the caller's
+ * to delete, answered or not. Listener. */
+int signals_ask(int tid, uint32_t slot, int *timer);
+
+/* A timer whose signal goes to a thread, with this mark. 0, or a negative errno (-EAGAIN: the limit of pending signals). */
+int signals_new_timer(int clock, int tid, void *mark, int *timer);
 
 /* The mark of a timer's signal: sigev_value. */
 void *signals_timer_mark(void);
@@ -49,6 +52,10 @@ void *signals_timer_mark(void);
 /* For the fall-back without timers: SIGPROF by an interval timer, where the program uses neither. 0, or -EBUSY. Listener. */
 int signals_begin_fallback(uint64_t period_ns);
 void signals_end_fallback(void);
+
+/* Around exec, by the thread that calls it: is that interval timer running? Then it is off, until exec has failed. */
+bool signals_before_exec(void);
+void signals_exec_failed(void);
 
 /* Wait until no handler of ours is at work, at most for so long. Listener. False: one still is. */
 bool signals_quiesce(unsigned ms);

@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/waits.h"
 
+#include <signal.h>
 #include <string.h>
 
 #include "shim/os.h"
@@ -65,37 +66,59 @@ uint64_t waits_left_ns(uint64_t timeout_ns)
 	return gone < timeout_ns ? timeout_ns - gone : 0;
 }
 
-/* Other signals that are due, too, with handlers that are not counted (hooks_signal.c): the call would have been interrupted
- * without ours. All are blocked in our handler, so the kernel tells of all. (Libc's two, 32 and 33, are no business of
- * the program's.) */
-static bool others_are_due(uint64_t mask)
+/* struct sigaction as the kernel has it, up to what is asked for here. */
+struct kernel_action {
+	uintptr_t handler;
+	unsigned long flags;
+	uintptr_t restorer;
+	uint64_t mask;
+};
+
+/* Is another signal due, whose handler ends calls that ours does not (SA_RESTART), or any? All are blocked in our handler, so
+ * the kernel tells of all that are pending; those that are ignored are among them. */
+static bool others_are_due(uint64_t signals, unsigned long without_flag)
 {
-	const uint64_t internal = (uint64_t)3 << 31;
 	uint64_t pending = 0;
 	os_call(SYS_rt_sigpending, &pending, sizeof pending);
-	return pending & ~mask & ~internal & ~signals_counted();
+	for (pending &= signals; pending; pending &= pending - 1) {
+		struct kernel_action action = {0};
+		int sig = __builtin_ctzll(pending) + 1;
+		os_call(SYS_rt_sigaction, sig, NULL, &action, sizeof action.mask);
+		if (action.handler > (uintptr_t)SIG_IGN && !(action.flags & without_flag))
+			return true;
+	}
+	return false;
 }
 
-static bool follows_system_call(uintptr_t pc)
+enum { NO_CALL, AT_CALL, AFTER_CALL };
+
+static int place_of(uintptr_t pc)
 {
 #if defined(__x86_64__)
-	const unsigned char *at = (const unsigned char *)pc - 2;
-	return (pc & 4095) >= 2 && at[0] == 0x0f && at[1] == 0x05;
+	const unsigned char *at = (const unsigned char *)pc;
+	if ((pc & 4095) >= 2 && at[-2] == 0x0f && at[-1] == 0x05)
+		return AFTER_CALL;
+	return (pc & 4095) <= 4094 && at[0] == 0x0f && at[1] == 0x05 ? AT_CALL : NO_CALL;
 #else
 	(void)pc;
-	return false;
+	return NO_CALL;
 #endif
 }
 
-void waits_mark(uintptr_t pc, uintptr_t sp, intptr_t result, uint64_t mask)
+/* A handler of the program's that runs is counted (hooks_signal.c), so what is due and counted need not be looked for here;
+ * libc's two signals, 32 and 33, are no business of the program's. */
+bool waits_mark(uintptr_t pc, uintptr_t sp, intptr_t result, uint64_t mask)
 {
 	struct wait *w = waits_self();
-	if (!w || waits_call(w->state) == WAIT_NONE || waits_call(w->state) == WAIT_CHANGING)
-		return;
-	if (w->frame.sp - sp > NEAR_BYTES || !follows_system_call(pc))
-		return;
-	if ((result >= 0 || result == -EINTR) && !others_are_due(mask))
+	const uint64_t internal = (uint64_t)3 << 31;
+	if (!w || waits_call(w->state) == WAIT_NONE || waits_call(w->state) == WAIT_CHANGING ||
+	    w->frame.sp - sp > NEAR_BYTES)
+		return false;
+	int place = place_of(pc);
+	if (place == AFTER_CALL && (result >= 0 || result == -EINTR) &&
+	    !others_are_due(~mask & ~internal & ~signals_counted(), 0))
 		__atomic_store_n(&w->cut_short, 1, __ATOMIC_RELAXED);
+	return place == AT_CALL && result >= 0 && others_are_due(~mask & ~internal, SA_RESTART);
 }
 
 bool waits_read(const struct wait *w, struct wait *copy)
@@ -122,6 +145,7 @@ static const struct {
 #define HOOK(symbol, type, params, args)
 #define HOOK_NEW(symbol, type, params, args)
 #define HOOK_DELETE(symbol, type, params, args)
+#define HOOK_VARIADIC(symbol, type, params)
 #define HOOK_OWN(symbol, type, params, args)
 #include "shim/hooks.def"
 };

@@ -31,6 +31,7 @@ enum wait_call {
 #define HOOK(symbol, type, params, args)
 #define HOOK_NEW(symbol, type, params, args)
 #define HOOK_DELETE(symbol, type, params, args)
+#define HOOK_VARIADIC(symbol, type, params)
 #define HOOK_OWN(symbol, type, params, args)
 #include "shim/hooks.def"
 #undef HOOK
@@ -38,6 +39,7 @@ enum wait_call {
 #undef HOOK_DELETE
 #undef HOOK_WAITS
 #undef HOOK_WAITS_OWN
+#undef HOOK_VARIADIC
 #undef HOOK_OWN
 	WAIT_CALLS,
 	WAIT_CHANGING = 0xff, /* the fields are being written */
@@ -134,8 +136,9 @@ static inline uint64_t waits_start_ns(void)
 uint64_t waits_left_ns(uint64_t timeout_ns);
 
 /* Our signal handler, which interrupted this thread at (pc, sp), where the register that system calls return in holds
- * `result`, with this mask: if that was a system call of a wait, mark it. */
-void waits_mark(uintptr_t pc, uintptr_t sp, intptr_t result, uint64_t mask);
+ * `result`, with this mask: if that was a system call of a wait, mark it. True: the kernel will make it again because of our
+ * SA_RESTART, but a signal is due whose handler has none: the call has to fail with EINTR instead. */
+bool waits_mark(uintptr_t pc, uintptr_t sp, intptr_t result, uint64_t mask);
 
 /* Listener: what a thread publishes, in one piece. False: it does not wait, or it changed meanwhile. */
 bool waits_read(const struct wait *w, struct wait *copy);

@@ -1,0 +1,98 @@
+/* hooks_exec.c - exec: another program takes over this process.
+ *
+ * Runs in: app's thread; a child of vfork, which shares our memory and is another process: it has no interval timer of
+ * its parent's, so nothing is done there but the call.
+ *
+ * Timers go with exec, but for the interval timer that a CPU profile falls back to: its signal would end the new program,
+ * which has no handler for it. So it is stopped before, and goes on if exec fails.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdarg.h>
+
+#include "shim/exports.h"
+#include "shim/real.h"
+#include "shim/signals.h"
+
+#define EXECS(call) \
+	bool stopped = signals_before_exec(); \
+	int r = call; \
+	if (stopped) { \
+		int saved = errno; \
+		signals_exec_failed(); \
+		errno = saved; \
+	} \
+	return r
+
+EXPORT int execve(const char *path, char *const argv[], char *const envp[])
+{
+	EXECS(real_execve(path, argv, envp));
+}
+
+EXPORT int execv(const char *path, char *const argv[])
+{
+	EXECS(real_execv(path, argv));
+}
+
+EXPORT int execvp(const char *file, char *const argv[])
+{
+	EXECS(real_execvp(file, argv));
+}
+
+EXPORT int execvpe(const char *file, char *const argv[], char *const envp[])
+{
+	EXECS(real_execvpe(file, argv, envp));
+}
+
+EXPORT int fexecve(int fd, char *const argv[], char *const envp[])
+{
+	EXECS(real_fexecve(fd, argv, envp));
+}
+
+/* How many arguments there are, the NULL at their end included. */
+static size_t count_args(const char *first, va_list list)
+{
+	size_t n = 1;
+	for (const char *arg = first; arg; arg = va_arg(list, const char *))
+		n++;
+	return n;
+}
+
+/* Copy them; what follows is left in the list. */
+static void copy_args(char **argv, const char *first, va_list *list)
+{
+	*argv = (char *)(uintptr_t)first;
+	while (*argv++)
+		*argv = va_arg(*list, char *);
+}
+
+#define COLLECT(arg) \
+	va_list list; \
+	va_start(list, arg); \
+	size_t count = count_args(arg, list); \
+	va_end(list); \
+	char *argv[count]; \
+	va_start(list, arg); \
+	copy_args(argv, arg, &list)
+
+EXPORT int execl(const char *path, const char *arg, ...)
+{
+	COLLECT(arg);
+	va_end(list);
+	EXECS(real_execv(path, argv));
+}
+
+EXPORT int execlp(const char *file, const char *arg, ...)
+{
+	COLLECT(arg);
+	va_end(list);
+	EXECS(real_execvp(file, argv));
+}
+
+EXPORT int execle(const char *path, const char *arg, ...)
+{
+	COLLECT(arg);
+	char *const *envp = va_arg(list, char *const *);
+	va_end(list);
+	EXECS(real_execve(path, argv, envp));
+}
