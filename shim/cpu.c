@@ -191,19 +191,30 @@ static void forget_ended(struct thread *t, void *pid)
 		cpu_forget(t);
 }
 
-/* Threads that this library did not see begin get their timers; those of threads that ended go. 0, or the first error. */
+struct arming {
+	int pid, error;
+};
+
+static void arm_one(struct thread *t, void *arg)
+{
+	struct arming *a = arg;
+	int e = arm(t);
+	if ((e == -ENOMEM || e == -EAGAIN) && !a->error) /* else the thread has ended meanwhile */
+		a->error = e;
+}
+
+/* Threads that this library did not see begin get records, and timers as the others; timers of threads that ended go. 0, or
+ * the first error. */
 static int arm_all(struct region *r)
 {
 	size_t count;
-	int *tids = tasks_list(r, &count), error = tids ? 0 : -ENOMEM, pid = os_pid();
-	threads_each(forget_ended, &pid);
-	for (size_t i = 0; i < count; i++) {
-		struct thread *t = threads_enter(tids[i]);
-		int e = t ? arm(t) : -ENOMEM;
-		if (e == -ENOMEM || e == -EAGAIN)
-			error = error ? error : e; /* else the thread has ended meanwhile */
-	}
-	return error;
+	struct arming a = {.pid = os_pid()};
+	int *tids = tasks_list(r, &count);
+	threads_each(forget_ended, &a.pid);
+	for (size_t i = 0; i < count; i++)
+		threads_enter(tids[i]);
+	threads_each(arm_one, &a);
+	return a.error;
 }
 
 static void begin_comment(char text[COMMENT_BYTES], struct line *l)
@@ -262,7 +273,8 @@ static unsigned count_processors(void)
 	unsigned n = 0;
 	long bytes = os_call(SYS_sched_getaffinity, os_pid(), sizeof set, set);
 	for (long i = 0; i < bytes / 8; i++)
-		n += (unsigned)__builtin_popcountll(set[i]);
+		for (uint64_t left = set[i]; left; left &= left - 1)
+			n++;
 	return n ? n : 1;
 }
 

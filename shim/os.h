@@ -125,7 +125,7 @@ static inline int os_tid(void)
  * descriptor, allowed by every seccomp policy.) */
 static inline bool os_readable(const void *p)
 {
-	return os_call(SYS_rt_sigprocmask, -1, p, 0, 8) != -EFAULT;
+	return (uintptr_t)p >= 4096 && os_call(SYS_rt_sigprocmask, -1, p, 0, 8) != -EFAULT; /* NULL is no set to copy */
 }
 
 /* Nanoseconds of CLOCK_MONOTONIC or CLOCK_REALTIME. A real system call: the listener must not enter

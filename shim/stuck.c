@@ -17,7 +17,12 @@
 #include "shim/text.h"
 #include "shim/threads.h"
 
-enum { MUTEX_OWNER_AT = 8, RWLOCK_WRITER_AT = 24, WAITS_MOST = 4096 };
+enum {
+	MUTEX_OWNER_AT = 8,
+	RWLOCK_WRITER_AT = 24,
+	WAITS_MOST = 4096,
+	TID_LIMIT = 1 << 22, /* the kernel's; larger numbers mark robust mutexes whose owner died */
+};
 
 static bool read_by_file(uintptr_t at, void *to, size_t bytes)
 {
@@ -68,7 +73,7 @@ int stuck_owner(const struct wait *w)
 	int owner = 0;
 	if (!at)
 		return -1;
-	return stuck_read(w->object + at, &owner, sizeof owner) && owner > 0 ? owner : 0;
+	return stuck_read(w->object + at, &owner, sizeof owner) && owner > 0 && owner < TID_LIMIT ? owner : 0;
 }
 
 static bool still_waits(const struct lock_wait *l)

@@ -1,6 +1,6 @@
 /* tasks.c - the threads of this process as the kernel has them.
  *
- * Runs in: listener. System calls alone; no state.
+ * Runs in: listener. System calls alone; the state is its own.
  *
  * Formats: proc(5): task/<tid>/{comm,stat,status,sched,syscall}. "syscall" of a blocked thread is its number, six arguments
  * (hexadecimal), stack pointer and program counter; of one that could run, the word "running".
@@ -8,6 +8,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/tasks.h"
 
+#include "shim/clock.h"
+#include "shim/layout.h"
 #include "shim/listener.h"
 #include "shim/os.h"
 
@@ -184,17 +186,60 @@ static int64_t last_ran_ns(const char *text)
 	return (int64_t)(ms * 1000000 + ns);
 }
 
-/* The listener is running, so its own time is now. */
+/* The scheduler's clock of a processor leaves out what interrupts and other machines took there, so each has its own. What
+ * lies between it and CLOCK_MONOTONIC is seen by going there. */
+enum { PROCESSORS_MOST = 1024, FRESH_NS = 1000000000 };
+static struct {
+	int64_t behind_ns;   /* how far its clock is behind CLOCK_MONOTONIC */
+	uint64_t learned_ns; /* CLOCK_MONOTONIC */
+} clocks[PROCESSORS_MOST] LARGE;
+
+static bool learn_clock(unsigned processor)
+{
+	char text[512];
+	uint64_t before[PROCESSORS_MOST / 64] = {0}, there[PROCESSORS_MOST / 64] = {0};
+	long bytes = os_call(SYS_sched_getaffinity, 0, sizeof before, before);
+	there[processor / 64] = (uint64_t)1 << processor % 64;
+	if (bytes <= 0 || !(before[processor / 64] & there[processor / 64]) ||
+	    os_call(SYS_sched_setaffinity, 0, sizeof there, there) < 0)
+		return false;
+	int64_t then = tasks_read(os_tid(), "sched", text, sizeof text) > 0 ? last_ran_ns(text) : -1;
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+	os_call(SYS_sched_setaffinity, 0, bytes, before);
+	clocks[processor].behind_ns = (int64_t)now - then;
+	clocks[processor].learned_ns = now;
+	return then >= 0;
+}
+
+/* The number of the processor that a thread ran on last: field 39 of stat, the 37th after the name. */
+static bool last_processor(int tid, unsigned *processor)
+{
+	char text[1024];
+	uint64_t value;
+	long n = tasks_read(tid, "stat", text, sizeof text);
+	while (n > 0 && text[n - 1] != ')')
+		n--;
+	struct span rest = span_of(text + n);
+	for (int field = 2; field < 39; field++)
+		span_cut(&rest, ' ');
+	if (!text_parse_uint(span_cut(&rest, ' '), 10, &value) || value >= PROCESSORS_MOST)
+		return false;
+	*processor = (unsigned)value;
+	return true;
+}
+
 int64_t tasks_idle_ns(int tid)
 {
 	char text[512];
-	if (tasks_read(tid, "sched", text, sizeof text) <= 0)
+	unsigned processor;
+	int64_t then = tasks_read(tid, "sched", text, sizeof text) > 0 ? last_ran_ns(text) : -1;
+	if (then < 0 || !last_processor(tid, &processor))
 		return -1;
-	int64_t then = last_ran_ns(text);
-	if (then < 0 || tasks_read(os_tid(), "sched", text, sizeof text) <= 0)
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+	if (now - clocks[processor].learned_ns > FRESH_NS && !learn_clock(processor))
 		return -1;
-	int64_t now = last_ran_ns(text);
-	return now < 0 ? -1 : now > then ? now - then : 0;
+	int64_t idle = (int64_t)now - clocks[processor].behind_ns - then;
+	return idle > 0 ? idle : 0;
 }
 
 bool tasks_blocks(int tid, int sig)

@@ -36,20 +36,19 @@ void waits_nest(struct wait *w, struct wait_scope *s, uintptr_t sp)
 	s->nested = true;
 }
 
-/* The outer wait goes on. */
+/* The outer wait goes on, with a number of its own: a reader that saw it before must not take what it read meanwhile
+ * for its. */
 void waits_unnest(struct wait *w, const struct wait_scope *s)
 {
-	uint64_t instances = w->instances;
 	__atomic_store_n(&w->state, WAIT_CHANGING, __ATOMIC_RELAXED);
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	uint64_t state = s->outer.state;
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	uint64_t instance = ++w->instances, call = waits_call(s->outer.state);
 	w->object = s->outer.object;
 	w->frame = s->outer.frame;
 	w->since_ns = s->outer.since_ns;
 	w->handled = s->outer.handled;
 	w->cut_short = 0;
-	w->instances = instances;
-	__atomic_store_n(&w->state, state, __ATOMIC_RELEASE);
+	__atomic_store_n(&w->state, instance << 8 | call, __ATOMIC_RELEASE);
 }
 
 bool waits_was_cut_short(void)

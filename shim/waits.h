@@ -93,7 +93,7 @@ static inline __attribute__((always_inline)) void waits_enter(struct wait_scope 
 	if (__builtin_expect(waits_call(w->state) != WAIT_NONE, 0))
 		waits_nest(w, s, frame.sp);
 	__atomic_store_n(&w->state, WAIT_CHANGING, __ATOMIC_RELAXED);
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	__atomic_thread_fence(__ATOMIC_RELEASE); /* before the fields change; no instruction on x86 */
 	uint64_t instance = ++w->instances;
 	w->object = object;
 	w->frame = frame;

@@ -200,7 +200,7 @@ static void one_sem(void)
 
 static void one_cond(void)
 {
-	static const struct timespec over = {1, 0};
+	static const struct timespec over = {-1, 0};
 	pthread_cond_timedwait(&cond, &mutex, &over);
 }
 

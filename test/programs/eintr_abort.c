@@ -79,6 +79,9 @@ static void clean_up(void)
 
 static void die(const char *name, const char *what, long value, long expected, int error)
 {
+	static atomic_flag told = ATOMIC_FLAG_INIT;
+	while (atomic_flag_test_and_set(&told)) /* what others see now comes of this */
+		pause();
 	fprintf(stderr, "eintr_abort: %s: %s: %ld for %ld, errno %d (%s)\n", name, what, value, expected, error, strerror(error));
 	clean_up();
 	abort();
@@ -943,7 +946,8 @@ static void call_wait(struct slot *s)
 	if (pid < 0)
 		die(s->name, "fork", pid, 0, errno);
 	if (pid == 0) {
-		while (read(s->fd[0], &c, 1) != 1)
+		close(s->fd[1]); /* so that it ends with this process too */
+		while (read(s->fd[0], &c, 1) < 0)
 			;
 		_exit(7);
 	}

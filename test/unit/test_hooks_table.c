@@ -40,6 +40,7 @@ static const struct hook {
 #define HOOK_NEW(symbol, type, params, args) {.name = #symbol},
 #define HOOK_DELETE(symbol, type, params, args) {.name = #symbol},
 #define HOOK_OWN(symbol, type, params, args) {.name = #symbol, .own = true},
+#define HOOK_VARIADIC(symbol, type, p) {.name = #symbol, .in_libc = true, .own = true},
 #include "shim/hooks.def"
 #undef HOOK
 #undef HOOK_WAITS
@@ -47,6 +48,7 @@ static const struct hook {
 #undef HOOK_NEW
 #undef HOOK_DELETE
 #undef HOOK_OWN
+#undef HOOK_VARIADIC
 };
 
 static void test_no_symbol_is_hooked_twice(void **state)
