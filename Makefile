@@ -94,7 +94,7 @@ comma := ,
 U    := $(B)/unit$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 UNIT_NAMES := $(patsubst %.c,%,$(notdir $(sort $(wildcard test/unit/test_*.c))))
 UNIT_BINS  := $(UNIT_NAMES:%=$(U)/%)
-UNIT_SAN   := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+UNIT_SAN   := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer) $(if $(filter thread,$(SAN)),-Wno-tsan)
 
 links_of = $(shell sed -n 's,^[ /*]*links: *\(.*\),\1,p' $(1) | sed 's,\*/.*,,')
 

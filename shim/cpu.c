@@ -6,13 +6,13 @@
  *
  * The rate. The kernel looks at CPU timers at its ticks alone (clock_tick_ns), so no thread is sampled more often than
  * that. What a thread does after its last tick is never seen: half a tick on average, which would take a third off a
- * thread of 5 ms, if its CPU time were what is divided into periods. So ticks are: each stands for one tick's time, whatever the
- * thread used since the one before, as every tick of a busy processor falls on some thread. Timers expire at every tick
- * (they are set to a microsecond), and of each period's worth of ticks one is sampled, the first one drawn at
- * random: systematic sampling with a random start (W. Cochran, Sampling Techniques, 8.1), unbiased for threads that live
- * however short. A tick that is not sampled costs a signal that returns at once.
- * Where the machine under a virtual one took the processor away, ticks get lost; a thread that demonstrably ran through
- * is credited with them.
+ * thread of 5 ms, if its CPU time were what is divided into periods. So for young threads ticks are: each stands for one tick's
+ * time, whatever the thread used since the one before, as every tick of a busy processor falls on some thread. Later each
+ * stands for the CPU time since the one before: the end no longer matters then, and ticks get lost (where a machine under
+ * a virtual one takes the processor away). Timers expire at every tick (they are set to a microsecond), and of each
+ * period's worth one is sampled, the first one drawn at random: systematic sampling with a random start (W. Cochran,
+ * Sampling Techniques, 8.1), unbiased for threads that live however short. A tick that is not sampled costs a signal
+ * that returns at once.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/cpu.h"
@@ -32,6 +32,7 @@
 
 enum {
 	EXPIRY_NS = 1000, /* sooner than the next tick */
+	YOUNG_US = 100000,
 	DRAIN_LEAST_MS = 5,
 	DRAIN_FIRST_MS = 50, /* often at first, when no rule of the unwinder is known */
 	DRAIN_MOST_MS = 100,
@@ -84,18 +85,14 @@ static void sample(struct unwind_frame f, uint32_t weight)
 	ring_commit(s, number);
 }
 
-/* How many ticks this one stands for: more than one, if the thread used the time of several and there was no time for
- * anyone else. */
-static uint64_t ticks_passed(int overrun)
+/* The CPU time that this tick stands for. */
+static uint64_t credit_us(int overrun)
 {
-	struct thread *t = sampler_thread.thread;
-	uint64_t now = clock_ns(CLOCK_MONOTONIC), tick_ns = clock_tick_ns();
-	uint64_t used_ns = ((uint64_t)(overrun > 0 ? overrun : 0) + 1) * EXPIRY_NS;
-	uint64_t passed_ns = t && t->ticked_ns ? now - t->ticked_ns : UINT64_MAX;
-	if (t)
-		t->ticked_ns = now;
-	bool ran_through = used_ns >= tick_ns * 3 / 2 && passed_ns < used_ns + tick_ns / 2;
-	return ran_through ? (used_ns + tick_ns / 2) / tick_ns : 1;
+	uint64_t used_us = ((uint64_t)(overrun > 0 ? overrun : 0) + 1) * EXPIRY_NS / 1000;
+	if (sampler_thread.cpu_age_us >= YOUNG_US)
+		return used_us;
+	sampler_thread.cpu_age_us += (uint32_t)(used_us < YOUNG_US ? used_us : YOUNG_US);
+	return clock_tick_ns() / 1000;
 }
 
 /* CPU time from 1 us to a period, spread evenly (Weyl's sequence). */
@@ -113,7 +110,7 @@ void cpu_tick(struct unwind_frame f, int overrun)
 		return;
 	if (*due_us == 0 || *due_us > period_us)
 		*due_us = draw_us(period_us);
-	int64_t left_us = (int64_t)*due_us - (int64_t)(ticks_passed(overrun) * clock_tick_ns() / 1000);
+	int64_t left_us = (int64_t)*due_us - (int64_t)credit_us(overrun);
 	for (; left_us <= 0; left_us += (int64_t)period_us)
 		weight++;
 	*due_us = (uint32_t)left_us;
@@ -130,7 +127,7 @@ void cpu_interval(struct unwind_frame f)
 /* The clock of a thread's CPU time (linux/posix-timers.h: CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED). */
 static int clock_of(int tid)
 {
-	return ~tid << 3 | 4 | 2;
+	return (int)((unsigned)~tid << 3 | 4 | 2);
 }
 
 /* 0, or a negative errno. */
@@ -153,7 +150,6 @@ static int arm(struct thread *t)
 	    !__atomic_compare_exchange_n(&t->timer, &none, BEING_MADE, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return 0;
 	t->armed_cpu_ns = os_clock_ns(clock_of(t->tid));
-	t->ticked_ns = 0;
 	int r = create_timer(t->tid, &timer);
 	__atomic_store_n(&t->timer, r < 0 ? THREAD_NO_TIMER : (uint32_t)timer + 1, __ATOMIC_SEQ_CST);
 	if (r == 0 && !__atomic_load_n(&cpu.period_ns, __ATOMIC_SEQ_CST))

@@ -119,10 +119,18 @@ static struct stack *keep_stack(struct dump *d, size_t depth, unsigned place)
 	return s;
 }
 
+/* Locks, conditions and the like block in one system call. */
+static bool fits(unsigned call, int nr)
+{
+	return nr == SYS_futex || waits_kind(call) != DUMP_ADDRESS || call == WAIT_syscall;
+}
+
 /* Is the thread in the wait that it publishes? One that was left by a jump is further in, or in another place. */
 static bool is_in_wait(const struct task *t, const struct wait *w)
 {
 	enum { NEAR = 4096 };
+	if (t->state == TASK_BLOCKED && !fits(waits_call(w->state), t->nr))
+		return false;
 	return t->state != TASK_BLOCKED || (t->sp < w->frame.sp && w->frame.sp - t->sp < NEAR);
 }
 
@@ -287,6 +295,8 @@ static bool take_waiting(struct dump *d, size_t index, const struct wait *source
 	out->stack = keep_stack(d, depth, place);
 	if (!out->stack)
 		out->reason = "the profiler's own memory is used up";
+	else if (!in_wait && depth <= 2)
+		out->reason = "the kernel does not tell the frame pointer, which the way out needs";
 	if (in_wait && waits_call(w.state) != WAIT_syscall)
 		name_wait(out, &w);
 	else

@@ -63,7 +63,8 @@ static int take_copy(uintptr_t from)
 			continue;
 		all[i].from = from;
 		all[i].bytes = (uint32_t)readable_bytes(from);
-		memcpy(all[i].stack, (const void *)from, all[i].bytes);
+		if (all[i].bytes)
+			memcpy(all[i].stack, (const void *)from, all[i].bytes);
 		return i;
 	}
 	return -1;

@@ -30,7 +30,8 @@ struct sampler_thread {
 	struct thread *thread; /* threads.h; NULL: not known yet */
 	uint32_t handled;      /* signals that handlers of the program took on this thread, modulo 2^32: hooks_signal.c */
 	uint32_t samples; /* taken so far, modulo 2^32 */
-	uint32_t cpu_due_us;   /* CPU time to the next sample of a CPU profile: cpu.c; 0: not drawn yet */
+	uint32_t cpu_due_us;   /* cpu.c: CPU time to the next sample of a CPU profile; 0: not drawn yet */
+	uint32_t cpu_age_us;   /* cpu.c: CPU time seen while profiled, as far as it matters */
 	bool busy;        /* this thread may hold locks of the house: whatever it calls meanwhile is not recorded */
 };
 extern HIDDEN __thread struct sampler_thread sampler_thread;

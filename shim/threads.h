@@ -19,7 +19,6 @@ struct thread {
 	int tid;
 	uint32_t timer;           /* atomic; cpu.c: THREAD_NO_TIMER, or the number of its timer plus one */
 	uint64_t armed_cpu_ns;    /* cpu.c: what it had used when it got the timer */
-	uint64_t ticked_ns;       /* cpu.c: when its timer last expired, CLOCK_MONOTONIC; the thread's own */
 };
 enum { THREAD_NO_TIMER = 0 };
 

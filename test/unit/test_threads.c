@@ -245,11 +245,44 @@ static void many_births(void)
 		if (i == BIRTHS / 2)
 			after_warming = arena_mapped_bytes();
 	}
+	CHECK(__atomic_load_n(&forgotten, __ATOMIC_RELAXED) > BIRTHS / 2); /* their timers go, too */
 	CHECK(arena_mapped_bytes() == after_warming); /* records of the ended are used again */
 	struct thread_snapshot s = snap(&r);
 	for (uintptr_t k = 0; k < AT_ONCE; k++)
 		CHECK(count_rows(&s, 5 + k, NULL) == BIRTHS / AT_ONCE);
 	region_release(&r);
+}
+
+/* A thread that was not seen to begin, at its first wait. */
+static void entering(void)
+{
+	threads_start();
+	on = false;
+	CHECK(!threads_enter_self());
+	on = true;
+	CHECK(sampler_hold());
+	CHECK(!threads_enter_self()); /* it holds locks of the house */
+	sampler_release();
+	struct thread *t = threads_enter_self();
+	CHECK(t && t->tid == os_tid() && !t->site && t->timer == THREAD_NO_TIMER);
+	CHECK(sampler_thread.thread == t && threads_enter(os_tid()) == t && threads_facts(os_tid()).thread == t);
+	CHECK(!threads_facts(os_tid()).created_by && !threads_facts(0x3ffffff).thread);
+	pid_t child = vfork(); /* it has our memory, and is none of our threads */
+	if (child == 0)
+		_exit(threads_enter_self() != NULL);
+	int status;
+	CHECK(waitpid(child, &status, 0) == child && status == 0);
+	CHECK(snapshot_counts().goroutine >= 1);
+	struct task quick = {0};
+	pthread_t thread = create(1, &quick);
+	pthread_join(thread, NULL);
+	CHECK(threads_tid_of(0) == 0 && threads_tid_of((uintptr_t)thread) == 0);
+}
+
+static void test_a_thread_that_was_not_seen_to_begin_enters_itself(void **state)
+{
+	(void)state;
+	in_child(entering);
 }
 
 static void test_thousands_of_threads_are_counted_exactly_in_bounded_memory(void **state)
@@ -336,6 +369,7 @@ int main(void)
 		cmocka_unit_test(test_rows_are_by_stack_and_by_name_of_the_living),
 		cmocka_unit_test(test_a_creation_that_failed_is_not_counted),
 		cmocka_unit_test(test_at_the_memory_cap_creations_are_lost_and_counted),
+		cmocka_unit_test(test_a_thread_that_was_not_seen_to_begin_enters_itself),
 		cmocka_unit_test(test_thousands_of_threads_are_counted_exactly_in_bounded_memory),
 		cmocka_unit_test(test_many_living_threads_all_get_their_names),
 		cmocka_unit_test(test_the_child_of_a_fork_begins_at_zero_and_the_parent_goes_on),
