@@ -34,6 +34,11 @@ OUR_C    := -std=gnu11 -fPIC -fno-plt -fvisibility=hidden -ftls-model=initial-ex
 COMPILE   = $(CC) $(OUR_CPP) $(CPPFLAGS) $(OUR_C) $(CFLAGS) $(CFLAGS_$(subst /,_,$*)) -MMD -MP
 # A source's own flags: CFLAGS_<path without .c, / as _>.
 CFLAGS_shim_mem := -fno-builtin -fno-tree-loop-distribute-patterns
+# Hooks of system calls return by a jump (shim/hooks_wait.c says why). Not for programs with a shadow stack, hence unmarked.
+RETURNS := $(if $(filter x86_64,$(ARCH)),-mfunction-return=thunk-extern -fcf-protection=none)
+CFLAGS_shim_hooks_wait     := $(RETURNS)
+CFLAGS_shim_hooks_sleep    := $(RETURNS)
+CFLAGS_shim_hooks_transfer := $(RETURNS)
 
 # Static libraries, by full name. WRAP: the symbols that they reach as our __wrap_<symbol>, read off wrap.c.
 WRAP     := $(shell sed -n 's/^[A-Za-z_].*[ *]__wrap_\([A-Za-z0-9_]*\)(.*);$$/\1/p' shim/wrap.c 2>/dev/null)
@@ -119,6 +124,7 @@ PROGRAM_SRC := $(sort $(wildcard test/programs/*.c test/programs/*.cc))
 PROGRAMS    := $(patsubst test/programs/%,$(B)/programs/%,$(patsubst test/programs/lib%.c,test/programs/lib%.so, \
                $(PROGRAM_SRC:%.cc=%)))
 PROGRAMS    := $(PROGRAMS:%.c=%)
+flags_of     = $(shell sed -n 's,^[ /*]*flags: *\(.*\),\1,p' $(1) | sed 's,\*/.*,,')
 PROGRAM_C    = -O1 -g -pthread -Wall -MMD -MP -MF $@.d -MT $@
 
 programs: $(PROGRAMS)
@@ -129,7 +135,7 @@ $(B)/programs/lib%.so: test/programs/lib%.c
 
 $(B)/programs/%: test/programs/%.c
 	$(call say,CC,$@)
-	$(Q)$(CC) $(PROGRAM_C) -rdynamic -o $@ $< -ldl -lm
+	$(Q)$(CC) $(PROGRAM_C) -rdynamic $(call flags_of,$<) -o $@ $< -ldl -lm
 
 $(B)/programs/%: test/programs/%.cc
 	$(call say,CXX,$@)

@@ -104,14 +104,15 @@ static int count_threads(struct region *r, struct rows *rows, struct intern *see
 {
 	for (size_t i = 0; i < s->count; i++) {
 		const struct dump_thread *t = &s->threads[i];
+		const struct stack *stack = rows_reach(t) ? t->stack : s->unreached;
 		bool is_new;
-		if (!rows_reach(t))
+		if (!stack)
 			continue;
-		int64_t n = intern(seen, r, key_of(t->stack), &is_new);
+		int64_t n = intern(seen, r, key_of(stack), &is_new);
 		if (n < 0)
 			return -ENOMEM;
 		if (is_new)
-			rows->at[n] = (struct row){.stack = t->stack};
+			rows->at[n] = (struct row){.stack = stack};
 		rows->at[n].value[0] += sign;
 	}
 	return 0;

@@ -20,7 +20,7 @@ struct rows {
 	uint64_t time_ns;
 	uint64_t duration_ns; /* of a difference and of the CPU profile; else 0 */
 	uint64_t period;      /* heap: the rate in bytes; CPU: nanoseconds; else 1 */
-	size_t unreached;     /* goroutine: threads without a stack, which are in no row */
+	size_t unreached;     /* goroutine: threads without a stack, in the row of dump_snapshot.unreached if there is one */
 	size_t count;
 	struct row *at;
 };

@@ -112,7 +112,7 @@ static int prepare_names(struct region *r, struct names *n, const struct rows *r
 	return names_prepare(n, sites, count);
 }
 
-/* Threads without a stack: in no row, and not in the total, which has to be the sum of the rows. */
+/* Threads without a stack, by name. */
 static void print_unreached(struct region *r, struct out *o, const struct dump_snapshot *s)
 {
 	for (size_t i = 0; i < s->count; i++) {

@@ -42,11 +42,6 @@ bool endpoint_is_built(const struct endpoint *e)
 	return e->answer != answer_unbuilt;
 }
 
-bool endpoint_has_text(const struct endpoint *e)
-{
-	return e->answer != answer_profile;
-}
-
 void answer_failure(struct exchange *x, int rc)
 {
 	char text[96];

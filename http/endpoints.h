@@ -20,7 +20,6 @@ extern const struct endpoint endpoints[];
 extern const size_t endpoints_count;
 
 bool endpoint_is_built(const struct endpoint *e);
-bool endpoint_has_text(const struct endpoint *e); /* for debug=1: something to show in a browser */
 
 void answer_index(struct exchange *x); /* index.c */
 

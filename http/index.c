@@ -62,7 +62,7 @@ static void out_table(struct out *o)
 		out_dec(o, (int64_t)count);
 		out_str(o, "</td><td><a href=\"");
 		out_html(o, name);
-		out_str(o, endpoint_has_text(e) ? "?debug=1\">" : "\">");
+		out_str(o, "?debug=1\">");
 		out_html(o, name);
 		out_str(o, endpoint_is_built(e) ? "</a></td></tr>\n" : "</a> (not built yet)</td></tr>\n");
 	}

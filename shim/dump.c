@@ -518,6 +518,12 @@ static void leave_out_ended(struct dump *d)
 	d->out->count = kept;
 }
 
+/* The one frame of threads without a stack: its name says what it is. Never called. */
+static __attribute__((used, noinline)) void thread_not_reached(void)
+{
+	__asm__ volatile("");
+}
+
 int snapshot_dump(struct region *r, struct dump_snapshot *s)
 {
 	size_t count, running = 0;
@@ -540,6 +546,8 @@ int snapshot_dump(struct region *r, struct dump_snapshot *s)
 		if (!take_unasked(&d, i))
 			asked[running++] = i;
 	}
+	d.pcs[0] = (uintptr_t)&thread_not_reached;
+	s->unreached = keep_stack(&d, 1, modules_place());
 	ask_running(&d, asked, running);
 	leave_out_ended(&d);
 	name_owners(&d);

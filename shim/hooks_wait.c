@@ -20,6 +20,27 @@
 #include "shim/signals.h"
 #include "shim/waits.h"
 
+/* The kernel leaves the processor's stack of return addresses useless (a defence against attacks on its prediction), so every
+ * return that follows a system call is mispredicted: the hook's own return would cost 7 to 20 ns, more than all that it
+ * does. A jump is predicted in another way: these files are compiled to return by this one (Makefile: RETURNS).
+ * Measured on an AMD EPYC: read of a byte from /dev/zero 209 ns, by a hook that only calls and returns 229, by one that
+ * returns so 212. */
+#if defined(__x86_64__)
+__asm__(".text\n"
+        ".p2align 4\n"
+        ".globl __x86_return_thunk\n"
+        ".hidden __x86_return_thunk\n"
+        ".type __x86_return_thunk, @function\n"
+        "__x86_return_thunk:\n"
+        "\t.cfi_startproc\n"
+        "\tpop %rcx\n"
+        "\t.cfi_adjust_cfa_offset -8\n"
+        "\t.cfi_register rip, rcx\n"
+        "\tjmp *%rcx\n"
+        "\t.cfi_endproc\n"
+        ".size __x86_return_thunk, . - __x86_return_thunk\n");
+#endif
+
 /* A wait this long is one of a process that stays. */
 #define LONG_NS 50000000
 
@@ -65,11 +86,13 @@ static int ms_left_of(int whole)
 /* Our signal is none to wait for, should a set name all numbers there are. */
 static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
 {
-	if (__builtin_expect(!signals_are_about(), 1) || !set || !os_readable(set))
+	const uint64_t ours = (uint64_t)1 << (SIGNALS_OURS - 1);
+	uint64_t bits = 0;
+	if (os_readable(set))
+		memcpy(&bits, set, sizeof bits);
+	if (__builtin_expect(!(bits & ours), 1))
 		return set;
-	uint64_t bits;
-	memcpy(&bits, set, sizeof bits);
-	bits &= ~((uint64_t)1 << (SIGNALS_OURS - 1));
+	bits &= ~ours;
 	memset(copy, 0, sizeof *copy); /* the kernel has 64 signals; there may be no more of the program's set */
 	memcpy(copy, &bits, sizeof bits);
 	return copy;

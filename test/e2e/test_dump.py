@@ -116,6 +116,7 @@ class Truth(shim.TestCase):
             self.assertEqual(("goroutine", "count"), prof.period_type)
             self.assertEqual(1, prof.period)
             self.assertIn(threads - prof.total("goroutine"), (0, 1), "all threads, the listener or not")
+            self.assertEqual([1], prof.flat("thread_not_reached"), "the deaf one")
             self.assertEqual([15], prof.sums(lambda s: "s_read" in s.names and "stand_more" in s.names))
             self.assertEqual([16], prof.sums(lambda s: "s_cond" in s.names))
             text = p.get("/debug/pprof/goroutine?debug=1").text

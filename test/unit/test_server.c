@@ -452,7 +452,7 @@ static void test_index_lists_every_endpoint_and_what_got_lost(void **state)
 		"<td>202</td><td><a href=\"allocs?debug=1\">allocs</a>",
 		"<td>303</td><td><a href=\"threadcreate?debug=1\">threadcreate</a>",
 		"<td>404</td><td><a href=\"goroutine?debug=1\">goroutine</a></td>",
-		"<a href=\"profile\">profile</a></td>",
+		"<a href=\"profile?debug=1\">profile</a></td>",
 		"<a href=\"trace?debug=1\">trace</a> (not built yet)</td>",
 		"\"cmdline?debug=1\"", "\"block?debug=1\"",
 		"\"mutex?debug=1\"", "\"trace?debug=1\"", "\"symbol?debug=1\"", "\"goroutine?debug=2\"",
