@@ -6,19 +6,8 @@
 #include <errno.h>
 
 #include "shim/exports.h"
-#include "shim/listener.h"
-#include "shim/os.h"
+#include "shim/hooks_wait.h"
 #include "shim/real.h"
-#include "shim/waits.h"
-
-#define LONG_NS 50000000
-
-/* An app's call: publish, and start a pending listener. */
-#define ENTER(call, object, is_long) \
-	struct wait_scope scope; \
-	if (__builtin_expect(listener_pending, 0) && (is_long)) \
-		listener_start_pending(); \
-	waits_enter(&scope, WAIT_##call, (uintptr_t)(object), UNWIND_CALLER(), 0)
 
 /* A sleep, made again with what the kernel says is left. *left is written when it was interrupted. */
 static int sleep_through(const struct timespec *time, struct timespec *left)
@@ -35,7 +24,7 @@ static int sleep_through(const struct timespec *time, struct timespec *left)
 EXPORT int nanosleep(const struct timespec *time, struct timespec *left)
 {
 	struct timespec own_left;
-	ENTER(nanosleep, 0, os_readable(time) && (time->tv_sec > 0 || time->tv_nsec >= LONG_NS));
+	HOOK_ENTER(nanosleep, 0, hook_is_long(time), 0);
 	int r = sleep_through(time, &own_left);
 	waits_leave(&scope);
 	if (r == -1 && left && errno == EINTR)
@@ -46,7 +35,7 @@ EXPORT int nanosleep(const struct timespec *time, struct timespec *left)
 EXPORT int usleep(useconds_t us)
 {
 	struct timespec time = {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000l}, left;
-	ENTER(usleep, 0, us >= LONG_NS / 1000);
+	HOOK_ENTER(usleep, 0, us >= HOOK_LONG_NS / 1000, 0);
 	int r = sleep_through(&time, &left);
 	waits_leave(&scope);
 	return r;
@@ -57,7 +46,7 @@ EXPORT unsigned sleep(unsigned seconds)
 {
 	struct timespec time = {.tv_sec = seconds}, left;
 	int saved = errno;
-	ENTER(sleep, 0, seconds > 0);
+	HOOK_ENTER(sleep, 0, seconds > 0, 0);
 	int r = sleep_through(&time, &left);
 	waits_leave(&scope);
 	if (r == -1)
@@ -70,7 +59,7 @@ EXPORT unsigned sleep(unsigned seconds)
 EXPORT int clock_nanosleep(clockid_t clock, int flags, const struct timespec *time, struct timespec *left)
 {
 	struct timespec own_left, again;
-	ENTER(clock_nanosleep, 0, flags || (os_readable(time) && (time->tv_sec > 0 || time->tv_nsec >= LONG_NS)));
+	HOOK_ENTER(clock_nanosleep, 0, flags || hook_is_long(time), 0);
 	int r;
 	while ((r = real_clock_nanosleep(clock, flags, time, &own_left)) == EINTR && waits_was_cut_short())
 		if (!(flags & TIMER_ABSTIME)) {
@@ -87,7 +76,7 @@ EXPORT int clock_nanosleep(clockid_t clock, int flags, const struct timespec *ti
 EXPORT int thrd_sleep(const struct timespec *time, struct timespec *left)
 {
 	struct timespec own_left, again;
-	ENTER(thrd_sleep, 0, os_readable(time) && (time->tv_sec > 0 || time->tv_nsec >= LONG_NS));
+	HOOK_ENTER(thrd_sleep, 0, hook_is_long(time), 0);
 	int r;
 	while ((r = real_thrd_sleep(time, &own_left)) == -1 && waits_was_cut_short()) {
 		again = own_left;
@@ -104,7 +93,7 @@ EXPORT int io_getevents(void *context, long least, long most, void *events, stru
 EXPORT int io_getevents(void *context, long least, long most, void *events, struct timespec *time)
 {
 	enum { EVENT_BYTES = 32 };
-	ENTER(io_getevents, 0, false);
+	HOOK_ENTER(io_getevents, 0, false, 0);
 	int r = real_io_getevents(context, least, most, events, time), got = r > 0 ? r : 0;
 	while ((r == -EINTR || (r >= 0 && got < least)) && waits_was_cut_short()) {
 		r = real_io_getevents(context, least - got, most - got, (char *)events + (size_t)got * EVENT_BYTES, time);
@@ -163,13 +152,7 @@ static int relative_time_of(long nr, long b)
 /* The time-out, as it is to be when the call is made again. */
 static long time_again(int which, long time, struct timespec *left)
 {
-	uint64_t ns;
-	if (which & MILLISECONDS)
-		return (int)time < 0 ? time : (long)((waits_left_ns((uint64_t)(int)time * 1000000) + 999999) / 1000000);
-	const struct timespec *whole = (const void *)time;
-	ns = waits_left_ns((uint64_t)whole->tv_sec * 1000000000u + (uint64_t)whole->tv_nsec);
-	*left = (struct timespec){.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
-	return (long)left;
+	return which & MILLISECONDS ? hook_left_ms((int)time) : (long)hook_left((const void *)time, left);
 }
 
 /* A futex word may have changed meanwhile: then the kernel says so, as if the thread had come late. */

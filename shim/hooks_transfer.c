@@ -11,17 +11,15 @@
 #include <errno.h>
 
 #include "shim/exports.h"
+#include "shim/hooks_wait.h"
 #include "shim/real.h"
-#include "shim/waits.h"
 
 /* What programs built with _FORTIFY_SOURCE call; libc's headers declare these for them alone. */
 EXPORT ssize_t __recv_chk(int fd, void *buf, size_t count, size_t size, int flags);
 EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t count, size_t size, int flags, struct sockaddr *addr,
                               socklen_t *len);
 
-#define ENTER(call) \
-	struct wait_scope scope; \
-	waits_enter(&scope, WAIT_##call, (uintptr_t)fd, UNWIND_CALLER(), 0)
+#define ENTER(call) HOOK_ENTER(call, fd, false, 0)
 
 /* Until it is made without our signal in it: r = real call. */
 #define MAKE(r, call) \

@@ -12,13 +12,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include "shim/clock.h"
 #include "shim/exports.h"
-#include "shim/listener.h"
-#include "shim/os.h"
+#include "shim/hooks_wait.h"
 #include "shim/real.h"
-#include "shim/signals.h"
-#include "shim/waits.h"
 
 /* The kernel leaves the processor's stack of return addresses useless (a defence against attacks on its prediction), so every
  * return that follows a system call is mispredicted: the hook's own return would cost 7 to 20 ns, more than all that it
@@ -41,46 +37,14 @@ __asm__(".text\n"
         ".size __x86_return_thunk, . - __x86_return_thunk\n");
 #endif
 
-/* A wait this long is one of a process that stays. */
-#define LONG_NS 50000000
-
 static bool is_long_ms(int timeout)
 {
-	return timeout < 0 || timeout >= LONG_NS / 1000000;
-}
-
-static bool is_long_time(const struct timespec *t)
-{
-	return !t || (os_readable(t) && (t->tv_sec > 0 || t->tv_nsec >= LONG_NS));
+	return timeout < 0 || timeout >= HOOK_LONG_NS / 1000000;
 }
 
 static bool is_long_left(const struct timeval *t)
 {
-	return !t || (os_readable(t) && (t->tv_sec > 0 || t->tv_usec >= LONG_NS / 1000));
-}
-
-static uint64_t ns_of(const struct timespec *t)
-{
-	uint64_t ns;
-	if (__builtin_mul_overflow((uint64_t)t->tv_sec, 1000000000u, &ns) ||
-	    __builtin_add_overflow(ns, (uint64_t)t->tv_nsec, &ns))
-		return UINT64_MAX;
-	return ns;
-}
-
-/* What is left of a relative time-out, for the next time the call is made. */
-static const struct timespec *left_of(const struct timespec *whole, struct timespec *left)
-{
-	if (!whole)
-		return NULL;
-	uint64_t ns = waits_left_ns(ns_of(whole));
-	*left = (struct timespec){.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
-	return left;
-}
-
-static int ms_left_of(int whole)
-{
-	return whole < 0 ? whole : (int)((waits_left_ns((uint64_t)whole * 1000000) + 999999) / 1000000);
+	return !t || (os_readable(t) && (t->tv_sec > 0 || t->tv_usec >= HOOK_LONG_NS / 1000));
 }
 
 /* Our signal is none to wait for, should a set name all numbers there are. */
@@ -138,18 +102,18 @@ static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
 #define LONG_MILLISECONDS is_long_ms(timeout)
 #define SINCE_MILLISECONDS (timeout > 0 ? waits_start_ns() : 0)
 #define FIRST_MILLISECONDS const int whole = timeout;
-#define AGAIN_MILLISECONDS timeout = ms_left_of(whole);
+#define AGAIN_MILLISECONDS timeout = hook_left_ms(whole);
 
 #define BLOCKS_RELATIVE true
-#define LONG_RELATIVE is_long_time(time)
+#define LONG_RELATIVE hook_is_long(time)
 #define SINCE_RELATIVE (time ? waits_start_ns() : 0)
 #define FIRST_RELATIVE \
 	struct timespec left; \
 	const struct timespec *whole = time;
-#define AGAIN_RELATIVE time = left_of(whole, &left);
+#define AGAIN_RELATIVE time = whole ? hook_left(whole, &left) : NULL;
 
 #define BLOCKS_RELATIVE_SET true
-#define LONG_RELATIVE_SET is_long_time(time)
+#define LONG_RELATIVE_SET hook_is_long(time)
 #define SINCE_RELATIVE_SET SINCE_RELATIVE
 #define FIRST_RELATIVE_SET FIRST_RELATIVE FIRST_LONG_SET
 #define AGAIN_RELATIVE_SET AGAIN_RELATIVE
@@ -174,10 +138,7 @@ static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
 #define HOOK_WAITS(symbol, type, params, args, object_kind, object, time_kind) \
 	static __attribute__((noinline)) type wait_in_##symbol params \
 	{ \
-		if (__builtin_expect(listener_pending, 0) && (LONG_##time_kind)) \
-			listener_start_pending(); \
-		struct wait_scope scope; \
-		waits_enter(&scope, WAIT_##symbol, (uintptr_t)(object), UNWIND_CALLER(), SINCE_##time_kind); \
+		HOOK_ENTER(symbol, object, LONG_##time_kind, SINCE_##time_kind); \
 		FIRST_##time_kind \
 		type r = real_##symbol args; \
 		while (__builtin_expect(r == (type)-1, 0) && errno == EINTR && waits_was_cut_short()) { \
