@@ -63,17 +63,37 @@ static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
 }
 
 /* The ways of the table. BLOCKS_x: may it block; LONG_x: will it be long; SINCE_x: when it began, where that has to be known;
- * FIRST_x: before the call; AGAIN_x: before it is made again. Names are those of the table's parameters. */
+ * FIRST_x: before the call; FAILED_x: did it fail with EINTR; AGAIN_x: before it is made again. Names are those of the
+ * table's parameters. */
+#define IN_ERRNO (__builtin_expect(r == -1, 0) && errno == EINTR)
+
+/* The pthread family returns error numbers, EINTR never (and pthread_barrier_wait -1, when all is well). */
+#define BLOCKS_PTHREAD true
+#define LONG_PTHREAD false
+#define SINCE_PTHREAD 0
+#define FIRST_PTHREAD
+#define FAILED_PTHREAD false
+#define AGAIN_PTHREAD
+
+#define BLOCKS_JOIN true
+#define LONG_JOIN true
+#define SINCE_JOIN 0
+#define FIRST_JOIN
+#define FAILED_JOIN false
+#define AGAIN_JOIN
+
 #define BLOCKS_PLAIN true
 #define LONG_PLAIN false
 #define SINCE_PLAIN 0
 #define FIRST_PLAIN
+#define FAILED_PLAIN IN_ERRNO
 #define AGAIN_PLAIN
 
 #define BLOCKS_LONG true
 #define LONG_LONG true
 #define SINCE_LONG 0
 #define FIRST_LONG
+#define FAILED_LONG IN_ERRNO
 #define AGAIN_LONG
 
 /* The first word of a mutex is 0 while it is free, of every kind; that of a rwlock has flags for the writer in its low bits
@@ -84,24 +104,28 @@ static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
 #define LONG_MUTEX false
 #define SINCE_MUTEX clock_ns(CLOCK_MONOTONIC_COARSE)
 #define FIRST_MUTEX
+#define FAILED_MUTEX false
 #define AGAIN_MUTEX
 
 #define BLOCKS_READ_LOCK ((WORD_OF(lock) & 2) != 0)
 #define LONG_READ_LOCK false
 #define SINCE_READ_LOCK SINCE_MUTEX
 #define FIRST_READ_LOCK
+#define FAILED_READ_LOCK false
 #define AGAIN_READ_LOCK
 
 #define BLOCKS_WRITE_LOCK ((WORD_OF(lock) & ~5u) != 0)
 #define LONG_WRITE_LOCK false
 #define SINCE_WRITE_LOCK SINCE_MUTEX
 #define FIRST_WRITE_LOCK
+#define FAILED_WRITE_LOCK false
 #define AGAIN_WRITE_LOCK
 
 #define BLOCKS_MILLISECONDS (timeout != 0)
 #define LONG_MILLISECONDS is_long_ms(timeout)
 #define SINCE_MILLISECONDS (timeout > 0 ? waits_start_ns() : 0)
 #define FIRST_MILLISECONDS const int whole = timeout;
+#define FAILED_MILLISECONDS IN_ERRNO
 #define AGAIN_MILLISECONDS timeout = hook_left_ms(whole);
 
 #define BLOCKS_RELATIVE true
@@ -110,12 +134,14 @@ static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
 #define FIRST_RELATIVE \
 	struct timespec left; \
 	const struct timespec *whole = time;
+#define FAILED_RELATIVE IN_ERRNO
 #define AGAIN_RELATIVE time = whole ? hook_left(whole, &left) : NULL;
 
 #define BLOCKS_RELATIVE_SET true
 #define LONG_RELATIVE_SET hook_is_long(time)
 #define SINCE_RELATIVE_SET SINCE_RELATIVE
 #define FIRST_RELATIVE_SET FIRST_RELATIVE FIRST_LONG_SET
+#define FAILED_RELATIVE_SET IN_ERRNO
 #define AGAIN_RELATIVE_SET AGAIN_RELATIVE
 
 /* Linux brings the time-out of select up to date. */
@@ -123,6 +149,7 @@ static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
 #define LONG_SELECT is_long_left(left)
 #define SINCE_SELECT 0
 #define FIRST_SELECT
+#define FAILED_SELECT IN_ERRNO
 #define AGAIN_SELECT
 
 #define BLOCKS_LONG_SET true
@@ -131,6 +158,7 @@ static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
 #define FIRST_LONG_SET \
 	sigset_t without; \
 	set = without_ours(set, &without);
+#define FAILED_LONG_SET IN_ERRNO
 #define AGAIN_LONG_SET
 
 /* Two functions a call, so that one that will not block costs no frame: the hook jumps on, to the real function or to the
@@ -141,7 +169,7 @@ static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
 		HOOK_ENTER(symbol, object, LONG_##time_kind, SINCE_##time_kind); \
 		FIRST_##time_kind \
 		type r = real_##symbol args; \
-		while (__builtin_expect(r == (type)-1, 0) && errno == EINTR && waits_was_cut_short()) { \
+		while (FAILED_##time_kind && waits_was_cut_short()) { \
 			AGAIN_##time_kind \
 			r = real_##symbol args; \
 		} \

@@ -131,7 +131,7 @@ static void in_child_at_most_thrice(void (*body)(void))
 BOUNDS(red) BOUNDS(blue)
 #define IS_IN(pc, name) ((pc) - (uintptr_t)__start_place_##name < (uintptr_t)(__stop_place_##name - __start_place_##name))
 
-static volatile int keep;
+static volatile unsigned keep;
 
 static uint64_t used_ns(void)
 {
