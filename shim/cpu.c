@@ -492,6 +492,10 @@ int snapshot_cpu_end(struct cpu_snapshot *s)
 	    .period_ns = p->period_ns,
 	};
 	comment_on_blocked(p); /* while the timers are known */
+	if (cpu.by_interval && signals_interval_given_up()) {
+		static const char text[] = "the program took SIGPROF for itself: not sampled to the end";
+		comment(p, &(struct line){(char *)text, sizeof text, sizeof text - 1});
+	}
 	stop();
 	signals_quiesce(QUIET_MS);
 	do

@@ -1,19 +1,23 @@
 /* hooks_signal.c - sigaction and signal: the program's handlers are counted as they run.
  *
- * Runs in: app's thread; on_counted: in place of the program's handler, which it jumps to.
+ * Runs in: app's thread, in a signal handler too; a child of vfork, in our memory; the trampolines: in place of the
+ * program's handlers, which they jump to.
  * So: no lock; errno as the real function left it.
  *
  * Why: when a call failed with EINTR and our signal was there, it has to be known whether a handler of the program ran,
- * too, before or after ours; nothing else tells (waits.h). The kernel calls on_counted, with the flags and the mask that the
- * program asked for; it adds one to a number of the thread's and jumps on, so no frame is added. The program
- * sees its own handlers: where it asks for the old one it gets that.
+ * too, before or after ours; nothing else tells (waits.h). The kernel calls a trampoline, with the flags and the mask that
+ * the program asked for; it adds one to a number of the thread's and jumps on, so no frame is added. The
+ * program sees its own handlers: where it asks for the old one it gets that.
  *
- * Left alone: signals of faults, which interrupt no call and whose handlers are the business of runtimes; and whatever
- * installs handlers by bare system calls: those are not counted, and waits.c sees to them as well as it can.
+ * A trampoline is given to one handler, once and for all, whatever the signals: so the kernel's own table stays the only
+ * truth, for those who change it by bare system calls, in children of vfork, or from two threads at once.
+ *
+ * Left alone: signals of faults, which interrupt no call and whose handlers are the business of runtimes; and handlers
+ * beyond the last trampoline. These are not counted, and waits.c sees to them as well as it can.
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
 #include <signal.h>
-#include <string.h>
 
 #include "shim/exports.h"
 #include "shim/init.h"
@@ -21,49 +25,83 @@
 #include "shim/sampler.h"
 #include "shim/signals.h"
 
-enum { SIGNALS = 65 };
-
 typedef void (*full_handler)(int, siginfo_t *, void *);
 
-/* What the program wants called; atomic. Written before the kernel knows. */
-static full_handler wanted[SIGNALS];
-static uint64_t counted; /* atomic; bits by signal number - 1 */
+enum { TRAMPOLINES = 256, TRAMPOLINE_BYTES = 32 };
 
-static void on_counted(int sig, siginfo_t *info, void *context)
+/* What each jumps to; atomic: NULL, then one handler for good. */
+extern HIDDEN full_handler signal_handlers[TRAMPOLINES];
+full_handler signal_handlers[TRAMPOLINES];
+
+#if defined(__x86_64__)
+static_assert(offsetof(struct sampler_thread, handled) == 40, "as the trampolines have it");
+__asm__(".text\n"
+        ".p2align 5\n"
+        ".globl signal_trampolines\n"
+        ".hidden signal_trampolines\n"
+        ".type signal_trampolines, @function\n"
+        "signal_trampolines:\n"
+        ".cfi_startproc\n"
+        ".set signal_number, 0\n"
+        ".rept 256\n"
+        ".p2align 5\n"
+        "\tendbr64\n"
+        "\tmov sampler_thread@gottpoff(%rip), %rax\n"
+        "\tincl %fs:40(%rax)\n"
+        "\tjmp *signal_handlers + 8 * signal_number(%rip)\n"
+        ".set signal_number, signal_number + 1\n"
+        ".endr\n"
+        ".p2align 5\n"
+        ".cfi_endproc\n"
+        ".size signal_trampolines, . - signal_trampolines\n");
+extern HIDDEN const char signal_trampolines[TRAMPOLINES * TRAMPOLINE_BYTES];
+#else
+static const char signal_trampolines[1]; /* none: nothing is counted */
+#endif
+
+/* The trampoline of this handler; the handler itself, when there is none left. */
+static uintptr_t trampoline_of(full_handler handler)
 {
-	sampler_thread.handled++;
-	__atomic_load_n(&wanted[sig], __ATOMIC_RELAXED)(sig, info, context);
+	for (size_t i = 0; sizeof signal_trampolines > 1 && i < TRAMPOLINES; i++) {
+		full_handler has = __atomic_load_n(&signal_handlers[i], __ATOMIC_ACQUIRE);
+		if (!has && __atomic_compare_exchange_n(&signal_handlers[i], &has, handler, false, __ATOMIC_ACQ_REL,
+		                                        __ATOMIC_ACQUIRE))
+			has = handler;
+		if (has == handler)
+			return (uintptr_t)&signal_trampolines[i * TRAMPOLINE_BYTES];
+	}
+	return (uintptr_t)handler;
 }
 
-uint64_t signals_counted(void)
+bool signals_counted(uintptr_t handler)
 {
-	return __atomic_load_n(&counted, __ATOMIC_RELAXED);
+	return handler - (uintptr_t)signal_trampolines < sizeof signal_trampolines;
 }
 
-/* SIG_DFL, SIG_IGN and SIG_ERR are small numbers. */
-static bool is_function(full_handler handler)
-{
-	return (uintptr_t)handler > (uintptr_t)SIG_IGN && (uintptr_t)handler != (uintptr_t)SIG_ERR;
-}
-
-static bool is_to_be_counted(int sig, full_handler handler)
+/* SIG_DFL, SIG_IGN and sigset's SIG_HOLD are small numbers, SIG_ERR is -1. */
+static bool is_to_be_counted(int sig, uintptr_t handler)
 {
 	const uint64_t faults = 1ull << (SIGSEGV - 1) | 1ull << (SIGBUS - 1) | 1ull << (SIGFPE - 1) |
 	                        1ull << (SIGILL - 1) | 1ull << (SIGTRAP - 1) | 1ull << (SIGABRT - 1) |
 	                        1ull << (SIGSYS - 1);
-	return sig > 0 && sig < SIGNALS && !(faults >> (sig - 1) & 1) && init_is_on() &&
-	       is_function(handler) && handler != on_counted;
+	return sig > 0 && sig <= 64 && !(faults >> (sig - 1) & 1) && init_is_on() && handler >= 4096 &&
+	       handler != (uintptr_t)SIG_ERR && !signals_counted(handler);
 }
 
-/* The handler to give to the kernel. *before: what the program wanted until now. */
-static full_handler count(int sig, full_handler handler, full_handler *before)
+/* The handler to give to the kernel. SIGPROF is the program's, should we have borrowed it. */
+static uintptr_t given(int sig, uintptr_t handler)
 {
-	*before = sig > 0 && sig < SIGNALS ? __atomic_load_n(&wanted[sig], __ATOMIC_RELAXED) : NULL;
-	if (!is_to_be_counted(sig, handler))
-		return handler;
-	__atomic_store_n(&wanted[sig], handler, __ATOMIC_SEQ_CST);
-	__atomic_fetch_or(&counted, 1ull << (sig - 1), __ATOMIC_SEQ_CST);
-	return on_counted;
+	if (sig == SIGPROF)
+		signals_give_up_interval();
+	return is_to_be_counted(sig, handler) ? trampoline_of((full_handler)handler) : handler;
+}
+
+/* The handler that the program knows. */
+static uintptr_t known(uintptr_t handler)
+{
+	return signals_counted(handler)
+	           ? (uintptr_t)signal_handlers[(handler - (uintptr_t)signal_trampolines) / TRAMPOLINE_BYTES]
+	           : handler;
 }
 
 typedef int (*sigaction_function)(int, const struct sigaction *, struct sigaction *);
@@ -72,17 +110,14 @@ typedef int (*sigaction_function)(int, const struct sigaction *, struct sigactio
 static int set_action(sigaction_function real, int sig, const struct sigaction *act, struct sigaction *old)
 {
 	struct sigaction ours;
-	full_handler before;
 	if (act) {
 		ours = *act;
-		ours.sa_sigaction = count(sig, act->sa_sigaction, &before);
+		ours.sa_sigaction = (full_handler)given(sig, (uintptr_t)act->sa_sigaction);
 		act = &ours;
-	} else {
-		before = sig > 0 && sig < SIGNALS ? __atomic_load_n(&wanted[sig], __ATOMIC_RELAXED) : NULL;
 	}
 	int r = real(sig, act, old);
-	if (r == 0 && old && old->sa_sigaction == on_counted)
-		old->sa_sigaction = before;
+	if (r == 0 && old)
+		old->sa_sigaction = (full_handler)known((uintptr_t)old->sa_sigaction);
 	return r;
 }
 
@@ -100,10 +135,7 @@ int __sigaction(int sig, const struct sigaction *act, struct sigaction *old)
 /* The family of signal(2): they return the handler that was. */
 static hook_handler set_handler(hook_handler (*real)(int, hook_handler), int sig, hook_handler handler)
 {
-	full_handler before;
-	hook_handler ours = (hook_handler)(uintptr_t)count(sig, (full_handler)(uintptr_t)handler, &before);
-	hook_handler old = real(sig, ours);
-	return old == (hook_handler)(uintptr_t)on_counted ? (hook_handler)(uintptr_t)before : old;
+	return (hook_handler)known((uintptr_t)real(sig, (hook_handler)given(sig, (uintptr_t)handler)));
 }
 
 #define SETS_HANDLER(symbol) \

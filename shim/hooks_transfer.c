@@ -77,6 +77,12 @@ static int option_of(int fd, int option)
 	return getsockopt(fd, SOL_SOCKET, option, &value, &bytes) == 0 ? value : -1;
 }
 
+/* A transfer that may not wait comes back with what it could move at once. */
+static bool may_wait(const struct transfer *t)
+{
+	return !(t->flags & MSG_DONTWAIT) && !(os_call(SYS_fcntl, t->fd, F_GETFL) & O_NONBLOCK);
+}
+
 /* Until the socket can move more. False: it can't without an error or an end, its time-out is over, or a signal of the
  * program's came. */
 static bool socket_is_ready(const struct transfer *t)
@@ -97,7 +103,7 @@ static bool socket_is_ready(const struct transfer *t)
 static __attribute__((noinline)) ssize_t finish(const struct transfer *t, ssize_t done)
 {
 	size_t whole = done > 0 ? bytes_in(t->iov, t->count) : 0, asked;
-	if (done <= 0 || (size_t)done >= whole || !waits_was_cut_short())
+	if (done <= 0 || (size_t)done >= whole || !waits_was_cut_short() || !may_wait(t))
 		return done;
 	int saved = errno, type = option_of(t->fd, SO_TYPE);
 	struct transfer rest = *t;
@@ -106,7 +112,7 @@ static __attribute__((noinline)) ssize_t finish(const struct transfer *t, ssize_
 	bool goes_on = type < 0 || type == SOCK_STREAM;
 	while (goes_on && (size_t)done < whole) {
 		ssize_t more;
-		if (type >= 0 && !socket_is_ready(&rest))
+		if (type >= 0 && (!may_wait(&rest) || !socket_is_ready(&rest)))
 			break;
 		MAKE(more, move_rest(&rest, (size_t)done, &asked));
 		if (more == 0 || (more < 0 && errno != EAGAIN))

@@ -243,8 +243,18 @@ int signals_begin_fallback(uint64_t period_ns)
 /* The handler stays: a signal may still be on its way, and would end the program. */
 void signals_end_fallback(void)
 {
-	__atomic_store_n(&interval_ns, 0, __ATOMIC_SEQ_CST);
-	set_interval(0);
+	signals_give_up_interval();
+}
+
+void signals_give_up_interval(void)
+{
+	if (interval_pid == os_pid() && __atomic_exchange_n(&interval_ns, 0, __ATOMIC_SEQ_CST))
+		set_interval(0);
+}
+
+bool signals_interval_given_up(void)
+{
+	return !__atomic_load_n(&interval_ns, __ATOMIC_RELAXED);
 }
 
 /* The interval timer outlives exec, the handler does not. */

@@ -36,8 +36,8 @@ static inline bool signals_are_about(void)
 	return __atomic_load_n(&signals_users, __ATOMIC_RELAXED) != 0;
 }
 
-/* The signals whose handlers are counted: hooks_signal.c. */
-uint64_t signals_counted(void);
+/* Is this handler, as the kernel has it, one that is counted? hooks_signal.c. */
+bool signals_counted(uintptr_t handler);
 
 /* Ask a thread for its stack: the handler there calls dump_answer(slot). 0, or a negative errno; *timer is the caller's
  * to delete, answered or not. Listener. */
@@ -52,6 +52,11 @@ void *signals_timer_mark(void);
 /* For the fall-back without timers: SIGPROF by an interval timer, where the program uses neither. 0, or -EBUSY. Listener. */
 int signals_begin_fallback(uint64_t period_ns);
 void signals_end_fallback(void);
+
+/* The program wants SIGPROF for itself: the interval timer, if it is ours, stops. */
+void signals_give_up_interval(void);
+/* Has it been given up since signals_begin_fallback? */
+bool signals_interval_given_up(void);
 
 /* Around exec, by the thread that calls it: is that interval timer running? Then it is off, until exec has failed. */
 bool signals_before_exec(void);

@@ -75,7 +75,7 @@ struct kernel_action {
 
 /* Is another signal due, whose handler ends calls that ours does not (SA_RESTART), or any? All are blocked in our handler, so
  * the kernel tells of all that are pending; those that are ignored are among them. */
-static bool others_are_due(uint64_t signals, unsigned long without_flag)
+static bool others_are_due(uint64_t signals, unsigned long without_flag, bool not_counted)
 {
 	uint64_t pending = 0;
 	os_call(SYS_rt_sigpending, &pending, sizeof pending);
@@ -83,7 +83,8 @@ static bool others_are_due(uint64_t signals, unsigned long without_flag)
 		struct kernel_action action = {0};
 		int sig = __builtin_ctzll(pending) + 1;
 		os_call(SYS_rt_sigaction, sig, NULL, &action, sizeof action.mask);
-		if (action.handler > (uintptr_t)SIG_IGN && !(action.flags & without_flag))
+		if (action.handler > (uintptr_t)SIG_IGN && !(action.flags & without_flag) &&
+		    !(not_counted && signals_counted(action.handler)))
 			return true;
 	}
 	return false;
@@ -115,9 +116,9 @@ bool waits_mark(uintptr_t pc, uintptr_t sp, intptr_t result, uint64_t mask)
 		return false;
 	int place = place_of(pc);
 	if (place == AFTER_CALL && (result >= 0 || result == -EINTR) &&
-	    !others_are_due(~mask & ~internal & ~signals_counted(), 0))
+	    !others_are_due(~mask & ~internal, 0, true))
 		__atomic_store_n(&w->cut_short, 1, __ATOMIC_RELAXED);
-	return place == AT_CALL && result >= 0 && others_are_due(~mask & ~internal, SA_RESTART);
+	return place == AT_CALL && result >= 0 && others_are_due(~mask & ~internal, SA_RESTART, false);
 }
 
 bool waits_read(const struct wait *w, struct wait *copy)

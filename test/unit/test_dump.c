@@ -78,9 +78,10 @@ int listener_tid(void) /* listener.c's */
 	return os_pid();
 }
 
-uint64_t signals_counted(void) /* hooks_signal.c's */
+bool signals_counted(uintptr_t handler) /* hooks_signal.c's */
 {
-	return 0;
+	(void)handler;
+	return false;
 }
 
 void snapshot_count_heap(uint64_t *in_use, uint64_t *all) /* heap.c's */

@@ -66,9 +66,10 @@ int listener_tid(void) /* listener.c's */
 	return 0;
 }
 
-uint64_t signals_counted(void) /* hooks_signal.c's */
+bool signals_counted(uintptr_t handler) /* hooks_signal.c's */
 {
-	return 0;
+	(void)handler;
+	return false;
 }
 
 static struct stack *stack_of(uintptr_t site)
