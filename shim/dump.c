@@ -46,6 +46,7 @@ static struct {
 	char *memory;      /* PLACES samples; atomic, never unmapped */
 	uint32_t state[PLACES]; /* atomic */
 	int timer[PLACES];  /* that asked, while the state is not FREE; the listener's */
+	bool retired[PLACES]; /* its thread never finished writing: not to be used again */
 	uint32_t generation;
 	uint32_t answers;  /* atomic; a futex */
 } answers FORKED;
@@ -358,6 +359,10 @@ static void ask(struct dump *d, size_t index, uint32_t slot)
 	}
 	if (take_unasked(d, index))
 		return;
+	if (answers.retired[slot & 0xff]) {
+		out->reason = "another thread never finished its answer; ask again";
+		return;
+	}
 	__atomic_store_n(&answers.state[slot & 0xff], state_of(slot, ASKED), __ATOMIC_RELEASE);
 	int error = signals_ask(out->tid, slot, &answers.timer[slot & 0xff]);
 	if (error < 0) {
@@ -391,6 +396,16 @@ static bool collect(struct dump *d, size_t index, uint32_t slot, bool last_call)
 	return __atomic_load_n(state, __ATOMIC_RELAXED) == FREE;
 }
 
+/* Threads that were stopped while they wrote keep their places. */
+static void retire(struct dump *d, const size_t *index, size_t count, uint32_t first)
+{
+	for (size_t i = 0; i < count; i++)
+		if (__atomic_load_n(&answers.state[i], __ATOMIC_RELAXED) == state_of(first | (uint32_t)i, WRITING)) {
+			answers.retired[i] = true;
+			d->out->threads[index[i]].reason = "it was stopped while it answered";
+		}
+}
+
 static uint64_t deadline_in(unsigned ms)
 {
 	return clock_ns(CLOCK_MONOTONIC) + ms * 1000000ull;
@@ -399,8 +414,10 @@ static uint64_t deadline_in(unsigned ms)
 /* Ask `count` running threads at once, and wait for their answers. */
 static void ask_some(struct dump *d, const size_t *index, size_t count, uint64_t deadline_ns)
 {
+	enum { WRITING_MS = 500 };
 	uint32_t first = ++answers.generation << 8;
 	bool pending = true, last_call = false;
+	int writing_ms = 0;
 	for (size_t i = 0; i < count; i++)
 		ask(d, index[i], first | (uint32_t)i);
 	while (pending) {
@@ -409,6 +426,10 @@ static void ask_some(struct dump *d, const size_t *index, size_t count, uint64_t
 		pending = false;
 		for (size_t i = 0; i < count; i++)
 			pending |= !collect(d, index[i], first | (uint32_t)i, last_call);
+		if (pending && last_call && ++writing_ms > WRITING_MS) {
+			retire(d, index, count, first);
+			return;
+		}
 		if (pending && last_call) { /* they are writing: that takes no time, once they have a processor */
 			step = (struct timespec){.tv_nsec = 1000000};
 			os_call(SYS_nanosleep, &step, NULL);

@@ -99,6 +99,8 @@ static uintptr_t given(int sig, uintptr_t handler)
 /* The handler that the program knows. */
 static uintptr_t known(uintptr_t handler)
 {
+	if (signals_is_interval_handler(handler))
+		return (uintptr_t)SIG_DFL;
 	return signals_counted(handler)
 	           ? (uintptr_t)signal_handlers[(handler - (uintptr_t)signal_trampolines) / TRAMPOLINE_BYTES]
 	           : handler;

@@ -66,7 +66,7 @@ static ssize_t move_rest(const struct transfer *t, size_t done, size_t *asked)
 		msg.msg_name = t->msg->msg_name;
 		msg.msg_namelen = t->msg->msg_namelen;
 	}
-	return t->direction == SENDS ? real_sendmsg(t->fd, &msg, t->flags | MSG_DONTWAIT)
+	return t->direction == SENDS ? real_sendmsg(t->fd, &msg, t->flags | MSG_DONTWAIT | MSG_NOSIGNAL)
 	                             : real_recvmsg(t->fd, &msg, t->flags | MSG_DONTWAIT);
 }
 
@@ -83,19 +83,22 @@ static bool may_wait(const struct transfer *t)
 	return !(t->flags & MSG_DONTWAIT) && !(os_call(SYS_fcntl, t->fd, F_GETFL) & O_NONBLOCK);
 }
 
-/* Until the socket can move more. False: it can't without an error or an end, its time-out is over, or a signal of the
- * program's came. */
-static bool socket_is_ready(const struct transfer *t)
+/* Wait a little until the socket can move more. 1: try; 0: it has an error (which is left there), or a signal of the program's
+ * came. Not every end wakes poll (a Unix socket's peer that shut down), so a try is made now and then. */
+static bool socket_is_ready(const struct transfer *t, int *waited_ms)
 {
+	enum { STEP_MS = 50 };
 	struct timeval limit = {0};
 	socklen_t bytes = sizeof limit;
 	struct pollfd p = {.fd = t->fd, .events = t->direction == RECEIVES ? POLLIN : POLLOUT};
 	int r;
+	MAKE(r, real_poll(&p, 1, STEP_MS));
+	if (r < 0 || p.revents & (POLLERR | POLLNVAL) || (t->direction != RECEIVES && p.revents & POLLHUP))
+		return false;
+	*waited_ms = r ? 0 : *waited_ms + STEP_MS;
 	getsockopt(t->fd, SOL_SOCKET, t->direction == RECEIVES ? SO_RCVTIMEO : SO_SNDTIMEO, &limit, &bytes);
-	int ms = limit.tv_sec || limit.tv_usec ? (int)(limit.tv_sec * 1000 + limit.tv_usec / 1000 + 1) : -1;
-	MAKE(r, real_poll(&p, 1, ms));
-	return r == 1 && !(p.revents & (POLLERR | POLLNVAL)) &&
-	       (t->direction == RECEIVES ? p.revents & POLLIN : !(p.revents & POLLHUP));
+	int64_t limit_ms = (int64_t)limit.tv_sec * 1000 + limit.tv_usec / 1000;
+	return limit_ms == 0 || *waited_ms <= limit_ms;
 }
 
 /* So much went, and more should have: was that our signal? Then the rest follows. Only streams have a rest: the others
@@ -105,14 +108,14 @@ static __attribute__((noinline)) ssize_t finish(const struct transfer *t, ssize_
 	size_t whole = done > 0 ? bytes_in(t->iov, t->count) : 0, asked;
 	if (done <= 0 || (size_t)done >= whole || !waits_was_cut_short() || !may_wait(t))
 		return done;
-	int saved = errno, type = option_of(t->fd, SO_TYPE);
+	int saved = errno, type = option_of(t->fd, SO_TYPE), waited_ms = 0;
 	struct transfer rest = *t;
 	if (type >= 0 && rest.direction == WRITES)
 		rest.direction = SENDS;
 	bool goes_on = type < 0 || type == SOCK_STREAM;
 	while (goes_on && (size_t)done < whole) {
 		ssize_t more;
-		if (type >= 0 && (!may_wait(&rest) || !socket_is_ready(&rest)))
+		if (type >= 0 && (!may_wait(&rest) || !socket_is_ready(&rest, &waited_ms)))
 			break;
 		MAKE(more, move_rest(&rest, (size_t)done, &asked));
 		if (more == 0 || (more < 0 && errno != EAGAIN))
@@ -182,19 +185,12 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 	return done;
 }
 
-/* Messages, not bytes. */
+/* Messages, not bytes: which of them went is for the program to see. */
 EXPORT int sendmmsg(int fd, struct mmsghdr *msgs, unsigned count, int flags)
 {
 	ssize_t done;
 	ENTER(sendmmsg);
 	MAKE(done, real_sendmmsg(fd, msgs, count, flags));
-	while (__builtin_expect(waits_may_be_cut_short(), 0) && done > 0 && done < (ssize_t)count && waits_was_cut_short()) {
-		ssize_t more;
-		MAKE(more, real_sendmmsg(fd, msgs + done, count - (unsigned)done, flags));
-		if (more <= 0)
-			break;
-		done += more;
-	}
 	waits_leave(&scope);
 	return (int)done;
 }
@@ -262,20 +258,11 @@ EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 	return done;
 }
 
-/* With a time-out of its own the rest may be late, never early. */
 EXPORT int recvmmsg(int fd, struct mmsghdr *msgs, unsigned count, int flags, struct timespec *time)
 {
 	ssize_t done;
 	ENTER(recvmmsg);
 	MAKE(done, real_recvmmsg(fd, msgs, count, flags, time));
-	while (__builtin_expect(waits_may_be_cut_short(), 0) && !(flags & (MSG_WAITFORONE | MSG_DONTWAIT)) && done > 0 &&
-	       done < (ssize_t)count && waits_was_cut_short()) {
-		ssize_t more;
-		MAKE(more, real_recvmmsg(fd, msgs + done, count - (unsigned)done, flags, time));
-		if (more <= 0)
-			break;
-		done += more;
-	}
 	waits_leave(&scope);
 	return (int)done;
 }

@@ -248,8 +248,16 @@ void signals_end_fallback(void)
 
 void signals_give_up_interval(void)
 {
-	if (interval_pid == os_pid() && __atomic_exchange_n(&interval_ns, 0, __ATOMIC_SEQ_CST))
+	uint64_t ns = interval_pid == os_pid() ? __atomic_exchange_n(&interval_ns, 0, __ATOMIC_SEQ_CST) : 0;
+	struct itimerval now = {0};
+	os_call(SYS_getitimer, ITIMER_PROF, &now);
+	if (ns && !now.it_interval.tv_sec && (uint64_t)now.it_interval.tv_usec == ns / 1000) /* the program may have set its own */
 		set_interval(0);
+}
+
+bool signals_is_interval_handler(uintptr_t handler)
+{
+	return handler == (uintptr_t)on_interval;
 }
 
 bool signals_interval_given_up(void)

@@ -55,6 +55,8 @@ void signals_end_fallback(void);
 
 /* The program wants SIGPROF for itself: the interval timer, if it is ours, stops. */
 void signals_give_up_interval(void);
+/* Is this handler the one that came with it? It stays, and the program had none. */
+bool signals_is_interval_handler(uintptr_t handler);
 /* Has it been given up since signals_begin_fallback? */
 bool signals_interval_given_up(void);
 
