@@ -314,7 +314,7 @@ class Servers(RealCpu):
         self.assertEqual(2, len(answers))
         self.assertEqual(answers[0], answers[1])
         self.assertTrue(bodies, "no profile was had of a backend while it worked")
-        self.check_names(bodies, r"Exec|numeric|hash|int|postgres|float|Tuple|agg|Agg", r"^(PostgresMain|exec_simple_query|ExecutorRun|"
+        self.check_names(bodies, r"Exec|numeric|heap_|palloc|LogicalTape|hash|int|postgres|float|Tuple|agg|Agg", r"^(PostgresMain|exec_simple_query|ExecutorRun|"
                                                                                        r"standard_ExecutorRun|BackendMain)$")
 
     test_postgres.long_s = 18
