@@ -329,9 +329,11 @@ static bool take_unasked(struct dump *d, size_t index)
 			return false;
 		os_call(SYS_nanosleep, &step, NULL);
 	}
+	if (t->state == TASK_RUNS)
+		return false;
 	out->reason = t->state == TASK_SLEEPS ? "blocked in no call of the table, and the kernel does not say where"
 	                                      : "it goes from wait to wait too fast, or its stack cannot be read";
-	return t->state != TASK_RUNS;
+	return true;
 }
 
 /* What is left of the patience, as a time to sleep; false: nothing. */
@@ -524,18 +526,18 @@ static void begin_thread(struct dump *d, size_t index, int tid)
 	};
 }
 
-/* Threads that ended meanwhile are not listed. Their neighbours keep their order, so indexes are moved, too. */
-static void leave_out_ended(struct dump *d)
+/* Threads that ended meanwhile are not listed: those after them move up, and what says who waits with them (in any order:
+ * some were found waiting when they were to be asked). now_at: room for an index a thread. */
+static void leave_out_ended(struct dump *d, size_t *now_at)
 {
-	size_t kept = 0, w = 0;
+	size_t kept = 0;
 	for (size_t i = 0; i < d->out->count; i++) {
-		if (d->tasks[i].state == TASK_GONE)
-			continue;
-		for (; w < d->wait_count && d->wait_of[w] <= i; w++)
-			if (d->wait_of[w] == i)
-				d->wait_of[w] = kept;
-		d->out->threads[kept++] = d->out->threads[i];
+		now_at[i] = kept;
+		if (d->tasks[i].state != TASK_GONE)
+			d->out->threads[kept++] = d->out->threads[i];
 	}
+	for (size_t w = 0; w < d->wait_count; w++)
+		d->wait_of[w] = now_at[d->wait_of[w]];
 	d->out->count = kept;
 }
 
@@ -570,7 +572,7 @@ int snapshot_dump(struct region *r, struct dump_snapshot *s)
 	d.pcs[0] = (uintptr_t)&thread_not_reached;
 	s->unreached = keep_stack(&d, 1, modules_place());
 	ask_running(&d, asked, running);
-	leave_out_ended(&d);
+	leave_out_ended(&d, asked); /* nobody is asked any more */
 	name_owners(&d);
 	return find_stuck(&d);
 }
