@@ -139,7 +139,8 @@ class Stacks(shim.TestCase):
                            if of_thread(name)(s) and all(f in s.names for f in functions))
             for _ in range(10):
                 profiles.append(p.profile("profile", "seconds=2&hz=250"))
-                if min(count(e) for e in ("leaf", "vla", "handler", "vdso", "plt", "no_unwind", "generated")) >= 30:
+                if min(count("handler", "edge_handler"),
+                       *(count(e) for e in ("leaf", "vla", "vdso", "plt", "no_unwind", "generated"))) >= 30:
                     break
             for edge in ("leaf", "vla", "vdso"):
                 with self.subTest(edge=edge):

@@ -56,11 +56,13 @@ SITE static void edge_vla_caller(void)
 		edge_vla(100 + n % 5000);
 }
 
-/* The handler burns; what it interrupted is below it on the stack. */
+/* The handler burns; what it interrupted is below it on the stack. It begins with a turn on the processor, right after a
+ * tick, and a turn shorter than a tick would never be sampled: its length is anything up to a few ticks. */
 SITE static void edge_handler(int sig)
 {
+	static uint64_t random = 2463534242u;
 	(void)sig;
-	burn_here(3 * MS);
+	burn_here((long)(1 + next_random(&random) % 12) * MS);
 	atomic_store(&in_handler, 0);
 }
 
