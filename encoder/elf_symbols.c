@@ -41,13 +41,11 @@ static bool read_whole(int fd, void *buf, size_t n, uint64_t at)
 	return true;
 }
 
-/* How good a name is: a symbol that says its size beats one that does not; then the nearest (offer); then the more
- * public one. Of two such aliases the first in the table wins. */
+/* How good a name is: a symbol that says its size beats one that does not; then the nearest (offer); then one that is
+ * public. Of such aliases the one with the fewest underscores in front wins: of libc's, it is what programs call. */
 static int rank_of(const ElfW(Sym) * s)
 {
-	static const int by_binding[] = {[STB_LOCAL] = 0, [STB_GLOBAL] = 2, [STB_WEAK] = 1};
-	unsigned binding = s->st_info >> 4;
-	return (s->st_size ? 4 : 0) + (binding < 3 ? by_binding[binding] : 0);
+	return (s->st_size ? 2 : 0) + (s->st_info >> 4 != STB_LOCAL);
 }
 
 static bool is_function(const ElfW(Sym) * s)
@@ -73,14 +71,20 @@ static size_t first_at_or_above(const struct elf_query *q, size_t count, uint64_
 static void offer(struct elf_query *q, const ElfW(Sym) * s)
 {
 	int rank = rank_of(s);
-	bool sized = rank >= 4, had_sized = q->rank >= 4;
+	bool sized = rank >= 2, had_sized = q->rank >= 2;
+	if (rank == q->rank && s->st_value == q->start) {
+		if (q->alias_count < ELF_ALIASES_MOST)
+			q->alias_at[q->alias_count++] = s->st_name;
+		return;
+	}
 	bool better = q->rank < 0 || (sized && !had_sized) ||
 	              (sized == had_sized && (s->st_value > q->start || (s->st_value == q->start && rank > q->rank)));
 	if (!better)
 		return;
 	q->rank = rank;
 	q->start = s->st_value;
-	q->name_at = s->st_name;
+	q->alias_at[0] = s->st_name;
+	q->alias_count = 1;
 }
 
 static void offer_to_all(struct elf_query *q, size_t count, const ElfW(Sym) * s)
@@ -142,6 +146,25 @@ static struct span read_name(struct region *r, const struct table *t, uint64_t n
 	return len ? span_cut(&whole, '@') : whole; /* .symtab appends the version: name@@VERSION */
 }
 
+static size_t underscores_before(struct span name)
+{
+	size_t n = 0;
+	while (n < name.len && name.at[n] == '_')
+		n++;
+	return n;
+}
+
+static struct span best_name(struct region *r, const struct table *t, const struct elf_query *q)
+{
+	struct span best = read_name(r, t, q->alias_at[0]);
+	for (int i = 1; i < q->alias_count; i++) {
+		struct span name = read_name(r, t, q->alias_at[i]);
+		if (name.len && underscores_before(name) < underscores_before(best))
+			best = name;
+	}
+	return best;
+}
+
 static int search(struct region *r, const struct table *t, struct elf_query *q, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
@@ -150,8 +173,8 @@ static int search(struct region *r, const struct table *t, struct elf_query *q, 
 	for (size_t i = 0; i < count && !error; i++) {
 		if (q[i].rank < 0)
 			continue;
-		bool same = i > 0 && q[i - 1].rank >= 0 && q[i - 1].name_at == q[i].name_at;
-		q[i].name = same ? q[i - 1].name : read_name(r, t, q[i].name_at);
+		bool same = i > 0 && q[i - 1].rank >= 0 && q[i - 1].start == q[i].start;
+		q[i].name = same ? q[i - 1].name : best_name(r, t, &q[i]);
 	}
 	return error;
 }

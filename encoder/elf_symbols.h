@@ -10,15 +10,17 @@
 #include "shim/arena.h"
 #include "shim/text.h"
 
+enum { ELF_ALIASES_MOST = 6 };
+
 /* One address to name. */
 struct elf_query {
 	uint64_t address; /* as the file's headers have it (in memory minus bias) */
 	/* the answer */
 	struct span name; /* in the region; empty: no symbol */
 	uint64_t start;   /* where that symbol begins */
-	/* of the search */
-	uint64_t name_at;
-	int rank;
+	/* of the search: the best so far, and its aliases as good as it */
+	int rank, alias_count;
+	uint32_t alias_at[ELF_ALIASES_MOST];
 };
 
 /* Is this file the one that was loaded? True, too, when either has no build id to tell. */

@@ -29,6 +29,7 @@
 #include "shim/tasks.h"
 #include "shim/text.h"
 #include "shim/threads.h"
+#include "shim/trace.h"
 
 enum {
 	EXPIRY_NS = 1000, /* sooner than the next tick */
@@ -72,6 +73,7 @@ static struct {
 	uint64_t random;    /* atomic */
 	uint64_t untimed;   /* atomic: threads that got no timer */
 	struct profile *profile;
+	bool for_trace; /* the profile is nobody's: its samples go to a trace alone */
 } cpu FORKED;
 
 static void sample(struct unwind_frame f, uint32_t weight)
@@ -81,6 +83,7 @@ static void sample(struct unwind_frame f, uint32_t weight)
 	if (!s)
 		return;
 	s->weight = weight;
+	s->time_ns = trace_is_on() ? clock_ns(CLOCK_MONOTONIC) : 0;
 	sample_take(s, f);
 	ring_commit(s, number);
 }
@@ -287,10 +290,8 @@ static struct profile *new_profile(struct region *r, unsigned hz)
 	return p;
 }
 
-int snapshot_cpu_begin(struct region *r, unsigned hz)
+static int begin(struct region *r, unsigned hz)
 {
-	if (cpu.profile)
-		return -EBUSY;
 	hz = hz ? hz : (unsigned)settings.cpu_hz;
 	struct profile *p = new_profile(r, hz);
 	if (!p || ring_start() < 0)
@@ -307,6 +308,13 @@ int snapshot_cpu_begin(struct region *r, unsigned hz)
 	cpu.profile = p;
 	__atomic_store_n(&cpu.period_ns, p->period_ns, __ATOMIC_SEQ_CST);
 	return start_timers(p);
+}
+
+int snapshot_cpu_begin(struct region *r, unsigned hz)
+{
+	if (cpu.for_trace)
+		cpu_trace_ends();
+	return cpu.profile ? -EBUSY : begin(r, hz);
 }
 
 static uint32_t hash_of(const struct sample *s)
@@ -348,6 +356,10 @@ static void add(struct profile *p, struct sample *s)
 	bool was_short = s->is_short;
 	sample_finish(s);
 	s->name[sizeof s->name - 1] = '\0';
+	if (trace_is_on() && s->time_ns)
+		trace_cpu(s);
+	if (cpu.for_trace)
+		return;
 	uint32_t hash = hash_of(s);
 	struct tally *t = p->slot[hash % SLOTS];
 	while (t && !is_of(t, s, hash))
@@ -517,10 +529,42 @@ void snapshot_cpu_abandon(void)
 	ring_empty();
 }
 
+/* A trace shows samples, too: those of a profile while one is taken, else its own. */
+int cpu_trace_begins(struct region *r)
+{
+	if (cpu.profile)
+		return 0;
+	int error = begin(r, 0);
+	cpu.for_trace = !error;
+	return error;
+}
+
+void cpu_trace_drain(struct region *r)
+{
+	if (!cpu.profile)
+		cpu_trace_begins(r);
+	if (cpu.for_trace)
+		snapshot_cpu_drain();
+}
+
+void cpu_trace_ends(void)
+{
+	struct profile *p = cpu.profile;
+	if (!p || !cpu.for_trace)
+		return;
+	stop();
+	signals_quiesce(QUIET_MS);
+	do
+		take_samples(p);
+	while (ring_skip());
+	cpu.for_trace = false;
+}
+
 /* Timers are not inherited; an interval timer neither. */
 FORKED_CODE void cpu_fork_child(void)
 {
 	cpu.period_ns = 0;
 	cpu.profile = NULL;
+	cpu.for_trace = false;
 	cpu.by_interval = false;
 }

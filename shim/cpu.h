@@ -26,6 +26,13 @@ void cpu_thread_begins(struct thread *t);
 /* The thread of this record has ended: its timer goes, too. */
 void cpu_forget(struct thread *t);
 
+/* A trace begins, goes on, ends: it gets the samples of a profile while one is taken, and else has samples taken for itself, which
+ * lie in this region. 0, or a negative errno: there are none for now. Listener. */
+struct region;
+int cpu_trace_begins(struct region *r);
+void cpu_trace_drain(struct region *r);
+void cpu_trace_ends(void);
+
 /* The child has no profile. */
 void cpu_fork_child(void);
 

@@ -11,6 +11,8 @@
 #include <signal.h>
 
 #include "shim/arena.h"
+#include "shim/contended.h"
+#include "shim/contention.h"
 #include "shim/cpu.h"
 #include "shim/dump.h"
 #include "shim/heap.h"
@@ -26,6 +28,7 @@
 #include "shim/signals.h"
 #include "shim/stacks.h"
 #include "shim/threads.h"
+#include "shim/trace.h"
 #include "shim/unwind.h"
 
 /* Older kernels begin a fork anew when a signal arrives in the middle; of a large program that never ends (HAZARDS 9). Only
@@ -62,13 +65,13 @@ static FORKED_CODE void prepare(void)
 	heap_fork_prepare();
 	live_fork_prepare();
 	threads_fork_prepare();
+	contention_fork_prepare();
 	arena_fork_prepare();
 	blocked = holds; /* under the locks: another thread may fork, too */
 }
 
-static FORKED_CODE void release_all_but_threads(void)
+static FORKED_CODE void release_the_rest(void)
 {
-	arena_fork_release();
 	live_fork_release();
 	heap_fork_release();
 	stacks_fork_release();
@@ -81,16 +84,22 @@ static FORKED_CODE void parent(void)
 	if (sampler_thread.busy)
 		return;
 	bool holds = blocked;
+	arena_fork_release();
+	contention_fork_parent();
 	threads_fork_parent();
-	release_all_but_threads();
+	release_the_rest();
 	unblock_ours(holds);
 }
 
 /* Releases whatever is held, by whomever: there is no other thread any more. */
 static FORKED_CODE void child(void)
 {
+	arena_fork_release();
+	contention_fork_child();
+	contended_fork_child();
+	trace_fork_child();
 	threads_fork_child();
-	release_all_but_threads();
+	release_the_rest();
 	listener_fork_child();
 	cpu_fork_child();
 	dump_fork_child();

@@ -19,10 +19,11 @@
 #include "shim/losses.h"
 #include "shim/os.h"
 #include "shim/sampler.h"
-#include "shim/stacks.h"
+#include "shim/stack_here.h"
 #include "shim/sync.h"
+#include "shim/trace.h"
 
-enum { STRIPES = 16, DEPTH_MAX = 512, DEPTH_SMALL = 128 };
+enum { STRIPES = 16 };
 
 struct heap_bucket {
 	/* immutable once linked */
@@ -38,14 +39,8 @@ struct heap_bucket {
 static struct {
 	struct lock lock;
 	struct heap_bucket *newest; /* atomic */
-	size_t stack_depth;         /* immutable after init */
 	struct lock stripe[STRIPES];
-} heap FORKED = {.stack_depth = 128};
-
-void heap_start(size_t stack_depth)
-{
-	heap.stack_depth = stack_depth < DEPTH_MAX ? stack_depth : DEPTH_MAX;
-}
+} heap FORKED;
 
 /* Blocks of like size share a bucket: steps of 8 bytes up to 128, then 8 steps a doubling (as size
  * classes of allocators are). A class is named by its largest size. */
@@ -99,16 +94,6 @@ static struct heap_bucket *intern_bucket(struct stack *s, size_t class_bytes)
 	return b;
 }
 
-struct stack *heap_stack(struct unwind_frame from)
-{
-	size_t most = heap.stack_depth;
-	if (most > DEPTH_SMALL && !os_readable((char *)__builtin_frame_address(0) - most * sizeof(uintptr_t) - 4096))
-		most = DEPTH_SMALL; /* a small stack: less of it is seen */
-	uintptr_t pc[most];
-	size_t depth = unwind_walk(from, &sampler_thread.stack, pc, most);
-	return stacks_intern(pc, depth);
-}
-
 static void count_alloc(struct live_info info)
 {
 	struct sampler_weight w = sampler_weight(info.size_bytes);
@@ -119,6 +104,8 @@ static void count_alloc(struct live_info info)
 	b->scaled.alloc_objects += w.objects;
 	b->scaled.alloc_bytes += w.bytes;
 	lock_release(stripe_of(b));
+	if (trace_is_on())
+		trace_heap((int64_t)w.bytes);
 }
 
 void heap_count_free(struct live_info info)
@@ -131,11 +118,13 @@ void heap_count_free(struct live_info info)
 	b->scaled.free_objects += w.objects;
 	b->scaled.free_bytes += w.bytes;
 	lock_release(stripe_of(b));
+	if (trace_is_on())
+		trace_heap(-(int64_t)w.bytes);
 }
 
 void heap_on_alloc(void *block, size_t size_bytes, struct unwind_frame from)
 {
-	struct stack *s = heap_stack(from);
+	struct stack *s = stack_here(0, from);
 	struct live_info info = {.bucket = s ? intern_bucket(s, size_class(size_bytes)) : NULL, .size_bytes = size_bytes};
 	struct live_info stale;
 	if (!info.bucket || live_insert(block, info, &stale) < 0) {

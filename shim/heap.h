@@ -28,13 +28,6 @@ bool heap_take(void *block, struct live_info *info);
 void heap_give_back(void *block, struct live_info info);
 void heap_count_free(struct live_info info);
 
-/* Frames kept of a stack. Init. */
-void heap_start(size_t stack_depth);
-
-/* The stack of the calling thread from `from` outwards, interned; NULL at the memory cap. For
- * other profiles too. */
-struct stack *heap_stack(struct unwind_frame from);
-
 void heap_fork_prepare(void);
 void heap_fork_release(void);
 

@@ -84,7 +84,7 @@ static bool is_allocators_own(struct real_symbol s)
 #define HOOK(symbol, type, params, args)
 #define HOOK_VARIADIC(symbol, type, params)
 #define HOOK_OWN(symbol, type, params, args)
-#define HOOK_WAITS(symbol, type, params, args, kind, object, time)
-#define HOOK_WAITS_OWN(symbol, type, params, args, kind)
+#define HOOK_WAITS(symbol, type, params, args, kind, object, time, view)
+#define HOOK_WAITS_OWN(symbol, type, params, args, kind, view)
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* the sizes and tags of forms that have a plainer fallback */
 #include "shim/hooks.def"

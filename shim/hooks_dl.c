@@ -15,6 +15,7 @@
 #include "shim/modules.h"
 #include "shim/real.h"
 #include "shim/sampler.h"
+#include "shim/trace.h"
 #include "shim/unwind.h"
 
 EXPORT void *dlopen(const char *file, int mode)
@@ -23,6 +24,8 @@ EXPORT void *dlopen(const char *file, int mode)
 	if (mode & RTLD_DEEPBIND)
 		losses_count(deep_bind);
 #endif
+	if (trace_is_on() && file)
+		trace_log(TRACE_LOG_DLOPEN, file, UNWIND_CALLER());
 	if (modules_find_lazily() || !init_is_on())
 		return real_dlopen(file, mode);
 	void *handle = real_dlopen(file, mode);

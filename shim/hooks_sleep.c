@@ -26,7 +26,7 @@ EXPORT int nanosleep(const struct timespec *time, struct timespec *left)
 	struct timespec own_left;
 	HOOK_ENTER(nanosleep, 0, hook_is_long(time), 0);
 	int r = sleep_through(time, &own_left);
-	waits_leave(&scope);
+	HOOK_LEAVE(nanosleep, 0);
 	if (r == -1 && left && errno == EINTR)
 		*left = own_left;
 	return r;
@@ -37,7 +37,7 @@ EXPORT int usleep(useconds_t us)
 	struct timespec time = {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000l}, left;
 	HOOK_ENTER(usleep, 0, us >= HOOK_LONG_NS / 1000, 0);
 	int r = sleep_through(&time, &left);
-	waits_leave(&scope);
+	HOOK_LEAVE(usleep, 0);
 	return r;
 }
 
@@ -48,7 +48,7 @@ EXPORT unsigned sleep(unsigned seconds)
 	int saved = errno;
 	HOOK_ENTER(sleep, 0, seconds > 0, 0);
 	int r = sleep_through(&time, &left);
-	waits_leave(&scope);
+	HOOK_LEAVE(sleep, 0);
 	if (r == -1)
 		return (unsigned)left.tv_sec;
 	errno = saved;
@@ -66,7 +66,7 @@ EXPORT int clock_nanosleep(clockid_t clock, int flags, const struct timespec *ti
 			again = own_left;
 			time = &again;
 		}
-	waits_leave(&scope);
+	HOOK_LEAVE(clock_nanosleep, 0);
 	if (r == EINTR && left && !(flags & TIMER_ABSTIME))
 		*left = own_left;
 	return r;
@@ -82,7 +82,7 @@ EXPORT int thrd_sleep(const struct timespec *time, struct timespec *left)
 		again = own_left;
 		time = &again;
 	}
-	waits_leave(&scope);
+	HOOK_LEAVE(thrd_sleep, 0);
 	if (r == -1 && left)
 		*left = own_left;
 	return r;
@@ -99,7 +99,7 @@ EXPORT int io_getevents(void *context, long least, long most, void *events, stru
 		r = real_io_getevents(context, least - got, most - got, (char *)events + (size_t)got * EVENT_BYTES, time);
 		got += r > 0 ? r : 0;
 	}
-	waits_leave(&scope);
+	HOOK_LEAVE(io_getevents, 0);
 	return got ? got : r;
 }
 
@@ -161,13 +161,35 @@ static __attribute__((noinline)) long blocking_call(long nr, long args[6], int w
 	struct wait_scope scope;
 	struct timespec left;
 	long *time = which >= 0 ? &args[which & ~MILLISECONDS] : NULL, whole = time ? *time : 0, r;
-	waits_enter(&scope, WAIT_syscall, (uintptr_t)args[0], caller, whole ? waits_start_ns() : 0);
+	bool is_futex = nr == SYS_futex;
+	waits_enter(&scope, WAIT_syscall, (uintptr_t)args[0], caller,
+	            is_futex && hook_is_watched() ? clock_ns(CLOCK_MONOTONIC) : hook_since(whole ? waits_start_ns() : 0));
 	while ((r = real_syscall(nr, args[0], args[1], args[2], args[3], args[4], args[5])) == -1 && errno == EINTR &&
 	       waits_was_cut_short())
 		if (whole)
 			*time = time_again(which, whole, &left);
 	waits_leave(&scope);
+	if (is_futex && hook_is_watched() && scope.since_ns) {
+		if (r == 0 || errno == ETIMEDOUT || errno == EINTR) /* else the word had changed, and it did not wait */
+			contention_waited(WAIT_syscall, (uintptr_t)args[0], scope.since_ns, caller);
+	} else if (trace_is_on() && !is_futex) {
+		trace_waited(VIEW_SYSCALL, WAIT_syscall, (uintptr_t)args[0], scope.since_ns, clock_ns(CLOCK_MONOTONIC), caller);
+	}
 	return r;
+}
+
+/* Does this operation of a futex end others' waits? */
+static bool wakes(long operation)
+{
+	switch (operation & ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME)) {
+	case FUTEX_WAKE:
+	case FUTEX_WAKE_BITSET:
+	case FUTEX_WAKE_OP:
+	case FUTEX_REQUEUE:
+	case FUTEX_CMP_REQUEUE:
+	case FUTEX_UNLOCK_PI: return true;
+	default: return false;
+	}
 }
 
 /* Libc's is declared with "..."; as a function of seven it passes all on by a jump: the registers, and the stack slot, of
@@ -176,6 +198,8 @@ EXPORT long syscall_of_seven(long nr, long a, long b, long c, long d, long e, lo
 long syscall_of_seven(long nr, long a, long b, long c, long d, long e, long f)
 {
 	int which = relative_time_of(nr, b);
+	if (trace_is_on() && nr == SYS_futex && wakes(b))
+		trace_wakes((uintptr_t)a, waits_function(WAIT_syscall), UNWIND_CALLER());
 	if (__builtin_expect(which == NOT_BLOCKING, 1))
 		return real_syscall(nr, a, b, c, d, e, f);
 	return blocking_call(nr, (long[]){a, b, c, d, e, f}, which, UNWIND_CALLER());

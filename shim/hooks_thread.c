@@ -2,19 +2,31 @@
  *
  * Runs in: app's thread inside the call; the new thread, once, before its start routine.
  * So: errno as the real function left it; the start routine is jumped to, so no frame of ours is below the
- * thread's own.
+ * thread's own (but for threads born in a trace).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <pthread.h>
 
 #include "shim/cpu.h"
 #include "shim/exports.h"
-#include "shim/heap.h"
 #include "shim/init.h"
 #include "shim/real.h"
 #include "shim/sampler.h"
 #include "shim/signals.h"
+#include "shim/stack_here.h"
 #include "shim/threads.h"
+#include "shim/trace.h"
+
+/* In a trace the end is told, too, of a thread that returns; of others the listener finds out. */
+static __attribute__((noinline)) void *run_traced(void *(*routine)(void *), void *arg)
+{
+	void *result = routine(arg);
+	if (trace_is_on()) {
+		trace_wakes((uintptr_t)pthread_self(), (uintptr_t)routine, UNWIND_CALLER());
+		trace_ended();
+	}
+	return result;
+}
 
 static void *thread_main(void *arg)
 {
@@ -23,9 +35,13 @@ static void *thread_main(void *arg)
 	void *routine_arg = t->arg;
 	t->handle = (uintptr_t)pthread_self();
 	sampler_hold(); /* a new thread holds nothing */
-	cpu_thread_begins(threads_begin(t));
+	struct thread_start start = *t;
+	struct thread *self = threads_begin(t);
+	cpu_thread_begins(self);
+	if (trace_is_on() && self)
+		trace_born(self, &start);
 	sampler_release();
-	return routine(routine_arg);
+	return trace_is_on() ? run_traced(routine, routine_arg) : routine(routine_arg);
 }
 
 /* What the new thread is to take along; NULL: it starts without us. */
@@ -33,7 +49,11 @@ static struct thread_start *prepare(void *(*routine)(void *), void *arg, struct 
 {
 	if (!init_is_on() || !sampler_hold())
 		return NULL;
-	struct thread_start *t = threads_prepare(heap_stack(caller), routine, arg);
+	struct thread_start *t = threads_prepare(stack_here(0, caller), routine, arg);
+	if (t && trace_is_on()) {
+		t->creator_tid = threads_self() ? threads_self()->tid : os_tid();
+		t->created_ns = clock_ns(CLOCK_MONOTONIC);
+	}
 	sampler_release();
 	return t;
 }

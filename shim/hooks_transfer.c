@@ -20,6 +20,7 @@ EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t count, size_t size, int 
                               socklen_t *len);
 
 #define ENTER(call) HOOK_ENTER(call, fd, false, 0)
+#define LEAVE(call) HOOK_LEAVE(call, fd)
 
 /* Until it is made without our signal in it: r = real call. */
 #define MAKE(r, call) \
@@ -140,7 +141,7 @@ EXPORT ssize_t write(int fd, const void *buf, size_t count)
 	ENTER(write);
 	MAKE(done, real_write(fd, buf, count));
 	FINISH(done, WRITES, 0, NULL, BUFFER);
-	waits_leave(&scope);
+	LEAVE(write);
 	return done;
 }
 
@@ -150,7 +151,7 @@ EXPORT ssize_t writev(int fd, const struct iovec *iov, int count)
 	ENTER(writev);
 	MAKE(done, real_writev(fd, iov, count));
 	FINISH(done, WRITES, 0, NULL, iov, (size_t)count);
-	waits_leave(&scope);
+	LEAVE(writev);
 	return done;
 }
 
@@ -160,7 +161,7 @@ EXPORT ssize_t send(int fd, const void *buf, size_t count, int flags)
 	ENTER(send);
 	MAKE(done, real_send(fd, buf, count, flags));
 	FINISH(done, SENDS, flags, NULL, BUFFER);
-	waits_leave(&scope);
+	LEAVE(send);
 	return done;
 }
 
@@ -170,7 +171,7 @@ EXPORT ssize_t sendto(int fd, const void *buf, size_t count, int flags, const st
 	ENTER(sendto);
 	MAKE(done, real_sendto(fd, buf, count, flags, addr, len));
 	FINISH(done, SENDS, flags, (&(struct msghdr){.msg_name = (void *)(uintptr_t)addr, .msg_namelen = len}), BUFFER);
-	waits_leave(&scope);
+	LEAVE(sendto);
 	return done;
 }
 
@@ -181,7 +182,7 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 	MAKE(done, real_sendmsg(fd, msg, flags));
 	if (__builtin_expect(done > 0, 1))
 		FINISH(done, SENDS, flags, msg, msg->msg_iov, msg->msg_iovlen);
-	waits_leave(&scope);
+	LEAVE(sendmsg);
 	return done;
 }
 
@@ -191,7 +192,7 @@ EXPORT int sendmmsg(int fd, struct mmsghdr *msgs, unsigned count, int flags)
 	ssize_t done;
 	ENTER(sendmmsg);
 	MAKE(done, real_sendmmsg(fd, msgs, count, flags));
-	waits_leave(&scope);
+	LEAVE(sendmmsg);
 	return (int)done;
 }
 
@@ -208,7 +209,7 @@ EXPORT ssize_t recv(int fd, void *buf, size_t count, int flags)
 	MAKE(done, real_recv(fd, buf, count, flags));
 	if (__builtin_expect(wants_all(flags), 0))
 		FINISH(done, RECEIVES, flags, NULL, BUFFER);
-	waits_leave(&scope);
+	LEAVE(recv);
 	return done;
 }
 
@@ -219,7 +220,7 @@ EXPORT ssize_t __recv_chk(int fd, void *buf, size_t count, size_t size, int flag
 	MAKE(done, real___recv_chk(fd, buf, count, size, flags));
 	if (__builtin_expect(wants_all(flags), 0))
 		FINISH(done, RECEIVES, flags, NULL, BUFFER);
-	waits_leave(&scope);
+	LEAVE(__recv_chk);
 	return done;
 }
 
@@ -230,7 +231,7 @@ EXPORT ssize_t recvfrom(int fd, void *buf, size_t count, int flags, struct socka
 	MAKE(done, real_recvfrom(fd, buf, count, flags, addr, len));
 	if (__builtin_expect(wants_all(flags), 0))
 		FINISH(done, RECEIVES, flags, NULL, BUFFER);
-	waits_leave(&scope);
+	LEAVE(recvfrom);
 	return done;
 }
 
@@ -242,7 +243,7 @@ EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t count, size_t size, int 
 	MAKE(done, real___recvfrom_chk(fd, buf, count, size, flags, addr, len));
 	if (__builtin_expect(wants_all(flags), 0))
 		FINISH(done, RECEIVES, flags, NULL, BUFFER);
-	waits_leave(&scope);
+	LEAVE(__recvfrom_chk);
 	return done;
 }
 
@@ -254,7 +255,7 @@ EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 	MAKE(done, real_recvmsg(fd, msg, flags));
 	if (__builtin_expect(wants_all(flags), 0) && done > 0 && !msg->msg_control)
 		FINISH(done, RECEIVES, flags, NULL, msg->msg_iov, msg->msg_iovlen);
-	waits_leave(&scope);
+	LEAVE(recvmsg);
 	return done;
 }
 
@@ -263,6 +264,6 @@ EXPORT int recvmmsg(int fd, struct mmsghdr *msgs, unsigned count, int flags, str
 	ssize_t done;
 	ENTER(recvmmsg);
 	MAKE(done, real_recvmmsg(fd, msgs, count, flags, time));
-	waits_leave(&scope);
+	LEAVE(recvmmsg);
 	return (int)done;
 }

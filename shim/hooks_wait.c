@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "shim/contended.h"
 #include "shim/exports.h"
 #include "shim/hooks_wait.h"
 #include "shim/real.h"
@@ -36,6 +37,26 @@ __asm__(".text\n"
         "\t.cfi_endproc\n"
         ".size __x86_return_thunk, . - __x86_return_thunk\n");
 #endif
+
+/* A recursive mutex that the thread holds already: taken once more at once. */
+static inline bool is_mine(const pthread_mutex_t *m)
+{
+	return (m->__data.__kind & 3) == PTHREAD_MUTEX_RECURSIVE && waits_self() &&
+	       m->__data.__owner == threads_self()->tid;
+}
+
+/* A lock is about to be waited for, or was: whoever lets it go is to know. */
+static inline void enter_queue(uintptr_t lock, uint64_t since_ns)
+{
+	if (waits_are_watched(WAITS_FOR_MUTEX | WAITS_FOR_TRACE) && waits_self())
+		contended_enter(threads_self(), lock, since_ns);
+}
+
+static inline void leave_queue(void)
+{
+	if (waits_self() && threads_self()->waits_for)
+		contended_leave(threads_self());
+}
 
 static bool is_long_ms(int timeout)
 {
@@ -62,125 +83,192 @@ static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
 	return copy;
 }
 
-/* The ways of the table. BLOCKS_x: may it block; LONG_x: will it be long; SINCE_x: when it began, where that has to be known;
- * FIRST_x: before the call; FAILED_x: did it fail with EINTR; AGAIN_x: before it is made again. Names are those of the
- * table's parameters. */
+/* The ways of the table. BLOCKS_x: may it block; LONG_x: will it be long; SINCE_x: when it
+ * began, where that has to be known; FIRST_x: before the call; FAILED_x: did it fail with EINTR; AGAIN_x: before it is made
+ * again; LEAVE_x: after it. Names are those of the table's parameters. */
 #define IN_ERRNO (__builtin_expect(r == -1, 0) && errno == EINTR)
 
-/* The pthread family returns error numbers, EINTR never (and pthread_barrier_wait -1, when all is well). */
-#define BLOCKS_PTHREAD true
-#define LONG_PTHREAD false
-#define SINCE_PTHREAD 0
-#define FIRST_PTHREAD
-#define FAILED_PTHREAD false
-#define AGAIN_PTHREAD
+/* The pthread family returns error numbers, EINTR never (and pthread_barrier_wait -1, when all is well). Of these, a wait can have
+ * ended with: done, time-out (C11 has a number of its own for it), the owner died, the lock is lost. */
+static inline bool pthread_waited(int r)
+{
+	return r == 0 || r == thrd_timedout || r >= ETIMEDOUT;
+}
 
 #define BLOCKS_JOIN true
 #define LONG_JOIN true
-#define SINCE_JOIN 0
-#define FIRST_JOIN
+#define SINCE_JOIN hook_sync_since()
+#define FIRST_JOIN(call)
 #define FAILED_JOIN false
 #define AGAIN_JOIN
+#define LEAVE_JOIN(call, object) HOOK_LEAVE_SYNC(call, object, pthread_waited(r))
+
+#define BLOCKS_JOIN_UNTIL true
+#define LONG_JOIN_UNTIL false
+#define SINCE_JOIN_UNTIL hook_sync_since()
+#define FIRST_JOIN_UNTIL(call)
+#define FAILED_JOIN_UNTIL false
+#define AGAIN_JOIN_UNTIL
+#define LEAVE_JOIN_UNTIL LEAVE_JOIN
+
+/* Waiting for a condition lets the mutex go. */
+#define BLOCKS_COND true
+#define LONG_COND false
+#define SINCE_COND hook_sync_since()
+#define FIRST_COND(call) \
+	if (!hook_first_word_is(mutex, 1)) \
+		contention_caused(waits_function(WAIT_##call), \
+		                  contention_lets_go((uintptr_t)mutex, waits_function(WAIT_##call), UNWIND_CALLER()), \
+		                  UNWIND_CALLER());
+#define FAILED_COND false
+#define AGAIN_COND
+#define LEAVE_COND LEAVE_JOIN
+
+/* Whoever comes last does not wait, and is told so. */
+#define BLOCKS_BARRIER true
+#define LONG_BARRIER false
+#define SINCE_BARRIER hook_sync_since()
+#define FIRST_BARRIER(call) \
+	if (trace_is_on()) \
+		trace_wakes((uintptr_t)barrier, waits_function(WAIT_##call), UNWIND_CALLER());
+#define FAILED_BARRIER false
+#define AGAIN_BARRIER
+#define LEAVE_BARRIER LEAVE_JOIN
+
+/* The first word of a semaphore is its value (glibc's internaltypes.h: struct new_sem, on 64-bit little-endian machines). */
+#define BLOCKS_SEM hook_first_word_is(sem, 0)
+#define LONG_SEM false
+#define SINCE_SEM hook_sync_since()
+#define FIRST_SEM(call)
+#define FAILED_SEM IN_ERRNO
+#define AGAIN_SEM
+#define LEAVE_SEM(call, object) HOOK_LEAVE_SYNC(call, object, r == 0 || errno == ETIMEDOUT || errno == EINTR)
+
+#if defined(__x86_64__)
+enum { SPIN_FREE = 1 };
+#else
+enum { SPIN_FREE = 0 };
+#endif
+#define BLOCKS_SPIN (!hook_first_word_is((const void *)(uintptr_t)lock, SPIN_FREE))
+#define LONG_SPIN false
+#define SINCE_SPIN hook_sync_since()
+#define FIRST_SPIN(call)
+#define FAILED_SPIN false
+#define AGAIN_SPIN
+#define LEAVE_SPIN LEAVE_JOIN
 
 #define BLOCKS_PLAIN true
 #define LONG_PLAIN false
 #define SINCE_PLAIN 0
-#define FIRST_PLAIN
+#define FIRST_PLAIN(call)
 #define FAILED_PLAIN IN_ERRNO
 #define AGAIN_PLAIN
+#define LEAVE_PLAIN HOOK_LEAVE
 
 #define BLOCKS_LONG true
 #define LONG_LONG true
 #define SINCE_LONG 0
-#define FIRST_LONG
+#define FIRST_LONG(call)
 #define FAILED_LONG IN_ERRNO
 #define AGAIN_LONG
+#define LEAVE_LONG HOOK_LEAVE
 
 /* The first word of a mutex is 0 while it is free, of every kind; that of a rwlock has flags for the writer in its low bits
  * (1: writers' turn, 2: locked for writing, 4: readers wait) and counts readers above (glibc's <bits/struct_mutex.h> and
- * <bits/struct_rwlock.h>). Guessed wrong, the wait is not published, no more. */
+ * <bits/struct_rwlock.h>). Guessed wrong, the wait is not seen, no more. */
 #define WORD_OF(lock) __atomic_load_n((const unsigned *)(const void *)(lock), __ATOMIC_RELAXED)
-#define BLOCKS_MUTEX (WORD_OF(mutex) != 0)
+#define BLOCKS_MUTEX (__builtin_expect(!hook_first_word_is(mutex, 0), 0) && !is_mine((const void *)mutex))
 #define LONG_MUTEX false
-#define SINCE_MUTEX clock_ns(CLOCK_MONOTONIC_COARSE)
-#define FIRST_MUTEX
+#define SINCE_MUTEX (hook_is_watched() ? clock_ns(CLOCK_MONOTONIC) : clock_ns(CLOCK_MONOTONIC_COARSE))
+#define FIRST_MUTEX(call) enter_queue((uintptr_t)mutex, scope.since_ns);
 #define FAILED_MUTEX false
 #define AGAIN_MUTEX
+#define LEAVE_MUTEX(call, object) \
+	leave_queue(); \
+	HOOK_LEAVE_SYNC(call, object, pthread_waited(r))
 
-#define BLOCKS_READ_LOCK ((WORD_OF(lock) & 2) != 0)
+/* A reader waits for the writer that has its turn; where writers are preferred, for one that waits, too. */
+#define BLOCKS_READ_LOCK ((WORD_OF(lock) & 3) == 3 || ((WORD_OF(lock) & 2) && lock->__data.__flags != 0))
 #define LONG_READ_LOCK false
 #define SINCE_READ_LOCK SINCE_MUTEX
-#define FIRST_READ_LOCK
+#define FIRST_READ_LOCK(call) enter_queue((uintptr_t)lock, scope.since_ns);
 #define FAILED_READ_LOCK false
 #define AGAIN_READ_LOCK
+#define LEAVE_READ_LOCK LEAVE_MUTEX
 
 #define BLOCKS_WRITE_LOCK ((WORD_OF(lock) & ~5u) != 0)
 #define LONG_WRITE_LOCK false
 #define SINCE_WRITE_LOCK SINCE_MUTEX
-#define FIRST_WRITE_LOCK
+#define FIRST_WRITE_LOCK(call) enter_queue((uintptr_t)lock, scope.since_ns);
 #define FAILED_WRITE_LOCK false
 #define AGAIN_WRITE_LOCK
+#define LEAVE_WRITE_LOCK LEAVE_MUTEX
 
 #define BLOCKS_MILLISECONDS (timeout != 0)
 #define LONG_MILLISECONDS is_long_ms(timeout)
 #define SINCE_MILLISECONDS (timeout > 0 ? waits_start_ns() : 0)
-#define FIRST_MILLISECONDS const int whole = timeout;
+#define FIRST_MILLISECONDS(call) const int whole = timeout;
 #define FAILED_MILLISECONDS IN_ERRNO
 #define AGAIN_MILLISECONDS timeout = hook_left_ms(whole);
+#define LEAVE_MILLISECONDS HOOK_LEAVE
 
 #define BLOCKS_RELATIVE true
 #define LONG_RELATIVE hook_is_long(time)
 #define SINCE_RELATIVE (time ? waits_start_ns() : 0)
-#define FIRST_RELATIVE \
+#define FIRST_RELATIVE(call) \
 	struct timespec left; \
 	const struct timespec *whole = time;
 #define FAILED_RELATIVE IN_ERRNO
 #define AGAIN_RELATIVE time = whole ? hook_left(whole, &left) : NULL;
+#define LEAVE_RELATIVE HOOK_LEAVE
 
 #define BLOCKS_RELATIVE_SET true
 #define LONG_RELATIVE_SET hook_is_long(time)
 #define SINCE_RELATIVE_SET SINCE_RELATIVE
-#define FIRST_RELATIVE_SET FIRST_RELATIVE FIRST_LONG_SET
+#define FIRST_RELATIVE_SET(call) FIRST_RELATIVE(call) FIRST_LONG_SET(call)
 #define FAILED_RELATIVE_SET IN_ERRNO
 #define AGAIN_RELATIVE_SET AGAIN_RELATIVE
+#define LEAVE_RELATIVE_SET HOOK_LEAVE
 
 /* Linux brings the time-out of select up to date. */
 #define BLOCKS_SELECT true
 #define LONG_SELECT is_long_left(left)
 #define SINCE_SELECT 0
-#define FIRST_SELECT
+#define FIRST_SELECT(call)
 #define FAILED_SELECT IN_ERRNO
 #define AGAIN_SELECT
+#define LEAVE_SELECT HOOK_LEAVE
 
 #define BLOCKS_LONG_SET true
 #define LONG_LONG_SET true
 #define SINCE_LONG_SET 0
-#define FIRST_LONG_SET \
+#define FIRST_LONG_SET(call) \
 	sigset_t without; \
 	set = without_ours(set, &without);
 #define FAILED_LONG_SET IN_ERRNO
 #define AGAIN_LONG_SET
+#define LEAVE_LONG_SET HOOK_LEAVE
 
 /* Two functions a call, so that one that will not block costs no frame: the hook jumps on, to the real function or to the
  * one that waits. */
-#define HOOK_WAITS(symbol, type, params, args, object_kind, object, time_kind) \
+#define HOOK_WAITS(symbol, type, params, args, object_kind, object, time_kind, view) \
 	static __attribute__((noinline)) type wait_in_##symbol params \
 	{ \
 		HOOK_ENTER(symbol, object, LONG_##time_kind, SINCE_##time_kind); \
-		FIRST_##time_kind \
+		FIRST_##time_kind(symbol) \
 		type r = real_##symbol args; \
 		while (FAILED_##time_kind && waits_was_cut_short()) { \
 			AGAIN_##time_kind \
 			r = real_##symbol args; \
 		} \
-		waits_leave(&scope); \
+		LEAVE_##time_kind(symbol, object); \
 		return r; \
 	} \
 	EXPORT type symbol params \
 	{ \
 		return (BLOCKS_##time_kind) ? wait_in_##symbol args : real_##symbol args; \
 	}
-#define HOOK_WAITS_OWN(symbol, type, params, args, object_kind)
+#define HOOK_WAITS_OWN(symbol, type, params, args, object_kind, view)
 #define HOOK(symbol, type, params, args)
 #define HOOK_NEW(symbol, type, params, args)
 #define HOOK_DELETE(symbol, type, params, args)

@@ -6,12 +6,26 @@
 #ifndef PPROFSHIM_HOOKS_WAIT_H
 #define PPROFSHIM_HOOKS_WAIT_H
 
+#include "shim/contention.h"
 #include "shim/listener.h"
 #include "shim/os.h"
+#include "shim/trace.h"
 #include "shim/waits.h"
 
 /* A wait this long is one of a process that stays. */
 #define HOOK_LONG_NS 50000000
+
+/* Has the first word of a lock this value, of a constant? In one instruction. */
+static inline __attribute__((always_inline)) bool hook_first_word_is(const void *lock, int value)
+{
+#if defined(__x86_64__)
+	bool is;
+	__asm__("cmpl %2, %1" : "=@cce"(is) : "m"(*(const int *)lock), "i"(value));
+	return is;
+#else
+	return __atomic_load_n((const int *)lock, __ATOMIC_RELAXED) == value;
+#endif
+}
 
 /* NULL: no time-out. What can't be read is the real function's to refuse. */
 static inline bool hook_is_long(const struct timespec *t)
@@ -19,12 +33,43 @@ static inline bool hook_is_long(const struct timespec *t)
 	return !t || (os_readable(t) && (t->tv_sec > 0 || t->tv_nsec >= HOOK_LONG_NS));
 }
 
+/* In a trace every wait has a beginning. */
+static inline uint64_t hook_since(uint64_t since_ns)
+{
+	return trace_is_on() && !since_ns ? clock_ns(CLOCK_MONOTONIC) : since_ns;
+}
+
 /* The beginning of a hook: start a listener that is pending, publish the wait in `scope`. */
 #define HOOK_ENTER(call, object, is_long, since_ns) \
 	struct wait_scope scope; \
 	if (__builtin_expect(listener_pending, 0) && (is_long)) \
 		listener_start_pending(); \
-	waits_enter(&scope, WAIT_##call, (uintptr_t)(object), UNWIND_CALLER(), since_ns)
+	waits_enter(&scope, WAIT_##call, (uintptr_t)(object), UNWIND_CALLER(), hook_since(since_ns))
+
+/* Its end, of a wait that a trace alone is interested in. */
+#define HOOK_LEAVE(call, object) \
+	waits_leave(&scope); \
+	if (trace_is_on()) \
+		trace_waited(waits_view(WAIT_##call), WAIT_##call, (uintptr_t)(object), scope.since_ns, \
+		             clock_ns(CLOCK_MONOTONIC), UNWIND_CALLER())
+
+/* Its end, of a wait for other threads. waited: it did block, and was not refused. */
+#define HOOK_LEAVE_SYNC(call, object, waited) \
+	waits_leave(&scope); \
+	if (hook_is_watched() && scope.since_ns && (waited)) \
+		contention_waited(WAIT_##call, (uintptr_t)(object), scope.since_ns, UNWIND_CALLER())
+
+/* Does anybody want to know how long threads wait for each other? */
+static inline bool hook_is_watched(void)
+{
+	return waits_are_watched(WAITS_FOR_BLOCK | WAITS_FOR_MUTEX | WAITS_FOR_TRACE);
+}
+
+/* When such a wait begins; 0: nobody wants to know. */
+static inline uint64_t hook_sync_since(void)
+{
+	return hook_is_watched() ? clock_ns(CLOCK_MONOTONIC) : 0;
+}
 
 /* What is left of a relative time-out, in *left. The kernel has read it, so it can be read. */
 static inline const struct timespec *hook_left(const struct timespec *whole, struct timespec *left)

@@ -14,6 +14,7 @@
 #include "http/server.h"
 #include "shim/arena.h"
 #include "shim/clock.h"
+#include "shim/contention.h"
 #include "shim/exports.h"
 #include "shim/fork.h"
 #include "shim/front.h"
@@ -29,6 +30,7 @@
 #include "shim/real.h"
 #include "shim/sampler.h"
 #include "shim/settings.h"
+#include "shim/stack_here.h"
 #include "shim/text.h"
 #include "shim/threads.h"
 #include "shim/unwind.h"
@@ -235,7 +237,7 @@ static void start_heap(void)
 {
 	hooks_malloc_start();
 	note_own_malloc();
-	heap_start(settings.stack_depth);
+	stack_here_start(settings.stack_depth);
 	uint64_t rate = settings.heap_rate;
 	if (rate && live_start(real_malloc_is_libc(), rate, settings.memory_limit) < 0) {
 		losses_count(heap_off);
@@ -277,6 +279,7 @@ __attribute__((constructor)) static void init(int argc, char **argv, char **envp
 	parse_address();
 	fork_start();
 	start_heap();
+	contention_start(settings.block_rate, settings.mutex_fraction);
 	start_listener();
 	is_on = true;
 }

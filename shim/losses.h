@@ -14,6 +14,8 @@
 	LOSS(heap_off, "heap profile off: no address space for its table; raise the limit of virtual memory") \
 	LOSS(free_nested, "frees not seen: a signal handler interrupted the profiler; those blocks look in use") \
 	LOSS(thread_no_memory, "thread creations lost: the profiler's own memory is used up; raise PPROF_MEMORY_LIMIT") \
+	LOSS(contention_no_memory, "waits lost: the profiler's own memory is used up; raise PPROF_MEMORY_LIMIT") \
+	LOSS(contention_nested, "waits and their holders not seen: a signal handler interrupted the profiler") \
 	LOSS(own_malloc, "allocator not seen: the program has its own malloc inside, which a preloaded library cannot hook; " \
 	                 "heap and allocs show the libraries' part at most") \
 	LOSS(deep_bind, "libraries opened with RTLD_DEEPBIND: their allocations may not be seen") \

@@ -222,9 +222,17 @@ bool real_malloc_is_libc(void)
 		return real_##symbol args; \
 	} \
 	type(*real_##symbol) params = boot_##symbol;
+uintptr_t real_function(void *const *real, const char *name)
+{
+	extern HIDDEN const char __ehdr_start, etext; /* the linker's: this library's first byte, its code's end */
+	uintptr_t now = (uintptr_t)*real;
+	bool is_stub = now - (uintptr_t)&__ehdr_start < (uintptr_t)&etext - (uintptr_t)&__ehdr_start;
+	return is_stub ? (uintptr_t)real_find(name).address : now;
+}
+
 /* Some of these an older libc has not, or a library that is loaded later (libaio): a program may have found ours by asking
  * for them, and is told so. */
-#define HOOK_WAITS_OWN(symbol, type, params, args, kind) \
+#define HOOK_WAITS_OWN(symbol, type, params, args, kind, view) \
 	static type boot_##symbol params \
 	{ \
 		void *next = real_find(#symbol).address; \
@@ -236,7 +244,7 @@ bool real_malloc_is_libc(void)
 		return real_##symbol args; \
 	} \
 	type(*real_##symbol) params = boot_##symbol;
-#define HOOK_WAITS(symbol, type, params, args, kind, object, time) HOOK_WAITS_OWN(symbol, type, params, args, kind)
+#define HOOK_WAITS(symbol, type, params, args, kind, object, time, view) HOOK_WAITS_OWN(symbol, type, params, args, kind, view)
 /* hooks_cxx.c has its own. */
 #define HOOK_NEW(symbol, type, params, args)
 #define HOOK_DELETE(symbol, type, params, args)

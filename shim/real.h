@@ -41,8 +41,8 @@ typedef void (*hook_handler)(int); /* of a signal, as signal(2) has it */
 	extern HIDDEN type(*real_##symbol) params;
 #define HOOK_NEW HOOK
 #define HOOK_DELETE HOOK
-#define HOOK_WAITS(symbol, type, params, args, kind, object, time) HOOK(symbol, type, params, args)
-#define HOOK_WAITS_OWN(symbol, type, params, args, kind) extern HIDDEN type(*real_##symbol) params;
+#define HOOK_WAITS(symbol, type, params, args, kind, object, time, view) HOOK(symbol, type, params, args)
+#define HOOK_WAITS_OWN(symbol, type, params, args, kind, view) extern HIDDEN type(*real_##symbol) params;
 #define HOOK_VARIADIC(symbol, type, params) EXPORT type symbol params;
 #define HOOK_OWN(symbol, type, params, args) EXPORT type symbol params;
 #include "shim/hooks.def"
@@ -67,6 +67,9 @@ void real_start(void);
  * and privately (RTLD_LOCAL) counts too. Takes the loader's lock before real_start, and where the program was started
  * without such a definition. */
 struct real_symbol real_find(const char *name);
+
+/* What a hook calls: *real, or what it will be after the first call. */
+uintptr_t real_function(void *const *real, const char *name);
 
 /* The same in every object, ours and the program included. */
 struct real_symbol real_find_anywhere(const char *name);

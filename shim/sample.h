@@ -20,6 +20,7 @@ struct sample {
 	int tid;
 	char name[16];  /* of the thread */
 	uint32_t weight; /* periods that it stands for */
+	uint64_t time_ns; /* CLOCK_MONOTONIC; taken in a trace alone */
 	uint16_t depth;
 	uint16_t place; /* modules_place */
 	int16_t copy;   /* number of the copy of the rest of the stack; negative: none */

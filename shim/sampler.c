@@ -171,6 +171,14 @@ static void set_up_thread(struct sampler_thread *t)
 	t->countdown_bytes = draw_distance(t);
 }
 
+uint64_t sampler_random(void)
+{
+	struct sampler_thread *t = &sampler_thread;
+	if (!t->random)
+		set_up_thread(t);
+	return next_random(&t->random);
+}
+
 bool sampler_enter(size_t size)
 {
 	struct sampler_thread *t = &sampler_thread;

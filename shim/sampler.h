@@ -76,6 +76,9 @@ static inline void sampler_release(void)
 int64_t sampler_shut(void);
 void sampler_open(int64_t before);
 
+/* 64 random bits of this thread's sequence. */
+uint64_t sampler_random(void);
+
 /* Init: mean bytes between samples; 1 samples every block, 0 none. Until then hooks pass through. */
 void sampler_start(uint64_t rate_bytes, uint64_t seed);
 uint64_t sampler_rate_bytes(void);

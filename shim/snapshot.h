@@ -20,6 +20,7 @@ struct stack {
 	struct stack *next;          /* stacks.c: in the same hash slot */
 	struct heap_bucket *buckets; /* heap.c: of this stack, one a size class */
 	struct thread_site *site;    /* threads.c: pthread_create called from here */
+	struct contention_site *contention; /* contention.c: waits at this stack, and what it let others wait */
 	uint32_t hash;
 	uint16_t depth;
 	uint16_t place; /* which object lay where when it was taken: modules_place */
@@ -153,9 +154,113 @@ int snapshot_dump(struct region *r, struct dump_snapshot *s); /* 0, or -ENOMEM *
 /* The same question without stacks, for the index page: one line for each deadlock and each stalled thread. Cheap. */
 void snapshot_stuck(struct region *r, void (*tell)(void *arg, const char *line), void *arg);
 
-/* Totals for the index page: stacks with blocks in use, stacks that ever allocated, threads created, threads alive. */
+/* Contention, as counters since the start. Two sides: `block` is who waited (pc[0] is the function it waited in, as an
+ * address of its own and no return address), `mutex` who made others wait (pc[0] is the function that let the lock go). */
+enum contention_kind { CONTENTION_BLOCK, CONTENTION_MUTEX, CONTENTION_KINDS };
+struct contention_row {
+	const struct stack *stack;
+	uint64_t contentions; /* estimates of all: sampled ones over their probability */
+	uint64_t delay_ns;
+};
+struct contention_snapshot {
+	uint64_t time_ns; /* CLOCK_REALTIME */
+	size_t count;
+	struct contention_row *rows; /* a later snapshot has the same rows first */
+};
+int snapshot_contention(struct region *r, enum contention_kind kind, struct contention_snapshot *s); /* 0, or -ENOMEM */
+
+/* Stacks that have any. */
+void snapshot_count_contention(uint64_t counts[CONTENTION_KINDS]);
+
+/* The rate (block: ns; mutex: one event in so many) at which events are kept now; 0: switched off, for good. */
+uint64_t snapshot_contention_rate(enum contention_kind kind);
+
+/* Keep events at this rate (1 or more) if it is finer than what holds, until it is restored with what this returned: a token
+ * (0 or more), or -EBUSY: too many ask at once, or -ENOSYS: switched off. */
+int snapshot_contention_raise(enum contention_kind kind, uint64_t rate);
+void snapshot_contention_restore(enum contention_kind kind, int token);
+
+/* An execution trace: what each thread did, and when. One at a time in a process. All times are CLOCK_MONOTONIC. */
+enum trace_kind {
+	/* Waits, from start_ns to end_ns, in the function at stack->pc[0] (an address of its own, no return address) */
+	TRACE_SYNC,    /* a lock, a semaphore, a barrier, a futex, another thread's end */
+	TRACE_COND,    /* a condition */
+	TRACE_NET,     /* one socket */
+	TRACE_SELECT,  /* poll, select, epoll_wait: many descriptors */
+	TRACE_SLEEP,
+	TRACE_SYSCALL, /* whatever else blocks: a pipe, a file, a child process, a signal */
+	TRACE_WAITS,   /* no kind: so many are waits */
+	/* Points in time: start_ns; end_ns is the same */
+	TRACE_BORN = TRACE_WAITS, /* the thread began; other_tid created it at created_ns, at `stack` (NULL: not known) */
+	TRACE_ENDED,   /* the thread ended, to the trace's precision */
+	TRACE_CPU,     /* a CPU sample; pc[0] is the very address that was executing */
+	TRACE_HEAP,    /* the memory in use grew by the estimate `bytes` (it may be negative) */
+	TRACE_LOG,     /* `text`, of the category log_category; `stack` may be NULL */
+};
+struct trace_event {
+	uint64_t start_ns;
+	uint64_t end_ns;           /* of a wait that still lasts when the trace ends: UINT64_MAX; one that began before
+	                            * the trace has a start_ns below begin_ns (0: not known) */
+	const struct stack *stack; /* NULL: not known */
+	int32_t tid;
+	uint8_t kind;              /* enum trace_kind */
+	uint8_t call;              /* of a wait: trace_call_name() */
+	uint8_t category;          /* of a log: trace_log_category() */
+	union {
+		struct {
+			uint64_t object;         /* of a wait: the lock's address, the descriptor …; 0: none */
+			uint64_t woken_ns;       /* another thread ended the wait then; 0: not known, or nobody did */
+			const struct stack *woken_by;
+			int32_t other_tid;       /* which; 0: not known */
+		};
+		struct {
+			uint64_t created_ns;
+			int32_t creator_tid;
+		};
+		int64_t bytes;
+		char text[32]; /* ends with NUL */
+	};
+};
+const char *trace_call_name(unsigned call);           /* "pthread_mutex_lock" */
+const char *trace_log_category(unsigned category);    /* "dlopen" */
+
+/* A thread that was there at the beginning, or at the end, or had an event. */
+struct trace_thread {
+	int tid;
+	const char *name;   /* never NULL; "" when it was never learned */
+	bool was_there;     /* when the trace began */
+	bool was_blocked;   /* then, in whatever call */
+	bool has_ended;     /* before the trace did; no TRACE_ENDED may be there to say when */
+};
+struct trace_chunk {
+	uint32_t count;
+	uint32_t unused[15];
+	struct trace_event at[31];
+};
+struct trace_snapshot {
+	uint64_t begin_ns, end_ns;
+	uint64_t in_use_bytes;     /* estimate of the memory in use at the beginning */
+	size_t thread_count;
+	struct trace_thread *threads; /* by tid */
+	size_t chunk_count;
+	const struct trace_chunk *chunks; /* events of each thread by the end of what they tell, threads mixed; a
+	                                   * signal handler's waits may lie inside another wait of its thread */
+	size_t comment_count;
+	const char **comments;     /* what was lost, that the buffer was full …: for people */
+};
+/* As of the CPU profile, which may run at the same time. begin: 0; -EBUSY: one runs already; or another negative errno. drain
+ * says in how many milliseconds it wants to be called again, 0: the buffer is full, so end it now. What the snapshot
+ * points to lives until snapshot_trace_release, which must follow end. */
+int snapshot_trace_begin(struct region *r);
+unsigned snapshot_trace_drain(void);
+int snapshot_trace_end(struct trace_snapshot *s); /* 0, or -ENOMEM; then release, too */
+void snapshot_trace_release(void);
+void snapshot_trace_abandon(void); /* instead of end and release */
+
+/* Totals for the index page: stacks with blocks in use, stacks that ever allocated, threads created, threads alive, stacks that
+ * waited, stacks that made others wait. */
 struct snapshot_counts {
-	uint64_t heap, allocs, threadcreate, goroutine;
+	uint64_t heap, allocs, threadcreate, goroutine, block, mutex;
 };
 struct snapshot_counts snapshot_counts(void);
 

@@ -61,7 +61,11 @@ static struct stack *add_locked(uint32_t hash, const uintptr_t *pc, size_t depth
 
 struct stack *stacks_intern(const uintptr_t *pc, size_t depth)
 {
-	unsigned place = (uint16_t)modules_place();
+	return stacks_intern_at(pc, depth, (uint16_t)modules_place());
+}
+
+struct stack *stacks_intern_at(const uintptr_t *pc, size_t depth, unsigned place)
+{
 	uint32_t hash = hash_stack(pc, depth, place);
 	struct stack *s = find(hash, pc, depth, place);
 	if (s)

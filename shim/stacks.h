@@ -12,6 +12,9 @@
  * memory cap. depth: at most 65535. */
 struct stack *stacks_intern(const uintptr_t *pc, size_t depth);
 
+/* The same in another place. */
+struct stack *stacks_intern_at(const uintptr_t *pc, size_t depth, unsigned place);
+
 void stacks_fork_prepare(void);
 void stacks_fork_release(void);
 

@@ -8,7 +8,7 @@
  * tricky", 2011, mutex 3. Critical sections are a few dozen instructions: it spins a little first.
  *
  * Lock order (rank): a thread that holds a lock takes only locks of a higher rank.
- *   LEARN < MODULES < STACKS < HEAP < LIVE < THREADS < ARENA
+ *   LEARN < MODULES < STACKS < HEAP < LIVE < THREADS < CONTENTION < CONTENDED < ARENA
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_SYNC_H

@@ -10,6 +10,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/threads.h"
 
+#include "shim/contended.h"
 #include "shim/cpu.h"
 #include "shim/init.h"
 #include "shim/layout.h"
@@ -18,6 +19,7 @@
 #include "shim/sampler.h"
 #include "shim/sync.h"
 #include "shim/tasks.h"
+#include "shim/trace.h"
 
 enum {
 	SLOTS = 256,
@@ -100,6 +102,8 @@ static bool has_ended(int pid, int tid)
 static void spare_locked(struct thread *t)
 {
 	cpu_forget(t);
+	contended_forget(t);
+	trace_forget(t);
 	t->next = threads.spare;
 	threads.spare = t;
 }
@@ -169,6 +173,8 @@ static struct thread *enter_locked(int tid, bool begins)
 		return t;
 	if (t) {
 		cpu_forget(t);
+		contended_forget(t);
+		trace_forget(t);
 	} else {
 		t = take_locked();
 		if (!t)
@@ -199,16 +205,25 @@ struct thread *threads_enter(int tid)
 
 /* The first wait of a thread that this library did not see begin. A child of vfork has its parent's memory, and a
  * number that is none of this process's. */
+struct thread *threads_enter_busy(void)
+{
+	if (threads.pid == os_pid())
+		sampler_thread.thread = threads_enter(os_tid());
+	return sampler_thread.thread;
+}
+
 struct thread *threads_enter_self(void)
 {
 	if (!init_is_on() || !sampler_hold())
 		return NULL;
-	struct thread *t = NULL;
-	int pid = os_pid();
-	if (threads.pid == pid)
-		sampler_thread.thread = t = threads_enter(os_tid());
+	struct thread *t = threads_enter_busy();
 	sampler_release();
 	return t;
+}
+
+const struct stack *threads_site_stack(const struct thread_site *site)
+{
+	return site ? site->stack : NULL;
 }
 
 struct thread *threads_begin(struct thread_start *t)
@@ -340,7 +355,11 @@ static uint64_t count_created(void)
 
 struct snapshot_counts snapshot_counts(void)
 {
+	uint64_t contention[CONTENTION_KINDS];
 	struct snapshot_counts c = {.threadcreate = count_created(), .goroutine = tasks_count()};
+	snapshot_count_contention(contention);
+	c.block = contention[CONTENTION_BLOCK];
+	c.mutex = contention[CONTENTION_MUTEX];
 	snapshot_count_heap(&c.heap, &c.allocs);
 	return c;
 }
@@ -366,6 +385,8 @@ FORKED_CODE void threads_fork_child(void)
 		while (t) {
 			struct thread *next = t->next;
 			t->timer = THREAD_NO_TIMER; /* timers are not inherited */
+			t->waits_for = NULL;
+			t->is_tracing = false;
 			t->next = threads.spare;
 			threads.spare = t;
 			t = next;

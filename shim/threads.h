@@ -19,6 +19,12 @@ struct thread {
 	int tid;
 	uint32_t timer;           /* atomic; cpu.c: THREAD_NO_TIMER, or the number of its timer plus one */
 	uint64_t armed_cpu_ns;    /* cpu.c: what it had used when it got the timer */
+	struct contended *waits_for; /* contended.c; the thread's own */
+	uint64_t waits_since_ns;
+	struct trace_chunk *chunk;   /* trace.c, these four; the thread's own */
+	uint32_t chunk_of;           /* which trace */
+	uint32_t is_tracing;         /* atomic: it is writing to the chunk */
+	uint32_t end_told_in;        /* atomic: in which trace it said that it ends */
 };
 enum { THREAD_NO_TIMER = 0 };
 
@@ -27,9 +33,23 @@ struct thread_start {
 	void *(*routine)(void *);
 	void *arg;
 	struct thread_site *site;
+	int creator_tid;           /* and when, where a trace is taken (trace.h): CLOCK_MONOTONIC */
+	uint64_t created_ns;
 	uintptr_t handle;          /* filled in by the new thread */
 	struct thread_start *next; /* of the spare ones */
 };
+
+/* The calling thread's; NULL: not known yet. */
+static inline struct thread *threads_self(void)
+{
+	return sampler_thread.thread;
+}
+
+/* The same, made if need be, by a thread that is busy but holds no lock of the house. */
+struct thread *threads_enter_busy(void);
+
+/* Where a site is. */
+const struct stack *threads_site_stack(const struct thread_site *site);
 
 /* Init. */
 void threads_start(void);

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "shim/contended.h"
 #include "shim/os.h"
 #include "shim/real.h"
 #include "shim/snapshot.h"
@@ -18,6 +19,16 @@ enum {
 	 * kernel puts more than this of registers between. */
 	NEAR_BYTES = 1024,
 };
+
+uint32_t waits_watchers;
+
+void waits_watch(uint32_t watcher, bool on)
+{
+	if (on)
+		__atomic_fetch_or(&waits_watchers, watcher, __ATOMIC_SEQ_CST);
+	else
+		__atomic_fetch_and(&waits_watchers, ~watcher, __ATOMIC_SEQ_CST);
+}
 
 void waits_reset(struct wait *w)
 {
@@ -30,8 +41,10 @@ void waits_reset(struct wait *w)
  * the outer wait is not published for the rest of its time.) */
 void waits_nest(struct wait *w, struct wait_scope *s, uintptr_t sp)
 {
-	if (waits_call(w->state) != WAIT_CHANGING && sp >= w->frame.sp)
+	if (waits_call(w->state) != WAIT_CHANGING && sp >= w->frame.sp) {
+		contended_leave((struct thread *)(void *)w);
 		return;
+	}
 	s->outer = *w;
 	s->nested = true;
 }
@@ -134,14 +147,14 @@ bool waits_read(const struct wait *w, struct wait *copy)
 
 static const struct {
 	const char *name;
-	unsigned char kind;
+	unsigned char kind, view;
 	void *const *function;
 } calls[] = {
-    [WAIT_NONE] = {"", DUMP_NO_OBJECT, NULL},
-#define HOOK_WAITS(symbol, type, params, args, object_kind, object, time) \
-	[WAIT_##symbol] = {#symbol, DUMP_##object_kind, (void *const *)&real_##symbol},
-#define HOOK_WAITS_OWN(symbol, type, params, args, object_kind) \
-	[WAIT_##symbol] = {#symbol, DUMP_##object_kind, (void *const *)&real_##symbol},
+    [WAIT_NONE] = {"", DUMP_NO_OBJECT, VIEW_SYSCALL, NULL},
+#define HOOK_WAITS(symbol, type, params, args, object_kind, object, time, view) \
+	[WAIT_##symbol] = {#symbol, DUMP_##object_kind, VIEW_##view, (void *const *)&real_##symbol},
+#define HOOK_WAITS_OWN(symbol, type, params, args, object_kind, view) \
+	[WAIT_##symbol] = {#symbol, DUMP_##object_kind, VIEW_##view, (void *const *)&real_##symbol},
 #define HOOK(symbol, type, params, args)
 #define HOOK_NEW(symbol, type, params, args)
 #define HOOK_DELETE(symbol, type, params, args)
@@ -160,7 +173,12 @@ unsigned waits_kind(unsigned call)
 	return call < WAIT_CALLS ? calls[call].kind : DUMP_NO_OBJECT;
 }
 
+enum wait_view waits_view(unsigned call)
+{
+	return call < WAIT_CALLS ? calls[call].view : VIEW_SYSCALL;
+}
+
 uintptr_t waits_function(unsigned call)
 {
-	return call != WAIT_NONE && call < WAIT_CALLS ? (uintptr_t)*calls[call].function : 0;
+	return call != WAIT_NONE && call < WAIT_CALLS ? real_function(calls[call].function, calls[call].name) : 0;
 }

@@ -3,8 +3,9 @@
  * Runs in: app's thread inside a hook of a call that may block, in a signal handler too (waits_enter, waits_leave); our
  * signal handler (marks); listener (waits_read).
  *
- * What it is for: the thread dump knows what a blocked thread waits for without disturbing it, and a call that our own
- * signal interrupted is made again, with the time that is left, so that the program never sees EINTR.
+ * What it is for: the thread dump knows what a blocked thread waits for without disturbing it; a call that our own
+ * signal interrupted is made again, with the time that is left, so that the program never sees EINTR; and
+ * where somebody watches (contention.h, trace.h), how long it took.
  *
  * Nothing is left behind by a call that is never returned from (cancellation, longjmp out of a handler, an
  * exception): the next wait overwrites it, and the listener believes a wait only of a thread that the kernel
@@ -26,8 +27,8 @@
 /* The calls, one for each HOOK_WAITS row of hooks.def. */
 enum wait_call {
 	WAIT_NONE, /* it runs */
-#define HOOK_WAITS(symbol, type, params, args, kind, object, time) WAIT_##symbol,
-#define HOOK_WAITS_OWN(symbol, type, params, args, kind) WAIT_##symbol,
+#define HOOK_WAITS(symbol, type, params, args, kind, object, time, view) WAIT_##symbol,
+#define HOOK_WAITS_OWN(symbol, type, params, args, kind, view) WAIT_##symbol,
 #define HOOK(symbol, type, params, args)
 #define HOOK_NEW(symbol, type, params, args)
 #define HOOK_DELETE(symbol, type, params, args)
@@ -45,6 +46,19 @@ enum wait_call {
 	WAIT_CHANGING = 0xff, /* the fields are being written */
 };
 
+/* What an execution trace shows a call as. */
+enum wait_view {
+	VIEW_SYNC,    /* a lock, another thread */
+	VIEW_COND,
+	VIEW_NET,     /* one socket: what comes in */
+	VIEW_SEND,    /* what goes out of it: mostly work, not a wait */
+	VIEW_READ,    /* a descriptor: a socket, or something else */
+	VIEW_WRITE,
+	VIEW_SELECT,  /* many descriptors */
+	VIEW_SLEEP,
+	VIEW_SYSCALL, /* whatever else */
+};
+
 /* A wait, as its thread publishes it. The fields change only while `state` says WAIT_NONE or WAIT_CHANGING; a state
  * with a call never comes back once it was left. */
 struct wait {
@@ -52,7 +66,7 @@ struct wait {
 	uint64_t instances; /* waits so far */
 	uintptr_t object;   /* what for: waits_kind() says what it is */
 	struct unwind_frame frame; /* the caller's */
-	uint64_t since_ns;  /* CLOCK_MONOTONIC, of locks CLOCK_MONOTONIC_COARSE; 0: not taken */
+	uint64_t since_ns;  /* CLOCK_MONOTONIC, of locks that nobody watches CLOCK_MONOTONIC_COARSE; 0: not taken */
 	uint32_t handled;   /* sampler_thread.handled when it began */
 	uint32_t cut_short; /* atomic: our signal interrupted the system call of this wait */
 };
@@ -64,9 +78,19 @@ static inline unsigned waits_call(uint64_t state)
 
 /* A wait while it lasts, on the thread's stack. */
 struct wait_scope {
+	uint64_t since_ns; /* as in struct wait */
 	bool nested; /* in a signal handler that interrupted another wait */
 	struct wait outer;
 };
+
+/* Who wants to know how long waits take. */
+enum { WAITS_FOR_BLOCK = 1, WAITS_FOR_MUTEX = 2, WAITS_FOR_TRACE = 4 };
+extern HIDDEN uint32_t waits_watchers; /* atomic; of these */
+static inline bool waits_are_watched(uint32_t watchers)
+{
+	return (__atomic_load_n(&waits_watchers, __ATOMIC_RELAXED) & watchers) != 0;
+}
+void waits_watch(uint32_t watcher, bool on); /* init, listener */
 
 /* Slow ways of waits_enter. */
 struct thread *threads_enter_self(void); /* threads.c: NULL where a wait can't be published now */
@@ -84,6 +108,7 @@ static inline __attribute__((always_inline)) void waits_enter(struct wait_scope 
                                                               uint64_t since_ns)
 {
 	struct wait *w = waits_self();
+	s->since_ns = since_ns;
 	s->nested = false;
 	if (__builtin_expect(!w, 0)) {
 		w = (struct wait *)(void *)threads_enter_self();
@@ -146,6 +171,7 @@ bool waits_read(const struct wait *w, struct wait *copy);
 /* The name of a call, what its object is (enum dump_object), and the function that the hook calls. */
 const char *waits_name(unsigned call);
 unsigned waits_kind(unsigned call);
+enum wait_view waits_view(unsigned call);
 uintptr_t waits_function(unsigned call);
 
 void waits_reset(struct wait *w);

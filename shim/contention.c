@@ -1,0 +1,247 @@
+/* contention.c - waits and the delays that holders cause, sampled, as counters by stack.
+ *
+ * Runs in: app's thread inside a hook. Any app lock may be held, the one that was waited for among them; snapshots and rates in
+ * the listener.
+ * So: no allocation but the arena's, no dl*, errno preserved; what can't be recorded is counted as lost.
+ * Shared: the list of sites, linked under contention.lock (rank CONTENTION) with release stores and read without it; sites are
+ * never freed, their counters are atomic. The rates are written by the listener alone.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/contention.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "shim/clock.h"
+#include "shim/contended.h"
+#include "shim/layout.h"
+#include "shim/losses.h"
+#include "shim/os.h"
+#include "shim/sampler.h"
+#include "shim/snapshot.h"
+#include "shim/stack_here.h"
+#include "shim/sync.h"
+#include "shim/trace.h"
+#include "shim/waits.h"
+
+enum {
+	UNIT = 1 << 12, /* of a contention: a kept wait may stand for a broken number of them */
+	ASKING_MOST = 16,
+};
+
+struct contention_site {
+	struct contention_site *older;
+	const struct stack *stack;
+	size_t number; /* how many were made before */
+	struct {
+		uint64_t contentions; /* atomic; in 1 / UNIT */
+		uint64_t delay_ns;    /* atomic; written after, read before */
+	} of[CONTENTION_KINDS];
+};
+
+static struct {
+	struct lock lock;
+	struct contention_site *newest;           /* atomic */
+	uint64_t rate[CONTENTION_KINDS];          /* atomic: the finest that is asked for */
+	uint64_t preset[CONTENTION_KINDS];        /* immutable after init */
+	uint64_t asked[CONTENTION_KINDS][ASKING_MOST]; /* by requests; 0: a free place */
+} contention FORKED;
+
+static uint64_t rate_of(enum contention_kind kind)
+{
+	return __atomic_load_n(&contention.rate[kind], __ATOMIC_RELAXED);
+}
+
+static struct contention_site *add_site_locked(struct stack *s)
+{
+	if (s->contention)
+		return s->contention;
+	struct contention_site *site = arena_alloc(sizeof *site);
+	if (!site)
+		return NULL;
+	site->stack = s;
+	site->older = contention.newest;
+	site->number = site->older ? site->older->number + 1 : 0;
+	__atomic_store_n(&s->contention, site, __ATOMIC_RELEASE);
+	__atomic_store_n(&contention.newest, site, __ATOMIC_RELEASE);
+	return site;
+}
+
+static struct contention_site *site_of(struct stack *s)
+{
+	struct contention_site *site = __atomic_load_n(&s->contention, __ATOMIC_ACQUIRE);
+	if (site)
+		return site;
+	lock_take(&contention.lock);
+	site = add_site_locked(s);
+	lock_release(&contention.lock);
+	return site;
+}
+
+/* contentions: in 1 / UNIT. */
+static void count(enum contention_kind kind, struct stack *s, uint64_t contentions, uint64_t delay_ns)
+{
+	struct contention_site *site = s ? site_of(s) : NULL;
+	if (!site) {
+		losses_count(contention_no_memory);
+		return;
+	}
+	__atomic_fetch_add(&site->of[kind].contentions, contentions, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&site->of[kind].delay_ns, delay_ns, __ATOMIC_RELEASE);
+}
+
+/* True once in n. */
+static bool once_in(uint64_t n)
+{
+	return n == 1 || (uint64_t)((__uint128_t)sampler_random() * n >> 64) == 0;
+}
+
+/* Is a wait of this delay to be kept, and how much does it stand for? */
+static bool keep_wait(uint64_t delay_ns, uint64_t *contentions, uint64_t *stands_for_ns)
+{
+	uint64_t rate = rate_of(CONTENTION_BLOCK);
+	*contentions = UNIT;
+	*stands_for_ns = delay_ns;
+	if (rate == 0)
+		return false;
+	if (delay_ns >= rate)
+		return true;
+	if ((uint64_t)((__uint128_t)sampler_random() * rate >> 64) >= delay_ns)
+		return false;
+	*contentions = (uint64_t)((__uint128_t)rate * UNIT / delay_ns);
+	*stands_for_ns = rate;
+	return true;
+}
+
+void contention_waited(unsigned call, uintptr_t object, uint64_t since_ns, struct unwind_frame from)
+{
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC), contentions, stands_for_ns;
+	uint64_t delay_ns = now_ns > since_ns ? now_ns - since_ns : 1;
+	bool keep = keep_wait(delay_ns, &contentions, &stands_for_ns), traced = trace_is_on();
+	if (!keep && !traced)
+		return;
+	if (!sampler_hold()) {
+		losses_count(contention_nested);
+		return;
+	}
+	int saved = errno;
+	if (keep)
+		count(CONTENTION_BLOCK, stack_here(waits_function(call), from), contentions, stands_for_ns);
+	errno = saved;
+	sampler_release();
+	if (traced)
+		trace_waited(waits_view(call), call, object, since_ns, now_ns, from);
+}
+
+uint64_t contention_lets_go(uintptr_t lock, uintptr_t function, struct unwind_frame from)
+{
+	if (trace_is_on())
+		trace_wakes(lock, function, from);
+	return contended_release(lock);
+}
+
+void contention_caused(uintptr_t function, uint64_t delay_ns, struct unwind_frame from)
+{
+	uint64_t fraction = rate_of(CONTENTION_MUTEX);
+	if (delay_ns == 0 || fraction == 0 || !once_in(fraction))
+		return;
+	if (!sampler_hold()) {
+		losses_count(contention_nested);
+		return;
+	}
+	int saved = errno;
+	count(CONTENTION_MUTEX, stack_here(function, from), fraction * UNIT, fraction * delay_ns);
+	errno = saved;
+	sampler_release();
+}
+
+/* The finest of the preset and what requests ask for. */
+static void set_rate(enum contention_kind kind)
+{
+	uint64_t rate = contention.preset[kind];
+	for (int i = 0; i < ASKING_MOST; i++)
+		if (contention.asked[kind][i] && contention.asked[kind][i] < rate)
+			rate = contention.asked[kind][i];
+	__atomic_store_n(&contention.rate[kind], rate, __ATOMIC_RELAXED);
+}
+
+void contention_start(uint64_t block_rate_ns, uint64_t mutex_fraction)
+{
+	contention.preset[CONTENTION_BLOCK] = block_rate_ns;
+	contention.preset[CONTENTION_MUTEX] = mutex_fraction;
+	set_rate(CONTENTION_BLOCK);
+	set_rate(CONTENTION_MUTEX);
+	waits_watch(WAITS_FOR_BLOCK, block_rate_ns != 0);
+	waits_watch(WAITS_FOR_MUTEX, mutex_fraction != 0);
+}
+
+uint64_t snapshot_contention_rate(enum contention_kind kind)
+{
+	return rate_of(kind);
+}
+
+int snapshot_contention_raise(enum contention_kind kind, uint64_t rate)
+{
+	if (contention.preset[kind] == 0)
+		return -ENOSYS;
+	for (int i = 0; i < ASKING_MOST; i++)
+		if (contention.asked[kind][i] == 0) {
+			contention.asked[kind][i] = rate;
+			set_rate(kind);
+			return i;
+		}
+	return -EBUSY;
+}
+
+void snapshot_contention_restore(enum contention_kind kind, int token)
+{
+	contention.asked[kind][token] = 0;
+	set_rate(kind);
+}
+
+int snapshot_contention(struct region *r, enum contention_kind kind, struct contention_snapshot *s)
+{
+	const struct contention_site *site = __atomic_load_n(&contention.newest, __ATOMIC_ACQUIRE);
+	*s = (struct contention_snapshot){
+	    .time_ns = os_clock_ns(CLOCK_REALTIME),
+	    .count = site ? site->number + 1 : 0,
+	};
+	s->rows = region_alloc(r, s->count * sizeof *s->rows + 1);
+	if (!s->rows)
+		return -ENOMEM;
+	for (; site; site = site->older) {
+		uint64_t delay_ns = __atomic_load_n(&site->of[kind].delay_ns, __ATOMIC_ACQUIRE);
+		uint64_t contentions = __atomic_load_n(&site->of[kind].contentions, __ATOMIC_RELAXED);
+		s->rows[site->number] =
+		    (struct contention_row){site->stack, (contentions + UNIT / 2) / UNIT, delay_ns};
+	}
+	return 0;
+}
+
+void snapshot_count_contention(uint64_t counts[CONTENTION_KINDS])
+{
+	counts[CONTENTION_BLOCK] = counts[CONTENTION_MUTEX] = 0;
+	for (const struct contention_site *s = __atomic_load_n(&contention.newest, __ATOMIC_ACQUIRE); s; s = s->older)
+		for (int kind = 0; kind < CONTENTION_KINDS; kind++)
+			counts[kind] += __atomic_load_n(&s->of[kind].contentions, __ATOMIC_RELAXED) != 0;
+}
+
+FORKED_CODE void contention_fork_prepare(void)
+{
+	lock_take(&contention.lock);
+}
+
+FORKED_CODE void contention_fork_parent(void)
+{
+	lock_release(&contention.lock);
+}
+
+FORKED_CODE void contention_fork_child(void)
+{
+	for (struct contention_site *s = contention.newest; s; s = s->older)
+		memset(s->of, 0, sizeof s->of);
+	memset(contention.asked, 0, sizeof contention.asked);
+	set_rate(CONTENTION_BLOCK);
+	set_rate(CONTENTION_MUTEX);
+	lock_release(&contention.lock);
+}

@@ -1,0 +1,93 @@
+/* hooks_unlock.c - calls that end other threads' waits: a lock let go, a condition signalled, a semaphore posted.
+ *
+ * Runs in: app's thread, in a signal handler too (sem_post). Any app lock may be held, the one that is let go for certain.
+ * So: where nobody waits, or nobody watches, the real function is jumped to. Where somebody waits, the delay is looked up while
+ * the lock is still held (a waiter that has it already is none any more), then it is let go, and only then the holder's
+ * stack is taken: nobody waits for the profiler. The lock is not looked at afterwards: it may be gone.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/contended.h"
+#include "shim/contention.h"
+#include "shim/exports.h"
+#include "shim/hooks_wait.h"
+#include "shim/real.h"
+#include "shim/trace.h"
+
+#define SLOW __attribute__((noinline))
+#define FUNCTION(symbol) real_function((void *const *)&real_##symbol, #symbol)
+
+/* After the real function: what it was that let the lock go, where it succeeded. */
+static inline int let_go(int r, uint64_t delay_ns, uintptr_t function, struct unwind_frame from)
+{
+	if (__builtin_expect(r == 0, 1))
+		contention_caused(function, delay_ns, from);
+	return r;
+}
+
+/* A mutex whose first word is 1 is locked and not waited for (glibc's lowlevellock.h); 2: waited for. Robust and
+ * priority-inheriting ones have their owner there: those are looked up. */
+static inline bool is_not_waited_for(const void *mutex)
+{
+	return __builtin_expect(hook_first_word_is(mutex, 1), 1);
+}
+
+static SLOW int mutex_unlock_waited(pthread_mutex_t *mutex)
+{
+	uintptr_t function = FUNCTION(pthread_mutex_unlock);
+	uint64_t delay_ns = contention_lets_go((uintptr_t)mutex, function, UNWIND_CALLER());
+	return let_go(real_pthread_mutex_unlock(mutex), delay_ns, function, UNWIND_CALLER());
+}
+
+EXPORT int pthread_mutex_unlock(pthread_mutex_t *mutex)
+{
+	return is_not_waited_for(mutex) ? real_pthread_mutex_unlock(mutex) : mutex_unlock_waited(mutex);
+}
+
+static SLOW int mtx_unlock_waited(mtx_t *mutex)
+{
+	uintptr_t function = FUNCTION(mtx_unlock);
+	uint64_t delay_ns = contention_lets_go((uintptr_t)mutex, function, UNWIND_CALLER());
+	return let_go(real_mtx_unlock(mutex), delay_ns, function, UNWIND_CALLER());
+}
+
+EXPORT int mtx_unlock(mtx_t *mutex)
+{
+	return is_not_waited_for(mutex) ? real_mtx_unlock(mutex) : mtx_unlock_waited(mutex);
+}
+
+static SLOW int rwlock_unlock_waited(pthread_rwlock_t *lock)
+{
+	uintptr_t function = FUNCTION(pthread_rwlock_unlock);
+	uint64_t delay_ns = contention_lets_go((uintptr_t)lock, function, UNWIND_CALLER());
+	return let_go(real_pthread_rwlock_unlock(lock), delay_ns, function, UNWIND_CALLER());
+}
+
+/* The first of several readers to go lets nobody in: it is the last one, or the writer, that others waited for. (First word: 1, a
+ * writer has its turn; readers are counted from bit 3 on: glibc's pthread_rwlock_common.c.) */
+static inline bool others_still_read(const pthread_rwlock_t *lock)
+{
+	unsigned word = __atomic_load_n((const unsigned *)(const void *)lock, __ATOMIC_RELAXED);
+	return !(word & 1) && word >> 3 > 1;
+}
+
+EXPORT int pthread_rwlock_unlock(pthread_rwlock_t *lock)
+{
+	if (__builtin_expect(!contended_maybe((uintptr_t)lock), 1) || others_still_read(lock))
+		return real_pthread_rwlock_unlock(lock);
+	return rwlock_unlock_waited(lock);
+}
+
+/* What only a trace wants to know. */
+#define WAKES(symbol, type, object) \
+	static SLOW int symbol##_traced(type *object) \
+	{ \
+		trace_wakes((uintptr_t)(object), FUNCTION(symbol), UNWIND_CALLER()); \
+		return real_##symbol(object); \
+	} \
+	EXPORT int symbol(type *object) { return trace_is_on() ? symbol##_traced(object) : real_##symbol(object); }
+
+WAKES(pthread_cond_signal, pthread_cond_t, cond)
+WAKES(pthread_cond_broadcast, pthread_cond_t, cond)
+WAKES(cnd_signal, cnd_t, cond)
+WAKES(cnd_broadcast, cnd_t, cond)
+WAKES(sem_post, sem_t, sem)
