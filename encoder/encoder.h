@@ -1,4 +1,4 @@
-/* encoder.h - what http/ may ask of the encoder: one profile, as protobuf or text.
+/* encoder.h - what http/ may ask of the encoder: one profile, as protobuf or text; one execution trace (trace.h).
  *
  * Runs in: listener. All scratch memory comes from the region handed in and goes back with it.
  * Every function returns 0, or a negative errno (-ENOMEM: the shim's memory cap); then the out's
@@ -9,6 +9,7 @@
 #define PPROFSHIM_ENCODER_H
 
 #include "encoder/out.h"
+#include "encoder/trace.h"
 #include "shim/arena.h"
 #include "shim/snapshot.h"
 #include "shim/text.h"
@@ -19,6 +20,8 @@ enum profile_kind {
 	PROFILE_ALLOCS,
 	PROFILE_THREADCREATE,
 	PROFILE_GOROUTINE,
+	PROFILE_BLOCK,
+	PROFILE_MUTEX,
 	PROFILE_CPU, /* takes time: filled in by who took it, profile_take has none */
 };
 
@@ -30,6 +33,7 @@ struct profile_snapshot {
 		struct heap_snapshot heap;
 		struct thread_snapshot threads;
 		struct dump_snapshot dump;
+		struct contention_snapshot contention;
 		struct cpu_snapshot cpu;
 	};
 };

@@ -42,6 +42,9 @@ static const struct kind {
     [PROFILE_ALLOCS] = {HEAP_TYPES, 4, {"space", "bytes"}, "alloc_space", drop_frames},
     [PROFILE_THREADCREATE] = {{{"threadcreate", "count"}}, 1, {"threadcreate", "count"}, NULL, ""},
     [PROFILE_GOROUTINE] = {{{"goroutine", "count"}}, 1, {"goroutine", "count"}, NULL, ""},
+#define CONTENTION_TYPES {{"contentions", "count"}, {"delay", "nanoseconds"}}
+    [PROFILE_BLOCK] = {CONTENTION_TYPES, 2, {"contentions", "count"}, NULL, ""},
+    [PROFILE_MUTEX] = {CONTENTION_TYPES, 2, {"contentions", "count"}, NULL, ""},
     [PROFILE_CPU] = {{{"samples", "count"}, {"cpu", "nanoseconds"}}, 2, {"cpu", "nanoseconds"}, NULL, ""},
 };
 
@@ -69,6 +72,10 @@ int profile_take(struct region *r, enum profile_kind kind, struct profile_snapsh
 		return snapshot_threads(r, &s->threads);
 	case PROFILE_GOROUTINE:
 		return snapshot_dump(r, &s->dump);
+	case PROFILE_BLOCK:
+		return snapshot_contention(r, CONTENTION_BLOCK, &s->contention);
+	case PROFILE_MUTEX:
+		return snapshot_contention(r, CONTENTION_MUTEX, &s->contention);
 	case PROFILE_CPU:
 		break;
 	}

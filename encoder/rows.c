@@ -12,6 +12,7 @@
 #include "encoder/sort.h"
 
 enum { ALLOC_OBJECTS, ALLOC_BYTES, INUSE_OBJECTS, INUSE_BYTES };
+enum { CONTENTIONS, DELAY_NS };
 
 static void to_columns(int64_t column[4], const struct heap_values *v, int sign)
 {
@@ -136,6 +137,25 @@ static int make_dump(struct region *r, struct rows *rows, const struct dump_snap
 	return 0;
 }
 
+static int make_contention(struct region *r, struct rows *rows, const struct contention_snapshot *now,
+                           const struct contention_snapshot *before)
+{
+	if (make_room(r, rows, now->count) < 0)
+		return -ENOMEM;
+	rows->time_ns = now->time_ns;
+	rows->period = 1;
+	for (size_t i = 0; i < now->count; i++) {
+		const struct contention_row *c = &now->rows[i];
+		struct row row = {.stack = c->stack, .value = {(int64_t)c->contentions, (int64_t)c->delay_ns}};
+		if (before && i < before->count) { /* the same stack: snapshot.h */
+			row.value[CONTENTIONS] -= (int64_t)before->rows[i].contentions;
+			row.value[DELAY_NS] -= (int64_t)before->rows[i].delay_ns;
+		}
+		add(rows, &row);
+	}
+	return 0;
+}
+
 static int make_cpu(struct region *r, struct rows *rows, const struct cpu_snapshot *s)
 {
 	if (make_room(r, rows, s->count) < 0)
@@ -163,6 +183,9 @@ int rows_make(struct region *r, struct rows *rows, const struct profile_snapshot
 		return make_threads(r, rows, &now->threads, before ? &before->threads : NULL);
 	case PROFILE_GOROUTINE:
 		return make_dump(r, rows, &now->dump, before ? &before->dump : NULL);
+	case PROFILE_BLOCK:
+	case PROFILE_MUTEX:
+		return make_contention(r, rows, &now->contention, before ? &before->contention : NULL);
 	case PROFILE_CPU:
 		return make_cpu(r, rows, &now->cpu);
 	}
@@ -184,6 +207,11 @@ static bool larger_count(const void *a, const void *b)
 	return ((const struct row *)a)->value[0] > ((const struct row *)b)->value[0];
 }
 
+static bool longer_delay(const void *a, const void *b)
+{
+	return ((const struct row *)a)->value[DELAY_NS] > ((const struct row *)b)->value[DELAY_NS];
+}
+
 void rows_sort(struct rows *rows, enum profile_kind kind)
 {
 	static_assert(sizeof(struct row) <= SORT_ITEM_MAX, "a row must fit the sort");
@@ -192,6 +220,8 @@ void rows_sort(struct rows *rows, enum profile_kind kind)
 	    [PROFILE_ALLOCS] = more_allocated,
 	    [PROFILE_THREADCREATE] = larger_count,
 	    [PROFILE_GOROUTINE] = larger_count,
+	    [PROFILE_BLOCK] = longer_delay,
+	    [PROFILE_MUTEX] = longer_delay,
 	    [PROFILE_CPU] = larger_count,
 	};
 	sort_items(rows->at, rows->count, sizeof *rows->at, order[kind]);

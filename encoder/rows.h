@@ -13,7 +13,7 @@ struct row {
 	uint64_t class_bytes; /* heap: the label "bytes"; 0: none */
 	const char *thread;   /* threadcreate, CPU: the label "thread"; NULL: none */
 	int tid;              /* CPU: the label "tid"; 0: none */
-	int64_t value[4];     /* as many as the kind has; estimates of the whole, for heap */
+	int64_t value[4];     /* as many as the kind has; estimates of the whole, for heap and contention */
 	int64_t raw[4];       /* heap: the sampled blocks themselves (the text form) */
 };
 struct rows {
@@ -32,7 +32,8 @@ int rows_make(struct region *r, struct rows *rows, const struct profile_snapshot
 /* Is there something to show of this thread in a profile by stacks? */
 bool rows_reach(const struct dump_thread *t);
 
-/* The rows that a reader of this kind of profile looks for first: most bytes in use, or allocated, most threads or samples. */
+/* The rows that a reader of this kind of profile looks for first: most bytes in use, or allocated, most threads or samples,
+ * the longest delay. */
 void rows_sort(struct rows *rows, enum profile_kind kind);
 
 #endif

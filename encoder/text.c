@@ -3,7 +3,8 @@
  * Runs in: listener. All memory from the request's region.
  *
  * Format: PPROF-SPEC section 1, "Text formats": each address printed is a return address, one above the address to
- * look up; heap rows hold the sampled values, which the reader scales by the rate in the header.
+ * look up (the reader subtracts one from the leaf of a contention row, too); heap rows hold the sampled values, which the
+ * reader scales by the rate in the header.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
@@ -15,6 +16,7 @@
 #include "encoder/utf8.h"
 
 enum { ALLOC_OBJECTS, ALLOC_BYTES, INUSE_OBJECTS, INUSE_BYTES };
+enum { CONTENTIONS, DELAY_NS };
 
 /* "a: b [c: d]" */
 static void print_values(struct out *o, const int64_t value[4])
@@ -29,29 +31,54 @@ static void print_values(struct out *o, const int64_t value[4])
 	out_str(o, "]");
 }
 
-static void print_heap_header(struct out *o, const struct rows *rows)
+static void print_heap_header(struct out *o, const struct rows *rows, const char *title)
 {
 	int64_t total[4] = {0};
 	for (size_t i = 0; i < rows->count; i++)
 		for (int k = 0; k < 4; k++)
 			total[k] += rows->at[i].raw[k];
 	total[ALLOC_BYTES]++; /* never equal to inuse: the reader would take that for two columns, as Go says */
-	out_str(o, "heap profile: ");
+	out_str(o, title);
 	print_values(o, total);
 	out_str(o, " @ heap/");
 	out_dec(o, (int64_t)(2 * rows->period));
 	out_str(o, "\n");
 }
 
-static void print_count_header(struct out *o, const struct rows *rows, const char *name)
+static void print_count_header(struct out *o, const struct rows *rows, const char *title)
 {
 	int64_t total = 0;
 	for (size_t i = 0; i < rows->count; i++)
 		total += rows->at[i].value[0];
-	out_str(o, name);
-	out_str(o, " profile: total ");
+	out_str(o, title);
 	out_dec(o, total);
 	out_str(o, "\n");
+}
+
+/* Delays are nanoseconds already, and values estimates of all: cycles of 1 ns, each event counted. */
+static void print_contention_header(struct out *o, const struct rows *rows, const char *title)
+{
+	(void)rows;
+	out_str(o, title);
+}
+
+static void print_heap_row(struct out *o, const struct row *row)
+{
+	print_values(o, row->raw);
+}
+
+static void print_count_row(struct out *o, const struct row *row)
+{
+	out_dec(o, row->value[0]);
+}
+
+/* A delay is that of one event at least, whatever the estimate was rounded to. */
+static void print_contention_row(struct out *o, const struct row *row)
+{
+	bool is_none = row->value[CONTENTIONS] == 0 && row->value[DELAY_NS] != 0;
+	out_dec(o, row->value[DELAY_NS]);
+	out_str(o, " ");
+	out_dec(o, is_none ? 1 : row->value[CONTENTIONS]);
 }
 
 static void print_addresses(struct out *o, const struct stack *s)
@@ -133,28 +160,34 @@ static void print_unreached(struct region *r, struct out *o, const struct dump_s
 	}
 }
 
+/* How a kind is written: its first lines, which begin with the title, and the values of a row. */
+static const struct form {
+	const char *title;
+	void (*print_header)(struct out *o, const struct rows *rows, const char *title);
+	void (*print_row)(struct out *o, const struct row *row);
+} forms[] = {
+	[PROFILE_HEAP] = {"heap profile: ", print_heap_header, print_heap_row},
+	[PROFILE_ALLOCS] = {"heap profile: ", print_heap_header, print_heap_row},
+	[PROFILE_THREADCREATE] = {"threadcreate profile: total ", print_count_header, print_count_row},
+	[PROFILE_GOROUTINE] = {"goroutine profile: total ", print_count_header, print_count_row},
+	[PROFILE_BLOCK] = {"--- contention:\ncycles/second=1000000000\n", print_contention_header, print_contention_row},
+	[PROFILE_MUTEX] = {"--- mutex:\ncycles/second=1000000000\nsampling period=1\n", print_contention_header, print_contention_row},
+};
+
 int profile_encode_text(struct region *r, struct out *o, const struct profile_snapshot *now, int64_t debug)
 {
-	static const char *const count_names[] = {
-	    [PROFILE_THREADCREATE] = "threadcreate", [PROFILE_GOROUTINE] = "goroutine", [PROFILE_CPU] = NULL};
-	const char *count_name = count_names[now->kind];
 	struct rows rows;
 	struct names names;
 	if (now->kind == PROFILE_GOROUTINE && debug >= 2)
 		return dump_print(r, o, &now->dump);
 	if (rows_make(r, &rows, now, NULL) < 0 || prepare_names(r, &names, &rows) < 0)
 		return -ENOMEM;
+	const struct form *form = &forms[now->kind];
 	rows_sort(&rows, now->kind);
-	if (count_name)
-		print_count_header(o, &rows, count_name);
-	else
-		print_heap_header(o, &rows);
+	form->print_header(o, &rows, form->title);
 	for (size_t i = 0; i < rows.count; i++) {
 		const struct row *row = &rows.at[i];
-		if (count_name)
-			out_dec(o, row->value[0]);
-		else
-			print_values(o, row->raw);
+		form->print_row(o, row);
 		print_addresses(o, row->stack);
 		if (row->thread)
 			print_label(r, o, row->thread);

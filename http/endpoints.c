@@ -15,7 +15,7 @@ static void answer_cmdline(struct exchange *x);
 static void answer_profile(struct exchange *x);
 static void answer_snapshot(struct exchange *x);
 static void answer_symbol(struct exchange *x);
-static void answer_unbuilt(struct exchange *x);
+static void answer_trace(struct exchange *x);
 
 enum {
 	COUNT_NONE = -1,
@@ -23,9 +23,12 @@ enum {
 	COUNT_allocs = offsetof(struct snapshot_counts, allocs),
 	COUNT_threadcreate = offsetof(struct snapshot_counts, threadcreate),
 	COUNT_goroutine = offsetof(struct snapshot_counts, goroutine),
+	COUNT_block = offsetof(struct snapshot_counts, block),
+	COUNT_mutex = offsetof(struct snapshot_counts, mutex),
 	PROFILE_NONE = -1,
 
 	DEFAULT_SECONDS = 30, /* of a CPU profile, when the request does not say */
+	DEFAULT_TRACE_NS = 1000000000,
 	MOST_HZ = 1000,
 };
 
@@ -37,11 +40,6 @@ const struct endpoint endpoints[] = {
 };
 const size_t endpoints_count = sizeof endpoints / sizeof *endpoints;
 
-bool endpoint_is_built(const struct endpoint *e)
-{
-	return e->answer != answer_unbuilt;
-}
-
 void answer_failure(struct exchange *x, int rc)
 {
 	char text[96];
@@ -50,16 +48,6 @@ void answer_failure(struct exchange *x, int rc)
 	if (rc != -ENOMEM)
 		line_dec(&l, -(int64_t)rc);
 	response_error(&x->answer, 500, text);
-}
-
-static void answer_unbuilt(struct exchange *x)
-{
-	char text[96];
-	struct line l = LINE(text);
-	line_str(&l, "pprofshim: ");
-	line_str(&l, x->endpoint->name);
-	line_str(&l, " is not built into this version yet");
-	response_error(&x->answer, 501, text);
 }
 
 /* argv joined with NUL, without the NUL that the kernel ends it with. */
@@ -108,6 +96,8 @@ static void begin_attachment(struct exchange *x, const char *suffix)
 	response_header(&x->answer, "Content-Disposition", (struct span){l.at, l.len});
 }
 
+/* ---- the six profiles that are counters since the start ---- */
+
 static void answer_now(struct exchange *x, int64_t debug)
 {
 	struct profile_snapshot now;
@@ -124,10 +114,65 @@ static void answer_now(struct exchange *x, int64_t debug)
 		answer_failure(x, rc);
 }
 
+/* Of contention, a delta may be at a rate of its own: one that keeps more events, while the request lasts (snapshot.h). */
+static const struct rate {
+	int kind; /* of the endpoint */
+	enum contention_kind contention;
+	const char *parameter;
+	const char *not_positive, *alone, *off; /* what is wrong */
+} rates[] = {
+#define RATE(kind, parameter, variable) \
+	{PROFILE_##kind, CONTENTION_##kind, parameter, \
+	 "invalid value for \"" parameter "\" - must be a positive integer", \
+	 "\"" parameter "\" needs \"seconds\": it holds while a difference is being taken", \
+	 "pprofshim: nothing is recorded, as the program was started with " variable "=0; start it with another value, or without"}
+	RATE(BLOCK, "rate", "PPROF_BLOCK_RATE"),
+	RATE(MUTEX, "fraction", "PPROF_MUTEX_FRACTION"),
+#undef RATE
+};
+
+/* NULL: of a profile that has no rate. */
+static const struct rate *rate_of(const struct endpoint *e)
+{
+	for (size_t i = 0; i < sizeof rates / sizeof *rates; i++)
+		if (rates[i].kind == e->kind)
+			return &rates[i];
+	return NULL;
+}
+
+static void restore_rate(struct exchange *x)
+{
+	snapshot_contention_restore(rate_of(x->endpoint)->contention, x->rate_token);
+}
+
+/* False: it could not, and the answer says why. */
+static bool raise_rate(struct exchange *x, int64_t value)
+{
+	const struct rate *rate = rate_of(x->endpoint);
+	x->rate_token = snapshot_contention_raise(rate->contention, (uint64_t)value);
+	if (x->rate_token >= 0)
+		x->abandon = restore_rate;
+	else if (x->rate_token == -ENOSYS)
+		response_error(&x->answer, 400, rate->off);
+	else if (x->rate_token == -EBUSY)
+		response_error(&x->answer, 503, "pprofshim: too many requests have a rate of their own already; ask again later");
+	else
+		answer_failure(x, x->rate_token);
+	return x->rate_token >= 0;
+}
+
+static void end_rate(struct exchange *x)
+{
+	if (x->abandon)
+		x->abandon(x);
+	x->abandon = NULL;
+}
+
 static void finish_delta(struct exchange *x)
 {
 	struct profile_snapshot now;
 	int rc = profile_take(x->region, x->before.kind, &now);
+	end_rate(x);
 	if (rc == 0) {
 		begin_attachment(x, "-delta");
 		rc = profile_encode(x->region, &x->answer.body, &now, &x->before);
@@ -136,10 +181,14 @@ static void finish_delta(struct exchange *x)
 		answer_failure(x, rc);
 }
 
-static void begin_delta(struct exchange *x, int64_t seconds)
+/* rate 0: at the one that holds. */
+static void begin_delta(struct exchange *x, int64_t seconds, int64_t rate)
 {
+	if (rate && !raise_rate(x, rate))
+		return;
 	int rc = profile_take(x->region, (enum profile_kind)x->endpoint->kind, &x->before);
 	if (rc < 0) {
+		end_rate(x);
 		answer_failure(x, rc);
 		return;
 	}
@@ -147,45 +196,70 @@ static void begin_delta(struct exchange *x, int64_t seconds)
 	x->resume_ns = os_clock_ns(CLOCK_MONOTONIC) + (uint64_t)seconds * 1000000000u;
 }
 
-/* The six profiles that are counters since the start. The order of the checks and their texts are Go's
- * (PPROF-SPEC section 1); its "not supported" cannot happen: all six have deltas. */
+/* What is wrong with a delta, or NULL. The order of the checks and their texts are Go's (PPROF-SPEC section 1); its "not
+ * supported" cannot happen: all six have deltas. */
+static const char *check_seconds(struct span text, int64_t debug, int64_t *seconds)
+{
+	if (!text_parse_int(text, seconds) || *seconds <= 0)
+		return "invalid value for \"seconds\" - must be a positive integer";
+	if (*seconds > LIMIT_SECONDS)
+		return "profile duration exceeds server's WriteTimeout";
+	return debug ? "seconds and debug params are incompatible" : NULL;
+}
+
+/* What is wrong with the rate that was asked for, or NULL, and the rate; 0: none was. */
+static const char *check_rate(struct exchange *x, bool is_delta, int64_t *value)
+{
+	const struct rate *rate = rate_of(x->endpoint);
+	struct span text;
+	*value = 0;
+	if (!rate || !query_find(&x->query, rate->parameter, &text))
+		return NULL;
+	if (!text_parse_int(text, value) || *value <= 0)
+		return rate->not_positive;
+	return is_delta ? NULL : rate->alone;
+}
+
 static void answer_snapshot(struct exchange *x)
 {
 	struct span debug_text, seconds_text;
-	int64_t debug = 0, seconds;
+	int64_t debug = 0, seconds = 0, rate = 0;
 	query_find(&x->query, "debug", &debug_text);
 	query_find(&x->query, "seconds", &seconds_text);
 	text_parse_int(debug_text, &debug);
+	bool is_delta = seconds_text.len > 0;
+	const char *wrong = is_delta ? check_seconds(seconds_text, debug, &seconds) : NULL;
+	if (!wrong)
+		wrong = check_rate(x, is_delta, &rate);
 	if (x->query.failed)
 		answer_failure(x, -ENOMEM);
-	else if (seconds_text.len == 0)
-		answer_now(x, debug);
-	else if (!text_parse_int(seconds_text, &seconds) || seconds <= 0)
-		response_error(&x->answer, 400, "invalid value for \"seconds\" - must be a positive integer");
-	else if (seconds > LIMIT_SECONDS)
-		response_error(&x->answer, 400, "profile duration exceeds server's WriteTimeout");
-	else if (debug != 0)
-		response_error(&x->answer, 400, "seconds and debug params are incompatible");
+	else if (wrong)
+		response_error(&x->answer, 400, wrong);
+	else if (is_delta)
+		begin_delta(x, seconds, rate);
 	else
-		begin_delta(x, seconds);
+		answer_now(x, debug);
 }
 
-/* ---- the CPU profile ---- */
+/* ---- what records for a time: the CPU profile, the trace ---- */
 
-static void abandon_profile(struct exchange *x)
+static void pause_until(struct exchange *x, void (*resume)(struct exchange *x), uint64_t ns)
 {
-	(void)x;
-	snapshot_cpu_abandon();
+	x->resume = resume;
+	x->resume_ns = ns < x->until_ns ? ns : x->until_ns;
 }
 
-static void refuse_profile(struct exchange *x, int rc)
+/* It could not begin; `busy` is Go's text for -EBUSY. */
+static void refuse(struct exchange *x, int rc, const char *what, const char *busy)
 {
 	char text[128];
 	struct line l = LINE(text);
-	line_str(&l, "Could not enable CPU profiling: ");
+	line_str(&l, "Could not enable ");
+	line_str(&l, what);
+	line_str(&l, ": ");
 	switch (rc) {
 	case -EBUSY:
-		line_str(&l, "cpu profiling already in use");
+		line_str(&l, busy);
 		break;
 	case -ENOSYS:
 		line_str(&l, "not possible on this system");
@@ -198,6 +272,14 @@ static void refuse_profile(struct exchange *x, int rc)
 		line_dec(&l, -(int64_t)rc);
 	}
 	response_error(&x->answer, 500, text);
+}
+
+/* ---- the CPU profile ---- */
+
+static void abandon_profile(struct exchange *x)
+{
+	(void)x;
+	snapshot_cpu_abandon();
 }
 
 static void finish_profile(struct exchange *x)
@@ -222,16 +304,14 @@ static void continue_profile(struct exchange *x)
 		return;
 	}
 	uint64_t pause_ms = snapshot_cpu_drain();
-	uint64_t next_ns = now_ns + (pause_ms ? pause_ms : 1) * 1000000;
-	x->resume = continue_profile;
-	x->resume_ns = next_ns < x->until_ns ? next_ns : x->until_ns;
+	pause_until(x, continue_profile, now_ns + (pause_ms ? pause_ms : 1) * 1000000);
 }
 
 static void begin_profile(struct exchange *x, int64_t seconds, unsigned hz)
 {
 	int rc = snapshot_cpu_begin(x->region, hz);
 	if (rc < 0) {
-		refuse_profile(x, rc);
+		refuse(x, rc, "CPU profiling", "cpu profiling already in use");
 		return;
 	}
 	x->abandon = abandon_profile;
@@ -272,6 +352,93 @@ static void answer_profile(struct exchange *x)
 		response_error(&x->answer, 400, "invalid value for \"hz\" - must be an integer from 1 to 1000");
 	else
 		begin_profile(x, seconds, hz);
+}
+
+/* ---- the execution trace ---- */
+
+static const struct trace_format {
+	const char *name, *suffix; /* of the file */
+	int (*encode)(struct region *r, struct out *o, const struct trace_snapshot *s);
+} trace_formats[] = {
+	{"go", "", trace_encode_go},
+	{"perfetto", ".perfetto-trace", trace_encode_perfetto},
+};
+
+static void abandon_trace(struct exchange *x)
+{
+	(void)x;
+	snapshot_trace_abandon();
+}
+
+static void finish_trace(struct exchange *x)
+{
+	struct trace_snapshot s;
+	x->abandon = NULL;
+	int rc = snapshot_trace_end(&s);
+	if (rc == 0) {
+		begin_attachment(x, x->trace_format->suffix);
+		rc = x->trace_format->encode(x->region, &x->answer.body, &s);
+	}
+	snapshot_trace_release();
+	if (rc < 0)
+		answer_failure(x, rc);
+}
+
+/* Until its time is over, or its buffer full. */
+static void continue_trace(struct exchange *x)
+{
+	uint64_t now_ns = os_clock_ns(CLOCK_MONOTONIC);
+	uint64_t pause_ms = now_ns < x->until_ns ? snapshot_trace_drain() : 0;
+	if (pause_ms)
+		pause_until(x, continue_trace, now_ns + pause_ms * 1000000);
+	else
+		finish_trace(x);
+}
+
+static void begin_trace(struct exchange *x, uint64_t ns)
+{
+	int rc = snapshot_trace_begin(x->region);
+	if (rc < 0) {
+		refuse(x, rc, "tracing", "tracing is already enabled");
+		return;
+	}
+	x->abandon = abandon_trace;
+	x->until_ns = os_clock_ns(CLOCK_MONOTONIC) + ns;
+	continue_trace(x);
+}
+
+/* As Go reads `seconds` of a trace: what is no number, and no time, is 1. */
+static uint64_t trace_ns(struct exchange *x)
+{
+	struct span text;
+	uint64_t ns;
+	query_find(&x->query, "seconds", &text);
+	return query_parse_seconds(text, &ns) && ns ? ns : DEFAULT_TRACE_NS;
+}
+
+/* The first, when it was not asked for one. NULL: one that does not exist. */
+static const struct trace_format *trace_format(struct exchange *x)
+{
+	struct span text;
+	query_find(&x->query, "format", &text);
+	for (size_t i = 0; i < sizeof trace_formats / sizeof *trace_formats; i++)
+		if (!text.len || span_is(text, trace_formats[i].name))
+			return &trace_formats[i];
+	return NULL;
+}
+
+static void answer_trace(struct exchange *x)
+{
+	uint64_t ns = trace_ns(x);
+	x->trace_format = trace_format(x);
+	if (x->query.failed)
+		answer_failure(x, -ENOMEM);
+	else if (ns > (uint64_t)LIMIT_SECONDS * 1000000000u)
+		response_error(&x->answer, 400, "profile duration exceeds server's WriteTimeout");
+	else if (!x->trace_format)
+		response_error(&x->answer, 400, "invalid value for \"format\" - must be go or perfetto");
+	else
+		begin_trace(x, ns);
 }
 
 static void redirect_to_root(struct exchange *x)

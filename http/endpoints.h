@@ -19,8 +19,6 @@ struct endpoint {
 extern const struct endpoint endpoints[];
 extern const size_t endpoints_count;
 
-bool endpoint_is_built(const struct endpoint *e);
-
 void answer_index(struct exchange *x); /* index.c */
 
 /* Answer with a server error of one line for rc, a negative errno of the encoder or of the kernel. */

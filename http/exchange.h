@@ -5,7 +5,7 @@
  *
  *   connection: reads the head into input ─► request_parse ─► reads the body
  *                 └► endpoint_answer ─► fills answer ──────────────────────► sent from its chunks
- *                           └► or sets resume and resume_ns: called again then (a delta, a CPU profile)
+ *                           └► or sets resume and resume_ns: called again then (a delta, a CPU profile, a trace)
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_HTTP_EXCHANGE_H
@@ -18,6 +18,7 @@
 #include "http/response.h"
 
 struct endpoint;
+struct trace_format;
 
 struct exchange {
 	struct region *region;
@@ -39,8 +40,10 @@ struct exchange {
 	 * which holds nothing.) */
 	void (*abandon)(struct exchange *x);
 	struct query query;
-	struct profile_snapshot before; /* of a delta */
-	uint64_t until_ns;              /* of a CPU profile */
+	struct profile_snapshot before;          /* of a delta */
+	int rate_token;                          /* of a delta of contention at a rate of its own: to restore it */
+	uint64_t until_ns;                       /* of a CPU profile, a trace */
+	const struct trace_format *trace_format; /* of a trace */
 
 	size_t consumed;  /* of input: this request */
 	size_t input_len; /* the rest is the beginning of the next one (pipelining) */

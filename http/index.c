@@ -64,7 +64,7 @@ static void out_table(struct out *o)
 		out_html(o, name);
 		out_str(o, "?debug=1\">");
 		out_html(o, name);
-		out_str(o, endpoint_is_built(e) ? "</a></td></tr>\n" : "</a> (not built yet)</td></tr>\n");
+		out_str(o, "</a></td></tr>\n");
 	}
 	out_str(o, "</tbody>\n</table>\n");
 }

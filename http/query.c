@@ -74,3 +74,86 @@ bool query_find(struct query *q, const char *name, struct span *value)
 	*value = SPAN("");
 	return find_in(q, q->body, name, value) || find_in(q, q->url, name, value);
 }
+
+static bool take(struct span *s, char lower_case)
+{
+	bool is_there = s->len && (s->at[0] | 0x20) == (lower_case | 0x20);
+	s->at += is_there;
+	s->len -= is_there;
+	return is_there;
+}
+
+/* -1: *s does not begin with a digit. */
+static int take_digit(struct span *s)
+{
+	if (!s->len || s->at[0] < '0' || s->at[0] > '9')
+		return -1;
+	s->len--;
+	return *s->at++ - '0';
+}
+
+/* Digits while they fit; each that does not is counted in *cut. Returns how many there were. */
+static size_t take_digits(struct span *s, uint64_t *value, size_t *cut)
+{
+	size_t count = 0;
+	for (int d; (d = take_digit(s)) >= 0; count++) {
+		if (*value > (UINT64_MAX - 9) / 10)
+			++*cut;
+		else
+			*value = *value * 10 + (unsigned)d;
+	}
+	return count;
+}
+
+/* "e-3"; nothing is 0. False: an e without digits. An exponent beyond MOST stays about there. */
+static bool take_exponent(struct span *s, int64_t *exponent)
+{
+	enum { MOST = INT32_MAX / 20 };
+	*exponent = 0;
+	if (!take(s, 'e'))
+		return true;
+	bool negative = s->len && s->at[0] == '-';
+	if (s->len && (s->at[0] == '-' || s->at[0] == '+'))
+		s->at++, s->len--;
+	size_t count = 0;
+	for (int d; (d = take_digit(s)) >= 0; count++)
+		*exponent = *exponent < MOST ? *exponent * 10 + d : *exponent;
+	*exponent = negative ? -*exponent : *exponent;
+	return count > 0;
+}
+
+/* value * 10^exponent, as query_parse_seconds wants it. */
+static uint64_t scale(uint64_t value, int64_t exponent)
+{
+	if (!value)
+		return 0;
+	for (; exponent > 0; exponent--)
+		if (__builtin_mul_overflow(value, 10u, &value))
+			return UINT64_MAX;
+	for (; value && exponent < 0; exponent++)
+		value /= 10;
+	return value ? value : 1;
+}
+
+bool query_parse_seconds(struct span s, uint64_t *ns)
+{
+	uint64_t value = 0;
+	size_t cut = 0, cut_before;
+	int64_t exponent;
+	bool negative = s.len && s.at[0] == '-';
+	if (s.len && (s.at[0] == '-' || s.at[0] == '+'))
+		s.at++, s.len--;
+	if (span_is_nocase(s, "inf") || span_is_nocase(s, "infinity")) {
+		*ns = negative ? 0 : UINT64_MAX;
+		return true;
+	}
+	size_t whole = take_digits(&s, &value, &cut), fraction = 0;
+	cut_before = cut;
+	if (take(&s, '.'))
+		fraction = take_digits(&s, &value, &cut);
+	if (whole + fraction == 0 || !take_exponent(&s, &exponent) || s.len)
+		return false;
+	int64_t shift = (int64_t)cut_before - (int64_t)(fraction - (cut - cut_before));
+	*ns = negative ? 0 : scale(value, exponent + shift + 9);
+	return true;
+}

@@ -29,6 +29,7 @@
 
 #include <cmocka.h>
 
+#include "shim/contended.h"
 #include "shim/cpu.h"
 #include "shim/dump.h"
 #include "shim/init.h"
@@ -39,6 +40,7 @@
 #include "shim/settings.h"
 #include "shim/snapshot.h"
 #include "shim/threads.h"
+#include "shim/trace.h"
 #include "shim/waits.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
@@ -76,6 +78,26 @@ bool signals_counted(uintptr_t handler) /* hooks_signal.c's */
 {
 	(void)handler;
 	return false;
+}
+
+void contended_forget(struct thread *t) /* contended.c's */
+{
+	(void)t;
+}
+
+void trace_cpu(const struct sample *s) /* trace.c's */
+{
+	(void)s;
+}
+
+void trace_forget(struct thread *t)
+{
+	(void)t;
+}
+
+void contended_leave(struct thread *t)
+{
+	(void)t;
 }
 
 void snapshot_count_heap(uint64_t *in_use, uint64_t *all) /* heap.c's */

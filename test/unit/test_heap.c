@@ -3,7 +3,7 @@
  * Runs in: its own process, with threads. Counters are never reset, so each test uses a stack of its own.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/heap.c shim/live.c shim/stacks.c shim/sampler.c shim/losses.c shim/text.c shim/arena.c shim/sync.c */
+/* links: shim/heap.c shim/stack_here.c shim/live.c shim/stacks.c shim/sampler.c shim/losses.c shim/text.c shim/arena.c shim/sync.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -24,6 +24,8 @@
 #include "shim/losses.h"
 #include "shim/modules.h"
 #include "shim/sampler.h"
+#include "shim/stack_here.h"
+#include "shim/trace.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
@@ -39,6 +41,16 @@ void listener_start_pending(void)
 {
 	listener_pending = false;
 	listener_starts++;
+}
+
+uint32_t waits_watchers; /* waits.c's */
+
+static int64_t traced_bytes;
+static int traced;
+void trace_heap(int64_t bytes) /* trace.c's */
+{
+	traced_bytes += bytes;
+	traced++;
 }
 
 unsigned modules_place(void) /* modules.c's */
@@ -104,7 +116,7 @@ static int start(void **state)
 {
 	(void)state;
 	sampler_start(RATE, 1);
-	heap_start(8);
+	stack_here_start(8);
 	return live_start(true, RATE, 64 << 20);
 }
 
@@ -141,7 +153,7 @@ static void test_stacks_of_the_snapshot_are_those_of_the_walk(void **state)
 	assert_int_equal(a->depth, 4);
 	for (uint32_t i = 1; i < a->depth; i++)
 		assert_int_equal(a->pc[i], 0x77);
-	assert_int_equal(b->depth, 8); /* heap_start's */
+	assert_int_equal(b->depth, 8); /* stack_here_start's */
 	assert_int_equal(s.rate_bytes, RATE);
 	assert_true(s.time_ns > 1600000000ull * 1000000000);
 	region_release(&r);

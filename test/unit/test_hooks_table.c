@@ -35,8 +35,8 @@ static const struct hook {
 } hooks[] = {
 #define REAL(symbol, p, a) .name = #symbol, .in_libc = true, .real = (void *const *)&real_##symbol, .params = #p, .args = #a
 #define HOOK(symbol, type, p, a) {REAL(symbol, p, a)},
-#define HOOK_WAITS(symbol, type, p, a, k, o, t) {REAL(symbol, p, a), .kind = #k, .object = #o, .time = #t},
-#define HOOK_WAITS_OWN(symbol, type, p, a, k) {REAL(symbol, p, a), .kind = #k},
+#define HOOK_WAITS(symbol, type, p, a, k, o, t, v) {REAL(symbol, p, a), .kind = #k, .object = #o, .time = #t},
+#define HOOK_WAITS_OWN(symbol, type, p, a, k, v) {REAL(symbol, p, a), .kind = #k},
 #define HOOK_NEW(symbol, type, params, args) {.name = #symbol},
 #define HOOK_DELETE(symbol, type, params, args) {.name = #symbol},
 #define HOOK_OWN(symbol, type, params, args) {.name = #symbol, .own = true},

@@ -71,6 +71,13 @@ int snapshot_dump(struct region *r, struct dump_snapshot *s)
 	return 0;
 }
 
+int snapshot_contention(struct region *r, enum contention_kind kind, struct contention_snapshot *s)
+{
+	(void)r;
+	*s = (struct contention_snapshot){.time_ns = kind == CONTENTION_BLOCK ? 9 : 10};
+	return 0;
+}
+
 /* --- functions of this program, to be found by name -------------------------------------------- */
 
 int first_function_of_the_test(int x);
@@ -325,6 +332,15 @@ static void test_each_kind_has_its_types_in_order_even_without_samples(void **st
 	assert_int_equal(p->time_nanos, 43);
 	assert_string_equal(text(p, p->drop_frames), "");
 	drop(p);
+	for (enum profile_kind kind = PROFILE_BLOCK; kind <= PROFILE_MUTEX; kind++) {
+		s = (struct profile_snapshot){.kind = kind, .contention = {.time_ns = 46}};
+		p = encode(&s, NULL);
+		expect_types(p, (const char *const[]){"contentions", "count", "delay", "nanoseconds"}, 2, "contentions", "count", 1, "");
+		assert_int_equal(p->time_nanos, 46);
+		assert_int_equal(p->duration_nanos, 0);
+		assert_string_equal(text(p, p->drop_frames), "");
+		drop(p);
+	}
 	s = (struct profile_snapshot){.kind = PROFILE_CPU, .cpu = {.time_ns = 44, .duration_ns = 45, .period_ns = 10000000}};
 	p = encode(&s, NULL);
 	expect_types(p, (const char *const[]){"samples", "count", "cpu", "nanoseconds"}, 2, "cpu", "nanoseconds", 10000000, "");
@@ -457,6 +473,42 @@ static void test_cpu_samples_have_both_values_and_name_their_thread_twice(void *
 	assert_string_equal(text(p, p->comment[1]), "one timer for all: ?");
 	assert_string_equal(text(p, p->comment[2]), "7 things lost");
 	drop(p);
+}
+
+static void test_contention_samples_have_both_values_and_name_the_call_they_waited_in(void **state)
+{
+	(void)state;
+	struct stack *waits = stack_of(0, (size_t)3, (uintptr_t)second_function_of_the_test, (uintptr_t)first_function_of_the_test + 1, (uintptr_t)0x9010);
+	struct contention_row rows[] = {{waits, 3, 5000000000}, {stacks[1], 7, 0}, {stacks[0], 0, 0}, {stacks[2], 1, 1}};
+	struct profile_snapshot s = {.kind = PROFILE_BLOCK, .mono_ns = 700, .contention = {.time_ns = 1, .count = COUNT(rows), .rows = rows}};
+	Pprof__Profile *p = encode(&s, NULL);
+	assert_int_equal(p->n_sample, 3);
+	expect_stack(p, p->sample[0], waits);
+	assert_int_equal(p->sample[0]->value[0], 3);
+	assert_int_equal(p->sample[0]->value[1], 5000000000);
+	assert_int_equal(p->sample[0]->n_label, 0);
+	assert_string_equal(name_at(p, p->sample[0]->location_id[0]), "second_function_of_the_test"); /* its first byte */
+	assert_string_equal(name_at(p, p->sample[0]->location_id[1]), "first_function_of_the_test");
+	expect_stack(p, p->sample[1], stacks[1]);
+	assert_int_equal(p->sample[1]->value[0], 7);
+	assert_int_equal(p->n_comment, 0);
+	drop(p);
+	struct contention_row old[] = {{waits, 1, 4000000000}, {stacks[1], 7, 0}};
+	struct profile_snapshot now = s, before = s;
+	now.kind = before.kind = PROFILE_MUTEX;
+	before.mono_ns = 200;
+	before.contention.rows = old;
+	before.contention.count = COUNT(old);
+	p = encode(&now, &before);
+	assert_int_equal(p->duration_nanos, 500);
+	assert_int_equal(p->n_sample, 2);
+	expect_stack(p, p->sample[0], waits);
+	assert_int_equal(p->sample[0]->value[0], 2);
+	assert_int_equal(p->sample[0]->value[1], 1000000000);
+	expect_stack(p, p->sample[1], stacks[2]);
+	assert_int_equal(p->sample[1]->value[1], 1);
+	drop(p);
+	free(waits);
 }
 
 static void test_a_goroutine_profile_counts_threads_by_stack_and_tells_who_is_missing(void **state)
@@ -644,6 +696,10 @@ static void test_a_snapshot_is_taken_of_the_right_kind(void **state)
 	assert_int_equal(profile_take(&r, PROFILE_THREADCREATE, &s), -ENOMEM);
 	assert_int_equal(profile_take(&r, PROFILE_GOROUTINE, &s), 0);
 	assert_int_equal(s.dump.time_ns, 8);
+	assert_int_equal(profile_take(&r, PROFILE_BLOCK, &s), 0);
+	assert_int_equal(s.contention.time_ns, 9);
+	assert_int_equal(profile_take(&r, PROFILE_MUTEX, &s), 0);
+	assert_int_equal(s.contention.time_ns, 10);
 	assert_int_equal(profile_take(&r, PROFILE_CPU, &s), -EINVAL);
 }
 
@@ -692,6 +748,7 @@ int main(void)
 		cmocka_unit_test(test_a_delta_is_the_difference_with_its_duration),
 		cmocka_unit_test(test_thread_samples_are_labelled_with_clean_names),
 		cmocka_unit_test(test_cpu_samples_have_both_values_and_name_their_thread_twice),
+		cmocka_unit_test(test_contention_samples_have_both_values_and_name_the_call_they_waited_in),
 		cmocka_unit_test(test_a_goroutine_profile_counts_threads_by_stack_and_tells_who_is_missing),
 		cmocka_unit_test(test_functions_are_named_and_unknown_addresses_by_their_file),
 		cmocka_unit_test(test_mappings_begin_with_the_program_and_leave_out_what_is_gone_and_unused),

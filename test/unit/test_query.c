@@ -117,6 +117,69 @@ static void test_a_value_without_memory_marks_the_query_as_failed(void **state)
 	arena_set_limit(64 << 20);
 }
 
+#define S UINT64_C(1000000000) /* ns */
+
+static void test_seconds_are_read_as_gos_parsefloat_reads_them(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t ns;
+	} good[] = {
+		{"1", S}, {"+1", S}, {"-1", 0}, {"0", 0}, {"-0", 0}, {"0.0e9", 0}, {"007", 7 * S}, {"1.", S}, {".5", S / 2}, {"-.5", 0}, {"1.5", 3 * S / 2},
+		{"0.25", S / 4}, {"3600", 3600 * S}, {"3600.000000001", 3600 * S + 1}, {"1e0", S}, {"1E+2", 100 * S}, {"2.5e-1", S / 4}, {"25e-2", S / 4},
+		{"0.001e3", S}, {"1e-9", 1}, {"1.9e-9", 1}, {"1e-10", 1}, {"1e-999999999999999999999999", 1}, {"0e999999999999999999999", 0},
+		{"1e10", 10 * S * S}, {"18446744073.709551615", UINT64_C(18446744073709551610)}, {"1.84467440737e10", UINT64_C(18446744073700000000)}, {"1e11", UINT64_MAX},
+		{"1e999999999999999999999999", UINT64_MAX}, {"99999999999999999999999999999999", UINT64_MAX},
+		{"0.333333333333333333333333333333333333", 333333333}, {"10000000000000000000000000000000000e-34", S},
+		{"0.00000000000000000000000000000000000000002e41", 2 * S}, {"1.00000000000000000000000000000000009", S},
+		{"10000000000000000000000.00000000000000000000001e-22", S},
+		{"inf", UINT64_MAX}, {"+Inf", UINT64_MAX}, {"INFINITY", UINT64_MAX}, {"-inf", 0},
+	};
+	static const char *const bad[] = {"",   " ",   "x",   ".",   "-",    "+",     "--1",  "+-1", "1 ",  " 1",     "1s",   "e1",   ".e1", "1e",
+	                                  "1e+", "1e-", "1ee1", "1e1.", "1.2.3", "1,5", "nan", "NaN", "in", "infinit", "inf1", "1\xff", "1e--1", "0x"};
+	(void)state;
+	uint64_t ns;
+	for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+		if (!query_parse_seconds(fenced(good[i].text), &ns) || ns != good[i].ns)
+			fail_msg("%s: %llu", good[i].text, (unsigned long long)ns);
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+		if (query_parse_seconds(fenced(bad[i]), &ns))
+			fail_msg("%s: %llu", bad[i], (unsigned long long)ns);
+}
+
+/* Whatever strtod takes for a decimal number, and the same one. */
+static void test_random_seconds_are_what_strtod_says(void **state)
+{
+	static const char likely[] = "0123456789012345.e+-";
+	uint32_t x = 9;
+	int parsed = 0;
+	(void)state;
+	for (int round = 0; round < 200000; round++) {
+		char text[12], *end;
+		size_t len = 0;
+		for (; len < sizeof text - 1; len++) {
+			x = x * 1664525 + 1013904223;
+			if (len && (x >> 16) % 5 == 0)
+				break;
+			text[len] = likely[(x >> 20) % (sizeof likely - 1)];
+		}
+		text[len] = '\0';
+		uint64_t ns;
+		double want = strtod(text, &end) * 1e9;
+		bool good = query_parse_seconds(fenced(text), &ns);
+		if (good != (*end == '\0'))
+			fail_msg("%s: %d", text, good);
+		if (!good)
+			continue;
+		parsed++;
+		double got = (double)ns;
+		bool is_same = want < 0 ? ns == 0 : want < 1 ? ns <= 1 : want >= 18446744073709551615.0 ? ns == UINT64_MAX : got >= want * 0.999999999999999 - 1 && got <= want * 1.000000000000001;
+		if (!is_same)
+			fail_msg("%s: %llu", text, (unsigned long long)ns);
+	}
+	assert_true(parsed > 20000);
+}
+
 static void test_random_queries_are_survived(void **state)
 {
 	(void)state;
@@ -148,6 +211,8 @@ int main(void)
 		cmocka_unit_test(test_a_body_at_the_end_of_memory_is_not_read_past_its_end),
 		cmocka_unit_test(test_an_escaped_nul_does_not_end_a_name),
 		cmocka_unit_test(test_a_value_without_memory_marks_the_query_as_failed),
+		cmocka_unit_test(test_seconds_are_read_as_gos_parsefloat_reads_them),
+		cmocka_unit_test(test_random_seconds_are_what_strtod_says),
 		cmocka_unit_test(test_random_queries_are_survived),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

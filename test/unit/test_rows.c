@@ -205,6 +205,42 @@ static void test_cpu_rows_are_as_they_were_sampled(void **state)
 	region_release(&r);
 }
 
+static struct profile_snapshot contention_of(struct contention_row *rows, size_t count)
+{
+	return (struct profile_snapshot){.kind = PROFILE_BLOCK, .mono_ns = 4, .contention = {.time_ns = 81, .count = count, .rows = rows}};
+}
+
+static void test_contention_rows_are_counts_and_delays_and_grow(void **state)
+{
+	(void)state;
+	struct region r = {0};
+	struct rows rows;
+	struct contention_row before[] = {{&stacks[0], 3, 300}, {&stacks[1], 4, 400}};
+	struct contention_row now[] = {{&stacks[0], 3, 300}, {&stacks[1], 4, 450}, {&stacks[2], 5, 500}, {&stacks[3], 0, 0}};
+	struct profile_snapshot b = contention_of(before, COUNT(before)), n = contention_of(now, COUNT(now));
+	n.mono_ns = 1004;
+	for (enum profile_kind kind = PROFILE_BLOCK; kind <= PROFILE_MUTEX; kind++) {
+		b.kind = n.kind = kind;
+		assert_int_equal(rows_make(&r, &rows, &n, NULL), 0);
+		assert_int_equal(rows.time_ns, 81);
+		assert_int_equal(rows.duration_ns, 0);
+		assert_int_equal(rows.period, 1);
+		assert_int_equal(rows.count, 3);
+		expect_columns(rows.at[0].value, 3, 300, 0, 0);
+		assert_null(rows.at[0].thread);
+		assert_int_equal(rows_make(&r, &rows, &n, &b), 0);
+		assert_int_equal(rows.duration_ns, 1000);
+		assert_int_equal(rows.count, 2);
+		assert_ptr_equal(rows.at[0].stack, &stacks[1]);
+		expect_columns(rows.at[0].value, 0, 50, 0, 0);
+		assert_ptr_equal(rows.at[1].stack, &stacks[2]);
+		expect_columns(rows.at[1].value, 5, 500, 0, 0);
+		assert_int_equal(rows_make(&r, &rows, &n, &n), 0);
+		assert_int_equal(rows.count, 0);
+	}
+	region_release(&r);
+}
+
 static void test_without_memory_there_are_no_rows(void **state)
 {
 	(void)state;
@@ -212,7 +248,7 @@ static void test_without_memory_there_are_no_rows(void **state)
 	struct rows rows;
 	make_dumped();
 	struct dump_thread t[] = {dumped_thread(0, 0)};
-	struct profile_snapshot s[] = {dump_of(t, 1), heap_of(NULL, 0), threads_of(NULL, 0), {.kind = PROFILE_CPU}};
+	struct profile_snapshot s[] = {dump_of(t, 1), heap_of(NULL, 0), threads_of(NULL, 0), contention_of(NULL, 0), {.kind = PROFILE_CPU}};
 	arena_set_limit(0);
 	for (size_t i = 0; i < COUNT(s); i++)
 		assert_int_equal(rows_make(&r, &rows, &s[i], NULL), -ENOMEM);
@@ -235,6 +271,9 @@ static void test_an_empty_snapshot_has_no_rows(void **state)
 	assert_int_equal(rows.count, 0);
 	assert_int_equal(rows_make(&r, &rows, &c, NULL), 0);
 	assert_int_equal(rows.count, 0);
+	struct profile_snapshot w = contention_of(NULL, 0);
+	assert_int_equal(rows_make(&r, &rows, &w, &w), 0);
+	assert_int_equal(rows.count, 0);
 	region_release(&r);
 }
 
@@ -243,7 +282,7 @@ static void test_rows_are_sorted_by_what_their_kind_is_about(void **state)
 	static const struct {
 		enum profile_kind kind;
 		unsigned column;
-	} kinds[] = {{PROFILE_HEAP, 3}, {PROFILE_ALLOCS, 1}, {PROFILE_THREADCREATE, 0}, {PROFILE_GOROUTINE, 0}};
+	} kinds[] = {{PROFILE_HEAP, 3}, {PROFILE_ALLOCS, 1}, {PROFILE_THREADCREATE, 0}, {PROFILE_GOROUTINE, 0}, {PROFILE_BLOCK, 1}, {PROFILE_MUTEX, 1}};
 	enum { N = 500 };
 	(void)state;
 	uint64_t x = 88172645463325252u;
@@ -308,6 +347,7 @@ int main(void)
 		cmocka_unit_test(test_threads_with_the_same_stack_are_one_row),
 		cmocka_unit_test(test_a_difference_of_dumps_has_who_came_and_who_went),
 		cmocka_unit_test(test_cpu_rows_are_as_they_were_sampled),
+		cmocka_unit_test(test_contention_rows_are_counts_and_delays_and_grow),
 		cmocka_unit_test(test_without_memory_there_are_no_rows),
 		cmocka_unit_test(test_an_empty_snapshot_has_no_rows),
 		cmocka_unit_test(test_rows_are_sorted_by_what_their_kind_is_about),

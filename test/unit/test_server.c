@@ -65,10 +65,17 @@ static struct {
 	int64_t debug; /* of a text form */
 	const char *stuck[2];
 
-	/* the CPU profile; counts are atomic */
+	/* rates of contention */
+	int raise_error, raises, restores;
+	int takes_at_raise, takes_at_restore;
+	enum contention_kind raise_kind;
+	uint64_t rate;
+
+	/* the CPU profile, the trace; counts are atomic */
 	int begin_error, end_error;
 	unsigned drain_ms, hz;
-	int begins, drains, ends, abandons;
+	unsigned drains_until_full; /* of a trace; 0: it never is */
+	int begins, drains, ends, abandons, releases;
 	int *scratch; /* in the region that it was given */
 	uint64_t duration_ns;
 } stub;
@@ -145,7 +152,7 @@ void snapshot_losses(void (*tell)(void *arg, const char *line), void *arg)
 
 struct snapshot_counts snapshot_counts(void)
 {
-	return (struct snapshot_counts){.heap = 101, .allocs = 202, .threadcreate = 303, .goroutine = 404};
+	return (struct snapshot_counts){.heap = 101, .allocs = 202, .threadcreate = 303, .goroutine = 404, .block = 505, .mutex = 606};
 }
 
 void snapshot_stuck(struct region *r, void (*tell)(void *arg, const char *line), void *arg)
@@ -199,6 +206,77 @@ void snapshot_cpu_abandon(void)
 {
 	count(stub.scratch); /* and here */
 	count(&stub.abandons);
+}
+
+enum { TOKEN = 3 };
+
+int snapshot_contention_raise(enum contention_kind kind, uint64_t rate)
+{
+	wire_acquire();
+	count(&stub.raises);
+	stub.takes_at_raise = taken();
+	stub.raise_kind = kind;
+	stub.rate = rate;
+	int error = stub.raise_error;
+	wire_release();
+	return error ? error : TOKEN;
+}
+
+void snapshot_contention_restore(enum contention_kind kind, int token)
+{
+	if (kind != stub.raise_kind || token != TOKEN)
+		abort();
+	stub.takes_at_restore = taken();
+	count(&stub.restores);
+}
+
+int snapshot_trace_begin(struct region *r)
+{
+	return snapshot_cpu_begin(r, 0);
+}
+
+unsigned snapshot_trace_drain(void)
+{
+	unsigned ms = snapshot_cpu_drain();
+	return stub.drains_until_full && counted(&stub.drains) >= (int)stub.drains_until_full ? 0 : ms;
+}
+
+int snapshot_trace_end(struct trace_snapshot *s)
+{
+	struct cpu_snapshot cpu;
+	*s = (struct trace_snapshot){.begin_ns = 77};
+	return snapshot_cpu_end(&cpu);
+}
+
+void snapshot_trace_release(void)
+{
+	count(stub.scratch);
+	count(&stub.releases);
+}
+
+void snapshot_trace_abandon(void)
+{
+	snapshot_cpu_abandon();
+}
+
+static int encode_trace(struct out *o, const struct trace_snapshot *s, const char *text)
+{
+	if (s->begin_ns != 77 || counted(&stub.releases) == counted(&stub.ends))
+		abort(); /* it is given back already */
+	out_str(o, text);
+	return stub_result();
+}
+
+int trace_encode_go(struct region *r, struct out *o, const struct trace_snapshot *s)
+{
+	(void)r;
+	return encode_trace(o, s, "go");
+}
+
+int trace_encode_perfetto(struct region *r, struct out *o, const struct trace_snapshot *s)
+{
+	(void)r;
+	return encode_trace(o, s, "perfetto");
 }
 
 /* ---- the server ---- */
@@ -453,9 +531,11 @@ static void test_index_lists_every_endpoint_and_what_got_lost(void **state)
 		"<td>303</td><td><a href=\"threadcreate?debug=1\">threadcreate</a>",
 		"<td>404</td><td><a href=\"goroutine?debug=1\">goroutine</a></td>",
 		"<a href=\"profile?debug=1\">profile</a></td>",
-		"<a href=\"trace?debug=1\">trace</a> (not built yet)</td>",
-		"\"cmdline?debug=1\"", "\"block?debug=1\"",
-		"\"mutex?debug=1\"", "\"trace?debug=1\"", "\"symbol?debug=1\"", "\"goroutine?debug=2\"",
+		"<td>505</td><td><a href=\"block?debug=1\">block</a></td>",
+		"<td>606</td><td><a href=\"mutex?debug=1\">mutex</a></td>",
+		"<td>0</td><td><a href=\"trace?debug=1\">trace</a></td>",
+		"rate=N", "PPROF_BLOCK_RATE", "fraction=N", "PPROF_MUTEX_FRACTION", "perfetto",
+		"\"cmdline?debug=1\"", "\"symbol?debug=1\"", "\"goroutine?debug=2\"",
 		"3 samples &lt;lost&gt; &amp; &#34;gone&#34;", "<b>test_server</b>", "</html>",
 	};
 	for (size_t i = 0; i < sizeof expected / sizeof *expected; i++)
@@ -505,6 +585,11 @@ static void test_snapshot_profiles_are_attachments_or_text(void **state)
 		{GET("/debug/pprof/heap?gc=1&seconds="), "aaa", "filename=\"heap\"\r\n", PROFILE_HEAP},
 		{GET("http://localhost/debug/pprof/heap"), "aaa", "filename=\"heap\"\r\n", PROFILE_HEAP},
 		{GET("/debug/pprof/goroutine"), "aaa", "filename=\"goroutine\"\r\n", PROFILE_GOROUTINE},
+		{GET("/debug/pprof/block"), "aaa", "filename=\"block\"\r\n", PROFILE_BLOCK},
+		{GET("/debug/pprof/mutex?rate=x"), "aaa", "filename=\"mutex\"\r\n", PROFILE_MUTEX},
+		{GET("/debug/pprof/heap?rate=1&fraction=1"), "aaa", "filename=\"heap\"\r\n", PROFILE_HEAP},
+		{GET("/debug/pprof/block?debug=1&fraction=1"), "text form\n", NULL, PROFILE_BLOCK},
+		{GET("/debug/pprof/mutex?debug=2"), "text form\n", NULL, PROFILE_MUTEX},
 		{GET("/debug/pprof/goroutine?debug=1"), "text form\n", NULL, PROFILE_GOROUTINE},
 		{GET("/debug/pprof/goroutine?debug=2"), "text form\n", NULL, PROFILE_GOROUTINE},
 		{GET("/debug/pprof/heap?debug=1"), "text form\n", NULL, PROFILE_HEAP},
@@ -553,6 +638,10 @@ static void test_refusals_have_gos_texts_and_keep_the_connection(void **state)
 	static const char invalid[] = "invalid value for \"seconds\" - must be a positive integer\n";
 	static const char too_long[] = "profile duration exceeds server's WriteTimeout\n";
 	static const char both[] = "seconds and debug params are incompatible\n";
+	static const char bad_rate[] = "invalid value for \"rate\" - must be a positive integer\n";
+	static const char bad_fraction[] = "invalid value for \"fraction\" - must be a positive integer\n";
+	static const char bad_format[] = "invalid value for \"format\" - must be go or perfetto\n";
+	static const char alone[] = "\"rate\" needs \"seconds\": it holds while a difference is being taken\n";
 	static const struct {
 		const char *request;
 		int status;
@@ -576,9 +665,24 @@ static void test_refusals_have_gos_texts_and_keep_the_connection(void **state)
 		{GET("/debug/pprof//"), 404, "Unknown profile\n", NULL},
 		{GET("/debug/pprof/goroutine?seconds=0"), 400, invalid, NULL},
 		{GET("/debug/pprof/goroutine?seconds=1&debug=2"), 400, both, NULL},
-		{GET("/debug/pprof/block?seconds=1"), 501, NULL, NULL},
-		{GET("/debug/pprof/mutex"), 501, NULL, NULL},
-		{GET("/debug/pprof/trace"), 501, NULL, NULL},
+		{GET("/debug/pprof/block?seconds=1&rate=0"), 400, bad_rate, NULL},
+		{GET("/debug/pprof/block?seconds=1&rate=-1"), 400, bad_rate, NULL},
+		{GET("/debug/pprof/block?seconds=1&rate=1ms"), 400, bad_rate, NULL},
+		{GET("/debug/pprof/block?seconds=1&rate="), 400, bad_rate, NULL},
+		{GET("/debug/pprof/block?seconds=1&rate=9223372036854775808"), 400, bad_rate, NULL},
+		{GET("/debug/pprof/block?rate=0"), 400, bad_rate, NULL},
+		{GET("/debug/pprof/block?seconds=0&rate=0"), 400, invalid, NULL},
+		{GET("/debug/pprof/block?seconds=3601&rate=0"), 400, too_long, NULL},
+		{GET("/debug/pprof/block?seconds=1&debug=1&rate=0"), 400, both, NULL},
+		{GET("/debug/pprof/block?rate=1"), 400, alone, NULL},
+		{GET("/debug/pprof/block?seconds=&rate=1&debug=1"), 400, alone, NULL},
+		{GET("/debug/pprof/mutex?seconds=1&fraction=x"), 400, bad_fraction, NULL},
+		{GET("/debug/pprof/mutex?fraction=1"), 400, "\"fraction\" needs \"seconds\": it holds while a difference is being taken\n", NULL},
+		{GET("/debug/pprof/trace?seconds=3600.1"), 400, too_long, NULL},
+		{GET("/debug/pprof/trace?seconds=1e99&format=x"), 400, too_long, NULL},
+		{GET("/debug/pprof/trace?seconds=inf"), 400, too_long, NULL},
+		{GET("/debug/pprof/trace?format=x"), 400, bad_format, NULL},
+		{GET("/debug/pprof/trace?format=GO"), 400, bad_format, NULL},
 		{"DELETE /debug/pprof/heap HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, NULL, "Allow: GET, HEAD, POST\r\n"},
 		{"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, NULL, "Allow: GET, HEAD, POST\r\n"},
 		{"PUT /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc", 405, NULL, NULL},
@@ -603,6 +707,7 @@ static void test_refusals_have_gos_texts_and_keep_the_connection(void **state)
 	}
 	close(fd);
 	assert_int_equal(taken(), 0);
+	assert_int_equal(counted(&stub.raises) + counted(&stub.begins), 0);
 }
 
 static void test_the_folder_without_its_slash_is_redirected(void **state)
@@ -1102,7 +1207,7 @@ static void test_a_delta_whose_client_goes_away_is_dropped(void **state)
 	assert_int_equal(taken(), 2);
 }
 
-/* ---- the CPU profile ---- */
+/* ---- deltas of contention at a rate of their own ---- */
 
 static void wait_for(const int *counter, int value)
 {
@@ -1110,6 +1215,121 @@ static void wait_for(const int *counter, int value)
 		sleep_ms(1);
 	assert_int_equal(counted(counter), value);
 }
+
+static void test_a_rate_holds_from_before_the_first_snapshot_until_after_the_second(void **state)
+{
+	static const struct {
+		const char *request, *file;
+		enum profile_kind kind;
+		enum contention_kind side;
+		uint64_t rate;
+	} rows[] = {
+		{GET("/debug/pprof/block?seconds=1&rate=1"), "filename=\"block-delta\"\r\n", PROFILE_BLOCK, CONTENTION_BLOCK, 1},
+		{GET("/debug/pprof/mutex?fraction=%2b9223372036854775807&rate=x&seconds=1"), "filename=\"mutex-delta\"\r\n", PROFILE_MUTEX, CONTENTION_MUTEX, INT64_MAX},
+		{"POST /debug/pprof/block?rate=7 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16\r\n"
+		 "Content-Type: application/x-www-form-urlencoded\r\n\r\nseconds=1&rate=5", "filename=\"block-delta\"\r\n", PROFILE_BLOCK, CONTENTION_BLOCK, 5},
+	};
+	(void)state;
+	for (int i = 0; i < (int)(sizeof rows / sizeof *rows); i++) {
+		int fd = dial();
+		say(fd, rows[i].request);
+		wait_for(&stub.raises, i + 1);
+		sleep_ms(500);
+		assert_int_equal(counted(&stub.restores), i);
+		struct reply r = hear(fd);
+		assert_int_equal(r.status, 200);
+		assert_has(&r, rows[i].file);
+		assert_int_equal(stub.kind, rows[i].kind);
+		assert_true(stub.had_before);
+		assert_int_equal(stub.raise_kind, rows[i].side);
+		assert_int_equal(stub.rate, rows[i].rate);
+		assert_int_equal(stub.takes_at_raise, 2 * i);
+		assert_int_equal(stub.takes_at_restore, 2 * i + 2);
+		close(fd);
+		sleep_ms(50);
+		assert_int_equal(counted(&stub.restores), i + 1); /* once */
+	}
+}
+
+static void test_a_delta_without_a_rate_raises_none(void **state)
+{
+	(void)state;
+	int block = dial(), heap = dial();
+	say(block, GET("/debug/pprof/block?seconds=1&fraction=1"));
+	say(heap, GET("/debug/pprof/heap?seconds=1&rate=1&fraction=1"));
+	assert_int_equal(hear(block).status, 200);
+	assert_int_equal(hear(heap).status, 200);
+	assert_int_equal(counted(&stub.raises) + counted(&stub.restores), 0);
+	close(block);
+	close(heap);
+}
+
+static void test_a_rate_that_cannot_be_had_is_refused_in_one_line(void **state)
+{
+	static const struct {
+		const char *request;
+		int error, status;
+		const char *text;
+	} rows[] = {
+		{GET("/debug/pprof/block?seconds=1&rate=1"), -ENOSYS, 400,
+		 "pprofshim: nothing is recorded, as the program was started with PPROF_BLOCK_RATE=0; start it with another value, or without\n"},
+		{GET("/debug/pprof/mutex?seconds=1&fraction=1"), -ENOSYS, 400,
+		 "pprofshim: nothing is recorded, as the program was started with PPROF_MUTEX_FRACTION=0; start it with another value, or without\n"},
+		{GET("/debug/pprof/mutex?seconds=1&fraction=1"), -EBUSY, 503, "pprofshim: too many requests have a rate of their own already; ask again later\n"},
+		{GET("/debug/pprof/block?seconds=1&rate=1"), -ENOMEM, 500, "pprofshim: out of its own memory; raise PPROF_MEMORY_LIMIT\n"},
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		stub.raise_error = rows[i].error;
+		struct reply r = ask(rows[i].request);
+		assert_int_equal(r.status, rows[i].status);
+		assert_string_equal(r.body, rows[i].text);
+		assert_has(&r, "X-Go-Pprof: 1\r\n");
+		assert_lacks(&r, "Content-Disposition");
+	}
+	assert_int_equal(taken(), 0);
+	assert_int_equal(counted(&stub.restores), 0);
+}
+
+static void test_a_rate_is_restored_when_a_snapshot_fails(void **state)
+{
+	(void)state;
+	stub.error = -ENOMEM; /* of the first */
+	assert_int_equal(ask(GET("/debug/pprof/block?seconds=1&rate=1")).status, 500);
+	assert_int_equal(counted(&stub.restores), 1);
+	stub.error = 0;
+	int fd = dial();
+	say(fd, GET("/debug/pprof/block?seconds=1&rate=1"));
+	wait_for(&stub.takes, 2);
+	sleep_ms(50);
+	wire_acquire();
+	stub.error = -ENOMEM;
+	wire_release();
+	assert_int_equal(hear(fd).status, 500);
+	close(fd);
+	sleep_ms(50);
+	assert_int_equal(counted(&stub.restores), 2);
+}
+
+static void test_a_rate_is_restored_once_when_its_client_goes_away(void **state)
+{
+	(void)state;
+	int leaves = dial(), stays = dial();
+	say(leaves, GET("/debug/pprof/block?seconds=1&rate=1"));
+	say(stays, GET("/debug/pprof/block?seconds=30&rate=2"));
+	wait_for(&stub.raises, 2);
+	close(leaves);
+	wait_for(&stub.restores, 1);
+	sleep_ms(1100);
+	assert_int_equal(counted(&stub.restores), 1);
+	assert_int_equal(taken(), 2);
+	run.move_fd = -1;
+	give_order(order_move);
+	assert_int_equal(counted(&stub.restores), 2);
+	close(stays);
+}
+
+/* ---- the CPU profile ---- */
 
 static void test_a_cpu_profile_is_drained_until_its_end_while_others_are_served(void **state)
 {
@@ -1307,6 +1527,156 @@ static int stop_in_a_profile(void **state)
 {
 	int rc = stop(state);
 	return rc == 0 && counted(&stub.abandons) == 1 && counted(&stub.ends) == 0 ? 0 : -1;
+}
+
+/* ---- the execution trace ---- */
+
+#define TRACE(query) GET("/debug/pprof/trace?" query)
+
+static void test_a_trace_is_drained_until_its_end_and_given_back_when_it_is_encoded(void **state)
+{
+	(void)state;
+	int from = now_ms(), fd = dial();
+	stub.drain_ms = 300;
+	say(fd, GET("/debug/pprof/trace"));
+	wait_for(&stub.begins, 1);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(ask(GET("/debug/pprof/threadcreate")).status, 200);
+	assert_true(now_ms() - from < 900);
+	struct reply r = hear(fd);
+	assert_in_range(now_ms() - from, 1000, 1250);
+	assert_int_equal(r.status, 200);
+	assert_has(&r, "Content-Type: application/octet-stream\r\n");
+	assert_has(&r, "Content-Disposition: attachment; filename=\"trace\"\r\n");
+	assert_string_equal(r.body, "go");
+	assert_int_equal(counted(&stub.drains), 4); /* at 0, 300, 600, 900 */
+	assert_int_equal(counted(&stub.ends), 1);
+	assert_int_equal(counted(&stub.releases), 1);
+	say(fd, GET("/nothing"));
+	assert_int_equal(hear(fd).status, 404);
+	close(fd);
+	sleep_ms(50);
+	assert_int_equal(counted(&stub.abandons), 0);
+}
+
+static void test_a_trace_is_in_the_format_and_of_the_length_asked_for(void **state)
+{
+	static const struct {
+		const char *request, *body, *file;
+		int least_ms;
+	} rows[] = {
+		{TRACE("seconds=.1"), "go", "filename=\"trace\"\r\n", 100},
+		{TRACE("seconds=1e-1&format=go"), "go", "filename=\"trace\"\r\n", 100},
+		{TRACE("seconds=0.2&format=&debug=1"), "go", "filename=\"trace\"\r\n", 200},
+		{TRACE("seconds=0.3&format=perfetto"), "perfetto", "filename=\"trace.perfetto-trace\"\r\n", 300},
+		{TRACE("seconds=1e-30"), "go", "filename=\"trace\"\r\n", 0},
+		{TRACE("seconds=0"), "go", "filename=\"trace\"\r\n", 1000},
+		{TRACE("seconds=-3"), "go", "filename=\"trace\"\r\n", 1000},
+		{TRACE("seconds=x"), "go", "filename=\"trace\"\r\n", 1000},
+		{TRACE("seconds=nan"), "go", "filename=\"trace\"\r\n", 1000},
+		{"POST /debug/pprof/trace?seconds=30 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 27\r\n"
+		 "Content-Type: application/x-www-form-urlencoded\r\n\r\nseconds=0.2&format=perfetto", "perfetto", "filename=\"trace.perfetto-trace\"\r\n", 200},
+	};
+	enum { N = sizeof rows / sizeof *rows };
+	(void)state;
+	stub.drain_ms = 20;
+	for (int i = 0; i < N; i++) {
+		int from = now_ms();
+		struct reply r = ask(rows[i].request);
+		assert_in_range(now_ms() - from, rows[i].least_ms, rows[i].least_ms + 180);
+		assert_int_equal(r.status, 200);
+		assert_has(&r, rows[i].file);
+		assert_string_equal(r.body, rows[i].body);
+	}
+	assert_int_equal(counted(&stub.releases), N);
+}
+
+static void test_a_full_trace_ends_early(void **state)
+{
+	(void)state;
+	int from = now_ms();
+	stub.drain_ms = 20;
+	for (unsigned n = 1; n <= 2; n++) {
+		stub.drains = 0;
+		stub.drains_until_full = n;
+		assert_string_equal(ask(TRACE("seconds=30")).body, "go");
+		assert_int_equal(counted(&stub.drains), n);
+		assert_int_equal(counted(&stub.releases), n);
+	}
+	assert_true(now_ms() - from < 500);
+	assert_int_equal(counted(&stub.abandons), 0);
+}
+
+static void test_head_of_a_trace_takes_one(void **state)
+{
+	(void)state;
+	int fd = dial();
+	stub.drain_ms = 20;
+	say(fd, "HEAD /debug/pprof/trace?seconds=0.1 HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	struct reply r = hear_for(fd, true);
+	assert_int_equal(r.status, 200);
+	assert_has(&r, "filename=\"trace\"\r\n");
+	assert_has(&r, "Content-Length: 2\r\n");
+	assert_int_equal(counted(&stub.releases), 1);
+	say(fd, GET("/nothing"));
+	assert_int_equal(hear(fd).status, 404);
+	close(fd);
+}
+
+static void test_a_trace_that_cannot_begin_says_why(void **state)
+{
+	static const struct {
+		int error;
+		const char *text;
+	} rows[] = {
+		{-EBUSY, "Could not enable tracing: tracing is already enabled\n"},
+		{-ENOMEM, "Could not enable tracing: pprofshim: out of its own memory; raise PPROF_MEMORY_LIMIT\n"},
+		{-EAGAIN, "Could not enable tracing: error 11\n"},
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		stub.begin_error = rows[i].error;
+		struct reply r = ask(GET("/debug/pprof/trace"));
+		assert_int_equal(r.status, 500);
+		assert_string_equal(r.body, rows[i].text);
+		assert_has(&r, "X-Go-Pprof: 1\r\n");
+		assert_lacks(&r, "Content-Disposition");
+	}
+	assert_int_equal(counted(&stub.drains) + counted(&stub.ends) + counted(&stub.abandons) + counted(&stub.releases), 0);
+}
+
+static void test_a_trace_that_cannot_end_or_be_encoded_is_given_back(void **state)
+{
+	(void)state;
+	stub.drain_ms = 20;
+	for (int i = 0; i < 2; i++) {
+		stub.end_error = i == 0 ? -ENOMEM : 0;
+		stub.error = i == 1 ? -ENOMEM : 0;
+		struct reply r = ask(TRACE("seconds=0.1"));
+		assert_int_equal(r.status, 500);
+		assert_string_equal(r.body, "pprofshim: out of its own memory; raise PPROF_MEMORY_LIMIT\n");
+		assert_lacks(&r, "Content-Disposition");
+		sleep_ms(50);
+		assert_int_equal(counted(&stub.ends), i + 1);
+		assert_int_equal(counted(&stub.releases), i + 1);
+		assert_int_equal(counted(&stub.abandons), 0);
+	}
+}
+
+static void test_a_trace_whose_client_goes_away_is_abandoned_once(void **state)
+{
+	(void)state;
+	stub.drain_ms = 20;
+	int fd = dial();
+	say(fd, TRACE("seconds=0.5"));
+	wait_for(&stub.begins, 1);
+	sleep_ms(100);
+	close(fd);
+	wait_for(&stub.abandons, 1);
+	sleep_ms(600);
+	assert_int_equal(counted(&stub.abandons), 1);
+	assert_int_equal(counted(&stub.ends) + counted(&stub.releases), 0);
+	assert_int_equal(arena_mapped_bytes(), 0);
 }
 
 /* ---- large answers ---- */
@@ -1722,6 +2092,11 @@ int main(void)
 		SERVED(test_waiting_connections_cost_no_time),
 		SERVED(test_a_delta_waits_while_others_are_served),
 		SERVED(test_a_delta_whose_client_goes_away_is_dropped),
+		SERVED(test_a_rate_holds_from_before_the_first_snapshot_until_after_the_second),
+		SERVED(test_a_delta_without_a_rate_raises_none),
+		SERVED(test_a_rate_that_cannot_be_had_is_refused_in_one_line),
+		SERVED(test_a_rate_is_restored_when_a_snapshot_fails),
+		SERVED(test_a_rate_is_restored_once_when_its_client_goes_away),
 		SERVED(test_a_cpu_profile_is_drained_until_its_end_while_others_are_served),
 		SERVED(test_a_profile_that_wants_to_be_drained_all_the_time_does_not_spin),
 		SERVED(test_head_of_a_profile_takes_one),
@@ -1732,6 +2107,13 @@ int main(void)
 		SERVED(test_a_profile_whose_client_goes_away_is_abandoned_once),
 		SERVED(test_a_moved_server_abandons_its_profile),
 		cmocka_unit_test_setup_teardown(test_a_server_stops_in_a_profile, start, stop_in_a_profile),
+		SERVED(test_a_trace_is_drained_until_its_end_and_given_back_when_it_is_encoded),
+		SERVED(test_a_trace_is_in_the_format_and_of_the_length_asked_for),
+		SERVED(test_a_full_trace_ends_early),
+		SERVED(test_head_of_a_trace_takes_one),
+		SERVED(test_a_trace_that_cannot_begin_says_why),
+		SERVED(test_a_trace_that_cannot_end_or_be_encoded_is_given_back),
+		SERVED(test_a_trace_whose_client_goes_away_is_abandoned_once),
 		SERVED(test_a_slow_reader_gets_a_large_answer_whole),
 		SERVED(test_a_reader_that_stops_is_reset),
 		SERVED(test_a_moved_server_leaves_its_port_free_at_once),

@@ -28,6 +28,7 @@
 
 #include <cmocka.h>
 
+#include "shim/contended.h"
 #include "shim/cpu.h"
 #include "shim/init.h"
 #include "shim/listener.h"
@@ -35,6 +36,7 @@
 #include "shim/stuck.h"
 #include "shim/tasks.h"
 #include "shim/threads.h"
+#include "shim/trace.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 #define CHECK(what) \
@@ -70,6 +72,21 @@ bool signals_counted(uintptr_t handler) /* hooks_signal.c's */
 {
 	(void)handler;
 	return false;
+}
+
+void contended_leave(struct thread *t) /* contended.c's */
+{
+	(void)t;
+}
+
+void contended_forget(struct thread *t)
+{
+	(void)t;
+}
+
+void trace_forget(struct thread *t) /* trace.c's */
+{
+	(void)t;
 }
 
 void snapshot_count_heap(uint64_t *in_use, uint64_t *all) /* heap.c's */

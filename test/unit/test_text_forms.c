@@ -154,6 +154,34 @@ static void test_thread_text_is_sorted_by_count_with_labels_as_json(void **state
 	                        "1 @ 0x9011\n# labels: {\"thread\":\"quo\\\"te\\\\?\"}\n#\t0x9011\t[anonymous]+0x9010\n\n");
 }
 
+static void test_contention_text_begins_with_the_longest_delay(void **state)
+{
+	(void)state;
+	char want[1000];
+	a.pc[0]--; /* the call waited in, as an exact address */
+	struct contention_row w[] = {{&b.head, 9, 1000}, {&a.head, 2, 5000000000}, {&b.head, 0, 999}, {&b.head, 1, 0}, {&b.head, 0, 0}};
+	static const struct {
+		enum profile_kind kind;
+		const char *header;
+	} kinds[] = {{PROFILE_BLOCK, "--- contention:\ncycles/second=1000000000\n"}, {PROFILE_MUTEX, "--- mutex:\ncycles/second=1000000000\nsampling period=1\n"}};
+	for (size_t i = 0; i < 2; i++) {
+		struct profile_snapshot s = {.kind = kinds[i].kind, .contention = {.count = 5, .rows = w}};
+		snprintf(want, sizeof want,
+		         "%s"
+		         "5000000000 2 @ 0x%lx 0x11081\n"
+		         "#\t0x%lx\tknown_function_of_the_test\n"
+		         "#\t0x11081\tlibfoo.so+0x1080\n\n"
+		         "1000 9 @ 0x9011\n#\t0x9011\t[anonymous]+0x9010\n\n"
+		         "999 1 @ 0x9011\n#\t0x9011\t[anonymous]+0x9010\n\n" /* a row of 0 events would be none */
+		         "0 1 @ 0x9011\n#\t0x9011\t[anonymous]+0x9010\n\n",
+		         kinds[i].header, (long)a.pc[0] + 1, (long)a.pc[0] + 1);
+		expect_text(encode(&s), want);
+		s.contention.count = 0;
+		expect_text(encode(&s), kinds[i].header);
+	}
+	a.pc[0]++;
+}
+
 static void test_goroutine_text_groups_stacks_and_ends_with_who_was_not_reached(void **state)
 {
 	(void)state;
@@ -199,20 +227,24 @@ static void test_debug_2_of_goroutine_alone_is_a_dump(void **state)
 static void test_every_line_has_a_shape_that_pprof_parses(void **state)
 {
 	(void)state;
-	regex_t heap_row, thread_row;
+	regex_t heap_row, thread_row, contention_row;
 	assert_int_equal(regcomp(&heap_row, "^[0-9]+: [0-9]+ \\[[0-9]+: [0-9]+\\] @( 0x[0-9a-f]+)+$", REG_EXTENDED), 0);
 	assert_int_equal(regcomp(&thread_row, "^[0-9]+ @( 0x[0-9a-f]+)+$", REG_EXTENDED), 0);
+	assert_int_equal(regcomp(&contention_row, "^[0-9]+ [0-9]+ @( 0x[0-9a-f]+)+$", REG_EXTENDED), 0);
+	regex_t *const row[] = {&heap_row, &thread_row, &thread_row, &contention_row, &contention_row};
 	struct thread_row t[] = {{&a.head, "x", 1}, {&b.head, NULL, 5}};
+	struct contention_row c[] = {{&a.head, 1, 2}, {&b.head, 0, 2}};
 	struct dump_thread d[] = {{.tid = 1, .name = "x\n1 @ 0x1", .stack = &a.head}, {.tid = 2, .name = "y", .stack = &b.head}, {.tid = 3, .name = "z\n1 @ 0x1"}};
-	struct profile_snapshot s[] = {heap(PROFILE_HEAP), {.kind = PROFILE_THREADCREATE, .threads = {.count = 2, .rows = t}}, {.kind = PROFILE_GOROUTINE, .dump = {.count = 3, .threads = d}}};
-	for (int i = 0; i < 3; i++) {
+	struct profile_snapshot s[] = {heap(PROFILE_HEAP), {.kind = PROFILE_THREADCREATE, .threads = {.count = 2, .rows = t}}, {.kind = PROFILE_GOROUTINE, .dump = {.count = 3, .threads = d}},
+	                              {.kind = PROFILE_BLOCK, .contention = {.count = 2, .rows = c}}, {.kind = PROFILE_MUTEX, .contention = {.count = 2, .rows = c}}};
+	for (int i = 0; i < 5; i++) {
 		char *all = encode(&s[i]);
 		*strstr(all, "\n--- Memory map") = '\0';
 		int lines = 0;
 		strtok(all, "\n");
 		for (char *line; (line = strtok(NULL, "\n"));)
-			if (line[0] != '#') {
-				if (regexec(i ? &thread_row : &heap_row, line, 0, NULL, 0) != 0)
+			if (line[0] != '#' && !strchr(line, '=')) {
+				if (regexec(row[i], line, 0, NULL, 0) != 0)
 					fail_msg("\"%s\"", line);
 				lines++;
 			}
@@ -221,6 +253,7 @@ static void test_every_line_has_a_shape_that_pprof_parses(void **state)
 	}
 	regfree(&heap_row);
 	regfree(&thread_row);
+	regfree(&contention_row);
 }
 
 static void expect_symbols(const char *query, const char *want)
@@ -275,6 +308,7 @@ int main(void)
 		cmocka_unit_test(test_allocs_text_begins_with_what_allocated_most),
 		cmocka_unit_test(test_an_empty_heap_text_is_a_header_that_readers_take_for_four_columns),
 		cmocka_unit_test(test_thread_text_is_sorted_by_count_with_labels_as_json),
+		cmocka_unit_test(test_contention_text_begins_with_the_longest_delay),
 		cmocka_unit_test(test_goroutine_text_groups_stacks_and_ends_with_who_was_not_reached),
 		cmocka_unit_test(test_debug_2_of_goroutine_alone_is_a_dump),
 		cmocka_unit_test(test_every_line_has_a_shape_that_pprof_parses),

@@ -21,6 +21,7 @@
 #include <cmocka.h>
 
 #include "shim/arena.h"
+#include "shim/contended.h"
 #include "shim/cpu.h"
 #include "shim/init.h"
 #include "shim/listener.h"
@@ -30,12 +31,19 @@
 #include "shim/signals.h"
 #include "shim/stacks.h"
 #include "shim/threads.h"
+#include "shim/trace.h"
 
 #define CHECK(what) \
 	do { \
 		if (!(what)) \
 			_exit(1 + __LINE__ % 250); \
 	} while (0)
+
+void snapshot_count_contention(uint64_t counts[CONTENTION_KINDS]) /* contention.c's */
+{
+	counts[CONTENTION_BLOCK] = 11;
+	counts[CONTENTION_MUTEX] = 13;
+}
 
 void snapshot_count_heap(uint64_t *in_use, uint64_t *all) /* heap.c's */
 {
@@ -53,6 +61,19 @@ void cpu_forget(struct thread *t) /* cpu.c's */
 {
 	(void)t;
 	__atomic_fetch_add(&forgotten, 1, __ATOMIC_RELAXED);
+}
+
+static int left, untold; /* atomic */
+void contended_forget(struct thread *t) /* contended.c's */
+{
+	(void)t;
+	__atomic_fetch_add(&left, 1, __ATOMIC_RELAXED);
+}
+
+void trace_forget(struct thread *t) /* trace.c's */
+{
+	(void)t;
+	__atomic_fetch_add(&untold, 1, __ATOMIC_RELAXED);
 }
 
 static bool on = true;
@@ -171,7 +192,7 @@ static void living_and_dead(void)
 		for (size_t k = 0; k + 1 < i; k++)
 			CHECK(s.rows[i].stack != s.rows[k].stack || s.rows[i].stack == s.rows[i - 1].stack);
 	struct snapshot_counts c = snapshot_counts();
-	CHECK(c.threadcreate == 5 && c.heap == 3 && c.allocs == 7);
+	CHECK(c.threadcreate == 5 && c.heap == 3 && c.allocs == 7 && c.block == 11 && c.mutex == 13);
 	for (int i = 0; i < 4; i++)
 		sem_post(&go);
 	for (int i = 0; i < 4; i++)
@@ -247,6 +268,7 @@ static void many_births(void)
 			after_warming = arena_mapped_bytes();
 	}
 	CHECK(__atomic_load_n(&forgotten, __ATOMIC_RELAXED) > BIRTHS / 2); /* their timers go, too */
+	CHECK(left == forgotten && untold == forgotten);                      /* and whatever else is of a thread */
 	CHECK(arena_mapped_bytes() == after_warming); /* records of the ended are used again */
 	struct thread_snapshot s = snap(&r);
 	for (uintptr_t k = 0; k < AT_ONCE; k++)

@@ -23,6 +23,7 @@
 
 #include <cmocka.h>
 
+#include "shim/contended.h"
 #include "shim/os.h"
 #include "shim/real.h"
 #include "shim/snapshot.h"
@@ -51,6 +52,14 @@ static bool no_record;
 struct thread *threads_enter_self(void) /* threads.c's */
 {
 	return no_record ? NULL : (sampler_thread.thread = &record);
+}
+
+static struct thread *left_queue;
+static int times_left;
+void contended_leave(struct thread *t) /* contended.c's */
+{
+	left_queue = t;
+	times_left++;
 }
 
 static int reset(void **state)
