@@ -118,15 +118,6 @@ class Answers(Conversation):
             a = p.get("/debug/pprof/heap", method="POST", body="debug=1", headers={"Content-Type": "text/plain"})
             self.assertEqual("application/octet-stream", a.header("content-type"))
 
-    def test_what_is_not_built_yet_says_so(self):
-        with idle() as p:
-            for name in ("trace", "block", "mutex"):
-                with self.subTest(name=name):
-                    a = p.get("/debug/pprof/" + name + "?seconds=1")
-                    if a.status != 200:
-                        self.assert_error(a, 501)
-                        self.assertGreater(len(a.text), 10)
-
     def test_head_has_the_headers_and_no_body(self):
         with idle() as p:
             for path in ("", "heap", "cmdline", "nosuch"):
