@@ -159,7 +159,7 @@ static struct span best_name(struct region *r, const struct table *t, const stru
 	struct span best = read_name(r, t, q->alias_at[0]);
 	for (int i = 1; i < q->alias_count; i++) {
 		struct span name = read_name(r, t, q->alias_at[i]);
-		if (name.len && underscores_before(name) < underscores_before(best))
+		if (name.len && (!best.len || underscores_before(name) < underscores_before(best)))
 			best = name;
 	}
 	return best;
@@ -173,7 +173,8 @@ static int search(struct region *r, const struct table *t, struct elf_query *q, 
 	for (size_t i = 0; i < count && !error; i++) {
 		if (q[i].rank < 0)
 			continue;
-		bool same = i > 0 && q[i - 1].rank >= 0 && q[i - 1].start == q[i].start;
+		bool same = i > 0 && q[i - 1].rank >= 0 && q[i - 1].alias_count == q[i].alias_count &&
+		            memcmp(q[i - 1].alias_at, q[i].alias_at, (size_t)q[i].alias_count * sizeof *q[i].alias_at) == 0;
 		q[i].name = same ? q[i - 1].name : best_name(r, t, &q[i]);
 	}
 	return error;

@@ -6,7 +6,8 @@
  * stands on the P of the one that does it. P 0 is nobody's: it has what has no thread.
  *
  *   P 0            Gomaxprocs, GoCreate of the threads that were there, HeapAlloc; at the end frequency, stacks, strings
- *   P 1, 2, …      ProcStart, GoStart, { GoBlock…, GoUnblock, GoStart }, GoEnd, ProcStop
+ *   P 1, 2, …      ProcStart, GoStart, { GoBlock…, GoUnblock, GoStart }, GoEnd or GoPreempt, ProcStop; a system call
+ *                  is { GoSysCall, GoSysBlock, ProcStop, GoSysExit, ProcStart, GoStart }
  *
  * The readers bring the Ps' events into one order by what depends on what, and then want times never to decrease in it. So
  * no event may depend on a later one, nor two at one time on each other: a call is made only where its thread had been at work
@@ -36,6 +37,7 @@ enum {
 	GO_CREATE = 13,
 	GO_START = 14,
 	GO_END = 15,
+	GO_PREEMPT = 18,
 	GO_SLEEP = 19,
 	GO_BLOCK = 20,
 	GO_UNBLOCK = 21,
@@ -212,6 +214,12 @@ static uint32_t p_of(const struct writer *w, const struct trace_life *l)
 static struct goroutine *goroutine_of(const struct writer *w, const struct trace_life *l)
 {
 	return &w->goroutines[l - w->order.lives];
+}
+
+/* Go's M. */
+static uint64_t thread_of(const struct trace_life *l)
+{
+	return l->tid > 0 ? (uint64_t)l->tid : 0;
 }
 
 /* In which state a G is counted to be when its wait number k begins: created, started, and twice for each wait before. */
@@ -450,12 +458,35 @@ struct turn {
 	const struct trace_item *point, *points_end;
 };
 
-/* Not at the very time at which a system call begins: Go's newer reader wants nothing of its G between its two events. */
-static void write_sample(struct writer *w, const struct trace_life *l, const struct trace_item *point, const struct trace_item *wait)
+static bool begins_syscall(const struct trace_life *l, uint64_t ns)
 {
-	bool meets = wait && wait->event && wait->event->kind == TRACE_SYSCALL && wait->start_ns == point->start_ns;
-	uint64_t tick = tick_of(w, point->start_ns) - meets;
-	EVENT(w, GO_CPU_SAMPLE, 0, tick, p_of(w, l), goroutine_of(w, l)->id, stack_id(w, point->event->stack, l));
+	const struct trace_item *w = trace_life_next_wait(l, ns);
+	for (; w < l->waits + l->wait_count && w->start_ns == ns; w++)
+		if (w->event && w->event->kind == TRACE_SYSCALL)
+			return true;
+	return false;
+}
+
+/* Samples are in a batch of their own to the readers: one may not come at the time at which its G is created, nor between the
+ * two events with which a system call begins. Then it moves by a nanosecond; false: it cannot. */
+static bool find_sample_time(const struct writer *w, const struct trace_life *l, uint64_t *ns)
+{
+	static const int moves[] = {0, -1, 1, 2};
+	for (size_t i = 0; i < sizeof moves / sizeof *moves; i++) {
+		uint64_t at = *ns + (uint64_t)moves[i];
+		if (tick_of(w, at) > goroutine_of(w, l)->start && !begins_syscall(l, at)) {
+			*ns = at;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void write_sample(struct writer *w, const struct trace_life *l, const struct trace_item *point)
+{
+	uint64_t ns = point->start_ns;
+	if (find_sample_time(w, l, &ns))
+		EVENT(w, GO_CPU_SAMPLE, 0, tick_of(w, ns), p_of(w, l), goroutine_of(w, l)->id, stack_id(w, point->event->stack, l));
 }
 
 /* What is left of calls and points up to the wait, and the points in it: only who is at work can log. NULL: up to the end. */
@@ -473,7 +504,7 @@ static void write_work(struct writer *w, struct turn *t, const struct trace_item
 			return;
 		const struct trace_item *p = t->point++;
 		if (p->event->kind == TRACE_CPU)
-			write_sample(w, t->life, p, wait);
+			write_sample(w, t->life, p);
 		else if (p->event->kind == TRACE_LOG)
 			write_log_event(w, t->life, p->event, tick_of(w, p->start_ns < work_ns ? p->start_ns : work_ns));
 	}
@@ -487,17 +518,21 @@ static void write_wait(struct writer *w, const struct trace_life *l, size_t k)
 	uint64_t stack = stack_id(w, e ? e->stack : NULL, l);
 	bool is_syscall = e && e->kind == TRACE_SYSCALL;
 	EVENT(w, e ? block_event[e->kind] : GO_BLOCK, delta(w, tick_of(w, wait->start_ns)), stack);
-	if (is_syscall)
+	if (is_syscall) {
 		EVENT(w, GO_SYS_BLOCK, 0);
+		EVENT(w, GO_PROC_STOP, 0); /* Go takes the P away, and its viewer (1.26) fails where it still is there */
+	}
 	if (wait->end_ns == TRACE_LASTS)
 		return;
 	if (waker_of(w, wait)) {
 		EVENT(w, GO_START, delta(w, end), g, wait_sequence(k) + 1);
 	} else {
-		if (is_syscall)
+		if (is_syscall) {
 			EVENT(w, GO_SYS_EXIT, delta(w, end), g, wait_sequence(k), 0);
-		else
+			EVENT(w, GO_PROC_START, 0, thread_of(l));
+		} else {
 			EVENT(w, GO_UNBLOCK_LOCAL, delta(w, end), g, stack);
+		}
 		EVENT(w, GO_START_LOCAL, 0, g);
 	}
 	write_contention(w, l, wait);
@@ -508,10 +543,31 @@ static void write_start(struct writer *w, const struct trace_life *l)
 	const struct goroutine *g = goroutine_of(w, l);
 	uint64_t p_start = g->start - l->was_there;
 	begin_batch(w, p_of(w, l), p_start);
-	EVENT(w, GO_PROC_START, 0, l->tid > 0 ? (uint64_t)l->tid : 0);
+	EVENT(w, GO_PROC_START, 0, thread_of(l));
 	EVENT(w, GO_START_LOCAL, delta(w, g->start), g->id);
 	if (!is_at_work_at_the_end(l))
 		write_comments(w, l, w->now);
+}
+
+static bool lasts_in_syscall(const struct trace_life *l)
+{
+	const struct trace_item *last = l->wait_count ? &l->waits[l->wait_count - 1] : NULL;
+	return last && last->end_ns == TRACE_LASTS && last->event && last->event->kind == TRACE_SYSCALL;
+}
+
+/* Who is at work at the end is stopped, as Go does: its viewer (1.19) fails at a start that nothing follows. */
+static void write_finish(struct writer *w, const struct trace_life *l)
+{
+	uint64_t end = tick_of(w, l->end_ns);
+	if (l->has_ended) {
+		EVENT(w, GO_END, delta(w, end));
+	} else if (is_at_work_at_the_end(l)) {
+		write_comments(w, l, end);
+		EVENT(w, GO_PREEMPT, delta(w, end), stack_id(w, NULL, l));
+	} else if (lasts_in_syscall(l)) {
+		return; /* its P has stopped */
+	}
+	EVENT(w, GO_PROC_STOP, 0);
 }
 
 static void write_life(struct writer *w, const struct trace_life *l, const struct call **call)
@@ -526,44 +582,14 @@ static void write_life(struct writer *w, const struct trace_life *l, const struc
 		write_wait(w, l, k);
 	}
 	write_work(w, &t, NULL);
-	if (is_at_work_at_the_end(l))
-		write_comments(w, l, tick_of(w, l->end_ns));
-	if (!l->has_ended)
-		return;
-	EVENT(w, GO_END, delta(w, tick_of(w, l->end_ns)));
-	EVENT(w, GO_PROC_STOP, 0);
+	write_finish(w, l);
 }
 
 /* ---- P 0 ---- */
 
-static bool heap_before(const void *first, const void *second)
+static void write_heap(struct writer *w, uint64_t ns, uint64_t in_use)
 {
-	const struct trace_item *a = *(const struct trace_item *const *)first, *b = *(const struct trace_item *const *)second;
-	return a->start_ns < b->start_ns;
-}
-
-/* The heap samples of all threads by time. NULL: no memory. */
-static const struct trace_item **find_heap(struct writer *w, size_t *count)
-{
-	size_t most = 0;
-	for (size_t i = 0; i < w->order.count; i++)
-		most += w->order.lives[i].point_count;
-	const struct trace_item **heap = region_alloc(w->region, most * sizeof *heap + 1);
-	*count = 0;
-	for (size_t i = 0; heap && i < w->order.count; i++)
-		for (size_t k = 0; k < w->order.lives[i].point_count; k++)
-			if (w->order.lives[i].points[k].event->kind == TRACE_HEAP)
-				heap[(*count)++] = &w->order.lives[i].points[k];
-	if (heap)
-		sort_items(heap, *count, sizeof *heap, heap_before);
-	return heap;
-}
-
-static void write_heap(struct writer *w, uint64_t *in_use, const struct trace_event *e, uint64_t ns)
-{
-	uint64_t change = e ? (uint64_t)e->bytes : 0;
-	*in_use = e && e->bytes < 0 && 0 - change > *in_use ? 0 : *in_use + change;
-	EVENT(w, GO_HEAP_ALLOC, delta(w, tick_of(w, ns)), *in_use);
+	EVENT(w, GO_HEAP_ALLOC, delta(w, tick_of(w, ns)), in_use);
 }
 
 static void write_stage(struct writer *w)
@@ -580,21 +606,21 @@ static void write_nobody(struct writer *w, const struct call **call)
 {
 	const struct call *c = w->calls, *calls_end = w->calls + w->call_count;
 	size_t count, i = 0;
-	const struct trace_item **heap = find_heap(w, &count);
+	const struct trace_item **heap = trace_order_heap(&w->order, w->region, &count);
 	uint64_t in_use = w->snapshot->in_use_bytes;
 	if (!heap) {
 		w->failed = true;
 		return;
 	}
 	write_stage(w);
-	write_heap(w, &in_use, NULL, w->order.begin_ns);
+	write_heap(w, w->order.begin_ns, in_use);
 	while (i < count || (c < calls_end && !c->on_p)) {
 		if (i == count || (c < calls_end && !c->on_p && c->at_ns <= heap[i]->start_ns)) {
 			write_call(w, c++, NULL);
 			continue;
 		}
-		write_heap(w, &in_use, heap[i]->event, heap[i]->start_ns);
-		i++;
+		in_use = trace_heap_after(in_use, heap[i]->event);
+		write_heap(w, heap[i++]->start_ns, in_use);
 	}
 	*call = c;
 	write_comments(w, NULL, tick_of(w, w->order.end_ns));

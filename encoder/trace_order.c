@@ -12,6 +12,7 @@
 #include "encoder/utf8.h"
 
 enum { NAME_MAX_BYTES = 255 };
+#define LENGTH_MAX_NS (UINT64_C(1) << 60) /* readers count in 63 bits */
 
 /* A thread, as the snapshot has it; one that only events tell of has been learned from them. */
 struct thread {
@@ -326,7 +327,10 @@ int trace_order_make(struct trace_order *o, struct region *r, const struct trace
 {
 	struct making m = {.order = o, .region = r, .snapshot = s};
 	size_t from = 0;
-	*o = (struct trace_order){.begin_ns = s->begin_ns, .end_ns = s->end_ns > s->begin_ns ? s->end_ns : s->begin_ns};
+	uint64_t length_ns = s->end_ns > s->begin_ns ? s->end_ns - s->begin_ns : 0;
+	if (length_ns > LENGTH_MAX_NS)
+		length_ns = LENGTH_MAX_NS;
+	*o = (struct trace_order){.begin_ns = s->begin_ns, .end_ns = s->begin_ns + length_ns};
 	if (find_threads(&m) < 0)
 		return -ENOMEM;
 	for (size_t i = 0; i < s->thread_count; i++)
@@ -370,7 +374,7 @@ const struct trace_life *trace_order_alive(const struct trace_order *o, int tid,
 	return NULL;
 }
 
-static bool was_at_work(const struct trace_life *l, uint64_t ns)
+const struct trace_item *trace_life_next_wait(const struct trace_life *l, uint64_t ns)
 {
 	size_t low = 0, high = l->wait_count; /* waits before `low` begin before ns, those from `high` on do not */
 	while (low < high) {
@@ -380,11 +384,50 @@ static bool was_at_work(const struct trace_life *l, uint64_t ns)
 		else
 			high = middle;
 	}
-	return !low || l->waits[low - 1].end_ns < ns;
+	return l->waits + low;
 }
 
 const struct trace_life *trace_order_at_work(const struct trace_order *o, int tid, uint64_t ns)
 {
 	const struct trace_life *l = trace_order_alive(o, tid, ns);
-	return l && was_at_work(l, ns) ? l : NULL;
+	const struct trace_item *next = l ? trace_life_next_wait(l, ns) : NULL;
+	return l && (next == l->waits || next[-1].end_ns < ns) ? l : NULL;
+}
+
+/* ---- the heap ---- */
+
+static bool item_before(const void *first, const void *second)
+{
+	const struct trace_item *a = *(const struct trace_item *const *)first, *b = *(const struct trace_item *const *)second;
+	return a->start_ns < b->start_ns;
+}
+
+static bool is_heap(const struct trace_item *point)
+{
+	return point->event->kind == TRACE_HEAP;
+}
+
+const struct trace_item **trace_order_heap(const struct trace_order *o, struct region *r, size_t *count)
+{
+	size_t most = 0;
+	*count = 0;
+	for (size_t i = 0; i < o->count; i++)
+		for (size_t k = 0; k < o->lives[i].point_count; k++)
+			most += is_heap(&o->lives[i].points[k]);
+	const struct trace_item **heap = region_alloc(r, most * sizeof *heap + 1);
+	for (size_t i = 0; heap && i < o->count; i++)
+		for (size_t k = 0; k < o->lives[i].point_count; k++)
+			if (is_heap(&o->lives[i].points[k]))
+				heap[(*count)++] = &o->lives[i].points[k];
+	if (heap)
+		sort_items(heap, *count, sizeof *heap, item_before);
+	return heap;
+}
+
+uint64_t trace_heap_after(uint64_t in_use_bytes, const struct trace_event *heap)
+{
+	uint64_t size = heap->bytes < 0 ? 0 - (uint64_t)heap->bytes : (uint64_t)heap->bytes;
+	if (heap->bytes >= 0)
+		return in_use_bytes + size;
+	return size < in_use_bytes ? in_use_bytes - size : 0;
 }

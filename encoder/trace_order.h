@@ -58,4 +58,13 @@ const struct trace_life *trace_order_at_work(const struct trace_order *o, int ti
 /* The same life or another one, waiting or not; NULL: none lived then. */
 const struct trace_life *trace_order_alive(const struct trace_order *o, int tid, uint64_t ns);
 
+/* The first wait of a life that does not begin before then; waits + wait_count: none. */
+const struct trace_item *trace_life_next_wait(const struct trace_life *l, uint64_t ns);
+
+/* The TRACE_HEAP of all threads by time; *count: how many. NULL: no memory. */
+const struct trace_item **trace_order_heap(const struct trace_order *o, struct region *r, size_t *count);
+
+/* The memory in use after it; at least 0, as all of them are estimates. */
+uint64_t trace_heap_after(uint64_t in_use_bytes, const struct trace_event *heap);
+
 #endif

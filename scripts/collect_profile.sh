@@ -5,7 +5,7 @@
 #   -o OUT   a folder, or a file named *.tar.gz or *.tgz; default pprof-<date>-<time>
 #   -s N     seconds that the profiles over a time take, default 10
 #
-# Every profile goes into a file of its own, for go tool pprof FILE. What the process does not offer (501) is
+# Every profile goes into a file of its own, for go tool pprof FILE. What the process does not offer is
 # named and skipped. Exit status 0: everything that is offered was saved.
 #
 # SPDX-License-Identifier: Apache-2.0

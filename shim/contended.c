@@ -132,5 +132,9 @@ FORKED_CODE void contended_fork_child(void)
 	if (!was_used)
 		return;
 	was_used = false;
-	memset(contended_buckets, 0, sizeof contended_buckets);
+	for (int i = 0; i < 1 << CONTENDED_BUCKET_BITS; i++) { /* what is written is copied: leave alone what need not be */
+		struct contended_bucket *b = &contended_buckets[i];
+		if (b->first || b->spare || b->waiters || b->lock.word)
+			memset(b, 0, sizeof *b);
+	}
 }

@@ -58,6 +58,16 @@ static inline void leave_queue(void)
 		contended_leave(threads_self());
 }
 
+void hook_traced(unsigned call, uintptr_t object, uint64_t since_ns, const void *frame_address)
+{
+	trace_waited(waits_view(call), call, object, since_ns, clock_ns(CLOCK_MONOTONIC), unwind_frame_at(frame_address));
+}
+
+void hook_waited(unsigned call, uintptr_t object, uint64_t since_ns, const void *frame_address)
+{
+	contention_waited(call, object, since_ns, unwind_frame_at(frame_address));
+}
+
 static bool is_long_ms(int timeout)
 {
 	return timeout < 0 || timeout >= HOOK_LONG_NS / 1000000;

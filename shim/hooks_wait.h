@@ -20,7 +20,7 @@ static inline __attribute__((always_inline)) bool hook_first_word_is(const void 
 {
 #if defined(__x86_64__)
 	bool is;
-	__asm__("cmpl %2, %1" : "=@cce"(is) : "m"(*(const int *)lock), "i"(value));
+	__asm__("cmpl %2, %1" : "=@cce"(is) : "m"(*(const int *)lock), "ri"(value));
 	return is;
 #else
 	return __atomic_load_n((const int *)lock, __ATOMIC_RELAXED) == value;
@@ -50,14 +50,17 @@ static inline uint64_t hook_since(uint64_t since_ns)
 #define HOOK_LEAVE(call, object) \
 	waits_leave(&scope); \
 	if (trace_is_on()) \
-		trace_waited(waits_view(WAIT_##call), WAIT_##call, (uintptr_t)(object), scope.since_ns, \
-		             clock_ns(CLOCK_MONOTONIC), UNWIND_CALLER())
+		hook_traced(WAIT_##call, (uintptr_t)(object), scope.since_ns, __builtin_frame_address(0))
 
 /* Its end, of a wait for other threads. waited: it did block, and was not refused. */
 #define HOOK_LEAVE_SYNC(call, object, waited) \
 	waits_leave(&scope); \
 	if (hook_is_watched() && scope.since_ns && (waited)) \
-		contention_waited(WAIT_##call, (uintptr_t)(object), scope.since_ns, UNWIND_CALLER())
+		hook_waited(WAIT_##call, (uintptr_t)(object), scope.since_ns, __builtin_frame_address(0))
+
+/* Their rare halves: out of line, and with few arguments, so that a hook saves no registers for them. */
+void hook_traced(unsigned call, uintptr_t object, uint64_t since_ns, const void *frame_address);
+void hook_waited(unsigned call, uintptr_t object, uint64_t since_ns, const void *frame_address);
 
 /* Does anybody want to know how long threads wait for each other? */
 static inline bool hook_is_watched(void)

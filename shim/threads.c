@@ -203,13 +203,13 @@ struct thread *threads_enter(int tid)
 	return t;
 }
 
-/* The first wait of a thread that this library did not see begin. A child of vfork has its parent's memory, and a
- * number that is none of this process's. */
+/* A thread that this library did not see begin. A child of vfork has its parent's memory, and a number that is none of this
+ * process's. */
 struct thread *threads_enter_busy(void)
 {
-	if (threads.pid == os_pid())
-		sampler_thread.thread = threads_enter(os_tid());
-	return sampler_thread.thread;
+	if (threads.pid != os_pid())
+		return NULL;
+	return sampler_thread.thread = threads_enter(os_tid());
 }
 
 struct thread *threads_enter_self(void)

@@ -87,6 +87,7 @@ static void note_full(void)
 static bool begin_writing(struct thread *t)
 {
 	__atomic_exchange_n(&t->is_tracing, 1, __ATOMIC_SEQ_CST);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* no instruction more on x86 */
 	if (trace_is_on() && !trace_full_ns())
 		return true;
 	__atomic_store_n(&t->is_tracing, 0, __ATOMIC_RELEASE);
@@ -383,10 +384,10 @@ uint64_t trace_full_ns(void)
 
 FORKED_CODE void trace_fork_child(void)
 {
+	trace_session_fork_child();
 	if (!trace.bytes)
 		return;
 	waits_watch(WAITS_FOR_TRACE, false);
 	trace.stays = false;
 	trace_free();
-	trace_session_fork_child();
 }

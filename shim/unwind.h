@@ -27,6 +27,13 @@ struct unwind_frame {
 	    .fp = *(uintptr_t *)__builtin_frame_address(0), \
 	})
 
+/* The same of a function that was given its caller's __builtin_frame_address(0): the caller's caller. */
+static inline struct unwind_frame unwind_frame_at(const void *frame_address)
+{
+	const uintptr_t *at = frame_address;
+	return (struct unwind_frame){.pc = at[1] - 1, .sp = (uintptr_t)(at + 2), .fp = at[0]};
+}
+
 /* Memory of this thread's stack that was readable when last looked at, and stays so while the thread
  * runs on that stack: [lo, hi). Zero-initialised, one a thread. */
 struct unwind_stack {

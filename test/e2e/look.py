@@ -123,17 +123,18 @@ def dump(p, timeout_s=shim.DEADLINE_S):
 # ---- looking on while a program works ------------------------------------------------------------
 
 class Looking:
-    """CPU profiles one after another, and dumps as fast as they come, until the end of the with block or of the
-    program. Profiles that were had are in .profiles (bodies), dumps are counted in .dumps; .errors must stay empty:
-    check() sees to it, and that there was something to see."""
+    """CPU profiles one after another, dumps as fast as they come, and execution traces with every wait kept meanwhile, until
+    the end of the with block or of the program. Profiles that were had are in .profiles (bodies), dumps are counted in
+    .dumps, traces in .traces; .errors must stay empty: check() sees to it, and that there was something to see."""
 
-    def __init__(self, p, hz=1000, seconds=1, profile=True, dumps=True, pause_s=0.0):
+    def __init__(self, p, hz=1000, seconds=1, profile=True, dumps=True, traces=True, pause_s=0.0):
         self.p, self.hz, self.seconds, self.pause_s = p, hz, seconds, pause_s
         self.profiles, self.errors = [], []
-        self.dumps = 0
+        self.dumps = self.traces = 0
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._loop, args=(f,), daemon=True)
-                         for f, wanted in ((self._profile, profile), (self._dump, dumps)) if wanted]
+                         for f, wanted in ((self._profile, profile), (self._dump, dumps), (self._trace, traces),
+                                             (self._contention, traces)) if wanted]
 
     def _profile(self):
         a = self.p.get("/debug/pprof/profile?seconds=%d&hz=%d" % (self.seconds, self.hz))
@@ -146,6 +147,19 @@ class Looking:
         self.dumps += 1
         if self.pause_s:
             time.sleep(self.pause_s)
+
+    def _trace(self):
+        a = self.p.get("/debug/pprof/trace?seconds=0.5" + ("&format=perfetto" if self.traces % 2 else ""))
+        if a.status != 200 or not a.body:
+            raise AssertionError("trace answered %d: %s" % (a.status, a.body[:200]))
+        self.traces += 1
+        time.sleep(0.1)
+
+    def _contention(self):
+        for query in ("block?seconds=1&rate=1", "mutex?seconds=1&fraction=1"):
+            a = self.p.get("/debug/pprof/" + query)
+            if a.status != 200:
+                raise AssertionError("%s answered %d: %s" % (query, a.status, a.body[:200]))
 
     def _loop(self, once):
         while not self._stop.is_set():

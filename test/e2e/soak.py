@@ -2,7 +2,7 @@
 # soak.py - the storm for long: soak.py [--minutes N]
 #
 # Runs in: a process of its own. storm.c loads and unloads a library, forks, and makes and ends threads without pause, while
-# this takes CPU profiles at 1000 Hz, dumps and heap profiles without pause; eintr_abort.c and sigwait_all.c run beside
+# this takes CPU profiles at 1000 Hz, dumps, traces and heap profiles without pause, and has every wait kept; eintr_abort.c and sigwait_all.c run beside
 # it under the same looks, over and over. Prints a line a minute. Fails (exit status 1) when a program does not end as it
 # should, an answer is not right, something is said to be lost, or the resident memory grows: its median in the last
 # quarter may lie 5 % or 4 MiB above that of the second quarter, whichever is more.
@@ -77,6 +77,7 @@ def storm(minutes, counts):
                         if "lost" in c.lower():
                             fail("a profile: " + c)
                 counts["profiles"] = counts.get("profiles", 0) + len(looking.profiles)
+                counts["traces"] = looking.traces
                 del looking.profiles[:]
                 if time.monotonic() >= next_line:
                     next_line += 60
