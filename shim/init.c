@@ -271,6 +271,7 @@ __attribute__((constructor)) static void init(int argc, char **argv, char **envp
 	clock_start();
 	threads_start();
 	leave_us_out();
+	unwind_set_main_stack(getauxval(AT_EXECFN)); /* the program's name lies there */
 	modules_refresh();
 	log_start(settings.log, our_path());
 	settings_read_numbers(envp, log_warn);

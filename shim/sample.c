@@ -9,6 +9,7 @@
 
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/uio.h>
 
 #include "shim/arena.h"
 #include "shim/layout.h"
@@ -46,12 +47,28 @@ size_t sample_bytes(void)
 /* What of this thread's stack can be read from here on, at most COPY_BYTES. */
 static size_t readable_bytes(uintptr_t from)
 {
-	uintptr_t end = (from | (PAGE - 1)) + 1;
+	uintptr_t end = (from | (PAGE - 1)) + 1, stack_end = unwind_stack_end(from);
 	if (!os_readable((const void *)(from & ~(uintptr_t)7)))
 		return 0;
-	while (end - from < COPY_BYTES && os_readable((const void *)end))
+	while (end - from < COPY_BYTES && end < stack_end && os_readable((const void *)end))
 		end += PAGE;
 	return end - from < COPY_BYTES ? end - from : COPY_BYTES;
+}
+
+/* Copy so much, or what there is of it. Where the end of the stack is not known, the last pages may be others', and be unmapped
+ * meanwhile: then the kernel copies, which does not crash. Where it may not (a filter of system calls), the first page is all. */
+static size_t copy_stack(char *to, uintptr_t from, size_t bytes)
+{
+	struct iovec here = {to, bytes}, there = {(void *)from, bytes};
+	size_t page = PAGE - (from & (PAGE - 1));
+	if (bytes > page && unwind_stack_end(from) == UINTPTR_MAX) {
+		long n = os_call(SYS_process_vm_readv, os_pid(), &here, 1, &there, 1, 0);
+		if (n >= 0)
+			return (size_t)n;
+		bytes = page;
+	}
+	memcpy(to, (const void *)from, bytes);
+	return bytes;
 }
 
 static int take_copy(uintptr_t from)
@@ -62,9 +79,7 @@ static int take_copy(uintptr_t from)
 		    __atomic_exchange_n(&all[i].taken, 1, __ATOMIC_ACQUIRE))
 			continue;
 		all[i].from = from;
-		all[i].bytes = (uint32_t)readable_bytes(from);
-		if (all[i].bytes)
-			memcpy(all[i].stack, (const void *)from, all[i].bytes);
+		all[i].bytes = (uint32_t)copy_stack(all[i].stack, from, readable_bytes(from));
 		return i;
 	}
 	return -1;

@@ -126,6 +126,24 @@ static uintptr_t page_after(uintptr_t at)
 	return (at & ~(uintptr_t)(PAGE - 1)) + PAGE;
 }
 
+static uintptr_t main_stack_end; /* immutable after init */
+
+void unwind_set_main_stack(uintptr_t end)
+{
+	main_stack_end = end;
+}
+
+/* A thread's stack has its control block at its end, where the thread pointer points. Linux leaves at least 128 MiB below the end of
+ * the main thread's stack to it (mmap_base). */
+uintptr_t unwind_stack_end(uintptr_t at)
+{
+	enum { THREADS_REACH = 16 << 20, MAINS_REACH = 128 << 20 };
+	uintptr_t block = (uintptr_t)__builtin_thread_pointer();
+	if (at < block && block - at < THREADS_REACH)
+		return page_after(block);
+	return at < main_stack_end && main_stack_end - at < MAINS_REACH ? page_after(main_stack_end) : UINTPTR_MAX;
+}
+
 /* Make sure that [at, at + WORD) may be read, at above the current frame: extend hi page by page. */
 static bool reach(struct unwind_stack *s, uintptr_t at)
 {
@@ -133,7 +151,7 @@ static bool reach(struct unwind_stack *s, uintptr_t at)
 	if (at % WORD || at < s->lo || at > UINTPTR_MAX - WORD)
 		return false;
 	for (int i = 0; at + WORD > s->hi; i++) {
-		if (i == PAGES_MAX || !os_readable((const void *)s->hi))
+		if (i == PAGES_MAX || s->hi >= unwind_stack_end(s->lo) || !os_readable((const void *)s->hi))
 			return false;
 		s->hi += PAGE;
 	}

@@ -40,6 +40,13 @@ struct unwind_stack {
 	uintptr_t lo, hi;
 };
 
+/* Where the calling thread's stack that `at` lies in ends, in whole pages: what is mapped beyond may be another thread's, and gone the
+ * next moment. UINTPTR_MAX: not known (a stack that the program made). */
+uintptr_t unwind_stack_end(uintptr_t at);
+
+/* Init: an address near the end of the main thread's stack. */
+void unwind_set_main_stack(uintptr_t end);
+
 /* Write the look-up addresses of the stack from `start` outwards into pc[0..max), start's own first, but for
  * those that are left out. Returns their number. */
 size_t unwind_walk(struct unwind_frame start, struct unwind_stack *stack, uintptr_t *pc, size_t max);

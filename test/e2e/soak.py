@@ -68,10 +68,13 @@ def storm(minutes, counts):
             told, next_line = 0, time.monotonic() + 60
             while time.monotonic() < until and p.running() and not looking.errors and not failures:
                 time.sleep(1)
-                shim.Profile(p.get("/debug/pprof/heap").body)
-                rows.append(rss_kb(p.pid))
-                for line in losses(p):
-                    fail("the index page: " + line)
+                try:
+                    shim.Profile(p.get("/debug/pprof/heap").body)
+                    rows.append(rss_kb(p.pid))
+                    for line in losses(p):
+                        fail("the index page: " + line)
+                except OSError as e: # the program's end is told below
+                    fail("a heap profile: %s" % e)
                 for body in looking.profiles[:]:
                     for c in shim.Profile(body).comments:
                         if "lost" in c.lower():
