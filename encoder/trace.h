@@ -1,7 +1,7 @@
 /* trace.h - an execution trace as a file: Go's format, and the one of ui.perfetto.dev.
  *
- * Runs in: listener. All scratch memory comes from the region handed in and goes back with it: about 70 bytes an event
- * for the order, and what the distinct stacks and names take.
+ * Runs in: listener. All scratch memory comes from the region handed in and goes back with it: about 32 bytes an event
+ * for the order, 24 a wait that another thread ended, and what the distinct stacks and names take.
  *
  * Both return 0, or -ENOMEM (the shim's memory cap); then the out's content is not to be sent. Whatever the snapshot holds, the
  * file is valid: what contradicts itself is clipped, or left out (trace_order.h says how).

@@ -40,27 +40,77 @@ static struct contended *add_locked(struct contended_bucket *b, uintptr_t lock)
 	return c;
 }
 
-static void drop_locked(struct contended_bucket *b, struct contended *c)
+static void drop_locked(struct contended_bucket *b, struct contended **at)
 {
-	struct contended **at = &b->first;
-	while (*at != c)
-		at = &(*at)->next;
+	struct contended *c = *at;
 	*at = c->next;
 	c->next = b->spare;
 	b->spare = c;
 }
 
+/* Where the entry is linked; NULL: nowhere. */
+static struct contended **link_locked(struct contended_bucket *b, const struct contended *c)
+{
+	struct contended **at = &b->first;
+	while (*at && *at != c)
+		at = &(*at)->next;
+	return *at ? at : NULL;
+}
+
+static void enqueue_locked(struct contended *c, struct thread *t)
+{
+	t->waits_before = c->tail;
+	t->waits_after = NULL;
+	*(c->tail ? &c->tail->waits_after : &c->head) = t;
+	c->tail = t;
+}
+
+static void dequeue_locked(struct contended *c, struct thread *t)
+{
+	*(t->waits_before ? &t->waits_before->waits_after : &c->head) = t->waits_after;
+	*(t->waits_after ? &t->waits_after->waits_before : &c->tail) = t->waits_before;
+}
+
+/* Take the thread, which waits at this entry, out of the accounts. */
+static void leave_locked(struct contended_bucket *b, struct contended *c, struct thread *t)
+{
+	dequeue_locked(c, t);
+	c->began_ns -= t->waits_since_ns > c->charged_ns ? t->waits_since_ns : c->charged_ns;
+	c->waiters--;
+	__atomic_store_n(&b->waiters, b->waiters - 1, __ATOMIC_RELAXED);
+}
+
+/* A handler that interrupts this may fork, and its child come back to here, with an empty table (below): then there is nothing to
+ * leave, and hardly anything to go wrong. */
 static void leave(struct thread *t)
 {
-	struct contended *c = t->waits_for;
+	struct contended *c = __atomic_load_n(&t->waits_for, __ATOMIC_RELAXED);
+	if (!c)
+		return;
 	struct contended_bucket *b = contended_bucket_of(c->lock);
-	t->waits_for = NULL;
 	lock_take(&b->lock);
-	c->began_ns -= t->waits_since_ns > c->charged_ns ? t->waits_since_ns : c->charged_ns;
-	__atomic_store_n(&b->waiters, b->waiters - 1, __ATOMIC_RELAXED);
-	if (--c->waiters == 0)
-		drop_locked(b, c);
+	struct contended **at = t->waits_for == c ? link_locked(b, c) : NULL;
+	if (at) {
+		leave_locked(b, c, t);
+		if (c->waiters == 0 && (at = link_locked(b, c)))
+			drop_locked(b, at);
+	}
+	t->waits_for = NULL;
 	lock_release(&b->lock);
+}
+
+/* A thread that jumped out of its wait and then ended is still in the queue: sooner or later it is the first there. */
+static void look_for_first_locked(struct contended_bucket *b, struct contended *c, uint64_t now_ns)
+{
+	enum { PATIENCE_NS = 100000000 };
+	struct thread *t = c->head;
+	if (now_ns - t->waits_since_ns < PATIENCE_NS || now_ns - c->looked_ns < PATIENCE_NS)
+		return;
+	c->looked_ns = now_ns;
+	if (os_call(SYS_tgkill, os_pid(), t->tid, 0) == -ESRCH) {
+		leave_locked(b, c, t);
+		t->waits_for = NULL;
+	}
 }
 
 void contended_enter(struct thread *t, uintptr_t lock, uint64_t now_ns)
@@ -69,8 +119,7 @@ void contended_enter(struct thread *t, uintptr_t lock, uint64_t now_ns)
 		losses_count(contention_nested);
 		return;
 	}
-	if (t->waits_for)
-		leave(t);
+	leave(t);
 	struct contended_bucket *b = contended_bucket_of(lock);
 	__atomic_store_n(&was_used, true, __ATOMIC_RELAXED);
 	lock_take(&b->lock);
@@ -80,6 +129,7 @@ void contended_enter(struct thread *t, uintptr_t lock, uint64_t now_ns)
 	if (c) {
 		t->waits_for = c;
 		t->waits_since_ns = now_ns;
+		enqueue_locked(c, t);
 		c->waiters++;
 		c->began_ns += now_ns > c->charged_ns ? now_ns : c->charged_ns;
 		__atomic_store_n(&b->waiters, b->waiters + 1, __ATOMIC_RELAXED);
@@ -100,8 +150,7 @@ void contended_leave(struct thread *t)
 
 void contended_forget(struct thread *t)
 {
-	if (t->waits_for)
-		leave(t);
+	leave(t);
 }
 
 uint64_t contended_release(uintptr_t lock)
@@ -117,9 +166,13 @@ uint64_t contended_release(uintptr_t lock)
 	lock_take(&b->lock);
 	struct contended *c = find_locked(b, lock);
 	if (c) {
-		c->charged_ns = clock_ns(CLOCK_MONOTONIC); /* under the lock: nobody here began later */
-		delay_ns = c->waiters * c->charged_ns - c->began_ns;
-		c->began_ns = c->waiters * c->charged_ns;
+		uint64_t now_ns = clock_ns(CLOCK_MONOTONIC); /* under the lock: nobody here began later */
+		look_for_first_locked(b, c, now_ns);
+		delay_ns = c->waiters * now_ns - c->began_ns;
+		c->began_ns = c->waiters * now_ns;
+		c->charged_ns = now_ns;
+		if (c->waiters == 0)
+			drop_locked(b, link_locked(b, c));
 	}
 	lock_release(&b->lock);
 	sampler_release();

@@ -26,6 +26,8 @@ struct contended {
 	uint64_t waiters;
 	uint64_t began_ns;   /* the sum of when each began, modulo 2^64 */
 	uint64_t charged_ns; /* the last release; beginnings before it were moved to it */
+	uint64_t looked_ns;  /* when the first of them was last looked for */
+	struct thread *head, *tail; /* who: in the order they came */
 };
 
 /* Locks whose addresses have the same hash. */
@@ -50,7 +52,8 @@ static inline bool contended_maybe(uintptr_t lock)
 }
 
 /* The thread of this record waits for the lock from now_ns (CLOCK_MONOTONIC) on, until it leaves. A thread waits for one
- * lock at a time; one that it never left (a jump out of the call) is left now. */
+ * lock at a time; one that it never left (a jump out of the call) is left now. Of a thread that ended while it waited, a release
+ * takes notice. */
 void contended_enter(struct thread *t, uintptr_t lock, uint64_t now_ns);
 void contended_leave(struct thread *t);
 

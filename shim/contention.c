@@ -15,6 +15,7 @@
 #include "shim/clock.h"
 #include "shim/contended.h"
 #include "shim/layout.h"
+#include "shim/listener.h"
 #include "shim/losses.h"
 #include "shim/os.h"
 #include "shim/sampler.h"
@@ -90,6 +91,24 @@ static void count(enum contention_kind kind, struct stack *s, uint64_t contentio
 	__atomic_fetch_add(&site->of[kind].delay_ns, delay_ns, __ATOMIC_RELEASE);
 }
 
+/* False: this thread is busy with the profiler. */
+static bool record(enum contention_kind kind, uintptr_t function, struct unwind_frame from, uint64_t contentions,
+                   uint64_t delay_ns)
+{
+	uint64_t mask;
+	if (!sampler_hold_alone(&mask)) {
+		losses_count(contention_nested);
+		return false;
+	}
+	int saved = errno;
+	count(kind, stack_here(function, from), contentions, delay_ns);
+	if (__builtin_expect(listener_pending, 0))
+		listener_start_pending();
+	errno = saved;
+	sampler_release_alone(&mask);
+	return true;
+}
+
 /* True once in n. */
 static bool once_in(uint64_t n)
 {
@@ -118,17 +137,8 @@ void contention_waited(unsigned call, uintptr_t object, uint64_t since_ns, struc
 	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC), contentions, stands_for_ns;
 	uint64_t delay_ns = now_ns > since_ns ? now_ns - since_ns : 1;
 	bool keep = keep_wait(delay_ns, &contentions, &stands_for_ns), traced = trace_is_on();
-	if (!keep && !traced)
+	if (keep && !record(CONTENTION_BLOCK, waits_function(call), from, contentions, stands_for_ns))
 		return;
-	if (!sampler_hold()) {
-		losses_count(contention_nested);
-		return;
-	}
-	int saved = errno;
-	if (keep)
-		count(CONTENTION_BLOCK, stack_here(waits_function(call), from), contentions, stands_for_ns);
-	errno = saved;
-	sampler_release();
 	if (traced)
 		trace_waited(waits_view(call), call, object, since_ns, now_ns, from);
 }
@@ -145,14 +155,7 @@ void contention_caused(uintptr_t function, uint64_t delay_ns, struct unwind_fram
 	uint64_t fraction = rate_of(CONTENTION_MUTEX);
 	if (delay_ns == 0 || fraction == 0 || !once_in(fraction))
 		return;
-	if (!sampler_hold()) {
-		losses_count(contention_nested);
-		return;
-	}
-	int saved = errno;
-	count(CONTENTION_MUTEX, stack_here(function, from), fraction * UNIT, fraction * delay_ns);
-	errno = saved;
-	sampler_release();
+	record(CONTENTION_MUTEX, function, from, fraction * UNIT, fraction * delay_ns);
 }
 
 /* The finest of the preset and what requests ask for. */

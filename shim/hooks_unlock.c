@@ -16,11 +16,10 @@
 #define SLOW __attribute__((noinline))
 #define FUNCTION(symbol) real_function((void *const *)&real_##symbol, #symbol)
 
-/* After the real function: what it was that let the lock go, where it succeeded. */
+/* After the real function: what it was that let the lock go. */
 static inline int let_go(int r, uint64_t delay_ns, uintptr_t function, struct unwind_frame from)
 {
-	if (__builtin_expect(r == 0, 1))
-		contention_caused(function, delay_ns, from);
+	contention_caused(function, delay_ns, from);
 	return r;
 }
 
@@ -33,6 +32,8 @@ static inline bool is_not_waited_for(const void *mutex)
 
 static SLOW int mutex_unlock_waited(pthread_mutex_t *mutex)
 {
+	if (!hook_lets_go(mutex))
+		return real_pthread_mutex_unlock(mutex);
 	uintptr_t function = FUNCTION(pthread_mutex_unlock);
 	uint64_t delay_ns = contention_lets_go((uintptr_t)mutex, function, UNWIND_CALLER());
 	return let_go(real_pthread_mutex_unlock(mutex), delay_ns, function, UNWIND_CALLER());
@@ -45,6 +46,8 @@ EXPORT int pthread_mutex_unlock(pthread_mutex_t *mutex)
 
 static SLOW int mtx_unlock_waited(mtx_t *mutex)
 {
+	if (!hook_lets_go(mutex))
+		return real_mtx_unlock(mutex);
 	uintptr_t function = FUNCTION(mtx_unlock);
 	uint64_t delay_ns = contention_lets_go((uintptr_t)mutex, function, UNWIND_CALLER());
 	return let_go(real_mtx_unlock(mutex), delay_ns, function, UNWIND_CALLER());
@@ -62,7 +65,8 @@ static SLOW int rwlock_unlock_waited(pthread_rwlock_t *lock)
 	return let_go(real_pthread_rwlock_unlock(lock), delay_ns, function, UNWIND_CALLER());
 }
 
-/* The first of several readers to go lets nobody in: it is the last one, or the writer, that others waited for. (First word: 1, a
+/* The first of several readers to go lets nobody in: it is the last one, or the writer, that others waited for. (Two that go in the
+ * same moment may both believe in the other: that delay is charged to nobody.) (First word: 1, a
  * writer has its turn; readers are counted from bit 3 on: glibc's pthread_rwlock_common.c.) */
 static inline bool others_still_read(const pthread_rwlock_t *lock)
 {
@@ -70,9 +74,18 @@ static inline bool others_still_read(const pthread_rwlock_t *lock)
 	return !(word & 1) && word >> 3 > 1;
 }
 
+/* No writer has it or wants it; or a writer has it and nobody else wants it (the second word counts writers that wait). */
+static inline bool is_read_or_written_alone(const pthread_rwlock_t *lock)
+{
+	const unsigned *words = (const void *)lock;
+	unsigned first = __atomic_load_n(words, __ATOMIC_RELAXED);
+	return !(first & 3) || (first == 3 && __atomic_load_n(words + 1, __ATOMIC_RELAXED) == 0);
+}
+
 EXPORT int pthread_rwlock_unlock(pthread_rwlock_t *lock)
 {
-	if (__builtin_expect(!contended_maybe((uintptr_t)lock), 1) || others_still_read(lock))
+	if (__builtin_expect(is_read_or_written_alone(lock), 1) || !contended_maybe((uintptr_t)lock) ||
+	    others_still_read(lock))
 		return real_pthread_rwlock_unlock(lock);
 	return rwlock_unlock_waited(lock);
 }

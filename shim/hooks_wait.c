@@ -38,11 +38,28 @@ __asm__(".text\n"
         ".size __x86_return_thunk, . - __x86_return_thunk\n");
 #endif
 
-/* A recursive mutex that the thread holds already: taken once more at once. */
-static inline bool is_mine(const pthread_mutex_t *m)
+/* A mutex whose first word is not 0, and that is had at once all the same: a recursive one that the thread holds already; a free
+ * one with a priority ceiling, which is kept in the word's upper bits (glibc's pthreadP.h). */
+static inline bool is_had_at_once(const void *mutex)
 {
+	enum { CEILING_KIND = 0x40, STATE_BITS = 0x7ffff };
+	const pthread_mutex_t *m = mutex;
+	if (m->__data.__kind & CEILING_KIND)
+		return !(m->__data.__lock & STATE_BITS);
 	return (m->__data.__kind & 3) == PTHREAD_MUTEX_RECURSIVE && waits_self() &&
 	       m->__data.__owner == threads_self()->tid;
+}
+
+/* Letting a mutex go does so, save the inner halves of a recursive one, and what is another's of a kind that refuses it. */
+bool hook_lets_go(const void *mutex)
+{
+	enum { ROBUST_KIND = 0x10 };
+	const pthread_mutex_t *m = mutex;
+	int kind = m->__data.__kind;
+	if (!(kind & (3 | ROBUST_KIND)) || (kind & 3) == PTHREAD_MUTEX_ADAPTIVE_NP)
+		return true;
+	return m->__data.__owner == (threads_self() ? threads_self()->tid : os_tid()) &&
+	       ((kind & 3) != PTHREAD_MUTEX_RECURSIVE || m->__data.__count <= 1);
 }
 
 /* A lock is about to be waited for, or was: whoever lets it go is to know. */
@@ -126,7 +143,7 @@ static inline bool pthread_waited(int r)
 #define LONG_COND false
 #define SINCE_COND hook_sync_since()
 #define FIRST_COND(call) \
-	if (!hook_first_word_is(mutex, 1)) \
+	if (!hook_first_word_is(mutex, 1) && hook_lets_go(mutex)) \
 		contention_caused(waits_function(WAIT_##call), \
 		                  contention_lets_go((uintptr_t)mutex, waits_function(WAIT_##call), UNWIND_CALLER()), \
 		                  UNWIND_CALLER());
@@ -187,7 +204,7 @@ enum { SPIN_FREE = 0 };
  * (1: writers' turn, 2: locked for writing, 4: readers wait) and counts readers above (glibc's <bits/struct_mutex.h> and
  * <bits/struct_rwlock.h>). Guessed wrong, the wait is not seen, no more. */
 #define WORD_OF(lock) __atomic_load_n((const unsigned *)(const void *)(lock), __ATOMIC_RELAXED)
-#define BLOCKS_MUTEX (__builtin_expect(!hook_first_word_is(mutex, 0), 0) && !is_mine((const void *)mutex))
+#define BLOCKS_MUTEX (__builtin_expect(!hook_first_word_is(mutex, 0), 0) && !is_had_at_once(mutex))
 #define LONG_MUTEX false
 #define SINCE_MUTEX (hook_is_watched() ? clock_ns(CLOCK_MONOTONIC) : clock_ns(CLOCK_MONOTONIC_COARSE))
 #define FIRST_MUTEX(call) enter_queue((uintptr_t)mutex, scope.since_ns);

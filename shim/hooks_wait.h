@@ -27,6 +27,9 @@ static inline __attribute__((always_inline)) bool hook_first_word_is(const void 
 #endif
 }
 
+/* Will unlocking this mutex let it go? (It is locked, or the caller is mistaken.) */
+bool hook_lets_go(const void *mutex);
+
 /* NULL: no time-out. What can't be read is the real function's to refuse. */
 static inline bool hook_is_long(const struct timespec *t)
 {

@@ -9,9 +9,11 @@
 #include "shim/sampler.h"
 
 #include <assert.h>
+#include <signal.h>
 #include <string.h>
 
 #include "shim/layout.h"
+#include "shim/os.h"
 
 __thread struct sampler_thread sampler_thread;
 
@@ -203,6 +205,26 @@ void sampler_leave(void)
 	struct sampler_thread *t = &sampler_thread;
 	t->countdown_bytes = draw_distance(t);
 	sampler_release();
+}
+
+bool sampler_hold_alone(uint64_t *mask)
+{
+	static const uint64_t all = UINT64_MAX;
+	stack_t stack = {.ss_flags = SS_DISABLE};
+	if (sampler_thread.busy)
+		return false;
+	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &all, mask, sizeof all);
+	os_call(SYS_sigaltstack, NULL, &stack);
+	if (!(stack.ss_flags & SS_ONSTACK) && sampler_hold())
+		return true;
+	os_call(SYS_rt_sigprocmask, SIG_SETMASK, mask, NULL, sizeof all);
+	return false;
+}
+
+void sampler_release_alone(const uint64_t *mask)
+{
+	sampler_release();
+	os_call(SYS_rt_sigprocmask, SIG_SETMASK, mask, NULL, sizeof *mask);
 }
 
 int64_t sampler_shut(void)

@@ -71,6 +71,12 @@ static inline void sampler_release(void)
 	__atomic_store_n(&sampler_thread.busy, false, __ATOMIC_RELAXED);
 }
 
+/* The same for calls that a signal handler may make, or leave by a jump (siglongjmp, asynchronous cancellation): all signals are
+ * blocked meanwhile, so that no lock is left behind. Two or three system calls: for what is recorded rarely. False, too, on an alternate
+ * signal stack, which has no room for us. */
+bool sampler_hold_alone(uint64_t *mask);
+void sampler_release_alone(const uint64_t *mask);
+
 /* Keep calls that the real function makes to other hooks from being counted: what sampler_shut returns
  * goes to sampler_open after the call. (Allocators that build calloc on malloc.) */
 int64_t sampler_shut(void);

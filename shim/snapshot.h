@@ -191,7 +191,7 @@ enum trace_kind {
 	TRACE_SYSCALL, /* whatever else blocks: a pipe, a file, a child process, a signal */
 	TRACE_WAITS,   /* no kind: so many are waits */
 	/* Points in time: start_ns; end_ns is the same */
-	TRACE_BORN = TRACE_WAITS, /* the thread began; other_tid created it at created_ns, at `stack` (NULL: not known) */
+	TRACE_BORN = TRACE_WAITS, /* the thread began; creator_tid created it at created_ns, at `stack` (NULL: not known) */
 	TRACE_ENDED,   /* the thread ended, to the trace's precision */
 	TRACE_CPU,     /* a CPU sample; pc[0] is the very address that was executing */
 	TRACE_HEAP,    /* the memory in use grew by the estimate `bytes` (it may be negative) */

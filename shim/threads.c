@@ -214,10 +214,11 @@ struct thread *threads_enter_busy(void)
 
 struct thread *threads_enter_self(void)
 {
-	if (!init_is_on() || !sampler_hold())
+	uint64_t mask;
+	if (!init_is_on() || !sampler_hold_alone(&mask))
 		return NULL;
 	struct thread *t = threads_enter_busy();
-	sampler_release();
+	sampler_release_alone(&mask);
 	return t;
 }
 
@@ -385,7 +386,7 @@ FORKED_CODE void threads_fork_child(void)
 		while (t) {
 			struct thread *next = t->next;
 			t->timer = THREAD_NO_TIMER; /* timers are not inherited */
-			t->waits_for = NULL;
+			t->waits_for = NULL; /* its queue is gone */
 			t->is_tracing = false;
 			t->next = threads.spare;
 			threads.spare = t;

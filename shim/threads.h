@@ -19,8 +19,9 @@ struct thread {
 	int tid;
 	uint32_t timer;           /* atomic; cpu.c: THREAD_NO_TIMER, or the number of its timer plus one */
 	uint64_t armed_cpu_ns;    /* cpu.c: what it had used when it got the timer */
-	struct contended *waits_for; /* contended.c; the thread's own */
+	struct contended *waits_for; /* contended.c, these two; the thread's own */
 	uint64_t waits_since_ns;
+	struct thread *waits_before, *waits_after; /* contended.c; under its bucket's lock */
 	struct trace_chunk *chunk;   /* trace.c, these four; the thread's own */
 	uint32_t chunk_of;           /* which trace */
 	uint32_t is_tracing;         /* atomic: it is writing to the chunk */

@@ -88,7 +88,7 @@ static bool begin_writing(struct thread *t)
 {
 	__atomic_exchange_n(&t->is_tracing, 1, __ATOMIC_SEQ_CST);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* no instruction more on x86 */
-	if (trace_is_on() && !trace_full_ns())
+	if (__atomic_load_n(&waits_watchers, __ATOMIC_ACQUIRE) & WAITS_FOR_TRACE && !trace_full_ns())
 		return true;
 	__atomic_store_n(&t->is_tracing, 0, __ATOMIC_RELEASE);
 	return false;
@@ -166,10 +166,11 @@ static void read_waker(const struct thread *t, struct trace_event *e)
 
 void trace_wakes(uintptr_t object, uintptr_t function, struct unwind_frame from)
 {
+	uint64_t mask;
 	struct thread *t = threads_self();
 	if (!t)
 		t = threads_enter_self();
-	if (!t || !sampler_hold())
+	if (!t || !sampler_hold_alone(&mask))
 		return;
 	int saved = errno;
 	const struct stack *s = stack_here(function, from);
@@ -178,7 +179,7 @@ void trace_wakes(uintptr_t object, uintptr_t function, struct unwind_frame from)
 		end_writing(t);
 	}
 	errno = saved;
-	sampler_release();
+	sampler_release_alone(&mask);
 }
 
 static bool is_socket(int fd)
@@ -218,8 +219,9 @@ static bool is_short(enum wait_view view, uint64_t ns)
 void trace_waited(enum wait_view view, unsigned call, uintptr_t object, uint64_t since_ns, uint64_t end_ns,
                   struct unwind_frame from)
 {
+	uint64_t mask;
 	struct thread *t = threads_self();
-	if (!t || (since_ns && is_short(view, end_ns - since_ns)) || !sampler_hold())
+	if (!t || (since_ns && is_short(view, end_ns - since_ns)) || !sampler_hold_alone(&mask))
 		return;
 	int saved = errno;
 	struct trace_event e = {
@@ -236,7 +238,7 @@ void trace_waited(enum wait_view view, unsigned call, uintptr_t object, uint64_t
 	}
 	put(t, &e);
 	errno = saved;
-	sampler_release();
+	sampler_release_alone(&mask);
 }
 
 void trace_born(struct thread *t, const struct thread_start *start)
@@ -256,15 +258,16 @@ void trace_born(struct thread *t, const struct thread_start *start)
 void trace_ended(void)
 {
 	enum { PR_GET_NAME_ = 16 }; /* linux/prctl.h */
+	uint64_t mask;
 	struct thread *t = threads_self();
 	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 	struct trace_event e = {.start_ns = now_ns, .end_ns = now_ns, .kind = TRACE_ENDED};
-	if (!t || !trace_is_on() || !sampler_hold())
+	if (!t || !trace_is_on() || !sampler_hold_alone(&mask))
 		return;
 	os_call(SYS_prctl, PR_GET_NAME_, e.text);
 	put(t, &e);
 	__atomic_store_n(&t->end_told_in, trace.number, __ATOMIC_RELEASE);
-	sampler_release();
+	sampler_release_alone(&mask);
 }
 
 bool trace_end_is_told(const struct thread *t)
@@ -275,6 +278,7 @@ bool trace_end_is_told(const struct thread *t)
 void trace_forget(struct thread *t)
 {
 	t->chunk_of = 0;
+	t->is_tracing = 0;
 	t->end_told_in = 0;
 }
 
@@ -290,12 +294,13 @@ void trace_heap(int64_t bytes)
 
 void trace_log(enum trace_category category, const char *text, struct unwind_frame from)
 {
+	uint64_t mask;
 	struct thread *t = threads_self();
 	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 	struct trace_event e = {.start_ns = now_ns, .end_ns = now_ns, .kind = TRACE_LOG, .category = (uint8_t)category};
 	if (!t)
 		t = threads_enter_self();
-	if (!t || !sampler_hold())
+	if (!t || !sampler_hold_alone(&mask))
 		return;
 	int saved = errno;
 	size_t len = strlen(text);
@@ -303,7 +308,7 @@ void trace_log(enum trace_category category, const char *text, struct unwind_fra
 	e.stack = stack_here(0, from);
 	put(t, &e);
 	errno = saved;
-	sampler_release();
+	sampler_release_alone(&mask);
 }
 
 void trace_cpu(const struct sample *s)
@@ -388,6 +393,6 @@ FORKED_CODE void trace_fork_child(void)
 	if (!trace.bytes)
 		return;
 	waits_watch(WAITS_FOR_TRACE, false);
-	trace.stays = false;
+	trace.stays = sampler_thread.busy; /* a handler that forked may have interrupted the writing of an event */
 	trace_free();
 }

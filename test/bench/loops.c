@@ -11,7 +11,10 @@
  * loops transfer N       write and read of one byte through a pipe
  * loops sem N            sem_post and sem_wait
  * loops cond N           pthread_cond_timedwait until a time that is over
- * loops mutex N [MORE]   lock and unlock; MORE other threads sleep meanwhile. All of these print `ns_each`, of a call
+ * loops mutex N [MORE]   lock and unlock; MORE other threads sleep meanwhile; rdlock, wrlock: of a read-write lock; recursive.
+ *                        All of these print `ns_each`, of a call
+ * loops contend THREADS N    so many threads take turns at one mutex, N times each; prints `wall_ns`
+ * loops readers THREADS N    one of them writes and the others read under a read-write lock; prints `wall_ns`
  * loops pingpong N       two threads on one processor wake each other by pthread_cond_signal
  * loops watch THREADS    so many threads wait, and one spins; at each line on stdin: `gap_ns N`, for how long it stood
  *                        still at most since the line before, without having been taken off its processor
@@ -210,6 +213,27 @@ static void one_mutex(void)
 	pthread_mutex_unlock(&mutex);
 }
 
+static pthread_rwlock_t rwlock = PTHREAD_RWLOCK_INITIALIZER;
+static pthread_mutex_t recursive = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+
+static void one_rdlock(void)
+{
+	pthread_rwlock_rdlock(&rwlock);
+	pthread_rwlock_unlock(&rwlock);
+}
+
+static void one_wrlock(void)
+{
+	pthread_rwlock_wrlock(&rwlock);
+	pthread_rwlock_unlock(&rwlock);
+}
+
+static void one_recursive(void)
+{
+	pthread_mutex_lock(&recursive);
+	pthread_mutex_unlock(&recursive);
+}
+
 /* The best of five: what the call costs when nothing else disturbs it. `calls` are made at each turn. */
 static void turns(void (*one)(void), int calls, long n)
 {
@@ -239,7 +263,8 @@ static int calls(const char *what, long n, long more)
 		void (*one)(void);
 		int calls;
 	} known[] = {{"poll", one_poll, 1}, {"poll0", one_poll0, 1}, {"transfer", one_transfer, 2}, {"sem", one_sem, 2},
-	             {"cond", one_cond, 1}, {"mutex", one_mutex, 2}};
+	             {"cond", one_cond, 1}, {"mutex", one_mutex, 2},
+	             {"rdlock", one_rdlock, 2}, {"wrlock", one_wrlock, 2}, {"recursive", one_recursive, 2}};
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
 		if (strcmp(what, known[i].name) != 0)
 			continue;
@@ -286,6 +311,53 @@ static void pingpong(long n)
 		pthread_create(&t[i], NULL, ping, (void *)i);
 	for (int i = 0; i < 2; i++)
 		pthread_join(t[i], NULL);
+}
+
+/* ---- locks that threads wait for ---- */
+
+static long contend_turns;
+static volatile long guarded;
+
+static void work_a_little(int steps)
+{
+	for (int i = 0; i < steps; i++)
+		__asm__ volatile("");
+}
+
+static void *contend(void *arg)
+{
+	for (long i = 0; i < contend_turns; i++) {
+		pthread_mutex_lock(&mutex);
+		guarded++;
+		work_a_little(200);
+		pthread_mutex_unlock(&mutex);
+		work_a_little(200);
+	}
+	return arg;
+}
+
+static void *read_or_write(void *arg)
+{
+	for (long i = 0; i < contend_turns; i++) {
+		arg ? pthread_rwlock_rdlock(&rwlock) : pthread_rwlock_wrlock(&rwlock);
+		guarded += !arg;
+		work_a_little(200);
+		pthread_rwlock_unlock(&rwlock);
+		work_a_little(arg ? 200 : 2000);
+	}
+	return arg;
+}
+
+static void contended(void *(*work)(void *), long threads, long n)
+{
+	pthread_t t[64];
+	contend_turns = n;
+	uint64_t from = clock_ns(CLOCK_MONOTONIC);
+	for (long i = 0; i < threads && i < 64; i++)
+		pthread_create(&t[i], NULL, work, (void *)i);
+	for (long i = 0; i < threads && i < 64; i++)
+		pthread_join(t[i], NULL);
+	printf("wall_ns %llu\n", (unsigned long long)(clock_ns(CLOCK_MONOTONIC) - from));
 }
 
 /* ---- a thread that notices when it stands still ---- */
@@ -386,6 +458,10 @@ int main(int argc, char **argv)
 			;
 	} else if (strcmp(what, "pingpong") == 0) {
 		pingpong(number(argc, argv, 2));
+	} else if (strcmp(what, "contend") == 0) {
+		contended(contend, number(argc, argv, 2), number(argc, argv, 3));
+	} else if (strcmp(what, "readers") == 0) {
+		contended(read_or_write, number(argc, argv, 2), number(argc, argv, 3));
 	} else if (strcmp(what, "watch") == 0) {
 		watch(number(argc, argv, 2));
 	} else if (!calls(what, number(argc, argv, 2), number(argc, argv, 3))) {

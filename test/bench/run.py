@@ -548,6 +548,81 @@ def dump_of_a_thousand_threads():
                max(0, statistics.median(dumped) - statistics.median(alone)) / 1000, 100, "us", 1)
 
 
+# ---- (11) locks ------------------------------------------------------------------------------------------------------
+
+@bench
+def instructions_of_free_locks():
+    cases = [(what, kind) for what in ("mutex", "recursive", "rdlock", "wrlock") for kind in ("bare", "shim", "off", "every")]
+    more = {"off": {"PPROF_BLOCK_RATE": "0", "PPROF_MUTEX_FRACTION": "0"}, "every": {"PPROF_BLOCK_RATE": "1", "PPROF_MUTEX_FRACTION": "1"}}
+    found = dict(zip(cases, each(cases, lambda c: instructions_each(
+        c[0], 200000, lambda: environment("bare" if c[1] == "bare" else "shim", **more.get(c[1], {}))))))
+    for what, name in (("mutex", "pthread_mutex_lock+unlock"), ("recursive", "the same, recursive"),
+                       ("rdlock", "pthread_rwlock_rdlock+unlock"), ("wrlock", "pthread_rwlock_wrlock+unlock")):
+        bare = found[what, "bare"]
+        figure(name + ", free, bare", bare, unit="instr")
+        figure(name + ", free, shim adds", found[what, "shim"] - bare, 7, "instr")
+        figure(name + ", free, every event kept, adds", found[what, "every"] - bare, unit="instr")
+        figure(name + ", free, both switched off, adds", found[what, "off"] - bare, unit="instr")
+
+
+@bench
+def time_of_contended_locks():
+    every = {"PPROF_BLOCK_RATE": "1", "PPROF_MUTEX_FRACTION": "1"}
+    for argv, name in ((["contend", 4, 1000000], "4 threads on one mutex"),
+                       (["readers", 4, 300000], "3 readers and a writer")):
+        rows = in_turn(["bare", "shim", "every"], 15, lambda kind: said(
+            [LOOPS] + argv, environment("bare" if kind == "bare" else "shim", **(every if kind == "every" else {})), "wall_ns"))
+        figure(name + ", bare", statistics.median(r["bare"] for r in rows) / 1e6, unit="ms", digits=1)
+        figure(name + ", shim / bare", median_ratio(rows, "shim", "bare"), 1.05, digits=3)
+        figure(name + ", every event kept / bare", median_ratio(rows, "every", "bare"), digits=3)
+
+
+@contextlib.contextmanager
+def traced(env):
+    """Traces one after another, as long as the block lasts."""
+    wait_port(port_of(env))
+    code = ("import sys, urllib.request\nwhile True:\n"
+            "    urllib.request.urlopen('http://127.0.0.1:%s/debug/pprof/trace?seconds=10' % sys.argv[1]).read()")
+    p = subprocess.Popen([sys.executable, "-c", code, str(port_of(env))], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                         stderr=subprocess.DEVNULL)
+    try:
+        time.sleep(0.3)
+        yield
+        if p.poll() is not None:
+            raise RuntimeError("the trace could not be had")
+    finally:
+        p.kill()
+        p.wait()
+
+
+def memcached_ns(kind):
+    """How long a fixed number of gets and sets of a few hot keys takes, by four connections."""
+    port = free_port()
+    argv = [tool("memcached"), "-p", str(port), "-U", "0", "-l", "127.0.0.1", "-m", "64", "-t", "4"]
+    if os.geteuid() == 0:
+        argv += ["-u", "root"]
+    env = environment("bare" if kind == "bare" else "shim")
+    load = [os.path.join(BUILD, "programs", "contention_load"), port, 4, 160000, 64]
+    pid = os.posix_spawn(argv[0], argv, env)
+    try:
+        wait_port(port)
+        said(load[:3] + [16000, 64], environment("bare"), "ns")
+        with traced(env) if kind == "traced" else contextlib.nullcontext():
+            return said(load, environment("bare"), "ns")
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)
+
+
+@bench
+def throughput_of_memcached():
+    rows = in_turn(["bare", "shim", "traced"], 21, memcached_ns)
+    figure("memcached, 640k operations, bare", statistics.median(r["bare"] for r in rows) / 1e6, unit="ms", digits=0)
+    # A throughput of 0.99 is a time of 1.01.
+    figure("memcached, time, shim / bare", median_ratio(rows, "shim", "bare"), 1.01, digits=3)
+    figure("memcached, time, traced / bare", median_ratio(rows, "traced", "bare"), digits=3)
+
+
 def main():
     global options, scratch
     parser = argparse.ArgumentParser(description="what the shim costs")

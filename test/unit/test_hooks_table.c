@@ -31,12 +31,12 @@ static const struct hook {
 	bool own;     /* made of other hooks: nothing is asked behind it */
 	void *const *real;
 	const char *params, *args;
-	const char *kind, *object, *time; /* of calls that may block; else NULL */
+	const char *kind, *object, *time, *view; /* of calls that may block; else NULL */
 } hooks[] = {
 #define REAL(symbol, p, a) .name = #symbol, .in_libc = true, .real = (void *const *)&real_##symbol, .params = #p, .args = #a
 #define HOOK(symbol, type, p, a) {REAL(symbol, p, a)},
-#define HOOK_WAITS(symbol, type, p, a, k, o, t, v) {REAL(symbol, p, a), .kind = #k, .object = #o, .time = #t},
-#define HOOK_WAITS_OWN(symbol, type, p, a, k, v) {REAL(symbol, p, a), .kind = #k},
+#define HOOK_WAITS(symbol, type, p, a, k, o, t, v) {REAL(symbol, p, a), .kind = #k, .object = #o, .time = #t, .view = #v},
+#define HOOK_WAITS_OWN(symbol, type, p, a, k, v) {REAL(symbol, p, a), .kind = #k, .view = #v},
 #define HOOK_NEW(symbol, type, params, args) {.name = #symbol},
 #define HOOK_DELETE(symbol, type, params, args) {.name = #symbol},
 #define HOOK_OWN(symbol, type, params, args) {.name = #symbol, .own = true},
@@ -186,7 +186,7 @@ static void test_a_call_that_waits_names_an_object_that_it_has(void **state)
  * that is taken for a relative one makes it end at once. */
 static void test_relative_time_outs_are_cut_down_and_points_in_time_are_not(void **state)
 {
-	static const char *const ways[] = {"MUTEX", "READ_LOCK", "WRITE_LOCK", "PTHREAD", "JOIN", "PLAIN", "LONG", "LONG_SET", "MILLISECONDS", "RELATIVE",
+	static const char *const ways[] = {"MUTEX", "READ_LOCK", "WRITE_LOCK", "COND", "SEM", "SPIN", "BARRIER", "JOIN", "JOIN_UNTIL", "PLAIN", "LONG", "LONG_SET", "MILLISECONDS", "RELATIVE",
 	                                   "RELATIVE_SET", "SELECT", NULL};
 	(void)state;
 	for (size_t i = 0; i < COUNT(hooks); i++) {
@@ -204,6 +204,76 @@ static void test_relative_time_outs_are_cut_down_and_points_in_time_are_not(void
 			fail_msg("%s has no set", h->name);
 		if (has_word(h->args, "until") && (want || strstr(h->params, "const struct timespec *until") == NULL))
 			fail_msg("%s: until", h->name);
+	}
+}
+
+/* POSIX: the pthread family never returns EINTR, so its calls are not made again; all others may fail with it. */
+static void test_the_pthread_family_alone_never_sees_an_interruption(void **state)
+{
+	static const char *const never[] = {"MUTEX", "READ_LOCK", "WRITE_LOCK", "COND", "SPIN", "BARRIER", "JOIN", "JOIN_UNTIL", NULL};
+	static const char *const prefixes[] = {"pthread_", "mtx_", "cnd_", "thrd_"};
+	(void)state;
+	for (size_t i = 0; i < COUNT(hooks); i++) {
+		bool is_pthread = false;
+		for (size_t k = 0; k < COUNT(prefixes); k++)
+			is_pthread |= strncmp(hooks[i].name, prefixes[k], strlen(prefixes[k])) == 0;
+		if (hooks[i].time && is_one_of(hooks[i].time, never) != is_pthread)
+			fail_msg("%s: way %s", hooks[i].name, hooks[i].time);
+	}
+}
+
+/* Each way looks at parameters by their names, and a way that is for good only is no way for a call that gives up. */
+static void test_each_way_finds_what_it_looks_at(void **state)
+{
+	static const struct {
+		const char *way, *param;
+	} needs[] = {{"MUTEX", "mutex"}, {"READ_LOCK", "lock"}, {"WRITE_LOCK", "lock"}, {"COND", "cond"}, {"COND", "mutex"},
+	             {"SEM", "sem"}, {"SPIN", "lock"}, {"BARRIER", "barrier"}};
+	(void)state;
+	for (size_t i = 0; i < COUNT(hooks); i++) {
+		const struct hook *h = &hooks[i];
+		if (!h->time)
+			continue;
+		for (size_t k = 0; k < COUNT(needs); k++)
+			if (strcmp(h->time, needs[k].way) == 0 && !has_word(h->args, needs[k].param))
+				fail_msg("%s: way %s, but no %s", h->name, h->time, needs[k].param);
+		if (strcmp(h->time, "JOIN") == 0 || strcmp(h->time, "JOIN_UNTIL") == 0)
+			if (has_word(h->args, "until") != (strcmp(h->time, "JOIN_UNTIL") == 0))
+				fail_msg("%s: way %s", h->name, h->time);
+		if (strstr(h->name, "rdlock") && strcmp(h->time, "READ_LOCK") != 0)
+			fail_msg("%s: way %s", h->name, h->time);
+		if (strstr(h->name, "wrlock") && strcmp(h->time, "WRITE_LOCK") != 0)
+			fail_msg("%s: way %s", h->name, h->time);
+	}
+}
+
+static void test_every_wait_has_a_view_that_suits_its_object(void **state)
+{
+	static const char *const views[] = {"SYNC", "COND", "NET", "SEND", "READ", "WRITE", "SELECT", "SLEEP", "SYSCALL", NULL};
+	static const char *const of_address[] = {"SYNC", "COND", NULL};
+	static const char *const of_fd[] = {"NET", "SEND", "READ", "WRITE", NULL}; /* trace_kind_of looks at the descriptor */
+	static const char *const of_time[] = {"MILLISECONDS", "SELECT", NULL};
+	(void)state;
+	for (size_t i = 0; i < COUNT(hooks); i++) {
+		const struct hook *h = &hooks[i];
+		if (!h->kind) {
+			assert_null(h->view);
+			continue;
+		}
+		if (!is_one_of(h->view, views))
+			fail_msg("%s: view %s", h->name, h->view);
+		bool address = strcmp(h->kind, "ADDRESS") == 0, fd = strcmp(h->kind, "FD") == 0;
+		if (address && !is_one_of(h->view, of_address))
+			fail_msg("%s: a %s seen as %s", h->name, h->kind, h->view);
+		if (is_one_of(h->view, of_fd) && !fd)
+			fail_msg("%s: a %s seen as %s", h->name, h->kind, h->view);
+		if (h->time && is_one_of(h->time, of_time) && strcmp(h->view, "SELECT") != 0)
+			fail_msg("%s: way %s seen as %s", h->name, h->time, h->view);
+		if (strstr(h->name, "sleep") && strcmp(h->view, "SLEEP") != 0)
+			fail_msg("%s: seen as %s", h->name, h->view);
+		bool is_cond = strncmp(h->name, "pthread_cond_", 13) == 0 || strncmp(h->name, "cnd_", 4) == 0;
+		if (is_cond != (strcmp(h->view, "COND") == 0))
+			fail_msg("%s: seen as %s", h->name, h->view);
 	}
 }
 
@@ -297,6 +367,9 @@ int main(void)
 		cmocka_unit_test(test_every_hook_has_a_real_function_of_its_own),
 		cmocka_unit_test(test_a_call_that_waits_names_an_object_that_it_has),
 		cmocka_unit_test(test_relative_time_outs_are_cut_down_and_points_in_time_are_not),
+		cmocka_unit_test(test_the_pthread_family_alone_never_sees_an_interruption),
+		cmocka_unit_test(test_each_way_finds_what_it_looks_at),
+		cmocka_unit_test(test_every_wait_has_a_view_that_suits_its_object),
 		cmocka_unit_test(test_the_default_version_wins_over_older_ones),
 		cmocka_unit_test(test_what_is_nowhere_is_not_found),
 		cmocka_unit_test(test_two_symbols_of_an_object_are_known_to_be_of_one),

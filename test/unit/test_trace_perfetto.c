@@ -1,0 +1,238 @@
+/* test_trace_perfetto.c - execution traces for perfetto, read field by field: tracks are known, slices nest, times are in order.
+ *
+ * Runs in: its own process.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+/* links: encoder/trace_perfetto.c encoder/trace_order.c encoder/trace_frames.c encoder/intern.c encoder/names.c encoder/elf_symbols.c encoder/maps.c encoder/sort.c encoder/out.c encoder/utf8.c shim/text.c shim/arena.c shim/sync.c */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "encoder/names.h"
+#include "encoder/trace.h"
+#include "test/unit/trace_made.h"
+
+enum { TRACKS_MAX = 256, IIDS_MAX = 4096 };
+
+struct track {
+	bool known;
+	uint64_t last_ns, slice_ns; /* the sum of the outermost slices */
+	uint64_t began_ns;
+	unsigned depth;
+};
+struct file {
+	struct track tracks[TRACKS_MAX];
+	struct {
+		bool begun;
+		uint64_t last_ns;
+		bool iids[IIDS_MAX];
+	} sequences[TRACKS_MAX];
+	uint64_t counter;
+	size_t slices, instants;
+};
+
+struct field {
+	unsigned number, type;
+	uint64_t value; /* or the length */
+	const uint8_t *at;
+};
+
+static uint64_t varint(const uint8_t **at, const uint8_t *end)
+{
+	uint64_t v = 0;
+	for (unsigned shift = 0;; shift += 7) {
+		assert_true(*at < end && shift < 64);
+		v |= (uint64_t)(**at & 0x7f) << shift;
+		if (*(*at)++ < 0x80)
+			return v;
+	}
+}
+
+static bool next_field(const uint8_t **at, const uint8_t *end, struct field *f)
+{
+	if (*at == end)
+		return false;
+	uint64_t key = varint(at, end);
+	*f = (struct field){.number = (unsigned)(key >> 3), .type = key & 7};
+	assert_true(f->number && (f->type == 0 || f->type == 2));
+	f->value = varint(at, end);
+	f->at = *at;
+	if (f->type == 2) {
+		assert_true(f->value <= (uint64_t)(end - *at));
+		*at += f->value;
+	}
+	return true;
+}
+
+/* The first field of this number; absent: all zero. */
+static struct field find(struct field message, unsigned number)
+{
+	const uint8_t *at = message.at;
+	struct field f;
+	while (next_field(&at, message.at + message.value, &f))
+		if (f.number == number)
+			return f;
+	return (struct field){0};
+}
+
+static void read_descriptor(struct file *f, struct field d)
+{
+	uint64_t uuid = find(d, 1).value, parent = find(d, 5).value;
+	assert_in_range(uuid, 1, TRACKS_MAX - 1);
+	assert_false(f->tracks[uuid].known);
+	assert_true(!parent || f->tracks[parent].known);
+	assert_true(find(d, 3).number || find(d, 4).number || find(d, 8).number);
+	f->tracks[uuid].known = true;
+}
+
+static void read_annotations(struct file *f, struct field event, uint64_t sequence)
+{
+	const uint8_t *at = event.at;
+	struct field a;
+	while (next_field(&at, event.at + event.value, &a)) {
+		if (a.number != 4)
+			continue;
+		uint64_t iid = find(a, 17).value;
+		assert_int_equal(find(a, 10).type, 2);
+		assert_true(iid < IIDS_MAX && (!iid || f->sequences[sequence].iids[iid]));
+	}
+}
+
+static void read_event(struct file *f, struct field event, uint64_t ns, uint64_t sequence)
+{
+	uint64_t uuid = find(event, 11).value;
+	struct track *t = &f->tracks[uuid];
+	assert_true(uuid < TRACKS_MAX && t->known);
+	assert_true(ns >= t->last_ns);
+	t->last_ns = ns;
+	read_annotations(f, event, sequence);
+	switch (find(event, 9).value) {
+	case 1:
+		assert_true(find(event, 23).value);
+		assert_int_equal(t->depth++, 0);
+		t->began_ns = ns;
+		break;
+	case 2:
+		assert_int_equal(t->depth--, 1);
+		t->slice_ns += ns - t->began_ns;
+		f->slices++;
+		break;
+	case 3:
+		f->instants++;
+		break;
+	case 4:
+		f->counter = find(event, 30).value;
+		break;
+	default:
+		fail();
+	}
+}
+
+static void read_interned(struct file *f, struct field data, uint64_t sequence)
+{
+	const uint8_t *at = data.at;
+	struct field s;
+	while (next_field(&at, data.at + data.value, &s)) {
+		uint64_t iid = find(s, 1).value;
+		assert_int_equal(s.number, 29);
+		assert_true(iid && iid < IIDS_MAX && !f->sequences[sequence].iids[iid] && find(s, 2).number);
+		f->sequences[sequence].iids[iid] = true;
+	}
+}
+
+static void read_packet(struct file *f, struct field packet)
+{
+	uint64_t sequence = find(packet, 10).value, ns = find(packet, 8).value;
+	assert_in_range(sequence, 1, TRACKS_MAX - 1);
+	assert_int_equal(find(packet, 13).value, f->sequences[sequence].begun ? 2 : 1);
+	f->sequences[sequence].begun = true;
+	if (find(packet, 12).number)
+		read_interned(f, find(packet, 12), sequence);
+	if (find(packet, 60).number)
+		read_descriptor(f, find(packet, 60));
+	if (!find(packet, 11).number)
+		return;
+	assert_int_equal(find(packet, 58).value, 3);
+	assert_true(ns >= f->sequences[sequence].last_ns);
+	f->sequences[sequence].last_ns = ns;
+	read_event(f, find(packet, 11), ns, sequence);
+}
+
+static struct file *encode(const struct made *m)
+{
+	struct file *f = calloc(1, sizeof *f);
+	struct region r = {0};
+	struct out o;
+	struct field packet;
+	out_init(&o, &r);
+	assert_int_equal(trace_encode_perfetto(&r, &o, &m->snapshot), 0);
+	uint8_t *bytes = made_join(&o);
+	const uint8_t *at = bytes;
+	while (next_field(&at, bytes + o.len, &packet)) {
+		assert_int_equal(packet.number, 1);
+		read_packet(f, packet);
+	}
+	for (size_t i = 0; i < TRACKS_MAX; i++)
+		assert_int_equal(f->tracks[i].depth, 0);
+	free(bytes);
+	region_release(&r);
+	return f;
+}
+
+static void test_a_threads_waits_are_slices_of_its_track(void **state)
+{
+	(void)state;
+	struct made *m = made_new(100 * MS);
+	made_add_thread(m, (struct trace_thread){100, "main", true, false, false});
+	made_add(m, (struct trace_event){.tid = 100, .kind = TRACE_SYNC, .stack = m->stacks[0], .object = 0x55, .start_ns = BEGIN_NS - 5 * MS, .end_ns = BEGIN_NS + 10 * MS});
+	made_add(m, (struct trace_event){.tid = 100, .kind = TRACE_NET, .call = 2, .stack = m->stacks[0], .start_ns = BEGIN_NS + 90 * MS, .end_ns = UINT64_MAX});
+	made_add(m, (struct trace_event){.tid = 100, .kind = TRACE_CPU, .stack = m->stacks[1], .start_ns = BEGIN_NS + 5 * MS});
+	made_add(m, (struct trace_event){.tid = 100, .kind = TRACE_HEAP, .bytes = 4096, .start_ns = BEGIN_NS + 50 * MS});
+	struct file *f = encode(m);
+	assert_int_equal(f->slices, 2);
+	assert_int_equal(f->tracks[3].slice_ns, 20 * MS);
+	assert_int_equal(f->instants, 1);
+	assert_int_equal(f->counter, 4096);
+	free(f);
+	made_free(m);
+}
+
+static void test_births_and_ends_are_instants(void **state)
+{
+	(void)state;
+	struct made *m = made_new(100 * MS);
+	made_add(m, (struct trace_event){.tid = 5, .kind = TRACE_BORN, .start_ns = BEGIN_NS + MS, .created_ns = BEGIN_NS, .creator_tid = 4});
+	made_add(m, (struct trace_event){.tid = 5, .kind = TRACE_ENDED, .start_ns = BEGIN_NS + 5 * MS});
+	struct file *f = encode(m);
+	assert_int_equal(f->instants, 2);
+	free(f);
+	made_free(m);
+}
+
+static void test_whatever_comes_in_the_file_is_valid(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 0; seed < 1500; seed++) {
+		struct made *m = made_random(seed);
+		free(encode(m));
+		made_free(m);
+	}
+	names_start();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_threads_waits_are_slices_of_its_track),
+		cmocka_unit_test(test_births_and_ends_are_instants),
+		cmocka_unit_test(test_whatever_comes_in_the_file_is_valid),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
