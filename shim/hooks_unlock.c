@@ -74,12 +74,14 @@ static inline bool others_still_read(const pthread_rwlock_t *lock)
 	return !(word & 1) && word >> 3 > 1;
 }
 
-/* No writer has it or wants it; or a writer has it and nobody else wants it (the second word counts writers that wait). */
+/* No writer has it or wants it; or a writer has it and nobody else wants it. (The second word counts writers that are preferred and
+ * wait; bit 1 of the fourth says that a writer sleeps.) */
 static inline bool is_read_or_written_alone(const pthread_rwlock_t *lock)
 {
 	const unsigned *words = (const void *)lock;
 	unsigned first = __atomic_load_n(words, __ATOMIC_RELAXED);
-	return !(first & 3) || (first == 3 && __atomic_load_n(words + 1, __ATOMIC_RELAXED) == 0);
+	return !(first & 3) || (first == 3 && __atomic_load_n(words + 1, __ATOMIC_RELAXED) == 0 &&
+	                        !(__atomic_load_n(words + 3, __ATOMIC_RELAXED) & 2));
 }
 
 EXPORT int pthread_rwlock_unlock(pthread_rwlock_t *lock)
