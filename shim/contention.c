@@ -91,12 +91,13 @@ static void count(enum contention_kind kind, struct stack *s, uint64_t contentio
 	__atomic_fetch_add(&site->of[kind].delay_ns, delay_ns, __ATOMIC_RELEASE);
 }
 
-/* False: this thread is busy with the profiler. */
+/* alone: in a call that a handler may make, or leave by a jump (sampler.h); of the others, that is the program's mistake. False: this
+ * thread is busy with the profiler. */
 static bool record(enum contention_kind kind, uintptr_t function, struct unwind_frame from, uint64_t contentions,
-                   uint64_t delay_ns)
+                   uint64_t delay_ns, bool alone)
 {
 	uint64_t mask;
-	if (!sampler_hold_alone(&mask)) {
+	if (alone ? !sampler_hold_alone(&mask) : !sampler_hold()) {
 		losses_count(contention_nested);
 		return false;
 	}
@@ -105,8 +106,16 @@ static bool record(enum contention_kind kind, uintptr_t function, struct unwind_
 	if (__builtin_expect(listener_pending, 0))
 		listener_start_pending();
 	errno = saved;
-	sampler_release_alone(&mask);
+	if (alone)
+		sampler_release_alone(&mask);
+	else
+		sampler_release();
 	return true;
+}
+
+static bool is_for_handlers(unsigned call)
+{
+	return call == WAIT_syscall || call == WAIT_sem_wait || call == WAIT_sem_timedwait || call == WAIT_sem_clockwait;
 }
 
 /* True once in n. */
@@ -137,7 +146,8 @@ void contention_waited(unsigned call, uintptr_t object, uint64_t since_ns, struc
 	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC), contentions, stands_for_ns;
 	uint64_t delay_ns = now_ns > since_ns ? now_ns - since_ns : 1;
 	bool keep = keep_wait(delay_ns, &contentions, &stands_for_ns), traced = trace_is_on();
-	if (keep && !record(CONTENTION_BLOCK, waits_function(call), from, contentions, stands_for_ns))
+	if (keep && !record(CONTENTION_BLOCK, waits_function(call), from, contentions, stands_for_ns,
+                            is_for_handlers(call)))
 		return;
 	if (traced)
 		trace_waited(waits_view(call), call, object, since_ns, now_ns, from);
@@ -155,7 +165,7 @@ void contention_caused(uintptr_t function, uint64_t delay_ns, struct unwind_fram
 	uint64_t fraction = rate_of(CONTENTION_MUTEX);
 	if (delay_ns == 0 || fraction == 0 || !once_in(fraction))
 		return;
-	record(CONTENTION_MUTEX, function, from, fraction * UNIT, fraction * delay_ns);
+	record(CONTENTION_MUTEX, function, from, fraction * UNIT, fraction * delay_ns, false);
 }
 
 /* The finest of the preset and what requests ask for. */
