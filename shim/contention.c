@@ -101,11 +101,9 @@ static bool record(enum contention_kind kind, uintptr_t function, struct unwind_
 		losses_count(contention_nested);
 		return false;
 	}
-	int saved = errno;
 	count(kind, stack_here(function, from), contentions, delay_ns);
 	if (__builtin_expect(listener_pending, 0))
 		listener_start_pending();
-	errno = saved;
 	if (alone)
 		sampler_release_alone(&mask);
 	else
@@ -136,7 +134,7 @@ static bool keep_wait(uint64_t delay_ns, uint64_t *contentions, uint64_t *stands
 		return true;
 	if ((uint64_t)((__uint128_t)sampler_random() * rate >> 64) >= delay_ns)
 		return false;
-	*contentions = (uint64_t)((__uint128_t)rate * UNIT / delay_ns);
+	*contentions = rate * UNIT / delay_ns; /* a rate is at most 2^40 (settings.def; requests make it smaller) */
 	*stands_for_ns = rate;
 	return true;
 }

@@ -1,6 +1,6 @@
 /* stack_here.h - the stack of the calling thread, once for all profiles.
  *
- * Runs in: app's thread inside a hook, between sampler_hold (or sampler_enter) and its end. Errno may change.
+ * Runs in: app's thread inside a hook, between sampler_hold (or sampler_enter) and its end.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_STACK_HERE_H

@@ -172,13 +172,11 @@ void trace_wakes(uintptr_t object, uintptr_t function, struct unwind_frame from)
 		t = threads_enter_self();
 	if (!t || !sampler_hold_alone(&mask))
 		return;
-	int saved = errno;
 	const struct stack *s = stack_here(function, from);
 	if (begin_writing(t)) {
 		write_waker(t, object, s);
 		end_writing(t);
 	}
-	errno = saved;
 	sampler_release_alone(&mask);
 }
 
@@ -223,7 +221,6 @@ void trace_waited(enum wait_view view, unsigned call, uintptr_t object, uint64_t
 	struct thread *t = threads_self();
 	if (!t || (since_ns && is_short(view, end_ns - since_ns)) || !sampler_hold_alone(&mask))
 		return;
-	int saved = errno;
 	struct trace_event e = {
 	    .start_ns = since_ns,
 	    .end_ns = end_ns,
@@ -237,7 +234,6 @@ void trace_waited(enum wait_view view, unsigned call, uintptr_t object, uint64_t
 		end_writing(t);
 	}
 	put(t, &e);
-	errno = saved;
 	sampler_release_alone(&mask);
 }
 
@@ -302,12 +298,10 @@ void trace_log(enum trace_category category, const char *text, struct unwind_fra
 		t = threads_enter_self();
 	if (!t || !sampler_hold_alone(&mask))
 		return;
-	int saved = errno;
 	size_t len = strlen(text);
 	memcpy(e.text, len < sizeof e.text ? text : text + len - (sizeof e.text - 1), len < sizeof e.text ? len : sizeof e.text - 1);
 	e.stack = stack_here(0, from);
 	put(t, &e);
-	errno = saved;
 	sampler_release_alone(&mask);
 }
 

@@ -63,7 +63,6 @@ static bool no_stack;
 struct stack *stack_here(uintptr_t function, struct unwind_frame from) /* stack_here.c's */
 {
 	const uintptr_t pc[] = {function, from.pc};
-	errno = EDOM;
 	assert_true(sampler_thread.busy);
 	return no_stack ? NULL : stacks_intern(pc, COUNT(pc));
 }

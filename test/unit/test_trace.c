@@ -63,7 +63,6 @@ struct stack *stack_here(uintptr_t function, struct unwind_frame from) /* stack_
 {
 	const uintptr_t pc[] = {function, from.pc};
 	CHECK(sampler_thread.busy);
-	errno = EDOM;
 	return stacks_intern(pc, COUNT(pc));
 }
 
