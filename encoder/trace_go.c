@@ -62,16 +62,16 @@ enum {
 	STACK_BYTES_MAX = 2048, /* Go 1.26's reader: of the arguments of one event */
 	FRAME_BYTES_MAX = 4 * VARINT_MAX,
 	OWN_FRAMES_MAX = 1 << 20, /* of stacks that are written once for each of their threads: 14 bytes each */
-	STAGE_NS = 4,           /* between the starts of two threads that were there */
+	STAGE_NS = 4,             /* between the starts of two threads that were there */
 };
 
 static const uint8_t block_event[TRACE_WAITS] = {
-    [TRACE_SYNC] = GO_BLOCK_SYNC,
-    [TRACE_COND] = GO_BLOCK_COND,
-    [TRACE_NET] = GO_BLOCK_NET,
-    [TRACE_SELECT] = GO_BLOCK_SELECT,
-    [TRACE_SLEEP] = GO_SLEEP,
-    [TRACE_SYSCALL] = GO_SYS_CALL,
+	[TRACE_SYNC] = GO_BLOCK_SYNC,
+	[TRACE_COND] = GO_BLOCK_COND,
+	[TRACE_NET] = GO_BLOCK_NET,
+	[TRACE_SELECT] = GO_BLOCK_SELECT,
+	[TRACE_SLEEP] = GO_SLEEP,
+	[TRACE_SYSCALL] = GO_SYS_CALL,
 };
 
 /* What is done to a life from elsewhere. */
@@ -419,7 +419,8 @@ static void print_milliseconds(struct line *l, uint64_t ns)
 {
 	uint64_t us = ns / 1000 % 1000;
 	line_dec(l, (int64_t)(ns / 1000000));
-	line_str(l, us < 10 ? ".00" : us < 100 ? ".0" : ".");
+	line_str(l, us < 10 ? ".00" : us < 100 ? ".0"
+	                                       : ".");
 	line_dec(l, (int64_t)us);
 	line_str(l, " ms");
 }

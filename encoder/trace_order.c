@@ -96,7 +96,8 @@ static void learn_thread(struct making *m, const struct trace_thread *t)
 
 static int rank(const struct trace_event *e)
 {
-	return e->kind == TRACE_BORN ? 0 : e->kind == TRACE_ENDED ? 2 : 1;
+	return e->kind == TRACE_BORN ? 0 : e->kind == TRACE_ENDED ? 2
+	                                                          : 1;
 }
 
 static bool event_before(const void *first, const void *second)
@@ -226,7 +227,8 @@ static void add_wait(struct making *m, const struct trace_event *e)
 {
 	struct trace_life *l = m->life;
 	uint64_t start = e->start_ns > l->start_ns ? e->start_ns : l->start_ns;
-	uint64_t end = e->end_ns > m->order->end_ns ? TRACE_LASTS : e->end_ns > start ? e->end_ns : start;
+	uint64_t end = e->end_ns > m->order->end_ns ? TRACE_LASTS : e->end_ns > start ? e->end_ns
+	                                                                              : start;
 	end_unknown_wait(m, start);
 	const struct trace_item *before = last_wait(m);
 	if (before && start < before->end_ns) {

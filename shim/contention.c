@@ -42,9 +42,9 @@ struct contention_site {
 
 static struct {
 	struct lock lock;
-	struct contention_site *newest;           /* atomic */
-	uint64_t rate[CONTENTION_KINDS];          /* atomic: the finest that is asked for */
-	uint64_t preset[CONTENTION_KINDS];        /* immutable after init */
+	struct contention_site *newest;                /* atomic */
+	uint64_t rate[CONTENTION_KINDS];               /* atomic: the finest that is asked for */
+	uint64_t preset[CONTENTION_KINDS];             /* immutable after init */
 	uint64_t asked[CONTENTION_KINDS][ASKING_MOST]; /* by requests; 0: a free place */
 } contention FORKED;
 
@@ -145,7 +145,7 @@ void contention_waited(unsigned call, uintptr_t object, uint64_t since_ns, struc
 	uint64_t delay_ns = now_ns > since_ns ? now_ns - since_ns : 1;
 	bool keep = keep_wait(delay_ns, &contentions, &stands_for_ns), traced = trace_is_on();
 	if (keep && !record(CONTENTION_BLOCK, waits_function(call), from, contentions, stands_for_ns,
-                            is_for_handlers(call)))
+	                    is_for_handlers(call)))
 		return;
 	if (traced)
 		trace_waited(waits_view(call), call, object, since_ns, now_ns, from);
@@ -214,8 +214,8 @@ int snapshot_contention(struct region *r, enum contention_kind kind, struct cont
 {
 	const struct contention_site *site = __atomic_load_n(&contention.newest, __ATOMIC_ACQUIRE);
 	*s = (struct contention_snapshot){
-	    .time_ns = os_clock_ns(CLOCK_REALTIME),
-	    .count = site ? site->number + 1 : 0,
+		.time_ns = os_clock_ns(CLOCK_REALTIME),
+		.count = site ? site->number + 1 : 0,
 	};
 	s->rows = region_alloc(r, s->count * sizeof *s->rows + 1);
 	if (!s->rows)
@@ -224,7 +224,7 @@ int snapshot_contention(struct region *r, enum contention_kind kind, struct cont
 		uint64_t delay_ns = __atomic_load_n(&site->of[kind].delay_ns, __ATOMIC_ACQUIRE);
 		uint64_t contentions = __atomic_load_n(&site->of[kind].contentions, __ATOMIC_RELAXED);
 		s->rows[site->number] =
-		    (struct contention_row){site->stack, (contentions + UNIT / 2) / UNIT, delay_ns};
+			(struct contention_row){site->stack, (contentions + UNIT / 2) / UNIT, delay_ns};
 	}
 	return 0;
 }

@@ -539,12 +539,12 @@ int cpu_trace_begins(struct region *r)
 	return error;
 }
 
-void cpu_trace_drain(struct region *r)
+int cpu_trace_drain(struct region *r)
 {
-	if (!cpu.profile)
-		cpu_trace_begins(r);
+	int error = cpu_trace_begins(r);
 	if (cpu.for_trace)
 		snapshot_cpu_drain();
+	return error;
 }
 
 void cpu_trace_ends(void)

@@ -30,7 +30,7 @@ void cpu_forget(struct thread *t);
  * lie in this region. 0, or a negative errno: there are none for now. Listener. */
 struct region;
 int cpu_trace_begins(struct region *r);
-void cpu_trace_drain(struct region *r);
+int cpu_trace_drain(struct region *r);
 void cpu_trace_ends(void);
 
 /* The child has no profile. */

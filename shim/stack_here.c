@@ -8,7 +8,8 @@
 #include "shim/os.h"
 #include "shim/sampler.h"
 
-enum { DEPTH_MAX = 512, DEPTH_SMALL = 128 };
+enum { DEPTH_MAX = 512,
+       DEPTH_SMALL = 128 };
 
 static size_t depth_most = DEPTH_SMALL; /* immutable after init */
 

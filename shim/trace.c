@@ -28,7 +28,7 @@
 
 enum {
 	WAKERS = 1024,
-	CHUNK_EVENTS = sizeof ((struct trace_chunk *)0)->at / sizeof(struct trace_event),
+	CHUNK_EVENTS = sizeof((struct trace_chunk *)0)->at / sizeof(struct trace_event),
 	BUFFER_MOST = 16 << 20,
 	BUFFER_LEAST = 64 << 10,
 	SHARE = 4, /* of the memory that there may be: so much of it is for the buffer */
@@ -48,14 +48,15 @@ struct waker {
 };
 
 static struct {
-	uint32_t number; /* atomic: of the trace; 0: there was none */
+	uint32_t number;  /* atomic: of the trace; 0: there was none */
 	uint64_t full_ns; /* atomic: since when there is no room; 0: there is */
-	size_t next;     /* atomic: the first chunk that nobody took */
-	size_t count;    /* of chunks: the last ones are the listener's alone */
+	size_t next;      /* atomic: the first chunk that nobody took */
+	size_t count;     /* of chunks: the last ones are the listener's alone */
 	size_t bytes;
 	struct waker *wakers;
 	struct trace_chunk *chunks; /* after the wakers */
 	struct trace_chunk *own;    /* the listener's */
+	bool lost;                  /* an event of the listener's */
 	bool stays;                 /* mapped: somebody may still write */
 } trace FORKED;
 
@@ -128,6 +129,13 @@ void trace_add(const struct trace_event *e)
 		trace.own = take_chunk(trace.count);
 	if (trace.own)
 		put_in(trace.own, e);
+	else
+		trace.lost = true;
+}
+
+bool trace_lost(void)
+{
+	return trace.lost;
 }
 
 static struct waker *waker_of(uintptr_t object)
@@ -222,12 +230,12 @@ void trace_waited(enum wait_view view, unsigned call, uintptr_t object, uint64_t
 	if (!t || (since_ns && is_short(view, end_ns - since_ns)) || !sampler_hold_alone(&mask))
 		return;
 	struct trace_event e = {
-	    .start_ns = since_ns,
-	    .end_ns = end_ns,
-	    .stack = stack_here(waits_function(call), from),
-	    .kind = (uint8_t)trace_kind_of(view, object),
-	    .call = (uint8_t)call,
-	    .object = object,
+		.start_ns = since_ns,
+		.end_ns = end_ns,
+		.stack = stack_here(waits_function(call), from),
+		.kind = (uint8_t)trace_kind_of(view, object),
+		.call = (uint8_t)call,
+		.object = object,
 	};
 	if (object && (view == VIEW_SYNC || view == VIEW_COND) && begin_writing(t)) {
 		read_waker(t, &e);
@@ -241,12 +249,12 @@ void trace_born(struct thread *t, const struct thread_start *start)
 {
 	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 	struct trace_event e = {
-	    .start_ns = now_ns,
-	    .end_ns = now_ns,
-	    .stack = threads_site_stack(start->site),
-	    .kind = TRACE_BORN,
-	    .created_ns = start->created_ns ? start->created_ns : now_ns,
-	    .creator_tid = start->creator_tid,
+		.start_ns = now_ns,
+		.end_ns = now_ns,
+		.stack = threads_site_stack(start->site),
+		.kind = TRACE_BORN,
+		.created_ns = start->created_ns ? start->created_ns : now_ns,
+		.creator_tid = start->creator_tid,
 	};
 	put(t, &e);
 }
@@ -308,11 +316,11 @@ void trace_log(enum trace_category category, const char *text, struct unwind_fra
 void trace_cpu(const struct sample *s)
 {
 	trace_add(&(struct trace_event){
-	    .start_ns = s->time_ns,
-	    .end_ns = s->time_ns,
-	    .stack = stacks_intern_at(s->pc, s->depth, s->place),
-	    .tid = s->tid,
-	    .kind = TRACE_CPU,
+		.start_ns = s->time_ns,
+		.end_ns = s->time_ns,
+		.stack = stacks_intern_at(s->pc, s->depth, s->place),
+		.tid = s->tid,
+		.kind = TRACE_CPU,
 	});
 }
 
@@ -333,6 +341,7 @@ int trace_open(void)
 		trace.count = (bytes - WAKERS * sizeof(struct waker)) / sizeof *trace.chunks;
 		trace.next = 0;
 		trace.own = NULL;
+		trace.lost = false;
 		trace.full_ns = 0;
 		trace.number = trace.number + 1 ? trace.number + 1 : 1;
 		waits_watch(WAITS_FOR_TRACE, true);

@@ -31,7 +31,7 @@ struct session {
 	struct trace_thread *threads; /* in the order they were met */
 	size_t slot_count;            /* twice the room, a power of two */
 	uint32_t *slots;              /* index into threads plus one, by tid */
-	bool lost_threads;
+	bool lost_threads, has_cpu;
 	size_t comment_count;
 	const char *comments[COMMENTS_MOST];
 };
@@ -143,7 +143,8 @@ int snapshot_trace_begin(struct region *r)
 		return -ENOMEM;
 	s->begin_ns = clock_ns(CLOCK_MONOTONIC);
 	session = s;
-	if (cpu_trace_begins(r) < 0)
+	s->has_cpu = cpu_trace_begins(r) == 0;
+	if (!s->has_cpu)
 		comment(s, "no CPU samples: timers cannot be had");
 	return 0;
 }
@@ -162,7 +163,7 @@ static void note_end(struct trace_thread *t, uint64_t now_ns)
 	t->has_ended = true;
 	if (!record || !trace_end_is_told(record))
 		trace_add(&(struct trace_event){
-		    .start_ns = now_ns, .end_ns = now_ns, .kind = TRACE_ENDED, .tid = t->tid});
+			.start_ns = now_ns, .end_ns = now_ns, .kind = TRACE_ENDED, .tid = t->tid});
 }
 
 /* Who came, who went. */
@@ -179,8 +180,10 @@ static void note_changes(struct session *s)
 	}
 	for (size_t i = 0; i < count; i++) {
 		struct trace_thread *t = thread_of(s, tids[i]);
-		if (!t)
-			break;
+		if (!t) { /* who is not known may be who is missing */
+			region_release(&scratch);
+			return;
+		}
 		lives[t - s->threads] = true;
 		t->has_ended = false; /* a number that is used again */
 		if (t->name[0] == '\0')
@@ -195,7 +198,8 @@ static void note_changes(struct session *s)
 unsigned snapshot_trace_drain(void)
 {
 	uint64_t before_ns = clock_ns(CLOCK_MONOTONIC);
-	cpu_trace_drain(session->region);
+	if (session->has_cpu)
+		session->has_cpu = cpu_trace_drain(session->region) == 0;
 	note_changes(session);
 	uint64_t ms = (clock_ns(CLOCK_MONOTONIC) - before_ns) * SHARE / 1000000;
 	if (trace_full_ns())
@@ -212,13 +216,13 @@ static void add_wait(const struct dump_thread *d, uint64_t end_ns)
 		return;
 	unsigned call = waits_call(w.state);
 	trace_add(&(struct trace_event){
-	    .start_ns = w.since_ns,
-	    .end_ns = UINT64_MAX,
-	    .stack = stacks_intern_at(d->stack->pc, d->stack->depth, d->stack->place),
-	    .tid = d->tid,
-	    .kind = (uint8_t)trace_kind_of(waits_view(call), w.object),
-	    .call = (uint8_t)call,
-	    .object = w.object,
+		.start_ns = w.since_ns,
+		.end_ns = UINT64_MAX,
+		.stack = stacks_intern_at(d->stack->pc, d->stack->depth, d->stack->place),
+		.tid = d->tid,
+		.kind = (uint8_t)trace_kind_of(waits_view(call), w.object),
+		.call = (uint8_t)call,
+		.object = w.object,
 	});
 }
 
@@ -282,16 +286,18 @@ int snapshot_trace_end(struct trace_snapshot *out)
 		comment(s, "a thread was stopped while it wrote an event: that one is missing");
 	note_tellers(s);
 	sort_threads(s);
+	if (trace_lost())
+		comment(s, "some CPU samples, ends of threads or waits that last are missing: the buffer was full");
 	if (s->lost_threads)
 		comment(s, "threads are missing: the profiler's own memory is used up; raise PPROF_MEMORY_LIMIT");
 	*out = (struct trace_snapshot){
-	    .begin_ns = s->begin_ns,
-	    .end_ns = end_ns,
-	    .in_use_bytes = s->in_use_bytes,
-	    .thread_count = s->thread_count,
-	    .threads = s->threads,
-	    .comment_count = s->comment_count,
-	    .comments = s->comments,
+		.begin_ns = s->begin_ns,
+		.end_ns = end_ns,
+		.in_use_bytes = s->in_use_bytes,
+		.thread_count = s->thread_count,
+		.threads = s->threads,
+		.comment_count = s->comment_count,
+		.comments = s->comments,
 	};
 	out->chunks = trace_chunks(&out->chunk_count);
 	return 0;

@@ -63,10 +63,11 @@ int cpu_trace_begins(struct region *r) /* cpu.c's, these four */
 	return cpu_error;
 }
 
-void cpu_trace_drain(struct region *r)
+int cpu_trace_drain(struct region *r)
 {
 	CHECK(r);
 	cpu.drained++;
+	return cpu_error;
 }
 
 void cpu_trace_ends(void)
