@@ -6,6 +6,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import contextlib
 import http.client
+import os
 import re
 import threading
 import time
@@ -168,7 +169,7 @@ class Looking:
             except (OSError, http.client.HTTPException) as e:
                 # The program may have ended; it is given a moment to be seen ended.
                 with contextlib.suppress(Exception):
-                    self.p.popen.wait(5)
+                    self.p.popen.wait(30)
                 if self.p.running():
                     self.errors.append("%s: %s" % (type(e).__name__, e))
                 return
@@ -192,10 +193,10 @@ class Looking:
         test.assertGreaterEqual(self.dumps, dumps, "dumps taken meanwhile")
 
 
-def run_watched(test, argv, deadline_s=120.0, profiles=1, dumps=1, hz=1000, **more):
+def run_watched(test, argv, deadline_s=120.0, profiles=1, dumps=1, traces=True, hz=1000, **more):
     """Run a program to its end under the shim while it is profiled and dumped; (status, stdout, stderr), Looking."""
     with shim.start(argv, **more) as p:
-        with Looking(p, hz=hz, profile=profiles > 0, dumps=dumps > 0) as looking:
+        with Looking(p, hz=hz, profile=profiles > 0, dumps=dumps > 0, traces=traces) as looking:
             end = p.wait(deadline_s)
         looking.check(test, profiles, dumps)
         return end, looking
@@ -208,6 +209,15 @@ def mark(p, number):
     p.send(b"\n")
     p.wait_line("mark %d" % number)
     return {k: v[0] for k, v in p.truth().items()}
+
+
+def others_cpu_s(p):
+    """CPU time that all other processes of the machine have used so far, time taken by a machine above this one included."""
+    with open("/proc/stat") as f:
+        user, nice, system, _, _, irq, softirq, steal = map(int, f.readline().split()[1:9])
+    with open("/proc/%d/stat" % p.pid) as f:
+        mine = sum(map(int, f.read().rsplit(")", 1)[1].split()[11:13]))
+    return (user + nice + system + irq + softirq + steal - mine) / os.sysconf("SC_CLK_TCK")
 
 
 class Measure:
@@ -230,6 +240,13 @@ class Measure:
                 self.truth[k] = self.truth.get(k, 0.0) + (after[k] - before[k]) * scale
         self.profiles.append(prof)
         return prof
+
+    def add(self, other):
+        """What another one measured of the same program."""
+        self.profiles += other.profiles
+        self.marks += 2 * len(other.profiles)
+        for k, v in other.truth.items():
+            self.truth[k] = self.truth.get(k, 0.0) + v
 
     def cpu(self, pick):
         """ns of CPU in the samples for which pick(sample) is true."""

@@ -98,11 +98,16 @@ def main():
             print(name_of(t))
         return 0
 
-    # Long ones first, so that the end of the run is not one test alone.
-    tests.sort(key=lambda t: -getattr(getattr(t, t._testMethodName, None), "long_s", 0))
+    def mark(t, key):
+        return getattr(getattr(t, t._testMethodName, None), key, 0)
+
+    # Long ones first, so that the end of the run is not one test alone. What a neighbour's load would make a bias, and not
+    # only chance, is marked `alone`, and comes last, one by one.
+    tests.sort(key=lambda t: -mark(t, "long_s"))
     todo = queue.SimpleQueue()
     for t in tests:
-        todo.put(t)
+        if not mark(t, "alone"):
+            todo.put(t)
     counts = {"ok": 0, "FAIL": 0, "skip": 0}
     lock = threading.Lock()
 
@@ -126,6 +131,10 @@ def main():
             t.start()
         for t in threads:
             t.join()
+        for t in tests:
+            if mark(t, "alone"):
+                todo.put(t)
+        work()
     finally:
         shim.scratch_remove()
     skipped = ", %d skipped" % counts["skip"] if counts["skip"] else ""

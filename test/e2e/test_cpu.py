@@ -63,20 +63,31 @@ class Truth(shim.TestCase):
     test_shares_and_total_at_1000_hz.long_s = 15
 
     def test_short_lived_threads_are_not_under_counted(self):
-        # 5 ms of CPU time each, shorter than the period.
+        # 5 ms of CPU time each, shorter than the period. Where they wait for a processor, their turns begin at ticks, and of 5 ms
+        # one tick of 4 is all that there is: that is a bias of the kernel's clock, and measured only when nothing else is.
         with start([shim.program("cpu_short_threads")]) as p:
             p.wait_line("ready")
-            m = look.Measure(p)
+            quiet, busy = look.Measure(p), look.Measure(p)
 
-            def wrong():
+            def wrong(m, least):
                 for k in ("short_alone", "short_paired"):
-                    ratio = m.cpu(lambda s: k in s.names) / m.truth[k]
-                    if not 0.9 <= ratio <= 1.1:
+                    ratio = m.cpu(lambda s: k in s.names) / m.truth[k] if k in m.truth else 0
+                    if not least <= ratio <= 1.1:
                         return "%s: %.3f of the truth" % (k, ratio)
                 return None
-            self.assertIsNone(m.until(wrong, 8))
+            for _ in range(6):
+                m = look.Measure(p)
+                m.marks = quiet.marks + busy.marks
+                others = look.others_cpu_s(p)
+                m.take(8)
+                into = quiet if look.others_cpu_s(p) - others < 8 * 0.1 else busy
+                into.add(m)
+                if into is quiet and wrong(quiet, 0.9) is None:
+                    return
+            self.assertIsNone(wrong(quiet, 0.9) if quiet.profiles else wrong(busy, 0.7))
 
     test_short_lived_threads_are_not_under_counted.long_s = 20
+    test_short_lived_threads_are_not_under_counted.alone = True
 
     def test_shape(self):
         with start([shim.program("cpu_truth"), 40]) as p:
