@@ -67,7 +67,8 @@ static size_t copy_stack(char *to, uintptr_t from, size_t bytes)
 			return (size_t)n;
 		bytes = page;
 	}
-	memcpy(to, (const void *)from, bytes);
+	if (bytes)
+		memcpy(to, (const void *)from, bytes);
 	return bytes;
 }
 
