@@ -233,8 +233,9 @@ struct trace_thread {
 	bool has_ended;     /* before the trace did; no TRACE_ENDED may be there to say when */
 };
 struct trace_chunk {
-	uint32_t count;
-	uint32_t unused[15];
+	uint32_t count; /* atomic while the trace lasts */
+	uint32_t seen;  /* of these, by trace_session.c */
+	uint32_t unused[14];
 	struct trace_event at[31];
 };
 struct trace_snapshot {

@@ -103,7 +103,7 @@ static void end_writing(struct thread *t)
 static void put_in(struct trace_chunk *c, const struct trace_event *e)
 {
 	c->at[c->count] = *e;
-	c->count++;
+	__atomic_store_n(&c->count, c->count + 1, __ATOMIC_RELEASE); /* the listener looks for births meanwhile */
 }
 
 /* An event of this thread. Busy. */
@@ -379,9 +379,9 @@ void trace_free(void)
 	trace.bytes = 0;
 }
 
-const struct trace_chunk *trace_chunks(size_t *count)
+struct trace_chunk *trace_chunks(size_t *count)
 {
-	*count = trace.next;
+	*count = __atomic_load_n(&trace.next, __ATOMIC_RELAXED);
 	return trace.chunks;
 }
 

@@ -54,7 +54,7 @@ void trace_session_fork_child(void); /* trace_session.c's half */
 int trace_open(void);
 bool trace_close(void);
 void trace_free(void);
-const struct trace_chunk *trace_chunks(size_t *count);
+struct trace_chunk *trace_chunks(size_t *count);
 uint64_t trace_full_ns(void); /* since when there is no more room; 0: there is */
 void trace_add(const struct trace_event *event); /* of any thread */
 bool trace_lost(void); /* has one found no room? */

@@ -156,14 +156,51 @@ static void name(struct session *s, struct trace_thread *t)
 		t->name = now;
 }
 
+/* A thread that was cancelled in a wait, and never came back out of it: its record still says where. */
+static void add_cancelled_wait(const struct thread *record, uint64_t now_ns)
+{
+	struct wait w;
+	if (!waits_read(&record->wait, &w) || !w.since_ns)
+		return;
+	unsigned call = waits_call(w.state);
+	const uintptr_t pc[] = {waits_function(call), w.frame.pc};
+	trace_add(&(struct trace_event){
+	    .start_ns = w.since_ns,
+	    .end_ns = now_ns,
+	    .stack = stacks_intern(pc, 2),
+	    .tid = record->tid,
+	    .kind = (uint8_t)trace_kind_of(waits_view(call), w.object),
+	    .call = (uint8_t)call,
+	    .object = w.object,
+	});
+}
+
 /* A thread that is gone and did not say so ended about now. */
 static void note_end(struct trace_thread *t, uint64_t now_ns)
 {
 	struct thread *record = threads_facts(t->tid).thread;
 	t->has_ended = true;
+	if (record && !trace_end_is_told(record))
+		add_cancelled_wait(record, now_ns);
 	if (!record || !trace_end_is_told(record))
 		trace_add(&(struct trace_event){
 			.start_ns = now_ns, .end_ns = now_ns, .kind = TRACE_ENDED, .tid = t->tid});
+}
+
+/* Threads whose birth was told since the last time: they may be gone before they are ever listed. */
+static void note_births(struct session *s)
+{
+	size_t count;
+	struct trace_chunk *chunks = trace_chunks(&count);
+	for (size_t i = 0; i < count; i++) {
+		struct trace_chunk *c = &chunks[i];
+		for (uint32_t told = __atomic_load_n(&c->count, __ATOMIC_ACQUIRE); c->seen < told; c->seen++)
+			if (c->at[c->seen].kind == TRACE_BORN) {
+				struct trace_thread *t = thread_of(s, c->at[c->seen].tid);
+				if (t)
+					t->has_ended = false;
+			}
+	}
 }
 
 /* Who came, who went. */
@@ -171,6 +208,7 @@ static void note_changes(struct session *s)
 {
 	size_t count;
 	struct region scratch = {0};
+	note_births(s);
 	const int *tids = tasks_list(&scratch, &count);
 	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 	bool *lives = region_alloc(&scratch, s->thread_count + count + 1);

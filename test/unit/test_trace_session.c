@@ -392,6 +392,37 @@ static void tellers(void)
 	give_back();
 }
 
+/* Born and cancelled in a wait between two looks: its birth is in the buffer, its record still says where it waited. */
+static void cancelled(void)
+{
+	enum { NOBODY = 0x3fffff };
+	struct worker *other = start(0, (struct worker){.name = "other"});
+	begin();
+	struct thread *t = threads_enter(NOBODY);
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+	CHECK(t);
+	trace_add(&(struct trace_event){.start_ns = now_ns, .end_ns = now_ns, .kind = TRACE_BORN, .tid = NOBODY});
+	t->wait.since_ns = now_ns;
+	t->wait.frame.pc = 0x4711;
+	t->wait.state = 1 << 8 | WAIT_pthread_cond_wait;
+	snapshot_trace_drain();
+	snapshot_trace_drain();
+	finish();
+	int waits, ends;
+	const struct trace_event *wait = find_event(TRACE_COND, NOBODY, &waits), *ended = find_event(TRACE_ENDED, NOBODY, &ends);
+	CHECK(waits == 1 && ends == 1 && wait->start_ns == now_ns && wait->end_ns == ended->start_ns);
+	CHECK(wait->stack && wait->stack->depth == 2 && wait->stack->pc[1] == 0x4711);
+	CHECK(thread_in_trace(NOBODY) && thread_in_trace(NOBODY)->has_ended);
+	give_back();
+	end(other);
+}
+
+static void test_a_thread_that_is_cancelled_in_a_wait_ends_and_so_does_its_wait(void **state)
+{
+	(void)state;
+	in_child(cancelled);
+}
+
 static void test_a_thread_that_tells_its_end_ends_once_and_is_named_however_short_it_lived(void **state)
 {
 	(void)state;
@@ -652,6 +683,7 @@ int main(void)
 		cmocka_unit_test(test_the_threads_there_are_known_and_whether_they_are_blocked),
 		cmocka_unit_test(test_threads_that_come_and_go_are_found_and_their_ends_are_told),
 		cmocka_unit_test(test_a_thread_that_tells_its_end_ends_once_and_is_named_however_short_it_lived),
+		cmocka_unit_test(test_a_thread_that_is_cancelled_in_a_wait_ends_and_so_does_its_wait),
 		cmocka_unit_test(test_a_thread_has_the_name_that_it_has_at_the_end),
 		cmocka_unit_test(test_many_threads_are_all_there),
 		cmocka_unit_test(test_waits_that_last_at_the_end_are_there_without_an_end),
