@@ -16,13 +16,6 @@
 #define SLOW __attribute__((noinline))
 #define FUNCTION(symbol) real_function((void *const *)&real_##symbol, #symbol)
 
-/* After the real function: what it was that let the lock go. */
-static inline int let_go(int r, uint64_t delay_ns, uintptr_t function, struct unwind_frame from)
-{
-	contention_caused(function, delay_ns, from);
-	return r;
-}
-
 /* A mutex whose first word is 1 is locked and not waited for (glibc's lowlevellock.h); 2: waited for. Robust and
  * priority-inheriting ones have their owner there: those are looked up. */
 static inline bool is_not_waited_for(const void *mutex)
@@ -30,39 +23,31 @@ static inline bool is_not_waited_for(const void *mutex)
 	return __builtin_expect(hook_first_word_is(mutex, 1), 1);
 }
 
-static SLOW int mutex_unlock_waited(pthread_mutex_t *mutex)
-{
-	if (!hook_lets_go(mutex))
-		return real_pthread_mutex_unlock(mutex);
-	uintptr_t function = FUNCTION(pthread_mutex_unlock);
-	uint64_t delay_ns = contention_lets_go((uintptr_t)mutex, function, UNWIND_CALLER());
-	return let_go(real_pthread_mutex_unlock(mutex), delay_ns, function, UNWIND_CALLER());
-}
+/* Somebody waits, maybe. goes: will the call let the lock go? */
+#define LETS_GO(symbol, type, lock, goes) \
+	static SLOW int symbol##_waited(type *lock) \
+	{ \
+		if (!(goes)) \
+			return real_##symbol(lock); \
+		uintptr_t function = FUNCTION(symbol); \
+		uint64_t delay_ns = contention_lets_go((uintptr_t)(lock), function, UNWIND_CALLER()); \
+		int r = real_##symbol(lock); \
+		contention_caused(function, delay_ns, UNWIND_CALLER()); \
+		return r; \
+	}
+
+LETS_GO(pthread_mutex_unlock, pthread_mutex_t, mutex, hook_lets_go(mutex))
+LETS_GO(mtx_unlock, mtx_t, mutex, hook_lets_go(mutex))
+LETS_GO(pthread_rwlock_unlock, pthread_rwlock_t, lock, true)
 
 EXPORT int pthread_mutex_unlock(pthread_mutex_t *mutex)
 {
-	return is_not_waited_for(mutex) ? real_pthread_mutex_unlock(mutex) : mutex_unlock_waited(mutex);
-}
-
-static SLOW int mtx_unlock_waited(mtx_t *mutex)
-{
-	if (!hook_lets_go(mutex))
-		return real_mtx_unlock(mutex);
-	uintptr_t function = FUNCTION(mtx_unlock);
-	uint64_t delay_ns = contention_lets_go((uintptr_t)mutex, function, UNWIND_CALLER());
-	return let_go(real_mtx_unlock(mutex), delay_ns, function, UNWIND_CALLER());
+	return is_not_waited_for(mutex) ? real_pthread_mutex_unlock(mutex) : pthread_mutex_unlock_waited(mutex);
 }
 
 EXPORT int mtx_unlock(mtx_t *mutex)
 {
 	return is_not_waited_for(mutex) ? real_mtx_unlock(mutex) : mtx_unlock_waited(mutex);
-}
-
-static SLOW int rwlock_unlock_waited(pthread_rwlock_t *lock)
-{
-	uintptr_t function = FUNCTION(pthread_rwlock_unlock);
-	uint64_t delay_ns = contention_lets_go((uintptr_t)lock, function, UNWIND_CALLER());
-	return let_go(real_pthread_rwlock_unlock(lock), delay_ns, function, UNWIND_CALLER());
 }
 
 /* The first of several readers to go lets nobody in: it is the last one, or the writer, that others waited for. (Two that go in the
@@ -89,7 +74,7 @@ EXPORT int pthread_rwlock_unlock(pthread_rwlock_t *lock)
 	if (__builtin_expect(is_read_or_written_alone(lock), 1) || !contended_maybe((uintptr_t)lock) ||
 	    others_still_read(lock))
 		return real_pthread_rwlock_unlock(lock);
-	return rwlock_unlock_waited(lock);
+	return pthread_rwlock_unlock_waited(lock);
 }
 
 /* What only a trace wants to know. */
