@@ -144,7 +144,7 @@ struct dump_stuck {
 struct dump_snapshot {
 	uint64_t time_ns;
 	size_t count;
-	struct dump_thread *threads; /* the main thread first, then by tid */
+	struct dump_thread *threads; /* the main thread first, then as they were made */
 	const struct stack *unreached; /* what stands for a stack in counts of threads, where there is none; NULL: nothing */
 	size_t stuck_count;
 	struct dump_stuck *stuck; /* deadlocks first */
