@@ -26,11 +26,11 @@ class Waits(shim.TestCase):
     test_no_call_of_the_table_ends_early.long_s = 20
 
     def test_the_same_by_dumps_alone(self):
-        argv = [shim.program("eintr_abort"), 6]
-        (status, out, err), looking = look.run_watched(self, argv, profiles=0, dumps=10, traces=False, input_data=b"")
+        argv = [shim.program("eintr_abort"), 12]
+        (status, out, err), looking = look.run_watched(self, argv, profiles=0, dumps=20, traces=False, input_data=b"")
         self.assertEqual((0, ""), (status, err))
 
-    test_the_same_by_dumps_alone.long_s = 10
+    test_the_same_by_dumps_alone.long_s = 15
 
     def test_a_signal_thread_that_waits_for_everything(self):
         out, _ = self.passes([shim.program("sigwait_all"), 8], dumps=20)
