@@ -50,12 +50,13 @@ LINK_SO   = $(CC) -shared -Wl,-soname,libpprofshim.so -Wl,-Bsymbolic -Wl,--exclu
 # --- the library -------------------------------------------------------------------------------
 
 LIB  := $(B)/libpprofshim.so
+SYMBOLIZE := $(B)/pprofshim-symbolize
 SRC  := $(sort $(wildcard shim/*.c encoder/*.c http/*.c))
 PB   := $(patsubst %.proto,%.pb-c,$(wildcard encoder/*.proto))
 OBJ  := $(SRC:%.c=$(B)/obj/%.o) $(PB:%=$(B)/obj/%.o)
 GENERATED := $(PB:%=$(B)/%.h) $(UNWIND)/stamp
 
-all: $(LIB) ## build build/libpprofshim.so (build/libpprofshim.debug.so has the debug information)
+all: $(LIB) $(SYMBOLIZE) ## build build/libpprofshim.so and pprofshim-symbolize (build/libpprofshim.debug.so has the debug information)
 
 $(LIB): $(B)/libpprofshim.debug.so
 	$(call say,STRIP,$@)
@@ -64,6 +65,16 @@ $(LIB): $(B)/libpprofshim.debug.so
 $(B)/libpprofshim.debug.so: $(OBJ) $(B)/exports.map $(UNWIND)/stamp
 	$(call say,LINK,$@)
 	$(Q)$(LINK_SO) -o $@ $(OBJ) $(ARCHIVES)
+
+# --- the helper program: static, so that it runs in any container -----------------------------------
+
+SYMBOLIZE_SRC := $(sort $(wildcard encoder/symbolize/*.c)) encoder/elf_symbols.c shim/text.c shim/arena.c shim/sync.c
+SYMBOLIZE_OBJ := $(SYMBOLIZE_SRC:%.c=$(B)/obj/%.o) $(PB:%=$(B)/obj/%.o)
+SYMBOLIZE_LIB := -ldw -lelf -liberty -lprotobuf-c -llzma -lbz2 -lz
+
+$(SYMBOLIZE): $(SYMBOLIZE_OBJ)
+	$(call say,LINK,$@)
+	$(Q)$(CC) -static -Wl,--gc-sections $(CFLAGS) $(LDFLAGS) -s -o $@ $(SYMBOLIZE_OBJ) $(SYMBOLIZE_LIB)
 
 $(B)/exports.map: shim/hooks.def Makefile
 	$(call say,GEN,$@)
@@ -189,12 +200,13 @@ lint: all ## check layers, scripts and the man page
 	$(Q)shellcheck scripts/*.sh scripts/check-layers .ci/run
 	$(Q)mandoc -Tlint -W warning man/*.7
 
-install: all ## install the library and its man page below DESTDIR/PREFIX
+install: all ## install the library, its helper program and its man pages below DESTDIR/PREFIX
 	install -D -m 755 $(LIB) $(DESTDIR)$(LIBDIR)/libpprofshim.so
+	install -D -m 755 $(SYMBOLIZE) $(DESTDIR)$(LIBDIR)/pprofshim-symbolize
 	install -D -m 644 man/pprofshim.7 $(DESTDIR)$(MANDIR)/man7/pprofshim.7
 
 uninstall: ## remove what install put there
-	rm -f $(DESTDIR)$(LIBDIR)/libpprofshim.so $(DESTDIR)$(MANDIR)/man7/pprofshim.7
+	rm -f $(DESTDIR)$(LIBDIR)/libpprofshim.so $(DESTDIR)$(LIBDIR)/pprofshim-symbolize $(DESTDIR)$(MANDIR)/man7/pprofshim.7
 
 dist: ## write the committed sources to build/pprofshim.tar.gz
 	$(Q)mkdir -p $(B)
@@ -209,4 +221,4 @@ help: ## this list
 .PHONY: all programs run test unit unit-build e2e bench soak asan ubsan tsan format lint install uninstall dist clean help
 .SECONDARY:
 
--include $(OBJ:.o=.d) $(wildcard $(U)/obj/*/*.d $(U)/obj/*/*/*.d $(B)/programs/*.d)
+-include $(OBJ:.o=.d) $(SYMBOLIZE_OBJ:.o=.d) $(wildcard $(U)/obj/*/*.d $(U)/obj/*/*/*.d $(B)/programs/*.d)

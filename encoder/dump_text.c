@@ -12,11 +12,12 @@
  *   # thread a
  *   # waits in pthread_mutex_lock for 0x5580 since 2m5s, held by thread 8 (b)
  *   work+0x1c(...)
- *           /usr/bin/program:0 +0x12fc
+ *           /src/program.c:12 +0x12fc
  *   created by start+0x30(...)
- *           /usr/bin/program:0 +0x1400
+ *           /src/program.c:40 +0x1400
  *
- * Addresses are those to look up (snapshot.h), in the file as its headers count: what addr2line wants.
+ * A function that was inlined has lines of its own before those of the one it was inlined into. Where no source is known, the
+ * object's file stands for it, with line 0. Addresses are those to look up (snapshot.h), in the file as its headers count: what addr2line wants.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/dump_text.h"
@@ -37,7 +38,7 @@ struct place {
 /* What is printed of it. Many threads stand in few places: each is looked up once. */
 struct frame {
 	struct name name;
-	const char *path;
+	const char *path; /* of the object */
 	uint64_t file_address;
 };
 
@@ -83,13 +84,10 @@ static struct frame look_up(struct dump *d, struct site site)
 	struct span path = site.module ? names_path(&d->names, site.module) : map ? map->path : SPAN("");
 	uint64_t base = site.module ? site.module->bias : path.len ? map->start : 0;
 	if (!path.len)
-		path = site.module ? SPAN("[program]") : SPAN("[anonymous]");
+		path = site.module ? SPAN("[program]") : names_jit_map(&d->names, site) ? SPAN("[jit]") : SPAN("[anonymous]");
 	struct frame f = {names_of(&d->names, site), utf8_line(d->region, path), site.address - base};
-	char *function = utf8_line(d->region, f.name.function);
-	if (!f.path || !function)
+	if (!f.path)
 		d->failed = true;
-	else
-		f.name.function.at = function; /* as long as before */
 	return f;
 }
 
@@ -107,8 +105,8 @@ static struct place *find_places(struct dump *d)
 	return list;
 }
 
-/* 0, or -ENOMEM. */
-static int prepare_frames(struct dump *d)
+/* 0, or -ENOMEM, -EAGAIN. */
+static int prepare_frames(struct dump *d, struct patience *p)
 {
 	const struct place *list = find_places(d);
 	size_t count = d->places.count;
@@ -118,31 +116,43 @@ static int prepare_frames(struct dump *d)
 		return -ENOMEM;
 	for (size_t i = 0; i < count; i++)
 		sites[i] = names_site(&d->names, list[i].pc, (unsigned)list[i].place);
-	if (names_prepare(&d->names, sites, count) < 0)
-		return -ENOMEM;
+	int r = names_prepare(&d->names, sites, count, p);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < count; i++)
 		d->frames[i] = look_up(d, sites[i]);
 	return 0;
 }
 
+/* Where no source is known, the object stands for it, without a line. */
+static void print_frame(struct out *o, const struct frame *f, const struct name_frame *n)
+{
+	out_span(o, n->function);
+	if (f->name.offset) {
+		out_str(o, "+0x");
+		out_hex(o, f->name.offset);
+	}
+	out_str(o, "(...)\n\t");
+	if (n->file.len)
+		out_span(o, n->file);
+	else
+		out_str(o, f->path);
+	out_str(o, ":");
+	out_dec(o, n->file.len ? n->line : 0);
+	out_str(o, " +0x");
+	out_hex(o, f->file_address);
+	out_str(o, "\n");
+}
+
 static void print_stack(struct dump *d, const struct stack *s)
 {
-	struct out *o = d->out;
 	for (size_t i = 0; i < depth_of(s); i++) {
 		int64_t n = number_of(d, &(struct place){s->pc[i], s->place});
 		if (n < 0)
 			return;
 		const struct frame *f = &d->frames[n];
-		out_span(o, f->name.function);
-		if (f->name.offset) {
-			out_str(o, "+0x");
-			out_hex(o, f->name.offset);
-		}
-		out_str(o, "(...)\n\t");
-		out_str(o, f->path);
-		out_str(o, ":0 +0x");
-		out_hex(o, f->file_address);
-		out_str(o, "\n");
+		for (size_t k = 0; k < f->name.count; k++)
+			print_frame(d->out, f, &f->name.frame[k]);
 	}
 }
 
@@ -351,14 +361,20 @@ static void print_stuck(struct dump *d, const struct dump_stuck *k)
 		print_stalled(d, k);
 }
 
-int dump_print(struct region *r, struct out *o, const struct dump_snapshot *s)
+int dump_print(struct region *r, struct out *o, const struct dump_snapshot *s, struct patience *p)
 {
 	struct dump *d = region_alloc(r, sizeof *d);
 	if (!d)
 		return -ENOMEM;
 	*d = (struct dump){.region = r, .out = o, .snapshot = s};
-	if (prepare_frames(d) < 0)
-		return -ENOMEM;
+	int rc = prepare_frames(d, p);
+	if (rc < 0)
+		return rc;
+	if (d->names.note) {
+		out_str(o, "# ");
+		out_str(o, d->names.note);
+		out_str(o, "\n\n");
+	}
 	for (size_t i = 0; i < s->stuck_count && !d->failed; i++)
 		print_stuck(d, &s->stuck[i]);
 	for (size_t i = 0; i < s->count && !d->failed; i++)

@@ -6,10 +6,9 @@
 #ifndef PPROFSHIM_DUMP_TEXT_H
 #define PPROFSHIM_DUMP_TEXT_H
 
-#include "encoder/out.h"
-#include "shim/snapshot.h"
+#include "encoder/encoder.h"
 
-/* 0, or -ENOMEM: then the out's content is not to be sent. */
-int dump_print(struct region *r, struct out *o, const struct dump_snapshot *s);
+/* 0, or -ENOMEM, -EAGAIN (encoder.h): then the out's content is not to be sent. */
+int dump_print(struct region *r, struct out *o, const struct dump_snapshot *s, struct patience *p);
 
 #endif

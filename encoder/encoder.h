@@ -4,6 +4,10 @@
  * Every function returns 0, or a negative errno (-ENOMEM: the shim's memory cap); then the out's
  * content is not to be sent.
  *
+ * Those that are given a struct patience need names, for which a helper program is asked: while it has not answered they
+ * return -EAGAIN, and are to be called again, with a new out, when encoder_wait_ms says 0. What the helper does not
+ * answer in time has names from symbol tables.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_ENCODER_H
 #define PPROFSHIM_ENCODER_H
@@ -38,21 +42,46 @@ struct profile_snapshot {
 	};
 };
 
+/* Of one request: how long it waits for names. Zero-initialise; NULL: not at all. */
+struct patience {
+	uint64_t until_ns; /* CLOCK_MONOTONIC; 0: the waiting has not begun */
+	unsigned rounds;   /* helpers started */
+};
+
+/* Milliseconds until one should ask again; 0: call again what said -EAGAIN. */
+unsigned encoder_wait_ms(const struct patience *p);
+
 /* A snapshot of any kind but the CPU profile. */
 int profile_take(struct region *r, enum profile_kind kind, struct profile_snapshot *s);
 
 /* The gzipped protobuf of `now`, or of now - before when before is not NULL (a delta). */
 int profile_encode(struct region *r, struct out *o, const struct profile_snapshot *now,
-                   const struct profile_snapshot *before);
+                   const struct profile_snapshot *before, struct patience *p);
 
 /* The text form that `debug` asks for: grouped by stack; from 2 on, of goroutine, one block a thread. (The CPU profile
  * has none.) */
-int profile_encode_text(struct region *r, struct out *o, const struct profile_snapshot *now, int64_t debug);
+int profile_encode_text(struct region *r, struct out *o, const struct profile_snapshot *now, int64_t debug,
+                        struct patience *p);
 
 /* The answer of /symbol to a query of addresses joined by '+' (PPROF-SPEC section 1). */
-int symbol_answer(struct region *r, struct out *o, struct span query);
+int symbol_answer(struct region *r, struct out *o, struct span query, struct patience *p);
 
-/* Drop what a fork child inherited of the listener's caches. Listener's start. */
-void encoder_start(void);
+/* Why names have no lines, or are missing, for people; NULL: all is well. */
+const char *encoder_trouble(void);
+
+struct encoder_options {
+	const char *symbolizer;   /* path of the helper program; NULL: the one beside the library */
+	bool symbolizer_off;      /* none */
+	const char *debug_dirs;   /* where it looks for debug files; NULL: in the usual places alone */
+	uint64_t symbolizer_memory_bytes;
+	bool started_late;        /* the program has run for a while */
+};
+
+/* Listener's start: drops what a fork child inherited of caches. */
+void encoder_start(const struct encoder_options *options);
+
+/* Once in a while, between requests: end a helper that has done its work after everybody went. Milliseconds until it should be
+ * called again; 0: not before the next request. */
+unsigned encoder_rest(void);
 
 #endif

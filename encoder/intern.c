@@ -47,3 +47,8 @@ int64_t intern(struct intern *t, struct region *r, struct span key, bool *is_new
 		*e = (struct intern_entry){.key = key, .hash = hash, .number_plus_1 = (uint32_t)++t->count};
 	return e->number_plus_1 - 1;
 }
+
+struct span intern_key(const struct intern *t, struct span key)
+{
+	return t->cap ? find(t, key, hash_bytes(key))->key : (struct span){0};
+}

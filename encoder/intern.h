@@ -26,4 +26,7 @@ struct intern {
 /* The number of `key`, new ones last. *is_new says which. -1 when there is no memory. */
 int64_t intern(struct intern *t, struct region *r, struct span key, bool *is_new);
 
+/* The bytes that stand for an equal key in the table; NULL and 0: there are none. */
+struct span intern_key(const struct intern *t, struct span key);
+
 #endif

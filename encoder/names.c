@@ -1,79 +1,35 @@
-/* names.c - function names for addresses of this process.
+/* names.c - functions, files and lines for addresses of this process.
  *
- * Runs in: listener. One owner, no lock; the cache is static and the listener's alone.
+ * Runs in: listener. One owner, no lock.
+ *
+ * Who knows: the cache; else the symbolizer, which is asked about all that is missing at once; else, or when it has not
+ * answered in time, the symbol table of the object's file, read here; of one whose file is gone, the dynamic symbols in
+ * memory. Code that lies in no object: the map that its maker left in /tmp (jit.h).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/names.h"
 
 #include "encoder/elf_symbols.h"
+#include "encoder/name_cache.h"
 #include "encoder/sort.h"
+#include "encoder/symbolizer.h"
 #include "encoder/utf8.h"
 #include "shim/os.h"
 
-enum { SLOTS = 2048, CACHED_MAX = 100 * 1000 };
-
-struct cached {
-	struct cached *next;
-	const struct module *module; /* with the address: another object may come to lie there */
-	uintptr_t address;
-	uintptr_t start;
-	struct span function; /* empty: there is none */
+enum {
+	PATIENCE_S = 15, /* for the symbolizer; what follows takes its time, too */
+	ROUNDS_MAX = 4,  /* helpers started for one request */
+	POLL_MS = 3,
 };
 
-static struct {
-	struct region region;
-	size_t count;
-} cache;
-static struct cached *cache_slot[SLOTS]; /* of addresses */
-
-static void forget(void)
+void names_start(const struct encoder_options *options)
 {
-	memset(cache_slot, 0, sizeof cache_slot);
-	cache.count = 0;
-	region_release(&cache.region);
-}
-
-void names_start(void)
-{
-	if (cache.count)
-		forget();
-}
-
-static struct cached **slot_of(uintptr_t address)
-{
-	return &cache_slot[(address * 0x9e3779b97f4a7c15u >> 32) % SLOTS];
-}
-
-static const struct cached *find_cached(const struct module *m, uintptr_t address)
-{
-	const struct cached *c = *slot_of(address);
-	while (c && (c->address != address || c->module != m))
-		c = c->next;
-	return c;
-}
-
-static void add_cached(const struct module *m, const struct elf_query *q)
-{
-	struct cached *c = region_alloc(&cache.region, sizeof *c);
-	char *name = c ? utf8_copy(&cache.region, q->name) : NULL;
-	if (!name)
-		return; /* the next request asks the file again */
-	uintptr_t address = q->address + m->bias;
-	*c = (struct cached){
-	    .next = *slot_of(address),
-	    .module = m,
-	    .address = address,
-	    .start = q->name.len ? q->start + m->bias : 0,
-	    .function = {name, q->name.len},
-	};
-	*slot_of(address) = c;
-	cache.count++;
+	cache_forget();
+	symbolizer_start(options);
 }
 
 int names_begin(struct names *n, struct region *r)
 {
-	if (cache.count > CACHED_MAX)
-		forget();
 	*n = (struct names){.region = r, .modules = snapshot_modules()};
 	return maps_read(r, &n->maps) == -ENOMEM ? -ENOMEM : 0;
 }
@@ -116,47 +72,52 @@ struct span names_path(const struct names *n, const struct module *m)
 	return map && map->path.len ? map->path : span_of(m->path);
 }
 
-static int open_if_same(const char *path, const struct module *m)
+/* ---- an object's file ---- */
+
+static bool is_same(const char *path, const struct module *m)
 {
 	int fd = (int)os_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-	if (fd >= 0 && !elf_has_build_id(fd, m->build_id, m->build_id_len)) {
-		os_close(fd);
-		return -ENOENT;
-	}
-	return fd;
-}
-
-/* The file that a module was loaded from; the program itself can be opened even when it was deleted. */
-static int open_module(const struct names *n, const struct module *m)
-{
-	char path[4096];
-	struct line l = LINE(path);
-	struct span s = names_path(n, m);
-	line_bytes(&l, s.at, s.len);
-	int fd = path[0] == '/' ? open_if_same(path, m) : -ENOENT;
-	if (fd < 0 && n->modules.count && m == n->modules.at[0])
-		fd = open_if_same("/proc/self/exe", m);
-	return fd;
-}
-
-static void query_module(struct names *n, const struct module *m, struct elf_query *q, size_t count)
-{
-	int fd = open_module(n, m);
-	int error = fd < 0 ? fd : elf_symbols_of_file(n->region, fd, q, count);
+	bool same = fd >= 0 && elf_has_build_id(fd, m->build_id, m->build_id_len);
 	if (fd >= 0)
 		os_close(fd);
-	if (error && !m->gone) {
-		fd = (int)os_open("/proc/self/mem", O_RDONLY);
-		if (fd >= 0) {
-			error = elf_symbols_of_memory(n->region, fd, m->start, m->bias, q, count);
-			os_close(fd);
-		}
-	}
-	if (error == -ENOMEM || error == -EMFILE || error == -ENFILE)
-		return; /* it may pass: ask again the next time */
-	for (size_t i = 0; i < count; i++)
-		add_cached(m, &q[i]);
+	return same;
 }
+
+/* Where the file can be opened that a module was loaded from, for any process; the program itself can be even when it was
+ * deleted. NULL: nowhere. */
+static const char *find_file(const struct names *n, const struct module *m)
+{
+	struct span s = names_path(n, m);
+	char *path = region_alloc(n->region, s.len + 64);
+	struct line l = {path, s.len + 64, 0};
+	if (!path)
+		return NULL;
+	line_bytes(&l, s.at, s.len);
+	if (path[0] == '/' && !memchr(path, '\n', s.len) && is_same(path, m))
+		return path;
+	if (!n->modules.count || m != n->modules.at[0])
+		return NULL;
+	l.len = 0;
+	line_str(&l, "/proc/");
+	line_dec(&l, os_pid());
+	line_str(&l, "/exe");
+	return is_same(path, m) ? path : NULL;
+}
+
+/* ---- what is missing ---- */
+
+/* Addresses of one module that are wanted. */
+struct wanted {
+	const struct module *module;
+	struct object *object;
+	const char *path; /* NULL: its file is nowhere */
+	uint64_t *address; /* as the file's headers count, ascending */
+	size_t count;
+};
+struct missing {
+	size_t count;
+	struct wanted *at;
+};
 
 static bool site_before(const void *first, const void *second)
 {
@@ -164,33 +125,237 @@ static bool site_before(const void *first, const void *second)
 	return a->module != b->module ? a->module < b->module : a->address < b->address;
 }
 
-int names_prepare(struct names *n, const struct site *sites, size_t count)
+/* With the symbolizer: what it has not been asked about, too. */
+static bool is_missing(struct object *o, uint64_t address, bool with_symbolizer)
 {
-	struct site *w = region_alloc(n->region, count * sizeof *w + 1);
-	struct elf_query *q = region_alloc(n->region, count * sizeof *q + 1);
-	size_t open = 0;
-	if (!w || !q)
+	const struct cached *c = cache_find(o, address);
+	return !c || (with_symbolizer && !c->complete && symbolizer_would_answer(o));
+}
+
+/* One module's sites, sorted, from `from` up to `to`. */
+static void want(struct wanted *w, const struct site *from, const struct site *to, bool with_symbolizer)
+{
+	*w = (struct wanted){.module = from->module, .object = cache_object(from->module), .address = w->address};
+	for (; from < to; from++) {
+		uint64_t address = from->address - from->module->bias;
+		bool again = w->count && w->address[w->count - 1] == address;
+		if (w->object && !again && is_missing(w->object, address, with_symbolizer))
+			w->address[w->count++] = address;
+	}
+}
+
+static int find_missing(const struct names *n, struct missing *missing, const struct site *sites, size_t count,
+                        bool with_symbolizer)
+{
+	struct site *s = region_alloc(n->region, count * sizeof *s + 1);
+	uint64_t *address = region_alloc(n->region, count * sizeof *address + 1);
+	missing->count = 0;
+	missing->at = region_alloc(n->region, (n->modules.count + 1) * sizeof *missing->at);
+	if (!s || !address || !missing->at)
 		return -ENOMEM;
+	size_t open = 0;
 	for (size_t i = 0; i < count; i++)
-		if (sites[i].module && !find_cached(sites[i].module, sites[i].address))
-			w[open++] = sites[i];
-	sort_items(w, open, sizeof *w, site_before);
-	for (size_t i = 0; i < open;) {
-		const struct module *m = w[i].module;
-		size_t k = 0;
-		for (; i < open && w[i].module == m; i++)
-			if (!k || q[k - 1].address != w[i].address - m->bias)
-				q[k++] = (struct elf_query){.address = w[i].address - m->bias};
-		query_module(n, m, q, k);
+		if (sites[i].module)
+			s[open++] = sites[i];
+	sort_items(s, open, sizeof *s, site_before);
+	for (size_t i = 0, end; i < open; i = end) {
+		struct wanted *w = &missing->at[missing->count];
+		for (end = i; end < open && s[end].module == s[i].module; end++)
+			;
+		w->address = address + i;
+		want(w, s + i, s + end, with_symbolizer);
+		missing->count += w->count > 0;
 	}
 	return 0;
 }
 
-/* "libfoo.so+0x1234": the file's name and the address as its headers count. */
-static struct span plain_name(struct names *n, const struct module *m, uintptr_t address)
+/* ---- the symbolizer ---- */
+
+/* 0: there is nothing to ask it; 1: it is at work. */
+static int ask(struct names *n, const struct missing *missing)
 {
-	const struct map *map = maps_find(&n->maps, address);
-	struct span path = m ? names_path(n, m) : map ? map->path : (struct span){0};
+	struct question *q = region_alloc(n->region, missing->count * sizeof *q + 1);
+	size_t count = 0;
+	for (size_t i = 0; q && i < missing->count; i++) {
+		const struct wanted *w = &missing->at[i];
+		const char *path = symbolizer_would_answer(w->object) ? find_file(n, w->module) : NULL;
+		if (path)
+			q[count++] = (struct question){w->module, path, w->address, w->count};
+	}
+	return count && symbolizer_ask(q, count) == 0;
+}
+
+unsigned encoder_wait_ms(const struct patience *p)
+{
+	return symbolizer_poll() && os_clock_ns(CLOCK_MONOTONIC) < p->until_ns ? POLL_MS : 0;
+}
+
+/* -EAGAIN: it is at work, and there is time to wait for it. */
+static int consult(struct names *n, const struct site *sites, size_t count, struct patience *p)
+{
+	struct missing missing;
+	uint64_t now_ns = os_clock_ns(CLOCK_MONOTONIC);
+	bool is_busy = symbolizer_poll();
+	symbolizer_locate(&n->maps);
+	if (!p->until_ns) {
+		p->until_ns = now_ns + PATIENCE_S * UINT64_C(1000000000);
+		if (!is_busy)
+			cache_trim();
+	}
+	if (now_ns >= p->until_ns || p->rounds >= ROUNDS_MAX)
+		return 0;
+	if (find_missing(n, &missing, sites, count, true) < 0)
+		return -ENOMEM;
+	if (!missing.count)
+		return 0;
+	if (is_busy)
+		return -EAGAIN;
+	p->rounds++;
+	return ask(n, &missing) ? -EAGAIN : 0;
+}
+
+/* ---- symbol tables ---- */
+
+static int query_file(const struct names *n, const struct wanted *w, struct elf_query *q)
+{
+	const char *path = find_file(n, w->module);
+	int fd = path ? (int)os_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY) : -ENOENT;
+	int error = fd < 0 ? fd : elf_symbols_of_file(n->region, fd, q, w->count);
+	if (fd >= 0)
+		os_close(fd);
+	return error;
+}
+
+static int query_memory(const struct names *n, const struct wanted *w, struct elf_query *q)
+{
+	int fd = (int)os_open("/proc/self/mem", O_RDONLY);
+	if (fd < 0)
+		return fd;
+	int error = elf_symbols_of_memory(n->region, fd, w->module->start, w->module->bias, q, w->count);
+	os_close(fd);
+	return error;
+}
+
+static int query(const struct names *n, const struct wanted *w)
+{
+	struct elf_query *q = region_alloc(n->region, w->count * sizeof *q + 1);
+	if (!q)
+		return -ENOMEM;
+	for (size_t i = 0; i < w->count; i++)
+		q[i].address = w->address[i];
+	int error = query_file(n, w, q);
+	if (error && !w->module->gone)
+		error = query_memory(n, w, q);
+	if (error == -ENOMEM || error == -EMFILE || error == -ENFILE)
+		return 0; /* it may pass: ask again the next time */
+	for (size_t i = 0; i < w->count; i++) {
+		const struct name_frame f = {.function = q[i].name, .system = q[i].name};
+		cache_put(w->object, q[i].address, q[i].start, &f, q[i].name.len > 0, false);
+	}
+	return 0;
+}
+
+static int query_tables(struct names *n, const struct site *sites, size_t count)
+{
+	struct missing missing;
+	int r = find_missing(n, &missing, sites, count, false);
+	for (size_t i = 0; i < missing.count && r == 0; i++)
+		r = query(n, &missing.at[i]);
+	return r;
+}
+
+/* ---- code that lies in no object ---- */
+
+static bool jit_before(const void *first, const void *second)
+{
+	const struct jit_query *a = first, *b = second;
+	return a->address < b->address;
+}
+
+const struct map *names_jit_map(const struct names *n, struct site site)
+{
+	const struct map *map = site.module ? NULL : maps_find(&n->maps, site.address);
+	bool is_file = map && map->path.len && map->path.at[0] == '/' && !span_starts(map->path, "/memfd:");
+	bool is_kernels = map && (span_is(map->path, "[vdso]") || span_is(map->path, "[vsyscall]"));
+	return map && !is_file && !is_kernels ? map : NULL;
+}
+
+static int query_jit(struct names *n, const struct site *sites, size_t count)
+{
+	struct jit_query *q = n->jit = region_alloc(n->region, count * sizeof *q + 1);
+	if (!q)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++)
+		if (names_jit_map(n, sites[i]))
+			q[n->jit_count++] = (struct jit_query){.address = sites[i].address};
+	sort_items(q, n->jit_count, sizeof *q, jit_before);
+	if (n->jit_count && jit_names(n->region, q, n->jit_count) == -ENOMEM)
+		return -ENOMEM;
+	for (size_t i = 0; i < n->jit_count; i++) {
+		q[i].name.at = utf8_line(n->region, q[i].name);
+		if (!q[i].name.at)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* NULL: it has no name. */
+static const struct jit_query *find_jit(const struct names *n, uintptr_t address)
+{
+	size_t low = 0, high = n->jit_count;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (n->jit[middle].address < address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < n->jit_count && n->jit[low].address == address && n->jit[low].name.len ? &n->jit[low] : NULL;
+}
+
+/* ---- all together ---- */
+
+static void take_note(struct names *n, const struct site *sites, size_t count, const struct patience *p)
+{
+	bool is_late = p && symbolizer_poll();
+	for (size_t i = 0; i < count && !n->note; i++) {
+		struct object *o = sites[i].module ? cache_object(sites[i].module) : NULL;
+		const struct cached *c = cache_find(o, o ? sites[i].address - sites[i].module->bias : 0);
+		if (c && !c->complete)
+			n->note = is_late ? "names are not complete: the symbolizer is still at work; ask again later" : symbolizer_trouble();
+		if (c && !c->complete && !n->note)
+			return;
+	}
+}
+
+int names_prepare(struct names *n, const struct site *sites, size_t count, struct patience *p)
+{
+	int r = p ? consult(n, sites, count, p) : 0;
+	if (r == 0)
+		r = query_tables(n, sites, count);
+	if (r == 0)
+		r = query_jit(n, sites, count);
+	if (r == 0)
+		take_note(n, sites, count, p);
+	return r;
+}
+
+const char *encoder_trouble(void)
+{
+	return symbolizer_trouble();
+}
+
+unsigned encoder_rest(void)
+{
+	return symbolizer_poll() ? 1000 : 0;
+}
+
+/* "libfoo.so+0x1234": the file's name and the address as its headers count. */
+static struct span plain_name(struct names *n, struct site site)
+{
+	const struct module *m = site.module;
+	const struct map *map = maps_find(&n->maps, site.address);
+	struct span path = m ? names_path(n, m) : names_jit_map(n, site) ? SPAN("[jit]") : map ? map->path : (struct span){0};
 	while (path.len && memchr(path.at, '/', path.len))
 		span_cut(&path, '/');
 	if (!path.len)
@@ -199,15 +364,30 @@ static struct span plain_name(struct names *n, const struct module *m, uintptr_t
 	struct line l = LINE(text);
 	line_bytes(&l, path.at, path.len < 256 ? path.len : 256);
 	line_str(&l, "+0x");
-	line_hex(&l, address - (m ? m->bias : map ? map->start : 0));
-	char *copy = utf8_copy(n->region, (struct span){l.at, l.len});
+	line_hex(&l, site.address - (m ? m->bias : map ? map->start : 0));
+	char *copy = utf8_line(n->region, (struct span){l.at, l.len});
 	return copy ? (struct span){copy, l.len} : SPAN("[out of memory]");
+}
+
+static struct name single(struct names *n, struct span function, uint64_t offset)
+{
+	static const struct name_frame none = {.function = {"[out of memory]", 15}, .system = {"[out of memory]", 15}};
+	struct name_frame *f = region_alloc(n->region, sizeof *f);
+	if (!f)
+		return (struct name){&none, 1, 0};
+	*f = (struct name_frame){.function = function, .system = function};
+	return (struct name){f, 1, offset};
 }
 
 struct name names_of(struct names *n, struct site site)
 {
-	const struct cached *c = site.module ? find_cached(site.module, site.address) : NULL;
-	if (c && c->function.len)
-		return (struct name){c->function, site.address - c->start};
-	return (struct name){plain_name(n, site.module, site.address), 0};
+	struct object *o = site.module ? cache_object(site.module) : NULL;
+	uint64_t address = o ? site.address - site.module->bias : 0;
+	const struct cached *c = cache_find(o, address);
+	if (c && c->count)
+		return (struct name){c->frame, c->count, c->start ? address - c->start : 0};
+	const struct jit_query *jit = o ? NULL : find_jit(n, site.address);
+	if (jit)
+		return single(n, jit->name, site.address - jit->start);
+	return single(n, plain_name(n, site), 0);
 }

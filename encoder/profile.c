@@ -55,6 +55,7 @@ struct writer {
 	struct names names;
 	struct intern strings, sites, functions;
 	struct site *spare_site; /* the next key of sites */
+	struct function_key *spare_function; /* … of functions */
 	uint8_t *buf;            /* for one packed message */
 	size_t buf_cap;
 	bool failed;
@@ -82,9 +83,9 @@ int profile_take(struct region *r, enum profile_kind kind, struct profile_snapsh
 	return -EINVAL;
 }
 
-void encoder_start(void)
+void encoder_start(const struct encoder_options *options)
 {
-	names_start();
+	names_start(options);
 }
 
 static void write_message(struct writer *w, const Pprof__Profile *p)
@@ -222,17 +223,62 @@ static void write_sample(struct writer *w, const struct row *row, size_t values)
 	write_message(w, &p);
 }
 
+/* What is known of the addresses in one mapped object. */
+struct knowledge {
+	bool used;
+	bool files, lines, inlines;
+	uint64_t first_id; /* of its first segment's mapping; 0: it has none */
+};
+
+/* The mappings of the profile: one for each module, in their order; one for each piece of code without a file. */
+struct mappings {
+	struct knowledge *of_module;
+	struct intern jits; /* struct map */
+	uint64_t jit_first_id;
+};
+
+static size_t module_index(const struct writer *w, const struct module *m)
+{
+	const struct module_list *l = &w->names.modules;
+	size_t i = 0;
+	while (i < l->count && l->at[i] != m)
+		i++;
+	return i;
+}
+
+static void learn(struct knowledge *k, const struct name *name)
+{
+	k->used = true;
+	k->inlines |= name->count > 1;
+	for (size_t i = 0; i < name->count; i++) {
+		k->files |= name->frame[i].file.len > 0;
+		k->lines |= name->frame[i].line > 0;
+	}
+}
+
 /* Which objects are worth a mapping: those that are loaded, and those with an address in the profile. */
-static bool *find_used(struct writer *w, const struct site *sites, size_t count)
+static bool find_used(struct writer *w, struct mappings *ms, const struct site *sites, const struct name *names, size_t count)
 {
 	struct module_list *l = &w->names.modules;
-	bool *used = region_alloc(w->region, l->count + 1);
-	for (size_t i = 0; used && i < l->count; i++)
-		used[i] = !__atomic_load_n(&l->at[i]->gone, __ATOMIC_RELAXED);
-	for (size_t i = 0; used && i < count; i++)
-		for (size_t k = 0; sites[i].module && sites[i].module->gone && k < l->count; k++)
-			used[k] |= l->at[k] == sites[i].module;
-	return used;
+	const struct module *last = NULL;
+	size_t index = 0;
+	ms->of_module = region_alloc(w->region, (l->count + 1) * sizeof *ms->of_module);
+	for (size_t i = 0; ms->of_module && i < l->count; i++)
+		ms->of_module[i].used = !__atomic_load_n(&l->at[i]->gone, __ATOMIC_RELAXED);
+	for (size_t i = 0; ms->of_module && i < count; i++) {
+		if (!sites[i].module)
+			continue;
+		if (sites[i].module != last)
+			index = module_index(w, last = sites[i].module);
+		learn(&ms->of_module[index], &names[i]); /* one beyond the list: of a module that was loaded meanwhile */
+	}
+	for (size_t i = 0; ms->of_module && i < count; i++) {
+		const struct map *map = names_jit_map(&w->names, sites[i]);
+		bool is_new;
+		if (map && intern(&ms->jits, w->region, (struct span){(const char *)map, sizeof *map}, &is_new) < 0)
+			return false;
+	}
+	return ms->of_module != NULL;
 }
 
 static int64_t build_id_string(struct writer *w, const struct module *m)
@@ -245,59 +291,106 @@ static int64_t build_id_string(struct writer *w, const struct module *m)
 	return hex ? text_id(w, hex) : 0;
 }
 
-/* What turns an address into its mapping's id: modules in the order of their list, each with the id of its first
- * segment; 0: it has none. */
-static uint64_t *write_mappings(struct writer *w, const bool *used)
+static void write_mapping(struct writer *w, Pprof__Mapping *mapping)
 {
-	struct module_list *l = &w->names.modules;
-	uint64_t *first_id = region_alloc(w->region, (l->count + 1) * sizeof *first_id);
-	uint64_t id = 0;
-	for (size_t i = 0; first_id && i < l->count; i++) {
-		const struct module *m = l->at[i];
-		if (!used[i])
-			continue;
-		first_id[i] = id + 1;
-		for (unsigned k = 0; k < m->text_count; k++) {
-			Pprof__Mapping mapping = PPROF__MAPPING__INIT, *mappings = &mapping;
-			mapping.id = ++id;
-			mapping.memory_start = m->text[k].start & ~(uintptr_t)4095;
-			mapping.memory_limit = (m->text[k].end + 4095) & ~(uintptr_t)4095;
-			mapping.file_offset = m->text[k].file_offset & ~(uint64_t)4095;
-			mapping.filename = string_id(w, names_path(&w->names, m));
-			mapping.build_id = build_id_string(w, m);
-			mapping.has_functions = true;
-			Pprof__Profile p = PPROF__PROFILE__INIT;
-			p.n_mapping = 1;
-			p.mapping = &mappings;
-			write_message(w, &p);
-		}
-	}
-	return first_id;
+	Pprof__Profile p = PPROF__PROFILE__INIT;
+	mapping->has_functions = true;
+	p.n_mapping = 1;
+	p.mapping = &mapping;
+	write_message(w, &p);
 }
 
-static uint64_t mapping_id(struct writer *w, const uint64_t *first_id, const struct module *m, uintptr_t address)
+static void write_module(struct writer *w, const struct module *m, const struct knowledge *k)
+{
+	for (unsigned i = 0; i < m->text_count; i++) {
+		Pprof__Mapping mapping = PPROF__MAPPING__INIT;
+		mapping.id = k->first_id + i;
+		mapping.memory_start = m->text[i].start & ~(uintptr_t)4095;
+		mapping.memory_limit = (m->text[i].end + 4095) & ~(uintptr_t)4095;
+		mapping.file_offset = m->text[i].file_offset & ~(uint64_t)4095;
+		mapping.filename = string_id(w, names_path(&w->names, m));
+		mapping.build_id = build_id_string(w, m);
+		mapping.has_filenames = k->files;
+		mapping.has_line_numbers = k->lines;
+		mapping.has_inline_frames = k->inlines;
+		write_mapping(w, &mapping);
+	}
+}
+
+static void write_jit(struct writer *w, const struct map *map, uint64_t id)
+{
+	Pprof__Mapping mapping = PPROF__MAPPING__INIT;
+	mapping.id = id;
+	mapping.memory_start = map->start;
+	mapping.memory_limit = map->end;
+	mapping.filename = text_id(w, "[jit]");
+	write_mapping(w, &mapping);
+}
+
+/* Modules in the order of their list; the program is the first. */
+static void write_mappings(struct writer *w, struct mappings *ms)
 {
 	struct module_list *l = &w->names.modules;
-	for (size_t i = l->count; m && i-- > 0;)
-		if (l->at[i] == m && first_id[i])
-			for (unsigned k = 0; k < m->text_count; k++)
-				if (address >= m->text[k].start && address < m->text[k].end)
-					return first_id[i] + k;
+	uint64_t id = 1;
+	for (size_t i = 0; i < l->count; i++) {
+		struct knowledge *k = &ms->of_module[i];
+		if (!k->used)
+			continue;
+		k->first_id = id;
+		write_module(w, l->at[i], k);
+		id += l->at[i]->text_count;
+	}
+	ms->jit_first_id = id;
+	for (size_t i = 0; i < ms->jits.cap; i++) {
+		const struct intern_entry *e = &ms->jits.entry[i];
+		if (e->number_plus_1)
+			write_jit(w, (const struct map *)(const void *)e->key.at, id + e->number_plus_1 - 1);
+	}
+}
+
+/* 0: it lies in no mapping. */
+static uint64_t mapping_id(struct writer *w, struct mappings *ms, struct site site)
+{
+	const struct module *m = site.module;
+	const struct map *map = names_jit_map(&w->names, site);
+	bool is_new;
+	if (map)
+		return ms->jit_first_id + (uint64_t)intern(&ms->jits, w->region, (struct span){(const char *)map, sizeof *map}, &is_new);
+	uint64_t first_id = m ? ms->of_module[module_index(w, m)].first_id : 0;
+	for (unsigned k = 0; first_id && k < m->text_count; k++)
+		if (site.address >= m->text[k].start && site.address < m->text[k].end)
+			return first_id + k;
 	return 0;
 }
 
-static uint64_t function_id(struct writer *w, struct span name)
+/* What tells functions apart: strings by their ids. */
+struct function_key {
+	int64_t name, system, file, start_line;
+};
+
+static uint64_t function_id(struct writer *w, const struct name_frame *f)
 {
+	struct function_key *key = w->spare_function ? w->spare_function : region_alloc(w->region, sizeof *key);
 	bool is_new;
-	int64_t n = intern(&w->functions, w->region, name, &is_new);
+	w->spare_function = key;
+	if (!key) {
+		w->failed = true;
+		return 0;
+	}
+	*key = (struct function_key){string_id(w, f->function), string_id(w, f->system), string_id(w, f->file), f->start_line};
+	int64_t n = intern(&w->functions, w->region, (struct span){(const char *)key, sizeof *key}, &is_new);
 	uint64_t id = (uint64_t)n + 1;
 	if (n < 0)
 		w->failed = true;
 	if (n < 0 || !is_new)
 		return id;
+	w->spare_function = NULL; /* it is the table's now */
 	Pprof__Function function = PPROF__FUNCTION__INIT, *functions = &function;
 	function.id = id;
-	function.name = function.system_name = string_id(w, name);
+	function.name = key->name;
+	function.system_name = key->system;
+	function.filename = key->file;
+	function.start_line = key->start_line;
 	Pprof__Profile p = PPROF__PROFILE__INIT;
 	p.n_function = 1;
 	p.function = &functions;
@@ -305,44 +398,62 @@ static uint64_t function_id(struct writer *w, struct span name)
 	return id;
 }
 
-static void write_location(struct writer *w, uint64_t id, struct site site, const uint64_t *first_id)
+static void write_location(struct writer *w, Pprof__Location *location, const struct name *name)
 {
-	struct name name = names_of(&w->names, site);
-	Pprof__Line line = PPROF__LINE__INIT, *lines = &line;
-	Pprof__Location location = PPROF__LOCATION__INIT, *locations = &location;
-	line.function_id = function_id(w, name.function);
-	location.id = id;
-	location.mapping_id = mapping_id(w, first_id, site.module, site.address);
-	location.address = site.address;
-	location.n_line = 1;
-	location.line = &lines;
-	Pprof__Profile p = PPROF__PROFILE__INIT;
-	p.n_location = 1;
-	p.location = &locations;
-	write_message(w, &p);
-}
-
-static void write_locations(struct writer *w)
-{
-	size_t count = w->sites.count;
-	struct site *sites = region_alloc(w->region, count * sizeof *sites + 1);
-	if (!sites) {
+	Pprof__Line *line = region_alloc(w->region, name->count * sizeof *line);
+	Pprof__Line **lines = region_alloc(w->region, name->count * sizeof *lines);
+	if (!line || !lines) {
 		w->failed = true;
 		return;
 	}
-	for (size_t i = 0; i < w->sites.cap; i++) {
+	for (size_t i = 0; i < name->count; i++) {
+		line[i] = (Pprof__Line)PPROF__LINE__INIT;
+		line[i].function_id = function_id(w, &name->frame[i]);
+		line[i].line = name->frame[i].line;
+		lines[i] = &line[i];
+	}
+	location->n_line = name->count;
+	location->line = lines;
+	Pprof__Profile p = PPROF__PROFILE__INIT;
+	p.n_location = 1;
+	p.location = &location;
+	write_message(w, &p);
+}
+
+static struct site *find_sites(struct writer *w)
+{
+	struct site *sites = region_alloc(w->region, w->sites.count * sizeof *sites + 1);
+	for (size_t i = 0; sites && i < w->sites.cap; i++) {
 		const struct intern_entry *e = &w->sites.entry[i];
 		if (e->number_plus_1)
 			memcpy(&sites[e->number_plus_1 - 1], e->key.at, sizeof *sites);
 	}
-	bool *used = find_used(w, sites, count);
-	uint64_t *first_id = used ? write_mappings(w, used) : NULL;
-	if (!first_id || names_prepare(&w->names, sites, count) < 0) {
-		w->failed = true;
-		return;
-	}
+	return sites;
+}
+
+/* 0, -ENOMEM, or -EAGAIN. */
+static int write_locations(struct writer *w, struct patience *patience)
+{
+	struct mappings ms = {0};
+	size_t count = w->sites.count;
+	struct site *sites = find_sites(w);
+	struct name *names = region_alloc(w->region, count * sizeof *names + 1);
+	int r = sites && names ? names_prepare(&w->names, sites, count, patience) : -ENOMEM;
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < count; i++)
-		write_location(w, i + 1, sites[i], first_id);
+		names[i] = names_of(&w->names, sites[i]);
+	if (!find_used(w, &ms, sites, names, count))
+		return -ENOMEM;
+	write_mappings(w, &ms);
+	for (size_t i = 0; i < count; i++) {
+		Pprof__Location location = PPROF__LOCATION__INIT;
+		location.id = i + 1;
+		location.mapping_id = mapping_id(w, &ms, sites[i]);
+		location.address = sites[i].address;
+		write_location(w, &location, &names[i]);
+	}
+	return 0;
 }
 
 static void write_times(struct writer *w, uint64_t time_ns, uint64_t duration_ns)
@@ -370,11 +481,13 @@ static void write_comments(struct writer *w, const struct profile_snapshot *now,
 	for (size_t i = 0; now->kind == PROFILE_CPU && i < now->cpu.comment_count; i++)
 		write_comment(w, now->cpu.comments[i]);
 	write_unreached(w, rows->unreached);
+	if (w->names.note)
+		write_comment(w, w->names.note);
 	snapshot_losses(write_comment, w);
 }
 
 int profile_encode(struct region *r, struct out *o, const struct profile_snapshot *now,
-                   const struct profile_snapshot *before)
+                   const struct profile_snapshot *before, struct patience *patience)
 {
 	const struct kind *k = &kinds[now->kind];
 	struct rows rows;
@@ -390,7 +503,9 @@ int profile_encode(struct region *r, struct out *o, const struct profile_snapsho
 	write_times(w, rows.time_ns, rows.duration_ns);
 	for (size_t i = 0; i < rows.count; i++)
 		write_sample(w, &rows.at[i], k->values);
-	write_locations(w);
+	int rc = write_locations(w, patience);
+	if (rc < 0)
+		return rc;
 	write_comments(w, now, &rows);
 	gzip_end(&w->gzip);
 	return w->failed || o->failed ? -ENOMEM : 0;

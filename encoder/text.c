@@ -107,24 +107,39 @@ static void print_label(struct region *r, struct out *o, const char *raw)
 	out_str(o, "\"}\n");
 }
 
+/* "#	0x55d0	inner+0x10	/src/a.c:12": inlined functions have lines of their own, at the same address. */
+static void print_frame(struct out *o, uintptr_t address, const struct name *name)
+{
+	for (size_t i = 0; i < name->count; i++) {
+		const struct name_frame *f = &name->frame[i];
+		out_str(o, "#\t0x");
+		out_hex(o, address);
+		out_str(o, "\t");
+		out_span(o, f->function);
+		if (name->offset) {
+			out_str(o, "+0x");
+			out_hex(o, name->offset + 1);
+		}
+		if (f->file.len) {
+			out_str(o, "\t");
+			out_span(o, f->file);
+			out_str(o, ":");
+			out_dec(o, f->line);
+		}
+		out_str(o, "\n");
+	}
+}
+
 static void print_frames(struct out *o, struct names *n, const struct stack *s)
 {
 	for (size_t i = 0; i < s->depth; i++) {
 		struct name name = names_of(n, names_site(n, s->pc[i], s->place));
-		out_str(o, "#\t0x");
-		out_hex(o, s->pc[i] + 1);
-		out_str(o, "\t");
-		out_span(o, name.function);
-		if (name.offset) {
-			out_str(o, "+0x");
-			out_hex(o, name.offset + 1);
-		}
-		out_str(o, "\n");
+		print_frame(o, s->pc[i] + 1, &name);
 	}
 	out_str(o, "\n");
 }
 
-static int prepare_names(struct region *r, struct names *n, const struct rows *rows)
+static int prepare_names(struct region *r, struct names *n, const struct rows *rows, struct patience *p)
 {
 	size_t count = 0;
 	for (size_t i = 0; i < rows->count; i++)
@@ -136,7 +151,7 @@ static int prepare_names(struct region *r, struct names *n, const struct rows *r
 	for (size_t i = 0; i < rows->count; i++)
 		for (size_t k = 0; k < rows->at[i].stack->depth; k++)
 			sites[count++] = names_site(n, rows->at[i].stack->pc[k], rows->at[i].stack->place);
-	return names_prepare(n, sites, count);
+	return names_prepare(n, sites, count, p);
 }
 
 /* Threads without a stack, by name. */
@@ -174,14 +189,18 @@ static const struct form {
 	[PROFILE_MUTEX] = {"--- mutex:\ncycles/second=1000000000\nsampling period=1\n", print_contention_header, print_contention_row},
 };
 
-int profile_encode_text(struct region *r, struct out *o, const struct profile_snapshot *now, int64_t debug)
+int profile_encode_text(struct region *r, struct out *o, const struct profile_snapshot *now, int64_t debug,
+                        struct patience *p)
 {
 	struct rows rows;
 	struct names names;
 	if (now->kind == PROFILE_GOROUTINE && debug >= 2)
-		return dump_print(r, o, &now->dump);
-	if (rows_make(r, &rows, now, NULL) < 0 || prepare_names(r, &names, &rows) < 0)
-		return -ENOMEM;
+		return dump_print(r, o, &now->dump, p);
+	int rc = rows_make(r, &rows, now, NULL);
+	if (rc == 0)
+		rc = prepare_names(r, &names, &rows, p);
+	if (rc < 0)
+		return rc;
 	const struct form *form = &forms[now->kind];
 	rows_sort(&rows, now->kind);
 	form->print_header(o, &rows, form->title);
@@ -209,7 +228,7 @@ static size_t count_words(struct span query)
 	return n;
 }
 
-int symbol_answer(struct region *r, struct out *o, struct span query)
+int symbol_answer(struct region *r, struct out *o, struct span query, struct patience *p)
 {
 	struct names names;
 	struct site *sites = region_alloc(r, count_words(query) * sizeof *sites);
@@ -221,8 +240,9 @@ int symbol_answer(struct region *r, struct out *o, struct span query)
 		if (text_parse_uint(span_cut(&query, '+'), 0, &value))
 			sites[count++] = names_site_now(&names, value);
 	}
-	if (names_prepare(&names, sites, count) < 0)
-		return -ENOMEM;
+	int rc = names_prepare(&names, sites, count, p);
+	if (rc < 0)
+		return rc;
 	out_str(o, "num_symbols: 1\n");
 	for (size_t i = 0; i < count; i++) {
 		if (!sites[i].module)
@@ -231,7 +251,7 @@ int symbol_answer(struct region *r, struct out *o, struct span query)
 		out_str(o, "0x");
 		out_hex(o, sites[i].address);
 		out_str(o, " ");
-		out_span(o, name.function);
+		out_span(o, name.frame[name.count - 1].function); /* it has room for one: the function in the file */
 		out_str(o, "\n");
 	}
 	return o->failed ? -ENOMEM : 0;

@@ -9,7 +9,7 @@
 
 #include "encoder/utf8.h"
 
-enum { FUNCTION_MAX = 4096 };
+enum { TEXT_MAX = 4096 };
 
 /* An address as a stack has it. (Not a struct site: what lies at an address may change between two looks.) */
 struct place {
@@ -63,15 +63,23 @@ static int find_all_places(struct trace_frames *f, const struct trace_snapshot *
 	return k.failed ? -ENOMEM : 0;
 }
 
+/* A cut may be within a character. */
+static struct span cut(struct trace_frames *f, struct span text)
+{
+	if (text.len > TEXT_MAX)
+		text.len = TEXT_MAX;
+	return (struct span){utf8_line(f->region, text), text.len};
+}
+
 static int look_up(struct trace_frames *f, struct trace_frame *frame, struct site site)
 {
-	struct span name = names_of(&f->names, site).function;
+	struct name name = names_of(&f->names, site);
+	const struct name_frame *outer = &name.frame[name.count - 1]; /* an address has one frame in a trace */
 	bool is_new;
-	if (name.len > FUNCTION_MAX)
-		name.len = FUNCTION_MAX;
-	*frame = (struct trace_frame){.function = {utf8_line(f->region, name), name.len}, .address = site.address};
+	*frame = (struct trace_frame){.function = cut(f, outer->function), .file = cut(f, outer->file), .line = outer->line,
+	                              .address = site.address};
 	struct span address = {(const char *)&frame->address, sizeof frame->address};
-	if (!frame->function.at || intern(&f->addresses, f->region, address, &is_new) < 0)
+	if (!frame->function.at || !frame->file.at || intern(&f->addresses, f->region, address, &is_new) < 0)
 		return -ENOMEM;
 	frame->is_other = !is_new;
 	return 0;
@@ -87,7 +95,7 @@ static int settle(struct trace_frames *f)
 	return 0;
 }
 
-int trace_frames_make(struct trace_frames *f, struct region *r, const struct trace_snapshot *s)
+int trace_frames_make(struct trace_frames *f, struct region *r, const struct trace_snapshot *s, struct patience *patience)
 {
 	*f = (struct trace_frames){.region = r};
 	if (find_all_places(f, s) < 0 || names_begin(&f->names, r) < 0)
@@ -103,8 +111,9 @@ int trace_frames_make(struct trace_frames *f, struct region *r, const struct tra
 		if (e->number_plus_1)
 			sites[e->number_plus_1 - 1] = names_site(&f->names, p->pc, (unsigned)p->place);
 	}
-	if (names_prepare(&f->names, sites, count) < 0)
-		return -ENOMEM;
+	int rc = names_prepare(&f->names, sites, count, patience);
+	if (rc < 0)
+		return rc;
 	for (size_t i = 0; i < count; i++)
 		if (look_up(f, &f->frames[i], sites[i]) < 0)
 			return -ENOMEM;

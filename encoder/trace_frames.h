@@ -12,6 +12,8 @@
 
 struct trace_frame {
 	struct span function;  /* one line of UTF-8, at most 4096 bytes, never empty */
+	struct span file;      /* likewise; empty: not known */
+	uint32_t line;         /* 0: not known */
 	uintptr_t address;
 	bool is_other;         /* another object's: an earlier frame has the same address */
 };
@@ -23,8 +25,8 @@ struct trace_frames {
 	struct trace_frame *frames;
 };
 
-/* The frames of all stacks of the snapshot. 0, or -ENOMEM. */
-int trace_frames_make(struct trace_frames *f, struct region *r, const struct trace_snapshot *s);
+/* The frames of all stacks of the snapshot. 0, or -ENOMEM, -EAGAIN (encoder.h). */
+int trace_frames_make(struct trace_frames *f, struct region *r, const struct trace_snapshot *s, struct patience *p);
 
 /* The number of frame i of a stack of that snapshot, i < s->depth. */
 size_t trace_frames_number(struct trace_frames *f, const struct stack *s, size_t i);

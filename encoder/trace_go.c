@@ -106,7 +106,7 @@ struct writer {
 	struct intern strings, stacks; /* id = number + 1 */
 	struct stack_key *spare;       /* the next key of stacks */
 	size_t own_frames;             /* of stacks of one thread */
-	uint32_t *frame_string;        /* of each frame; 0: not yet */
+	struct frame_fields *frame_fields; /* of each frame; zero: not yet */
 	struct goroutine *goroutines;  /* of each life */
 	struct call *calls;            /* by P, then by time */
 	size_t call_count;
@@ -637,20 +637,28 @@ static uint64_t pc_of(const struct writer *w, size_t frame)
 	return f->is_other || f->address <= w->order.count ? UINT64_C(1) << 62 | frame : f->address;
 }
 
-static size_t put_frame(uint8_t *to, uint64_t pc, uint64_t function)
+/* A frame as readers have it; texts by their numbers, 0: not known. */
+struct frame_fields {
+	uint64_t pc, function, file, line;
+};
+
+static size_t put_frame(uint8_t *to, const struct frame_fields *f)
 {
-	size_t n = put_varint(to, pc);
-	n += put_varint(to + n, function);
-	to[n++] = 0; /* file and line are not known */
-	to[n++] = 0;
-	return n;
+	size_t n = put_varint(to, f->pc);
+	n += put_varint(to + n, f->function);
+	n += put_varint(to + n, f->file);
+	return n + put_varint(to + n, f->line);
 }
 
-static uint64_t function_string(struct writer *w, size_t frame)
+/* Strings get their numbers when they are first used. */
+static const struct frame_fields *fields_of(struct writer *w, size_t frame)
 {
-	if (!w->frame_string[frame])
-		w->frame_string[frame] = (uint32_t)string_id(w, w->frames.frames[frame].function);
-	return w->frame_string[frame];
+	struct frame_fields *fields = &w->frame_fields[frame];
+	const struct trace_frame *f = &w->frames.frames[frame];
+	if (!fields->function)
+		*fields = (struct frame_fields){pc_of(w, frame), string_id(w, f->function), f->file.len ? string_id(w, f->file) : 0,
+		                                f->line};
+	return fields;
 }
 
 /* The frames from the leaf on, as many as the readers take, and the root. */
@@ -660,10 +668,11 @@ static void write_stack(struct writer *w, uint64_t id, const struct stack_key *k
 	size_t n = 0, count = 0, depth = key->stack ? key->stack->depth : 0;
 	for (; count < depth && count < STACK_FRAMES_MAX - 1 && n + 2 * FRAME_BYTES_MAX + sizeof head < sizeof bytes; count++) {
 		size_t frame = trace_frames_number(&w->frames, key->stack, count);
-		n += put_frame(bytes + n, pc_of(w, frame), function_string(w, frame));
+		n += put_frame(bytes + n, fields_of(w, frame));
 	}
 	if (key->life != ANY) {
-		n += put_frame(bytes + n, key->life + 1, string_id(w, span_of(w->goroutines[key->life].label)));
+		struct frame_fields root = {.pc = key->life + 1, .function = string_id(w, span_of(w->goroutines[key->life].label))};
+		n += put_frame(bytes + n, &root);
 		count++;
 	}
 	size_t head_len = put_varint(head, id);
@@ -707,27 +716,30 @@ static void write_tables(struct writer *w)
 	write_strings(w);
 }
 
-static int prepare(struct writer *w)
+/* 0, -ENOMEM, -EAGAIN. */
+static int prepare(struct writer *w, struct patience *patience)
 {
-	if (trace_order_make(&w->order, w->region, w->snapshot) < 0 || trace_frames_make(&w->frames, w->region, w->snapshot) < 0)
-		return -ENOMEM;
-	w->frame_string = region_alloc(w->region, w->frames.places.count * sizeof *w->frame_string + 1);
-	if (!w->frame_string || name_goroutines(w) < 0)
+	int rc = trace_frames_make(&w->frames, w->region, w->snapshot, patience);
+	if (rc < 0)
+		return rc;
+	w->frame_fields = region_alloc(w->region, w->frames.places.count * sizeof *w->frame_fields + 1);
+	if (!w->frame_fields || trace_order_make(&w->order, w->region, w->snapshot) < 0 || name_goroutines(w) < 0)
 		return -ENOMEM;
 	set_times(w);
 	choose_teller(w);
 	return find_calls(w);
 }
 
-int trace_encode_go(struct region *r, struct out *o, const struct trace_snapshot *s)
+int trace_encode_go(struct region *r, struct out *o, const struct trace_snapshot *s, struct patience *patience)
 {
 	struct writer *w = region_alloc(r, sizeof *w);
 	const struct call *call = NULL;
 	if (!w)
 		return -ENOMEM;
 	*w = (struct writer){.region = r, .out = o, .snapshot = s};
-	if (prepare(w) < 0)
-		return -ENOMEM;
+	int rc = prepare(w, patience);
+	if (rc < 0)
+		return rc;
 	out_bytes(o, "go 1.19 trace\0\0\0", 16);
 	write_nobody(w, &call);
 	for (size_t i = 0; i < w->order.count && !w->failed && !o->failed; i++)

@@ -467,7 +467,7 @@ static void write_comments(struct writer *w)
 	}
 }
 
-int trace_encode_perfetto(struct region *r, struct out *o, const struct trace_snapshot *s)
+int trace_encode_perfetto(struct region *r, struct out *o, const struct trace_snapshot *s, struct patience *p)
 {
 	struct writer *w = region_alloc(r, sizeof *w);
 	if (!w)
@@ -476,8 +476,11 @@ int trace_encode_perfetto(struct region *r, struct out *o, const struct trace_sn
 	w->out = o;
 	w->snapshot = s;
 	w->pid = (uint64_t)os_pid();
-	if (trace_order_make(&w->order, r, s) < 0 || trace_frames_make(&w->frames, r, s) < 0)
-		return -ENOMEM;
+	int rc = trace_frames_make(&w->frames, r, s, p);
+	if (rc == 0)
+		rc = trace_order_make(&w->order, r, s);
+	if (rc < 0)
+		return rc;
 	write_clocks(w);
 	write_process(w);
 	write_heap(w);

@@ -73,17 +73,6 @@ static void answer_cmdline(struct exchange *x)
 	}
 }
 
-static void answer_symbol(struct exchange *x)
-{
-	struct span query = x->request.query;
-	if (x->request.method == METHOD_POST)
-		query = (struct span){x->body ? x->body : "", x->body_len};
-	response_begin(&x->answer, 200, TYPE_TEXT);
-	int rc = symbol_answer(x->region, &x->answer.body, query);
-	if (rc < 0)
-		answer_failure(x, rc);
-}
-
 static void begin_attachment(struct exchange *x, const char *suffix)
 {
 	char text[64];
@@ -96,21 +85,105 @@ static void begin_attachment(struct exchange *x, const char *suffix)
 	response_header(&x->answer, "Content-Disposition", (struct span){l.at, l.len});
 }
 
+/* ---- answers that need names ---- */
+
+static void make_answer(struct exchange *x);
+
+static void await_names(struct exchange *x)
+{
+	unsigned ms = encoder_wait_ms(&x->patience);
+	if (!ms) {
+		make_answer(x);
+		return;
+	}
+	x->resume = await_names;
+	x->resume_ns = os_clock_ns(CLOCK_MONOTONIC) + ms * UINT64_C(1000000);
+}
+
+static void end_wait(struct exchange *x)
+{
+	if (x->abandon)
+		x->abandon(x);
+	x->abandon = NULL;
+}
+
+/* What an attempt without all names took is given back. */
+static void make_answer(struct exchange *x)
+{
+	struct region_mark mark = region_mark(x->region);
+	int rc = x->encode(x);
+	if (rc == -EAGAIN) {
+		response_init(&x->answer, x->region);
+		region_rewind(x->region, mark);
+		await_names(x);
+		return;
+	}
+	end_wait(x);
+	if (rc < 0)
+		answer_failure(x, rc);
+}
+
+static void answer_when_named(struct exchange *x, int (*encode)(struct exchange *x))
+{
+	x->encode = encode;
+	make_answer(x);
+}
+
+static int encode_symbols(struct exchange *x)
+{
+	struct span query = x->request.query;
+	if (x->request.method == METHOD_POST)
+		query = (struct span){x->body ? x->body : "", x->body_len};
+	response_begin(&x->answer, 200, TYPE_TEXT);
+	return symbol_answer(x->region, &x->answer.body, query, &x->patience);
+}
+
+static void answer_symbol(struct exchange *x)
+{
+	answer_when_named(x, encode_symbols);
+}
+
+static int encode_text(struct exchange *x)
+{
+	response_begin(&x->answer, 200, TYPE_TEXT);
+	return profile_encode_text(x->region, &x->answer.body, &x->now, x->debug, &x->patience);
+}
+
+static int encode_now(struct exchange *x)
+{
+	begin_attachment(x, "");
+	return profile_encode(x->region, &x->answer.body, &x->now, NULL, &x->patience);
+}
+
+static int encode_delta(struct exchange *x)
+{
+	begin_attachment(x, "-delta");
+	return profile_encode(x->region, &x->answer.body, &x->now, &x->before, &x->patience);
+}
+
+static const struct trace_format {
+	const char *name, *suffix; /* of the file */
+	int (*encode)(struct region *r, struct out *o, const struct trace_snapshot *s, struct patience *p);
+} trace_formats[] = {
+	{"go", "", trace_encode_go},
+	{"perfetto", ".perfetto-trace", trace_encode_perfetto},
+};
+
+static int encode_trace(struct exchange *x)
+{
+	begin_attachment(x, x->trace_format->suffix);
+	return x->trace_format->encode(x->region, &x->answer.body, &x->trace, &x->patience);
+}
+
 /* ---- the six profiles that are counters since the start ---- */
 
 static void answer_now(struct exchange *x, int64_t debug)
 {
-	struct profile_snapshot now;
-	struct out *o = &x->answer.body;
-	int rc = profile_take(x->region, (enum profile_kind)x->endpoint->kind, &now);
-	if (rc == 0 && debug) {
-		response_begin(&x->answer, 200, TYPE_TEXT);
-		rc = profile_encode_text(x->region, o, &now, debug);
-	} else if (rc == 0) {
-		begin_attachment(x, "");
-		rc = profile_encode(x->region, o, &now, NULL);
-	}
-	if (rc < 0)
+	int rc = profile_take(x->region, (enum profile_kind)x->endpoint->kind, &x->now);
+	x->debug = debug;
+	if (rc == 0)
+		answer_when_named(x, debug ? encode_text : encode_now);
+	else
 		answer_failure(x, rc);
 }
 
@@ -161,23 +234,13 @@ static bool raise_rate(struct exchange *x, int64_t value)
 	return x->rate_token >= 0;
 }
 
-static void end_rate(struct exchange *x)
-{
-	if (x->abandon)
-		x->abandon(x);
-	x->abandon = NULL;
-}
-
 static void finish_delta(struct exchange *x)
 {
-	struct profile_snapshot now;
-	int rc = profile_take(x->region, x->before.kind, &now);
-	end_rate(x);
-	if (rc == 0) {
-		begin_attachment(x, "-delta");
-		rc = profile_encode(x->region, &x->answer.body, &now, &x->before);
-	}
-	if (rc < 0)
+	int rc = profile_take(x->region, x->before.kind, &x->now);
+	end_wait(x);
+	if (rc == 0)
+		answer_when_named(x, encode_delta);
+	else
 		answer_failure(x, rc);
 }
 
@@ -188,7 +251,7 @@ static void begin_delta(struct exchange *x, int64_t seconds, int64_t rate)
 		return;
 	int rc = profile_take(x->region, (enum profile_kind)x->endpoint->kind, &x->before);
 	if (rc < 0) {
-		end_rate(x);
+		end_wait(x);
 		answer_failure(x, rc);
 		return;
 	}
@@ -284,14 +347,12 @@ static void abandon_profile(struct exchange *x)
 
 static void finish_profile(struct exchange *x)
 {
-	struct profile_snapshot now = {.kind = PROFILE_CPU};
+	x->now.kind = PROFILE_CPU;
 	x->abandon = NULL;
-	int rc = snapshot_cpu_end(&now.cpu);
-	if (rc == 0) {
-		begin_attachment(x, "");
-		rc = profile_encode(x->region, &x->answer.body, &now, NULL);
-	}
-	if (rc < 0)
+	int rc = snapshot_cpu_end(&x->now.cpu);
+	if (rc == 0)
+		answer_when_named(x, encode_now);
+	else
 		answer_failure(x, rc);
 }
 
@@ -356,32 +417,29 @@ static void answer_profile(struct exchange *x)
 
 /* ---- the execution trace ---- */
 
-static const struct trace_format {
-	const char *name, *suffix; /* of the file */
-	int (*encode)(struct region *r, struct out *o, const struct trace_snapshot *s);
-} trace_formats[] = {
-	{"go", "", trace_encode_go},
-	{"perfetto", ".perfetto-trace", trace_encode_perfetto},
-};
-
 static void abandon_trace(struct exchange *x)
 {
 	(void)x;
 	snapshot_trace_abandon();
 }
 
+/* Its buffer is held until it is encoded. */
+static void release_trace(struct exchange *x)
+{
+	(void)x;
+	snapshot_trace_release();
+}
+
 static void finish_trace(struct exchange *x)
 {
-	struct trace_snapshot s;
-	x->abandon = NULL;
-	int rc = snapshot_trace_end(&s);
+	int rc = snapshot_trace_end(&x->trace);
+	x->abandon = release_trace;
 	if (rc == 0) {
-		begin_attachment(x, x->trace_format->suffix);
-		rc = x->trace_format->encode(x->region, &x->answer.body, &s);
+		answer_when_named(x, encode_trace);
+		return;
 	}
-	snapshot_trace_release();
-	if (rc < 0)
-		answer_failure(x, rc);
+	end_wait(x);
+	answer_failure(x, rc);
 }
 
 /* Until its time is over, or its buffer full. */

@@ -40,7 +40,13 @@ struct exchange {
 	 * which holds nothing.) */
 	void (*abandon)(struct exchange *x);
 	struct query query;
-	struct profile_snapshot before;          /* of a delta */
+	/* Of an answer that needs names: encode makes the whole of it, and is called again while it says -EAGAIN. */
+	int (*encode)(struct exchange *x);
+	struct patience patience;
+	struct profile_snapshot now;
+	int64_t debug;
+	struct trace_snapshot trace;
+	struct profile_snapshot before;          /* of a delta; else its kind is no matter */
 	int rate_token;                          /* of a delta of contention at a rate of its own: to restore it */
 	uint64_t until_ns;                       /* of a CPU profile, a trace */
 	const struct trace_format *trace_format; /* of a trace */

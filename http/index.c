@@ -109,6 +109,8 @@ static void out_losses(struct out *o)
 {
 	struct list l = {.out = o, .title = "Lost or not possible"};
 	snapshot_losses(out_item, &l);
+	if (encoder_trouble())
+		out_item(&l, encoder_trouble());
 	if (l.count)
 		out_str(o, "</ul>\n");
 }

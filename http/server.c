@@ -44,6 +44,7 @@ static struct {
 	int listen_fd; /* -1: serving nothing */
 	int wake_fd;   /* -1: none */
 	struct fd_identity listen_identity;
+	uint64_t rest_again_ns;   /* rest() is due then; 0: never */
 	uint64_t accept_again_ns; /* not polling listen_fd until then; 0: polling */
 	void (*wake)(void);
 	struct connection slots[SLOTS];
@@ -389,6 +390,8 @@ void server_stop(void)
 static int time_left(void)
 {
 	uint64_t nearest = server.accept_again_ns ? server.accept_again_ns : UINT64_MAX;
+	if (server.rest_again_ns && server.rest_again_ns < nearest)
+		nearest = server.rest_again_ns;
 	for (const struct connection *c = server.slots; c < server.slots + SLOTS; c++)
 		if (c->state != CONNECTION_FREE && c->deadline_ns < nearest)
 			nearest = c->deadline_ns;
@@ -457,6 +460,12 @@ static void give_back_inherited(const struct server_options *options)
 		os_close(server.listen_fd);
 }
 
+static void rest(unsigned (*work)(void))
+{
+	unsigned ms = work ? work() : 0;
+	server.rest_again_ns = ms ? now_ns() + ms * UINT64_C(1000000) : 0;
+}
+
 void server_run(const struct server_options *options)
 {
 	struct epoll_event events[EVENTS_AT_ONCE];
@@ -479,6 +488,7 @@ void server_run(const struct server_options *options)
 			dispatch(&events[i]);
 		if (!server.stopping)
 			expire(now);
+		rest(options->rest);
 	}
 	close_epoll();
 	close_everything();

@@ -43,6 +43,7 @@ struct server_options {
 	struct address address; /* where listen_fd listens */
 	int wake_fd;            /* when it is readable, the loop calls wake(); -1: none */
 	void (*wake)(void);     /* reads wake_fd itself; may call the two functions below */
+	unsigned (*rest)(void); /* after each round; in so many milliseconds again, though nothing happens; 0: not so; NULL: none */
 };
 
 /* The listener's life: serve until server_stop, or until there is no descriptor to be had for an epoll set

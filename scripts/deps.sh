@@ -9,6 +9,7 @@ set -eu
 
 declare -A packages=(
 	[build]="gcc g++ libc6-dev make binutils libprotobuf-c-dev protobuf-c-compiler zlib1g-dev
+		libdw-dev libelf-dev libiberty-dev liblzma-dev libbz2-dev
 		dpkg-dev ca-certificates xz-utils bzip2 patch"
 	[run]="golang-go curl"
 	[test]="libcmocka-dev python3 golang-go curl redis-server redis-tools nginx-light sqlite3 libsqlite3-0 jq

@@ -8,6 +8,7 @@
 #include "shim/arena.h"
 
 #include <stdbool.h>
+#include <string.h>
 
 #include "shim/layout.h"
 #include "shim/os.h"
@@ -162,15 +163,34 @@ void *region_alloc(struct region *r, size_t bytes)
 	return p;
 }
 
-void region_release(struct region *r)
+struct region_mark region_mark(const struct region *r)
+{
+	return (struct region_mark){r->chunks, r->chunks ? r->chunks->used : 0};
+}
+
+static void unmap_until(struct region *r, const struct region_chunk *last)
 {
 	struct region_chunk *c = r->chunks;
-	r->chunks = NULL;
-	while (c) {
+	while (c && c != last) {
 		struct region_chunk *older = c->older;
 		size_t bytes = c->bytes;
+		r->chunks = older;
 		os_unmap(c, bytes);
 		arena_uncharge(bytes);
 		c = older;
 	}
+}
+
+void region_rewind(struct region *r, struct region_mark m)
+{
+	unmap_until(r, m.chunk);
+	if (!m.chunk)
+		return;
+	memset((char *)m.chunk + m.used, 0, m.chunk->used - m.used);
+	m.chunk->used = m.used;
+}
+
+void region_release(struct region *r)
+{
+	unmap_until(r, NULL);
 }

@@ -43,6 +43,14 @@ struct region {
 /* Zeroed memory, 16-byte aligned, valid until region_release; NULL at the cap. */
 void *region_alloc(struct region *r, size_t bytes);
 
+/* A place to go back to: what was allocated since is given back. */
+struct region_mark {
+	struct region_chunk *chunk;
+	size_t used;
+};
+struct region_mark region_mark(const struct region *r);
+void region_rewind(struct region *r, struct region_mark m);
+
 /* Unmap everything. The region is empty and usable again. */
 void region_release(struct region *r);
 

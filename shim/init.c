@@ -113,7 +113,13 @@ static void wake(void)
 /* The listener's life. */
 static void listen_and_serve(int listen_fd, int wake_fd)
 {
-	encoder_start();
+	encoder_start(&(struct encoder_options){
+	    .symbolizer = settings.symbolizer,
+	    .symbolizer_off = settings.symbolizer && settings_is_no(settings.symbolizer),
+	    .debug_dirs = settings.debug_dirs,
+	    .symbolizer_memory_bytes = settings.symbolizer_memory,
+	    .started_late = listen_fd < 0,
+	});
 	if (listen_fd < 0) {
 		serving = wanted;
 		listen_fd = address_listen(&serving);
@@ -124,7 +130,7 @@ static void listen_and_serve(int listen_fd, int wake_fd)
 	wake_fd_now = wake_fd;
 	now_serving(serving.kind == ADDRESS_TCP ? serving.port : 0);
 	server_run(&(struct server_options){
-	    .listen_fd = listen_fd, .address = serving, .wake_fd = wake_fd, .wake = wake});
+	    .listen_fd = listen_fd, .address = serving, .wake_fd = wake_fd, .wake = wake, .rest = encoder_rest});
 }
 
 static void parse_address(void)
@@ -233,6 +239,14 @@ static void note_own_malloc(void)
 		losses_count(own_malloc);
 }
 
+/* A text that is looked at later: programs write over their environment (setproctitle). Nothing is as not set. */
+static const char *keep_text(const char *text)
+{
+	size_t n = text ? strlen(text) : 0;
+	char *copy = n ? arena_alloc(n + 1) : NULL;
+	return copy ? memcpy(copy, text, n) : NULL;
+}
+
 static void start_heap(void)
 {
 	hooks_malloc_start();
@@ -277,6 +291,8 @@ __attribute__((constructor)) static void init(int argc, char **argv, char **envp
 	settings_read_numbers(envp, log_warn);
 	arena_set_limit(settings.memory_limit);
 	arena_set_least_for_requests(LEAST_FOR_REQUESTS);
+	settings.symbolizer = keep_text(settings.symbolizer);
+	settings.debug_dirs = keep_text(settings.debug_dirs);
 	parse_address();
 	fork_start();
 	start_heap();

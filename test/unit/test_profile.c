@@ -3,7 +3,7 @@
  * Runs in: its own process. Stubs: the snapshots that profile_take would take, the list of modules, the losses.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/profile.c encoder/profile.pb-c.c encoder/names.c encoder/elf_symbols.c encoder/maps.c encoder/rows.c encoder/sort.c encoder/intern.c encoder/gzip.c encoder/out.c encoder/utf8.c shim/text.c shim/arena.c shim/sync.c */
+/* links: encoder/profile.c encoder/profile.pb-c.c encoder/names.c encoder/name_cache.c encoder/symbolizer.c encoder/jit.c shim/spawn.c encoder/elf_symbols.c encoder/maps.c encoder/rows.c encoder/sort.c encoder/intern.c encoder/gzip.c encoder/out.c encoder/utf8.c shim/text.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -138,7 +138,7 @@ static int start(void **state)
 	stacks[2] = stack_of(3, (size_t)2, (uintptr_t)0x11080, (uintptr_t)0x14010);
 	stacks[3] = stack_of(0, (size_t)1, (uintptr_t)0x9010); /* in nothing */
 	stacks[4] = stack_of(0, (size_t)0);
-	encoder_start();
+	encoder_start(&(struct encoder_options){.symbolizer_off = true});
 	return 0;
 }
 
@@ -256,7 +256,7 @@ static Pprof__Profile *encode(const struct profile_snapshot *now, const struct p
 	struct out o;
 	uint64_t mapped = arena_mapped_bytes();
 	out_init(&o, &r);
-	assert_int_equal(profile_encode(&r, &o, now, before), 0);
+	assert_int_equal(profile_encode(&r, &o, now, before, NULL), 0);
 	Pprof__Profile *p = decode(&o);
 	region_release(&r);
 	expect_sound(p);
@@ -671,7 +671,7 @@ static void test_without_memory_the_encoder_says_so(void **state)
 			struct out o;
 			out_init(&o, &r);
 			arena_set_limit(base + room);
-			error = profile_encode(&r, &o, &s, NULL);
+			error = profile_encode(&r, &o, &s, NULL, NULL);
 			if (error && error != -ENOMEM)
 				_exit(2);
 			failures += error == -ENOMEM;

@@ -65,6 +65,12 @@ static struct {
 	int64_t debug; /* of a text form */
 	const char *stuck[2];
 
+	/* names: attempts that lack some, each for some looks; for ever. Atomic */
+	unsigned rounds, looks;
+	bool never_named;
+	int attempts;
+	const char *trouble;
+
 	/* rates of contention */
 	int raise_error, raises, restores;
 	int takes_at_raise, takes_at_restore;
@@ -107,11 +113,47 @@ int profile_take(struct region *r, enum profile_kind kind, struct profile_snapsh
 	return stub_result();
 }
 
+static void count(int *counter)
+{
+	__atomic_add_fetch(counter, 1, __ATOMIC_ACQ_REL);
+}
+
+static int counted(const int *counter)
+{
+	return __atomic_load_n(counter, __ATOMIC_ACQUIRE);
+}
+
+/* As the names' side does: an attempt that fails has used memory and written some of the answer. */
+static bool names_are_missing(struct region *r, struct out *o, struct patience *p)
+{
+	wire_acquire();
+	if (!p)
+		abort();
+	count(&stub.attempts);
+	if (p->rounds >= stub.rounds)
+		return false;
+	p->rounds++;
+	region_alloc(r, 200 * 1000);
+	out_str(o, "half an answer");
+	return true;
+}
+
+unsigned encoder_wait_ms(const struct patience *p)
+{
+	return stub.never_named || stub.looks++ < 3 * p->rounds ? 2 : 0;
+}
+
+const char *encoder_trouble(void)
+{
+	return stub.trouble;
+}
+
 int profile_encode(struct region *r, struct out *o, const struct profile_snapshot *now,
-                   const struct profile_snapshot *before)
+                   const struct profile_snapshot *before, struct patience *p)
 {
 	char block[1000];
-	(void)r;
+	if (names_are_missing(r, o, p))
+		return -EAGAIN;
 	wire_acquire();
 	sleep_ms(stub.busy_ms);
 	stub.had_before = before != NULL;
@@ -124,9 +166,11 @@ int profile_encode(struct region *r, struct out *o, const struct profile_snapsho
 	return stub_result();
 }
 
-int profile_encode_text(struct region *r, struct out *o, const struct profile_snapshot *now, int64_t debug)
+int profile_encode_text(struct region *r, struct out *o, const struct profile_snapshot *now, int64_t debug,
+                        struct patience *p)
 {
-	(void)r;
+	if (names_are_missing(r, o, p))
+		return -EAGAIN;
 	wire_acquire();
 	stub.kind = now->kind;
 	stub.debug = debug;
@@ -134,9 +178,10 @@ int profile_encode_text(struct region *r, struct out *o, const struct profile_sn
 	return stub_result();
 }
 
-int symbol_answer(struct region *r, struct out *o, struct span query)
+int symbol_answer(struct region *r, struct out *o, struct span query, struct patience *p)
 {
-	(void)r;
+	if (names_are_missing(r, o, p))
+		return -EAGAIN;
 	wire_acquire();
 	out_str(o, "num_symbols: 1\n");
 	out_span(o, query);
@@ -161,16 +206,6 @@ void snapshot_stuck(struct region *r, void (*tell)(void *arg, const char *line),
 	region_alloc(r, 100);
 	for (int i = 0; i < 2 && stub.stuck[i]; i++)
 		tell(arg, stub.stuck[i]);
-}
-
-static void count(int *counter)
-{
-	__atomic_add_fetch(counter, 1, __ATOMIC_ACQ_REL);
-}
-
-static int counted(const int *counter)
-{
-	return __atomic_load_n(counter, __ATOMIC_ACQUIRE);
 }
 
 int snapshot_cpu_begin(struct region *r, unsigned hz)
@@ -267,15 +302,17 @@ static int encode_trace(struct out *o, const struct trace_snapshot *s, const cha
 	return stub_result();
 }
 
-int trace_encode_go(struct region *r, struct out *o, const struct trace_snapshot *s)
+int trace_encode_go(struct region *r, struct out *o, const struct trace_snapshot *s, struct patience *p)
 {
-	(void)r;
+	if (names_are_missing(r, o, p))
+		return -EAGAIN;
 	return encode_trace(o, s, "go");
 }
 
-int trace_encode_perfetto(struct region *r, struct out *o, const struct trace_snapshot *s)
+int trace_encode_perfetto(struct region *r, struct out *o, const struct trace_snapshot *s, struct patience *p)
 {
-	(void)r;
+	if (names_are_missing(r, o, p))
+		return -EAGAIN;
 	return encode_trace(o, s, "perfetto");
 }
 
@@ -1681,6 +1718,79 @@ static void test_a_trace_whose_client_goes_away_is_abandoned_once(void **state)
 
 /* ---- large answers ---- */
 
+/* ---- answers that need names ---- */
+
+static void test_an_answer_is_made_again_until_all_names_are_there(void **state)
+{
+	static const struct {
+		const char *request, *body;
+	} rows[] = {
+		{GET("/debug/pprof/heap?debug=1"), "text form\n"},
+		{GET("/debug/pprof/symbol?0x1"), "num_symbols: 1\n0x1"},
+		{TRACE("seconds=0.1"), "go"},
+	};
+	(void)state;
+	stub.drain_ms = 20;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		stub.rounds = 3;
+		stub.looks = 0;
+		stub.attempts = 0;
+		struct reply r = ask(rows[i].request);
+		assert_int_equal(r.status, 200);
+		assert_string_equal(r.body, rows[i].body);
+		assert_int_equal(counted(&stub.attempts), 4);
+	}
+	stub.looks = 0;
+	assert_int_equal(ask(GET("/debug/pprof/heap?seconds=1")).status, 200);
+	stub.looks = 0;
+	assert_int_equal(ask(GET("/debug/pprof/profile?seconds=1")).status, 200);
+}
+
+static void test_while_names_are_looked_up_others_are_served(void **state)
+{
+	(void)state;
+	int fd = dial(), from = now_ms();
+	stub.rounds = 1;
+	stub.never_named = true;
+	say(fd, GET("/debug/pprof/heap"));
+	wait_for(&stub.attempts, 1);
+	uint64_t held = arena_mapped_bytes();
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(ask(GET("/debug/pprof/")).status, 200);
+	assert_true(now_ms() - from < 2000);
+	assert_int_equal(counted(&stub.attempts), 1);
+	assert_true(held < 200 * 1000); /* what the attempt had taken is given back */
+	stub.never_named = false;
+	assert_int_equal(hear(fd).status, 200);
+	assert_int_equal(counted(&stub.attempts), 2);
+	close(fd);
+}
+
+static void test_a_trace_whose_client_goes_away_before_it_is_named_is_given_back(void **state)
+{
+	(void)state;
+	int fd = dial();
+	stub.drain_ms = 20;
+	stub.rounds = 1;
+	stub.never_named = true;
+	say(fd, TRACE("seconds=0.1"));
+	wait_for(&stub.attempts, 1);
+	assert_int_equal(counted(&stub.releases), 0);
+	close(fd);
+	wait_for(&stub.releases, 1);
+	sleep_ms(50);
+	assert_int_equal(counted(&stub.releases), 1);
+	assert_int_equal(counted(&stub.abandons), 0);
+}
+
+static void test_the_index_tells_the_symbolizers_trouble(void **state)
+{
+	(void)state;
+	stub.trouble = "it is <not> there";
+	struct reply r = ask(GET("/debug/pprof/"));
+	assert_non_null(strstr(r.body, "<li>it is &lt;not&gt; there</li>"));
+}
+
 static void test_a_slow_reader_gets_a_large_answer_whole(void **state)
 {
 	(void)state;
@@ -2114,6 +2224,10 @@ int main(void)
 		SERVED(test_a_trace_that_cannot_begin_says_why),
 		SERVED(test_a_trace_that_cannot_end_or_be_encoded_is_given_back),
 		SERVED(test_a_trace_whose_client_goes_away_is_abandoned_once),
+		SERVED(test_an_answer_is_made_again_until_all_names_are_there),
+		SERVED(test_while_names_are_looked_up_others_are_served),
+		SERVED(test_a_trace_whose_client_goes_away_before_it_is_named_is_given_back),
+		SERVED(test_the_index_tells_the_symbolizers_trouble),
 		SERVED(test_a_slow_reader_gets_a_large_answer_whole),
 		SERVED(test_a_reader_that_stops_is_reset),
 		SERVED(test_a_moved_server_leaves_its_port_free_at_once),

@@ -3,7 +3,7 @@
  * Runs in: its own process. Stubs: the list of modules.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/text.c encoder/dump_text.c encoder/intern.c encoder/names.c encoder/elf_symbols.c encoder/maps.c encoder/rows.c encoder/sort.c encoder/out.c encoder/utf8.c shim/text.c shim/arena.c shim/sync.c */
+/* links: encoder/text.c encoder/dump_text.c encoder/intern.c encoder/names.c encoder/name_cache.c encoder/symbolizer.c encoder/jit.c shim/spawn.c encoder/elf_symbols.c encoder/maps.c encoder/rows.c encoder/sort.c encoder/out.c encoder/utf8.c shim/text.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -83,7 +83,7 @@ static char *encode(const struct profile_snapshot *s)
 	struct region r = {0};
 	struct out o;
 	out_init(&o, &r);
-	assert_int_equal(profile_encode_text(&r, &o, s, 1), 0);
+	assert_int_equal(profile_encode_text(&r, &o, s, 1, NULL), 0);
 	char *all = join(&o);
 	region_release(&r);
 	return all;
@@ -215,7 +215,7 @@ static void test_debug_2_of_goroutine_alone_is_a_dump(void **state)
 		struct region r = {0};
 		struct out o;
 		out_init(&o, &r);
-		assert_int_equal(profile_encode_text(&r, &o, &s[i], 2 + i), 0);
+		assert_int_equal(profile_encode_text(&r, &o, &s[i], 2 + i, NULL), 0);
 		char *all = join(&o);
 		assert_memory_equal(all, i ? "heap profile: " : "goroutine 11 [", 14);
 		free(all);
@@ -261,7 +261,7 @@ static void expect_symbols(const char *query, const char *want)
 	struct region r = {0};
 	struct out o;
 	out_init(&o, &r);
-	assert_int_equal(symbol_answer(&r, &o, span_of(query)), 0);
+	assert_int_equal(symbol_answer(&r, &o, span_of(query), NULL), 0);
 	char *all = join(&o);
 	if (strcmp(all, want) != 0)
 		fail_msg("%s: \"%s\"", query, all);
@@ -295,7 +295,7 @@ static void test_a_very_long_symbol_query_is_answered_whole(void **state)
 	for (int i = 0; i < N; i++)
 		memcpy(query + 8 * i, "0x11080+", 9);
 	out_init(&o, &r);
-	assert_int_equal(symbol_answer(&r, &o, (struct span){query, 8 * N - 1}), 0);
+	assert_int_equal(symbol_answer(&r, &o, (struct span){query, 8 * N - 1}, NULL), 0);
 	assert_int_equal(o.len, 15 + N * strlen("0x11080 libfoo.so+0x1080\n"));
 	free(query);
 	region_release(&r);

@@ -3,7 +3,7 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/trace_go.c encoder/trace_order.c encoder/trace_frames.c encoder/intern.c encoder/names.c encoder/elf_symbols.c encoder/maps.c encoder/sort.c encoder/out.c encoder/utf8.c shim/text.c shim/arena.c shim/sync.c */
+/* links: encoder/trace_go.c encoder/trace_order.c encoder/trace_frames.c encoder/intern.c encoder/names.c encoder/name_cache.c encoder/symbolizer.c encoder/jit.c shim/spawn.c encoder/elf_symbols.c encoder/maps.c encoder/sort.c encoder/out.c encoder/utf8.c shim/text.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -369,7 +369,7 @@ static struct file *encode(const struct made *m)
 	struct region r = {0};
 	struct out o;
 	out_init(&o, &r);
-	assert_int_equal(trace_encode_go(&r, &o, &m->snapshot), 0);
+	assert_int_equal(trace_encode_go(&r, &o, &m->snapshot, NULL), 0);
 	uint8_t *bytes = made_join(&o);
 	struct file *f = read_file(bytes, o.len);
 	free(bytes);
@@ -543,7 +543,7 @@ static void test_whatever_comes_in_the_file_is_valid(void **state)
 		drop(encode(m));
 		made_free(m);
 	}
-	names_start();
+	names_start(&(struct encoder_options){.symbolizer_off = true});
 }
 
 static void test_without_memory_the_trace_says_so(void **state)
@@ -558,12 +558,12 @@ static void test_without_memory_the_trace_says_so(void **state)
 			struct out o;
 			out_init(&o, &r);
 			arena_set_limit(room);
-			error = trace_encode_go(&r, &o, &m->snapshot);
+			error = trace_encode_go(&r, &o, &m->snapshot, NULL);
 			if (error && error != -ENOMEM)
 				_exit(2);
 			failures += error == -ENOMEM;
 			region_release(&r);
-			names_start();
+			names_start(&(struct encoder_options){.symbolizer_off = true});
 		}
 		_exit(error == 0 && failures > 2 ? 0 : 1);
 	}

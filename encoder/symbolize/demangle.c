@@ -1,0 +1,169 @@
+/* demangle.c - libiberty's demanglers, kept from running away.
+ *
+ * Runs in: pprofshim-symbolize.
+ *
+ * A name may be hostile: substitutions make its text exponentially long, nesting makes the demangler recurse once a
+ * byte. So the length of a name and of its text are bounded, and names that are longer than libiberty takes by itself
+ * (1024 bytes; real C++ has longer ones) are demangled with a larger stack.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "encoder/symbolize/demangle.h"
+
+#include <libiberty/demangle.h>
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+enum {
+	NAME_MOST = 16 * 1024,       /* bytes of a mangled name: at most a few KiB of stack for each, see STACK_BYTES */
+	NAME_LIBIBERTY = 1024,       /* up to here its own limit of recursion may stay on */
+	NAME_D_MOST = 4 * 1024,      /* its demangler of D has no limit at all */
+	TEXT_MOST = 48 * 1024,       /* bytes of a demangled name */
+	STACK_BYTES = 64 * 1024 * 1024,
+};
+
+struct text {
+	jmp_buf full; /* the only way to stop libiberty; its callback interface allocates (almost) nothing */
+	char *at;
+	size_t len, cap;
+};
+
+static void add_text(const char *s, size_t n, void *arg)
+{
+	struct text *t = arg;
+	if (n > TEXT_MOST - t->len)
+		longjmp(t->full, 1);
+	if (t->len + n + 1 > t->cap) {
+		size_t cap = (t->len + n + 1) * 2;
+		char *more = realloc(t->at, cap);
+		if (!more)
+			longjmp(t->full, 1);
+		t->at = more;
+		t->cap = cap;
+	}
+	memcpy(t->at + t->len, s, n);
+	t->len += n;
+	t->at[t->len] = '\0';
+}
+
+/* The main thread's stack grows up to the limit of the moment. */
+static void allow_large_stack(void)
+{
+	static bool done;
+	struct rlimit limit;
+	if (done || getrlimit(RLIMIT_STACK, &limit) < 0)
+		return;
+	done = true;
+	if (limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < STACK_BYTES) {
+		limit.rlim_cur = limit.rlim_max < STACK_BYTES ? limit.rlim_max : STACK_BYTES;
+		setrlimit(RLIMIT_STACK, &limit);
+	}
+}
+
+typedef int demangler(const char *mangled, int options, demangle_callbackref callback, void *opaque);
+
+static int options_for(const char *name)
+{
+	if (strlen(name) <= NAME_LIBIBERTY)
+		return 0;
+	allow_large_stack();
+	return DMGL_NO_RECURSE_LIMIT;
+}
+
+static char *run(demangler *demangle_with, const char *name, const int options)
+{
+	struct text *t = calloc(1, sizeof *t);
+	if (!t)
+		return NULL;
+	bool done = setjmp(t->full) == 0 && demangle_with(name, options | options_for(name), add_text, t) && t->len > 0;
+	char *text = t->at;
+	free(t);
+	if (done)
+		return text;
+	free(text);
+	return NULL;
+}
+
+/* The clones' suffixes (.cold, .part.0) are in the whole name only: " [clone .cold]". Taken over, as they tell apart. */
+static char *with_clones(char *simple, const char *whole)
+{
+	const char *clones = strstr(whole, " [clone .");
+	if (!clones)
+		return simple;
+	size_t len = strlen(simple), more = strlen(clones);
+	char *both = realloc(simple, len + more + 1);
+	if (!both)
+		return simple;
+	memcpy(both + len, clones, more + 1);
+	return both;
+}
+
+static char *demangle_cxx(const char *name, bool whole)
+{
+	/* without DMGL_PARAMS libiberty takes any name that begins well, hence always the whole one */
+	char *all = run(cplus_demangle_v3_callback, name, DMGL_PARAMS | DMGL_ANSI);
+	if (!all || whole)
+		return all;
+	char *simple = run(cplus_demangle_v3_callback, name, DMGL_ANSI);
+	if (!simple)
+		return all;
+	if (strchr(name, '.'))
+		simple = with_clones(simple, all);
+	free(all);
+	return simple;
+}
+
+/* D has parameters only in the text: cut the last pair of parentheses, unless it is a template's "!(…)". */
+static void cut_parameters(char *text)
+{
+	size_t len = strlen(text), depth = 0;
+	if (!len || text[len - 1] != ')')
+		return;
+	for (size_t i = len; i-- > 0;) {
+		depth += text[i] == ')';
+		depth -= text[i] == '(';
+		if (depth)
+			continue;
+		if (i > 0 && text[i - 1] != '!')
+			text[i] = '\0';
+		return;
+	}
+}
+
+static char *demangle_d(const char *name, bool whole)
+{
+	char *text = strlen(name) <= NAME_D_MOST ? dlang_demangle(name, DMGL_PARAMS) : NULL;
+	if (text && strlen(text) > TEXT_MOST) {
+		free(text);
+		return NULL;
+	}
+	if (text && !whole)
+		cut_parameters(text);
+	return text;
+}
+
+/* Legacy Rust looks like C++ (and its hash like a namespace), so it is asked first. */
+static char *demangle_any(const char *name, bool whole)
+{
+	char *text = NULL;
+	bool maybe_cxx = strncmp(name, "_Z", 2) == 0 || strncmp(name, "_GLOBAL_", 8) == 0;
+	if (strncmp(name, "_ZN", 3) == 0 || strncmp(name, "_R", 2) == 0)
+		text = run(rust_demangle_callback, name, DMGL_PARAMS | DMGL_ANSI);
+	if (!text && maybe_cxx)
+		text = demangle_cxx(name, whole);
+	if (!text && strncmp(name, "_D", 2) == 0)
+		text = demangle_d(name, whole);
+	return text;
+}
+
+char *demangle(const char *name, bool whole)
+{
+	if (name[0] != '_' || strnlen(name, NAME_MOST + 1) > NAME_MOST)
+		return NULL;
+	char *text = demangle_any(name, whole);
+	for (char *c = text; c && *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = '?';
+	return text;
+}

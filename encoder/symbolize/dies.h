@@ -1,0 +1,37 @@
+/* dies.h - the functions, out of line and inlined, around addresses of one unit.
+ *
+ * Runs in: pprofshim-symbolize.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_SYMBOLIZE_DIES_H
+#define PPROFSHIM_SYMBOLIZE_DIES_H
+
+#include <elfutils/libdw.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "shim/arena.h"
+
+/* Of a DIE that has code, outwards to the function that the code belongs to. */
+struct chain {
+	size_t count;
+	Dwarf_Die die[]; /* innermost first: DW_TAG_inlined_subroutine, at last DW_TAG_subprogram */
+};
+
+struct hit {
+	uint64_t address;
+	const struct chain *chain; /* in the region; NULL: no function is around it */
+};
+
+/* What may still be done for this object: hostile DWARF can make any walk long. */
+struct budget {
+	uint64_t dies, ranges;
+};
+
+enum dies_result { DIES_DONE, DIES_DAMAGED, DIES_TOO_MUCH, DIES_NO_MEMORY };
+
+/* unit: of DW_TAG_compile_unit; hits: ascending. */
+enum dies_result dies_find(Dwarf_Die *unit, struct hit *hits, size_t count, struct region *r, struct budget *budget);
+
+#endif

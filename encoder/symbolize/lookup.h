@@ -1,0 +1,49 @@
+/* lookup.h - functions, files, lines and inlined calls at addresses of one ELF file.
+ *
+ * Runs in: pprofshim-symbolize (a process of its own, one thread; it may allocate, map and die).
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_SYMBOLIZE_LOOKUP_H
+#define PPROFSHIM_SYMBOLIZE_LOOKUP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Texts live until the object is closed. None is NULL. */
+struct frame {
+	const char *name;    /* demangled, without parameters and return type (demangle.h); never "" */
+	const char *system;  /* as linked; equal to name for C */
+	const char *file;    /* as compiled, with the compilation's directory in front; "": not known */
+	unsigned line;       /* 0: not known */
+	unsigned start_line; /* where the function is declared (DW_AT_decl_line); 0: not known */
+};
+
+struct answer {
+	uint64_t address;
+	uint64_t start;            /* of the function's symbol, else of its DWARF entry; 0: not known */
+	size_t count;              /* 0: nothing is known */
+	const struct frame *frame; /* innermost first; valid until tell returns */
+};
+
+struct object;
+
+/* Colon-separated folders of debug files, looked at before /usr/lib/debug. NULL: none. */
+void lookup_set_debug_dirs(const char *dirs);
+
+/* The ELF file at `path`, with its debug information wherever that is. build_id (hex; NULL: any) must be the
+ * file's own if it has one. NULL: it can't be, and *why says so in words that stay. */
+struct object *object_open(const char *path, const char *build_id, const char **why);
+void object_close(struct object *o);
+
+/* A line for people about what could not be read (memory, damaged DWARF …); NULL: all is well. */
+const char *object_note(const struct object *o);
+
+/* The address in the file's headers of byte `offset` of the file, in a segment that is mapped executable;
+ * UINT64_MAX: there is none. */
+uint64_t object_address_of_offset(const struct object *o, uint64_t offset);
+
+/* Look up addresses (of the file's headers; any order; each is told once for each time it is there). */
+void object_lookup(struct object *o, const uint64_t *addresses, size_t count,
+                   void (*tell)(void *arg, const struct answer *a), void *arg);
+
+#endif

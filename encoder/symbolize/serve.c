@@ -1,0 +1,386 @@
+/* serve.c - the listener's helper: a request from one pipe, its answer to the other (protocol.h).
+ *
+ * Runs in: pprofshim-symbolize. Whoever asks has a deadline, and may be content with half an answer: what is known is
+ * written soon, and in whole lines.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "encoder/symbolize/serve.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "encoder/symbolize/demangle.h"
+#include "encoder/symbolize/lookup.h"
+#include "encoder/symbolize/protocol.h"
+
+enum {
+	LIFETIME_S = 600, /* far beyond any deadline of who asks: the last resort */
+	FLUSH_NS = 100 * 1000 * 1000,
+	REQUEST_MAX = 512 * 1024 * 1024, /* bytes; what comes after them is not read */
+	NOTES_MAX = 3,                   /* of one kind, of an object */
+	FILE_MAX = 8 * 1024 - 64,        /* bytes of a text in an `f` line; the rest is cut off */
+	NAME_MAX_BYTES = 28 * 1024,
+};
+
+static_assert(FILE_MAX + 2 * NAME_MAX_BYTES + 64 <= SYMBOLIZE_LINE_MAX, "an f line always fits: three texts, two numbers");
+
+/* --- the answer: lines, sent soon ------------------------------------------------------------------ */
+
+struct reply {
+	int fd;
+	int error; /* a negative errno: nobody reads any more */
+	uint64_t sent_ns;
+	size_t len;
+	char bytes[4 * SYMBOLIZE_LINE_MAX];
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+/* A call on fd failed: may it be tried again? A pipe that does not block is waited for. */
+static bool again(int fd, short events)
+{
+	if (errno == EAGAIN)
+		return poll(&(struct pollfd){.fd = fd, .events = events}, 1, -1) >= 0 || errno == EINTR;
+	return errno == EINTR;
+}
+
+static void reply_flush(struct reply *r)
+{
+	for (size_t done = 0; done < r->len && !r->error;) {
+		ssize_t n = write(r->fd, r->bytes + done, r->len - done);
+		if (n >= 0)
+			done += (size_t)n;
+		else if (!again(r->fd, POLLOUT))
+			r->error = -errno;
+	}
+	r->len = 0;
+	r->sent_ns = now_ns();
+}
+
+/* Before a line, never within one: room for the longest. */
+static void reply_line(struct reply *r)
+{
+	if (sizeof r->bytes - r->len <= SYMBOLIZE_LINE_MAX)
+		reply_flush(r);
+}
+
+/* Before a line that begins something new: half of an address' frames would be taken for all of them. */
+static void reply_begin(struct reply *r)
+{
+	reply_line(r);
+	if (now_ns() - r->sent_ns >= FLUSH_NS)
+		reply_flush(r);
+}
+
+/* Bytes of s to keep, at most `max`: not half a character of UTF-8. */
+static size_t cut_at(const char *s, size_t max)
+{
+	size_t n = strnlen(s, max + 1);
+	if (n <= max)
+		return n;
+	for (n = max; n && max - n < 4 && ((unsigned char)s[n] & 0xc0) == 0x80;)
+		n--;
+	return n;
+}
+
+static void reply_text(struct reply *r, const char *s, size_t max)
+{
+	size_t n = cut_at(s, max);
+	for (size_t i = 0; i < n; i++) {
+		unsigned char c = (unsigned char)s[i];
+		r->bytes[r->len++] = c < 0x20 || c == 0x7f ? '?' : s[i];
+	}
+}
+
+/* Numbers and letters only: short. */
+static void __attribute__((format(printf, 2, 3))) reply_format(struct reply *r, const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	int n = vsnprintf(r->bytes + r->len, sizeof r->bytes - r->len, format, args);
+	va_end(args);
+	if (n > 0)
+		r->len += (size_t)n;
+}
+
+static void reply_note(struct reply *r, const char *about, const char *text)
+{
+	reply_begin(r);
+	reply_format(r, "n ");
+	if (about) {
+		reply_text(r, about, FILE_MAX);
+		reply_format(r, ": ");
+	}
+	reply_text(r, text, FILE_MAX);
+	reply_format(r, "\n");
+}
+
+/* --- the request ----------------------------------------------------------------------------------- */
+
+/* Its bytes, each line a string: '\n' became NUL. Where a line has a NUL of its own, its rest is none of the protocol's
+ * letters but by chance, and harmless then. */
+struct request {
+	char *bytes;
+	size_t len;
+};
+
+static int request_read(int fd, struct request *q)
+{
+	size_t cap = 0;
+	for (;;) {
+		if (cap - q->len < 2) {
+			size_t more = cap ? 2 * cap : SYMBOLIZE_LINE_MAX;
+			char *bytes = realloc(q->bytes, more);
+			if (!bytes)
+				return -ENOMEM;
+			q->bytes = bytes, cap = more;
+		}
+		ssize_t n = read(fd, q->bytes + q->len, cap - q->len - 1);
+		if (n > 0)
+			q->len += (size_t)n;
+		else if (n < 0 && again(fd, POLLIN))
+			continue;
+		else if (n < 0)
+			return -errno;
+		if (n == 0 || q->len >= REQUEST_MAX)
+			break;
+	}
+	q->bytes[q->len++] = '\n'; /* an end for a last line without one */
+	for (char *p = q->bytes; (p = memchr(p, '\n', q->len - (size_t)(p - q->bytes)));)
+		*p++ = '\0';
+	return 0;
+}
+
+/* The line at `at`, and where the next one begins (q->len: it was the last). */
+static const char *request_line(const struct request *q, size_t at, size_t *next)
+{
+	const char *line = q->bytes + at;
+	*next = at + strlen(line) + 1;
+	return line;
+}
+
+/* What follows letter and space, "" after the letter alone; NULL: another line. */
+static const char *after(const char *line, char letter)
+{
+	if (line[0] != letter || (line[1] && line[1] != ' '))
+		return NULL;
+	return line[1] ? line + 2 : line + 1;
+}
+
+static bool parse_address(const char *s, uint64_t *address)
+{
+	uint64_t value = 0;
+	size_t n = 0;
+	for (; s[n]; n++) {
+		int digit = s[n] >= '0' && s[n] <= '9' ? s[n] - '0' : s[n] >= 'a' && s[n] <= 'f' ? s[n] - 'a' + 10
+		                                              : s[n] >= 'A' && s[n] <= 'F'       ? s[n] - 'A' + 10
+		                                                                                 : -1;
+		if (digit < 0 || value >> 60)
+			return false;
+		value = value << 4 | (uint64_t)digit;
+	}
+	*address = value;
+	return n > 0;
+}
+
+/* --- names ----------------------------------------------------------------------------------------- */
+
+/* What is not mangled gets no line: it is simple already. */
+static void answer_names(const struct request *q, struct reply *r)
+{
+	size_t number = 0;
+	for (size_t at = 0, next; at < q->len && !r->error; at = next) {
+		const char *name = after(request_line(q, at, &next), 'd');
+		if (!name)
+			continue;
+		char *simple = demangle(name, false);
+		if (simple) {
+			reply_begin(r);
+			reply_format(r, "d %zu ", number);
+			reply_text(r, simple, NAME_MAX_BYTES);
+			reply_format(r, "\n");
+		}
+		free(simple);
+		number++;
+	}
+	reply_flush(r);
+}
+
+/* --- objects --------------------------------------------------------------------------------------- */
+
+static void answer_address(void *arg, const struct answer *a)
+{
+	struct reply *r = arg;
+	reply_begin(r);
+	reply_format(r, "a %llx %llx\n", (unsigned long long)a->address, (unsigned long long)a->start);
+	for (size_t i = 0; i < a->count && i < SYMBOLIZE_FRAMES_MAX; i++) {
+		const struct frame *f = &a->frame[i];
+		reply_line(r);
+		reply_format(r, "f %u %u\t", f->line, f->start_line);
+		reply_text(r, f->file, FILE_MAX);
+		reply_format(r, "\t");
+		reply_text(r, f->system, NAME_MAX_BYTES);
+		reply_format(r, "\t");
+		reply_text(r, f->name, NAME_MAX_BYTES);
+		reply_format(r, "\n");
+	}
+}
+
+/* The first of the object's paths that can be opened; else a note for each that cannot. */
+static struct object *open_any(const struct request *q, size_t begin, size_t end, const char *build_id, struct reply *r)
+{
+	const char *path[NOTES_MAX], *why[NOTES_MAX];
+	size_t tried = 0;
+	for (size_t at = begin, next; at < end; at = next) {
+		const char *p = after(request_line(q, at, &next), 'p'), *reason = NULL;
+		if (!p)
+			continue;
+		struct object *o = object_open(p, build_id, &reason);
+		if (o)
+			return o;
+		if (tried < NOTES_MAX)
+			path[tried] = p, why[tried] = reason ? reason : "it cannot be read";
+		tried++;
+	}
+	for (size_t i = 0; i < tried && i < NOTES_MAX; i++)
+		reply_note(r, path[i], why[i]);
+	if (!tried)
+		reply_note(r, NULL, "no file of it is known");
+	return NULL;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	return (x > y) - (x < y);
+}
+
+/* The object's addresses, ascending, each once (malloc). NULL: none, or no memory (*count says which is meant). */
+static uint64_t *addresses_of(const struct request *q, size_t begin, size_t end, size_t *count)
+{
+	uint64_t address, *all;
+	size_t n = 0, kept = 0;
+	for (size_t at = begin, next; at < end; at = next)
+		n += after(request_line(q, at, &next), 'a') != NULL;
+	*count = n;
+	if (n == 0 || !(all = malloc(n * sizeof *all)))
+		return NULL;
+	n = 0;
+	for (size_t at = begin, next; at < end; at = next) {
+		const char *text = after(request_line(q, at, &next), 'a');
+		if (text && parse_address(text, &address))
+			all[n++] = address;
+	}
+	qsort(all, n, sizeof *all, by_value);
+	for (size_t i = 0; i < n; i++)
+		if (i == 0 || all[i] != all[i - 1])
+			all[kept++] = all[i];
+	*count = kept;
+	return all;
+}
+
+/* The note is said once, and again only when it became another. */
+static void tell_note(const struct object *o, const char **said, struct reply *r)
+{
+	const char *note = object_note(o);
+	if (note && note != *said)
+		reply_note(r, NULL, note);
+	*said = note;
+}
+
+/* The object whose lines are from `begin` to `end`, but its first. */
+static void answer_object(const struct request *q, size_t begin, size_t end, const char *build_id, struct reply *r)
+{
+	size_t count;
+	uint64_t *addresses = addresses_of(q, begin, end, &count);
+	const char *said = NULL;
+	struct object *o = NULL;
+	if (!addresses && count)
+		reply_note(r, NULL, "there is no memory for its addresses");
+	else
+		o = open_any(q, begin, end, strcmp(build_id, "-") == 0 || !*build_id ? NULL : build_id, r);
+	if (o) {
+		tell_note(o, &said, r);
+		if (count)
+			object_lookup(o, addresses, count, answer_address, r);
+		tell_note(o, &said, r);
+		reply_flush(r); /* closing may take its time */
+		object_close(o);
+	}
+	free(addresses);
+	reply_flush(r);
+}
+
+static void answer_objects(const struct request *q, struct reply *r)
+{
+	size_t number = 0;
+	for (size_t at = 0, next; at < q->len && !r->error; at = next) {
+		const char *build_id = after(request_line(q, at, &next), 'o');
+		if (!build_id)
+			continue;
+		size_t end = next;
+		for (size_t later; end < q->len && !after(request_line(q, end, &later), 'o');)
+			end = later;
+		reply_begin(r);
+		reply_format(r, "o %zu\n", number++);
+		answer_object(q, next, end, build_id, r);
+		next = end;
+	}
+}
+
+int serve(int in, int out)
+{
+	struct request q = {0};
+	struct reply *r = calloc(1, sizeof *r);
+	int error = r ? request_read(in, &q) : -ENOMEM;
+	if (error == 0) {
+		r->fd = out;
+		r->sent_ns = now_ns();
+		answer_names(&q, r);
+		answer_objects(&q, r);
+		reply_begin(r);
+		reply_format(r, "e\n");
+		reply_flush(r);
+		error = r->error;
+	}
+	free(q.bytes);
+	free(r);
+	return error;
+}
+
+/* --- the process ----------------------------------------------------------------------------------- */
+
+void serve_prepare(void)
+{
+	sigset_t none;
+	sigemptyset(&none);
+	signal(SIGPIPE, SIG_DFL); /* nobody reads: nothing is left to do */
+	signal(SIGALRM, SIG_DFL);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	/* A descriptor that is free would become a file's, and what is meant for people would be written there. */
+	int fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO)
+		fd = dup(fd);
+	if (fd > STDERR_FILENO)
+		close(fd);
+	/* A damaged file may be the end of this process; that is no reason to write a core into the program's folder. */
+	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+	alarm(LIFETIME_S);
+}

@@ -1,0 +1,88 @@
+/* symbols.c - which symbol table is asked, and in what order.
+ *
+ * Runs in: pprofshim-symbolize.
+ *
+ * The search itself is encoder/elf_symbols.c, so that this helper and the library without it name alike.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "encoder/symbolize/symbols.h"
+
+#include <errno.h>
+#include <gelf.h>
+#include <stdlib.h>
+
+#include "encoder/elf_symbols.h"
+
+static bool has_symtab(const struct elf_file *f)
+{
+	GElf_Shdr s;
+	for (Elf_Scn *scn = NULL; (scn = elf_nextscn(f->elf, scn));)
+		if (gelf_getshdr(scn, &s) && s.sh_type == SHT_SYMTAB)
+			return true;
+	return false;
+}
+
+struct search {
+	struct texts *texts;
+	const uint64_t *addresses;
+	struct symbol *symbols;
+	size_t count;
+	struct elf_query *query; /* of the addresses that have no name yet, */
+	size_t *place;           /* and which they are */
+};
+
+static void take(struct search *s, size_t queries, uint64_t shift)
+{
+	for (size_t i = 0; i < queries; i++) {
+		const struct elf_query *q = &s->query[i];
+		struct symbol *to = &s->symbols[s->place[i]];
+		to->name = q->name.len ? texts_keep(s->texts, q->name.at, q->name.len) : NULL;
+		to->start = to->name ? q->start - shift : 0;
+	}
+}
+
+static int search_file(struct search *s, const struct elf_file *f, uint64_t shift)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < s->count; i++)
+		if (!s->symbols[i].name) {
+			s->place[n] = i;
+			s->query[n++] = (struct elf_query){.address = s->addresses[i] + shift};
+		}
+	if (!n)
+		return 0;
+	struct region r = {0};
+	int error = elf_symbols_of_file(&r, f->fd, s->query, n);
+	if (!error)
+		take(s, n, shift);
+	region_release(&r);
+	return error == -ENOMEM ? error : 0;
+}
+
+static int search_all(struct search *s, const struct elf_file *file, const struct elf_file *debug,
+                      const struct elf_file *mini)
+{
+	const struct elf_file *best[] = {debug, mini};
+	int error = has_symtab(file) ? search_file(s, file, 0) : 0;
+	for (size_t i = 0; i < 2; i++)
+		if (best[i] && has_symtab(best[i]) && !error)
+			error = search_file(s, best[i], elf_file_shift(file, best[i]));
+	return error ? error : search_file(s, file, 0); /* .dynsym */
+}
+
+int symbols_find(struct texts *texts, const struct elf_file *file, const struct elf_file *debug,
+                 const struct elf_file *mini, const uint64_t *addresses, size_t count, struct symbol *symbols)
+{
+	struct search s = {
+	    .texts = texts,
+	    .addresses = addresses,
+	    .symbols = symbols,
+	    .count = count,
+	    .query = calloc(count, sizeof *s.query),
+	    .place = calloc(count, sizeof *s.place),
+	};
+	int error = s.query && s.place ? search_all(&s, file, debug, mini) : -ENOMEM;
+	free(s.query);
+	free(s.place);
+	return error;
+}

@@ -1,0 +1,361 @@
+/* symbolizer.c - ask the helper program, and take its answers.
+ *
+ * Runs in: listener. Static state of its own; one owner, no lock. What the helper says may be anything: it reads files
+ * that may be damaged or hostile, and may die at any byte.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "encoder/symbolizer.h"
+
+#include <errno.h>
+
+#include "encoder/symbolize/protocol.h"
+#include "shim/os.h"
+#include "shim/spawn.h"
+
+#define SECOND UINT64_C(1000000000)
+
+enum {
+	WRITE_MS = 500,      /* it reads all questions before it begins */
+	AGAIN_SECONDS = 60,  /* after a failure */
+	LIFE_SECONDS = 180,  /* then a helper is given up */
+	READ_BYTES = 64 * 1024,
+	TEXT_BYTES = 4 * SYMBOLIZE_LINE_MAX, /* of an address's frames */
+};
+
+static struct {
+	struct encoder_options options;
+	char program[4096];
+	char trouble[160];
+	uint64_t trouble_ns, again_ns;
+} symbolizer;
+
+/* An object of the helper that runs. */
+struct asked {
+	struct object *object;
+	size_t asked, answered;
+};
+
+/* The helper that runs; zero when there is none. */
+static struct {
+	struct region region;
+	struct spawned process;
+	uint64_t begun_ns;
+	struct asked *at;
+	size_t count;
+	size_t current; /* the one it is looking at; count: none yet */
+	bool is_done;   /* it said so */
+	char *line;     /* that has begun */
+	size_t line_len;
+	/* the address whose frames are coming */
+	bool has_address;
+	uint64_t address, start;
+	struct name_frame *frame;
+	char *frame_text; /* what they point to: frames' lines */
+	size_t frame_text_len;
+	uint32_t frame_count;
+} helper;
+
+/* ---- what went wrong ---- */
+
+static void remember(const char *what, int number, const char *then)
+{
+	struct line l = LINE(symbolizer.trouble);
+	line_str(&l, "no lines and inlined calls: ");
+	line_str(&l, what);
+	if (number)
+		line_dec(&l, number);
+	line_str(&l, then);
+	symbolizer.trouble_ns = os_clock_ns(CLOCK_MONOTONIC);
+}
+
+/* A helper did well. What went wrong a moment ago may still be why something is missing. */
+static void forgive(void)
+{
+	if (os_clock_ns(CLOCK_MONOTONIC) - symbolizer.trouble_ns > AGAIN_SECONDS * SECOND)
+		symbolizer.trouble[0] = '\0';
+}
+
+const char *symbolizer_trouble(void)
+{
+	return symbolizer.trouble[0] ? symbolizer.trouble : NULL;
+}
+
+/* It could not be started: not the fault of an object. */
+static int give_up(int error)
+{
+	switch (error) {
+	case -ENOENT:
+		remember(SYMBOLIZE_PROGRAM " is not there; install it beside the library, or say where in PPROF_SYMBOLIZER", 0, "");
+		break;
+	case -EACCES:
+	case -EPERM:
+		remember("starting " SYMBOLIZE_PROGRAM " is forbidden here", 0,
+		         "; complete a saved profile elsewhere: " SYMBOLIZE_PROGRAM " FILE");
+		break;
+	default:
+		remember(SYMBOLIZE_PROGRAM " could not be started, error ", -error, "; names are those of symbol tables");
+	}
+	symbolizer.again_ns = os_clock_ns(CLOCK_MONOTONIC) + AGAIN_SECONDS * SECOND;
+	return error;
+}
+
+static void tell_end(int status)
+{
+	if (status > 0 && (status & 0x7f))
+		remember(SYMBOLIZE_PROGRAM " was killed by signal ", status & 0x7f, "; names are those of symbol tables");
+	else if (status > 0)
+		remember(SYMBOLIZE_PROGRAM " failed with status ", status >> 8, "; names are those of symbol tables");
+	else
+		remember(SYMBOLIZE_PROGRAM " stopped early", 0, "; names are those of symbol tables");
+}
+
+/* ---- the end of a helper ---- */
+
+static void forget_helper(void)
+{
+	region_release(&helper.region);
+	memset(&helper, 0, sizeof helper);
+}
+
+/* Whoever was not answered is the reason that it ended early, or nobody knows anything of it. */
+static void blame(size_t from, size_t to)
+{
+	uint64_t again_ns = os_clock_ns(CLOCK_MONOTONIC) + AGAIN_SECONDS * SECOND;
+	for (size_t i = from; i < to; i++)
+		if (helper.at[i].answered < helper.at[i].asked)
+			helper.at[i].object->again_ns = again_ns;
+}
+
+static void end_helper(void)
+{
+	bool is_done = helper.is_done;
+	int status = spawn_end(&helper.process);
+	if (is_done) {
+		forgive();
+		blame(0, helper.count);
+	} else if (helper.current < helper.count) {
+		blame(0, helper.current + 1); /* those after it can be asked about again */
+		tell_end(status);
+	} else {
+		symbolizer.again_ns = os_clock_ns(CLOCK_MONOTONIC) + AGAIN_SECONDS * SECOND;
+		tell_end(status);
+	}
+	forget_helper();
+}
+
+/* ---- its lines ---- */
+
+static void put_address(void)
+{
+	if (!helper.has_address || helper.current >= helper.count)
+		return;
+	struct asked *a = &helper.at[helper.current];
+	a->answered++;
+	cache_put(a->object, helper.address, helper.start, helper.frame, helper.frame_count, true);
+	helper.has_address = false;
+}
+
+static bool cut_number(struct span *rest, char separator, unsigned base, uint64_t *value)
+{
+	return text_parse_uint(span_cut(rest, separator), base, value);
+}
+
+static void take_address(struct span rest)
+{
+	helper.has_address = cut_number(&rest, ' ', 16, &helper.address) && cut_number(&rest, ' ', 16, &helper.start);
+	helper.frame_count = 0;
+	helper.frame_text_len = 0;
+}
+
+/* "12 10\tfile\tsystem\tname" */
+static void take_frame(struct span rest)
+{
+	uint64_t line, start_line;
+	if (!helper.has_address || helper.frame_count >= SYMBOLIZE_FRAMES_MAX ||
+	    rest.len > TEXT_BYTES - helper.frame_text_len || !cut_number(&rest, ' ', 10, &line) ||
+	    !cut_number(&rest, '\t', 10, &start_line))
+		return;
+	char *text = helper.frame_text + helper.frame_text_len;
+	memcpy(text, rest.at, rest.len);
+	helper.frame_text_len += rest.len;
+	rest.at = text;
+	struct name_frame f = {.line = (uint32_t)line, .start_line = (uint32_t)start_line};
+	f.file = span_cut(&rest, '\t');
+	f.system = span_cut(&rest, '\t');
+	f.function = rest;
+	if (f.function.len)
+		helper.frame[helper.frame_count++] = f;
+}
+
+static void take_line(struct span line)
+{
+	uint64_t n;
+	struct span letter = span_cut(&line, ' ');
+	char c = letter.len == 1 ? letter.at[0] : '\0';
+	if (c != 'f')
+		put_address();
+	switch (c) {
+	case 'o':
+		if (text_parse_uint(line, 10, &n) && n < helper.count)
+			helper.current = n;
+		break;
+	case 'a':
+		take_address(line);
+		break;
+	case 'f':
+		take_frame(line);
+		break;
+	case 'e':
+		helper.is_done = true;
+		break;
+	default:
+		break;
+	}
+}
+
+/* Whole lines of what was read; the rest is kept. A line that is too long is dropped to its end. */
+static void take_bytes(const char *bytes, size_t n)
+{
+	while (n) {
+		const char *end = memchr(bytes, '\n', n);
+		size_t part = end ? (size_t)(end - bytes) : n;
+		size_t fits = SYMBOLIZE_LINE_MAX - helper.line_len;
+		memcpy(helper.line + helper.line_len, bytes, part < fits ? part : fits);
+		helper.line_len += part < fits ? part : fits;
+		if (end) {
+			if (helper.line_len < SYMBOLIZE_LINE_MAX)
+				take_line((struct span){helper.line, helper.line_len});
+			helper.line_len = 0;
+			part++;
+		}
+		bytes += part;
+		n -= part;
+	}
+}
+
+bool symbolizer_poll(void)
+{
+	char *buf = helper.line ? helper.line + SYMBOLIZE_LINE_MAX : NULL;
+	long n = 0;
+	if (!helper.process.pid)
+		return false;
+	while (!helper.is_done && (n = os_read(helper.process.from_fd, buf, READ_BYTES)) > 0)
+		take_bytes(buf, (size_t)n);
+	bool too_long = os_clock_ns(CLOCK_MONOTONIC) - helper.begun_ns > LIFE_SECONDS * SECOND;
+	if (!helper.is_done && n == -EAGAIN && !too_long)
+		return true;
+	end_helper();
+	return false;
+}
+
+/* ---- questions ---- */
+
+static void write_hex(struct out *o, const uint8_t *bytes, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		out_bytes(o, &"0123456789abcdef"[bytes[i] >> 4], 1);
+		out_bytes(o, &"0123456789abcdef"[bytes[i] & 15], 1);
+	}
+}
+
+static void write_question(struct out *o, const struct question *q)
+{
+	out_str(o, "o ");
+	write_hex(o, q->module->build_id, q->module->build_id_len);
+	out_str(o, q->module->build_id_len ? "\np " : "-\np ");
+	out_str(o, q->path);
+	for (size_t i = 0; i < q->count; i++) {
+		out_str(o, "\na ");
+		out_hex(o, q->address[i]);
+	}
+	out_str(o, "\n");
+}
+
+static int send_questions(const struct question *q, size_t count)
+{
+	struct out o;
+	out_init(&o, &helper.region);
+	for (size_t i = 0; i < count; i++)
+		write_question(&o, &q[i]);
+	int r = o.failed ? -ENOMEM : 0;
+	for (const struct out_chunk *c = o.first; c && r == 0; c = c->next)
+		r = spawn_write(&helper.process, c->bytes, c->used, WRITE_MS);
+	spawn_close_input(&helper.process);
+	return r;
+}
+
+static int prepare(const struct question *q, size_t count)
+{
+	helper.at = region_alloc(&helper.region, count * sizeof *helper.at + 1);
+	helper.line = region_alloc(&helper.region, SYMBOLIZE_LINE_MAX + READ_BYTES);
+	helper.frame = region_alloc(&helper.region, SYMBOLIZE_FRAMES_MAX * sizeof *helper.frame);
+	helper.frame_text = region_alloc(&helper.region, TEXT_BYTES);
+	if (!helper.at || !helper.line || !helper.frame || !helper.frame_text)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		helper.at[i] = (struct asked){.object = cache_object(q[i].module), .asked = q[i].count};
+		if (!helper.at[i].object)
+			return -ENOMEM;
+	}
+	helper.count = helper.current = count;
+	helper.begun_ns = os_clock_ns(CLOCK_MONOTONIC);
+	return 0;
+}
+
+int symbolizer_ask(const struct question *q, size_t count)
+{
+	char *argv[] = {symbolizer.program, SYMBOLIZE_PIPE, SYMBOLIZE_DEBUG_DIRS, (char *)symbolizer.options.debug_dirs, NULL};
+	if (!symbolizer.options.debug_dirs)
+		argv[2] = NULL;
+	int r = prepare(q, count);
+	if (r == 0)
+		r = spawn(&helper.process, argv, symbolizer.options.symbolizer_memory_bytes);
+	if (r < 0) {
+		forget_helper();
+		return give_up(r);
+	}
+	if (send_questions(q, count) < 0)
+		end_helper(); /* it does not read */
+	return 0;
+}
+
+bool symbolizer_would_answer(const struct object *o)
+{
+	uint64_t now_ns = os_clock_ns(CLOCK_MONOTONIC);
+	return symbolizer.program[0] && now_ns >= symbolizer.again_ns && now_ns >= o->again_ns;
+}
+
+/* ---- where it is ---- */
+
+static void set_program(struct span folder, const char *name)
+{
+	struct line l = LINE(symbolizer.program);
+	if (folder.len + strlen(name) >= l.cap)
+		return;
+	line_bytes(&l, folder.at, folder.len);
+	line_str(&l, name);
+}
+
+void symbolizer_locate(const struct maps *maps)
+{
+	if (symbolizer.program[0] || symbolizer.options.symbolizer_off)
+		return;
+	if (symbolizer.options.symbolizer) {
+		set_program((struct span){0}, symbolizer.options.symbolizer);
+		return;
+	}
+	const struct map *ours = maps_find(maps, (uintptr_t)symbolizer_locate);
+	struct span folder = ours ? ours->path : (struct span){0};
+	while (folder.len && folder.at[folder.len - 1] != '/')
+		folder.len--;
+	if (folder.len)
+		set_program(folder, SYMBOLIZE_PROGRAM);
+}
+
+void symbolizer_start(const struct encoder_options *options)
+{
+	memset(&helper, 0, sizeof helper); /* the parent's, in a fork child; its memory is not ours to give back */
+	memset(&symbolizer, 0, sizeof symbolizer);
+	symbolizer.options = *options;
+	spawn_start(options->started_late);
+}

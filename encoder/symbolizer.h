@@ -1,0 +1,45 @@
+/* symbolizer.h - the helper program pprofshim-symbolize, asked by the listener: files, lines, inlines, demangled names.
+ *
+ * Runs in: listener; never waits: the helper works while the listener serves others.
+ *
+ *   symbolizer_ask ─► the helper runs ─► symbolizer_poll … takes what it said so far into the cache ─► it has ended
+ *
+ * One helper at a time. What goes wrong (absent, forbidden, killed, crashed, silent) is remembered, so that it is not tried
+ * again at once, and can be told.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_SYMBOLIZER_H
+#define PPROFSHIM_SYMBOLIZER_H
+
+#include <stdbool.h>
+
+#include "encoder/encoder.h"
+#include "encoder/name_cache.h"
+
+/* Addresses of one object that are wanted. */
+struct question {
+	const struct module *module;
+	const char *path; /* where its file can be opened */
+	const uint64_t *address; /* as the file's headers count */
+	size_t count;
+};
+
+/* Could it be asked now about this object? */
+bool symbolizer_would_answer(const struct object *o);
+
+/* Start a helper with these questions; what they point to may go. 0, or a negative errno: it can't be had. */
+int symbolizer_ask(const struct question *q, size_t count);
+
+/* Take what the helper has said into the cache. True: it has more to say. */
+bool symbolizer_poll(void);
+
+/* Of the names found so far, for people: why they are less than they could be; NULL: all is well. */
+const char *symbolizer_trouble(void);
+
+/* Where the helper is: as the options say, else beside the library. Before it is asked. */
+void symbolizer_locate(const struct maps *maps);
+
+/* As struct encoder_options says. In a fork child: the parent's helper is not ours. */
+void symbolizer_start(const struct encoder_options *options);
+
+#endif
