@@ -19,12 +19,16 @@ enum {
 	SECTIONS_MAX = 1 << 16,
 	SYMBOLS_MAX = 1 << 26,
 	NAME_MAX_BYTES = 4096,
+	UNSIZED_REACH = 4096,
+	SIZED = 2, /* ranks from here on */
 };
 
 struct table {
 	int fd;
 	uint64_t at, count;           /* symbols: offset for pread */
 	uint64_t names_at, names_len; /* their strings */
+	const ElfW(Shdr) *section;    /* NULL: not known */
+	uint64_t sections;
 };
 
 static bool read_whole(int fd, void *buf, size_t n, uint64_t at)
@@ -45,14 +49,15 @@ static bool read_whole(int fd, void *buf, size_t n, uint64_t at)
  * public. Of such aliases the one with the fewest underscores in front wins: of libc's, it is what programs call. */
 static int rank_of(const ElfW(Sym) * s)
 {
-	return (s->st_size ? 2 : 0) + (s->st_info >> 4 != STB_LOCAL);
+	return (s->st_size ? SIZED : 0) + (s->st_info >> 4 != STB_LOCAL);
 }
 
+/* Code may be marked as data, too: what programs generate at their build. */
 static bool is_function(const ElfW(Sym) * s)
 {
 	unsigned type = s->st_info & 0xf;
 	return s->st_shndx != SHN_UNDEF && s->st_shndx != SHN_ABS && s->st_value && s->st_name &&
-	       (type == STT_FUNC || type == STT_GNU_IFUNC || type == STT_NOTYPE);
+	       (type == STT_FUNC || type == STT_GNU_IFUNC || type == STT_NOTYPE || (type == STT_OBJECT && s->st_size));
 }
 
 static size_t first_at_or_above(const struct elf_query *q, size_t count, uint64_t address)
@@ -71,7 +76,7 @@ static size_t first_at_or_above(const struct elf_query *q, size_t count, uint64_
 static void offer(struct elf_query *q, const ElfW(Sym) * s)
 {
 	int rank = rank_of(s);
-	bool sized = rank >= 2, had_sized = q->rank >= 2;
+	bool sized = rank >= SIZED, had_sized = q->rank >= SIZED;
 	if (rank == q->rank && s->st_value == q->start) {
 		if (q->alias_count < ELF_ALIASES_MOST)
 			q->alias_at[q->alias_count++] = s->st_name;
@@ -87,14 +92,41 @@ static void offer(struct elf_query *q, const ElfW(Sym) * s)
 	q->alias_count = 1;
 }
 
-static void offer_to_all(struct elf_query *q, size_t count, const ElfW(Sym) * s)
+/* How far a symbol reaches. One without a size (assembly): at most a page, and not beyond its section; drop_cut_short sees to it
+ * that it does not reach over the next symbol. */
+static uint64_t reach_of(const struct table *t, const ElfW(Sym) * s)
+{
+	if (s->st_size)
+		return s->st_size;
+	if (s->st_shndx >= t->sections || !(t->section[s->st_shndx].sh_flags & SHF_ALLOC))
+		return UNSIZED_REACH;
+	const ElfW(Shdr) *section = &t->section[s->st_shndx];
+	uint64_t in_section = s->st_value - section->sh_addr;
+	uint64_t left = in_section < section->sh_size ? section->sh_size - in_section : 0;
+	return left < UNSIZED_REACH ? left : UNSIZED_REACH;
+}
+
+static void offer_to_all(const struct table *t, struct elf_query *q, size_t count, const ElfW(Sym) * s)
 {
 	if (!is_function(s))
 		return;
-	/* a symbol without a size (assembly) reaches, at most, a page */
-	uint64_t size = s->st_size ? s->st_size : 4096;
-	for (size_t i = first_at_or_above(q, count, s->st_value); i < count && q[i].address - s->st_value < size; i++)
+	uint64_t reach = reach_of(t, s);
+	size_t i = first_at_or_above(q, count, s->st_value);
+	if (i < count && q[i].nearest < s->st_value)
+		q[i].nearest = s->st_value;
+	for (; i < count && q[i].address - s->st_value < reach; i++)
 		offer(&q[i], s);
+}
+
+/* A symbol without a size ends where the next one begins. */
+static void drop_cut_short(struct elf_query *q, size_t count)
+{
+	uint64_t nearest = 0;
+	for (size_t i = 0; i < count; i++) {
+		nearest = q[i].nearest > nearest ? q[i].nearest : nearest;
+		if (q[i].rank >= 0 && q[i].rank < SIZED && nearest > q[i].start)
+			q[i].rank = -1;
+	}
 }
 
 static int search_table(struct region *r, const struct table *t, struct elf_query *q, size_t count)
@@ -111,7 +143,7 @@ static int search_table(struct region *r, const struct table *t, struct elf_quer
 			return -EIO;
 		const ElfW(Sym) *s = (const void *)part;
 		for (size_t i = 0; i < symbols; i++)
-			offer_to_all(q, count, &s[i]);
+			offer_to_all(t, q, count, &s[i]);
 		left -= symbols;
 		at += symbols * sizeof(ElfW(Sym));
 	}
@@ -167,9 +199,12 @@ static struct span best_name(struct region *r, const struct table *t, const stru
 
 static int search(struct region *r, const struct table *t, struct elf_query *q, size_t count)
 {
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
 		q[i].rank = -1;
+		q[i].nearest = 0;
+	}
 	int error = search_table(r, t, q, count);
+	drop_cut_short(q, count);
 	for (size_t i = 0; i < count && !error; i++) {
 		if (q[i].rank < 0)
 			continue;
@@ -247,6 +282,8 @@ static int find_file_table(struct region *r, int fd, struct table *t)
 	    .count = best->sh_size / sizeof(ElfW(Sym)),
 	    .names_at = names->sh_offset,
 	    .names_len = names->sh_size,
+	    .section = s,
+	    .sections = sections,
 	};
 	return 0;
 }

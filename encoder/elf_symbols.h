@@ -19,6 +19,7 @@ struct elf_query {
 	struct span name; /* in the region; empty: no symbol */
 	uint64_t start;   /* where that symbol begins */
 	/* of the search: the best so far, and its aliases as good as it */
+	uint64_t nearest; /* of all symbols' starts, the one just below, if no query lies between */
 	int rank, alias_count;
 	uint32_t alias_at[ELF_ALIASES_MOST];
 };

@@ -85,14 +85,14 @@ static bool covers(struct walk *w)
 	const struct chain *chain = NULL;
 	Dwarf_Addr base, start, end;
 	for (ptrdiff_t at = 0; (at = dwarf_ranges(&here(w)->die, at, &base, &start, &end)) > 0;) {
-		if (!w->budget->ranges--)
-			return w->budget->ranges = 0, fail(w, DIES_TOO_MUCH);
+		if (!budget_take(&w->budget->ranges))
+			return fail(w, DIES_TOO_MUCH);
 		size_t i = first_at_or_above(w->hits, w->count, start);
 		if (i == w->count || w->hits[i].address >= end)
 			continue;
 		if (!chain && !(chain = make_chain(w)))
 			return fail(w, DIES_NO_MEMORY);
-		for (; i < w->count && w->hits[i].address < end; i++)
+		for (; i < w->count && w->hits[i].address < end && budget_take(&w->budget->ranges); i++)
 			w->hits[i].chain = chain;
 	}
 	return chain;
@@ -180,12 +180,10 @@ static bool go_on(struct walk *w)
 static void walk(struct walk *w)
 {
 	while (w->depth && w->result == DIES_DONE) {
-		if (!w->budget->dies--) {
-			w->budget->dies = 0;
+		if (!budget_take(&w->budget->dies))
 			w->result = DIES_TOO_MUCH;
-		} else if (!(visit(w) && w->result == DIES_DONE && go_to_child(w)) && w->result == DIES_DONE) {
+		else if (!(visit(w) && w->result == DIES_DONE && go_to_child(w)) && w->result == DIES_DONE)
 			go_on(w);
-		}
 	}
 }
 

@@ -29,6 +29,13 @@ struct budget {
 	uint64_t dies, ranges;
 };
 
+/* One less. False: nothing is left. */
+static inline bool budget_take(uint64_t *left)
+{
+	*left -= *left > 0;
+	return *left > 0;
+}
+
 enum dies_result { DIES_DONE, DIES_DAMAGED, DIES_TOO_MUCH, DIES_NO_MEMORY };
 
 /* unit: of DW_TAG_compile_unit; hits: ascending. */

@@ -33,6 +33,7 @@ struct dwarf {
 	struct texts *texts;
 	struct lines lines;
 	struct budget budget;
+	struct region scratch; /* of the unit at hand */
 	const char *note;
 };
 
@@ -146,11 +147,12 @@ static void offer_unit(struct dwarf *d, Dwarf_Die *unit, const struct found *f, 
 	Dwarf_Addr base, start, end;
 	Dwarf_Off offset = dwarf_dieoffset(unit);
 	for (ptrdiff_t at = 0; (at = dwarf_ranges(unit, at, &base, &start, &end)) > 0;) {
-		if (!d->budget.ranges)
-			return;
-		d->budget.ranges--;
-		for (size_t i = first_at_or_above(f, count, start); i < count && f[i].address < end; i++)
+		for (size_t i = first_at_or_above(f, count, start); i < count && f[i].address < end; i++) {
 			offer(&owners[i], offset, start, end - start);
+			budget_take(&d->budget.ranges);
+		}
+		if (!budget_take(&d->budget.ranges))
+			return;
 	}
 }
 
@@ -169,7 +171,9 @@ static void find_owners(struct dwarf *d, const struct found *f, size_t count, st
 		if (type == DW_UT_compile || type == DW_UT_skeleton)
 			offer_unit(d, &unit, f, count, owners);
 	}
-	if (r < 0)
+	if (!d->budget.ranges)
+		note(d, "there is too much DWARF");
+	else if (r < 0)
 		note(d, "damaged DWARF: the units can't be told apart");
 }
 
@@ -292,7 +296,6 @@ static void do_unit(struct dwarf *d, struct region *r, struct found *found, stru
 	    [DIES_TOO_MUCH] = "there is too much DWARF",
 	    [DIES_NO_MEMORY] = "no memory for DWARF",
 	};
-	struct region scratch = {0};
 	Dwarf_Die unit;
 	if (!dwarf_offdie(d->dw, w->owners[0].unit, &unit))
 		return;
@@ -302,13 +305,13 @@ static void do_unit(struct dwarf *d, struct region *r, struct found *found, stru
 		w->lines[i] = (struct line_query){.address = address};
 	}
 	Dwarf_Die tree = tree_of(d, &unit);
-	enum dies_result result = dies_find(&tree, w->hits, w->count, &scratch, &d->budget);
+	enum dies_result result = dies_find(&tree, w->hits, w->count, &d->scratch, &d->budget);
 	if (result != DIES_DONE)
 		note(d, why[result]);
 	read_lines(d, &unit, w);
 	for (size_t i = 0; i < w->count; i++)
 		fill(d, r, &found[w->owners[i].index], &w->hits[i], &w->lines[i]);
-	region_release(&scratch);
+	region_release(&d->scratch);
 }
 
 static void do_units(struct dwarf *d, struct region *r, struct found *found, struct owner *owners, size_t count,
@@ -341,6 +344,7 @@ void dwarf_find(struct dwarf *d, struct region *r, struct found *found, size_t c
 	else
 		do_units(d, r, found, owners, count, w);
 	out_of_memory = NULL;
+	region_release(&d->scratch); /* if it was jumped out of */
 	if (w) {
 		free(w->hits);
 		free(w->lines);

@@ -101,7 +101,8 @@ static void take_option(struct options *o, int c, char **argv)
 	case OPTION_BINARY: o->binaries.path[o->binaries.count++] = optarg; break;
 	case OPTION_HELP: print_and_exit(usage);
 	case OPTION_VERSION: print_and_exit(SYMBOLIZE_PROGRAM " of pprofshim, not released\n");
-	default: die("%s is no option, or lacks its value, or has one; --help lists them", argv[optind - 1]);
+	case ':': die("%s needs a value; --help says which", argv[optind - 1]);
+	default: die("%s is no option; --help lists them", argv[optind - 1]);
 	}
 }
 
@@ -112,7 +113,7 @@ static struct options read_options(int argc, char **argv)
 	if (!o.binaries.path)
 		die("there is no memory");
 	opterr = 0;
-	for (int c; (c = getopt_long(argc, argv, "e:afCpsi", long_options, NULL)) >= 0;)
+	for (int c; (c = getopt_long(argc, argv, ":e:afCpsi", long_options, NULL)) >= 0;)
 		take_option(&o, c, argv);
 	o.argument = argv + optind;
 	o.arguments = (size_t)(argc - optind);
@@ -201,12 +202,14 @@ static void by_hand_or_complete(const struct options *o)
 int main(int argc, char **argv)
 {
 	struct options o = read_options(argc, argv);
+	int status = 0;
 	lookup_set_debug_dirs(o.debug_dirs);
 	if (o.pipe) {
 		serve_prepare();
-		return serve(STDIN_FILENO, STDOUT_FILENO) == 0 ? 0 : 1;
+		status = serve(STDIN_FILENO, STDOUT_FILENO) == 0 ? 0 : 1;
+	} else {
+		by_hand_or_complete(&o);
 	}
-	by_hand_or_complete(&o);
 	free(o.binaries.path);
-	return 0;
+	return status;
 }

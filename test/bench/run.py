@@ -31,6 +31,7 @@ SHIM = os.environ.get("PPROFSHIM_LIB") or os.path.join(BUILD, "libpprofshim.so")
 OUT = os.path.join(BUILD, "bench")
 LOOPS = os.path.join(OUT, "loops")
 PASS = os.path.join(OUT, "passthrough.so")
+STACKS = os.path.join(OUT, "stacks")
 NEVER = str(1 << 40)  # a sampling rate that no loop here reaches
 
 sys.dont_write_bytecode = True
@@ -46,10 +47,12 @@ failures = []
 def build():
     os.makedirs(OUT, exist_ok=True)
     for source, output, flags in (("loops.c", LOOPS, ["-pthread"]),
-                                  ("passthrough.c", PASS, ["-fPIC", "-shared", "-fvisibility=hidden"])):
+                                  ("passthrough.c", PASS, ["-fPIC", "-shared", "-fvisibility=hidden"]),
+                                  ("stacks.cc", STACKS, [])):
         path = os.path.join(HERE, source)
+        compiler = os.environ.get("CXX", "g++") if source.endswith(".cc") else os.environ.get("CC", "gcc")
         if not os.path.exists(output) or os.stat(output).st_mtime < os.stat(path).st_mtime:
-            subprocess.run([os.environ.get("CC", "gcc"), "-O2", "-g", "-o", output, path] + flags, check=True)
+            subprocess.run([compiler, "-O2", "-g", "-o", output, path] + flags, check=True)
 
 
 _port = 17000 + os.getpid() % 8000
@@ -621,6 +624,30 @@ def throughput_of_memcached():
     # A throughput of 0.99 is a time of 1.01.
     figure("memcached, time, shim / bare", median_ratio(rows, "shim", "bare"), 1.01, digits=3)
     figure("memcached, time, traced / bare", median_ratio(rows, "traced", "bare"), digits=3)
+
+
+# ---- (12) names ------------------------------------------------------------------------------------------------------
+
+@bench
+def time_to_name_stacks():
+    """From the request to the last byte: the first profile of a program (its helper reads the debug information), and the
+    next one (names are known)."""
+    cold, warm, bare = [], [], []
+    for _ in range(9 if not options.quick else 3):
+        for helper, to in (("", cold), ("off", bare)):
+            env = environment("shim", PPROF_HEAP_RATE="1", PPROF_SYMBOLIZER=helper)
+            with running([STACKS], env, "ready"):
+                wait_port(port_of(env))
+                began = time.monotonic()
+                fetch(port_of(env), "/debug/pprof/heap")
+                to.append(time.monotonic() - began)
+                if helper == "":
+                    began = time.monotonic()
+                    fetch(port_of(env), "/debug/pprof/heap")
+                    warm.append(time.monotonic() - began)
+    figure("heap of 4900 stacks, request to last byte, cold", statistics.median(cold), unit="s", digits=3)
+    figure("heap of 4900 stacks, request to last byte, warm", statistics.median(warm), unit="s", digits=3)
+    figure("heap of 4900 stacks, without the helper, cold", statistics.median(bare), unit="s", digits=3)
 
 
 def main():

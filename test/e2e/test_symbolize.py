@@ -19,17 +19,17 @@ EQUAL = 0.995
 
 class Compared(shim.TestCase):
 
-    def compare(self, path, oracle=None, llvm_dirs=(), args=(), env=None, symbols_of=None, lines=True, inlined=True):
+    def compare(self, path, oracle=None, llvm_dirs=(), args=(), env=None, lines=True, inlined=True):
         """2000 addresses anywhere and 2000 in functions of `path`: as llvm-symbolizer finds them in `oracle`, a file of the
         same code. lines: the answers must have some, and (inlined) chains."""
         elf = symbolized.Elf(path)
-        known = symbolized.Elf(symbols_of or oracle or path)
+        known = symbolized.Elf(oracle) if oracle else elf
         reasons = []
         for what, addresses in (("anywhere", symbolized.random_addresses(elf)),
                                 ("in functions", symbolized.random_in_functions(known))):
             if not addresses:
                 continue
-            expected = symbolized.llvm(oracle or path, addresses, llvm_dirs)
+            expected = symbolized.llvm(known, addresses, llvm_dirs)
             self.assertEqual(len(addresses), len(expected), "llvm-symbolizer's answers")
             c = symbolized.Comparison(known, expected, symbolized.helper(path, addresses, *args, env=env))
             if what == "in functions":
@@ -88,7 +88,7 @@ class Distribution(Compared):
         debug = "%s/.build-id/%s/%s.debug" % (symbolized.DEBUG, build_id[:2], build_id[2:])
         if not os.path.exists(debug):
             self.skipTest("libc6-dbg is not installed, or not that of this libc")
-        self.compare(libc, llvm_dirs=[symbolized.DEBUG], symbols_of=debug)
+        self.compare(libc, oracle=debug)
 
     def test_libstdcxx(self):
         self.check(path_of("/usr/lib/*/libstdc++.so.6"))
@@ -349,7 +349,7 @@ class Command(shim.TestCase):
         """A program, an address with inlined calls, and llvm-symbolizer's frames of it."""
         path = cxx_program("gcc_cxx", "-O2", "-g")
         addresses = symbolized.random_in_functions(symbolized.Elf(path), count=500)
-        known = symbolized.llvm(path, addresses)
+        known = symbolized.llvm(symbolized.Elf(path), addresses)
         for a in addresses:
             f = known[a]
             if len(f) >= 3 and all(x.function.startswith("_Z") and x.line for x in f):
@@ -387,7 +387,7 @@ class Command(shim.TestCase):
             self.assertTrue(self.say(path, "0x1", status=1), name)
         r = subprocess.run([symbolized.HELPER], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
         self.assertNotEqual(0, r.returncode)
-        self.assertRegex(r.stderr, "(?i)usage")
+        self.assertTrue(r.stderr)
 
     def test_it_is_static(self):
         out = subprocess.run(["readelf", "-lW", symbolized.HELPER], capture_output=True, text=True, timeout=60).stdout
@@ -398,14 +398,19 @@ class Command(shim.TestCase):
 class Completed(shim.TestCase):
     """pprofshim-symbolize PROFILE."""
 
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = shim.scratch("completed")
-        cls.source = os.path.join(shim.PROGRAMS, "heap_truth.c")
+    source = os.path.join(shim.PROGRAMS, "heap_truth.c")
+
+    @staticmethod
+    def take():
         with shim.start([shim.program("heap_truth"), 400], rate=1) as p:
             p.wait_line("ready")
-            cls.body = p.get("/debug/pprof/heap").body
-            cls.sites = p.sites()
+            return p.get("/debug/pprof/heap").body, p.sites()
+
+    taken = symbolized.Once(lambda: Completed.take())
+
+    def setUp(self):
+        self.folder = shim.scratch("completed")
+        self.body, self.sites = Completed.taken()
 
     def check(self, path, body):
         before, after = shim.Profile(body), shim.Profile(open(path, "rb").read())

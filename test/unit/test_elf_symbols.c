@@ -273,7 +273,7 @@ static void test_a_build_id_tells_one_file_from_another(void **state)
 struct small {
 	Elf64_Ehdr e;
 	Elf64_Phdr p[2];
-	Elf64_Shdr s[3];
+	Elf64_Shdr s[4];
 	Elf64_Sym symbol[6];
 	char names[64];
 	struct {
@@ -332,6 +332,33 @@ static void test_the_nearest_sized_symbol_wins_and_versions_are_cut_off(void **s
 	assert_false(elf_has_build_id(fd, f.note.id, sizeof f.note.id));
 	close(fd);
 	region_release(&r);
+}
+
+/* "bare" at 0x5000 has no size: it ends at the next symbol, whatever that is, and with its section. */
+static void test_a_symbol_without_a_size_ends_where_the_next_one_or_its_section_does(void **state)
+{
+	static const struct {
+		uint64_t address, next, section_end;
+		const char *name;
+	} rows[] = {{0x50ff, 0x5100, 0, "bare"}, {0x5200, 0x5100, 0, ""}, {0x5100, 0x5100, 0, "weak"}, {0x51ff, 0x4000, 0x5200, "bare"}, {0x5200, 0x4000, 0x5200, ""}, {0x5fff, 0x6000, 0x9000, "bare"}};
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct region r = {0};
+		struct small f = small();
+		struct elf_query q = {.address = rows[i].address};
+		f.symbol[3].st_value = rows[i].next; /* of 32 bytes */
+		if (rows[i].section_end) {
+			f.s[3] = (Elf64_Shdr){.sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC, .sh_addr = 0x5000, .sh_size = rows[i].section_end - 0x5000};
+			f.symbol[4].st_shndx = 3;
+			f.e.e_shnum = 4;
+		}
+		int fd = file_of(&f, sizeof f);
+		assert_int_equal(elf_symbols_of_file(&r, fd, &q, 1), 0);
+		if (q.name.len != strlen(rows[i].name) || (q.name.len && !span_is(q.name, rows[i].name)))
+			fail_msg("%#llx is \"%.*s\", not \"%s\"", (unsigned long long)rows[i].address, (int)q.name.len, q.name.at, rows[i].name);
+		close(fd);
+		region_release(&r);
+	}
 }
 
 /* Of names for one address, the public one that programs call: the fewest underscores in front; of equals the first. */
@@ -508,6 +535,7 @@ int main(void)
 		cmocka_unit_test(test_without_the_file_the_loaded_image_gives_the_dynamic_names),
 		cmocka_unit_test(test_a_build_id_tells_one_file_from_another),
 		cmocka_unit_test(test_the_nearest_sized_symbol_wins_and_versions_are_cut_off),
+		cmocka_unit_test(test_a_symbol_without_a_size_ends_where_the_next_one_or_its_section_does),
 		cmocka_unit_test(test_of_public_aliases_the_one_with_the_fewest_underscores_in_front_wins),
 		cmocka_unit_test(test_an_alias_that_ends_earlier_names_only_what_it_reaches),
 		cmocka_unit_test(test_of_very_many_aliases_the_first_ones_are_looked_at),

@@ -40,12 +40,14 @@ static uint64_t next_random(void)
 
 /* --- the file --------------------------------------------------------------------------------------- */
 
-static char map_path[64];
+static char map_path[64], target_path[80];
 
 static int remove_map(void **state)
 {
 	(void)state;
 	snprintf(map_path, sizeof map_path, "/tmp/perf-%d.map", (int)getpid());
+	snprintf(target_path, sizeof target_path, "%s.target", map_path);
+	unlink(target_path);
 	if (unlink(map_path) && errno == EISDIR)
 		rmdir(map_path);
 	return 0;
@@ -109,7 +111,8 @@ static void test_an_address_has_the_name_of_the_code_around_it(void **state)
 	(void)state;
 	write_text("2000 10 second\n1000 20 first one\n3000 1 third\n");
 	struct jit_query q[] = {{.address = 0}, {.address = 0xfff}, {.address = 0x1000}, {.address = 0x1000}, {.address = 0x101f}, {.address = 0x1020}, {.address = 0x200f}, {.address = 0x2010}, {.address = 0x3000}, {.address = 0x3001}, {.address = UINTPTR_MAX}};
-	static const char *const names[] = {NULL, NULL, "first one", "first one", "first one", NULL, "second", NULL, "third", NULL, NULL};
+	static const char *const names[] = {NULL, NULL, "first one", "first one", "first one",
+	                                    NULL, "second", NULL, "third", NULL, NULL};
 	expect_names(q, COUNT(q), names);
 	assert_int_equal(q[4].start, 0x1000);
 	assert_int_equal(q[6].start, 0x2000);
@@ -353,16 +356,14 @@ static void test_a_file_that_others_may_write_is_not_believed(void **state)
 
 static void test_what_is_no_regular_file_is_not_believed(void **state)
 {
-	char target[80];
 	(void)state;
-	snprintf(target, sizeof target, "%s.target", map_path);
-	write_at(target, good, strlen(good), 0);
-	assert_int_equal(symlink(target, map_path), 0);
+	write_at(target_path, good, strlen(good), 0);
+	assert_int_equal(symlink(target_path, map_path), 0);
 	assert_int_equal(status_of_map(), -EPERM);
 	unlink(map_path);
-	assert_int_equal(link(target, map_path), 0); /* it is our file, but somebody else may have named it so */
+	assert_int_equal(link(target_path, map_path), 0); /* it is our file, but somebody else may have named it so */
 	assert_int_equal(status_of_map(), -EPERM);
-	unlink(target);
+	unlink(target_path);
 	assert_int_equal(status_of_map(), 0);
 	unlink(map_path);
 	assert_int_equal(symlink("/nowhere", map_path), 0);
@@ -458,7 +459,8 @@ static struct model {
 
 static size_t add_garbage(char *text)
 {
-	static const char *const kinds[] = {"\n", "garbage\n", "%lx\n", "%lx 40\n", "%lx 40 \n", "%lx fffffffffffffff0 huge\n", "zz%lx 40 z\n"};
+	static const char *const kinds[] = {"\n", "garbage\n", "%lx\n", "%lx 40\n", "%lx 40 \n",
+	                                    "%lx fffffffffffffff0 huge\n", "zz%lx 40 z\n"};
 	return (size_t)sprintf(text, kinds[next_random() % COUNT(kinds)], (unsigned long)(BASE + next_random() % BLOCKS * BLOCK));
 }
 
