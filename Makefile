@@ -68,7 +68,8 @@ $(B)/libpprofshim.debug.so: $(OBJ) $(B)/exports.map $(UNWIND)/stamp
 
 # --- the helper program: static, so that it runs in any container -----------------------------------
 
-SYMBOLIZE_SRC := $(sort $(wildcard encoder/symbolize/*.c)) encoder/elf_symbols.c shim/text.c shim/arena.c shim/sync.c
+SYMBOLIZE_SRC := $(sort $(wildcard encoder/symbolize/*.c)) encoder/elf_symbols.c encoder/intern.c encoder/utf8.c \
+                 shim/text.c shim/arena.c shim/sync.c
 SYMBOLIZE_OBJ := $(SYMBOLIZE_SRC:%.c=$(B)/obj/%.o) $(PB:%=$(B)/obj/%.o)
 SYMBOLIZE_LIB := -ldw -lelf -liberty -lprotobuf-c -llzma -lbz2 -lz
 
@@ -194,19 +195,21 @@ unit-build: $(UNIT_BINS)
 format: ## format the C sources in place
 	$(Q)clang-format -i $(wildcard $(addsuffix /*.[ch],shim encoder http test/unit))
 
-lint: all ## check layers, scripts and the man page
+lint: all ## check layers, scripts and the man pages
 	$(Q)scripts/deps.sh --check lint
 	$(Q)BUILD=$(B) scripts/check-layers
 	$(Q)shellcheck scripts/*.sh scripts/check-layers .ci/run
-	$(Q)mandoc -Tlint -W warning man/*.7
+	$(Q)mandoc -Tlint -W warning man/*.[17]
 
 install: all ## install the library, its helper program and its man pages below DESTDIR/PREFIX
 	install -D -m 755 $(LIB) $(DESTDIR)$(LIBDIR)/libpprofshim.so
 	install -D -m 755 $(SYMBOLIZE) $(DESTDIR)$(LIBDIR)/pprofshim-symbolize
 	install -D -m 644 man/pprofshim.7 $(DESTDIR)$(MANDIR)/man7/pprofshim.7
+	install -D -m 644 man/pprofshim-symbolize.1 $(DESTDIR)$(MANDIR)/man1/pprofshim-symbolize.1
 
 uninstall: ## remove what install put there
-	rm -f $(DESTDIR)$(LIBDIR)/libpprofshim.so $(DESTDIR)$(LIBDIR)/pprofshim-symbolize $(DESTDIR)$(MANDIR)/man7/pprofshim.7
+	rm -f $(DESTDIR)$(LIBDIR)/libpprofshim.so $(DESTDIR)$(LIBDIR)/pprofshim-symbolize \
+	      $(DESTDIR)$(MANDIR)/man7/pprofshim.7 $(DESTDIR)$(MANDIR)/man1/pprofshim-symbolize.1
 
 dist: ## write the committed sources to build/pprofshim.tar.gz
 	$(Q)mkdir -p $(B)

@@ -174,7 +174,7 @@ static void find_owners(struct dwarf *d, const struct found *f, size_t count, st
 	if (!d->budget.ranges)
 		note(d, "there is too much DWARF");
 	else if (r < 0)
-		note(d, "damaged DWARF: the units can't be told apart");
+		note(d, "the DWARF's units can't be read: they are damaged, or there is no memory to unpack them");
 }
 
 static int by_unit(const void *a, const void *b)

@@ -42,6 +42,13 @@ static bool is_id(const struct elf_file *f, const char *hex)
 	return true;
 }
 
+static void open_dwarf(struct object *o, const struct elf_file *f)
+{
+	o->dwarf = dwarf_open(f, &o->texts);
+	if (!o->dwarf && elf_file_has(f, ".debug_info", ".zdebug_info"))
+		o->note = "the DWARF can't be read: it is damaged, or there is no memory to unpack it";
+}
+
 struct object *object_open(const char *path, const char *build_id, const char **why)
 {
 	static bool unlimited;
@@ -57,7 +64,7 @@ struct object *object_open(const char *path, const char *build_id, const char **
 		if (!elf_file_has(file, ".debug_info", ".zdebug_info"))
 			o->debug = debug_file_find(file);
 		o->mini = debug_file_unpack_mini(file);
-		o->dwarf = dwarf_open(o->debug ? o->debug : file, &o->texts);
+		open_dwarf(o, o->debug ? o->debug : file);
 		return o;
 	}
 	*why = o ? "another build id: the file was replaced" : "no memory";
