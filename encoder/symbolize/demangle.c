@@ -101,14 +101,12 @@ static char *with_clones(char *simple, const char *whole)
 
 static char *demangle_cxx(const char *name, bool whole)
 {
-	/* without DMGL_PARAMS libiberty takes any name that begins well, hence always the whole one */
-	char *all = run(cplus_demangle_v3_callback, name, DMGL_PARAMS | DMGL_ANSI);
-	if (!all || whole)
-		return all;
+	if (whole)
+		return run(cplus_demangle_v3_callback, name, DMGL_PARAMS | DMGL_ANSI);
+	/* some parameters are beyond libiberty, hence the name is made without them first */
 	char *simple = run(cplus_demangle_v3_callback, name, DMGL_ANSI);
-	if (!simple)
-		return all;
-	if (strchr(name, '.'))
+	char *all = simple && strchr(name, '.') ? demangle_cxx(name, true) : NULL;
+	if (all)
 		simple = with_clones(simple, all);
 	free(all);
 	return simple;

@@ -367,6 +367,17 @@ int serve(int in, int out)
 
 /* --- the process ----------------------------------------------------------------------------------- */
 
+/* Where memory is short, in the container or on the machine, the kernel is to end this process and not the program. */
+static void go_first(void)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	ssize_t written = write(fd, "1000", 4);
+	(void)written; /* not allowed: the kernel's own judgement is left */
+	close(fd);
+}
+
 void serve_prepare(void)
 {
 	sigset_t none;
@@ -382,5 +393,6 @@ void serve_prepare(void)
 		close(fd);
 	/* A damaged file may be the end of this process; that is no reason to write a core into the program's folder. */
 	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+	go_first();
 	alarm(LIFETIME_S);
 }
