@@ -315,17 +315,24 @@ static const struct jit_query *find_jit(const struct names *n, uintptr_t address
 
 /* ---- all together ---- */
 
-static void take_note(struct names *n, const struct site *sites, size_t count, const struct patience *p)
+static bool is_any_incomplete(const struct site *sites, size_t count)
 {
-	bool is_late = p && symbolizer_poll();
-	for (size_t i = 0; i < count && !n->note; i++) {
+	for (size_t i = 0; i < count; i++) {
 		struct object *o = sites[i].module ? cache_object(sites[i].module) : NULL;
 		const struct cached *c = cache_find(o, o ? sites[i].address - sites[i].module->bias : 0);
 		if (c && !c->complete)
-			n->note = is_late ? "names are not complete: the symbolizer is still at work; ask again later" : symbolizer_trouble();
-		if (c && !c->complete && !n->note)
-			return;
+			return true;
 	}
+	return false;
+}
+
+static void take_note(struct names *n, const struct site *sites, size_t count, const struct patience *p)
+{
+	if (!is_any_incomplete(sites, count))
+		return;
+	if (p && symbolizer_poll())
+		symbolizer_is_late();
+	n->note = symbolizer_trouble();
 }
 
 int names_prepare(struct names *n, const struct site *sites, size_t count, struct patience *p)

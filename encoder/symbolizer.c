@@ -19,6 +19,8 @@ enum {
 	AGAIN_SECONDS = 60,  /* after a failure */
 	LIFE_SECONDS = 180,  /* then a helper is given up */
 	READ_BYTES = 64 * 1024,
+	PARTS_AT_ONCE = 16,  /* then others are served */
+	BYTES_MAX = 1 << 28, /* of all its answers */
 	TEXT_BYTES = 4 * SYMBOLIZE_LINE_MAX, /* of an address's frames */
 };
 
@@ -27,12 +29,15 @@ static struct {
 	char program[4096];
 	char trouble[160];
 	uint64_t trouble_ns, again_ns;
+	bool is_late; /* that is the trouble */
 } symbolizer;
 
 /* An object of the helper that runs. */
 struct asked {
 	struct object *object;
 	size_t asked, answered;
+	uint64_t *address;  /* ascending */
+	bool *is_answered;  /* of each */
 };
 
 /* The helper that runs; zero when there is none. */
@@ -43,6 +48,7 @@ static struct {
 	struct asked *at;
 	size_t count;
 	size_t current; /* the one it is looking at; count: none yet */
+	uint64_t bytes; /* that it has said */
 	bool is_done;   /* it said so */
 	char *line;     /* that has begun */
 	size_t line_len;
@@ -66,12 +72,19 @@ static void remember(const char *what, int number, const char *then)
 		line_dec(&l, number);
 	line_str(&l, then);
 	symbolizer.trouble_ns = os_clock_ns(CLOCK_MONOTONIC);
+	symbolizer.is_late = false;
+}
+
+void symbolizer_is_late(void)
+{
+	remember("the symbolizer is still at work", 0, "; ask again later");
+	symbolizer.is_late = true;
 }
 
 /* A helper did well. What went wrong a moment ago may still be why something is missing. */
 static void forgive(void)
 {
-	if (os_clock_ns(CLOCK_MONOTONIC) - symbolizer.trouble_ns > AGAIN_SECONDS * SECOND)
+	if (symbolizer.is_late || os_clock_ns(CLOCK_MONOTONIC) - symbolizer.trouble_ns > AGAIN_SECONDS * SECOND)
 		symbolizer.trouble[0] = '\0';
 }
 
@@ -145,11 +158,26 @@ static void end_helper(void)
 
 /* ---- its lines ---- */
 
+/* Only what was asked, and once: NULL: it was not. */
+static bool *find_asked(const struct asked *a, uint64_t address)
+{
+	size_t low = 0, high = a->asked;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (a->address[middle] < address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < a->asked && a->address[low] == address && !a->is_answered[low] ? &a->is_answered[low] : NULL;
+}
+
 static void put_address(void)
 {
-	if (!helper.has_address || helper.current >= helper.count)
+	if (!helper.has_address)
 		return;
 	struct asked *a = &helper.at[helper.current];
+	*find_asked(a, helper.address) = true;
 	a->answered++;
 	cache_put(a->object, helper.address, helper.start, helper.frame, helper.frame_count, true);
 	helper.has_address = false;
@@ -162,7 +190,8 @@ static bool cut_number(struct span *rest, char separator, unsigned base, uint64_
 
 static void take_address(struct span rest)
 {
-	helper.has_address = cut_number(&rest, ' ', 16, &helper.address) && cut_number(&rest, ' ', 16, &helper.start);
+	helper.has_address = cut_number(&rest, ' ', 16, &helper.address) && cut_number(&rest, ' ', 16, &helper.start) &&
+	                     helper.current < helper.count && find_asked(&helper.at[helper.current], helper.address);
 	helper.frame_count = 0;
 	helper.frame_text_len = 0;
 }
@@ -239,10 +268,15 @@ bool symbolizer_poll(void)
 	long n = 0;
 	if (!helper.process.pid)
 		return false;
-	while (!helper.is_done && (n = os_read(helper.process.from_fd, buf, READ_BYTES)) > 0)
+	for (int parts = 0; !helper.is_done && parts < PARTS_AT_ONCE; parts++) {
+		n = os_read(helper.process.from_fd, buf, READ_BYTES);
+		if (n <= 0)
+			break;
 		take_bytes(buf, (size_t)n);
-	bool too_long = os_clock_ns(CLOCK_MONOTONIC) - helper.begun_ns > LIFE_SECONDS * SECOND;
-	if (!helper.is_done && n == -EAGAIN && !too_long)
+		helper.bytes += (uint64_t)n;
+	}
+	bool too_long = os_clock_ns(CLOCK_MONOTONIC) - helper.begun_ns > LIFE_SECONDS * SECOND || helper.bytes > BYTES_MAX;
+	if (!helper.is_done && (n > 0 || n == -EAGAIN) && !too_long)
 		return true;
 	end_helper();
 	return false;
@@ -293,9 +327,16 @@ static int prepare(const struct question *q, size_t count)
 	if (!helper.at || !helper.line || !helper.frame || !helper.frame_text)
 		return -ENOMEM;
 	for (size_t i = 0; i < count; i++) {
-		helper.at[i] = (struct asked){.object = cache_object(q[i].module), .asked = q[i].count};
-		if (!helper.at[i].object)
+		struct asked *a = &helper.at[i];
+		*a = (struct asked){
+		    .object = cache_object(q[i].module),
+		    .asked = q[i].count,
+		    .address = region_alloc(&helper.region, q[i].count * sizeof *a->address + 1),
+		    .is_answered = region_alloc(&helper.region, q[i].count + 1),
+		};
+		if (!a->object || !a->address || !a->is_answered)
 			return -ENOMEM;
+		memcpy(a->address, q[i].address, q[i].count * sizeof *a->address);
 	}
 	helper.count = helper.current = count;
 	helper.begun_ns = os_clock_ns(CLOCK_MONOTONIC);

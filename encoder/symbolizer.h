@@ -20,7 +20,7 @@
 struct question {
 	const struct module *module;
 	const char *path; /* where its file can be opened */
-	const uint64_t *address; /* as the file's headers count */
+	const uint64_t *address; /* as the file's headers count, ascending */
 	size_t count;
 };
 
@@ -32,6 +32,9 @@ int symbolizer_ask(const struct question *q, size_t count);
 
 /* Take what the helper has said into the cache. True: it has more to say. */
 bool symbolizer_poll(void);
+
+/* A request could not wait for it any longer: that is the trouble until it has ended. */
+void symbolizer_is_late(void);
 
 /* Of the names found so far, for people: why they are less than they could be; NULL: all is well. */
 const char *symbolizer_trouble(void);

@@ -30,6 +30,7 @@
 #include "shim/real.h"
 #include "shim/sampler.h"
 #include "shim/settings.h"
+#include "shim/spawn.h"
 #include "shim/stack_here.h"
 #include "shim/text.h"
 #include "shim/threads.h"
@@ -131,6 +132,7 @@ static void listen_and_serve(int listen_fd, int wake_fd)
 	now_serving(serving.kind == ADDRESS_TCP ? serving.port : 0);
 	server_run(&(struct server_options){
 	    .listen_fd = listen_fd, .address = serving, .wake_fd = wake_fd, .wake = wake, .rest = encoder_rest});
+	spawn_kill(); /* where the kernel wants one that is alone in its memory (listener_pause), it must be gone when we are */
 }
 
 static void parse_address(void)

@@ -23,6 +23,7 @@
 #include "shim/layout.h"
 #include "shim/listener_thread.h"
 #include "shim/os.h"
+#include "shim/spawn.h"
 #include "shim/sync.h"
 #include "shim/text.h"
 
@@ -334,8 +335,10 @@ void listener_obey(int wake_fd)
 	while (os_read(wake_fd, info, sizeof info) > 0)
 		continue;
 	uint32_t asked = __atomic_load_n(&commands.asked, __ATOMIC_ACQUIRE);
-	if (asked & ASKED_CREDENTIALS)
+	if (asked & ASKED_CREDENTIALS) {
+		spawn_kill();
 		take_credentials();
+	}
 	if (asked & ASKED_ROOM)
 		state.move();
 	if (asked & ASKED_STOP)

@@ -1,7 +1,14 @@
 /* spawn.c - a helper process that the program does not notice.
  *
- * Runs in: listener; the helper's first instructions, which share the program's memory until execve: raw system calls alone,
- * and all signals stay blocked (a handler of the program would run in that memory).
+ * Runs in: listener; the keeper; the helper's first instructions. All three share the program's memory (the helper until
+ * execve), so the latter two make raw system calls alone, on stacks of their own, and keep all signals blocked: a handler of the
+ * program would run in that memory.
+ *
+ *   listener ── clone, exit signal 0 ──► keeper ── vfork, execve ──► helper
+ *
+ * Why a keeper: execve makes a process one that wait(-1) sees and for which SIGCHLD is sent, whatever it was cloned with. The
+ * keeper is the helper's parent in the program's place; it never calls execve, so it stays unseen itself. It sleeps until the
+ * helper has ended, or the listener wants that, and passes its status on.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/spawn.h"
@@ -22,6 +29,9 @@ enum {
 	NICER_BY = 10,
 	CPU_SECONDS = 300,
 	PIPE_BYTES = 1 << 20,
+	START_SECONDS = 5,
+	END_MS = 100, /* that a helper may take to end by itself, */
+	KILL_MS = 2000, /* and that the kernel may take to end it */
 	SET_PIPE_BYTES = 1031, /* F_SETPIPE_SZ, which <fcntl.h> keeps for _GNU_SOURCE */
 	FD_LEAST = 10, /* of our ends while the helper's are put in place */
 };
@@ -74,13 +84,6 @@ static int count_parents_filters(void)
 	return count_filters(path);
 }
 
-void spawn_start(bool late)
-{
-	filters_at_start = count_own_filters();
-	if (late && filters_at_start > 0)
-		filters_at_start = count_parents_filters();
-}
-
 /* Filters that a container was started with let processes be started: this one was. Those that a program gives itself later are
  * there to keep it from that, and may kill it for trying. */
 static bool has_confined_itself(void)
@@ -88,14 +91,23 @@ static bool has_confined_itself(void)
 	return count_own_filters() != filters_at_start;
 }
 
-/* ---- the child ---- */
+/* ---- the helper, until it is itself ---- */
 
-struct start {
+enum { STARTING, STARTED };
+
+/* What the three share. One listener, one helper at a time. */
+static struct {
 	char *const *argv;
 	uint64_t memory_bytes;
 	int in_fd, out_fd;
-	int error; /* of execve, written by the child */
-};
+	int listener_pid;   /* of the process */
+	uint32_t state;     /* atomic, a futex: written by the keeper */
+	int error;          /* of clone or execve; before STARTED */
+	int status;         /* of the helper, when the keeper has ended */
+	int keeper_pid;     /* the listener's alone: 0 when there is none */
+} shared;
+static char keeper_stack[8 * 1024] __attribute__((aligned(16)));
+static char helper_stack[8 * 1024] __attribute__((aligned(16)));
 
 static void limit(int what, uint64_t value)
 {
@@ -112,47 +124,100 @@ static void be_nice(void)
 	os_call(SYS_setpriority, PRIO_PROCESS, 0, now + NICER_BY < 19 ? now + NICER_BY : 19);
 }
 
-/* All but 0 and 1 are marked to be closed by execve, save where the table is the program's own (an ordinary thread). */
-static void close_others(void)
+static void close_from(int first)
 {
-	if (os_call(SYS_close_range, 2, ~0u, 0) == 0)
+	if (os_call(SYS_close_range, first, ~0u, 0) == 0)
 		return;
-	for (int fd = 2; fd < 65536; fd++)
+	for (int fd = first; fd < 65536; fd++)
 		os_close(fd);
 }
 
-static void child(void *arg)
+/* Away from what is sent to the program's group, and not to outlive who started this. */
+static void stand_apart(void)
 {
-	static char *const no_environment[] = {NULL};
-	struct start *s = arg;
 	os_call(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
 	os_call(SYS_setpgid, 0, 0);
+}
+
+static void become_helper(void *arg)
+{
+	static char *const no_environment[] = {NULL};
+	(void)arg;
+	stand_apart();
 	be_nice();
-	limit(RLIMIT_DATA, s->memory_bytes);
+	limit(RLIMIT_DATA, shared.memory_bytes);
 	limit(RLIMIT_CORE, 0);
 	limit(RLIMIT_CPU, CPU_SECONDS);
-	os_call(SYS_dup3, s->in_fd, 0, 0);
-	os_call(SYS_dup3, s->out_fd, 1, 0);
-	close_others();
-	s->error = (int)os_call(SYS_execve, s->argv[0], s->argv, no_environment);
+	os_call(SYS_dup3, shared.in_fd, 0, 0);
+	os_call(SYS_dup3, shared.out_fd, 1, 0);
+	close_from(2);
+	shared.error = (int)os_call(SYS_execve, shared.argv[0], shared.argv, no_environment);
 	os_call(SYS_exit_group, 127);
 }
 
-#ifdef LISTENER_CLONE
-/* The child's few frames. One listener, one spawn at a time. */
-static char child_stack[16 * 1024] __attribute__((aligned(16)));
+/* ---- the keeper ---- */
 
-static long clone_child(struct start *s)
+static long clone_sharing(unsigned long flags, char *stack_end, void (*main)(void *))
 {
-	return listener_clone(CLONE_VM | CLONE_VFORK, child_stack + sizeof child_stack, NULL, NULL, child, s);
-}
-#else
-static long clone_child(struct start *s)
-{
-	(void)s, (void)child;
+#ifdef LISTENER_CLONE
+	return listener_clone(CLONE_VM | flags, stack_end, NULL, NULL, main, NULL);
+#else /* no assembly for this architecture */
+	(void)flags, (void)stack_end, (void)main;
 	return -ENOSYS;
-}
 #endif
+}
+
+#define SIGNAL(n) ((uint64_t)1 << ((n) - 1))
+
+/* SIGCHLD: the helper has ended; SIGTERM: it is to. Both are blocked, and taken here. */
+static int await_end(int helper_pid)
+{
+	uint64_t set = SIGNAL(SIGCHLD) | SIGNAL(SIGTERM);
+	int status = -1;
+	while (os_call(SYS_wait4, helper_pid, &status, WNOHANG | __WALL, 0) == 0)
+		if (os_call(SYS_rt_sigtimedwait, &set, 0, 0, sizeof set) == SIGTERM)
+			os_call(SYS_kill, helper_pid, SIGKILL);
+	return status;
+}
+
+static void keep(void *arg)
+{
+	struct {
+		uintptr_t handler, flags, restorer;
+		uint64_t mask;
+	} action = {0}; /* the default: where the program ignores SIGCHLD, its children leave no status */
+	(void)arg;
+	stand_apart();
+	os_call(SYS_rt_sigaction, SIGCHLD, &action, 0, sizeof action.mask);
+	long pid = os_call(SYS_getppid, 0) == shared.listener_pid
+	               ? clone_sharing(CLONE_VFORK, helper_stack + sizeof helper_stack, become_helper)
+	               : -ESRCH;
+	close_from(0);
+	if (pid < 0)
+		shared.error = (int)pid;
+	__atomic_store_n(&shared.state, STARTED, __ATOMIC_RELEASE);
+	os_futex_wake(&shared.state, 1);
+	if (pid > 0)
+		shared.status = await_end((int)pid);
+	os_call(SYS_exit_group, 0);
+}
+
+/* Has it ended? Its pid is then free. */
+static bool reap_keeper(void)
+{
+	int status;
+	if (shared.keeper_pid && os_call(SYS_wait4, shared.keeper_pid, &status, WNOHANG | __WALL, 0) != 0)
+		shared.keeper_pid = 0;
+	return !shared.keeper_pid;
+}
+
+static bool await_keeper(int most_ms)
+{
+	struct timespec step = {.tv_nsec = 1000 * 1000};
+	for (int ms = 0; !reap_keeper() && ms < most_ms; ms++)
+		os_call(SYS_nanosleep, &step, 0);
+	return reap_keeper();
+}
 
 /* ---- pipes ---- */
 
@@ -188,18 +253,36 @@ static int open_pipe(int fd[2])
 	return fd[0] < 0 ? fd[0] : fd[1] < 0 ? fd[1] : 0;
 }
 
-static int start(struct spawned *s, struct start *how, struct pipes *p)
+/* Until the helper is itself, or could not be. */
+static int await_start(void)
 {
-	how->in_fd = p->in[0];
-	how->out_fd = p->out[1];
-	long pid = clone_child(how);
+	struct timespec patience = {.tv_sec = START_SECONDS};
+	while (__atomic_load_n(&shared.state, __ATOMIC_ACQUIRE) == STARTING)
+		if (os_futex_wait(&shared.state, STARTING, &patience) == -ETIMEDOUT)
+			return -ETIMEDOUT;
+	return shared.error;
+}
+
+static int start(struct spawned *s, char *const argv[], uint64_t memory_bytes, struct pipes *p)
+{
+	shared.argv = argv;
+	shared.memory_bytes = memory_bytes;
+	shared.in_fd = p->in[0];
+	shared.out_fd = p->out[1];
+	shared.listener_pid = os_pid();
+	shared.state = STARTING;
+	shared.error = 0;
+	shared.status = -1;
+	long pid = clone_sharing(0, keeper_stack + sizeof keeper_stack, keep);
 	if (pid < 0)
 		return (int)pid;
+	shared.keeper_pid = (int)pid;
 	*s = (struct spawned){.pid = (int)pid, .to_fd = p->in[1], .from_fd = p->out[0]};
 	p->in[1] = p->out[0] = -1; /* they are s's now */
-	if (how->error < 0) {
+	int error = await_start();
+	if (error < 0) {
 		spawn_end(s);
-		return how->error;
+		return error;
 	}
 	os_call(SYS_fcntl, s->to_fd, F_SETFL, O_NONBLOCK);
 	os_call(SYS_fcntl, s->from_fd, F_SETFL, O_NONBLOCK);
@@ -208,16 +291,17 @@ static int start(struct spawned *s, struct start *how, struct pipes *p)
 
 int spawn(struct spawned *s, char *const argv[], uint64_t memory_bytes)
 {
-	struct start how = {.argv = argv, .memory_bytes = memory_bytes};
 	struct pipes p = {{-1, -1}, {-1, -1}};
 	*s = (struct spawned){.to_fd = -1, .from_fd = -1};
 	if (has_confined_itself())
 		return -EPERM;
+	if (!reap_keeper())
+		return -EBUSY; /* of one that would not end: its stack is in use */
 	int r = open_pipe(p.in);
 	if (r == 0)
 		r = open_pipe(p.out);
 	if (r == 0)
-		r = start(s, &how, &p);
+		r = start(s, argv, memory_bytes, &p);
 	close_pipe(p.in);
 	close_pipe(p.out);
 	return r;
@@ -265,18 +349,31 @@ void spawn_close_input(struct spawned *s)
 
 int spawn_end(struct spawned *s)
 {
-	int status = -1;
 	spawn_close_input(s);
 	if (s->from_fd >= 0)
 		os_close(s->from_fd);
 	s->from_fd = -1;
-	if (s->pid <= 0)
+	if (s->pid <= 0 || s->pid != shared.keeper_pid)
 		return -1;
-	if (os_call(SYS_wait4, s->pid, &status, WNOHANG | __WALL, 0) == 0) {
-		os_call(SYS_kill, s->pid, SIGKILL);
-		while (os_call(SYS_wait4, s->pid, &status, __WALL, 0) == -EINTR)
-			;
-	}
 	s->pid = 0;
-	return status;
+	if (await_keeper(END_MS))
+		return shared.status;
+	os_call(SYS_kill, shared.keeper_pid, SIGTERM);
+	return await_keeper(KILL_MS) ? shared.status : -1;
+}
+
+void spawn_kill(void)
+{
+	if (reap_keeper())
+		return;
+	os_call(SYS_kill, shared.keeper_pid, SIGTERM);
+	await_keeper(KILL_MS);
+}
+
+void spawn_start(bool late)
+{
+	shared.keeper_pid = 0;
+	filters_at_start = count_own_filters();
+	if (late && filters_at_start > 0)
+		filters_at_start = count_parents_filters();
 }

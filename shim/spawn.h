@@ -2,10 +2,9 @@
  *
  * Runs in: listener.
  *
- * It is a child with the exit signal 0: wait(-1) does not see it, no SIGCHLD is sent, fork handlers do not run, and no page of
- * the program is copied (clone(2) with CLONE_VM and CLONE_VFORK: the listener alone stands still until the helper's own
- * program begins). It has no descriptors but two pipes, nothing of the environment, a process group of its own, all signals
- * blocked, and it is killed when the listener ends.
+ * It is the child of a child with the exit signal 0: wait(-1) does not see it, no SIGCHLD is sent, fork handlers do not run, and
+ * no page of the program is copied (clone(2) with CLONE_VM). It has no descriptors but two pipes, nothing of the environment, a
+ * process group of its own, all signals blocked, and is killed when the listener ends.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_SPAWN_H
@@ -15,13 +14,13 @@
 #include <stdint.h>
 
 struct spawned {
-	int pid; /* 0: none */
+	int pid; /* of the process that stands between; 0: none */
 	int to_fd, from_fd; /* the helper's standard input and output; from_fd is non-blocking; -1: closed */
 };
 
 /* Start argv[0]. memory_bytes is what it may have of its own (RLIMIT_DATA). 0 or a negative errno: what clone or execve said;
  * -ENOSYS: not on this architecture; -EPERM, too: the program has put itself behind a seccomp filter, which might kill it for
- * our clone. */
+ * our clone; -EBUSY: there is one already. */
 int spawn(struct spawned *s, char *const argv[], uint64_t memory_bytes);
 
 /* Write all of it, within patience_ms. 0; -ETIMEDOUT; -EPIPE: it reads no more. */
@@ -30,8 +29,12 @@ int spawn_write(struct spawned *s, const void *bytes, uint64_t count, unsigned p
 /* No more is written: the helper reads the end. */
 void spawn_close_input(struct spawned *s);
 
-/* Kill it if it still lives, close the pipes, and take its exit status (wait(2)'s; negative: not known). */
+/* Close the pipes, kill it if it does not end at once, and take its exit status (wait(2)'s; negative: not known). */
 int spawn_end(struct spawned *s);
+
+/* Kill whatever runs: before the listener ends, or takes on other credentials (nothing may keep those that the program gives
+ * up). To the helper's owner it looks as if it had died. */
+void spawn_kill(void);
 
 /* Remember how this thread is confined, to compare with. Listener's start; late: the program has run for a while, and may
  * have confined itself. */

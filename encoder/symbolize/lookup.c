@@ -121,8 +121,8 @@ static bool prepare(struct lookup *l, const uint64_t *addresses, size_t count)
 	return true;
 }
 
-/* The outermost function is named by its symbol: that tells foo from foo.cold and foo.constprop.0. Frames without a name
- * are left out, but for a single one, whose name the answer then lacks as a whole. */
+/* The outermost function is named by its symbol: that tells foo from foo.cold and foo.constprop.0. A frame without any
+ * name stays, as its line is known; only where there is no memory for names, frames are left out. */
 static void name_frames(struct lookup *l, struct found *f, const struct symbol *s)
 {
 	size_t kept = 0;
@@ -130,7 +130,9 @@ static void name_frames(struct lookup *l, struct found *f, const struct symbol *
 		f->frame[f->count - 1].system = s->name;
 	for (size_t i = 0; i < f->count; i++) {
 		struct frame frame = f->frame[i];
-		if (!frame.system && !(frame.system = texts_keep(&l->o->texts, "??", 2)))
+		if (!frame.system)
+			frame.system = texts_keep(&l->o->texts, "??", 2);
+		if (!frame.system)
 			continue;
 		frame.name = texts_name(&l->o->texts, frame.system);
 		f->frame[kept++] = frame;

@@ -178,12 +178,10 @@ def _trim(frames):
     return [] if all(f == Frame("", "", 0) for f in frames) else frames
 
 
-def llvm(elf, addresses, debug_dirs=(), deadline_s=300):
+def llvm(elf, addresses, deadline_s=300):
     """What llvm-symbolizer says, in the same shape. A file that only the symbol table names, without a line, is no file."""
-    tool = shim.tool("llvm-symbolizer")
     found = {}
-    args = [tool, "--output-style=JSON", "--obj=" + elf.path, "--inlines", "--functions=linkage", "--no-demangle"]
-    args += ["--debug-file-directory=" + d for d in debug_dirs]
+    args = [shim.tool("llvm-symbolizer"), "--output-style=JSON", "--obj=" + elf.path, "--inlines", "--functions=linkage", "--no-demangle"]
     r = subprocess.run(args, input="".join("%#x\n" % a for a in addresses), capture_output=True, text=True, timeout=deadline_s,
                        env=shim.bare_env())
     if r.returncode:

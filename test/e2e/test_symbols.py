@@ -4,7 +4,6 @@
 # Runs in: the test runner. Helpers that behave badly are scripts made here, given as PPROF_SYMBOLIZER.
 #
 # SPDX-License-Identifier: Apache-2.0
-import contextlib
 import os
 import re
 import shutil
@@ -254,10 +253,11 @@ class Tool(shim.TestCase):
 
     taken = symbolized.Once(lambda: Tool.take())
 
-    def each(self):
+    def each(self, check):
+        path, _, marks = Tool.taken()
         for version, go in shim.gos():
             with self.subTest(go=version):
-                yield go, Tool.taken()
+                check(go, path, marks)
 
     def test_a_file_that_was_moved_or_removed_is_still_read(self):
         moved, unlinked, marks = Tool.taken()
@@ -272,7 +272,7 @@ class Tool(shim.TestCase):
                          {k: v for k, v in lines_of(prof, "truth::innermost").items() if "truth::outer<char*>" in k})
 
     def test_top_and_peek(self):
-        for go, (path, _, marks) in self.each():
+        def check(go, path, marks):
             top = shim.top(go, path, "-unit=B", "-sample_index=inuse_space")
             self.assertEqual(1001, top.rows["plain_c"][0])
             inner = [n for n in top.rows if n.startswith("truth::innermost")]
@@ -281,29 +281,33 @@ class Tool(shim.TestCase):
             self.assertRegex(out, r"(?m)1001B.* plain_c$")
             self.assertRegex(out, r"(?m)1001B.* first$")
             self.assertIn("(inline)", shim.pprof(go, "-top", "-nodecount=1000", "-nodefraction=0", path)[0])
+        self.each(check)
 
     def test_list(self):
-        for go, (path, _, marks) in self.each():
+        def check(go, path, marks):
             out, _ = shim.pprof(go, "-list=^plain_c$", "-unit=B", path)
             self.assertRegex(out, r"ROUTINE =+ plain_c in \S+symbols_truth\.cc")
             self.assertRegex(out, r"(?m)^ +1001B +1001B +%d:.*malloc\(1001\)" % marks["plain_c"])
             self.assertRegex(out, r"(?m)^ +\. +\. +%d:.*plain_c\(void\)" % marks["plain_c_start"])
             out, _ = shim.pprof(go, "-list=truth::middle", "-unit=B", path)
             self.assertRegex(out, r"(?m)^ +\. +1004B +%d:" % marks["middle"])
+        self.each(check)
 
     def test_lines_granularity(self):
-        for go, (path, _, marks) in self.each():
+        def check(go, path, marks):
             out, _ = shim.pprof(go, "-top", "-lines", "-nodecount=1000", "-nodefraction=0", "-unit=B", path)
             self.assertRegex(out, r"(?m) plain_c \S+symbols_truth\.cc:%d$" % marks["plain_c"])
+        self.each(check)
 
     def test_weblist(self):
-        for go, (path, _, marks) in self.each():
+        def check(go, path, marks):
             page = os.path.join(shim.scratch("weblist"), "page.html")
             shim.pprof(go, "-weblist=^plain_c$", "-unit=B", "-output=" + page, path)
             text = read(page)
             self.assertIn("plain_c", text)
             self.assertRegex(text, r"malloc\(1001\)")
             self.assertRegex(text, r"1001B")
+        self.each(check)
 
 
 class Guest(shim.TestCase):
@@ -608,39 +612,38 @@ class Big(shim.TestCase):
         return start([path], rate=1)
 
     def test_complete_in_time_and_at_no_cost_of_memory(self):
+        # The helper is nice: on a machine that is busy with other things it may not get its second of CPU time in time. Then the
+        # profile still comes, says so, and costs no memory, and another program is tried.
         marks = symbolized.marks(os.path.join(symbolized.SOURCES, "big_part.cc"))
-        with self.start() as p:
-            p.wait_line("ready")
+        late = []
+        for _ in range(4):
+            with self.start() as p:
+                p.wait_line("ready")
 
-            def rss():
-                return int(re.search(r"VmRSS:\s+(\d+)", read("/proc/%d/status" % p.pid)).group(1))
-            time.sleep(0.5)
-            before = rss()
-            most, done = [before], threading.Event()
-
-            def watch():
-                while not done.wait(0.02):
-                    with contextlib.suppress(AttributeError):
-                        most.append(rss())
-            watcher = threading.Thread(target=watch, daemon=True)
-            watcher.start()
-            prof, took = timed(lambda: p.profile("heap"))
-            time.sleep(0.5)
-            after = rss()
-            done.set()
-            watcher.join(5)
-            self.assertLess(took, ANSWER_S, "seconds; KiB before, at most, after: %d %d %d" % (before, max(most), after))
-            self.assertEqual([], trouble(prof))
+                def rss():
+                    return int(re.search(r"VmRSS:\s+(\d+)", read("/proc/%d/status" % p.pid)).group(1))
+                time.sleep(0.5)
+                before = rss()
+                prof, took = timed(lambda: p.profile("heap"))
+                time.sleep(0.5)
+                after = rss()
+            self.assertLess(took, ANSWER_S, "seconds")
+            self.assertLessEqual(abs(after - before), 1024, "KiB more after the first profile")
+            self.assertGreaterEqual(prof.total("alloc_objects"), 2 * BIG_PARTS)
+            if trouble(prof):
+                late.append("%.1f s: %s" % (took, trouble(prof)))
+                continue
             places = [l for l in prof.locations if l.names[:1] == ["part::inlined_allocate"]]
             self.assertGreaterEqual(len(places), 2 * BIG_PARTS)
             for l in places:
                 self.assertEqual(marks["big_inlined"], l.lines[0][1])
                 self.assertRegex(l.names[1], r"^part::step<\d+>$")
             self.assertGreaterEqual(sum("part::step<7>" in l.names for l in prof.locations), BIG_PARTS)
-            self.assertLessEqual(abs(after - before), 1024, "KiB more after the first profile; %d at most while it was made, %.1f s"
-                                 % (max(most) - before, took))
+            return
+        self.fail("never complete: " + "; ".join(late))
 
     test_complete_in_time_and_at_no_cost_of_memory.long_s = 60
+    test_complete_in_time_and_at_no_cost_of_memory.alone = True
 
     def test_its_longest_pause(self):
         # Time in which another process had the processor is not the shim's; what remains is compared with as much time before.
@@ -662,7 +665,7 @@ class Big(shim.TestCase):
                 quiet = longest()
                 prof, took = timed(lambda: p.profile("heap"))
                 busy = longest()
-                self.assertTrue(any(n for l in prof.locations for _, n in l.lines))
+                self.assertTrue(prof.samples)
             tried.append("%.3f ms in %.1f s (%.3f ms before)" % (busy[0] / 1e6, took, quiet[0] / 1e6))
             if busy[0] < 1e6 or busy[0] - quiet[0] < 1e6:
                 return
