@@ -386,11 +386,26 @@ static struct name single(struct names *n, struct span function, uint64_t offset
 	return (struct name){f, 1, offset};
 }
 
+/* The first address of a function stands for the function (the call that a thread waits in has no other): not for what was
+ * inlined there. */
+static struct name function_itself(struct names *n, const struct cached *c)
+{
+	const struct name_frame *outer = &c->frame[c->count - 1];
+	struct name_frame *f = c->count > 1 ? region_alloc(n->region, sizeof *f) : NULL;
+	if (!f)
+		return (struct name){outer, 1, 0};
+	*f = *outer;
+	f->line = f->start_line ? f->start_line : f->line;
+	return (struct name){f, 1, 0};
+}
+
 struct name names_of(struct names *n, struct site site)
 {
 	struct object *o = site.module ? cache_object(site.module) : NULL;
 	uint64_t address = o ? site.address - site.module->bias : 0;
 	const struct cached *c = cache_find(o, address);
+	if (c && c->count && address == c->start)
+		return function_itself(n, c);
 	if (c && c->count)
 		return (struct name){c->frame, c->count, c->start ? address - c->start : 0};
 	const struct jit_query *jit = o ? NULL : find_jit(n, site.address);

@@ -26,7 +26,7 @@
 #include "shim/text.h"
 
 enum {
-	NICER_BY = 10,
+	NICER_BY = 5,
 	CPU_SECONDS = 300,
 	PIPE_BYTES = 1 << 20,
 	START_SECONDS = 5,

@@ -121,13 +121,15 @@ static bool prepare(struct lookup *l, const uint64_t *addresses, size_t count)
 	return true;
 }
 
-/* The outermost function is named by its symbol: that tells foo from foo.cold and foo.constprop.0. A frame without any
- * name stays, as its line is known; only where there is no memory for names, frames are left out. */
+/* The outermost function is named by its symbol in the file itself: that tells foo from foo.cold and foo.constprop.0, and read
+ * from __GI___libc_read. The symbols of a debug file name what its DWARF does not. A frame without any name stays, as its line
+ * is known; only where there is no memory for names, frames are left out. */
 static void name_frames(struct lookup *l, struct found *f, const struct symbol *s)
 {
 	size_t kept = 0;
-	if (f->count && s->name)
-		f->frame[f->count - 1].system = s->name;
+	struct frame *outer = f->count ? &f->frame[f->count - 1] : NULL;
+	if (outer && s->name && (s->is_own || !outer->system))
+		outer->system = s->name;
 	for (size_t i = 0; i < f->count; i++) {
 		struct frame frame = f->frame[i];
 		if (!frame.system)

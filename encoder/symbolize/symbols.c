@@ -8,19 +8,9 @@
 #include "encoder/symbolize/symbols.h"
 
 #include <errno.h>
-#include <gelf.h>
 #include <stdlib.h>
 
 #include "encoder/elf_symbols.h"
-
-static bool has_symtab(const struct elf_file *f)
-{
-	GElf_Shdr s;
-	for (Elf_Scn *scn = NULL; (scn = elf_nextscn(f->elf, scn));)
-		if (gelf_getshdr(scn, &s) && s.sh_type == SHT_SYMTAB)
-			return true;
-	return false;
-}
 
 struct search {
 	struct texts *texts;
@@ -31,17 +21,18 @@ struct search {
 	size_t *place;           /* and which they are */
 };
 
-static void take(struct search *s, size_t queries, uint64_t shift)
+static void take(struct search *s, size_t queries, uint64_t shift, bool is_own)
 {
 	for (size_t i = 0; i < queries; i++) {
 		const struct elf_query *q = &s->query[i];
 		struct symbol *to = &s->symbols[s->place[i]];
 		to->name = q->name.len ? texts_keep(s->texts, q->name.at, q->name.len) : NULL;
 		to->start = to->name ? q->start - shift : 0;
+		to->is_own = is_own;
 	}
 }
 
-static int search_file(struct search *s, const struct elf_file *f, uint64_t shift)
+static int search_file(struct search *s, const struct elf_file *f, uint64_t shift, bool is_own)
 {
 	size_t n = 0;
 	for (size_t i = 0; i < s->count; i++)
@@ -54,7 +45,7 @@ static int search_file(struct search *s, const struct elf_file *f, uint64_t shif
 	struct region r = {0};
 	int error = elf_symbols_of_file(&r, f->fd, s->query, n);
 	if (!error)
-		take(s, n, shift);
+		take(s, n, shift, is_own);
 	region_release(&r);
 	return error == -ENOMEM ? error : 0;
 }
@@ -62,12 +53,12 @@ static int search_file(struct search *s, const struct elf_file *f, uint64_t shif
 static int search_all(struct search *s, const struct elf_file *file, const struct elf_file *debug,
                       const struct elf_file *mini)
 {
-	const struct elf_file *best[] = {debug, mini};
-	int error = has_symtab(file) ? search_file(s, file, 0) : 0;
+	const struct elf_file *other[] = {debug, mini};
+	int error = search_file(s, file, 0, true);
 	for (size_t i = 0; i < 2; i++)
-		if (best[i] && has_symtab(best[i]) && !error)
-			error = search_file(s, best[i], elf_file_shift(file, best[i]));
-	return error ? error : search_file(s, file, 0); /* .dynsym */
+		if (other[i] && !error)
+			error = search_file(s, other[i], elf_file_shift(file, other[i]), false);
+	return error;
 }
 
 int symbols_find(struct texts *texts, const struct elf_file *file, const struct elf_file *debug,

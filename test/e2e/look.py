@@ -40,7 +40,7 @@ class Thread:
 HEADER = re.compile(r"^goroutine (\d+) \[(.*?)(?:, (\d+) minutes)?\]:$")
 WAITS = re.compile(r"^# waits in (\S+)(?: for (.+?))?(?: since (\S+?))?(?:, held by thread (\d+)(?: \((.*)\))?.*)?$")
 FRAME = re.compile(r"^(created by )?(.+?)(?:\+0x([0-9a-f]+))?\(\.\.\.\)$")
-PLACE = re.compile(r"^\t(.*):0 \+0x([0-9a-f]+)$")
+PLACE = re.compile(r"^\t(.*):\d+ \+0x([0-9a-f]+)$")
 
 
 class Dump:

@@ -84,6 +84,8 @@ class Distribution(Compared):
     def test_node(self):
         self.check(path_of("/usr/bin/node"))
 
+    test_node.long_s = 10
+
     def test_postgres(self):
         self.check(path_of("/usr/lib/postgresql/*/bin/postgres"))
 
@@ -177,6 +179,9 @@ class Built(Compared):
 
     def test_clang_ranges(self):
         self.check_clang("clang_sections", "-O2", "-g", "-ffunction-sections", "-mllvm", "-hot-cold-split=true")
+
+    def test_the_shim_itself(self):
+        self.compare(os.path.join(shim.BUILD, "libpprofshim.debug.so"))
 
     def test_rust(self):
         for name, flags in (("rust", ["-O"]), ("rust_v0", ["-O", "-C", "symbol-mangling-version=v0"]), ("rust_O0", [])):

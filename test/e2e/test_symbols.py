@@ -58,6 +58,10 @@ def read(path, default=""):
         return default
 
 
+def children_of(pid):
+    return " ".join(read("/proc/%d/task/%s/children" % (pid, t)) for t in os.listdir("/proc/%d/task" % pid)).split()
+
+
 def timed(get):
     began = time.monotonic()
     value = get()
@@ -313,12 +317,12 @@ class Tool(shim.TestCase):
 class Guest(shim.TestCase):
     """The helper is nothing that the program could see."""
 
-    def look(self, env=None):
+    def look(self, *args, env=None):
         """Run the guest with a helper that waits; (what /proc says of the helper, the profile, the guest's words)."""
         waits = script("echo $$ >{folder}/pid.new; mv {folder}/pid.new {folder}/pid\n"
                        "while [ ! -e {folder}/go ]; do sleep 0.05; done\nexec {helper} \"$@\"\n")
         seen = shim.Record()
-        with start([shim.program("symbols_guest")], rate=1, env=dict({"PPROF_SYMBOLIZER": waits}, **(env or {}))) as p:
+        with start([shim.program("symbols_guest"), *args], rate=1, env=dict({"PPROF_SYMBOLIZER": waits}, **(env or {}))) as p:
             p.wait_line("ready")
             box = []
             asking = threading.Thread(target=lambda: box.append(p.profile("heap")), daemon=True)
@@ -342,6 +346,7 @@ class Guest(shim.TestCase):
             self.assertTrue(box, "the profile did not come")
             seen.profile = box[0]
             shim.wait_until("the helper to end", lambda: not os.path.exists(proc))
+            shim.wait_until("nothing of it to be left", lambda: not children_of(p.pid))
             p.send(b"\n")
             p.wait_line("status")
             seen.pid, seen.guest = pid, p.pid
@@ -349,8 +354,8 @@ class Guest(shim.TestCase):
             seen.end = p.finish()
         return seen
 
-    def test_the_program_does_not_see_it(self):
-        seen = self.look()
+    def check(self, *args):
+        seen = self.look(*args)
         waits, children, handled, errors = seen.status
         self.assertGreater(waits, 20)
         self.assertEqual((0, 0, 0), (children, handled, errors), "children seen, SIGCHLD handled, other results than ECHILD")
@@ -358,6 +363,12 @@ class Guest(shim.TestCase):
         self.assertIn("own 1", seen.end[1])
         self.assertIn("site_guest", seen.profile.names())
         self.assertTrue(any(n for f in lines_of(seen.profile, "site_guest").values() for t in f for n in t), "with lines")
+
+    def test_the_program_does_not_see_it(self):
+        self.check()
+
+    def test_a_program_that_inherits_orphans_does_not_see_it(self):
+        self.check("subreaper")
 
     def test_it_has_nothing_of_the_programs(self):
         seen = self.look()
@@ -370,7 +381,7 @@ class Guest(shim.TestCase):
         self.assertIn(str(512 << 20), (seen.limits.get("data size"), seen.limits.get("address space")), seen.limits)
 
     def test_its_memory_is_a_setting(self):
-        seen = self.look({"PPROF_SYMBOLIZER_MEMORY": str(128 << 20)})
+        seen = self.look(env={"PPROF_SYMBOLIZER_MEMORY": str(128 << 20)})
         self.assertIn(str(128 << 20), (seen.limits.get("data size"), seen.limits.get("address space")), seen.limits)
 
 
@@ -545,11 +556,48 @@ class Cache(shim.TestCase):
                              set().union(*(v for k, v in lines_of(third, "truth::innermost").items() if "truth::outer<char*>" in k)))
 
     def test_a_child_asks_for_itself(self):
+        def lines(prof, name):
+            return {n for l in prof.locations for f, n in l.lines if f.name == name}
         counts = script("echo started >>{folder}/count; exec {helper} \"$@\"\n")
         with start([shim.program("fork_heap")], rate=1, env={"PPROF_SYMBOLIZER": counts}) as p:
             p.wait_line("ready")
-            before = p.profile("heap")
-            self.assertTrue(any(n for l in before.locations for _, n in l.lines))
+            want = lines(p.profile("heap"), "site_inherited")
+            self.assertTrue(all(want) and want)
+            child = None
+            for port in range(p.port + 1, p.port + 11):
+                if shim.port_answers(port):
+                    child = shim.get_profile(port, "heap")
+                    break
+            if child is not None:  # else: quiet, which is allowed too
+                self.assertEqual(want, lines(child, "site_inherited"))
+                self.assertTrue(all(lines(child, "site_child")) and lines(child, "site_child"))
+                self.assertEqual(2, read(beside(counts, "count")).count("started"))
+            self.assertEqual(0, p.finish()[0])
+
+
+class DebugFiles(shim.TestCase):
+
+    def test_folders_of_the_setting_are_looked_at(self):
+        folder = shim.scratch("debug_dirs")
+        path = os.path.join(folder, "program")
+        whole = shim.program("symbols_truth")
+        build_id = symbolized.Elf(whole).build_id
+        os.makedirs(os.path.join(folder, "debug", ".build-id", build_id[:2]))
+        for argv in (["objcopy", "--only-keep-debug", whole, os.path.join(folder, "debug", ".build-id", build_id[:2], build_id[2:] + ".debug")],
+                     ["strip", "-o", path, whole]):
+            subprocess.run(argv, check=True, timeout=60)
+        marks = symbolized.marks(SOURCE)
+        with start([path], rate=1, env={"PPROF_DEBUG_DIRS": "/nonexistent:" + os.path.join(folder, "debug")}) as p:
+            p.wait_line("ready")
+            prof = p.profile("heap")
+            self.assertEqual({("plain_c",): {(marks["plain_c"],)}}, lines_of(prof, "plain_c"))
+            self.assertEqual({("truth::innermost", "truth::middle", "truth::outer<long>"):
+                              {(marks["innermost"], marks["middle"], marks["outer"])}}, lines_of(prof, "truth::innermost"))
+        with start([path], rate=1) as p:
+            p.wait_line("ready")
+            prof = p.profile("heap")
+            self.assertFalse([n for l in prof.locations if l.mapping and l.mapping.file == path for _, n in l.lines if n], "and those alone")
+            self.assertIn("plain_c", prof.names())
 
 
 class Confined(shim.TestCase):

@@ -1,5 +1,6 @@
 /* symbols_guest.c - a program that would notice a child it did not make.
  *
+ * symbols_guest [subreaper]     subreaper: orphans among its descendants become its children, as if it were process 1
  * Runs in: a test program. It waits for any child, in each way, again and again, and has a SIGCHLD handler.
  * A line on stdin: `status WAITS SEEN HANDLED ERRORS`: calls so far, children seen, signals handled,
  * other results than ECHILD. At the end one child of its own must be seen: `own 1`.
@@ -9,6 +10,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include "truth.h"
@@ -45,8 +47,11 @@ static void wait_in_all_ways(void)
 
 SITE static void *site_guest(size_t n) { void *p = malloc(n); KEEP(p); return p; }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	(void)argv;
+	if (argc > 1 && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0)
+		return 2;
 	struct sigaction act = {.sa_handler = on_child, .sa_flags = SA_RESTART};
 	struct pollfd in = {.fd = 0, .events = POLLIN};
 	char c;
