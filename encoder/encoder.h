@@ -46,6 +46,7 @@ struct profile_snapshot {
 struct patience {
 	uint64_t until_ns; /* CLOCK_MONOTONIC; 0: the waiting has not begun */
 	unsigned rounds;   /* helpers started */
+	unsigned most_s;   /* so long; 0: as long as may be */
 };
 
 /* Milliseconds until one should ask again; 0: call again what said -EAGAIN. */
@@ -74,6 +75,7 @@ struct encoder_options {
 	bool symbolizer_off;      /* none */
 	const char *debug_dirs;   /* where it looks for debug files; NULL: in the usual places alone */
 	uint64_t symbolizer_memory_bytes;
+	uint64_t memory_limit_bytes; /* the cap of the profiler's own memory, of which known names have a share */
 	bool started_late;        /* the program has run for a while */
 };
 

@@ -11,14 +11,14 @@
 enum {
 	SLOTS = 4096,
 	MODULES = 64, /* of them, the objects are at hand */
-	ADDRESSES_MAX = 100 * 1000,
-	TEXT_MAX_BYTES = 6 << 20, /* of names and paths */
+	MOST_BYTES = 16 << 20,
+	INTERNED_BYTES = 3 * sizeof(struct intern_entry), /* of a table, an entry: it is half empty, and was smaller before */
 };
 
 static struct {
 	struct region region;
 	struct intern objects, texts;
-	size_t count, text_bytes;
+	uint64_t bytes, most_bytes; /* roughly: in use, and its share */
 	struct cached *slot[SLOTS];
 	struct {
 		const struct module *module;
@@ -26,16 +26,36 @@ static struct {
 	} recent[MODULES]; /* by module */
 } cache;
 
+static void *allocate(size_t bytes)
+{
+	cache.bytes += bytes;
+	return region_alloc(&cache.region, bytes);
+}
+
 void cache_forget(void)
 {
+	uint64_t most_bytes = cache.most_bytes;
 	region_release(&cache.region);
 	memset(&cache, 0, sizeof cache);
+	cache.most_bytes = most_bytes;
+}
+
+void cache_start(uint64_t memory_limit_bytes)
+{
+	cache_forget();
+	cache.most_bytes = memory_limit_bytes / 8 < MOST_BYTES ? memory_limit_bytes / 8 : MOST_BYTES;
 }
 
 void cache_trim(void)
 {
-	if (cache.count > ADDRESSES_MAX || cache.text_bytes > TEXT_MAX_BYTES)
+	if (cache.bytes > cache.most_bytes)
 		cache_forget();
+}
+
+/* What one request finds may go over the share, but not without end. */
+static bool is_full(void)
+{
+	return cache.bytes > 2 * cache.most_bytes;
 }
 
 /* A key that holds its object: intern numbers keys, and this is found by the key's address. */
@@ -57,7 +77,7 @@ static struct object *find_object(const struct module *m)
 	struct span known = intern_key(&cache.objects, id);
 	if (known.at)
 		return object_at(known);
-	struct object_key *new = region_alloc(&cache.region, sizeof *new);
+	struct object_key *new = allocate(sizeof *new);
 	bool is_new;
 	if (!new)
 		return NULL;
@@ -96,22 +116,26 @@ static bool keep_text(struct span *text)
 	bool is_new;
 	if (!text->len)
 		return true;
+	struct region_mark mark = region_mark(&cache.region);
 	struct span known = intern_key(&cache.texts, *text);
+	if (!known.at) {
+		text->at = utf8_line(&cache.region, *text);
+		if (!text->at)
+			return false;
+		known = intern_key(&cache.texts, *text); /* it was no UTF-8, and has been seen before */
+	}
 	if (known.at) {
 		*text = known;
+		region_rewind(&cache.region, mark);
 		return true;
 	}
-	char *copy = utf8_line(&cache.region, *text);
-	if (!copy)
-		return false;
-	*text = (struct span){copy, text->len};
-	cache.text_bytes += text->len;
+	cache.bytes += text->len + INTERNED_BYTES;
 	return intern(&cache.texts, &cache.region, *text, &is_new) >= 0;
 }
 
 static struct name_frame *keep_frames(const struct name_frame *from, uint32_t count)
 {
-	struct name_frame *frame = region_alloc(&cache.region, count * sizeof *frame + 1);
+	struct name_frame *frame = allocate(count * sizeof *frame + 1);
 	for (uint32_t i = 0; frame && i < count; i++) {
 		frame[i] = from[i];
 		if (!keep_text(&frame[i].function) || !keep_text(&frame[i].system) || !keep_text(&frame[i].file))
@@ -124,10 +148,12 @@ void cache_put(const struct object *o, uint64_t address, uint64_t start, const s
                bool complete)
 {
 	struct cached *c = (struct cached *)cache_find(o, address);
+	if (is_full())
+		return;
 	const struct name_frame *kept = keep_frames(frame, count);
 	bool is_new = !c;
 	if (is_new)
-		c = region_alloc(&cache.region, sizeof *c);
+		c = allocate(sizeof *c);
 	if (!c || !kept)
 		return;
 	struct cached *next = is_new ? *slot_of(o, address) : c->next;
@@ -135,5 +161,4 @@ void cache_put(const struct object *o, uint64_t address, uint64_t start, const s
 	if (!is_new)
 		return;
 	*slot_of(o, address) = c;
-	cache.count++;
 }

@@ -42,4 +42,7 @@ void cache_put(const struct object *o, uint64_t address, uint64_t start, const s
 void cache_trim(void);
 void cache_forget(void);
 
+/* Begin empty; its share is an eighth of the cap, at most 16 MiB. */
+void cache_start(uint64_t memory_limit_bytes);
+
 #endif

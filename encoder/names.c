@@ -24,7 +24,7 @@ enum {
 
 void names_start(const struct encoder_options *options)
 {
-	cache_forget();
+	cache_start(options->memory_limit_bytes);
 	symbolizer_start(options);
 }
 
@@ -198,7 +198,7 @@ static int consult(struct names *n, const struct site *sites, size_t count, stru
 	bool is_busy = symbolizer_poll();
 	symbolizer_locate(&n->maps);
 	if (!p->until_ns) {
-		p->until_ns = now_ns + PATIENCE_S * UINT64_C(1000000000);
+		p->until_ns = now_ns + (p->most_s ? p->most_s : PATIENCE_S) * UINT64_C(1000000000);
 		if (!is_busy)
 			cache_trim();
 	}

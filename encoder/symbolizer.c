@@ -47,7 +47,8 @@ static struct {
 	uint64_t begun_ns;
 	struct asked *at;
 	size_t count;
-	size_t current; /* the one it is looking at; count: none yet */
+	size_t current; /* the one it is looking at; count: none */
+	size_t begun;   /* so many it has looked at */
 	uint64_t bytes; /* that it has said */
 	bool is_done;   /* it said so */
 	char *line;     /* that has begun */
@@ -112,9 +113,11 @@ static int give_up(int error)
 	return error;
 }
 
-static void tell_end(int status)
+static void tell_end(int status, const char *fault)
 {
-	if (status > 0 && (status & 0x7f))
+	if (fault)
+		remember(SYMBOLIZE_PROGRAM, 0, fault);
+	else if (status > 0 && (status & 0x7f))
 		remember(SYMBOLIZE_PROGRAM " was killed by signal ", status & 0x7f, "; names are those of symbol tables");
 	else if (status > 0)
 		remember(SYMBOLIZE_PROGRAM " failed with status ", status >> 8, "; names are those of symbol tables");
@@ -139,19 +142,20 @@ static void blame(size_t from, size_t to)
 			helper.at[i].object->again_ns = again_ns;
 }
 
-static void end_helper(void)
+/* fault: why it is ended by us; NULL: it ended. */
+static void end_helper(const char *fault)
 {
 	bool is_done = helper.is_done;
 	int status = spawn_end(&helper.process);
 	if (is_done) {
 		forgive();
 		blame(0, helper.count);
-	} else if (helper.current < helper.count) {
-		blame(0, helper.current + 1); /* those after it can be asked about again */
-		tell_end(status);
 	} else {
-		symbolizer.again_ns = os_clock_ns(CLOCK_MONOTONIC) + AGAIN_SECONDS * SECOND;
-		tell_end(status);
+		if (helper.begun)
+			blame(0, helper.begun); /* those after it can be asked about again */
+		else
+			symbolizer.again_ns = os_clock_ns(CLOCK_MONOTONIC) + AGAIN_SECONDS * SECOND;
+		tell_end(status, fault);
 	}
 	forget_helper();
 }
@@ -177,10 +181,10 @@ static void put_address(void)
 	if (!helper.has_address)
 		return;
 	struct asked *a = &helper.at[helper.current];
+	helper.has_address = false;
 	*find_asked(a, helper.address) = true;
 	a->answered++;
 	cache_put(a->object, helper.address, helper.start, helper.frame, helper.frame_count, true);
-	helper.has_address = false;
 }
 
 static bool cut_number(struct span *rest, char separator, unsigned base, uint64_t *value)
@@ -196,6 +200,11 @@ static void take_address(struct span rest)
 	helper.frame_text_len = 0;
 }
 
+static uint32_t line_number(uint64_t n)
+{
+	return n <= INT32_MAX ? (uint32_t)n : 0;
+}
+
 /* "12 10\tfile\tsystem\tname" */
 static void take_frame(struct span rest)
 {
@@ -208,7 +217,7 @@ static void take_frame(struct span rest)
 	memcpy(text, rest.at, rest.len);
 	helper.frame_text_len += rest.len;
 	rest.at = text;
-	struct name_frame f = {.line = (uint32_t)line, .start_line = (uint32_t)start_line};
+	struct name_frame f = {.line = line_number(line), .start_line = line_number(start_line)};
 	f.file = span_cut(&rest, '\t');
 	f.system = span_cut(&rest, '\t');
 	f.function = rest;
@@ -225,8 +234,8 @@ static void take_line(struct span line)
 		put_address();
 	switch (c) {
 	case 'o':
-		if (text_parse_uint(line, 10, &n) && n < helper.count)
-			helper.current = n;
+		helper.current = text_parse_uint(line, 10, &n) && n < helper.count ? n : helper.count;
+		helper.begun = helper.current < helper.count ? helper.current + 1 : helper.begun;
 		break;
 	case 'a':
 		take_address(line);
@@ -248,11 +257,11 @@ static void take_bytes(const char *bytes, size_t n)
 	while (n) {
 		const char *end = memchr(bytes, '\n', n);
 		size_t part = end ? (size_t)(end - bytes) : n;
-		size_t fits = SYMBOLIZE_LINE_MAX - helper.line_len;
+		size_t fits = SYMBOLIZE_LINE_MAX + 1 - helper.line_len;
 		memcpy(helper.line + helper.line_len, bytes, part < fits ? part : fits);
 		helper.line_len += part < fits ? part : fits;
 		if (end) {
-			if (helper.line_len < SYMBOLIZE_LINE_MAX)
+			if (helper.line_len <= SYMBOLIZE_LINE_MAX)
 				take_line((struct span){helper.line, helper.line_len});
 			helper.line_len = 0;
 			part++;
@@ -264,7 +273,7 @@ static void take_bytes(const char *bytes, size_t n)
 
 bool symbolizer_poll(void)
 {
-	char *buf = helper.line ? helper.line + SYMBOLIZE_LINE_MAX : NULL;
+	char *buf = helper.line ? helper.line + SYMBOLIZE_LINE_MAX + 1 : NULL;
 	long n = 0;
 	if (!helper.process.pid)
 		return false;
@@ -278,7 +287,7 @@ bool symbolizer_poll(void)
 	bool too_long = os_clock_ns(CLOCK_MONOTONIC) - helper.begun_ns > LIFE_SECONDS * SECOND || helper.bytes > BYTES_MAX;
 	if (!helper.is_done && (n > 0 || n == -EAGAIN) && !too_long)
 		return true;
-	end_helper();
+	end_helper(n > 0 || n == -EAGAIN ? " took too long, or said too much, and was ended; names are those of symbol tables" : NULL);
 	return false;
 }
 
@@ -312,8 +321,9 @@ static int send_questions(const struct question *q, size_t count)
 	for (size_t i = 0; i < count; i++)
 		write_question(&o, &q[i]);
 	int r = o.failed ? -ENOMEM : 0;
+	uint64_t until_ns = os_clock_ns(CLOCK_MONOTONIC) + WRITE_MS * UINT64_C(1000000);
 	for (const struct out_chunk *c = o.first; c && r == 0; c = c->next)
-		r = spawn_write(&helper.process, c->bytes, c->used, WRITE_MS);
+		r = spawn_write(&helper.process, c->bytes, c->used, until_ns);
 	spawn_close_input(&helper.process);
 	return r;
 }
@@ -321,7 +331,7 @@ static int send_questions(const struct question *q, size_t count)
 static int prepare(const struct question *q, size_t count)
 {
 	helper.at = region_alloc(&helper.region, count * sizeof *helper.at + 1);
-	helper.line = region_alloc(&helper.region, SYMBOLIZE_LINE_MAX + READ_BYTES);
+	helper.line = region_alloc(&helper.region, SYMBOLIZE_LINE_MAX + 1 + READ_BYTES);
 	helper.frame = region_alloc(&helper.region, SYMBOLIZE_FRAMES_MAX * sizeof *helper.frame);
 	helper.frame_text = region_alloc(&helper.region, TEXT_BYTES);
 	if (!helper.at || !helper.line || !helper.frame || !helper.frame_text)
@@ -356,7 +366,7 @@ int symbolizer_ask(const struct question *q, size_t count)
 		return give_up(r);
 	}
 	if (send_questions(q, count) < 0)
-		end_helper(); /* it does not read */
+		end_helper(" did not read its questions and was ended; names are those of symbol tables");
 	return 0;
 }
 

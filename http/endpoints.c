@@ -30,6 +30,7 @@ enum {
 	DEFAULT_SECONDS = 30, /* of a CPU profile, when the request does not say */
 	DEFAULT_TRACE_NS = 1000000000,
 	MOST_HZ = 1000,
+	PATIENCE_OF_PEOPLE_S = 5, /* who look at a text form, maybe at a deadlock, and can ask again */
 };
 
 const struct endpoint endpoints[] = {
@@ -181,6 +182,7 @@ static void answer_now(struct exchange *x, int64_t debug)
 {
 	int rc = profile_take(x->region, (enum profile_kind)x->endpoint->kind, &x->now);
 	x->debug = debug;
+	x->patience.most_s = debug ? PATIENCE_OF_PEOPLE_S : 0;
 	if (rc == 0)
 		answer_when_named(x, debug ? encode_text : encode_now);
 	else

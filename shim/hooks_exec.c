@@ -4,17 +4,20 @@
  * its parent's, so nothing is done there but the call.
  *
  * Timers go with exec, but for the interval timer that a CPU profile falls back to: its signal would end the new program,
- * which has no handler for it. So it is stopped before, and goes on if exec fails.
+ * which has no handler for it. So it is stopped before, and goes on if exec fails. A helper of the listener would stay as
+ * a child that the new program does not know: it is ended.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <stdarg.h>
 
 #include "shim/exports.h"
+#include "shim/listener.h"
 #include "shim/real.h"
 #include "shim/signals.h"
 
 #define EXECS(call) \
+	listener_end_helper(); \
 	bool stopped = signals_before_exec(); \
 	int r = call; \
 	if (stopped) { \

@@ -119,6 +119,7 @@ static void listen_and_serve(int listen_fd, int wake_fd)
 	    .symbolizer_off = settings.symbolizer && settings_is_no(settings.symbolizer),
 	    .debug_dirs = settings.debug_dirs,
 	    .symbolizer_memory_bytes = settings.symbolizer_memory,
+	    .memory_limit_bytes = settings.memory_limit,
 	    .started_late = listen_fd < 0,
 	});
 	if (listen_fd < 0) {

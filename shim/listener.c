@@ -35,7 +35,7 @@ enum {
 };
 
 enum { STARTING, READY, FAILED };
-enum { ASKED_CREDENTIALS = 1, ASKED_ROOM = 2, ASKED_STOP = 4 };
+enum { ASKED_CREDENTIALS = 1, ASKED_ROOM = 2, ASKED_STOP = 4, ASKED_ALONE = 8 };
 
 bool listener_pending FORKED;
 
@@ -225,6 +225,15 @@ void listener_make_room(void)
 	release_commands(signals);
 }
 
+void listener_end_helper(void)
+{
+	if (!spawn_is_running() || !is_running_here())
+		return;
+	uint64_t signals = take_commands();
+	ask_locked(ASKED_ALONE);
+	release_commands(signals);
+}
+
 /* The kernel clears state.tid when the thread has left our memory, a moment before it is gone. */
 bool listener_pause(void)
 {
@@ -335,10 +344,10 @@ void listener_obey(int wake_fd)
 	while (os_read(wake_fd, info, sizeof info) > 0)
 		continue;
 	uint32_t asked = __atomic_load_n(&commands.asked, __ATOMIC_ACQUIRE);
-	if (asked & ASKED_CREDENTIALS) {
+	if (asked & (ASKED_CREDENTIALS | ASKED_ALONE))
 		spawn_kill();
+	if (asked & ASKED_CREDENTIALS)
 		take_credentials();
-	}
 	if (asked & ASKED_ROOM)
 		state.move();
 	if (asked & ASKED_STOP)

@@ -43,6 +43,9 @@ void listener_follow_credentials(void);
 /* The program wants the port: on return the listener is off it. */
 void listener_make_room(void);
 
+/* End the helper process that the listener may have started (spawn.h). Cheap where there is none. App's thread. */
+void listener_end_helper(void);
+
 /* End the thread; true when it has ended, and the process is alone with its own threads. It starts again at the next
  * long wait or sampled event after listener_resume. */
 bool listener_pause(void);

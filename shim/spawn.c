@@ -38,35 +38,41 @@ enum {
 
 /* ---- how the program is confined ---- */
 
-static int filters_at_start = -1; /* -1: not known */
+static int filters_at_start = -1; /* -1: not known: then nothing is started */
 
-static int count_in_status(struct span status, const char *key)
+/* "Seccomp_filters:	2" */
+static void count_in_line(struct span line, const char *key, int *count)
 {
-	while (status.len) {
-		struct span line = span_cut(&status, '\n');
-		uint64_t value;
-		if (!span_starts(line, key))
-			continue;
-		span_cut(&line, '\t');
-		if (text_parse_uint(span_trim(line), 10, &value))
-			return (int)value;
-	}
-	return -1;
+	uint64_t value;
+	if (!span_starts(line, key))
+		return;
+	span_cut(&line, ':');
+	if (text_parse_uint(span_trim(line), 10, &value))
+		*count = (int)value;
 }
 
-/* Seccomp filters of a thread or process; older kernels only say whether there are any. -1: not known. */
+/* Seccomp filters of a thread or process; older kernels only say whether there are any. -1: not known. Other lines may be of
+ * any length (a user in many groups): of each, the beginning is kept. */
 static int count_filters(const char *status_path)
 {
-	char text[4096];
-	int fd = (int)os_open(status_path, O_RDONLY);
-	long n = fd < 0 ? fd : os_read(fd, text, sizeof text);
-	if (fd >= 0)
-		os_close(fd);
-	if (n < 0)
+	char part[1024], line[64];
+	size_t len = 0;
+	int fd = (int)os_open(status_path, O_RDONLY), filters = -1, mode = -1;
+	if (fd < 0)
 		return -1;
-	struct span status = {text, (size_t)n};
-	int filters = count_in_status(status, "Seccomp_filters:");
-	return filters >= 0 ? filters : count_in_status(status, "Seccomp:");
+	for (long n; (n = os_read(fd, part, sizeof part)) > 0;)
+		for (long i = 0; i < n; i++) {
+			if (part[i] != '\n') {
+				if (len < sizeof line)
+					line[len++] = part[i];
+				continue;
+			}
+			count_in_line((struct span){line, len}, "Seccomp_filters:", &filters);
+			count_in_line((struct span){line, len}, "Seccomp:", &mode);
+			len = 0;
+		}
+	os_close(fd);
+	return filters >= 0 ? filters : mode;
 }
 
 static int count_own_filters(void)
@@ -88,7 +94,7 @@ static int count_parents_filters(void)
  * there to keep it from that, and may kill it for trying. */
 static bool has_confined_itself(void)
 {
-	return count_own_filters() != filters_at_start;
+	return filters_at_start < 0 || count_own_filters() != filters_at_start;
 }
 
 /* ---- the helper, until it is itself ---- */
@@ -104,7 +110,7 @@ static struct {
 	uint32_t state;     /* atomic, a futex: written by the keeper */
 	int error;          /* of clone or execve; before STARTED */
 	int status;         /* of the helper, when the keeper has ended */
-	int keeper_pid;     /* the listener's alone: 0 when there is none */
+	int keeper_pid;     /* written by the listener alone; 0 when there is none */
 } shared;
 static char keeper_stack[8 * 1024] __attribute__((aligned(16)));
 static char helper_stack[8 * 1024] __attribute__((aligned(16)));
@@ -315,10 +321,9 @@ static void drop_sigpipe(void)
 	os_call(SYS_rt_sigtimedwait, &set, 0, &none, sizeof set);
 }
 
-int spawn_write(struct spawned *s, const void *bytes, uint64_t count, unsigned patience_ms)
+int spawn_write(struct spawned *s, const void *bytes, uint64_t count, uint64_t until_ns)
 {
 	const char *at = bytes;
-	uint64_t until_ns = os_clock_ns(CLOCK_MONOTONIC) + patience_ms * UINT64_C(1000000);
 	while (count) {
 		long n = os_write(s->to_fd, at, count);
 		if (n >= 0) {
@@ -360,6 +365,11 @@ int spawn_end(struct spawned *s)
 		return shared.status;
 	os_call(SYS_kill, shared.keeper_pid, SIGTERM);
 	return await_keeper(KILL_MS) ? shared.status : -1;
+}
+
+bool spawn_is_running(void)
+{
+	return __atomic_load_n(&shared.keeper_pid, __ATOMIC_RELAXED) != 0;
 }
 
 void spawn_kill(void)

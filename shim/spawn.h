@@ -23,14 +23,17 @@ struct spawned {
  * our clone; -EBUSY: there is one already. */
 int spawn(struct spawned *s, char *const argv[], uint64_t memory_bytes);
 
-/* Write all of it, within patience_ms. 0; -ETIMEDOUT; -EPIPE: it reads no more. */
-int spawn_write(struct spawned *s, const void *bytes, uint64_t count, unsigned patience_ms);
+/* Write all of it, until then at the latest (CLOCK_MONOTONIC). 0; -ETIMEDOUT; -EPIPE: it reads no more. */
+int spawn_write(struct spawned *s, const void *bytes, uint64_t count, uint64_t until_ns);
 
 /* No more is written: the helper reads the end. */
 void spawn_close_input(struct spawned *s);
 
 /* Close the pipes, kill it if it does not end at once, and take its exit status (wait(2)'s; negative: not known). */
 int spawn_end(struct spawned *s);
+
+/* Does any run? Any thread may ask. */
+bool spawn_is_running(void);
 
 /* Kill whatever runs: before the listener ends, or takes on other credentials (nothing may keep those that the program gives
  * up). To the helper's owner it looks as if it had died. */

@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -17,7 +18,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -378,6 +381,15 @@ static void go_first(void)
 	close(fd);
 }
 
+/* Started by a program of root's it has root's powers, and reads files that may be hostile: reading needs none of them. */
+static void shed_powers(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct none[2] = {{0}};
+	syscall(SYS_capset, &header, none);
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
 void serve_prepare(void)
 {
 	sigset_t none;
@@ -394,5 +406,6 @@ void serve_prepare(void)
 	/* A damaged file may be the end of this process; that is no reason to write a core into the program's folder. */
 	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 	go_first();
+	shed_powers();
 	alarm(LIFETIME_S);
 }

@@ -303,7 +303,7 @@ static void test_a_thousand_threads_are_printed_in_a_moment(void **state)
 #endif
 	free(all);
 	drop(t);
-	names_start(&(struct encoder_options){.symbolizer_off = true}); /* gives back what it keeps */
+	names_start(&(struct encoder_options){.symbolizer_off = true, .memory_limit_bytes = 64 << 20}); /* gives back what it keeps */
 }
 
 static void test_without_memory_the_dump_says_so(void **state)
@@ -324,7 +324,7 @@ static void test_without_memory_the_dump_says_so(void **state)
 				_exit(2);
 			failures += error == -ENOMEM;
 			region_release(&r);
-			names_start(&(struct encoder_options){.symbolizer_off = true});
+			names_start(&(struct encoder_options){.symbolizer_off = true, .memory_limit_bytes = 64 << 20});
 		}
 		_exit(error == 0 && failures > 2 ? 0 : 1);
 	}

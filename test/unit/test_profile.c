@@ -138,7 +138,7 @@ static int start(void **state)
 	stacks[2] = stack_of(3, (size_t)2, (uintptr_t)0x11080, (uintptr_t)0x14010);
 	stacks[3] = stack_of(0, (size_t)1, (uintptr_t)0x9010); /* in nothing */
 	stacks[4] = stack_of(0, (size_t)0);
-	encoder_start(&(struct encoder_options){.symbolizer_off = true});
+	encoder_start(&(struct encoder_options){.symbolizer_off = true, .memory_limit_bytes = 64 << 20});
 	return 0;
 }
 

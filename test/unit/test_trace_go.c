@@ -543,7 +543,7 @@ static void test_whatever_comes_in_the_file_is_valid(void **state)
 		drop(encode(m));
 		made_free(m);
 	}
-	names_start(&(struct encoder_options){.symbolizer_off = true});
+	names_start(&(struct encoder_options){.symbolizer_off = true, .memory_limit_bytes = 64 << 20});
 }
 
 static void test_without_memory_the_trace_says_so(void **state)
@@ -563,7 +563,7 @@ static void test_without_memory_the_trace_says_so(void **state)
 				_exit(2);
 			failures += error == -ENOMEM;
 			region_release(&r);
-			names_start(&(struct encoder_options){.symbolizer_off = true});
+			names_start(&(struct encoder_options){.symbolizer_off = true, .memory_limit_bytes = 64 << 20});
 		}
 		_exit(error == 0 && failures > 2 ? 0 : 1);
 	}

@@ -224,7 +224,7 @@ static void test_whatever_comes_in_the_file_is_valid(void **state)
 		free(encode(m));
 		made_free(m);
 	}
-	names_start(&(struct encoder_options){.symbolizer_off = true});
+	names_start(&(struct encoder_options){.symbolizer_off = true, .memory_limit_bytes = 64 << 20});
 }
 
 int main(void)
