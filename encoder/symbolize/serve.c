@@ -246,6 +246,31 @@ static void answer_address(void *arg, const struct answer *a)
 	}
 }
 
+/* The program's own file by way of /proc/PID/exe takes powers to open that are shed before anything is read: it is opened
+ * before that, and then found under this path. */
+static struct {
+	char path[64], as[64];
+} program;
+
+static void open_program(const struct request *q)
+{
+	for (size_t at = 0, next; at < q->len && !program.path[0]; at = next) {
+		const char *p = after(request_line(q, at, &next), 'p');
+		if (!p || strncmp(p, "/proc/", 6) != 0 || strlen(p) >= sizeof program.path)
+			continue;
+		int fd = open(p, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+		if (fd < 0)
+			continue;
+		snprintf(program.path, sizeof program.path, "%s", p);
+		snprintf(program.as, sizeof program.as, "/proc/self/fd/%d", fd);
+	}
+}
+
+static const char *path_to_open(const char *path)
+{
+	return strcmp(path, program.path) == 0 ? program.as : path;
+}
+
 /* The first of the object's paths that can be opened; else a note for each that cannot. */
 static struct object *open_any(const struct request *q, size_t begin, size_t end, const char *build_id, struct reply *r)
 {
@@ -255,7 +280,7 @@ static struct object *open_any(const struct request *q, size_t begin, size_t end
 		const char *p = after(request_line(q, at, &next), 'p'), *reason = NULL;
 		if (!p)
 			continue;
-		struct object *o = object_open(p, build_id, &reason);
+		struct object *o = object_open(path_to_open(p), build_id, &reason);
 		if (o)
 			return o;
 		if (tried < NOTES_MAX)
@@ -348,11 +373,26 @@ static void answer_objects(const struct request *q, struct reply *r)
 	}
 }
 
+static bool is_helper; /* of a listener, and a process of its own */
+
+/* Started by a program of root's it has root's powers, and reads files that may be hostile: reading needs none of them. */
+static void shed_powers(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct none[2] = {{0}};
+	syscall(SYS_capset, &header, none);
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
 int serve(int in, int out)
 {
 	struct request q = {0};
 	struct reply *r = calloc(1, sizeof *r);
 	int error = r ? request_read(in, &q) : -ENOMEM;
+	if (error == 0 && is_helper) {
+		open_program(&q);
+		shed_powers();
+	}
 	if (error == 0) {
 		r->fd = out;
 		r->sent_ns = now_ns();
@@ -381,15 +421,6 @@ static void go_first(void)
 	close(fd);
 }
 
-/* Started by a program of root's it has root's powers, and reads files that may be hostile: reading needs none of them. */
-static void shed_powers(void)
-{
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct none[2] = {{0}};
-	syscall(SYS_capset, &header, none);
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-}
-
 void serve_prepare(void)
 {
 	sigset_t none;
@@ -406,6 +437,6 @@ void serve_prepare(void)
 	/* A damaged file may be the end of this process; that is no reason to write a core into the program's folder. */
 	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 	go_first();
-	shed_powers();
+	is_helper = true;
 	alarm(LIFETIME_S);
 }

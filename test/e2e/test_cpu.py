@@ -4,6 +4,7 @@
 # more profiles are taken and pooled, up to a limit; the bounds stay.
 #
 # SPDX-License-Identifier: Apache-2.0
+import math
 import resource
 import subprocess
 import threading
@@ -23,32 +24,38 @@ class Truth(shim.TestCase):
     FUNCTIONS = ("cpu_seventy", "cpu_twenty", "cpu_ten")
     THREADS = ("load_forty", "load_thirty", "load_twenty", "load_ten")
 
-    def wrong_shares(self, m, keys, pick, total):
+    def wrong_shares(self, m, keys, pick, total, count):
         sampled = {k: m.cpu(pick(k)) for k in keys}
         true_total = sum(m.truth[k] for k in keys)
         for k in keys:
             share, truth = sampled[k] / max(1, total), m.truth[k] / true_total
-            if abs(share - truth) > 0.03:
+            bound = max(0.03, 4 * math.sqrt(truth * (1 - truth) / count) if count else 0)
+            if abs(share - truth) > bound:
                 return "%s: %.1f %% for %.1f %%" % (k, 100 * share, 100 * truth)
         return None
 
-    def wrong(self, m):
+    def wrong(self, m, chance=False):
         total = m.cpu(lambda s: True)
         threads = m.cpu(lambda s: s.labels.get("thread", [""])[0] in self.THREADS)
-        reason = (self.wrong_shares(m, self.FUNCTIONS, lambda k: lambda s: k in s.names, threads) or
-                  self.wrong_shares(m, self.THREADS, of_thread, threads))
+        count = chance and sum(s.values[p.index("samples")] for p in m.profiles for s in p.samples)
+        reason = (self.wrong_shares(m, self.FUNCTIONS, lambda k: lambda s: k in s.names, threads, count) or
+                  self.wrong_shares(m, self.THREADS, of_thread, threads, count))
         true_threads = sum(m.truth[k] for k in self.THREADS)
-        if not reason and abs(threads / true_threads - 1) > 0.05:
+        if not reason and abs(m.ratio(threads, true_threads) - 1) > 0.05:
             reason = "total of the threads: %.2f of the truth" % (threads / true_threads)
-        if not reason and abs(total / m.truth["rusage"] - 1) > 0.05:
+        if not reason and abs(m.ratio(total, m.truth["rusage"]) - 1) > 0.05:
             reason = "total: %.2f of getrusage" % (total / m.truth["rusage"])
         return reason
+
+    def wrong_at_last(self, m, seconds, query=""):
+        # Where others take the processors, all profiles together may have too few samples for 3 %: then chance has 4 standard errors.
+        return m.until(lambda: self.wrong(m), seconds, query, most=6) and self.wrong(m, chance=True)
 
     def test_shares_and_total_at_100_hz(self):
         with start([shim.program("cpu_truth")]) as p:
             p.wait_line("ready")
             m = look.Measure(p)
-            self.assertIsNone(m.until(lambda: self.wrong(m), 10))
+            self.assertIsNone(self.wrong_at_last(m, 10))
 
     test_shares_and_total_at_100_hz.long_s = 25
 
@@ -56,7 +63,7 @@ class Truth(shim.TestCase):
         with start([shim.program("cpu_truth"), 120]) as p:
             p.wait_line("ready")
             m = look.Measure(p)
-            self.assertIsNone(m.until(lambda: self.wrong(m), 5, "&hz=1000"))
+            self.assertIsNone(self.wrong_at_last(m, 5, "&hz=1000"))
             self.assertGreaterEqual(m.profiles[0].period, 1000000)
             self.assertLessEqual(m.profiles[0].period, 20000000, "the kernel's tick is no slower than that")
 
@@ -69,22 +76,24 @@ class Truth(shim.TestCase):
             p.wait_line("ready")
             quiet, busy = look.Measure(p), look.Measure(p)
 
-            def wrong(m, least):
+            def wrong(m, least, chance=False):
                 for k in ("short_alone", "short_paired"):
                     ratio = m.cpu(lambda s: k in s.names) / m.truth[k] if k in m.truth else 0
-                    if not least <= ratio <= 1.1:
+                    count = sum(s.values[0] for prof in m.profiles for s in prof.samples if k in s.names)
+                    error = 3 / math.sqrt(count) if chance and count else 0
+                    if not least - error <= ratio <= 1.1 + error:
                         return "%s: %.3f of the truth" % (k, ratio)
                 return None
             for _ in range(6):
                 m = look.Measure(p)
-                m.marks = quiet.marks + busy.marks
+                m.marks = max(quiet.marks, busy.marks)
                 others = look.others_cpu_s(p)
                 m.take(8)
                 into = quiet if look.others_cpu_s(p) - others < 8 * 0.1 else busy
                 into.add(m)
                 if into is quiet and wrong(quiet, 0.9) is None:
                     return
-            self.assertIsNone(wrong(quiet, 0.9) if quiet.profiles else wrong(busy, 0.7))
+            self.assertIsNone(wrong(quiet, 0.9) if quiet.profiles else wrong(busy, 0.7, chance=True))
 
     test_short_lived_threads_are_not_under_counted.long_s = 20
     test_short_lived_threads_are_not_under_counted.alone = True
@@ -225,7 +234,7 @@ class Requests(shim.TestCase):
             p.wait_line("ready")
             before = self.timers(p)
             p.profile("profile", "seconds=1")
-            shim.wait_until("timers to be gone or at rest", lambda: self.timers(p) <= before, 20)
+            shim.wait_until("timers to be gone or at rest", lambda: self.timers(p) <= before)
 
     def timers(self, p):
         with open("/proc/%d/timers" % p.pid) as f:
@@ -264,7 +273,7 @@ class Fallback(shim.TestCase):
             m = look.Measure(p)
 
             def wrong():
-                ratio = m.cpu(lambda s: True) / m.truth["rusage"]
+                ratio = m.ratio(m.cpu(lambda s: True), m.truth["rusage"])
                 return None if 0.85 <= ratio <= 1.15 else "total: %.2f of getrusage" % ratio
             self.assertIsNone(m.until(wrong, 3))
             for prof in m.profiles:
@@ -288,12 +297,20 @@ class Signals(shim.TestCase):
     def test_own_sigprof_and_itimer(self):
         def truth(text):
             return {w[0]: int(w[1]) for w in (line.split() for line in text.splitlines())}
-        bare, ours, _ = self.watched("own_sigprof", 4)
-        for text in (bare, ours):
-            t = truth(text)
-            self.assertEqual((t["raised"], 0, 1, 1), (t["handled"], t["foreign"], t["sigaction_kept"], t["itimer_kept"]))
-            due = t["cpu_us"] / 10000
-            self.assertLess(abs(t["ticks"] - due), 0.15 * due + 3, "ticks for each 10 ms: %s" % t)
+
+        # The kernel's clock of ITIMER_PROF counts its own ticks: on a busy machine they find the program too often or too seldom.
+        for turn in range(4):
+            bare, ours, _ = self.watched("own_sigprof", 4)
+            off = None
+            for text in (bare, ours):
+                t = truth(text)
+                self.assertEqual((t["raised"], 0, 1, 1), (t["handled"], t["foreign"], t["sigaction_kept"], t["itimer_kept"]))
+                due = t["cpu_us"] / 10000
+                if abs(t["ticks"] - due) >= 0.15 * due + 3:
+                    off = "ticks for each 10 ms: %s" % t
+            if not off:
+                break
+        self.assertIsNone(off)
 
     test_own_sigprof_and_itimer.long_s = 14
 

@@ -206,8 +206,8 @@ class Fork(shim.TestCase):
             os.kill(pid, 0)
             with open(pid_file + ".stop", "w"):
                 pass
-            shim.wait_until("the daemon's end", lambda: os.path.exists(pid_file + ".done"), 20)
-            shim.wait_until("the daemon to be gone", lambda: not running(pid), 20)
+            shim.wait_until("the daemon's end", lambda: os.path.exists(pid_file + ".done"))
+            shim.wait_until("the daemon to be gone", lambda: not running(pid))
         finally:
             if not os.path.exists(pid_file + ".done"):
                 shim.reap_later(pid_file)
@@ -297,10 +297,17 @@ def running(pid):
 
 class Signals(shim.TestCase):
 
+    SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+
+    def by_default(self):
+        # A shell starts what runs in the background with SIGINT ignored, and nohup with SIGHUP.
+        for sig in self.SIGNALS:
+            signal.signal(sig, signal.SIG_DFL)
+
     def test_a_signal_to_the_process_reaches_the_program(self):
-        for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        for sig in self.SIGNALS:
             with self.subTest(sig=sig):
-                with start([shim.program("heap_bias")]) as p:
+                with start([shim.program("heap_bias")], preexec_fn=self.by_default) as p:
                     p.wait_line("ready")
                     os.kill(p.pid, sig)
-                    self.assertEqual(-sig, p.wait(20)[0])
+                    self.assertEqual(-sig, p.wait()[0])

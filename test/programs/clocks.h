@@ -36,6 +36,28 @@ __attribute__((always_inline, unused)) static inline void spin(long steps)
 		__asm__ volatile("");
 }
 
+/* Steps of spin() for about so much CPU time. Who is to be sampled at the kernel's ticks spins and reads no CPU clock meanwhile:
+ * at such a reading the kernel sees that the thread's slice is over, and on a busy machine gives the processor to another, again
+ * and again before the tick that would have found it here. The first call measures. */
+__attribute__((noinline, noclone, unused)) static long steps_of(int64_t ns)
+{
+	static long steps_in_ms; /* atomic */
+	long n = __atomic_load_n(&steps_in_ms, __ATOMIC_RELAXED);
+	if (n == 0) {
+		enum { STEPS = 1000000, TURNS = 8 };
+		int64_t least = INT64_MAX;
+		for (int turn = 0; turn < TURNS; turn++) {
+			int64_t from = now_ns(CLOCK_THREAD_CPUTIME_ID);
+			spin(STEPS);
+			int64_t took = now_ns(CLOCK_THREAD_CPUTIME_ID) - from;
+			least = took < least ? took : least;
+		}
+		n = (long)(STEPS * MS / (least + 1));
+		__atomic_store_n(&steps_in_ms, n, __ATOMIC_RELAXED);
+	}
+	return (long)(ns * n / MS);
+}
+
 /* Burn so much of this thread's CPU time; returns how much it was. */
 __attribute__((always_inline, unused)) static inline int64_t burn_here(int64_t ns)
 {

@@ -62,7 +62,7 @@ SITE static void edge_handler(int sig)
 {
 	static uint64_t random = 2463534242u;
 	(void)sig;
-	burn_here((long)(1 + next_random(&random) % 12) * MS);
+	spin(steps_of((int64_t)(1 + next_random(&random) % 12) * MS));
 	atomic_store(&in_handler, 0);
 }
 
@@ -176,6 +176,7 @@ int main(int argc, char **argv)
 	if (!plt_loop)
 		return 2;
 	generate();
+	steps_of(0);
 	sigaction(SIGUSR1, &a, NULL);
 	for (int i = 0; i < EDGES; i++)
 		pthread_create(&edges[i].thread, NULL, run, &edges[i]);

@@ -1,4 +1,4 @@
-/* cpu_short_threads.c - threads that live for 5 ms of CPU time each: one after another, and two at once.
+/* cpu_short_threads.c - threads that live for about 5 ms of CPU time each: one after another, and two at once.
  *
  * cpu_short_threads [MICROSECONDS]      of CPU time a thread (default 5000)
  * Runs in: a test program. At each line on stdin: `short_alone NS`, `short_paired NS`: what the threads that have
@@ -21,17 +21,17 @@ static void ended(atomic_llong *of)
 	atomic_fetch_add(&threads, 1);
 }
 
-/* The clock counts from the thread's birth: what it was before the first line here belongs to the 5 ms. */
+/* The clock counts from the thread's birth: what it was before the first line here is told, too. */
 SITE static void *short_alone(void *arg)
 {
-	burn_here(each_ns - now_ns(CLOCK_THREAD_CPUTIME_ID));
+	spin(steps_of(each_ns));
 	ended(&alone);
 	return arg;
 }
 
 SITE static void *short_paired(void *arg)
 {
-	burn_here(each_ns - now_ns(CLOCK_THREAD_CPUTIME_ID));
+	spin(steps_of(each_ns));
 	ended(&paired);
 	return arg;
 }
@@ -65,6 +65,7 @@ int main(int argc, char **argv)
 	pthread_t t;
 	if (argc > 1)
 		each_ns = atol(argv[1]) * 1000;
+	steps_of(0);
 	pthread_create(&t, NULL, one_after_another, NULL);
 	pthread_create(&t, NULL, two_at_once, NULL);
 	puts("ready 1");

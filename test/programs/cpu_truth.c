@@ -1,8 +1,8 @@
 /* cpu_truth.c - functions that burn 70, 20 and 10 % of the CPU, in four named threads of unequal load.
  *
  * cpu_truth [PERCENT]      of one processor that all threads take together (default 150)
- * Runs in: a test program. At each line on stdin it tells the truth so far, in ns of the threads' own CPU clocks:
- * `cpu_seventy NS`, `cpu_twenty NS`, `cpu_ten NS`, `load_forty NS` ... of the threads, `rusage NS` of the process,
+ * Runs in: a test program. At each line on stdin it tells the truth so far: `cpu_seventy STEPS`, `cpu_twenty STEPS`,
+ * `cpu_ten STEPS` of work, all alike; `load_forty NS` ... of the threads' own CPU clocks, `rusage NS` of the process,
  * `wall NS`, and closes with `mark K`. Ends with stdin.
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -27,19 +27,35 @@ static struct load {
 static atomic_llong burnt[FUNCTIONS];
 static int percent = 150;
 
-SITE static void cpu_seventy(int64_t ns) { atomic_fetch_add(&burnt[0], burn_here(ns)); }
-SITE static void cpu_twenty(int64_t ns) { atomic_fetch_add(&burnt[1], burn_here(ns)); }
-SITE static void cpu_ten(int64_t ns) { atomic_fetch_add(&burnt[2], burn_here(ns)); }
+#define BURN(of) \
+	spin(steps); \
+	atomic_fetch_add(&burnt[of], steps)
 
-/* Slices far shorter than a tick, of random length, so that no tick keeps step with them. */
+SITE static void cpu_seventy(long steps) { BURN(0); }
+SITE static void cpu_twenty(long steps) { BURN(1); }
+SITE static void cpu_ten(long steps) { BURN(2); }
+
+/* What is left of a part, `skip` steps having been passed over before it. */
+static long rest(long part, long *skip)
+{
+	long cut = part < *skip ? part : *skip;
+	*skip -= cut;
+	return part - cut;
+}
+
+/* Slices far shorter than a tick, of random length, so that no tick keeps step with them; and as on a busy machine a burst begins
+ * at a tick and may end before the next, the first ones begin anywhere. */
 SITE static void slices(uint64_t *random, int64_t ns)
 {
-	int64_t until = now_ns(CLOCK_THREAD_CPUTIME_ID) + ns;
-	while (now_ns(CLOCK_THREAD_CPUTIME_ID) < until) {
-		int64_t unit = 50000 + (int64_t)(next_random(random) % 100000);
-		cpu_seventy(7 * unit);
-		cpu_twenty(2 * unit);
-		cpu_ten(unit);
+	long skip = -1, steps = steps_of(ns);
+	while (steps > 0) {
+		long unit = steps_of(50000 + (int64_t)(next_random(random) % 100000));
+		if (skip < 0)
+			skip = (long)(next_random(random) % (uint64_t)(10 * unit));
+		steps -= 10 * unit - skip;
+		cpu_seventy(rest(7 * unit, &skip));
+		cpu_twenty(rest(2 * unit, &skip));
+		cpu_ten(rest(unit, &skip));
 	}
 }
 
@@ -84,6 +100,7 @@ int main(int argc, char **argv)
 	char line[64];
 	if (argc > 1)
 		percent = atoi(argv[1]);
+	steps_of(0);
 	for (int i = 0; i < THREADS; i++)
 		pthread_create(&loads[i].thread, NULL, work, &loads[i]);
 	puts("ready 1");

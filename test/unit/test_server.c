@@ -1,7 +1,9 @@
 /* test_server.c - the whole http room against a stub encoder, through sockets on 127.0.0.1.
  *
- * Runs in: its own process; the server in a thread of it, with deadlines of tenths of a second. Every
- * test ends with a look at what is left: no memory mapped, no descriptor more than before.
+ * Runs in: its own process; the server in a thread of it, whose deadlines no busy machine meets but in the tests
+ * of deadlines, where they are tenths of a second. What must not be early is never early; what a busy machine may
+ * make late is measured again, a few times, by the same bound. Every test ends with a look at what is left: no
+ * memory mapped, no descriptor more than before.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: http/server.c http/connection.c http/endpoints.c http/index.c http/request.c http/query.c http/response.c http/host.c http/ip.c http/fd.c http/address.c encoder/out.c shim/text.c shim/arena.c shim/sync.c */
@@ -326,7 +328,6 @@ static struct {
 	int done;            /* atomic: orders carried out */
 	int move_fd;
 	struct address move_to;
-	struct server_deadlines deadlines;
 	uint64_t limit_bytes;
 	int fds_before;
 } run;
@@ -352,11 +353,6 @@ static void order_move(void)
 	server_move(run.move_fd, &run.move_to);
 }
 
-static void order_deadlines(void)
-{
-	server_deadlines = run.deadlines;
-}
-
 static void order_limit(void)
 {
 	arena_set_limit(run.limit_bytes);
@@ -368,7 +364,7 @@ static void give_order(void (*order)(void))
 	int done = __atomic_load_n(&run.done, __ATOMIC_ACQUIRE);
 	run.order = order;
 	assert_int_equal(write(run.options.wake_fd, &one, sizeof one), sizeof one);
-	for (int i = 0; i < 2000 && __atomic_load_n(&run.done, __ATOMIC_ACQUIRE) == done; i++)
+	for (int i = 0; i < 20000 && __atomic_load_n(&run.done, __ATOMIC_ACQUIRE) == done; i++)
 		sleep_ms(1);
 	assert_int_not_equal(__atomic_load_n(&run.done, __ATOMIC_ACQUIRE), done);
 }
@@ -401,16 +397,15 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-static int start_on(const char *text)
+static int start_with(uint32_t deadline_ms)
 {
 	memset(&stub, 0, sizeof stub);
 	stub.body_bytes = 100;
-	run.deadlines = (struct server_deadlines){
-		.head_ms = 400, .body_ms = 400, .idle_ms = 400, .write_ms = 400, .linger_ms = 400, .accept_pause_ms = 50};
-	server_deadlines = run.deadlines;
+	server_deadlines = (struct server_deadlines){.head_ms = deadline_ms, .body_ms = deadline_ms, .idle_ms = deadline_ms,
+	                                             .write_ms = deadline_ms, .linger_ms = deadline_ms, .accept_pause_ms = 50};
 	arena_set_limit(64 << 20);
 	run.fds_before = open_fds();
-	run.address = parsed(text);
+	run.address = parsed("127.0.0.1:0");
 	run.options = (struct server_options){
 		.listen_fd = address_listen(&run.address),
 		.address = run.address,
@@ -425,7 +420,13 @@ static int start_on(const char *text)
 static int start(void **state)
 {
 	(void)state;
-	return start_on("127.0.0.1:0");
+	return start_with(20000);
+}
+
+static int start_hurried(void **state)
+{
+	(void)state;
+	return start_with(400);
 }
 
 static int stop(void **state)
@@ -446,7 +447,7 @@ static int stop(void **state)
 
 static int dial(void)
 {
-	struct timeval limit = {5, 0};
+	struct timeval limit = {30, 0};
 	int fd = socket(run.address.sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_true(fd >= 0);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
@@ -522,10 +523,10 @@ static void assert_closed(int fd)
 	assert_int_equal(recv(fd, &c, 1, 0), 0);
 }
 
-static void assert_open(int fd)
+static bool is_open(int fd)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN | POLLRDHUP};
-	assert_int_equal(poll(&p, 1, 0), 0);
+	return poll(&p, 1, 0) == 0;
 }
 
 static struct reply ask(const char *request)
@@ -535,6 +536,24 @@ static struct reply ask(const char *request)
 	struct reply r = hear(fd);
 	close(fd);
 	return r;
+}
+
+/* Measure until it is so, and not for ever: what is never so in all these turns is not for want of a processor. */
+enum { TURNS = 8 };
+static void expect_in_a_turn(bool (*measure)(void))
+{
+	for (int turn = 1; !measure(); turn++)
+		if (turn == TURNS)
+			fail_msg("too late, or too busy, %d times", TURNS);
+}
+
+/* Never sooner; whether it is in time is the result. */
+static bool takes_ms(int from, int least, int most)
+{
+	int ms = now_ms() - from;
+	if (ms < least)
+		fail_msg("%d ms, not %d", ms, least);
+	return ms <= most;
 }
 
 #define GET(path)  "GET " path " HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -1017,8 +1036,6 @@ static void test_sixty_four_are_served_and_the_rest_is_told(void **state)
 {
 	(void)state;
 	int fds[70];
-	run.deadlines.head_ms = 5000;
-	give_order(order_deadlines);
 	for (int i = 0; i < 70; i++)
 		fds[i] = dial();
 	for (int i = 64; i < 70; i++) {
@@ -1060,18 +1077,16 @@ static void test_many_times_the_connections_come_and_go(void **state)
 
 /* ---- deadlines ---- */
 
-static void test_late_requests_get_408_and_idle_connections_a_silent_end(void **state)
+static bool late_requests(void)
 {
-	(void)state;
-	int nothing = dial(), head = dial(), body = dial(), idle = dial();
-	int from = now_ms();
+	int from = now_ms(), nothing = dial(), head = dial(), body = dial(), idle = dial();
 	say(head, "GET /debug/pprof/heap HTTP/1.1\r\nHost:");
 	say(body, "POST /debug/pprof/symbol HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n0x");
 	say(idle, GET("/debug/pprof/heap"));
 	assert_int_equal(hear(idle).status, 200);
 	sleep_ms(200);
-	assert_open(head);
-	assert_open(idle);
+	bool both_open = is_open(head) && is_open(idle), soon = now_ms() - from < 380;
+	assert_true(both_open || !soon);
 	int late[] = {nothing, head, body};
 	for (int i = 0; i < 3; i++) {
 		struct reply r = hear(late[i]);
@@ -1082,42 +1097,67 @@ static void test_late_requests_get_408_and_idle_connections_a_silent_end(void **
 	}
 	assert_closed(idle);
 	close(idle);
-	assert_in_range(now_ms() - from, 380, 1500);
+	return takes_ms(from, 380, 1500) && soon;
 }
 
-static void test_the_head_has_one_deadline_however_many_bytes_come(void **state)
+static void test_late_requests_get_408_and_idle_connections_a_silent_end(void **state)
 {
 	(void)state;
-	int fd = dial(), from = now_ms();
+	expect_in_a_turn(late_requests);
+}
+
+static bool slow_head(void)
+{
+	int from = now_ms(), fd = dial();
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 	say(fd, "GET / HTTP/1.1\r\nX: ");
 	while (poll(&p, 1, 20) == 0 && now_ms() - from < 3000)
 		send(fd, "x", 1, MSG_NOSIGNAL);
 	assert_int_equal(hear(fd).status, 408);
-	assert_in_range(now_ms() - from, 380, 1500);
 	close(fd);
+	return takes_ms(from, 380, 1500);
+}
+
+static void test_the_head_has_one_deadline_however_many_bytes_come(void **state)
+{
+	(void)state;
+	expect_in_a_turn(slow_head);
+}
+
+/* The heads must be in before their deadline, the rest of the requests while the server is busy. */
+static bool busy_server(void)
+{
+	enum { N = 40, BUSY_MS = 600 /* longer than the deadline */ };
+	int from = now_ms(), fds[N], busy = dial();
+	stub.takes = stub.busy_ms = 0;
+	for (int i = 0; i < N; i++) {
+		fds[i] = dial();
+		say(fds[i], i % 2 ? "GET /nothing HTTP/1.1\r\n" : "POST /nothing HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n");
+	}
+	sleep_ms(50);
+	stub.busy_ms = BUSY_MS;
+	int busy_from = now_ms();
+	say(busy, GET("/debug/pprof/heap"));
+	for (int i = 0; i < 3000 && taken() == 0; i++)
+		sleep_ms(1);
+	bool in_time = now_ms() - from < 380;
+	for (int i = 0; in_time && i < N; i++)
+		say(fds[i], i % 2 ? "Host: localhost\r\n\r\n" : "x");
+	in_time = in_time && now_ms() - busy_from < BUSY_MS - 20;
+	hear(busy);
+	for (int i = 0; i < N; i++) {
+		if (in_time)
+			assert_int_equal(hear(fds[i]).status, i % 2 ? 404 : 403);
+		close(fds[i]);
+	}
+	close(busy);
+	return in_time;
 }
 
 static void test_requests_that_came_while_the_server_was_busy_are_not_late(void **state)
 {
 	(void)state;
-	int fds[40], busy = dial();
-	for (int i = 0; i < 40; i++) {
-		fds[i] = dial();
-		say(fds[i], i % 2 ? "GET /nothing HTTP/1.1\r\n" : "POST /nothing HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n");
-	}
-	sleep_ms(50);
-	stub.busy_ms = 600; /* longer than their deadline */
-	say(busy, GET("/debug/pprof/heap"));
-	sleep_ms(50);
-	for (int i = 0; i < 40; i++)
-		say(fds[i], i % 2 ? "Host: localhost\r\n\r\n" : "x");
-	assert_int_equal(hear(busy).status, 200);
-	for (int i = 0; i < 40; i++) {
-		assert_int_equal(hear(fds[i]).status, i % 2 ? 404 : 403);
-		close(fds[i]);
-	}
-	close(busy);
+	expect_in_a_turn(busy_server);
 }
 
 static void test_a_client_that_never_closes_is_closed(void **state)
@@ -1128,7 +1168,7 @@ static void test_a_client_that_never_closes_is_closed(void **state)
 	assert_int_equal(hear(fd).status, 200);
 	assert_closed(fd);
 	sleep_ms(600);
-	for (int i = 0; i < 100 && send(fd, "x", 1, MSG_NOSIGNAL) == 1; i++)
+	for (int i = 0; i < 2000 && send(fd, "x", 1, MSG_NOSIGNAL) == 1; i++)
 		sleep_ms(5);
 	assert_int_equal(send(fd, "x", 1, MSG_NOSIGNAL), -1);
 	close(fd);
@@ -1163,31 +1203,46 @@ static long thread_switches(void)
 	return most;
 }
 
+static bool sleeps_for(int ms)
+{
+	long before = thread_switches();
+	sleep_ms(ms);
+	return thread_switches() == before;
+}
+
+/* It may have been woken by the last client late. */
+static bool sleeps(void)
+{
+	sleep_ms(100);
+	return sleeps_for(700);
+}
+
 static void test_an_idle_listener_never_wakes(void **state)
 {
 	(void)state;
 	assert_int_equal(ask(GETC("/debug/pprof/heap")).status, 200);
-	sleep_ms(100);
-	long before = thread_switches();
-	sleep_ms(700);
-	assert_int_equal(thread_switches(), before);
+	expect_in_a_turn(sleeps);
+}
+
+/* Of a busy machine's server, once the large answer is made. */
+static bool costs_little(void)
+{
+	double before = thread_seconds();
+	sleep_ms(300);
+	return thread_seconds() - before < 0.03;
 }
 
 static void test_waiting_connections_cost_no_time(void **state)
 {
 	(void)state;
 	int delta = dial(), large = dial(), closing = dial(), piped = dial();
-	run.deadlines.write_ms = 2000;
-	give_order(order_deadlines);
 	stub.body_bytes = 20 << 20;
 	say(large, GET("/debug/pprof/heap"));
-	say(delta, GET("/debug/pprof/heap?seconds=1") GET("/nothing"));
+	say(delta, GET("/debug/pprof/heap?seconds=3") GET("/nothing"));
 	say(closing, GETC("/nothing"));
 	say(piped, GET("/nothing") "GET /debug");
 	sleep_ms(200);
-	double before = thread_seconds();
-	sleep_ms(300);
-	assert_true(thread_seconds() - before < 0.03);
+	expect_in_a_turn(costs_little);
 	wire_acquire();
 	stub.body_bytes = 100;
 	wire_release();
@@ -1201,29 +1256,41 @@ static void test_waiting_connections_cost_no_time(void **state)
 
 /* ---- deltas ---- */
 
-static void test_a_delta_waits_while_others_are_served(void **state)
+static void ask_for_others(void)
 {
-	(void)state;
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(ask(GET("/debug/pprof/threadcreate")).status, 200);
+}
+
+static bool two_deltas(void)
+{
+	stub.takes = 0;
 	int from = now_ms(), first = dial(), second = dial();
 	say(first, GET("/debug/pprof/heap?seconds=1"));
 	say(second, GET("/debug/pprof/allocs?seconds=1"));
-	for (int i = 0; i < 20; i++)
-		assert_int_equal(ask(GET("/debug/pprof/threadcreate")).status, 200);
-	assert_true(now_ms() - from < 900);
-	assert_open(first);
+	ask_for_others();
+	bool waits = is_open(first), soon = now_ms() - from < 900;
+	assert_true(waits || !soon);
 	struct reply r = hear(first);
 	assert_int_equal(r.status, 200);
 	assert_has(&r, "Content-Disposition: attachment; filename=\"heap-delta\"\r\n");
 	assert_has(&r, "Content-Type: application/octet-stream\r\n");
 	r = hear(second);
 	assert_has(&r, "Content-Disposition: attachment; filename=\"allocs-delta\"\r\n");
-	assert_true(stub.had_before);
-	assert_in_range(now_ms() - from, 1000, 1900);
+	bool in_time = takes_ms(from, 1000, 1900) && soon;
+	assert_true(!soon || stub.had_before); /* else one of the others was the last */
 	assert_int_equal(taken(), 24);
 	say(first, GET("/nothing"));
 	assert_int_equal(hear(first).status, 404);
 	close(first);
 	close(second);
+	return in_time;
+}
+
+static void test_a_delta_waits_while_others_are_served(void **state)
+{
+	(void)state;
+	expect_in_a_turn(two_deltas);
 }
 
 static void test_a_delta_whose_client_goes_away_is_dropped(void **state)
@@ -1232,12 +1299,12 @@ static void test_a_delta_whose_client_goes_away_is_dropped(void **state)
 	int closes = dial(), resets = dial();
 	say(closes, GET("/debug/pprof/heap?seconds=1"));
 	say(resets, GET("/debug/pprof/heap?seconds=1"));
-	for (int i = 0; i < 1000 && taken() < 2; i++)
+	for (int i = 0; i < 20000 && taken() < 2; i++)
 		sleep_ms(1);
 	close(closes);
 	setsockopt(resets, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
 	close(resets);
-	for (int i = 0; i < 500 && arena_mapped_bytes(); i++)
+	for (int i = 0; i < 5000 && arena_mapped_bytes(); i++)
 		sleep_ms(1);
 	assert_int_equal(arena_mapped_bytes(), 0);
 	sleep_ms(1100);
@@ -1246,14 +1313,20 @@ static void test_a_delta_whose_client_goes_away_is_dropped(void **state)
 
 /* ---- deltas of contention at a rate of their own ---- */
 
+static void wait_for_least(const int *counter, int value)
+{
+	for (int i = 0; i < 20000 && counted(counter) < value; i++)
+		sleep_ms(1);
+	assert_true(counted(counter) >= value);
+}
+
 static void wait_for(const int *counter, int value)
 {
-	for (int i = 0; i < 3000 && counted(counter) < value; i++)
-		sleep_ms(1);
+	wait_for_least(counter, value);
 	assert_int_equal(counted(counter), value);
 }
 
-static void test_a_rate_holds_from_before_the_first_snapshot_until_after_the_second(void **state)
+static bool rates_of_their_own(void)
 {
 	static const struct {
 		const char *request, *file;
@@ -1266,13 +1339,17 @@ static void test_a_rate_holds_from_before_the_first_snapshot_until_after_the_sec
 		{"POST /debug/pprof/block?rate=7 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16\r\n"
 		 "Content-Type: application/x-www-form-urlencoded\r\n\r\nseconds=1&rate=5", "filename=\"block-delta\"\r\n", PROFILE_BLOCK, CONTENTION_BLOCK, 5},
 	};
-	(void)state;
+	bool in_time = true;
+	stub.raises = stub.restores = stub.takes = 0;
 	for (int i = 0; i < (int)(sizeof rows / sizeof *rows); i++) {
-		int fd = dial();
+		int from = now_ms(), fd = dial();
 		say(fd, rows[i].request);
 		wait_for(&stub.raises, i + 1);
 		sleep_ms(500);
-		assert_int_equal(counted(&stub.restores), i);
+		int restored = counted(&stub.restores);
+		bool soon = now_ms() - from < 950;
+		assert_true(restored == i || !soon);
+		in_time &= soon;
 		struct reply r = hear(fd);
 		assert_int_equal(r.status, 200);
 		assert_has(&r, rows[i].file);
@@ -1286,6 +1363,13 @@ static void test_a_rate_holds_from_before_the_first_snapshot_until_after_the_sec
 		sleep_ms(50);
 		assert_int_equal(counted(&stub.restores), i + 1); /* once */
 	}
+	return in_time;
+}
+
+static void test_a_rate_holds_from_before_the_first_snapshot_until_after_the_second(void **state)
+{
+	(void)state;
+	expect_in_a_turn(rates_of_their_own);
 }
 
 static void test_a_delta_without_a_rate_raises_none(void **state)
@@ -1328,24 +1412,34 @@ static void test_a_rate_that_cannot_be_had_is_refused_in_one_line(void **state)
 	assert_int_equal(counted(&stub.restores), 0);
 }
 
-static void test_a_rate_is_restored_when_a_snapshot_fails(void **state)
+static bool failing_snapshots(void)
 {
-	(void)state;
+	stub.takes = stub.restores = 0;
 	stub.error = -ENOMEM; /* of the first */
 	assert_int_equal(ask(GET("/debug/pprof/block?seconds=1&rate=1")).status, 500);
 	assert_int_equal(counted(&stub.restores), 1);
 	stub.error = 0;
-	int fd = dial();
+	int from = now_ms(), fd = dial();
 	say(fd, GET("/debug/pprof/block?seconds=1&rate=1"));
-	wait_for(&stub.takes, 2);
+	wait_for_least(&stub.takes, 2);
 	sleep_ms(50);
 	wire_acquire();
 	stub.error = -ENOMEM;
 	wire_release();
-	assert_int_equal(hear(fd).status, 500);
+	bool in_time = now_ms() - from < 950;
+	int status = hear(fd).status;
+	assert_true(status == 500 || !in_time);
 	close(fd);
+	wait_for(&stub.restores, 2);
 	sleep_ms(50);
 	assert_int_equal(counted(&stub.restores), 2);
+	return in_time;
+}
+
+static void test_a_rate_is_restored_when_a_snapshot_fails(void **state)
+{
+	(void)state;
+	expect_in_a_turn(failing_snapshots);
 }
 
 static void test_a_rate_is_restored_once_when_its_client_goes_away(void **state)
@@ -1368,42 +1462,62 @@ static void test_a_rate_is_restored_once_when_its_client_goes_away(void **state)
 
 /* ---- the CPU profile ---- */
 
-static void test_a_cpu_profile_is_drained_until_its_end_while_others_are_served(void **state)
+static void forget_counts(void)
 {
-	(void)state;
-	int from = now_ms(), fd = dial();
+	stub.begins = stub.drains = stub.ends = stub.abandons = stub.releases = 0;
+}
+
+static bool drained_profile(void)
+{
+	forget_counts();
 	stub.drain_ms = 300;
+	int from = now_ms(), fd = dial();
 	say(fd, GET("/debug/pprof/profile?seconds=1"));
 	wait_for(&stub.begins, 1);
-	for (int i = 0; i < 20; i++)
-		assert_int_equal(ask(GET("/debug/pprof/threadcreate")).status, 200);
-	assert_true(now_ms() - from < 900);
-	assert_open(fd);
+	ask_for_others();
+	bool waits = is_open(fd), soon = now_ms() - from < 900;
+	assert_true(waits || !soon);
 	struct reply r = hear(fd);
-	assert_in_range(now_ms() - from, 1000, 1250); /* not at the drain after the end */
+	bool in_time = takes_ms(from, 1000, 1250) && soon; /* not at the drain after the end */
 	assert_int_equal(r.status, 200);
 	assert_has(&r, "Content-Type: application/octet-stream\r\n");
 	assert_has(&r, "Content-Disposition: attachment; filename=\"profile\"\r\n");
 	assert_int_equal(r.body_len, 100);
-	assert_int_equal(stub.kind, PROFILE_CPU);
-	assert_int_equal(stub.duration_ns, 123);
-	assert_false(stub.had_before);
+	if (soon) { /* else one of the others was the last */
+		assert_int_equal(stub.kind, PROFILE_CPU);
+		assert_int_equal(stub.duration_ns, 123);
+		assert_false(stub.had_before);
+	}
 	assert_int_equal(stub.hz, 0);
-	assert_int_equal(counted(&stub.drains), 4); /* at 0, 300, 600, 900 */
+	assert_in_range(counted(&stub.drains), 1, 4); /* at 0, 300, 600, 900 */
 	assert_int_equal(counted(&stub.ends), 1);
 	say(fd, GET("/nothing"));
 	assert_int_equal(hear(fd).status, 404);
 	close(fd);
 	sleep_ms(50);
 	assert_int_equal(counted(&stub.abandons), 0);
+	return in_time && counted(&stub.drains) == 4;
+}
+
+static void test_a_cpu_profile_is_drained_until_its_end_while_others_are_served(void **state)
+{
+	(void)state;
+	expect_in_a_turn(drained_profile);
+}
+
+static bool drained_all_the_time(void)
+{
+	forget_counts();
+	assert_int_equal(ask(GET("/debug/pprof/profile?seconds=1&hz=1000")).status, 200);
+	assert_int_equal(stub.hz, 1000);
+	assert_in_range(counted(&stub.drains), 1, 1001);
+	return counted(&stub.drains) >= 100;
 }
 
 static void test_a_profile_that_wants_to_be_drained_all_the_time_does_not_spin(void **state)
 {
 	(void)state;
-	assert_int_equal(ask(GET("/debug/pprof/profile?seconds=1&hz=1000")).status, 200);
-	assert_int_equal(stub.hz, 1000);
-	assert_in_range(counted(&stub.drains), 100, 1001);
+	expect_in_a_turn(drained_all_the_time);
 }
 
 static void test_head_of_a_profile_takes_one(void **state)
@@ -1504,7 +1618,7 @@ static void test_a_profile_without_a_good_length_takes_long(void **state)
 	wait_for(&stub.begins, N);
 	sleep_ms(1600);
 	for (int i = 0; i < N; i++) {
-		assert_open(fd[i]);
+		assert_true(is_open(fd[i]));
 		close(fd[i]);
 		wait_for(&stub.abandons, i + 1);
 	}
@@ -1570,23 +1684,22 @@ static int stop_in_a_profile(void **state)
 
 #define TRACE(query) GET("/debug/pprof/trace?" query)
 
-static void test_a_trace_is_drained_until_its_end_and_given_back_when_it_is_encoded(void **state)
+static bool drained_trace(void)
 {
-	(void)state;
-	int from = now_ms(), fd = dial();
+	forget_counts();
 	stub.drain_ms = 300;
+	int from = now_ms(), fd = dial();
 	say(fd, GET("/debug/pprof/trace"));
 	wait_for(&stub.begins, 1);
-	for (int i = 0; i < 20; i++)
-		assert_int_equal(ask(GET("/debug/pprof/threadcreate")).status, 200);
-	assert_true(now_ms() - from < 900);
+	ask_for_others();
+	bool soon = now_ms() - from < 900;
 	struct reply r = hear(fd);
-	assert_in_range(now_ms() - from, 1000, 1250);
+	bool in_time = takes_ms(from, 1000, 1250) && soon;
 	assert_int_equal(r.status, 200);
 	assert_has(&r, "Content-Type: application/octet-stream\r\n");
 	assert_has(&r, "Content-Disposition: attachment; filename=\"trace\"\r\n");
 	assert_string_equal(r.body, "go");
-	assert_int_equal(counted(&stub.drains), 4); /* at 0, 300, 600, 900 */
+	assert_in_range(counted(&stub.drains), 1, 4); /* at 0, 300, 600, 900 */
 	assert_int_equal(counted(&stub.ends), 1);
 	assert_int_equal(counted(&stub.releases), 1);
 	say(fd, GET("/nothing"));
@@ -1594,6 +1707,13 @@ static void test_a_trace_is_drained_until_its_end_and_given_back_when_it_is_enco
 	close(fd);
 	sleep_ms(50);
 	assert_int_equal(counted(&stub.abandons), 0);
+	return in_time && counted(&stub.drains) == 4;
+}
+
+static void test_a_trace_is_drained_until_its_end_and_given_back_when_it_is_encoded(void **state)
+{
+	(void)state;
+	expect_in_a_turn(drained_trace);
 }
 
 static void test_a_trace_is_in_the_format_and_of_the_length_asked_for(void **state)
@@ -1617,21 +1737,26 @@ static void test_a_trace_is_in_the_format_and_of_the_length_asked_for(void **sta
 	enum { N = sizeof rows / sizeof *rows };
 	(void)state;
 	stub.drain_ms = 20;
-	for (int i = 0; i < N; i++) {
+	int asked = 0;
+	for (int i = 0, turn = 1; i < N; asked++) {
 		int from = now_ms();
 		struct reply r = ask(rows[i].request);
-		assert_in_range(now_ms() - from, rows[i].least_ms, rows[i].least_ms + 180);
+		bool in_time = takes_ms(from, rows[i].least_ms, rows[i].least_ms + 180);
 		assert_int_equal(r.status, 200);
 		assert_has(&r, rows[i].file);
 		assert_string_equal(r.body, rows[i].body);
+		if (!in_time && turn == TURNS)
+			fail_msg("row %d takes too long, %d times", i, TURNS);
+		turn = in_time ? 1 : turn + 1;
+		i += in_time;
 	}
-	assert_int_equal(counted(&stub.releases), N);
+	assert_int_equal(counted(&stub.releases), asked);
 }
 
-static void test_a_full_trace_ends_early(void **state)
+static bool full_traces(void)
 {
-	(void)state;
 	int from = now_ms();
+	forget_counts();
 	stub.drain_ms = 20;
 	for (unsigned n = 1; n <= 2; n++) {
 		stub.drains = 0;
@@ -1640,8 +1765,14 @@ static void test_a_full_trace_ends_early(void **state)
 		assert_int_equal(counted(&stub.drains), n);
 		assert_int_equal(counted(&stub.releases), n);
 	}
-	assert_true(now_ms() - from < 500);
 	assert_int_equal(counted(&stub.abandons), 0);
+	return takes_ms(from, 0, 500);
+}
+
+static void test_a_full_trace_ends_early(void **state)
+{
+	(void)state;
+	expect_in_a_turn(full_traces);
 }
 
 static void test_head_of_a_trace_takes_one(void **state)
@@ -1746,10 +1877,10 @@ static void test_an_answer_is_made_again_until_all_names_are_there(void **state)
 	assert_int_equal(ask(GET("/debug/pprof/profile?seconds=1")).status, 200);
 }
 
-static void test_while_names_are_looked_up_others_are_served(void **state)
+static bool looked_up(void)
 {
-	(void)state;
 	int fd = dial(), from = now_ms();
+	stub.attempts = 0;
 	stub.rounds = 1;
 	stub.never_named = true;
 	say(fd, GET("/debug/pprof/heap"));
@@ -1757,13 +1888,21 @@ static void test_while_names_are_looked_up_others_are_served(void **state)
 	uint64_t held = arena_mapped_bytes();
 	for (int i = 0; i < 20; i++)
 		assert_int_equal(ask(GET("/debug/pprof/")).status, 200);
-	assert_true(now_ms() - from < 2000);
-	assert_int_equal(counted(&stub.attempts), 1);
+	int attempts = counted(&stub.attempts);
+	bool soon = now_ms() - from < 2000;
+	assert_true(attempts == 1 || !soon);
 	assert_true(held < 200 * 1000); /* what the attempt had taken is given back */
 	stub.never_named = false;
 	assert_int_equal(hear(fd).status, 200);
-	assert_int_equal(counted(&stub.attempts), 2);
+	assert_true(counted(&stub.attempts) == 2 || !soon);
 	close(fd);
+	return soon;
+}
+
+static void test_while_names_are_looked_up_others_are_served(void **state)
+{
+	(void)state;
+	expect_in_a_turn(looked_up);
 }
 
 static void test_a_trace_whose_client_goes_away_before_it_is_named_is_given_back(void **state)
@@ -1828,9 +1967,9 @@ static void test_a_reader_that_stops_is_reset(void **state)
 	stub.body_bytes = 20 << 20;
 	say(fd, GET("/debug/pprof/heap"));
 	assert_int_equal(recv(fd, part, sizeof part, 0) > 0, 1);
-	for (int i = 0; i < 2000 && !arena_mapped_bytes(); i++)
+	for (int i = 0; i < 20000 && !arena_mapped_bytes(); i++)
 		sleep_ms(1);
-	for (int i = 0; i < 2000 && arena_mapped_bytes(); i++)
+	for (int i = 0; i < 20000 && arena_mapped_bytes(); i++)
 		sleep_ms(1);
 	assert_int_equal(arena_mapped_bytes(), 0);
 	ssize_t got;
@@ -1852,7 +1991,7 @@ static void test_a_moved_server_leaves_its_port_free_at_once(void **state)
 	assert_int_equal(hear(used).status, 200);
 	say(waits, GET("/debug/pprof/heap?seconds=30"));
 	say(half, "GET /");
-	for (int i = 0; i < 1000 && taken() < 2; i++)
+	for (int i = 0; i < 20000 && taken() < 2; i++)
 		sleep_ms(1);
 	int copy = fcntl(run.options.listen_fd, F_DUPFD_CLOEXEC, 0); /* as a fork child holds one */
 
@@ -1914,6 +2053,12 @@ static void test_hosts_are_checked_on_loopback_alone(void **state)
 	assert_int_equal(ask(request).status, 200);
 }
 
+static bool sleeps_shortly(void)
+{
+	sleep_ms(100);
+	return sleeps_for(300);
+}
+
 static void test_without_descriptors_clients_wait_and_nothing_spins(void **state)
 {
 	(void)state;
@@ -1933,10 +2078,7 @@ static void test_without_descriptors_clients_wait_and_nothing_spins(void **state
 	say(fd, GET("/debug/pprof/heap"));
 	assert_int_equal(hear(fd).status, 200);
 	close(fd);
-	sleep_ms(100);
-	long switches = thread_switches();
-	sleep_ms(300);
-	assert_int_equal(thread_switches(), switches); /* and then it sleeps for ever again */
+	expect_in_a_turn(sleeps_shortly); /* and then it sleeps for ever again */
 }
 
 /* The highest numbers are ours: accepted connections. */
@@ -2024,7 +2166,40 @@ static void test_a_fork_childs_copies_neither_keep_clients_nor_wake_the_server(v
 	close(fd);
 }
 
+static char server_state(void)
+{
+	char path[300], text[300], state = 0;
+	DIR *d = opendir("/proc/self/task");
+	for (struct dirent *e; (e = readdir(d));) {
+		if (atoi(e->d_name) == 0 || atoi(e->d_name) == getpid())
+			continue;
+		snprintf(path, sizeof path, "/proc/self/task/%s/stat", e->d_name);
+		FILE *f = fopen(path, "r");
+		if (f && fgets(text, sizeof text, f) && strrchr(text, ')'))
+			state = strrchr(text, ')')[2];
+		if (f)
+			fclose(f);
+	}
+	closedir(d);
+	return state;
+}
+
+static void until_server_sleeps(void)
+{
+	for (int seen = 0, i = 0; seen < 3 && i < 20000; i++) {
+		sleep_ms(1);
+		seen = server_state() == 'S' ? seen + 1 : 0;
+	}
+}
+
 #ifndef __SANITIZE_THREAD__ /* which cannot start a thread in a child of threads */
+/* A child has what the server has at the fork: none of the tests forks while it is still at the last answer. */
+static pid_t fork_while_it_sleeps(void)
+{
+	until_server_sleeps();
+	return fork();
+}
+
 static int child_life(void)
 {
 	struct address a = parsed("127.0.0.1:0");
@@ -2052,14 +2227,12 @@ static void test_a_fork_child_serves_anew_and_leaves_the_parents_clients_alone(v
 {
 	(void)state;
 	int idle = dial(), waits = dial(), status;
-	run.deadlines.idle_ms = 5000;
-	give_order(order_deadlines);
 	say(idle, GET("/debug/pprof/heap"));
 	assert_int_equal(hear(idle).status, 200);
 	say(waits, GET("/debug/pprof/heap?seconds=1"));
-	for (int i = 0; i < 1000 && taken() < 2; i++)
+	for (int i = 0; i < 20000 && taken() < 2; i++)
 		sleep_ms(1);
-	pid_t child = fork();
+	pid_t child = fork_while_it_sleeps();
 	if (child == 0)
 		_exit(child_life());
 	assert_int_equal(waitpid(child, &status, 0), child);
@@ -2090,28 +2263,39 @@ static int child_life_in_another_table(void)
 	return 0;
 }
 
+enum { OVER = 30 };
 static int child_life_without_a_profile(void)
 {
+	if (counted(&stub.ends))
+		return OVER; /* before the fork */
 	int status = child_life();
 	return status ? status : counted(&stub.abandons) + counted(&stub.ends) ? 20 : 0;
+}
+
+static bool fork_in_a_profile(void)
+{
+	int fd = dial(), status;
+	forget_counts();
+	stub.drain_ms = 50;
+	say(fd, GET("/debug/pprof/profile?seconds=1"));
+	wait_for(&stub.begins, 1);
+	pid_t child = fork_while_it_sleeps();
+	if (child == 0)
+		_exit(child_life_without_a_profile());
+	assert_int_equal(waitpid(child, &status, 0), child);
+	bool over = status == OVER << 8;
+	assert_true(over || status == 0);
+	assert_int_equal(hear(fd).status, 200);
+	assert_int_equal(counted(&stub.ends), 1);
+	assert_int_equal(counted(&stub.abandons), 0);
+	close(fd);
+	return !over;
 }
 
 static void test_a_fork_child_leaves_the_parents_profile_alone(void **state)
 {
 	(void)state;
-	int fd = dial(), status;
-	stub.drain_ms = 50;
-	say(fd, GET("/debug/pprof/profile?seconds=1"));
-	wait_for(&stub.begins, 1);
-	pid_t child = fork();
-	if (child == 0)
-		_exit(child_life_without_a_profile());
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_int_equal(status, 0);
-	assert_int_equal(hear(fd).status, 200);
-	assert_int_equal(counted(&stub.ends), 1);
-	assert_int_equal(counted(&stub.abandons), 0);
-	close(fd);
+	expect_in_a_turn(fork_in_a_profile);
 }
 
 static void test_a_fork_child_loses_no_file_that_has_a_number_of_the_parents(void **state)
@@ -2120,7 +2304,7 @@ static void test_a_fork_child_loses_no_file_that_has_a_number_of_the_parents(voi
 	int idle = dial(), status;
 	say(idle, GET("/debug/pprof/heap"));
 	assert_int_equal(hear(idle).status, 200);
-	pid_t child = fork();
+	pid_t child = fork_while_it_sleeps();
 	if (child == 0)
 		_exit(child_life_in_another_table());
 	assert_int_equal(waitpid(child, &status, 0), child);
@@ -2134,10 +2318,13 @@ static void test_a_fork_child_loses_no_file_that_has_a_number_of_the_parents(voi
 static void test_the_programs_lowest_numbers_stay_free(void **state)
 {
 	(void)state;
-	int first = dial(), expected = dup(0);
+	int first = dial();
+	until_server_sleeps(); /* a descriptor has a low number for a moment, before it is moved up */
+	int expected = dup(0);
 	close(expected);
 	say(first, GET("/debug/pprof/heap"));
 	assert_int_equal(hear(first).status, 200);
+	until_server_sleeps();
 	int next = dup(0);
 	assert_int_equal(next, expected);
 	close(next);
@@ -2167,6 +2354,7 @@ static void test_random_bytes_do_not_stop_the_service(void **state)
 }
 
 #define SERVED(test) cmocka_unit_test_setup_teardown(test, start, stop)
+#define HURRIED(test) cmocka_unit_test_setup_teardown(test, start_hurried, stop)
 
 int main(void)
 {
@@ -2194,10 +2382,10 @@ int main(void)
 		SERVED(test_what_follows_a_broken_request_is_not_a_request),
 		SERVED(test_sixty_four_are_served_and_the_rest_is_told),
 		SERVED(test_many_times_the_connections_come_and_go),
-		SERVED(test_late_requests_get_408_and_idle_connections_a_silent_end),
-		SERVED(test_the_head_has_one_deadline_however_many_bytes_come),
-		SERVED(test_requests_that_came_while_the_server_was_busy_are_not_late),
-		SERVED(test_a_client_that_never_closes_is_closed),
+		HURRIED(test_late_requests_get_408_and_idle_connections_a_silent_end),
+		HURRIED(test_the_head_has_one_deadline_however_many_bytes_come),
+		HURRIED(test_requests_that_came_while_the_server_was_busy_are_not_late),
+		HURRIED(test_a_client_that_never_closes_is_closed),
 		SERVED(test_an_idle_listener_never_wakes),
 		SERVED(test_waiting_connections_cost_no_time),
 		SERVED(test_a_delta_waits_while_others_are_served),
@@ -2229,14 +2417,14 @@ int main(void)
 		SERVED(test_a_trace_whose_client_goes_away_before_it_is_named_is_given_back),
 		SERVED(test_the_index_tells_the_symbolizers_trouble),
 		SERVED(test_a_slow_reader_gets_a_large_answer_whole),
-		SERVED(test_a_reader_that_stops_is_reset),
+		HURRIED(test_a_reader_that_stops_is_reset),
 		SERVED(test_a_moved_server_leaves_its_port_free_at_once),
 		SERVED(test_a_server_may_be_moved_to_nowhere_and_back),
 		SERVED(test_hosts_are_checked_on_loopback_alone),
 		SERVED(test_without_descriptors_clients_wait_and_nothing_spins),
-		SERVED(test_a_descriptor_that_the_program_took_is_left_alone),
+		HURRIED(test_a_descriptor_that_the_program_took_is_left_alone),
 		SERVED(test_a_profile_whose_descriptor_the_program_took_is_abandoned),
-		SERVED(test_a_fork_childs_copies_neither_keep_clients_nor_wake_the_server),
+		HURRIED(test_a_fork_childs_copies_neither_keep_clients_nor_wake_the_server),
 #ifndef __SANITIZE_THREAD__
 		SERVED(test_a_fork_child_serves_anew_and_leaves_the_parents_clients_alone),
 		SERVED(test_a_fork_child_leaves_the_parents_profile_alone),
