@@ -69,7 +69,8 @@ class Elf:
             s = self.sections.get(".symtab")
             if s and s.type != 8:
                 texts = self._bytes(rows[s.link])
-                self.mistaken = {_string(texts, at) for at, info, _, index, _, _ in struct.iter_unpack("<IBBHQQ", self._bytes(s.row))
+                self.mistaken = {_string(texts, at)
+                                 for at, info, _, index, _, _ in struct.iter_unpack("<IBBHQQ", self._bytes(s.row))
                                  if 0 < index < len(rows) and not rows[index][2] & 2 and at}
             self.files = {name for _, _, name, kind in every if kind == 4}
         del self._file
@@ -84,7 +85,8 @@ class Elf:
         if not s or s.type == 8:
             return []
         data, names = self._bytes(s.row), self._bytes(rows[s.link])
-        return [(value, size, _string(names, at), info & 15) for at, info, _, index, value, size in struct.iter_unpack("<IBBHQQ", data)
+        return [(value, size, _string(names, at), info & 15)
+                for at, info, _, index, value, size in struct.iter_unpack("<IBBHQQ", data)
                 if index and (value or info & 15 == 4) and not (index < len(rows) and info & 15 < 3 and not rows[index][2] & 2)]
 
     def executable(self):
@@ -178,10 +180,13 @@ def _trim(frames):
     return [] if all(f == Frame("", "", 0) for f in frames) else frames
 
 
-def llvm(elf, addresses, deadline_s=300):
+def llvm(elf, addresses, debug_dir=None, deadline_s=300):
     """What llvm-symbolizer says, in the same shape. A file that only the symbol table names, without a line, is no file."""
     found = {}
-    args = [shim.tool("llvm-symbolizer"), "--output-style=JSON", "--obj=" + elf.path, "--inlines", "--functions=linkage", "--no-demangle"]
+    args = [shim.tool("llvm-symbolizer"), "--output-style=JSON", "--obj=" + elf.path, "--inlines", "--functions=linkage",
+            "--no-demangle"]
+    if debug_dir:
+        args += ["--debug-file-directory=" + debug_dir, "--fallback-debug-path=" + debug_dir]
     r = subprocess.run(args, input="".join("%#x\n" % a for a in addresses), capture_output=True, text=True, timeout=deadline_s,
                        env=shim.bare_env())
     if r.returncode:
@@ -205,9 +210,11 @@ def _chunks(items, n):
 
 
 class Comparison:
-    """Two sets of answers, address by address. Names of one address in the symbol table are names of one function."""
+    """Two sets of answers, address by address. Names of one address in the symbol table are names of one function. also: other
+    answers whose names of the outermost function are right, too."""
 
-    def __init__(self, elf, expected, got):
+    def __init__(self, elf, expected, got, also=None):
+        self.also = also or {}
         self.names = elf.names
         self.classes = collections.defaultdict(list)
         expected = {a: f for a, f in expected.items() if not (f and f[-1].function in elf.mistaken)}
@@ -221,13 +228,13 @@ class Comparison:
                 continue
             self.known += bool(want)
             self.inlined += len(want) > 1
-            wrong = self._wrong(want, have)
+            wrong = self._wrong(want, have, self.also.get(a))
             if wrong is None:
                 self.same += 1
             else:
                 self.classes[wrong].append((a, want, have))
 
-    def _wrong(self, want, have):
+    def _wrong(self, want, have, also):
         if want == have:
             return None
         if not have:
@@ -240,7 +247,8 @@ class Comparison:
         for i, (w, h) in enumerate(zip(want, have)):
             if w.function != h.function:
                 # The outermost function is a symbol of the file, and may have several names.
-                if i == len(want) - 1 and self.names.get(w.function, set()) & self.names.get(h.function, set()):
+                if i == len(want) - 1 and (also and also[-1].function == h.function or
+                                           self.names.get(w.function, set()) & self.names.get(h.function, set())):
                     alias = True
                     continue
                 return "function of an inlined call" if i < len(want) - 1 else "function"

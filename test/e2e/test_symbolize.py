@@ -19,9 +19,10 @@ EQUAL = 0.995
 
 class Compared(shim.TestCase):
 
-    def compare(self, path, oracle=None, args=(), env=None, lines=True, inlined=True):
+    def compare(self, path, oracle=None, debug_dir=None, args=(), env=None, lines=True, inlined=True):
         """2000 addresses anywhere and 2000 in functions of `path`: as llvm-symbolizer finds them in `oracle`, a file of the
-        same code. lines: the answers must have some, and (inlined) chains."""
+        same code; the outermost function's name may also be what it is to LLVM in `path` (of which it does not read the symbols
+        of debug files, in debug_dir or where LLVM looks by itself). lines: the answers must have some, and (inlined) chains."""
         elf = symbolized.Elf(path)
         known = symbolized.Elf(oracle) if oracle else elf
         reasons = []
@@ -31,7 +32,8 @@ class Compared(shim.TestCase):
                 continue
             expected = symbolized.llvm(known, addresses)
             self.assertEqual(len(addresses), len(expected), "llvm-symbolizer's answers")
-            c = symbolized.Comparison(known, expected, symbolized.helper(path, addresses, *args, env=env))
+            also = symbolized.llvm(elf, addresses, debug_dir) if oracle else None
+            c = symbolized.Comparison(known, expected, symbolized.helper(path, addresses, *args, env=env), also)
             if what == "in functions":
                 # The test itself: it would compare nothing with nothing.
                 self.assertGreater(c.known, 0.9 * c.count, "addresses that llvm-symbolizer knows a function of")
@@ -61,11 +63,11 @@ class Distribution(Compared):
     """Mostly stripped: .dynsym, and whatever -dbgsym packages are installed."""
 
     def check(self, path):
-        """By the debug file, if there is one: LLVM reads the symbols of the file it is given alone."""
+        """By the debug file, if there is one."""
         build_id = symbolized.Elf(path).build_id or "none"
         debug = "%s/.build-id/%s/%s.debug" % (symbolized.DEBUG, build_id[:2], build_id[2:])
         has_lines = os.path.exists(debug)
-        self.compare(path, oracle=debug if has_lines else None, lines=has_lines)
+        self.compare(path, oracle=debug if has_lines else None, debug_dir=symbolized.DEBUG, lines=has_lines)
         return has_lines
 
     def test_redis_server(self):
@@ -186,7 +188,8 @@ class Built(Compared):
     def test_rust(self):
         for name, flags in (("rust", ["-O"]), ("rust_v0", ["-O", "-C", "symbol-mangling-version=v0"]), ("rust_O0", [])):
             with self.subTest(name):
-                path = build(name, ["many.rs"], ["rustc", "-g", *flags, "--crate-name", "many", "{many_rs}", "-o", "{o}"])
+                path = build(name, ["many.rs"], ["rustc", "-g", *flags, "--crate-name", "many", "{many_rs}",
+                                                     "-o", "{o}"])
                 self.compare(path)
 
     # -- split
@@ -199,7 +202,8 @@ class Built(Compared):
             with self.subTest(full):
                 language = ["-std=c++17"] if source == "many.cc" else []
                 path = build(full, [source],
-                             [compiler, *C, *language, "-O2", *flags, "-gsplit-dwarf", "-c", "{%s}" % source.replace(".", "_"), "-o", "many.o"],
+                             [compiler, *C, *language, "-O2", *flags, "-gsplit-dwarf", "-c", "{%s}" % source.replace(".", "_"),
+                              "-o", "many.o"],
                              [compiler, "many.o", "-o", "{o}"])
                 whole = build(full + "_whole", [source],
                               [compiler, *C, *language, "-O2", *flags, "{%s}" % source.replace(".", "_"), "-o", "{o}"])
@@ -220,7 +224,8 @@ class Built(Compared):
 
     def test_split_without_its_dwo_still_has_functions(self):
         for name, source, compiler in (("lone_c", "many.c", "gcc"), ("lone_cxx", "many.cc", "g++")):
-            path = build(name, [source], [compiler, "-O2", "-g", "-gsplit-dwarf", "-c", "{%s}" % source.replace(".", "_"), "-o", "many.o"],
+            path = build(name, [source],
+                         [compiler, "-O2", "-g", "-gsplit-dwarf", "-c", "{%s}" % source.replace(".", "_"), "-o", "many.o"],
                          [compiler, "many.o", "-o", "{o}"], ["rm", "many.dwo"])
             addresses = symbolized.random_in_functions(symbolized.Elf(path), count=200)
             answers = symbolized.helper(path, addresses)
@@ -248,7 +253,8 @@ class Built(Compared):
             with self.subTest(version=version):
                 a = self.separate("dwz_a" + version, flags=("-O2", "-gdwarf-" + version))
                 b = self.separate("dwz_b" + version, flags=("-O1", "-gdwarf-" + version))
-                path = build("dwz_many" + version, [a, b], ["cp", a, "{o}"], ["cp", b, "b"], ["dwz", "-m", "common.debug", "{o}", "b"])
+                path = build("dwz_many" + version, [a, b], ["cp", a, "{o}"], ["cp", b, "b"],
+                             ["dwz", "-m", "common.debug", "{o}", "b"])
                 self.assertIn(".gnu_debugaltlink", symbolized.Elf(path).sections)
                 self.compare(path, oracle=a)
 
@@ -260,8 +266,8 @@ class Built(Compared):
                      ["objcopy", "--only-keep-debug", whole, "debug/" + there], ["strip", "-o", "{o}", whole])
         debug = os.path.join(os.path.dirname(path), "debug")
         self.assertNotIn(".symtab", symbolized.Elf(path).sections)
-        self.compare(path, oracle=whole, args=["--debug-dirs", "/nonexistent:" + debug])
-        self.compare(path, oracle=whole, env={"PPROF_DEBUG_DIRS": debug + ":/nonexistent"})
+        self.compare(path, oracle=whole, debug_dir=debug, args=["--debug-dirs", "/nonexistent:" + debug])
+        self.compare(path, oracle=whole, debug_dir=debug, env={"PPROF_DEBUG_DIRS": debug + ":/nonexistent"})
 
     def test_another_build_id_is_not_taken(self):
         whole, other = self.separate("by_id"), self.separate("other_id", flags=("-O1", "-g"))
@@ -281,7 +287,8 @@ class Built(Compared):
 
     def test_debuglink_in_the_folders_named_for_it(self):
         whole = self.separate("by_link", "-Wl,--build-id=none")
-        hidden = build("by_link_hidden", [whole], ["mkdir", ".debug"], ["objcopy", "--only-keep-debug", whole, ".debug/by_link.debug"],
+        hidden = build("by_link_hidden", [whole], ["mkdir", ".debug"],
+                       ["objcopy", "--only-keep-debug", whole, ".debug/by_link.debug"],
                        ["objcopy", "--strip-all", "--add-gnu-debuglink=.debug/by_link.debug", whole, "{o}"])
         self.compare(hidden, oracle=whole)
         path = build("by_link_dirs", [whole], ["mkdir", "debug"], ["objcopy", "--only-keep-debug", whole, "debug/by_link.debug"],
@@ -290,7 +297,8 @@ class Built(Compared):
         deep = os.path.join(folder, "debug" + folder)
         os.makedirs(deep, exist_ok=True)
         shutil.move(os.path.join(folder, "debug", "by_link.debug"), deep) if not os.listdir(deep) else None
-        self.compare(path, oracle=whole, args=["--debug-dirs", os.path.join(folder, "debug")])
+        self.compare(path, oracle=whole, debug_dir=os.path.join(folder, "debug"),
+                     args=["--debug-dirs", os.path.join(folder, "debug")])
 
     def test_a_debuglink_of_another_checksum_is_not_taken(self):
         whole = self.separate("by_link", "-Wl,--build-id=none")
@@ -313,7 +321,8 @@ class Built(Compared):
         whole = self.separate("mini", flags=("-O2", "-g"))
         path = build("mini", [whole],
                      ["objcopy", "--only-keep-debug", whole, "mini.debug"],
-                     ["sh", "-c", "nm -f posix --defined-only %s | awk '$2 ~ /[TtWwiuV]/ {{ print $1 }}' | sort -u >names" % whole],
+                     ["sh", "-c", "nm -f posix --defined-only %s | awk '$2 ~ /[TtWwiuV]/ {{ print $1 }}' | sort -u >names"
+                      % whole],
                      ["objcopy", "-S", "--remove-section", ".comment", "--keep-symbols=names", "mini.debug", "mini_debuginfo"],
                      ["xz", "-f", "mini_debuginfo"],
                      ["objcopy", "--strip-all", "--add-section", ".gnu_debugdata=mini_debuginfo.xz", whole, "{o}"])
@@ -327,8 +336,8 @@ class Built(Compared):
 class Command(shim.TestCase):
 
     def say(self, *args, status=0, env=None):
-        r = subprocess.run([symbolized.HELPER, *map(str, args)], capture_output=True, text=True, timeout=60, env=shim.bare_env(env),
-                           stdin=subprocess.DEVNULL)
+        r = subprocess.run([symbolized.HELPER, *map(str, args)], capture_output=True, text=True, timeout=60,
+                           env=shim.bare_env(env), stdin=subprocess.DEVNULL)
         self.assertEqual(status, r.returncode, r.stderr)
         return r.stdout if status == 0 else r.stderr
 
@@ -347,8 +356,8 @@ class Command(shim.TestCase):
         path, a, frames = self.inlined()
         lines = self.say("-f", path, "%#x" % a).splitlines()
         self.assertEqual([f.function for f in frames], lines[0::2])
-        self.assertEqual(["%s:%d" % (f.file, f.line) for f in frames],
-                         ["%s:%s" % (os.path.normpath(x.rsplit(":", 1)[0]), re.match(r"\d+", x.rsplit(":", 1)[1]).group()) for x in lines[1::2]])
+        places = [re.match(r"(.*):(\d+)", x) for x in lines[1::2]]
+        self.assertEqual([(f.file, f.line) for f in frames], [(os.path.normpath(m.group(1)), int(m.group(2))) for m in places])
         bare = self.say(path, "%x" % a).splitlines()
         self.assertEqual(lines[1::2], bare, "lines alone, without -f; and an address without 0x")
         named = self.say("-f", "-C", path, "%#x" % a).splitlines()
@@ -414,7 +423,8 @@ class Completed(shim.TestCase):
         for site in ("site_many_small", "site_few_large"):
             number = next(n for n, text in enumerate(lines, 1) if " *%s(" % site in text)
             functions = [f for f in after.functions if f.name == site]
-            self.assertEqual([(self.source, site, number)], [(os.path.normpath(f.filename), f.system_name, f.start_line) for f in functions])
+            self.assertEqual([(self.source, site, number)],
+                             [(os.path.normpath(f.filename), f.system_name, f.start_line) for f in functions])
             for version, go in shim.gos():
                 out, _ = shim.pprof(go, "-list", "^%s$" % site, "-unit=B", "-sample_index=inuse_space", path)
                 want = shim.site_truth(self.sites[site])[3]

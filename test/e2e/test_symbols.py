@@ -31,7 +31,8 @@ FUNCTIONS = [
     (r"truth::Built::Built", r"_ZN5truth5BuiltC[124]Ei", "built_start", "built"),
     (r"truth::operator\+", r"_ZN5truthplERKNS_5BuiltEi", "plus_start", "plus"),
     (r"truth::\(anonymous namespace\)::hidden", r"_ZN5truth12_GLOBAL__N_16hiddenEPKcd", "hidden_start", "hidden"),
-    (r"truth::lambdas(\(\))?::\{lambda\(unsigned long\)#1\}::operator\(\)", r"_ZZN5truth7lambdasEvENKUlmE_clEm", "lambda_start", "lambda"),
+    (r"truth::lambdas(\(\))?::\{lambda\(unsigned long\)#1\}::operator\(\)",
+     r"_ZZN5truth7lambdasEvENKUlmE_clEm", "lambda_start", "lambda"),
     (r"truth::two_on_a_line", r"_ZN5truth13two_on_a_lineEv", "two_start", "two"),
 ]
 
@@ -162,7 +163,8 @@ class Truth(shim.TestCase):
                     if m.has_filenames:
                         self.assertTrue(m.has_functions)
             own = [m for m in prof.mappings if m.file == shim.program("symbols_truth")]
-            self.assertEqual([(1, 1, 1, 1)], [(m.has_functions, m.has_filenames, m.has_line_numbers, m.has_inline_frames) for m in own])
+            self.assertEqual([(1, 1, 1, 1)],
+                             [(m.has_functions, m.has_filenames, m.has_line_numbers, m.has_inline_frames) for m in own])
 
     def test_mappings_are_those_of_the_files(self):
         v = truth()
@@ -370,6 +372,9 @@ class Guest(shim.TestCase):
     def test_a_program_that_inherits_orphans_does_not_see_it(self):
         self.check("subreaper")
 
+    def test_a_program_that_ignores_its_children_does_not_see_it(self):
+        self.check("ignores")
+
     def test_it_has_nothing_of_the_programs(self):
         seen = self.look()
         self.assertTrue(seen.fds)
@@ -395,7 +400,8 @@ class Failing(shim.TestCase):
                 prof, took = timed(lambda: p.profile("heap"))
                 self.assertLess(took, ANSWER_S)
                 self.assertEqual([1, 1001, 1, 1001], prof.flat("plain_c"))
-                self.assertTrue([f for f in prof.functions if re.search(r"truth::Derived<3>::work|_ZN5truth7DerivedILi3EE4workEi", f.name)])
+                self.assertTrue([f for f in prof.functions
+                                 if re.search(r"truth::Derived<3>::work|_ZN5truth7DerivedILi3EE4workEi", f.name)])
                 self.assertEqual([], [n for l in prof.locations for f, n in l.lines if f.name == "plain_c" and n], "lines")
                 own = [m for m in prof.mappings if m.file == shim.program("symbols_truth")]
                 self.assertEqual([0], [m.has_line_numbers for m in own])
@@ -468,7 +474,8 @@ class Failing(shim.TestCase):
     def test_it_says_lines_that_mean_nothing(self):
         self.check(script("cat >/dev/null\n"
                           "printf 'o 99999999999999999999\\no -1\\no\\n\\n\\nf 1 2\\ta\\tb\\tc\\na zz 0\\na\\nf\\nf x\\n'\n"
-                          "printf 'o 0\\na ffffffffffffffffff 0\\na 1 2\\nf 99999999999999999999999 1\\tx\\ty\\tz\\nf 1 2\\t\\t\\t\\n'\n"
+                          "printf 'o 0\\na ffffffffffffffffff 0\\na 1 2\\n'\n"
+                          "printf 'f 99999999999999999999999 1\\tx\\ty\\tz\\nf 1 2\\t\\t\\t\\n'\n"
                           "printf 'd 7 x\\nd -1 y\\nd\\nq what\\no 1\\na 0\\ne e e\\n'\n"
                           "head -c 1000000 /dev/zero | tr '\\0' x; echo; echo e\n"), told=False)
 
@@ -499,6 +506,17 @@ class Failing(shim.TestCase):
             os.kill(pid, signal.SIGKILL)
         threading.Thread(target=kill, daemon=True).start()
         self.check(waits)
+
+    def test_no_descriptors_are_left(self):
+        for most in (8, 12, 20):
+            with self.subTest(most=most), \
+                    start(["/bin/sh", "-c", 'ulimit -n %d; exec "$0"' % most, shim.program("symbols_truth")], rate=1) as p:
+                p.wait_line("ready")
+                shim.wait_until("it to listen", lambda: shim.port_answers(p.port))
+                prof, took = timed(lambda: p.profile("heap"))
+                self.assertLess(took, ANSWER_S)
+                self.assertEqual([1, 1001, 1, 1001], prof.flat("plain_c"))
+                self.assertEqual((0, ""), p.finish()[::2])
 
     def test_too_little_memory(self):
         with start([shim.program("symbols_truth")], rate=1, env={"PPROF_SYMBOLIZER_MEMORY": str(16 << 20)}) as p:
@@ -553,7 +571,8 @@ class Cache(shim.TestCase):
             self.assertEqual(once + 1, started(), "what is new is asked, once")
             self.assertIn("truth::outer<char*>", third.names())
             self.assertEqual({(marks["innermost"], marks["middle"], marks["outer"])},
-                             set().union(*(v for k, v in lines_of(third, "truth::innermost").items() if "truth::outer<char*>" in k)))
+                             set().union(*(v for k, v in lines_of(third, "truth::innermost").items()
+                                           if "truth::outer<char*>" in k)))
 
     def test_a_child_asks_for_itself(self):
         def lines(prof, name):
@@ -582,8 +601,9 @@ class DebugFiles(shim.TestCase):
         path = os.path.join(folder, "program")
         whole = shim.program("symbols_truth")
         build_id = symbolized.Elf(whole).build_id
-        os.makedirs(os.path.join(folder, "debug", ".build-id", build_id[:2]))
-        for argv in (["objcopy", "--only-keep-debug", whole, os.path.join(folder, "debug", ".build-id", build_id[:2], build_id[2:] + ".debug")],
+        there = os.path.join(folder, "debug", ".build-id", build_id[:2])
+        os.makedirs(there)
+        for argv in (["objcopy", "--only-keep-debug", whole, os.path.join(there, build_id[2:] + ".debug")],
                      ["strip", "-o", path, whole]):
             subprocess.run(argv, check=True, timeout=60)
         marks = symbolized.marks(SOURCE)
@@ -596,7 +616,8 @@ class DebugFiles(shim.TestCase):
         with start([path], rate=1) as p:
             p.wait_line("ready")
             prof = p.profile("heap")
-            self.assertFalse([n for l in prof.locations if l.mapping and l.mapping.file == path for _, n in l.lines if n], "and those alone")
+            self.assertFalse([n for l in prof.locations if l.mapping and l.mapping.file == path for _, n in l.lines if n],
+                             "and those alone")
             self.assertIn("plain_c", prof.names())
 
 
@@ -604,7 +625,6 @@ class Confined(shim.TestCase):
 
     def check(self, *args, lines):
         with start([shim.program("symbols_seccomp"), *args], rate=1, wait_port=False) as p:
-            p.port = p.port
             shim.wait_until("its word", lambda: "ready" in p.out or "no_seccomp" in p.out or not p.running())
             if "no_seccomp" in p.out:
                 self.skipTest("the kernel refuses filters here")
@@ -694,9 +714,10 @@ class Big(shim.TestCase):
     test_complete_in_time_and_at_no_cost_of_memory.alone = True
 
     def test_its_longest_pause(self):
-        # Time in which another process had the processor is not the shim's; what remains is compared with as much time before.
+        # Time in which the thread waited for a processor that others had is not the shim's. What remains is compared with the
+        # time before.
         tried = []
-        for _ in range(5):
+        for _ in range(6):
             with self.start() as p:
                 p.wait_line("ready")
                 count = [0]
@@ -711,13 +732,21 @@ class Big(shim.TestCase):
                 longest()
                 time.sleep(3)
                 quiet = longest()
+                if quiet[0] < 0:
+                    self.skipTest("no /proc/thread-self/schedstat")
                 prof, took = timed(lambda: p.profile("heap"))
                 busy = longest()
                 self.assertTrue(prof.samples)
-            tried.append("%.3f ms in %.1f s (%.3f ms before)" % (busy[0] / 1e6, took, quiet[0] / 1e6))
-            if busy[0] < 1e6 or busy[0] - quiet[0] < 1e6:
-                return
-        self.fail("the longest pause in five runs: " + "; ".join(tried))
+            tried.append((busy[0], took, quiet[0]))
+            if busy[0] < 1e6:
+                break
+        told = "; ".join("%.3f ms in %.1f s (%.3f ms before)" % (b / 1e6, t, q / 1e6) for b, t, q in tried)
+        if os.environ.get("PPROFSHIM_SHOW"):
+            print("%s: %s" % (self.id(), told), flush=True)
+        if min(b for b, _, _ in tried) >= 1e6:
+            if min(q for _, _, q in tried) >= 1e6:
+                self.skipTest("this machine pauses by itself: " + told)
+            self.fail("the longest pause of each run: " + told)
 
     test_its_longest_pause.long_s = 60
     test_its_longest_pause.alone = True

@@ -1,6 +1,7 @@
 /* symbols_guest.c - a program that would notice a child it did not make.
  *
- * symbols_guest [subreaper]     subreaper: orphans among its descendants become its children, as if it were process 1
+ * symbols_guest [subreaper|ignores]   subreaper: orphans among its descendants become its children, as if it were process 1;
+ *                                     ignores: SIGCHLD is ignored, so that nobody need wait for children
  * Runs in: a test program. It waits for any child, in each way, again and again, and has a SIGCHLD handler.
  * A line on stdin: `status WAITS SEEN HANDLED ERRORS`: calls so far, children seen, signals handled,
  * other results than ECHILD. At the end one child of its own must be seen: `own 1`.
@@ -49,12 +50,14 @@ SITE static void *site_guest(size_t n) { void *p = malloc(n); KEEP(p); return p;
 
 int main(int argc, char **argv)
 {
-	(void)argv;
-	if (argc > 1 && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0)
+	int ignores = argc > 1 && strcmp(argv[1], "ignores") == 0;
+	if (argc > 1 && !ignores && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0)
 		return 2;
 	struct sigaction act = {.sa_handler = on_child, .sa_flags = SA_RESTART};
 	struct pollfd in = {.fd = 0, .events = POLLIN};
 	char c;
+	if (ignores)
+		act.sa_handler = SIG_IGN;
 	sigaction(SIGCHLD, &act, NULL);
 	for (int i = 0; i < 10; i++)
 		keep_block(site_guest(3000));
@@ -75,6 +78,9 @@ int main(int argc, char **argv)
 		_exit(7);
 	int status = 0;
 	pid_t got = wait(&status);
-	printf("own %d\n", got == child && WIFEXITED(status) && WEXITSTATUS(status) == 7 && handled == before + 1);
+	if (ignores)
+		printf("own %d\n", got == -1 && errno == ECHILD);
+	else
+		printf("own %d\n", got == child && WIFEXITED(status) && WEXITSTATUS(status) == 7 && handled == before + 1);
 	return 0;
 }
