@@ -19,7 +19,9 @@ enum {
 	SECTIONS_MAX = 1 << 16,
 	SYMBOLS_MAX = 1 << 26,
 	NAME_MAX_BYTES = 4096,
+	PIECE_BYTES = 256, /* NAME_MAX_BYTES is a multiple of it */
 	UNSIZED_REACH = 4096,
+	OFFERS_MAX = 1 << 26, /* addresses in symbols: where so many overlap it is no symbol table, and would take for ever */
 	SIZED = 2, /* ranks from here on */
 };
 
@@ -45,8 +47,8 @@ static bool read_whole(int fd, void *buf, size_t n, uint64_t at)
 	return true;
 }
 
-/* How good a name is: a symbol that says its size beats one that does not; then the nearest (offer); then one that is
- * public. Of such aliases the one with the fewest underscores in front wins: of libc's, it is what programs call. */
+/* How good a name is: a symbol that says its size beats one that does not; then the nearest (compare); then the longest; then
+ * one that is public (then is_better). */
 static int rank_of(const ElfW(Sym) * s)
 {
 	return (s->st_size ? SIZED : 0) + (s->st_info >> 4 != STB_LOCAL);
@@ -73,23 +75,34 @@ static size_t first_at_or_above(const struct elf_query *q, size_t count, uint64_
 	return low;
 }
 
-static void offer(struct elf_query *q, const ElfW(Sym) * s)
+/* Above 0: the symbol is better than the best so far; 0: they are aliases. */
+static int compare(const ElfW(Sym) * s, const struct elf_query *q)
 {
 	int rank = rank_of(s);
 	bool sized = rank >= SIZED, had_sized = q->rank >= SIZED;
-	if (rank == q->rank && s->st_value == q->start) {
-		if (q->alias_count < ELF_ALIASES_MOST)
-			q->alias_at[q->alias_count++] = s->st_name;
+	if (q->rank < 0 || sized != had_sized)
+		return q->rank < 0 || sized ? 1 : -1;
+	if (s->st_value != q->start)
+		return s->st_value > q->start ? 1 : -1;
+	if (s->st_size != q->size)
+		return s->st_size > q->size ? 1 : -1;
+	return rank - q->rank;
+}
+
+static void offer(struct elf_query *q, const ElfW(Sym) * s, uint32_t file_at)
+{
+	int better = compare(s, q);
+	if (better < 0)
 		return;
+	if (better > 0) {
+		q->rank = rank_of(s);
+		q->start = s->st_value;
+		q->size = s->st_size;
+		q->alias_count = 0;
 	}
-	bool better = q->rank < 0 || (sized && !had_sized) ||
-	              (sized == had_sized && (s->st_value > q->start || (s->st_value == q->start && rank > q->rank)));
-	if (!better)
-		return;
-	q->rank = rank;
-	q->start = s->st_value;
-	q->alias_at[0] = s->st_name;
-	q->alias_count = 1;
+	if (q->alias_count == ELF_ALIASES_MOST) /* the last ones are kept */
+		memmove(q->alias, q->alias + 1, (size_t)--q->alias_count * sizeof *q->alias);
+	q->alias[q->alias_count++] = (struct elf_alias){s->st_name, file_at};
 }
 
 /* How far a symbol reaches. One without a size (assembly): at most a page, and not beyond its section; drop_cut_short sees to it
@@ -106,16 +119,21 @@ static uint64_t reach_of(const struct table *t, const ElfW(Sym) * s)
 	return left < UNSIZED_REACH ? left : UNSIZED_REACH;
 }
 
-static void offer_to_all(const struct table *t, struct elf_query *q, size_t count, const ElfW(Sym) * s)
+/* Returns the number of addresses in the symbol. *file_at: of the table, the last symbol that names a source file, to which local symbols after it belong. */
+static size_t offer_to_all(const struct table *t, struct elf_query *q, size_t count, const ElfW(Sym) * s, uint32_t *file_at)
 {
+	bool is_local = s->st_info >> 4 == STB_LOCAL;
+	if ((s->st_info & 0xf) == STT_FILE)
+		*file_at = s->st_name;
 	if (!is_function(s))
-		return;
+		return 0;
 	uint64_t reach = reach_of(t, s);
-	size_t i = first_at_or_above(q, count, s->st_value);
+	size_t first = first_at_or_above(q, count, s->st_value), i = first;
 	if (i < count && q[i].nearest < s->st_value)
 		q[i].nearest = s->st_value;
 	for (; i < count && q[i].address - s->st_value < reach; i++)
-		offer(&q[i], s);
+		offer(&q[i], s, is_local ? *file_at : 0);
+	return i - first;
 }
 
 /* A symbol without a size ends where the next one begins. */
@@ -134,7 +152,8 @@ static int search_table(struct region *r, const struct table *t, struct elf_quer
 	char *part = region_alloc(r, PART_BYTES);
 	if (!part)
 		return -ENOMEM;
-	uint64_t left = t->count < SYMBOLS_MAX ? t->count : SYMBOLS_MAX;
+	uint64_t left = t->count < SYMBOLS_MAX ? t->count : SYMBOLS_MAX, offers = 0;
+	uint32_t file_at = 0;
 	for (uint64_t at = t->at; left;) {
 		size_t symbols = PART_BYTES / sizeof(ElfW(Sym));
 		if (symbols > left)
@@ -143,7 +162,9 @@ static int search_table(struct region *r, const struct table *t, struct elf_quer
 			return -EIO;
 		const ElfW(Sym) *s = (const void *)part;
 		for (size_t i = 0; i < symbols; i++)
-			offer_to_all(t, q, count, &s[i]);
+			offers += offer_to_all(t, q, count, &s[i], &file_at);
+		if (offers > OFFERS_MAX)
+			return -ENOEXEC;
 		left -= symbols;
 		at += symbols * sizeof(ElfW(Sym));
 	}
@@ -153,29 +174,24 @@ static int search_table(struct region *r, const struct table *t, struct elf_quer
 /* Names are read a piece at a time: few of a large table are wanted. */
 static struct span read_name(struct region *r, const struct table *t, uint64_t name_at)
 {
-	char buf[256];
+	char buf[NAME_MAX_BYTES];
 	size_t len = 0;
-	char *name = NULL;
-	while (len < NAME_MAX_BYTES && name_at + len < t->names_len) {
+	while (len < sizeof buf && name_at + len < t->names_len) {
 		uint64_t left = t->names_len - name_at - len;
-		size_t part = left < sizeof buf ? left : sizeof buf;
-		if (!read_whole(t->fd, buf, part, t->names_at + name_at + len))
+		size_t part = left < PIECE_BYTES ? left : PIECE_BYTES;
+		if (!read_whole(t->fd, buf + len, part, t->names_at + name_at + len))
 			break;
-		const char *end = memchr(buf, '\0', part);
-		size_t used = end ? (size_t)(end - buf) : part;
-		char *longer = region_alloc(r, len + used + 1);
-		if (!longer)
-			break;
-		if (len)
-			memcpy(longer, name, len);
-		memcpy(longer + len, buf, used);
-		name = longer;
-		len += used;
+		const char *end = memchr(buf + len, '\0', part);
+		len += end ? (size_t)(end - buf) - len : part;
 		if (end)
 			break;
 	}
-	struct span whole = {name, len};
-	return len ? span_cut(&whole, '@') : whole; /* .symtab appends the version: name@@VERSION */
+	struct span whole = {buf, len};
+	struct span name = span_cut(&whole, '@'); /* .symtab appends the version: name@@VERSION */
+	char *copy = name.len ? region_alloc(r, name.len) : NULL;
+	if (copy)
+		memcpy(copy, name.at, name.len);
+	return (struct span){copy, copy ? name.len : 0};
 }
 
 static size_t underscores_before(struct span name)
@@ -186,15 +202,38 @@ static size_t underscores_before(struct span name)
 	return n;
 }
 
-static struct span best_name(struct region *r, const struct table *t, const struct elf_query *q)
+/* Of aliases, the one with the fewest underscores in front: of libc's, it is what programs call. Of those, the shortest, or first
+ * in the alphabet: strtoul, not strtoumax. Of mangled ones (two constructors, functions folded into one) the last in the
+ * table, which other tools take, too. */
+static bool is_better(struct span name, struct span best)
 {
-	struct span best = read_name(r, t, q->alias_at[0]);
+	size_t n = underscores_before(name), least = underscores_before(best);
+	if (!name.len || !best.len || n != least)
+		return name.len && (!best.len || n < least);
+	if (n == 1 && (name.at[1] == 'Z' || name.at[1] == 'R'))
+		return true;
+	return name.len != best.len ? name.len < best.len : memcmp(name.at, best.at, name.len) < 0;
+}
+
+static void take_best(struct region *r, const struct table *t, struct elf_query *q)
+{
+	int best = 0;
+	q->name = read_name(r, t, q->alias[0].name_at);
 	for (int i = 1; i < q->alias_count; i++) {
-		struct span name = read_name(r, t, q->alias_at[i]);
-		if (name.len && (!best.len || underscores_before(name) < underscores_before(best)))
-			best = name;
+		struct span name = read_name(r, t, q->alias[i].name_at);
+		if (!is_better(name, q->name))
+			continue;
+		q->name = name;
+		best = i;
 	}
-	return best;
+	if (q->alias[best].file_at)
+		q->file = read_name(r, t, q->alias[best].file_at);
+}
+
+static bool has_same_aliases(const struct elf_query *a, const struct elf_query *b)
+{
+	return a->rank >= 0 && a->alias_count == b->alias_count &&
+	       memcmp(a->alias, b->alias, (size_t)a->alias_count * sizeof *a->alias) == 0;
 }
 
 static int search(struct region *r, const struct table *t, struct elf_query *q, size_t count)
@@ -208,9 +247,12 @@ static int search(struct region *r, const struct table *t, struct elf_query *q, 
 	for (size_t i = 0; i < count && !error; i++) {
 		if (q[i].rank < 0)
 			continue;
-		bool same = i > 0 && q[i - 1].rank >= 0 && q[i - 1].alias_count == q[i].alias_count &&
-		            memcmp(q[i - 1].alias_at, q[i].alias_at, (size_t)q[i].alias_count * sizeof *q[i].alias_at) == 0;
-		q[i].name = same ? q[i - 1].name : best_name(r, t, &q[i]);
+		if (i > 0 && has_same_aliases(&q[i - 1], &q[i])) {
+			q[i].name = q[i - 1].name;
+			q[i].file = q[i - 1].file;
+		} else {
+			take_best(r, t, &q[i]);
+		}
 	}
 	return error;
 }
@@ -247,8 +289,8 @@ bool elf_has_build_id(int fd, const uint8_t *id, size_t len)
 	ElfW(Phdr) p;
 	if (!len || !read_whole(fd, &e, sizeof e, 0) || !is_ours(&e) || e.e_phentsize != sizeof p)
 		return true;
-	for (unsigned i = 0; i < e.e_phnum; i++)
-		if (read_whole(fd, &p, sizeof p, e.e_phoff + i * sizeof p) && has_other_id(fd, &p, id, len))
+	for (unsigned i = 0; i < e.e_phnum && read_whole(fd, &p, sizeof p, e.e_phoff + i * sizeof p); i++)
+		if (has_other_id(fd, &p, id, len))
 			return false;
 	return true;
 }

@@ -17,11 +17,15 @@ struct elf_query {
 	uint64_t address; /* as the file's headers have it (in memory minus bias) */
 	/* the answer */
 	struct span name; /* in the region; empty: no symbol */
+	struct span file; /* in the region: the source of a local symbol, as the table has it, without a folder; empty: not known */
 	uint64_t start;   /* where that symbol begins */
 	/* of the search: the best so far, and its aliases as good as it */
 	uint64_t nearest; /* of all symbols' starts, the one just below, if no query lies between */
+	uint64_t size;    /* of the best so far */
 	int rank, alias_count;
-	uint32_t alias_at[ELF_ALIASES_MOST];
+	struct elf_alias {
+		uint32_t name_at, file_at; /* file_at 0: none */
+	} alias[ELF_ALIASES_MOST];
 };
 
 /* Is this file the one that was loaded? True, too, when either has no build id to tell. */

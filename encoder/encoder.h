@@ -76,7 +76,6 @@ struct encoder_options {
 	const char *debug_dirs;   /* where it looks for debug files; NULL: in the usual places alone */
 	uint64_t symbolizer_memory_bytes;
 	uint64_t memory_limit_bytes; /* the cap of the profiler's own memory, of which known names have a share */
-	bool started_late;        /* the program has run for a while */
 };
 
 /* Listener's start: drops what a fork child inherited of caches. */

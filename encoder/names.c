@@ -18,6 +18,7 @@
 
 enum {
 	PATIENCE_S = 15, /* for the symbolizer; what follows takes its time, too */
+	LATE_PATIENCE_S = 5,
 	ROUNDS_MAX = 4,  /* helpers started for one request */
 	POLL_MS = 3,
 };
@@ -97,9 +98,11 @@ static const char *find_file(const struct names *n, const struct module *m)
 		return path;
 	if (!n->modules.count || m != n->modules.at[0])
 		return NULL;
+	char self[32] = ""; /* our number as /proc counts: it may be of another pid namespace */
+	os_call(SYS_readlinkat, AT_FDCWD, "/proc/self", self, sizeof self - 1);
 	l.len = 0;
 	line_str(&l, "/proc/");
-	line_dec(&l, os_pid());
+	line_str(&l, self);
 	line_str(&l, "/exe");
 	return is_same(path, m) ? path : NULL;
 }
@@ -190,6 +193,13 @@ unsigned encoder_wait_ms(const struct patience *p)
 	return symbolizer_poll() && os_clock_ns(CLOCK_MONOTONIC) < p->until_ns ? POLL_MS : 0;
 }
 
+/* One that was too slow for another request already is not waited for as long again. */
+static unsigned patience_s(const struct patience *p)
+{
+	unsigned most_s = p->most_s ? p->most_s : PATIENCE_S;
+	return symbolizer_was_late() && most_s > LATE_PATIENCE_S ? LATE_PATIENCE_S : most_s;
+}
+
 /* -EAGAIN: it is at work, and there is time to wait for it. */
 static int consult(struct names *n, const struct site *sites, size_t count, struct patience *p)
 {
@@ -198,7 +208,7 @@ static int consult(struct names *n, const struct site *sites, size_t count, stru
 	bool is_busy = symbolizer_poll();
 	symbolizer_locate(&n->maps);
 	if (!p->until_ns) {
-		p->until_ns = now_ns + (p->most_s ? p->most_s : PATIENCE_S) * UINT64_C(1000000000);
+		p->until_ns = now_ns + patience_s(p) * UINT64_C(1000000000);
 		if (!is_busy)
 			cache_trim();
 	}
@@ -210,8 +220,10 @@ static int consult(struct names *n, const struct site *sites, size_t count, stru
 		return 0;
 	if (is_busy)
 		return -EAGAIN;
+	if (!ask(n, &missing))
+		return 0;
 	p->rounds++;
-	return ask(n, &missing) ? -EAGAIN : 0;
+	return -EAGAIN;
 }
 
 /* ---- symbol tables ---- */
@@ -249,7 +261,7 @@ static int query(const struct names *n, const struct wanted *w)
 	if (error == -ENOMEM || error == -EMFILE || error == -ENFILE)
 		return 0; /* it may pass: ask again the next time */
 	for (size_t i = 0; i < w->count; i++) {
-		const struct name_frame f = {.function = q[i].name, .system = q[i].name};
+		const struct name_frame f = {.function = q[i].name, .system = q[i].name, .file = q[i].file};
 		cache_put(w->object, q[i].address, q[i].start, &f, q[i].name.len > 0, false);
 	}
 	return 0;

@@ -82,6 +82,11 @@ void symbolizer_is_late(void)
 	symbolizer.is_late = true;
 }
 
+bool symbolizer_was_late(void)
+{
+	return symbolizer.is_late;
+}
+
 /* A helper did well. What went wrong a moment ago may still be why something is missing. */
 static void forgive(void)
 {
@@ -105,6 +110,10 @@ static int give_up(int error)
 	case -EPERM:
 		remember("starting " SYMBOLIZE_PROGRAM " is forbidden here", 0,
 		         "; complete a saved profile elsewhere: " SYMBOLIZE_PROGRAM " FILE");
+		break;
+	case -ETIMEDOUT:
+	case -EBUSY:
+		remember(SYMBOLIZE_PROGRAM " does not start: its file can't be read", 0, "; put it on a file system that answers");
 		break;
 	default:
 		remember(SYMBOLIZE_PROGRAM " could not be started, error ", -error, "; names are those of symbol tables");
@@ -365,8 +374,9 @@ int symbolizer_ask(const struct question *q, size_t count)
 		forget_helper();
 		return give_up(r);
 	}
-	if (send_questions(q, count) < 0)
-		end_helper(" did not read its questions and was ended; names are those of symbol tables");
+	r = send_questions(q, count);
+	if (r < 0)
+		end_helper(r == -EPIPE ? NULL : " did not read its questions and was ended; names are those of symbol tables");
 	return 0;
 }
 
@@ -408,5 +418,4 @@ void symbolizer_start(const struct encoder_options *options)
 	memset(&helper, 0, sizeof helper); /* the parent's, in a fork child; its memory is not ours to give back */
 	memset(&symbolizer, 0, sizeof symbolizer);
 	symbolizer.options = *options;
-	spawn_start(options->started_late);
 }

@@ -35,6 +35,7 @@ bool symbolizer_poll(void);
 
 /* A request could not wait for it any longer: that is the trouble until it has ended. */
 void symbolizer_is_late(void);
+bool symbolizer_was_late(void);
 
 /* Of the names found so far, for people: why they are less than they could be; NULL: all is well. */
 const char *symbolizer_trouble(void);

@@ -26,6 +26,7 @@
 #include "shim/sample.h"
 #include "shim/sampler.h"
 #include "shim/signals.h"
+#include "shim/spawn.h"
 #include "shim/stacks.h"
 #include "shim/threads.h"
 #include "shim/trace.h"
@@ -101,6 +102,7 @@ static FORKED_CODE void child(void)
 	threads_fork_child();
 	release_the_rest();
 	listener_fork_child();
+	spawn_fork_child();
 	cpu_fork_child();
 	dump_fork_child();
 	sample_fork_child();

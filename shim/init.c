@@ -120,7 +120,6 @@ static void listen_and_serve(int listen_fd, int wake_fd)
 	    .debug_dirs = settings.debug_dirs,
 	    .symbolizer_memory_bytes = settings.symbolizer_memory,
 	    .memory_limit_bytes = settings.memory_limit,
-	    .started_late = listen_fd < 0,
 	});
 	if (listen_fd < 0) {
 		serving = wanted;
@@ -296,6 +295,7 @@ __attribute__((constructor)) static void init(int argc, char **argv, char **envp
 	arena_set_least_for_requests(LEAST_FOR_REQUESTS);
 	settings.symbolizer = keep_text(settings.symbolizer);
 	settings.debug_dirs = keep_text(settings.debug_dirs);
+	spawn_start();
 	parse_address();
 	fork_start();
 	start_heap();

@@ -21,6 +21,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#include "shim/layout.h"
 #include "shim/listener_clone.h"
 #include "shim/os.h"
 #include "shim/text.h"
@@ -28,17 +29,20 @@
 enum {
 	NICER_BY = 5,
 	CPU_SECONDS = 300,
+	NO_CORE = 1, /* bytes: no core file, nor one through a pipe, for which 0 is no reason (core(5)): it would be the program's memory */
 	PIPE_BYTES = 1 << 20,
-	START_SECONDS = 5,
-	END_MS = 100, /* that a helper may take to end by itself, */
-	KILL_MS = 2000, /* and that the kernel may take to end it */
+	START_MS = 1000, /* that execve may take: the file may lie on a server that is gone */
+	END_MS = 50,     /* that a helper may take to end by itself, */
+	KILL_MS = 1000,  /* and that the kernel may take to end it */
+	STEP_MS = 2,
 	SET_PIPE_BYTES = 1031, /* F_SETPIPE_SZ, which <fcntl.h> keeps for _GNU_SOURCE */
+	ARGS_MAX = 8,
 	FD_LEAST = 10, /* of our ends while the helper's are put in place */
 };
 
 /* ---- how the program is confined ---- */
 
-static int filters_at_start = -1; /* -1: not known: then nothing is started */
+static int filters_at_start = -1; /* immutable after init; -1: not known, then nothing is started */
 
 /* "Seccomp_filters:	2" */
 static void count_in_line(struct span line, const char *key, int *count)
@@ -80,16 +84,6 @@ static int count_own_filters(void)
 	return count_filters("/proc/thread-self/status");
 }
 
-static int count_parents_filters(void)
-{
-	char path[64];
-	struct line l = LINE(path);
-	line_str(&l, "/proc/");
-	line_dec(&l, os_call(SYS_getppid, 0));
-	line_str(&l, "/status");
-	return count_filters(path);
-}
-
 /* Filters that a container was started with let processes be started: this one was. Those that a program gives itself later are
  * there to keep it from that, and may kill it for trying. */
 static bool has_confined_itself(void)
@@ -103,7 +97,7 @@ enum { STARTING, STARTED };
 
 /* What the three share. One listener, one helper at a time. */
 static struct {
-	char *const *argv;
+	char *argv[ARGS_MAX + 1];
 	uint64_t memory_bytes;
 	int in_fd, out_fd;
 	int listener_pid;   /* of the process */
@@ -111,7 +105,7 @@ static struct {
 	int error;          /* of clone or execve; before STARTED */
 	int status;         /* of the helper, when the keeper has ended */
 	int keeper_pid;     /* written by the listener alone; 0 when there is none */
-} shared;
+} shared FORKED;
 static char keeper_stack[8 * 1024] __attribute__((aligned(16)));
 static char helper_stack[8 * 1024] __attribute__((aligned(16)));
 
@@ -124,8 +118,12 @@ static void limit(int what, uint64_t value)
 		os_call(SYS_prlimit64, 0, what, &wanted, 0);
 }
 
+/* Filters that a service is started with often kill for this (systemd's ~@resources): behind one, the helper tries it itself, with
+ * due care. */
 static void be_nice(void)
 {
+	if (filters_at_start > 0)
+		return;
 	long now = 20 - os_call(SYS_getpriority, PRIO_PROCESS, 0); /* the system call answers 20 - nice */
 	os_call(SYS_setpriority, PRIO_PROCESS, 0, now + NICER_BY < 19 ? now + NICER_BY : 19);
 }
@@ -152,7 +150,6 @@ static void become_helper(void *arg)
 	stand_apart();
 	be_nice();
 	limit(RLIMIT_DATA, shared.memory_bytes);
-	limit(RLIMIT_CORE, 0);
 	limit(RLIMIT_CPU, CPU_SECONDS);
 	os_call(SYS_dup3, shared.in_fd, 0, 0);
 	os_call(SYS_dup3, shared.out_fd, 1, 0);
@@ -175,15 +172,35 @@ static long clone_sharing(unsigned long flags, char *stack_end, void (*main)(voi
 
 #define SIGNAL(n) ((uint64_t)1 << ((n) - 1))
 
-/* SIGCHLD: the helper has ended; SIGTERM: it is to. Both are blocked, and taken here. */
+/* wait(2)'s status out of what SIGCHLD says. */
+static int status_of(const siginfo_t *info)
+{
+	switch (info->si_code) {
+	case CLD_EXITED:
+		return info->si_status << 8;
+	case CLD_DUMPED:
+		return info->si_status | 0x80;
+	default:
+		return info->si_status;
+	}
+}
+
+/* SIGCHLD: the helper has ended; SIGTERM: it is to. Both are blocked, and taken here. The kernel reaps the helper itself, so that
+ * its times do not come to be the program's (RUSAGE_CHILDREN). */
 static int await_end(int helper_pid)
 {
 	uint64_t set = SIGNAL(SIGCHLD) | SIGNAL(SIGTERM);
+	siginfo_t info;
 	int status = -1;
-	while (os_call(SYS_wait4, helper_pid, &status, WNOHANG | __WALL, 0) == 0)
-		if (os_call(SYS_rt_sigtimedwait, &set, 0, 0, sizeof set) == SIGTERM)
+	for (;;) {
+		long n = os_call(SYS_rt_sigtimedwait, &set, &info, 0, sizeof set);
+		if (n == SIGCHLD)
+			status = status_of(&info);
+		if (os_call(SYS_wait4, helper_pid, 0, WNOHANG | __WALL, 0) != 0)
+			return status;
+		if (n == SIGTERM)
 			os_call(SYS_kill, helper_pid, SIGKILL);
-	return status;
+	}
 }
 
 static void keep(void *arg)
@@ -191,12 +208,13 @@ static void keep(void *arg)
 	struct {
 		uintptr_t handler, flags, restorer;
 		uint64_t mask;
-	} action = {0}; /* the default: where the program ignores SIGCHLD, its children leave no status */
+	} action = {.flags = SA_NOCLDWAIT | SA_NOCLDSTOP}; /* and the default for a handler, whatever the program has */
 	(void)arg;
+	limit(RLIMIT_CORE, NO_CORE);
 	stand_apart();
 	os_call(SYS_rt_sigaction, SIGCHLD, &action, 0, sizeof action.mask);
 	long pid = os_call(SYS_getppid, 0) == shared.listener_pid
-	               ? clone_sharing(CLONE_VFORK, helper_stack + sizeof helper_stack, become_helper)
+	               ? clone_sharing(CLONE_VFORK | SIGCHLD, helper_stack + sizeof helper_stack, become_helper)
 	               : -ESRCH;
 	close_from(0);
 	if (pid < 0)
@@ -208,21 +226,36 @@ static void keep(void *arg)
 	os_call(SYS_exit_group, 0);
 }
 
+/* A program that has confined itself meanwhile: the calls that end a helper might be the program's end. It is left alone, a zombie at
+ * most, and none is started any more. */
+static bool is_out_of_reach(void)
+{
+	if (shared.keeper_pid && has_confined_itself())
+		__atomic_store_n(&shared.keeper_pid, 0, __ATOMIC_RELAXED);
+	return !shared.keeper_pid;
+}
+
 /* Has it ended? Its pid is then free. */
 static bool reap_keeper(void)
 {
 	int status;
 	if (shared.keeper_pid && os_call(SYS_wait4, shared.keeper_pid, &status, WNOHANG | __WALL, 0) != 0)
-		shared.keeper_pid = 0;
+		__atomic_store_n(&shared.keeper_pid, 0, __ATOMIC_RELAXED);
 	return !shared.keeper_pid;
+}
+
+static void pause_ms(int ms)
+{
+	static uint32_t never;
+	struct timespec step = {.tv_nsec = ms * 1000 * 1000};
+	os_futex_wait(&never, 0, &step);
 }
 
 static bool await_keeper(int most_ms)
 {
-	struct timespec step = {.tv_nsec = 1000 * 1000};
-	for (int ms = 0; !reap_keeper() && ms < most_ms; ms++)
-		os_call(SYS_nanosleep, &step, 0);
-	return reap_keeper();
+	for (int ms = 0; !reap_keeper() && ms < most_ms; ms += STEP_MS)
+		pause_ms(STEP_MS);
+	return !shared.keeper_pid;
 }
 
 /* ---- pipes ---- */
@@ -262,16 +295,31 @@ static int open_pipe(int fd[2])
 /* Until the helper is itself, or could not be. */
 static int await_start(void)
 {
-	struct timespec patience = {.tv_sec = START_SECONDS};
-	while (__atomic_load_n(&shared.state, __ATOMIC_ACQUIRE) == STARTING)
-		if (os_futex_wait(&shared.state, STARTING, &patience) == -ETIMEDOUT)
-			return -ETIMEDOUT;
-	return shared.error;
+	struct timespec step = {.tv_nsec = STEP_MS * 1000 * 1000};
+	for (int ms = 0; ms < START_MS; ms += STEP_MS) {
+		os_futex_wait(&shared.state, STARTING, &step);
+		if (__atomic_load_n(&shared.state, __ATOMIC_ACQUIRE) == STARTED)
+			return shared.error;
+		if (reap_keeper())
+			return -ECHILD;
+	}
+	return -ETIMEDOUT;
+}
+
+static void give_up(struct spawned *s)
+{
+	spawn_close_input(s);
+	if (s->from_fd >= 0)
+		os_close(s->from_fd);
+	s->from_fd = -1;
+	s->pid = 0;
 }
 
 static int start(struct spawned *s, char *const argv[], uint64_t memory_bytes, struct pipes *p)
 {
-	shared.argv = argv;
+	for (int i = 0; i < ARGS_MAX; i++)
+		if (!(shared.argv[i] = argv[i]))
+			break;
 	shared.memory_bytes = memory_bytes;
 	shared.in_fd = p->in[0];
 	shared.out_fd = p->out[1];
@@ -282,14 +330,16 @@ static int start(struct spawned *s, char *const argv[], uint64_t memory_bytes, s
 	long pid = clone_sharing(0, keeper_stack + sizeof keeper_stack, keep);
 	if (pid < 0)
 		return (int)pid;
-	shared.keeper_pid = (int)pid;
+	__atomic_store_n(&shared.keeper_pid, (int)pid, __ATOMIC_RELAXED);
 	*s = (struct spawned){.pid = (int)pid, .to_fd = p->in[1], .from_fd = p->out[0]};
 	p->in[1] = p->out[0] = -1; /* they are s's now */
 	int error = await_start();
-	if (error < 0) {
+	if (error == -ETIMEDOUT)
+		give_up(s); /* it is reaped later, when it has come to an end */
+	else if (error < 0)
 		spawn_end(s);
+	if (error < 0)
 		return error;
-	}
 	os_call(SYS_fcntl, s->to_fd, F_SETFL, O_NONBLOCK);
 	os_call(SYS_fcntl, s->from_fd, F_SETFL, O_NONBLOCK);
 	return 0;
@@ -354,13 +404,10 @@ void spawn_close_input(struct spawned *s)
 
 int spawn_end(struct spawned *s)
 {
-	spawn_close_input(s);
-	if (s->from_fd >= 0)
-		os_close(s->from_fd);
-	s->from_fd = -1;
-	if (s->pid <= 0 || s->pid != shared.keeper_pid)
+	bool is_ours = s->pid > 0 && s->pid == shared.keeper_pid;
+	give_up(s);
+	if (!is_ours || is_out_of_reach())
 		return -1;
-	s->pid = 0;
 	if (await_keeper(END_MS))
 		return shared.status;
 	os_call(SYS_kill, shared.keeper_pid, SIGTERM);
@@ -374,16 +421,20 @@ bool spawn_is_running(void)
 
 void spawn_kill(void)
 {
-	if (reap_keeper())
+	if (is_out_of_reach() || reap_keeper())
 		return;
 	os_call(SYS_kill, shared.keeper_pid, SIGTERM);
 	await_keeper(KILL_MS);
 }
 
-void spawn_start(bool late)
+/* Most programs have no filter: to ask for that is cheap. */
+void spawn_start(void)
 {
-	shared.keeper_pid = 0;
-	filters_at_start = count_own_filters();
-	if (late && filters_at_start > 0)
-		filters_at_start = count_parents_filters();
+	filters_at_start = os_call(SYS_prctl, PR_GET_SECCOMP) == 0 ? 0 : count_own_filters();
+}
+
+FORKED_CODE void spawn_fork_child(void)
+{
+	if (shared.keeper_pid) /* where it is 0, the page need not be copied */
+		shared.keeper_pid = 0;
 }

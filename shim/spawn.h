@@ -1,6 +1,6 @@
 /* spawn.h - a helper process that the program does not notice.
  *
- * Runs in: listener.
+ * Runs in: listener; init and fork where it is said.
  *
  * It is the child of a child with the exit signal 0: wait(-1) does not see it, no SIGCHLD is sent, fork handlers do not run, and
  * no page of the program is copied (clone(2) with CLONE_VM). It has no descriptors but two pipes, nothing of the environment, a
@@ -39,8 +39,10 @@ bool spawn_is_running(void);
  * up). To the helper's owner it looks as if it had died. */
 void spawn_kill(void);
 
-/* Remember how this thread is confined, to compare with. Listener's start; late: the program has run for a while, and may
- * have confined itself. */
-void spawn_start(bool late);
+/* Remember how the program is confined from the start, to compare with. Init, before the program can do anything. */
+void spawn_start(void);
+
+/* The parent's helper is not the child's. */
+void spawn_fork_child(void);
 
 #endif

@@ -108,7 +108,8 @@ void line_bytes(struct line *l, const char *s, size_t n)
 	size_t room = l->cap - 1 - l->len;
 	if (n > room)
 		n = room;
-	memcpy(l->at + l->len, s, n);
+	if (n)
+		memcpy(l->at + l->len, s, n);
 	l->len += n;
 	l->at[l->len] = '\0';
 }

@@ -130,6 +130,8 @@ static void name_frames(struct lookup *l, struct found *f, const struct symbol *
 	struct frame *outer = f->count ? &f->frame[f->count - 1] : NULL;
 	if (outer && s->name && (s->is_own || !outer->system))
 		outer->system = s->name;
+	if (outer && s->name && s->is_own && !outer->file[0])
+		outer->file = s->file;
 	for (size_t i = 0; i < f->count; i++) {
 		struct frame frame = f->frame[i];
 		if (!frame.system)
@@ -146,7 +148,7 @@ static void tell_one(struct lookup *l, size_t i, void (*tell)(void *arg, const s
 {
 	const struct symbol *s = &l->symbol[i];
 	struct found *f = &l->found[i];
-	struct frame bare = {.system = s->name, .file = ""};
+	struct frame bare = {.system = s->name, .file = s->name ? s->file : ""};
 	struct answer a = {.address = l->address[i], .start = s->name ? s->start : 0};
 	name_frames(l, f, s);
 	if (!a.start && f->start)

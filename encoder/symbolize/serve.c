@@ -21,6 +21,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,6 +31,7 @@
 
 enum {
 	LIFETIME_S = 600, /* far beyond any deadline of who asks: the last resort */
+	NICER_BY = 5,
 	FLUSH_NS = 100 * 1000 * 1000,
 	REQUEST_MAX = 512 * 1024 * 1024, /* bytes; what comes after them is not read */
 	NOTES_MAX = 3,                   /* of one kind, of an object */
@@ -373,6 +375,29 @@ static void answer_objects(const struct request *q, struct reply *r)
 	}
 }
 
+static bool is_filtered(void)
+{
+	return prctl(PR_GET_SECCOMP) != 0;
+}
+
+/* What a filter of system calls may kill for (systemd's ~@resources, say) is tried by a child first. */
+static bool is_allowed(void (*call)(void))
+{
+	int status = 1;
+	pid_t child = fork();
+	if (child == 0) {
+		call();
+		_exit(0);
+	}
+	return child > 0 && waitpid(child, &status, 0) == child && status == 0;
+}
+
+static void be_nice(void)
+{
+	int priority = getpriority(PRIO_PROCESS, 0) + NICER_BY;
+	setpriority(PRIO_PROCESS, 0, priority < 19 ? priority : 19);
+}
+
 static bool is_helper; /* of a listener, and a process of its own */
 
 /* Started by a program of root's it has root's powers, and reads files that may be hostile: reading needs none of them. */
@@ -391,7 +416,8 @@ int serve(int in, int out)
 	int error = r ? request_read(in, &q) : -ENOMEM;
 	if (error == 0 && is_helper) {
 		open_program(&q);
-		shed_powers();
+		if (!is_filtered() || is_allowed(shed_powers))
+			shed_powers();
 	}
 	if (error == 0) {
 		r->fd = out;
@@ -437,6 +463,8 @@ void serve_prepare(void)
 	/* A damaged file may be the end of this process; that is no reason to write a core into the program's folder. */
 	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 	go_first();
+	if (is_filtered() && is_allowed(be_nice)) /* else who started us has seen to it (shim/spawn.c) */
+		be_nice();
 	is_helper = true;
 	alarm(LIFETIME_S);
 }

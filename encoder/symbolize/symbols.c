@@ -28,6 +28,8 @@ static void take(struct search *s, size_t queries, uint64_t shift, bool is_own)
 		struct symbol *to = &s->symbols[s->place[i]];
 		to->name = q->name.len ? texts_keep(s->texts, q->name.at, q->name.len) : NULL;
 		to->start = to->name ? q->start - shift : 0;
+		to->file = q->file.len ? texts_keep(s->texts, q->file.at, q->file.len) : NULL;
+		to->file = to->file ? to->file : "";
 		to->is_own = is_own;
 	}
 }

@@ -13,6 +13,7 @@
 
 struct symbol {
 	const char *name; /* of texts; NULL: no symbol covers the address */
+	const char *file; /* of texts: its source, without a folder; "": not known */
 	uint64_t start;
 	bool is_own;      /* it is in the file itself */
 };

@@ -1,7 +1,8 @@
-/* symbols_seccomp.c - a program that confines itself once it runs: who makes a process is killed, or told EPERM.
+/* symbols_seccomp.c - a program that confines itself: who makes a process is killed, or told EPERM.
  *
  * symbols_seccomp kill|errno [thread]      thread: the filter is for this thread alone, else for all there are
- * Runs in: a test program. Allocations in site_confined; `ready` after the filter is there; the end of stdin ends it, `end 1`.
+ * Runs in: a test program. The filter is there as soon as main begins; then allocations in site_confined, and `ready`. The end
+ * of stdin ends it, `end 1`.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
@@ -39,13 +40,13 @@ int main(int argc, char **argv)
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
 	struct sock_fprog program = {sizeof filter / sizeof *filter, filter};
-	for (int i = 0; i < 10; i++)
-		keep_block(site_confined(3000));
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
 	    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, argc > 2 ? 0 : SECCOMP_FILTER_FLAG_TSYNC, &program) != 0) {
 		printf("no_seccomp %d\n", errno);
 		return 0;
 	}
+	for (int i = 0; i < 10; i++)
+		keep_block(site_confined(3000));
 	ready_and_wait();
 	puts("end 1");
 	return 0;

@@ -220,6 +220,103 @@ static void test_threads_never_get_the_same_piece(void **state)
 		}
 }
 
+/* --- going back in a region ------------------------------------------------------------------------- */
+
+static void test_a_region_goes_back_to_a_mark(void **state)
+{
+	(void)state;
+	struct region r = {0};
+	unsigned char *kept = region_alloc(&r, 100);
+	memset(kept, 7, 100);
+	uint64_t before = arena_mapped_bytes();
+	struct region_mark m = region_mark(&r);
+	unsigned char *first = NULL;
+	for (int round = 0; round < 3; round++) {
+		for (size_t i = 0; i < 3 * COUNT(sizes); i++) {
+			unsigned char *p = region_alloc(&r, sizes[i % COUNT(sizes)]);
+			assert_non_null(p);
+			assert_true(is_zero(p, sizes[i % COUNT(sizes)])); /* what was given back is zero again */
+			memset(p, 0xaa, sizes[i % COUNT(sizes)]);
+			first = round || i ? first : p;
+			assert_true(round == 0 || i || p == first);
+		}
+		assert_true(arena_mapped_bytes() > before);
+		region_rewind(&r, m);
+		assert_int_equal(arena_mapped_bytes(), before);
+		for (size_t i = 0; i < 100; i++)
+			assert_int_equal(kept[i], 7);
+	}
+	region_rewind(&r, m); /* nothing since */
+	assert_ptr_equal(region_alloc(&r, 1), first);
+	region_release(&r);
+}
+
+static void test_a_mark_in_an_empty_region_goes_back_to_the_beginning(void **state)
+{
+	(void)state;
+	uint64_t before = arena_mapped_bytes();
+	struct region r = {0};
+	struct region_mark m = region_mark(&r);
+	region_rewind(&r, m);
+	assert_null(r.chunks);
+	for (int i = 0; i < 10; i++)
+		assert_non_null(region_alloc(&r, 60000));
+	region_rewind(&r, m);
+	assert_null(r.chunks);
+	assert_int_equal(arena_mapped_bytes(), before);
+	assert_non_null(region_alloc(&r, 1));
+	region_release(&r);
+}
+
+static void test_marks_nest(void **state)
+{
+	enum { DEPTH = 40 };
+	(void)state;
+	struct region r = {0};
+	struct region_mark mark[DEPTH];
+	unsigned char *p[DEPTH];
+	for (int i = 0; i < DEPTH; i++) {
+		mark[i] = region_mark(&r);
+		p[i] = region_alloc(&r, (size_t)i * 1000 + 1);
+		assert_non_null(p[i]);
+		memset(p[i], i + 1, (size_t)i * 1000 + 1);
+	}
+	for (int i = DEPTH - 1; i >= 0; i -= 1 + i % 3) {
+		region_rewind(&r, mark[i]);
+		for (int k = 0; k < i; k++)
+			for (size_t b = 0; b <= (size_t)k * 1000; b++)
+				assert_int_equal(p[k][b], k + 1);
+		unsigned char *again = region_alloc(&r, (size_t)i * 1000 + 1);
+		assert_true(again && is_zero(again, (size_t)i * 1000 + 1));
+		memset(again, 0xbb, (size_t)i * 1000 + 1);
+		region_rewind(&r, mark[i]);
+	}
+	region_release(&r);
+}
+
+static void rewind_at_the_cap(void)
+{
+	struct region r = {0};
+	arena_set_limit(arena_mapped_bytes() + MIB);
+	CHECK(region_alloc(&r, 1000));
+	struct region_mark m = region_mark(&r);
+	for (int round = 0; round < 5; round++) {
+		int pieces = 0;
+		while (region_alloc(&r, 50000))
+			pieces++;
+		CHECK(pieces >= 10);
+		region_rewind(&r, m);
+	}
+	CHECK(region_alloc(&r, MIB / 2));
+	region_release(&r);
+}
+
+static void test_what_was_rewound_can_be_had_again_at_the_cap(void **state)
+{
+	(void)state;
+	in_child(rewind_at_the_cap);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -230,6 +327,10 @@ int main(void)
 		cmocka_unit_test(test_what_callers_map_themselves_is_counted),
 		cmocka_unit_test(test_a_large_piece_does_not_waste_the_current_chunk),
 		cmocka_unit_test(test_threads_never_get_the_same_piece),
+		cmocka_unit_test(test_a_region_goes_back_to_a_mark),
+		cmocka_unit_test(test_a_mark_in_an_empty_region_goes_back_to_the_beginning),
+		cmocka_unit_test(test_marks_nest),
+		cmocka_unit_test(test_what_was_rewound_can_be_had_again_at_the_cap),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -361,7 +361,8 @@ static void test_a_symbol_without_a_size_ends_where_the_next_one_or_its_section_
 	}
 }
 
-/* Of names for one address, the public one that programs call: the fewest underscores in front; of equals the first. */
+/* Of names for one address, the public one that programs call: the fewest underscores in front;
+ * of equals the shortest, the first in the alphabet; of mangled ones the last in the table. */
 static void test_of_public_aliases_the_one_with_the_fewest_underscores_in_front_wins(void **state)
 {
 	enum { LOCAL = STB_LOCAL, GLOBAL = STB_GLOBAL, WEAK = STB_WEAK };
@@ -376,13 +377,16 @@ static void test_of_public_aliases_the_one_with_the_fewest_underscores_in_front_
 		{{{"__open", GLOBAL, 16}, {"open", WEAK, 16}, {"_open", GLOBAL, 16}}, "open"},
 		{{{"open", WEAK, 16}, {"__open", GLOBAL, 16}, {"__libc_open", GLOBAL, 16}}, "open"},
 		{{{"___a", GLOBAL, 16}, {"__b", GLOBAL, 16}, {"_c_", GLOBAL, 16}, {"__d", GLOBAL, 16}}, "_c_"},
-		{{{"__b", GLOBAL, 16}, {"__a", GLOBAL, 16}}, "__b"},                      /* equals: the first */
+		{{{"__b", GLOBAL, 16}, {"__a", GLOBAL, 16}}, "__a"},                      /* equals: by the alphabet, */
+		{{{"strtoumax", GLOBAL, 16}, {"strtoul", WEAK, 16}, {"strtoull", WEAK, 16}}, "strtoul"}, /* the shortest first */
+		{{{"_ZN1AC1Ev", GLOBAL, 16}, {"_ZN1AC2Ev", GLOBAL, 16}, {"_ZN1AC1Ev", LOCAL, 16}}, "_ZN1AC2Ev"},
 		{{{"plain", LOCAL, 16}, {"__public", GLOBAL, 16}}, "__public"},           /* not one that is not public */
 		{{{"__public", WEAK, 16}, {"plain", LOCAL, 16}}, "__public"},
 		{{{"__b", LOCAL, 16}, {"_a", LOCAL, 16}}, "_a"},                          /* where none is public, the same */
 		{{{"bare", GLOBAL, 0}, {"__sized", LOCAL, 16}}, "__sized"},               /* nor one that does not say its size */
 		{{{"__x@@V_2", GLOBAL, 16}, {"x@V_1", GLOBAL, 16}, {"_x", GLOBAL, 16}}, "x"},
-		{{{"__read", GLOBAL, 16}, {"read", GLOBAL, 32}}, "read"},                 /* whatever they say of the end */
+		{{{"__read", GLOBAL, 16}, {"read", GLOBAL, 32}}, "read"},
+		{{{"read", GLOBAL, 16}, {"__read", LOCAL, 32}}, "__read"},                /* the one that reaches farther */
 		{{{"___", GLOBAL, 16}, {"__", GLOBAL, 16}}, "__"},
 	};
 	(void)state;
@@ -407,8 +411,32 @@ static void test_of_public_aliases_the_one_with_the_fewest_underscores_in_front_
 	}
 }
 
-/* A symbol that ends before the address is none of its names, though it begins where the right one does. */
-static void test_an_alias_that_ends_earlier_names_only_what_it_reaches(void **state)
+/* A local symbol is of the source file that the table names before it. */
+static void test_local_symbols_have_their_source_file(void **state)
+{
+	(void)state;
+	struct region r = {0};
+	struct small f = small();
+	memset(f.symbol, 0, sizeof f.symbol);
+	memcpy(f.names, "\0a.c\0one\0b.c\0two\0all", 22);
+	const struct {
+		unsigned name, bind, type, value, size;
+	} rows[] = {{1, STB_LOCAL, STT_FILE, 0, 0}, {5, STB_LOCAL, STT_FUNC, 0x1000, 16}, {9, STB_LOCAL, STT_FILE, 0, 0}, {13, STB_LOCAL, STT_FUNC, 0x2000, 16}, {17, STB_GLOBAL, STT_FUNC, 0x3000, 16}};
+	for (size_t i = 0; i < COUNT(rows); i++)
+		f.symbol[i + 1] = (Elf64_Sym){.st_name = rows[i].name, .st_info = ELF64_ST_INFO(rows[i].bind, rows[i].type), .st_shndx = 1, .st_value = rows[i].value, .st_size = rows[i].size};
+	struct elf_query q[] = {{.address = 0x1001}, {.address = 0x2001}, {.address = 0x3001}, {.address = 0x4001}};
+	int fd = file_of(&f, sizeof f);
+	assert_int_equal(elf_symbols_of_file(&r, fd, q, COUNT(q)), 0);
+	assert_true(span_is(q[0].name, "one") && span_is(q[0].file, "a.c"));
+	assert_true(span_is(q[1].name, "two") && span_is(q[1].file, "b.c"));
+	assert_true(span_is(q[2].name, "all") && !q[2].file.len);
+	assert_true(!q[3].name.len && !q[3].file.len);
+	close(fd);
+	region_release(&r);
+}
+
+/* Of symbols that begin at one address the longest is the name of all of it. */
+static void test_an_alias_that_ends_earlier_names_nothing(void **state)
 {
 	(void)state;
 	struct region r = {0};
@@ -421,7 +449,7 @@ static void test_an_alias_that_ends_earlier_names_only_what_it_reaches(void **st
 	for (size_t i = 0; i < COUNT(rows); i++)
 		f.symbol[i + 1] = (Elf64_Sym){.st_name = rows[i].name, .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_FUNC), .st_shndx = 1, .st_value = 0x1000, .st_size = rows[i].size};
 	struct elf_query q[] = {{.address = 0x1000}, {.address = 0x100f}, {.address = 0x1010}, {.address = 0x101f}, {.address = 0x1020}};
-	static const char *const want[] = {"part", "part", "__whole", "__whole", ""};
+	static const char *const want[] = {"__whole", "__whole", "__whole", "__whole", ""};
 	int fd = file_of(&f, sizeof f);
 	assert_int_equal(elf_symbols_of_file(&r, fd, q, COUNT(q)), 0);
 	for (size_t i = 0; i < COUNT(q); i++)
@@ -432,6 +460,7 @@ static void test_an_alias_that_ends_earlier_names_only_what_it_reaches(void **st
 	for (size_t i = 0; i < COUNT(empty); i++) { /* a name that is none is better than nothing, and no more */
 		struct elf_query one = {.address = 0x1000};
 		f.symbol[1].st_name = empty[i];
+		f.symbol[1].st_size = f.symbol[2].st_size;
 		fd = file_of(&f, sizeof f);
 		assert_int_equal(elf_symbols_of_file(&r, fd, &one, 1), 0);
 		assert_true(span_is(one.name, "part"));
@@ -440,8 +469,8 @@ static void test_an_alias_that_ends_earlier_names_only_what_it_reaches(void **st
 	region_release(&r);
 }
 
-/* More than there is room for: the best of the first ones. */
-static void test_of_very_many_aliases_the_first_ones_are_looked_at(void **state)
+/* More than there is room for: the best of the last ones. */
+static void test_of_very_many_aliases_the_last_ones_are_looked_at(void **state)
 {
 	enum { ALIASES = 40 };
 	struct {
@@ -456,7 +485,7 @@ static void test_of_very_many_aliases_the_first_ones_are_looked_at(void **state)
 	many.f.s[2].sh_size = sizeof many.names;
 	for (unsigned i = 0; i < ALIASES; i++) {
 		many.symbol[i + 1] = (Elf64_Sym){.st_name = 1 + 4 * i, .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_FUNC), .st_shndx = 1, .st_value = 0x1000, .st_size = 8};
-		memcpy(many.names + 1 + 4 * i, i == ELF_ALIASES_MOST - 1 ? "_z\0" : "__y", 4);
+		memcpy(many.names + 1 + 4 * i, i == ALIASES - ELF_ALIASES_MOST ? "_z\0" : "__y", 4);
 	}
 	struct region r = {0};
 	struct elf_query q = {.address = 0x1007};
@@ -537,8 +566,9 @@ int main(void)
 		cmocka_unit_test(test_the_nearest_sized_symbol_wins_and_versions_are_cut_off),
 		cmocka_unit_test(test_a_symbol_without_a_size_ends_where_the_next_one_or_its_section_does),
 		cmocka_unit_test(test_of_public_aliases_the_one_with_the_fewest_underscores_in_front_wins),
-		cmocka_unit_test(test_an_alias_that_ends_earlier_names_only_what_it_reaches),
-		cmocka_unit_test(test_of_very_many_aliases_the_first_ones_are_looked_at),
+		cmocka_unit_test(test_local_symbols_have_their_source_file),
+		cmocka_unit_test(test_an_alias_that_ends_earlier_names_nothing),
+		cmocka_unit_test(test_of_very_many_aliases_the_last_ones_are_looked_at),
 		cmocka_unit_test(test_truncated_files_are_refused_or_read_but_never_crash),
 		cmocka_unit_test(test_files_with_lying_fields_are_refused_or_read_but_never_crash),
 		cmocka_unit_test(test_files_with_random_bytes_are_refused_or_read_but_never_crash),
