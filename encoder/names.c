@@ -75,10 +75,18 @@ struct span names_path(const struct names *n, const struct module *m)
 
 /* ---- an object's file ---- */
 
+static bool has_same_head(int fd, const struct module *m)
+{
+	char head[4096];
+	return m->head_bytes <= sizeof head && os_pread(fd, head, m->head_bytes, 0) == (long)m->head_bytes &&
+	       text_hash(head, m->head_bytes) == m->head_hash;
+}
+
+/* The path holds what was loaded, as far as can be told. */
 static bool is_same(const char *path, const struct module *m)
 {
 	int fd = (int)os_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-	bool same = fd >= 0 && elf_has_build_id(fd, m->build_id, m->build_id_len);
+	bool same = fd >= 0 && elf_has_build_id(fd, m->build_id, m->build_id_len) && (!m->head_bytes || has_same_head(fd, m));
 	if (fd >= 0)
 		os_close(fd);
 	return same;

@@ -18,7 +18,10 @@
 #include "shim/layout.h"
 #include "shim/real.h"
 #include "shim/sync.h"
+#include "shim/text.h"
 #include "shim/unwind.h"
+
+enum { HEAD_BYTES = 4096 };
 
 static struct {
 	struct lock lock;
@@ -104,6 +107,19 @@ static void read_segments(struct module *m, const ElfW(Phdr) * phdr, unsigned co
 	}
 }
 
+/* What tells a file without a build id from the one that replaces it: its headers and the tables behind them. */
+static void read_head(struct module *m, const ElfW(Phdr) * phdr, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		const ElfW(Phdr) *p = &phdr[i];
+		if (p->p_type != PT_LOAD || p->p_offset || (p->p_flags & (PF_R | PF_W)) != PF_R)
+			continue;
+		m->head_bytes = p->p_filesz < HEAD_BYTES ? (unsigned)p->p_filesz : HEAD_BYTES;
+		m->head_hash = text_hash((const void *)(m->bias + p->p_vaddr), m->head_bytes);
+		return;
+	}
+}
+
 static bool make_room_locked(void)
 {
 	if (modules.count < modules.cap)
@@ -140,7 +156,7 @@ static bool revive_locked(const struct module *like, const char *path)
 		struct module *m = modules.list[i];
 		if (is_live(m) || m->bias != like->bias || m->start != like->start || m->end != like->end ||
 		    m->build_id_len != like->build_id_len || memcmp(m->build_id, like->build_id, sizeof m->build_id) != 0 ||
-		    strcmp(m->path, path) != 0)
+		    m->head_hash != like->head_hash || strcmp(m->path, path) != 0)
 			continue;
 		__atomic_store_n(&m->gone, false, __ATOMIC_RELAXED);
 		note_place_locked(i);
@@ -153,6 +169,8 @@ static void add_locked(uintptr_t bias, const char *path, const ElfW(Phdr) * phdr
 {
 	struct module made = {.bias = bias};
 	read_segments(&made, phdr, count);
+	if (!made.build_id_len)
+		read_head(&made, phdr, count);
 	if (!made.text_count || revive_locked(&made, path))
 		return;
 	size_t len = strlen(path) + 1;

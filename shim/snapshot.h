@@ -39,6 +39,8 @@ struct module {
 	unsigned text_count;
 	uint8_t build_id[32];
 	unsigned build_id_len;
+	uint64_t head_hash;     /* text_hash of the first head_bytes of its file, where it has no build id */
+	unsigned head_bytes;    /* 0: not known */
 	uintptr_t unwind_table; /* .eh_frame_hdr in memory; 0: none (for the unwinder) */
 	bool gone;              /* unloaded since */
 };

@@ -146,3 +146,11 @@ void line_hex(struct line *l, uint64_t value)
 	char digits[20];
 	line_bytes(l, digits, text_format_uint(digits, value, 16));
 }
+
+uint64_t text_hash(const void *bytes, size_t n)
+{
+	uint64_t h = 0xcbf29ce484222325u;
+	for (size_t i = 0; i < n; i++)
+		h = (h ^ ((const unsigned char *)bytes)[i]) * 0x100000001b3u;
+	return h;
+}

@@ -47,6 +47,9 @@ bool text_parse_uint(struct span s, unsigned base, uint64_t *value);
 /* As Go's strconv.Atoi: an optional sign and decimal digits, the whole of s. */
 bool text_parse_int(struct span s, int64_t *value);
 
+/* FNV-1a, 64 bits. */
+uint64_t text_hash(const void *bytes, size_t n);
+
 /* A line under construction in the caller's buffer. What does not fit is cut off; always
  * NUL-terminated. */
 struct line {

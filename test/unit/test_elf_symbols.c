@@ -418,7 +418,7 @@ static void test_local_symbols_have_their_source_file(void **state)
 	struct region r = {0};
 	struct small f = small();
 	memset(f.symbol, 0, sizeof f.symbol);
-	memcpy(f.names, "\0a.c\0one\0b.c\0two\0all", 22);
+	memcpy(f.names, "\0a.c\0one\0b.c\0two\0all", 21);
 	const struct {
 		unsigned name, bind, type, value, size;
 	} rows[] = {{1, STB_LOCAL, STT_FILE, 0, 0}, {5, STB_LOCAL, STT_FUNC, 0x1000, 16}, {9, STB_LOCAL, STT_FILE, 0, 0}, {13, STB_LOCAL, STT_FUNC, 0x2000, 16}, {17, STB_GLOBAL, STT_FUNC, 0x3000, 16}};
