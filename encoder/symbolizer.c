@@ -415,7 +415,7 @@ void symbolizer_locate(const struct maps *maps)
 
 void symbolizer_start(const struct encoder_options *options)
 {
-	memset(&helper, 0, sizeof helper); /* the parent's, in a fork child; its memory is not ours to give back */
+	forget_helper(); /* the parent's, in a fork child */
 	memset(&symbolizer, 0, sizeof symbolizer);
 	symbolizer.options = *options;
 }

@@ -35,6 +35,8 @@ enum {
 	END_MS = 50,     /* that a helper may take to end by itself, */
 	KILL_MS = 1000,  /* and that the kernel may take to end it */
 	STEP_MS = 2,
+	DEATH_SECONDS = 1, /* the keeper waits for a killed helper: one that a dead file system holds is left, for the keeper holds the
+	                    * program's memory, which may have ended */
 	SET_PIPE_BYTES = 1031, /* F_SETPIPE_SZ, which <fcntl.h> keeps for _GNU_SOURCE */
 	ARGS_MAX = 8,
 	FD_LEAST = 10, /* of our ends while the helper's are put in place */
@@ -136,10 +138,10 @@ static void close_from(int first)
 		os_close(fd);
 }
 
-/* Away from what is sent to the program's group, and not to outlive who started this. */
-static void stand_apart(void)
+/* Away from what is sent to the program's group; what is sent when who started this has ended. */
+static void stand_apart(int orphans_signal)
 {
-	os_call(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
+	os_call(SYS_prctl, PR_SET_PDEATHSIG, orphans_signal);
 	os_call(SYS_setpgid, 0, 0);
 }
 
@@ -147,7 +149,7 @@ static void become_helper(void *arg)
 {
 	static char *const no_environment[] = {NULL};
 	(void)arg;
-	stand_apart();
+	stand_apart(SIGKILL);
 	be_nice();
 	limit(RLIMIT_DATA, shared.memory_bytes);
 	limit(RLIMIT_CPU, CPU_SECONDS);
@@ -190,16 +192,18 @@ static int status_of(const siginfo_t *info)
 static int await_end(int helper_pid)
 {
 	uint64_t set = SIGNAL(SIGCHLD) | SIGNAL(SIGTERM);
+	struct timespec patience = {.tv_sec = DEATH_SECONDS};
+	bool is_killed = false;
 	siginfo_t info;
 	int status = -1;
 	for (;;) {
-		long n = os_call(SYS_rt_sigtimedwait, &set, &info, 0, sizeof set);
+		long n = os_call(SYS_rt_sigtimedwait, &set, &info, is_killed ? &patience : NULL, sizeof set);
 		if (n == SIGCHLD)
 			status = status_of(&info);
-		if (os_call(SYS_wait4, helper_pid, 0, WNOHANG | __WALL, 0) != 0)
+		if (os_call(SYS_wait4, helper_pid, 0, WNOHANG | __WALL, 0) != 0 || (n == -EAGAIN && is_killed))
 			return status;
 		if (n == SIGTERM)
-			os_call(SYS_kill, helper_pid, SIGKILL);
+			is_killed = os_call(SYS_kill, helper_pid, SIGKILL) == 0;
 	}
 }
 
@@ -211,7 +215,7 @@ static void keep(void *arg)
 	} action = {.flags = SA_NOCLDWAIT | SA_NOCLDSTOP}; /* and the default for a handler, whatever the program has */
 	(void)arg;
 	limit(RLIMIT_CORE, NO_CORE);
-	stand_apart();
+	stand_apart(SIGTERM); /* whoever inherits it (process 1 of a container may be postgres) is to see an ordinary end */
 	os_call(SYS_rt_sigaction, SIGCHLD, &action, 0, sizeof action.mask);
 	long pid = os_call(SYS_getppid, 0) == shared.listener_pid
 	               ? clone_sharing(CLONE_VFORK | SIGCHLD, helper_stack + sizeof helper_stack, become_helper)

@@ -44,7 +44,7 @@ static bool read_forward(const char *bytes, size_t len, struct jit_query *q)
 	return true;
 }
 
-/* Empty lines behind the bytes put the border between two parts into them. */
+/* Lines of nothing behind the bytes put the border between two parts into them. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static char file[4 * PART_BYTES];
@@ -54,7 +54,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	size_t len = size - 1, behind = data[0] ? PART_BYTES - (len * data[0] / 256) % PART_BYTES : 0;
 	memcpy(file, data + 1, len);
-	memset(file + len, '\n', behind);
+	for (size_t i = 0; i < behind; i++)
+		file[len + i] = i % 512 && i + 1 < behind ? 'x' : '\n';
 	file_fill(&map, file, len + behind);
 	make_queries(got);
 	make_queries(want);
