@@ -82,10 +82,10 @@ static struct frame look_up(struct dump *d, struct site site)
 {
 	const struct map *map = site.module ? NULL : maps_find(&d->names.maps, site.address);
 	struct span path = site.module ? names_path(&d->names, site.module) : map ? map->path : SPAN("");
-	uint64_t base = site.module ? site.module->bias : path.len ? map->start : 0;
+	uint64_t base = !site.module && path.len ? map->start : 0;
 	if (!path.len)
 		path = site.module ? SPAN("[program]") : names_jit_map(&d->names, site) ? SPAN("[jit]") : SPAN("[anonymous]");
-	struct frame f = {names_of(&d->names, site), utf8_line(d->region, path), site.address - base};
+	struct frame f = {names_of(&d->names, site), utf8_line(d->region, path), names_file_address(site) - base};
 	if (!f.path)
 		d->failed = true;
 	return f;
@@ -133,12 +133,13 @@ static void print_frame(struct out *o, const struct frame *f, const struct name_
 		out_hex(o, f->name.offset);
 	}
 	out_str(o, "(...)\n\t");
-	if (n->file.len)
+	bool is_known = n->file.len && n->line;
+	if (is_known)
 		out_span(o, n->file);
 	else
 		out_str(o, f->path);
 	out_str(o, ":");
-	out_dec(o, n->file.len ? n->line : 0);
+	out_dec(o, is_known ? n->line : 0);
 	out_str(o, " +0x");
 	out_hex(o, f->file_address);
 	out_str(o, "\n");

@@ -45,7 +45,8 @@ struct profile_snapshot {
 /* Of one request: how long it waits for names. Zero-initialise; NULL: not at all. */
 struct patience {
 	uint64_t until_ns; /* CLOCK_MONOTONIC; 0: the waiting has not begun */
-	unsigned rounds;   /* helpers started */
+	unsigned rounds;   /* times that it has asked */
+	uint64_t ticket;   /* of what it asked for; 0: nothing yet */
 	unsigned most_s;   /* so long; 0: as long as may be */
 };
 

@@ -36,26 +36,22 @@ static int read_text(struct region *r, struct span *text)
 static bool parse_line(struct span line, struct map *m)
 {
 	static const char deleted[] = " (deleted)";
-	uint64_t start, end, major, minor, inode;
+	uint64_t start, end, offset;
 	struct span range = span_cut(&line, ' ');
 	struct span low = span_cut(&range, '-');
 	span_cut(&line, ' '); /* permissions */
-	span_cut(&line, ' '); /* offset */
-	struct span device = span_cut(&line, ' ');
-	struct span major_text = span_cut(&device, ':');
 	if (!text_parse_uint(low, 16, &start) || !text_parse_uint(range, 16, &end) ||
-	    !text_parse_uint(major_text, 16, &major) || !text_parse_uint(device, 16, &minor) ||
-	    !text_parse_uint(span_cut(&line, ' '), 10, &inode))
+	    !text_parse_uint(span_cut(&line, ' '), 16, &offset))
 		return false;
+	span_cut(&line, ' '); /* device */
+	span_cut(&line, ' '); /* inode */
 	while (line.len && line.at[0] == ' ')
 		line.at++, line.len--;
 	size_t tail = sizeof deleted - 1;
 	*m = (struct map){
 	    .start = start,
 	    .end = end,
-	    .inode = inode,
-	    .device_major = (uint32_t)major,
-	    .device_minor = (uint32_t)minor,
+	    .offset = offset,
 	    .deleted = line.len > tail && memcmp(line.at + line.len - tail, deleted, tail) == 0,
 	    .path = line,
 	};

@@ -11,8 +11,7 @@
 
 struct map {
 	uintptr_t start, end;
-	uint64_t inode;
-	uint32_t device_major, device_minor;
+	uint64_t offset; /* in the file */
 	struct span path; /* without " (deleted)"; empty: anonymous */
 	bool deleted;
 };

@@ -24,7 +24,7 @@ static struct {
 		const struct module *module;
 		struct object *object;
 	} recent[MODULES]; /* by module */
-} cache;
+} cache = {.most_bytes = MOST_BYTES};
 
 static void *allocate(size_t bytes)
 {

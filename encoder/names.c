@@ -19,7 +19,7 @@
 enum {
 	PATIENCE_S = 15, /* for the symbolizer; what follows takes its time, too */
 	LATE_PATIENCE_S = 5,
-	ROUNDS_MAX = 4,  /* helpers started for one request */
+	ROUNDS_MAX = 4,  /* times that one request asks */
 	POLL_MS = 3,
 };
 
@@ -43,6 +43,33 @@ static bool holds(const struct module *m, uintptr_t address)
 	return false;
 }
 
+/* Code of an object that is mapped once more than the loader did. */
+static struct site find_twin(const struct names *n, uintptr_t address)
+{
+	const struct map *map = maps_find(&n->maps, address);
+	for (size_t i = 0; map && map->path.len && i < n->modules.count; i++) {
+		const struct module *m = n->modules.at[i];
+		struct span path = names_path(n, m);
+		if (path.len != map->path.len || memcmp(path.at, map->path.at, path.len) != 0)
+			continue;
+		uint64_t offset = map->offset + (address - map->start);
+		for (unsigned k = 0; k < m->text_count; k++)
+			if (offset >= m->text[k].file_offset && offset - m->text[k].file_offset < m->text[k].end - m->text[k].start)
+				return (struct site){address, m, m->text[k].start + (offset - m->text[k].file_offset)};
+	}
+	return (struct site){.address = address};
+}
+
+uint64_t names_file_address(struct site site)
+{
+	return (site.home ? site.home : site.address) - (site.module ? site.module->bias : 0);
+}
+
+const struct map *names_second_map(const struct names *n, struct site site)
+{
+	return site.home ? maps_find(&n->maps, site.address) : NULL;
+}
+
 struct site names_site_now(const struct names *n, uintptr_t address)
 {
 	const struct module *once = NULL;
@@ -51,19 +78,19 @@ struct site names_site_now(const struct names *n, uintptr_t address)
 		if (!holds(m, address))
 			continue;
 		if (!__atomic_load_n(&m->gone, __ATOMIC_RELAXED))
-			return (struct site){address, m};
+			return (struct site){.address = address, .module = m};
 		once = once ? once : m;
 	}
-	return (struct site){address, once};
+	return once ? (struct site){.address = address, .module = once} : find_twin(n, address);
 }
 
 struct site names_site(const struct names *n, uintptr_t address, unsigned place)
 {
 	if (place && place <= n->modules.count && holds(n->modules.at[place - 1], address))
-		return (struct site){address, n->modules.at[place - 1]};
+		return (struct site){.address = address, .module = n->modules.at[place - 1]};
 	for (size_t i = 0; !place && i < n->modules.count; i++)
 		if (holds(n->modules.at[i], address))
-			return (struct site){address, n->modules.at[i]};
+			return (struct site){.address = address, .module = n->modules.at[i]};
 	return names_site_now(n, address);
 }
 
@@ -133,7 +160,7 @@ struct missing {
 static bool site_before(const void *first, const void *second)
 {
 	const struct site *a = first, *b = second;
-	return a->module != b->module ? a->module < b->module : a->address < b->address;
+	return a->module != b->module ? a->module < b->module : names_file_address(*a) < names_file_address(*b);
 }
 
 /* With the symbolizer: what it has not been asked about, too. */
@@ -148,7 +175,7 @@ static void want(struct wanted *w, const struct site *from, const struct site *t
 {
 	*w = (struct wanted){.module = from->module, .object = cache_object(from->module), .address = w->address};
 	for (; from < to; from++) {
-		uint64_t address = from->address - from->module->bias;
+		uint64_t address = names_file_address(*from);
 		bool again = w->count && w->address[w->count - 1] == address;
 		if (w->object && !again && is_missing(w->object, address, with_symbolizer))
 			w->address[w->count++] = address;
@@ -182,8 +209,8 @@ static int find_missing(const struct names *n, struct missing *missing, const st
 
 /* ---- the symbolizer ---- */
 
-/* 0: there is nothing to ask it; 1: it is at work. */
-static int ask(struct names *n, const struct missing *missing)
+/* A ticket; 0: there is nothing to ask it, or no memory. */
+static uint64_t ask(struct names *n, const struct missing *missing)
 {
 	struct question *q = region_alloc(n->region, missing->count * sizeof *q + 1);
 	size_t count = 0;
@@ -193,12 +220,19 @@ static int ask(struct names *n, const struct missing *missing)
 		if (path)
 			q[count++] = (struct question){w->module, path, w->address, w->count};
 	}
-	return count && symbolizer_ask(q, count) == 0;
+	return count ? symbolizer_queue(q, count) : 0;
+}
+
+/* It has asked, and not all is said. */
+static bool is_waiting(const struct patience *p)
+{
+	return p->ticket && !symbolizer_is_done(p->ticket);
 }
 
 unsigned encoder_wait_ms(const struct patience *p)
 {
-	return symbolizer_poll() && os_clock_ns(CLOCK_MONOTONIC) < p->until_ns ? POLL_MS : 0;
+	symbolizer_poll();
+	return is_waiting(p) && os_clock_ns(CLOCK_MONOTONIC) < p->until_ns ? POLL_MS : 0;
 }
 
 /* One that was too slow for another request already is not waited for as long again. */
@@ -226,12 +260,11 @@ static int consult(struct names *n, const struct site *sites, size_t count, stru
 		return -ENOMEM;
 	if (!missing.count)
 		return 0;
-	if (is_busy)
+	if (is_waiting(p))
 		return -EAGAIN;
-	if (!ask(n, &missing))
-		return 0;
+	p->ticket = ask(n, &missing);
 	p->rounds++;
-	return -EAGAIN;
+	return is_waiting(p) ? -EAGAIN : 0;
 }
 
 /* ---- symbol tables ---- */
@@ -339,7 +372,7 @@ static bool is_any_incomplete(const struct site *sites, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		struct object *o = sites[i].module ? cache_object(sites[i].module) : NULL;
-		const struct cached *c = cache_find(o, o ? sites[i].address - sites[i].module->bias : 0);
+		const struct cached *c = cache_find(o, names_file_address(sites[i]));
 		if (c && !c->complete)
 			return true;
 	}
@@ -350,7 +383,7 @@ static void take_note(struct names *n, const struct site *sites, size_t count, c
 {
 	if (!is_any_incomplete(sites, count))
 		return;
-	if (p && symbolizer_poll())
+	if (p && is_waiting(p))
 		symbolizer_is_late();
 	n->note = symbolizer_trouble();
 }
@@ -391,7 +424,7 @@ static struct span plain_name(struct names *n, struct site site)
 	struct line l = LINE(text);
 	line_bytes(&l, path.at, path.len < 256 ? path.len : 256);
 	line_str(&l, "+0x");
-	line_hex(&l, site.address - (m ? m->bias : map ? map->start : 0));
+	line_hex(&l, m ? names_file_address(site) : site.address - (map ? map->start : 0));
 	char *copy = utf8_line(n->region, (struct span){l.at, l.len});
 	return copy ? (struct span){copy, l.len} : SPAN("[out of memory]");
 }
@@ -422,7 +455,7 @@ static struct name function_itself(struct names *n, const struct cached *c)
 struct name names_of(struct names *n, struct site site)
 {
 	struct object *o = site.module ? cache_object(site.module) : NULL;
-	uint64_t address = o ? site.address - site.module->bias : 0;
+	uint64_t address = names_file_address(site);
 	const struct cached *c = cache_find(o, address);
 	if (c && c->count && address == c->start)
 		return function_itself(n, c);

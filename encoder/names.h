@@ -18,6 +18,7 @@
 struct site {
 	uintptr_t address;
 	const struct module *module; /* NULL: in no object */
+	uintptr_t home; /* 0, or where this code is in the object: it was mapped a second time (node does that with its own) */
 };
 
 /* One function at a site. Spans are well-formed UTF-8 without control characters; those that are not known are empty,
@@ -65,6 +66,12 @@ struct span names_path(const struct names *n, const struct module *m);
 
 /* Code without a file that somebody made at run time (JIT) lies in this mapping; NULL: the site is no such. */
 const struct map *names_jit_map(const struct names *n, struct site site);
+
+/* The mapping of code that was mapped a second time; NULL: the site is no such. */
+const struct map *names_second_map(const struct names *n, struct site site);
+
+/* An address as the headers of the site's file count; of a site without an object, the address. */
+uint64_t names_file_address(struct site site);
 
 /* Listener's start: forget what a fork child inherited. */
 void names_start(const struct encoder_options *options);

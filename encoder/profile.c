@@ -230,12 +230,19 @@ struct knowledge {
 	uint64_t first_id; /* of its first segment's mapping; 0: it has none */
 };
 
-/* The mappings of the profile: one for each module, in their order; one for each piece of code without a file. */
+/* The mappings of the profile: one for each module, in their order; one for each piece of code without a file, or that is mapped
+ * once more. */
 struct mappings {
 	struct knowledge *of_module;
-	struct intern jits; /* struct map */
-	uint64_t jit_first_id;
+	struct intern extra; /* struct map */
+	uint64_t extra_first_id;
 };
+
+static const struct map *extra_map(const struct writer *w, struct site site)
+{
+	const struct map *map = names_jit_map(&w->names, site);
+	return map ? map : names_second_map(&w->names, site);
+}
 
 static size_t module_index(const struct writer *w, const struct module *m)
 {
@@ -273,9 +280,9 @@ static bool find_used(struct writer *w, struct mappings *ms, const struct site *
 		learn(&ms->of_module[index], &names[i]); /* one beyond the list: of a module that was loaded meanwhile */
 	}
 	for (size_t i = 0; ms->of_module && i < count; i++) {
-		const struct map *map = names_jit_map(&w->names, sites[i]);
+		const struct map *map = extra_map(w, sites[i]);
 		bool is_new;
-		if (map && intern(&ms->jits, w->region, (struct span){(const char *)map, sizeof *map}, &is_new) < 0)
+		if (map && intern(&ms->extra, w->region, (struct span){(const char *)map, sizeof *map}, &is_new) < 0)
 			return false;
 	}
 	return ms->of_module != NULL;
@@ -317,13 +324,22 @@ static void write_module(struct writer *w, const struct module *m, const struct 
 	}
 }
 
-static void write_jit(struct writer *w, const struct map *map, uint64_t id)
+static void write_extra(struct writer *w, const struct mappings *ms, const struct map *map, uint64_t id)
 {
+	struct site site = names_site_now(&w->names, map->start);
 	Pprof__Mapping mapping = PPROF__MAPPING__INIT;
 	mapping.id = id;
 	mapping.memory_start = map->start;
 	mapping.memory_limit = map->end;
-	mapping.filename = text_id(w, "[jit]");
+	mapping.filename = site.module ? string_id(w, map->path) : text_id(w, "[jit]");
+	if (site.module) {
+		const struct knowledge *k = &ms->of_module[module_index(w, site.module)];
+		mapping.file_offset = map->offset;
+		mapping.build_id = build_id_string(w, site.module);
+		mapping.has_filenames = k->files;
+		mapping.has_line_numbers = k->lines;
+		mapping.has_inline_frames = k->inlines;
+	}
 	write_mapping(w, &mapping);
 }
 
@@ -340,11 +356,11 @@ static void write_mappings(struct writer *w, struct mappings *ms)
 		write_module(w, l->at[i], k);
 		id += l->at[i]->text_count;
 	}
-	ms->jit_first_id = id;
-	for (size_t i = 0; i < ms->jits.cap; i++) {
-		const struct intern_entry *e = &ms->jits.entry[i];
+	ms->extra_first_id = id;
+	for (size_t i = 0; i < ms->extra.cap; i++) {
+		const struct intern_entry *e = &ms->extra.entry[i];
 		if (e->number_plus_1)
-			write_jit(w, (const struct map *)(const void *)e->key.at, id + e->number_plus_1 - 1);
+			write_extra(w, ms, (const struct map *)(const void *)e->key.at, id + e->number_plus_1 - 1);
 	}
 }
 
@@ -352,10 +368,10 @@ static void write_mappings(struct writer *w, struct mappings *ms)
 static uint64_t mapping_id(struct writer *w, struct mappings *ms, struct site site)
 {
 	const struct module *m = site.module;
-	const struct map *map = names_jit_map(&w->names, site);
+	const struct map *map = extra_map(w, site);
 	bool is_new;
 	if (map)
-		return ms->jit_first_id + (uint64_t)intern(&ms->jits, w->region, (struct span){(const char *)map, sizeof *map}, &is_new);
+		return ms->extra_first_id + (uint64_t)intern(&ms->extra, w->region, (struct span){(const char *)map, sizeof *map}, &is_new);
 	uint64_t first_id = m ? ms->of_module[module_index(w, m)].first_id : 0;
 	for (unsigned k = 0; first_id && k < m->text_count; k++)
 		if (site.address >= m->text[k].start && site.address < m->text[k].end)

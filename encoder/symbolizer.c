@@ -111,7 +111,6 @@ static int give_up(int error)
 		remember("starting " SYMBOLIZE_PROGRAM " is forbidden here", 0,
 		         "; complete a saved profile elsewhere: " SYMBOLIZE_PROGRAM " FILE");
 		break;
-	case -ETIMEDOUT:
 	case -EBUSY:
 		remember(SYMBOLIZE_PROGRAM " does not start: its file can't be read", 0, "; put it on a file system that answers");
 		break;
@@ -156,7 +155,9 @@ static void end_helper(const char *fault)
 {
 	bool is_done = helper.is_done;
 	int status = spawn_end(&helper.process);
-	if (is_done) {
+	if (spawn_error() < 0) {
+		give_up(spawn_error());
+	} else if (is_done) {
 		forgive();
 		blame(0, helper.count);
 	} else {
@@ -280,7 +281,8 @@ static void take_bytes(const char *bytes, size_t n)
 	}
 }
 
-bool symbolizer_poll(void)
+/* The helper's part of symbolizer_poll. */
+static bool take_answers(void)
 {
 	char *buf = helper.line ? helper.line + SYMBOLIZE_LINE_MAX + 1 : NULL;
 	long n = 0;
@@ -301,6 +303,18 @@ bool symbolizer_poll(void)
 }
 
 /* ---- questions ---- */
+
+/* What is to be asked next, by object. */
+struct waiting {
+	struct waiting *next;
+	struct question q;
+};
+static struct {
+	struct region region;
+	struct waiting *first;
+	size_t count;
+	uint64_t batch; /* so many have been asked; the last one may be being answered */
+} queue;
 
 static void write_hex(struct out *o, const uint8_t *bytes, unsigned n)
 {
@@ -380,6 +394,92 @@ int symbolizer_ask(const struct question *q, size_t count)
 	return 0;
 }
 
+/* ---- who waits ---- */
+
+static const char *copy_text(const char *text)
+{
+	size_t n = strlen(text);
+	char *copy = region_alloc(&queue.region, n + 1);
+	return copy ? memcpy(copy, text, n) : NULL;
+}
+
+/* Both ascending, to one that is, each address once. NULL: no memory. */
+static uint64_t *merge(const struct question *a, const struct question *b, size_t *count)
+{
+	uint64_t *both = region_alloc(&queue.region, (a->count + b->count) * sizeof *both + 1);
+	size_t i = 0, k = 0, n = 0;
+	while (both && (i < a->count || k < b->count)) {
+		bool is_a = k == b->count || (i < a->count && a->address[i] <= b->address[k]);
+		uint64_t address = is_a ? a->address[i++] : b->address[k++];
+		if (!n || both[n - 1] != address)
+			both[n++] = address;
+	}
+	*count = n;
+	return both;
+}
+
+static bool enqueue(const struct question *q)
+{
+	struct waiting **at = &queue.first;
+	while (*at && (*at)->q.module != q->module)
+		at = &(*at)->next;
+	struct waiting *w = *at, fresh = {.q = {.module = q->module}};
+	size_t count;
+	uint64_t *address = merge(w ? &w->q : &fresh.q, q, &count);
+	if (!address)
+		return false;
+	if (!w) {
+		fresh.q.path = copy_text(q->path);
+		w = fresh.q.path ? region_alloc(&queue.region, sizeof *w) : NULL;
+		if (!w)
+			return false;
+		*w = fresh;
+		*at = w;
+		queue.count++;
+	}
+	w->q.address = address;
+	w->q.count = count;
+	return true;
+}
+
+/* Ask all that is waiting to be asked. */
+static void ask_next(void)
+{
+	struct question *q = region_alloc(&queue.region, queue.count * sizeof *q + 1);
+	size_t n = 0;
+	for (const struct waiting *w = queue.first; q && w; w = w->next)
+		q[n++] = w->q;
+	queue.batch++;
+	if (n)
+		symbolizer_ask(q, n); /* what it says of a failure is remembered */
+	region_release(&queue.region);
+	queue.first = NULL;
+	queue.count = 0;
+}
+
+uint64_t symbolizer_queue(const struct question *q, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!enqueue(&q[i]))
+			return 0;
+	uint64_t ticket = queue.batch + 1;
+	if (!helper.process.pid)
+		ask_next();
+	return ticket;
+}
+
+bool symbolizer_is_done(uint64_t ticket)
+{
+	return queue.batch > ticket || (queue.batch == ticket && !helper.process.pid);
+}
+
+bool symbolizer_poll(void)
+{
+	if (!take_answers() && queue.first)
+		ask_next();
+	return helper.process.pid != 0;
+}
+
 bool symbolizer_would_answer(const struct object *o)
 {
 	uint64_t now_ns = os_clock_ns(CLOCK_MONOTONIC);
@@ -416,6 +516,8 @@ void symbolizer_locate(const struct maps *maps)
 void symbolizer_start(const struct encoder_options *options)
 {
 	forget_helper(); /* the parent's, in a fork child */
+	region_release(&queue.region);
+	memset(&queue, 0, sizeof queue);
 	memset(&symbolizer, 0, sizeof symbolizer);
 	symbolizer.options = *options;
 }

@@ -120,7 +120,7 @@ static void print_frame(struct out *o, uintptr_t address, const struct name *nam
 			out_str(o, "+0x");
 			out_hex(o, name->offset + 1);
 		}
-		if (f->file.len) {
+		if (f->file.len && f->line) {
 			out_str(o, "\t");
 			out_span(o, f->file);
 			out_str(o, ":");

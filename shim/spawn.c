@@ -31,7 +31,7 @@ enum {
 	CPU_SECONDS = 300,
 	NO_CORE = 1, /* bytes: no core file, nor one through a pipe, for which 0 is no reason (core(5)): it would be the program's memory */
 	PIPE_BYTES = 1 << 20,
-	START_MS = 1000, /* that execve may take: the file may lie on a server that is gone */
+	START_MS = 500,  /* that is waited for execve */
 	END_MS = 50,     /* that a helper may take to end by itself, */
 	KILL_MS = 1000,  /* and that the kernel may take to end it */
 	STEP_MS = 2,
@@ -296,7 +296,8 @@ static int open_pipe(int fd[2])
 	return fd[0] < 0 ? fd[0] : fd[1] < 0 ? fd[1] : 0;
 }
 
-/* Until the helper is itself, or could not be. */
+/* Until the helper is itself, or could not be. One whose file is slow to come (from a server that is gone) is not waited for: it is
+ * on its way, and the listener has others to serve. */
 static int await_start(void)
 {
 	struct timespec step = {.tv_nsec = STEP_MS * 1000 * 1000};
@@ -307,7 +308,12 @@ static int await_start(void)
 		if (reap_keeper())
 			return -ECHILD;
 	}
-	return -ETIMEDOUT;
+	return 0;
+}
+
+int spawn_error(void)
+{
+	return __atomic_load_n(&shared.state, __ATOMIC_ACQUIRE) == STARTED ? shared.error : 0;
 }
 
 static void give_up(struct spawned *s)
@@ -338,12 +344,10 @@ static int start(struct spawned *s, char *const argv[], uint64_t memory_bytes, s
 	*s = (struct spawned){.pid = (int)pid, .to_fd = p->in[1], .from_fd = p->out[0]};
 	p->in[1] = p->out[0] = -1; /* they are s's now */
 	int error = await_start();
-	if (error == -ETIMEDOUT)
-		give_up(s); /* it is reaped later, when it has come to an end */
-	else if (error < 0)
+	if (error < 0) {
 		spawn_end(s);
-	if (error < 0)
 		return error;
+	}
 	os_call(SYS_fcntl, s->to_fd, F_SETFL, O_NONBLOCK);
 	os_call(SYS_fcntl, s->from_fd, F_SETFL, O_NONBLOCK);
 	return 0;

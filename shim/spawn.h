@@ -23,6 +23,9 @@ struct spawned {
  * our clone; -EBUSY: there is one already. */
 int spawn(struct spawned *s, char *const argv[], uint64_t memory_bytes);
 
+/* Of the last one, what execve said when it was later than spawn could wait: 0, or a negative errno. */
+int spawn_error(void);
+
 /* Write all of it, until then at the latest (CLOCK_MONOTONIC). 0; -ETIMEDOUT; -EPIPE: it reads no more. */
 int spawn_write(struct spawned *s, const void *bytes, uint64_t count, uint64_t until_ns);
 

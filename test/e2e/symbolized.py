@@ -72,7 +72,6 @@ class Elf:
                 self.mistaken = {_string(texts, at)
                                  for at, info, _, index, _, _ in struct.iter_unpack("<IBBHQQ", self._bytes(s.row))
                                  if 0 < index < len(rows) and not rows[index][2] & 2 and at}
-            self.files = {name for _, _, name, kind in every if kind == 4}
         del self._file
 
     def _bytes(self, row):
@@ -197,10 +196,7 @@ def llvm(elf, addresses, debug_dir=None, deadline_s=300):
         row = json.loads(text)
         frames = []
         for s in row["Symbol"]:
-            file = s["FileName"]
-            if not s["Line"] and file in elf.files:
-                file = ""
-            frames.append(Frame(_known(s["FunctionName"]), _path(file), s["Line"]))
+            frames.append(Frame(_known(s["FunctionName"]), _path(s["FileName"]), s["Line"]))
         found[int(row["Address"], 16)] = _trim(frames)
     return found
 
