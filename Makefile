@@ -130,6 +130,35 @@ $(U)/obj/%.o: $(B)/%.c
 	$(call say,CC,$<)
 	$(Q)$(COMPILE) $(UNIT_SAN) -w -c -o $@ $<
 
+# --- fuzz targets: libFuzzer's, of clang; each names its sources and libraries in lines /* links: … */, /* libs: … */ ------------
+
+SECONDS := 60
+FUZZ_CC := clang# with its runtime: libclang-rt-14-dev of Debian 12
+F       := $(B)/fuzz
+FUZZ    := $(patsubst test/fuzz/fuzz_%.c,%,$(sort $(wildcard test/fuzz/fuzz_*.c)))
+FUZZ_C   = -O1 -g -std=gnu11 -fno-omit-frame-pointer -ffile-prefix-map=$(CURDIR)=. -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all $(WARN) $(WERROR)
+libs_of  = $(shell sed -n 's,^[ /*]*libs: *\(.*\),\1,p' $(1) | sed 's,\*/.*,,')
+
+define fuzz_rule
+$(F)/$(1): $(F)/obj/test/fuzz/fuzz_$(1).o $(patsubst %.c,$(F)/obj/%.o,$(call links_of,test/fuzz/fuzz_$(1).c))
+	$$(call say,LINK,$$@)
+	$$(Q)$(FUZZ_CC) -fsanitize=fuzzer,address,undefined $$(LDFLAGS) -o $$@ $$^ $(call libs_of,test/fuzz/fuzz_$(1).c)
+endef
+$(foreach t,$(FUZZ),$(eval $(call fuzz_rule,$(t))))
+
+$(F)/obj/%.o: %.c | $(GENERATED)
+	$(call say,CC,$<)
+	$(Q)$(FUZZ_CC) $(OUR_CPP) $(CPPFLAGS) $(FUZZ_C) -MMD -MP -c -o $@ $<
+
+$(F)/obj/%.o: $(B)/%.c
+	$(call say,CC,$<)
+	$(Q)$(FUZZ_CC) $(OUR_CPP) $(CPPFLAGS) $(FUZZ_C) -w -MMD -MP -c -o $@ $<
+
+$(F)/corpus/made/stamp: test/fuzz/corpus.sh
+	$(call say,CORPUS,$(@D))
+	$(Q)test/fuzz/corpus.sh $(F)/corpus
+	$(Q)touch $@
+
 # --- test programs: lib*.c become libraries ----------------------------------------------------------
 
 PROGRAM_SRC := $(sort $(wildcard test/programs/*.c test/programs/*.cc))
@@ -190,15 +219,28 @@ asan ubsan tsan:
 	$(SUB) unit-build SAN=$(SANITIZERS)
 	$(Q)UNIT_DIR=$(B)/unit-$(subst $(comma),-,$(SANITIZERS)) scripts/test.sh unit
 
+fuzz: ## install what is missing and run each fuzz target for SECONDS=60; what breaks one is kept as build/fuzz/TARGET-…
+	$(Q)scripts/deps.sh build fuzz
+	$(SUB) fuzz-build
+	$(Q)for t in $(FUZZ); do \
+		echo "  FUZZ   $$t"; \
+		$(F)/$$t -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=65536 -print_final_stats=1 \
+			-artifact_prefix=$(F)/$$t- $(F)/corpus/$$t >$(F)/$$t.log 2>&1 \
+			|| { tail -40 $(F)/$$t.log; exit 1; }; \
+		sed -n 's/^stat::number_of_executed_units: */         executions: /p' $(F)/$$t.log; \
+	done
+
+fuzz-build: $(FUZZ:%=$(F)/%) $(F)/corpus/made/stamp
+
 unit-build: $(UNIT_BINS)
 
 format: ## format the C sources in place
-	$(Q)clang-format -i $(wildcard $(addsuffix /*.[ch],shim encoder http test/unit))
+	$(Q)clang-format -i $(wildcard $(addsuffix /*.[ch],shim encoder encoder/symbolize http test/unit test/fuzz))
 
 lint: all ## check layers, scripts and the man pages
 	$(Q)scripts/deps.sh --check lint
 	$(Q)BUILD=$(B) scripts/check-layers
-	$(Q)shellcheck scripts/*.sh scripts/check-layers .ci/run
+	$(Q)shellcheck scripts/*.sh scripts/check-layers test/fuzz/*.sh .ci/run
 	$(Q)mandoc -Tlint -W warning man/*.[17]
 
 install: all ## install the library, its helper program and its man pages below DESTDIR/PREFIX
@@ -221,7 +263,7 @@ clean: ## remove what was built; only build/libunwind stays, as it needs the net
 help: ## this list
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1	/p' Makefile | awk -F '\t' '{ printf "%-10s %s\n", $$1, $$2 }'
 
-.PHONY: all programs run test unit unit-build e2e bench soak asan ubsan tsan format lint install uninstall dist clean help
+.PHONY: all programs run test unit unit-build e2e bench soak asan ubsan tsan fuzz fuzz-build format lint install uninstall dist clean help
 .SECONDARY:
 
--include $(OBJ:.o=.d) $(SYMBOLIZE_OBJ:.o=.d) $(wildcard $(U)/obj/*/*.d $(U)/obj/*/*/*.d $(B)/programs/*.d)
+-include $(OBJ:.o=.d) $(SYMBOLIZE_OBJ:.o=.d) $(wildcard $(U)/obj/*/*.d $(U)/obj/*/*/*.d $(F)/obj/*/*.d $(F)/obj/*/*/*.d $(B)/programs/*.d)

@@ -21,6 +21,7 @@ enum {
 	LATE_PATIENCE_S = 5,
 	ROUNDS_MAX = 4,  /* times that one request asks */
 	POLL_MS = 3,
+	CWD_MAX = 4096,
 };
 
 void names_start(const struct encoder_options *options)
@@ -124,12 +125,17 @@ static bool is_same(const char *path, const struct module *m)
 static const char *find_file(const struct names *n, const struct module *m)
 {
 	struct span s = names_path(n, m);
-	char *path = region_alloc(n->region, s.len + 64);
-	struct line l = {path, s.len + 64, 0};
+	char *path = region_alloc(n->region, s.len + CWD_MAX);
+	struct line l = {path, s.len + CWD_MAX, 0};
 	if (!path)
 		return NULL;
+	if (s.len && s.at[0] != '/' && memchr(s.at, '/', s.len)) { /* unloaded; as it was given to the loader */
+		os_call(SYS_readlinkat, AT_FDCWD, "/proc/self/cwd", path, CWD_MAX - 2);
+		l.len = strlen(path);
+		line_str(&l, "/");
+	}
 	line_bytes(&l, s.at, s.len);
-	if (path[0] == '/' && !memchr(path, '\n', s.len) && is_same(path, m))
+	if (path[0] == '/' && !memchr(path, '\n', strlen(path)) && is_same(path, m))
 		return path;
 	if (!n->modules.count || m != n->modules.at[0])
 		return NULL;
@@ -342,8 +348,11 @@ static int query_jit(struct names *n, const struct site *sites, size_t count)
 		if (names_jit_map(n, sites[i]))
 			q[n->jit_count++] = (struct jit_query){.address = sites[i].address};
 	sort_items(q, n->jit_count, sizeof *q, jit_before);
-	if (n->jit_count && jit_names(n->region, q, n->jit_count) == -ENOMEM)
-		return -ENOMEM;
+	int r = n->jit_count ? jit_names(n->region, q, n->jit_count) : 0;
+	if (r == -ENOMEM)
+		return r;
+	if (r == -EPERM)
+		n->note = "no names of run-time code: its /tmp/perf-PID.map is another user's, or others may write to it; umask 022 helps";
 	for (size_t i = 0; i < n->jit_count; i++) {
 		q[i].name.at = utf8_line(n->region, q[i].name);
 		if (!q[i].name.at)
@@ -381,7 +390,7 @@ static bool is_any_incomplete(const struct site *sites, size_t count)
 
 static void take_note(struct names *n, const struct site *sites, size_t count, const struct patience *p)
 {
-	if (!is_any_incomplete(sites, count))
+	if (n->note || !is_any_incomplete(sites, count))
 		return;
 	if (p && is_waiting(p))
 		symbolizer_is_late();

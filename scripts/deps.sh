@@ -1,7 +1,7 @@
 #!/bin/bash
 # deps.sh [--check] GROUP... - install the Debian packages that a group of targets needs and that are missing.
 #
-# Groups: build run test bench lint. When nothing is missing, apt is not called at all, and neither root nor sudo
+# Groups: build run test bench fuzz lint. When nothing is missing, apt is not called at all, and neither root nor sudo
 # is needed. With --check nothing is installed: what is missing is named with the command that installs it.
 #
 # SPDX-License-Identifier: Apache-2.0
@@ -15,6 +15,7 @@ declare -A packages=(
 	[test]="libcmocka-dev llvm libc6-dbg dwz python3 golang-go curl redis-server redis-tools nginx-light sqlite3 libsqlite3-0 jq
 		perl lua5.4 memcached libjemalloc2 libtcmalloc-minimal4 procps binutils strace valgrind g++ gzip xz-utils luajit"
 	[bench]="python3 redis-server redis-tools sqlite3 jq perl lua5.4 procps valgrind xz-utils memcached"
+	[fuzz]="clang libclang-rt-14-dev dwz xz-utils"
 	[lint]="shellcheck mandoc binutils"
 )
 

@@ -6,6 +6,7 @@
 #include "encoder/symbolize/lookup.h"
 
 #include <errno.h>
+#include <gelf.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,8 +43,20 @@ static bool is_id(const struct elf_file *f, const char *hex)
 	return true;
 }
 
+/* The library reads sections that zlib has packed. */
+static bool is_packed_otherwise(const struct elf_file *f)
+{
+	GElf_Chdr packing;
+	Elf_Scn *scn = elf_file_section(f, ".debug_info", NULL);
+	return scn && gelf_getchdr(scn, &packing) && packing.ch_type != ELFCOMPRESS_ZLIB;
+}
+
 static void open_dwarf(struct object *o, const struct elf_file *f)
 {
+	if (is_packed_otherwise(f)) {
+		o->note = "its DWARF is not packed by zlib (by zstd?), and can't be read; objcopy --decompress-debug-sections helps";
+		return;
+	}
 	o->dwarf = dwarf_open(f, &o->texts);
 	if (!o->dwarf && elf_file_has(f, ".debug_info", ".zdebug_info"))
 		o->note = "the DWARF can't be read: it is damaged, or there is no memory to unpack it";

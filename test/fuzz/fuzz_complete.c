@@ -79,7 +79,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	lseek(in, 0, SEEK_SET);
 	lseek(out, 0, SEEK_SET);
-	MUST(!profile_read(in, &before) && !profile_read(out, &after));
+	MUST(!profile_read(in, &before));
+	if (profile_read(out, &after)) {
+		/* protobuf-c reads an unknown field of number 0, whose key is of two bytes, and not the one byte that it writes for that */
+		file_fill(&out, NULL, 0);
+		MUST(!profile_write(out, before) && lseek(out, 0, SEEK_SET) == 0 && profile_read(out, &after));
+		pprof__profile__free_unpacked(before, NULL);
+		return 0;
+	}
 	MUST(before->n_sample == after->n_sample && before->n_location == after->n_location &&
 	     before->n_mapping == after->n_mapping && before->n_string_table <= after->n_string_table);
 	pprof__profile__free_unpacked(before, NULL);
