@@ -18,7 +18,7 @@
 
 enum {
 	PATIENCE_S = 15, /* for the symbolizer; what follows takes its time, too */
-	LATE_PATIENCE_S = 5,
+	LATE_PATIENCE_S = 2,
 	ROUNDS_MAX = 4,  /* times that one request asks */
 	POLL_MS = 3,
 	CWD_MAX = 4096,

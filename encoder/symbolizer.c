@@ -111,6 +111,14 @@ static int give_up(int error)
 		remember("starting " SYMBOLIZE_PROGRAM " is forbidden here", 0,
 		         "; complete a saved profile elsewhere: " SYMBOLIZE_PROGRAM " FILE");
 		break;
+	case -EMFILE:
+	case -ENFILE:
+	case -EINVAL: /* of a limit below the numbers that it is given */
+		remember("no descriptors left to start " SYMBOLIZE_PROGRAM, 0, "; raise the limit (ulimit -n)");
+		break;
+	case -EAGAIN:
+		remember("no room for one more process, " SYMBOLIZE_PROGRAM, 0, "; raise the limit (ulimit -u, pids.max)");
+		break;
 	case -EBUSY:
 		remember(SYMBOLIZE_PROGRAM " does not start: its file can't be read", 0, "; put it on a file system that answers");
 		break;
