@@ -12,6 +12,7 @@
 #include <elf.h>
 #include <link.h>
 
+#include "encoder/sort.h"
 #include "shim/os.h"
 
 enum {
@@ -60,19 +61,6 @@ static bool is_function(const ElfW(Sym) * s)
 	unsigned type = s->st_info & 0xf;
 	return s->st_shndx != SHN_UNDEF && s->st_shndx != SHN_ABS && s->st_value && s->st_name &&
 	       (type == STT_FUNC || type == STT_GNU_IFUNC || type == STT_NOTYPE || (type == STT_OBJECT && s->st_size));
-}
-
-static size_t first_at_or_above(const struct elf_query *q, size_t count, uint64_t address)
-{
-	size_t low = 0, high = count;
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		if (q[middle].address < address)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
 }
 
 /* Above 0: the symbol is better than the best so far; 0: they are aliases. */
@@ -128,7 +116,7 @@ static size_t offer_to_all(const struct table *t, struct elf_query *q, size_t co
 	if (!is_function(s))
 		return 0;
 	uint64_t reach = reach_of(t, s);
-	size_t first = first_at_or_above(q, count, s->st_value), i = first;
+	size_t first = sort_first_from(q, count, sizeof *q, s->st_value), i = first;
 	if (i < count && q[i].nearest < s->st_value)
 		q[i].nearest = s->st_value;
 	for (; i < count && q[i].address - s->st_value < reach; i++)

@@ -14,6 +14,7 @@
 
 #include <sys/stat.h>
 
+#include "encoder/sort.h"
 #include "shim/os.h"
 
 enum {
@@ -65,19 +66,6 @@ static bool parse_line(struct span line, struct code *c)
 
 /* --- queries ---------------------------------------------------------------------------------------- */
 
-static size_t first_at_or_above(const struct search *s, uintptr_t address)
-{
-	size_t low = 0, high = s->count;
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		if (s->queries[middle].address < address)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
-}
-
 /* The first open query from i on; `count`: none. Shortens the way for the next who goes it. */
 static size_t first_open(struct search *s, size_t i)
 {
@@ -96,7 +84,7 @@ static bool covers(const struct search *s, const struct code *c, size_t i)
 /* Answer what this code covers and no later line did. 0, or -ENOMEM. */
 static int answer(struct search *s, const struct code *c)
 {
-	size_t i = first_open(s, first_at_or_above(s, c->start));
+	size_t i = first_open(s, sort_first_from(s->queries, s->count, sizeof *s->queries, c->start));
 	if (!covers(s, c, i))
 		return 0;
 	char *name = region_alloc(s->region, c->name.len);

@@ -364,15 +364,8 @@ static int query_jit(struct names *n, const struct site *sites, size_t count)
 /* NULL: it has no name. */
 static const struct jit_query *find_jit(const struct names *n, uintptr_t address)
 {
-	size_t low = 0, high = n->jit_count;
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		if (n->jit[middle].address < address)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low < n->jit_count && n->jit[low].address == address && n->jit[low].name.len ? &n->jit[low] : NULL;
+	size_t i = sort_first_from(n->jit, n->jit_count, sizeof *n->jit, address);
+	return i < n->jit_count && n->jit[i].address == address && n->jit[i].name.len ? &n->jit[i] : NULL;
 }
 
 /* ---- all together ---- */

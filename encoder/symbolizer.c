@@ -8,6 +8,7 @@
 
 #include <errno.h>
 
+#include "encoder/sort.h"
 #include "encoder/symbolize/protocol.h"
 #include "shim/os.h"
 #include "shim/spawn.h"
@@ -183,15 +184,8 @@ static void end_helper(const char *fault)
 /* Only what was asked, and once: NULL: it was not. */
 static bool *find_asked(const struct asked *a, uint64_t address)
 {
-	size_t low = 0, high = a->asked;
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		if (a->address[middle] < address)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low < a->asked && a->address[low] == address && !a->is_answered[low] ? &a->is_answered[low] : NULL;
+	size_t i = sort_first_from(a->address, a->asked, sizeof *a->address, address);
+	return i < a->asked && a->address[i] == address && !a->is_answered[i] ? &a->is_answered[i] : NULL;
 }
 
 static void put_address(void)

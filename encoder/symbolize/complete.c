@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "encoder/sort.h"
 #include "encoder/symbolize/lookup.h"
 #include "encoder/symbolize/profile_file.h"
 #include "encoder/symbolize/protocol.h"
@@ -219,15 +220,8 @@ static bool places_make(struct completion *c, struct places *s, size_t count)
 
 static const struct place *place_of(const struct places *s, uint64_t id)
 {
-	size_t low = 0, high = s->count;
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		if (s->at[middle].id < id)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low < s->count && s->at[low].id == id ? &s->at[low] : NULL;
+	size_t i = sort_first_from(s->at, s->count, sizeof *s->at, id);
+	return i < s->count && s->at[i].id == id ? &s->at[i] : NULL;
 }
 
 static bool index_ids(struct completion *c)

@@ -11,6 +11,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/symbolize/dies.h"
+#include "encoder/sort.h"
 
 #include <dwarf.h>
 #include <stdlib.h>
@@ -66,19 +67,6 @@ static const struct chain *make_chain(struct walk *w)
 	return c;
 }
 
-static size_t first_at_or_above(const struct hit *h, size_t count, uint64_t address)
-{
-	size_t low = 0, high = count;
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		if (h[middle].address < address)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
-}
-
 /* Is code of the entry at hand asked for? If so, note it with these addresses. */
 static bool covers(struct walk *w)
 {
@@ -87,7 +75,7 @@ static bool covers(struct walk *w)
 	for (ptrdiff_t at = 0; (at = dwarf_ranges(&here(w)->die, at, &base, &start, &end)) > 0;) {
 		if (!budget_take(&w->budget->ranges))
 			return fail(w, DIES_TOO_MUCH);
-		size_t i = first_at_or_above(w->hits, w->count, start);
+		size_t i = sort_first_from(w->hits, w->count, sizeof *w->hits, start);
 		if (i == w->count || w->hits[i].address >= end)
 			continue;
 		if (!chain && !(chain = make_chain(w)))

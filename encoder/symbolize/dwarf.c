@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "encoder/sort.h"
 #include "encoder/symbolize/debug_file.h"
 #include "encoder/symbolize/dies.h"
 #include "encoder/symbolize/lines.h"
@@ -118,19 +119,6 @@ struct owner {
 	size_t index;    /* of found */
 };
 
-static size_t first_at_or_above(const struct found *f, size_t count, uint64_t address)
-{
-	size_t low = 0, high = count;
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		if (f[middle].address < address)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
-}
-
 /* Ranges overlap where one is of dropped code; the shorter, later one is the better guess. */
 static void offer(struct owner *o, Dwarf_Off unit, uint64_t start, uint64_t length)
 {
@@ -147,7 +135,7 @@ static void offer_unit(struct dwarf *d, Dwarf_Die *unit, const struct found *f, 
 	Dwarf_Addr base, start, end;
 	Dwarf_Off offset = dwarf_dieoffset(unit);
 	for (ptrdiff_t at = 0; (at = dwarf_ranges(unit, at, &base, &start, &end)) > 0;) {
-		for (size_t i = first_at_or_above(f, count, start); i < count && f[i].address < end; i++) {
+		for (size_t i = sort_first_from(f, count, sizeof *f, start); i < count && f[i].address < end; i++) {
 			offer(&owners[i], offset, start, end - start);
 			budget_take(&d->budget.ranges);
 		}

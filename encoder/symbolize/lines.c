@@ -8,6 +8,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/symbolize/lines.h"
+#include "encoder/sort.h"
 
 #include <dwarf.h>
 #include <gelf.h>
@@ -291,19 +292,6 @@ struct machine {
 	size_t count, next;
 };
 
-static size_t first_at_or_above(const struct line_query *q, size_t count, uint64_t address)
-{
-	size_t low = 0, high = count;
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		if (q[middle].address < address)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
-}
-
 static void begin_sequence(struct machine *m)
 {
 	m->address = 0;
@@ -330,7 +318,7 @@ static void row(struct machine *m)
 	if (m->in_sequence && m->address > m->row_address)
 		give_to_last_row(m);
 	else if (!m->in_sequence || m->address < m->row_address)
-		m->next = first_at_or_above(m->q, m->count, m->address);
+		m->next = sort_first_from(m->q, m->count, sizeof *m->q, m->address);
 	m->in_sequence = true;
 	m->row_address = m->address;
 	m->row_file = m->file;
@@ -341,7 +329,7 @@ static void row(struct machine *m)
 static void end_sequence(struct machine *m)
 {
 	row(m);
-	for (size_t i = first_at_or_above(m->q, m->count, m->low); i < m->count && m->q[i].address < m->address; i++) {
+	for (size_t i = sort_first_from(m->q, m->count, sizeof *m->q, m->low); i < m->count && m->q[i].address < m->address; i++) {
 		struct line_query *q = &m->q[i];
 		if (q->try_sequence != m->sequence || (q->found && q->high <= m->address))
 			continue;

@@ -93,7 +93,7 @@ static void make_modules(void)
 
 static struct site site_of(int m, uint64_t address)
 {
-	return (struct site){base_of(m) + address, &module[m]};
+	return (struct site){.address = base_of(m) + address, .module = &module[m]};
 }
 
 /* --- a helper made of a script --------------------------------------------------------------------- */
@@ -310,7 +310,7 @@ static void test_a_site_without_an_object_is_not_asked_for(void **state)
 	(void)state;
 	use_script(ALL_ANSWERED);
 	struct request r = {0};
-	const struct site nowhere = {0x1000, NULL};
+	const struct site nowhere = {.address = 0x1000};
 	assert_int_equal(once(&r, &nowhere, 1), 0);
 	assert_int_equal(names_of(&r.names, nowhere).count, 1);
 	assert_int_equal(once(&r, NULL, 0), 0);
