@@ -11,6 +11,7 @@
 B      := build
 CFLAGS ?= -O2 -g
 PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
 MANDIR ?= $(PREFIX)/share/man
 PYTHON := /usr/bin/python3# the distribution's: a version manager's python may lack what apt installed
@@ -246,11 +247,13 @@ lint: all ## check layers, scripts and the man pages
 install: all ## install the library, its helper program and its man pages below DESTDIR/PREFIX
 	install -D -m 755 $(LIB) $(DESTDIR)$(LIBDIR)/libpprofshim.so
 	install -D -m 755 $(SYMBOLIZE) $(DESTDIR)$(LIBDIR)/pprofshim-symbolize
+	install -d $(DESTDIR)$(BINDIR)
+	ln -sf $(LIBDIR)/pprofshim-symbolize $(DESTDIR)$(BINDIR)/pprofshim-symbolize
 	install -D -m 644 man/pprofshim.7 $(DESTDIR)$(MANDIR)/man7/pprofshim.7
 	install -D -m 644 man/pprofshim-symbolize.1 $(DESTDIR)$(MANDIR)/man1/pprofshim-symbolize.1
 
 uninstall: ## remove what install put there
-	rm -f $(DESTDIR)$(LIBDIR)/libpprofshim.so $(DESTDIR)$(LIBDIR)/pprofshim-symbolize \
+	rm -f $(DESTDIR)$(LIBDIR)/libpprofshim.so $(DESTDIR)$(LIBDIR)/pprofshim-symbolize $(DESTDIR)$(BINDIR)/pprofshim-symbolize \
 	      $(DESTDIR)$(MANDIR)/man7/pprofshim.7 $(DESTDIR)$(MANDIR)/man1/pprofshim-symbolize.1
 
 dist: ## write the committed sources to build/pprofshim.tar.gz

@@ -154,7 +154,6 @@ static const char *find_file(const struct names *n, const struct module *m)
 struct wanted {
 	const struct module *module;
 	struct object *object;
-	const char *path; /* NULL: its file is nowhere */
 	uint64_t *address; /* as the file's headers count, ascending */
 	size_t count;
 };
@@ -225,6 +224,9 @@ static uint64_t ask(struct names *n, const struct missing *missing)
 		const char *path = symbolizer_would_answer(w->object) ? find_file(n, w->module) : NULL;
 		if (path)
 			q[count++] = (struct question){w->module, path, w->address, w->count};
+		else if (!w->module->gone && symbolizer_would_answer(w->object) && span_starts(names_path(n, w->module), "/"))
+			n->note = "files of loaded objects can't be opened (deleted, replaced, another user's, outside of a chroot): their names "
+			          "are few";
 	}
 	return count ? symbolizer_queue(q, count) : 0;
 }

@@ -18,7 +18,7 @@
 enum {
 	WRITE_MS = 500,      /* it reads all questions before it begins */
 	AGAIN_SECONDS = 60,  /* after a failure */
-	LIFE_SECONDS = 180,  /* then a helper is given up */
+	LIFE_SECONDS = 90,  /* then a helper is given up */
 	READ_BYTES = 64 * 1024,
 	PARTS_AT_ONCE = 16,  /* then others are served */
 	BYTES_MAX = 1 << 28, /* of all its answers */
