@@ -420,6 +420,29 @@ static uint64_t *merge(const struct question *a, const struct question *b, size_
 	return both;
 }
 
+/* The helper that runs has been asked about it, and will say. */
+static bool is_being_asked(const struct object *o, uint64_t address)
+{
+	for (size_t i = 0; i < helper.count; i++)
+		if (helper.at[i].object == o && find_asked(&helper.at[i], address))
+			return true;
+	return false;
+}
+
+/* The rest of the question: what nobody has asked yet. False: no memory. */
+static bool leave_out_asked(struct question *q)
+{
+	uint64_t *rest = region_alloc(&queue.region, q->count * sizeof *rest + 1);
+	const struct object *o = cache_object(q->module);
+	size_t n = 0;
+	for (size_t i = 0; rest && i < q->count; i++)
+		if (!is_being_asked(o, q->address[i]))
+			rest[n++] = q->address[i];
+	q->address = rest;
+	q->count = n;
+	return rest;
+}
+
 static bool enqueue(const struct question *q)
 {
 	struct waiting **at = &queue.first;
@@ -461,9 +484,17 @@ static void ask_next(void)
 
 uint64_t symbolizer_queue(const struct question *q, size_t count)
 {
-	for (size_t i = 0; i < count; i++)
-		if (!enqueue(&q[i]))
+	bool is_new = false;
+	for (size_t i = 0; i < count; i++) {
+		struct question rest = q[i];
+		if (!leave_out_asked(&rest) || (rest.count && !enqueue(&rest)))
 			return 0;
+		is_new |= rest.count > 0;
+	}
+	if (!queue.first)
+		region_release(&queue.region);
+	if (!is_new)
+		return queue.batch;
 	uint64_t ticket = queue.batch + 1;
 	if (!helper.process.pid)
 		ask_next();

@@ -599,6 +599,38 @@ static void test_every_end_without_the_last_word_is_trouble(void **state)
 	}
 }
 
+/* Who asks while a helper runs waits for the next, with all others; but not for what the one that runs was asked already. */
+static void test_questions_wait_for_the_next_helper_and_are_put_together(void **state)
+{
+	static const uint64_t low[] = {0x10, 0x30}, high[] = {0x20, 0x30, 0x40};
+	(void)state;
+	use_script("echo start >>starts; cat >request.$(wc -l <starts | tr -d ' '); while [ ! -e go ]; do sleep 0.01; done\n"
+	           "printf 'o 0\\n'; sed -n 's/^a \\(.*\\)/a \\1 0\\nf 1 1\\t\\t\\tf\\1/p' request.$(wc -l <starts | tr -d ' '); echo e");
+	const struct question first = {&module[0], "/a", low, 2}, second = {&module[0], "/a", high, 3}, third = {&module[0], "/a", high + 2, 1};
+	uint64_t one = symbolizer_queue(&first, 1);
+	assert_true(one != 0);
+	assert_int_equal(symbolizer_queue(&first, 1), one); /* it is being asked */
+	uint64_t two = symbolizer_queue(&second, 1);
+	assert_int_equal(two, one + 1);
+	assert_int_equal(symbolizer_queue(&third, 1), two);
+	assert_false(symbolizer_is_done(one));
+	assert_false(symbolizer_is_done(two));
+	FILE *go = fopen(in_dir("go"), "w");
+	assert_non_null(go);
+	fclose(go);
+	wait_for_end();
+	assert_true(symbolizer_is_done(one));
+	assert_true(symbolizer_is_done(two));
+	for (uint64_t address = 0x10; address <= 0x40; address += 0x10)
+		assert_non_null(find(0, address));
+	assert_string_equal(read_file("request.1"), "o abcd01\np /a\na 10\na 30\n");
+	assert_string_equal(read_file("request.2"), "o abcd01\np /a\na 20\na 40\n");
+	static const char *const made[] = {"go", "starts", "request.1", "request.2"};
+	for (size_t i = 0; i < COUNT(made); i++)
+		assert_int_equal(unlink(in_dir(made[i])), 0);
+	expect_nothing_left();
+}
+
 /* It is gone when the questions are written. */
 static void test_one_that_dies_before_it_reads_is_told_by_its_death(void **state)
 {
@@ -982,6 +1014,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_one_that_says_the_same_for_ever_holds_nobody_up),
 		cmocka_unit_test(test_death_is_blamed_on_the_object_that_was_looked_at),
 		cmocka_unit_test(test_every_end_without_the_last_word_is_trouble),
+		cmocka_unit_test(test_questions_wait_for_the_next_helper_and_are_put_together),
 		cmocka_unit_test(test_one_that_dies_before_it_reads_is_told_by_its_death),
 		cmocka_unit_test(test_an_object_that_was_answered_is_not_blamed),
 		cmocka_unit_test(test_an_object_without_answers_is_not_asked_for_again_at_once),
