@@ -74,7 +74,7 @@ static void tell_limits(void)
 	struct rlimit core, cpu;
 	getrlimit(RLIMIT_CORE, &core);
 	getrlimit(RLIMIT_CPU, &cpu);
-	dprintf(1, "core %ld %ld cpu %d\n", (long)core.rlim_cur, (long)core.rlim_max, cpu.rlim_cur <= 300 && cpu.rlim_max <= 300);
+	dprintf(1, "core %d %ld cpu %d\n", core.rlim_cur <= 1, (long)core.rlim_max, cpu.rlim_cur <= 300 && cpu.rlim_max <= 300);
 }
 
 static void tell_signals(void)
