@@ -18,7 +18,7 @@ static struct intern_entry *find(const struct intern *t, struct span key, uint32
 	for (size_t i = hash;; i++) {
 		struct intern_entry *e = &t->entry[i & (t->cap - 1)];
 		if (!e->number_plus_1 ||
-		    (e->hash == hash && e->key.len == key.len && memcmp(e->key.at, key.at, key.len) == 0))
+		    (e->hash == hash && e->key.len == key.len && (!key.len || memcmp(e->key.at, key.at, key.len) == 0)))
 			return e;
 	}
 }

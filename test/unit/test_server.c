@@ -142,7 +142,7 @@ static bool names_are_missing(struct region *r, struct out *o, struct patience *
 
 unsigned encoder_wait_ms(const struct patience *p)
 {
-	return stub.never_named || stub.looks++ < 3 * p->rounds ? 2 : 0;
+	return __atomic_load_n(&stub.never_named, __ATOMIC_RELAXED) || stub.looks++ < 3 * p->rounds ? 2 : 0;
 }
 
 const char *encoder_trouble(void)
@@ -1892,7 +1892,7 @@ static bool looked_up(void)
 	bool soon = now_ms() - from < 2000;
 	assert_true(attempts == 1 || !soon);
 	assert_true(held < 200 * 1000); /* what the attempt had taken is given back */
-	stub.never_named = false;
+	__atomic_store_n(&stub.never_named, false, __ATOMIC_RELAXED);
 	assert_int_equal(hear(fd).status, 200);
 	assert_true(counted(&stub.attempts) == 2 || !soon);
 	close(fd);
