@@ -52,8 +52,8 @@ LINK_SO   = $(CC) -shared -Wl,-soname,libpprofshim.so -Wl,-Bsymbolic -Wl,--exclu
 
 LIB  := $(B)/libpprofshim.so
 SYMBOLIZE := $(B)/pprofshim-symbolize
-SRC  := $(sort $(wildcard shim/*.c encoder/*.c http/*.c))
-PB   := $(patsubst %.proto,%.pb-c,$(wildcard encoder/*.proto))
+SRC  := $(sort $(filter-out encoder/symbolize/%,$(wildcard $(addsuffix /*.c,shim shim/* encoder encoder/* http http/*))))
+PB   := $(patsubst %.proto,%.pb-c,$(wildcard encoder/*/*.proto))
 OBJ  := $(SRC:%.c=$(B)/obj/%.o) $(PB:%=$(B)/obj/%.o)
 GENERATED := $(PB:%=$(B)/%.h) $(UNWIND)/stamp
 
@@ -69,7 +69,7 @@ $(B)/libpprofshim.debug.so: $(OBJ) $(B)/exports.map $(UNWIND)/stamp
 
 # --- the helper program: static, so that it runs in any container -----------------------------------
 
-SYMBOLIZE_SRC := $(sort $(wildcard encoder/symbolize/*.c)) encoder/elf_symbols.c encoder/intern.c encoder/utf8.c \
+SYMBOLIZE_SRC := $(sort $(wildcard encoder/symbolize/*.c encoder/symbolize/*/*.c)) encoder/names/elf_symbols.c encoder/bytes/intern.c encoder/bytes/utf8.c \
                  shim/text.c shim/arena.c shim/sync.c
 SYMBOLIZE_OBJ := $(SYMBOLIZE_SRC:%.c=$(B)/obj/%.o) $(PB:%=$(B)/obj/%.o)
 SYMBOLIZE_LIB := -ldw -lelf -liberty -lprotobuf-c -llzma -lbz2 -lz
@@ -236,7 +236,7 @@ fuzz-build: $(FUZZ:%=$(F)/%) $(F)/corpus/made/stamp
 unit-build: $(UNIT_BINS)
 
 format: ## format the C sources in place
-	$(Q)clang-format -i $(wildcard $(addsuffix /*.[ch],shim encoder encoder/symbolize http test/unit test/fuzz))
+	$(Q)clang-format -i $(wildcard $(addsuffix /*.[ch],shim shim/* encoder encoder/* encoder/symbolize/* http http/* test/unit test/fuzz))
 
 lint: all ## check layers, scripts and the man pages
 	$(Q)scripts/deps.sh --check lint
@@ -269,4 +269,4 @@ help: ## this list
 .PHONY: all programs run test unit unit-build e2e bench soak asan ubsan tsan fuzz fuzz-build format lint install uninstall dist clean help
 .SECONDARY:
 
--include $(OBJ:.o=.d) $(SYMBOLIZE_OBJ:.o=.d) $(wildcard $(U)/obj/*/*.d $(U)/obj/*/*/*.d $(F)/obj/*/*.d $(F)/obj/*/*/*.d $(B)/programs/*.d)
+-include $(OBJ:.o=.d) $(SYMBOLIZE_OBJ:.o=.d) $(wildcard $(foreach o,$(U)/obj $(F)/obj,$o/*/*.d $o/*/*/*.d $o/*/*/*/*.d) $(B)/programs/*.d)

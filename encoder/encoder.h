@@ -12,8 +12,8 @@
 #ifndef PPROFSHIM_ENCODER_H
 #define PPROFSHIM_ENCODER_H
 
-#include "encoder/out.h"
-#include "encoder/trace.h"
+#include "encoder/bytes/out.h"
+#include "encoder/trace/trace.h"
 #include "shim/arena.h"
 #include "shim/snapshot.h"
 #include "shim/text.h"

@@ -11,7 +11,7 @@
 #include <sys/auxv.h>
 
 #include "encoder/encoder.h"
-#include "http/server.h"
+#include "http/server/server.h"
 #include "shim/arena.h"
 #include "shim/clock.h"
 #include "shim/contention.h"

@@ -13,9 +13,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "encoder/symbolize/by_hand.h"
-#include "encoder/symbolize/complete.h"
-#include "encoder/symbolize/lookup.h"
+#include "encoder/symbolize/addr2line.h"
+#include "encoder/symbolize/fill_in.h"
+#include "encoder/symbolize/dwarf/lookup.h"
 #include "encoder/symbolize/protocol.h"
 #include "encoder/symbolize/serve.h"
 

@@ -6,7 +6,7 @@
 #ifndef PPROFSHIM_SYMBOLIZE_PROFILE_FILE_H
 #define PPROFSHIM_SYMBOLIZE_PROFILE_FILE_H
 
-#include "encoder/profile.pb-c.h"
+#include "encoder/profile/profile.pb-c.h"
 
 /* Read to the end: a protobuf, gzipped (in any number of members) or not. Fields that profile.proto does not know are
  * kept. NULL: *p is the profile (pprof__profile__free_unpacked); else what is wrong, in words that stay. */

@@ -1,6 +1,6 @@
 /* protocol.h - what the listener and pprofshim-symbolize say to each other over two pipes.
  *
- * Runs in: nothing of itself; included by the listener's side (encoder/symbolizer.c) and the helper's
+ * Runs in: nothing of itself; included by the listener's side (encoder/names/symbolizer.c) and the helper's
  * (encoder/symbolize/serve.c).
  *
  * Lines of text that end with '\n'. A line begins with its letter and a space (the letter alone where nothing follows);

@@ -27,7 +27,7 @@
 
 #include "encoder/symbolize/container.h"
 #include "encoder/symbolize/demangle.h"
-#include "encoder/symbolize/lookup.h"
+#include "encoder/symbolize/dwarf/lookup.h"
 #include "encoder/symbolize/protocol.h"
 
 enum {

@@ -79,7 +79,7 @@ printf '\x0010 20 first\n18 8 second one\n0x30 0x10 third\n5 c fourth\n10 1 last
 printf '\x80ffffffffffff0000 ffff high\n40 8\nnonsense\n20 10 a\n0 ffffffffffffffff all\n30 8 b' >../jit/odd
 { printf '\x40'; for i in 1 2 3 4 5 6 7 8; do printf '%x 9 name_%s\n' $((i * 17)) "$i$i$i$i$i$i$i"; done; } >../jit/many
 
-# --- a saved profile (encoder/profile.proto) ------------------------------------------------------------
+# --- a saved profile (encoder/profile/profile.proto) ------------------------------------------------------------
 
 {
 	printf '\x0a\x04\x08\x01\x10\x02\x12\x07\x0a\x02\x01\x02\x12\x01\x05' # sample_type, sample

@@ -5,7 +5,7 @@
  * What is taken must not depend on how the bytes were cut, and be of nothing but what was asked.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/name_cache.c encoder/intern.c encoder/utf8.c encoder/out.c encoder/maps.c shim/text.c test/fuzz/region_malloc.c */
+/* links: encoder/names/cache.c encoder/bytes/intern.c encoder/bytes/utf8.c encoder/bytes/out.c encoder/names/maps.c shim/text.c test/fuzz/region_malloc.c */
 #define _GNU_SOURCE
 #include "test/fuzz/input.h"
 
@@ -33,7 +33,7 @@ static long read_said(void *buf, size_t n)
 }
 
 #define os_read(fd, buf, n) read_said(buf, n)
-#include "encoder/symbolizer.c"
+#include "encoder/names/symbolizer.c"
 #undef os_read
 
 int spawn(struct spawned *s, char *const argv[], uint64_t memory_bytes)

@@ -3,14 +3,14 @@
  * Runs in: its own process, under libFuzzer. The files that it names are made up here.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/symbolize/complete.c encoder/symbolize/profile_file.c encoder/profile.pb-c.c encoder/utf8.c */
+/* links: encoder/symbolize/fill_in.c encoder/symbolize/profile_file.c encoder/profile/profile.pb-c.c encoder/bytes/utf8.c */
 /* links: shim/text.c test/fuzz/region_malloc.c */
 /* libs: -lprotobuf-c -lz */
 #define _GNU_SOURCE
 #include "test/fuzz/input.h"
 
-#include "encoder/symbolize/complete.h"
-#include "encoder/symbolize/lookup.h"
+#include "encoder/symbolize/fill_in.h"
+#include "encoder/symbolize/dwarf/lookup.h"
 #include "encoder/symbolize/profile_file.h"
 
 /* --- made-up files ------------------------------------------------------------------------------------ */

@@ -3,11 +3,11 @@
  * Runs in: its own process, under libFuzzer.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/elf_symbols.c shim/text.c test/fuzz/region_malloc.c */
+/* links: encoder/names/elf_symbols.c shim/text.c test/fuzz/region_malloc.c */
 #define _GNU_SOURCE
 #include "test/fuzz/input.h"
 
-#include "encoder/elf_symbols.h"
+#include "encoder/names/elf_symbols.h"
 
 enum { BASE = 0x10000, IMAGE_MOST = 1 << 16 };
 

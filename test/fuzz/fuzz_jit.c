@@ -12,7 +12,7 @@
 static int map;
 
 #define os_open(path, flags) dup(map)
-#include "encoder/jit.c"
+#include "encoder/names/jit.c"
 #undef os_open
 
 enum { QUERIES = 64 };

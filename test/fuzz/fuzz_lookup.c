@@ -4,9 +4,9 @@
  * which ends a process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/symbolize/debug_file.c encoder/symbolize/demangle.c encoder/symbolize/dies.c encoder/symbolize/dwarf.c */
-/* links: encoder/symbolize/lines.c encoder/symbolize/lookup.c encoder/symbolize/symbols.c encoder/symbolize/texts.c */
-/* links: encoder/elf_symbols.c shim/text.c test/fuzz/region_malloc.c */
+/* links: encoder/symbolize/elf/debug_file.c encoder/symbolize/demangle.c encoder/symbolize/dwarf/dies.c encoder/symbolize/dwarf/dwarf.c */
+/* links: encoder/symbolize/dwarf/lines.c encoder/symbolize/dwarf/lookup.c encoder/symbolize/elf/symbols.c encoder/symbolize/dwarf/strings.c */
+/* links: encoder/names/elf_symbols.c shim/text.c test/fuzz/region_malloc.c */
 /* libs: -ldw -lelf -liberty -llzma -lz */
 #define _GNU_SOURCE
 #include "test/fuzz/input.h"
@@ -50,13 +50,13 @@ static void end(Elf *elf)
 
 #define elf_begin(fd, command, of) begin(fd)
 #define elf_end(elf) end(elf)
-#include "encoder/symbolize/elf_file.c"
+#include "encoder/symbolize/elf/elf_file.c"
 #undef elf_begin
 #undef elf_end
 
 /* --- looking ------------------------------------------------------------------------------------------ */
 
-#include "encoder/symbolize/lookup.h"
+#include "encoder/symbolize/dwarf/lookup.h"
 
 static size_t told;
 

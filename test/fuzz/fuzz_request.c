@@ -8,7 +8,7 @@
 #include "test/fuzz/input.h"
 
 #include "encoder/symbolize/demangle.h"
-#include "encoder/symbolize/lookup.h"
+#include "encoder/symbolize/dwarf/lookup.h"
 #include "encoder/symbolize/protocol.h"
 #include "encoder/symbolize/serve.h"
 

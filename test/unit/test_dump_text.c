@@ -3,7 +3,7 @@
  * Runs in: its own process. Stubs: the list of modules.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/dump_text.c encoder/intern.c encoder/names.c encoder/name_cache.c encoder/symbolizer.c encoder/jit.c shim/spawn.c encoder/elf_symbols.c encoder/maps.c encoder/sort.c encoder/out.c encoder/utf8.c shim/text.c shim/arena.c shim/sync.c */
+/* links: encoder/profile/threads_text.c encoder/bytes/intern.c encoder/names/names.c encoder/names/cache.c encoder/names/symbolizer.c encoder/names/jit.c shim/spawn.c encoder/names/elf_symbols.c encoder/names/maps.c encoder/bytes/sort.c encoder/bytes/out.c encoder/bytes/utf8.c shim/text.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -23,9 +23,9 @@
 
 #include <cmocka.h>
 
-#include "encoder/dump_text.h"
-#include "encoder/names.h"
-#include "encoder/utf8.h"
+#include "encoder/profile/threads_text.h"
+#include "encoder/names/names.h"
+#include "encoder/bytes/utf8.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 #define SECOND 1000000000ll

@@ -3,7 +3,7 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/elf_symbols.c shim/text.c shim/arena.c shim/sync.c */
+/* links: encoder/names/elf_symbols.c shim/text.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -25,7 +25,7 @@
 
 #include <cmocka.h>
 
-#include "encoder/elf_symbols.h"
+#include "encoder/names/elf_symbols.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 

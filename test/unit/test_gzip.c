@@ -3,7 +3,7 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/gzip.c encoder/out.c shim/text.c shim/arena.c shim/sync.c */
+/* links: encoder/bytes/gzip.c encoder/bytes/out.c shim/text.c shim/arena.c shim/sync.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-#include "encoder/gzip.h"
+#include "encoder/bytes/gzip.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 

@@ -3,7 +3,7 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/intern.c shim/text.c shim/arena.c shim/sync.c */
+/* links: encoder/bytes/intern.c shim/text.c shim/arena.c shim/sync.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "encoder/intern.h"
+#include "encoder/bytes/intern.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 

@@ -3,7 +3,7 @@
  * Runs in: its own process, whose pid names the file.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/jit.c shim/text.c shim/arena.c shim/sync.c */
+/* links: encoder/names/jit.c shim/text.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -22,7 +22,7 @@
 
 #include <cmocka.h>
 
-#include "encoder/jit.h"
+#include "encoder/names/jit.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 

@@ -3,7 +3,7 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/maps.c shim/text.c shim/arena.c shim/sync.c */
+/* links: encoder/names/maps.c shim/text.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -22,7 +22,7 @@
 
 #include <cmocka.h>
 
-#include "encoder/maps.h"
+#include "encoder/names/maps.h"
 
 enum { PAGE = 4096 };
 

@@ -4,7 +4,7 @@
  * Runs in: its own process, with children.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/name_cache.c encoder/intern.c encoder/utf8.c shim/text.c shim/arena.c shim/sync.c */
+/* links: encoder/names/cache.c encoder/bytes/intern.c encoder/bytes/utf8.c shim/text.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -21,8 +21,8 @@
 
 #include <cmocka.h>
 
-#include "encoder/intern.h"
-#include "encoder/name_cache.h"
+#include "encoder/bytes/intern.h"
+#include "encoder/names/cache.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 #define SPAN_OF(array, n) ((struct span){(const char *)(array), (n)})

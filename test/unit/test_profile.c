@@ -3,7 +3,7 @@
  * Runs in: its own process. Stubs: the snapshots that profile_take would take, the list of modules, the losses.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/profile.c encoder/profile.pb-c.c encoder/names.c encoder/name_cache.c encoder/symbolizer.c encoder/jit.c shim/spawn.c encoder/elf_symbols.c encoder/maps.c encoder/rows.c encoder/sort.c encoder/intern.c encoder/gzip.c encoder/out.c encoder/utf8.c shim/text.c shim/arena.c shim/sync.c */
+/* links: encoder/profile/profile.c encoder/profile/profile.pb-c.c encoder/names/names.c encoder/names/cache.c encoder/names/symbolizer.c encoder/names/jit.c shim/spawn.c encoder/names/elf_symbols.c encoder/names/maps.c encoder/profile/rows.c encoder/bytes/sort.c encoder/bytes/intern.c encoder/bytes/gzip.c encoder/bytes/out.c encoder/bytes/utf8.c shim/text.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -25,8 +25,8 @@
 #include <cmocka.h>
 
 #include "encoder/encoder.h"
-#include "encoder/profile.pb-c.h"
-#include "encoder/utf8.h"
+#include "encoder/profile/profile.pb-c.h"
+#include "encoder/bytes/utf8.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 

@@ -3,7 +3,7 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: http/query.c shim/text.c shim/arena.c shim/sync.c */
+/* links: http/server/query.c shim/text.c shim/arena.c shim/sync.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "http/query.h"
+#include "http/server/query.h"
 
 /* A span whose end is the end of readable memory. */
 static struct span fenced(const char *text)

@@ -5,7 +5,7 @@
  * PROT_NONE page.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: http/request.c shim/text.c */
+/* links: http/server/request.c shim/text.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -18,8 +18,8 @@
 
 #include <cmocka.h>
 
-#include "http/limits.h"
-#include "http/request.h"
+#include "http/server/limits.h"
+#include "http/server/request.h"
 
 enum { ROOM = 64 * 1024, PAGE = 4096 };
 

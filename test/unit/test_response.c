@@ -3,7 +3,7 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: http/response.c encoder/out.c shim/text.c shim/arena.c shim/sync.c */
+/* links: http/server/response.c encoder/bytes/out.c shim/text.c shim/arena.c shim/sync.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "http/response.h"
+#include "http/server/response.h"
 
 /* The chain as one string, in a static buffer. */
 static const char *joined(const struct out_chunk *c)

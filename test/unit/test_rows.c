@@ -3,7 +3,7 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/rows.c encoder/intern.c encoder/sort.c shim/text.c shim/arena.c shim/sync.c */
+/* links: encoder/profile/rows.c encoder/bytes/intern.c encoder/bytes/sort.c shim/text.c shim/arena.c shim/sync.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -15,8 +15,8 @@
 
 #include <cmocka.h>
 
-#include "encoder/rows.h"
-#include "encoder/sort.h"
+#include "encoder/profile/rows.h"
+#include "encoder/bytes/sort.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 

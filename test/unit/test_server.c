@@ -6,7 +6,7 @@
  * memory mapped, no descriptor more than before.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: http/server.c http/connection.c http/endpoints.c http/index.c http/request.c http/query.c http/response.c http/host.c http/ip.c http/fd.c http/address.c encoder/out.c shim/text.c shim/arena.c shim/sync.c */
+/* links: http/server/server.c http/server/connection.c http/endpoints/endpoints.c http/endpoints/index.c http/server/request.c http/server/query.c http/server/response.c http/address/host.c http/address/ip.c http/server/fd.c http/address/address.c encoder/bytes/out.c shim/text.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -35,9 +35,9 @@
 
 #include <cmocka.h>
 
-#include "http/fd.h"
-#include "http/limits.h"
-#include "http/server.h"
+#include "http/server/fd.h"
+#include "http/server/limits.h"
+#include "http/server/server.h"
 #include "encoder/encoder.h"
 
 /* Server and client meet in sockets alone, which ThreadSanitizer does not see through our own system

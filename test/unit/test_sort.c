@@ -2,7 +2,7 @@
  *
  * Runs in: the test runner.
  *
- * links: encoder/sort.c
+ * links: encoder/bytes/sort.c
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "encoder/sort.h"
+#include "encoder/bytes/sort.h"
 
 struct item {
 	uint32_t key;

@@ -3,7 +3,7 @@
  * Runs in: its own process. The object is made up here.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/symbolize/by_hand.c */
+/* links: encoder/symbolize/addr2line.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -23,7 +23,7 @@
 
 #include <cmocka.h>
 
-#include "encoder/symbolize/by_hand.h"
+#include "encoder/symbolize/addr2line.h"
 #include "encoder/symbolize/demangle.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))

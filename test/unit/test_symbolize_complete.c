@@ -3,7 +3,7 @@
  * Runs in: its own process. The files that are looked into are made up here.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/symbolize/complete.c encoder/symbolize/profile_file.c encoder/profile.pb-c.c encoder/utf8.c */
+/* links: encoder/symbolize/fill_in.c encoder/symbolize/profile_file.c encoder/profile/profile.pb-c.c encoder/bytes/utf8.c */
 /* links: shim/text.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -23,8 +23,8 @@
 
 #include <cmocka.h>
 
-#include "encoder/symbolize/complete.h"
-#include "encoder/symbolize/lookup.h"
+#include "encoder/symbolize/fill_in.h"
+#include "encoder/symbolize/dwarf/lookup.h"
 #include "encoder/symbolize/profile_file.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))

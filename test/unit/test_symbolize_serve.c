@@ -26,7 +26,7 @@
 #include <cmocka.h>
 
 #include "encoder/symbolize/demangle.h"
-#include "encoder/symbolize/lookup.h"
+#include "encoder/symbolize/dwarf/lookup.h"
 #include "encoder/symbolize/protocol.h"
 #include "encoder/symbolize/serve.h"
 

@@ -3,7 +3,7 @@
  * Runs in: its own process, with shell scripts as helper programs.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/symbolizer.c encoder/name_cache.c encoder/intern.c encoder/utf8.c encoder/out.c encoder/maps.c shim/spawn.c shim/text.c shim/arena.c shim/sync.c */
+/* links: encoder/names/symbolizer.c encoder/names/cache.c encoder/bytes/intern.c encoder/bytes/utf8.c encoder/bytes/out.c encoder/names/maps.c shim/spawn.c shim/text.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -27,8 +27,8 @@
 #include <cmocka.h>
 
 #include "encoder/symbolize/protocol.h"
-#include "encoder/symbolizer.h"
-#include "encoder/utf8.h"
+#include "encoder/names/symbolizer.h"
+#include "encoder/bytes/utf8.h"
 #include "shim/spawn.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))

@@ -3,7 +3,7 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/trace_order.c encoder/intern.c encoder/sort.c encoder/utf8.c shim/text.c shim/arena.c shim/sync.c */
+/* links: encoder/trace/order.c encoder/bytes/intern.c encoder/bytes/sort.c encoder/bytes/utf8.c shim/text.c shim/arena.c shim/sync.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "encoder/trace_order.h"
+#include "encoder/trace/order.h"
 #include "test/unit/trace_made.h"
 
 static struct region region;

@@ -3,7 +3,7 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/trace_perfetto.c encoder/trace_order.c encoder/trace_frames.c encoder/intern.c encoder/names.c encoder/name_cache.c encoder/symbolizer.c encoder/jit.c shim/spawn.c encoder/elf_symbols.c encoder/maps.c encoder/sort.c encoder/out.c encoder/utf8.c shim/text.c shim/arena.c shim/sync.c */
+/* links: encoder/trace/perfetto.c encoder/trace/order.c encoder/trace/frames.c encoder/bytes/intern.c encoder/names/names.c encoder/names/cache.c encoder/names/symbolizer.c encoder/names/jit.c shim/spawn.c encoder/names/elf_symbols.c encoder/names/maps.c encoder/bytes/sort.c encoder/bytes/out.c encoder/bytes/utf8.c shim/text.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -15,8 +15,8 @@
 
 #include <cmocka.h>
 
-#include "encoder/names.h"
-#include "encoder/trace.h"
+#include "encoder/names/names.h"
+#include "encoder/trace/trace.h"
 #include "test/unit/trace_made.h"
 
 enum { TRACKS_MAX = 256, IIDS_MAX = 4096 };

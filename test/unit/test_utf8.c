@@ -2,7 +2,7 @@
  *
  * Runs in: the test runner.
  *
- * links: encoder/utf8.c shim/arena.c shim/sync.c shim/text.c
+ * links: encoder/bytes/utf8.c shim/arena.c shim/sync.c shim/text.c
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "encoder/utf8.h"
+#include "encoder/bytes/utf8.h"
 
 static void test_what_is_well_formed_stays_and_what_is_not_loses_its_odd_bytes(void **state)
 {

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "encoder/out.h"
+#include "encoder/bytes/out.h"
 #include "shim/snapshot.h"
 
 #define MS 1000000ull

@@ -1,0 +1,25 @@
+/* gzip.h - compress a stream into an out. zlib, level 1: the client unpacks once, the host pays.
+ *
+ * Runs in: listener. All memory from the request's region.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_GZIP_H
+#define PPROFSHIM_GZIP_H
+
+#include <stddef.h>
+#include <zlib.h>
+
+#include "encoder/bytes/out.h"
+
+struct gzip {
+	z_stream z;
+	struct out *out;
+	unsigned char buf[4096];
+};
+
+/* 0 or -ENOMEM. The gzip must stay where it is until gzip_end. */
+int gzip_begin(struct gzip *g, struct region *r, struct out *o);
+void gzip_bytes(struct gzip *g, const void *p, size_t n);
+void gzip_end(struct gzip *g);
+
+#endif

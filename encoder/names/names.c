@@ -1,0 +1,472 @@
+/* names.c - functions, files and lines for addresses of this process.
+ *
+ * Runs in: listener. One owner, no lock.
+ *
+ * Who knows: the cache; else the symbolizer, which is asked about all that is missing at once; else, or when it has not
+ * answered in time, the symbol table of the object's file, read here; of one whose file is gone, the dynamic symbols in
+ * memory. Code that lies in no object: the map that its maker left in /tmp (jit.h).
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "encoder/names/names.h"
+
+#include "encoder/names/elf_symbols.h"
+#include "encoder/names/cache.h"
+#include "encoder/bytes/sort.h"
+#include "encoder/names/symbolizer.h"
+#include "encoder/bytes/utf8.h"
+#include "shim/os.h"
+
+enum {
+	PATIENCE_S = 15, /* for the symbolizer; what follows takes its time, too */
+	LATE_PATIENCE_S = 2,
+	ROUNDS_MAX = 4,  /* times that one request asks */
+	POLL_MS = 3,
+	CWD_MAX = 4096,
+};
+
+void names_start(const struct encoder_options *options)
+{
+	cache_start(options->memory_limit_bytes);
+	symbolizer_start(options);
+}
+
+int names_begin(struct names *n, struct region *r)
+{
+	*n = (struct names){.region = r, .modules = snapshot_modules()};
+	return maps_read(r, &n->maps) == -ENOMEM ? -ENOMEM : 0;
+}
+
+static bool holds(const struct module *m, uintptr_t address)
+{
+	for (unsigned i = 0; i < m->text_count; i++)
+		if (address >= m->text[i].start && address < m->text[i].end)
+			return true;
+	return false;
+}
+
+/* Code of an object that is mapped once more than the loader did. */
+static struct site find_twin(const struct names *n, uintptr_t address)
+{
+	const struct map *map = maps_find(&n->maps, address);
+	for (size_t i = 0; map && map->path.len && i < n->modules.count; i++) {
+		const struct module *m = n->modules.at[i];
+		struct span path = names_path(n, m);
+		if (path.len != map->path.len || memcmp(path.at, map->path.at, path.len) != 0)
+			continue;
+		uint64_t offset = map->offset + (address - map->start);
+		for (unsigned k = 0; k < m->text_count; k++)
+			if (offset >= m->text[k].file_offset && offset - m->text[k].file_offset < m->text[k].end - m->text[k].start)
+				return (struct site){address, m, m->text[k].start + (offset - m->text[k].file_offset)};
+	}
+	return (struct site){.address = address};
+}
+
+uint64_t names_file_address(struct site site)
+{
+	return (site.home ? site.home : site.address) - (site.module ? site.module->bias : 0);
+}
+
+const struct map *names_second_map(const struct names *n, struct site site)
+{
+	return site.home ? maps_find(&n->maps, site.address) : NULL;
+}
+
+struct site names_site_now(const struct names *n, uintptr_t address)
+{
+	const struct module *once = NULL;
+	for (size_t i = n->modules.count; i-- > 0;) {
+		const struct module *m = n->modules.at[i];
+		if (!holds(m, address))
+			continue;
+		if (!__atomic_load_n(&m->gone, __ATOMIC_RELAXED))
+			return (struct site){.address = address, .module = m};
+		once = once ? once : m;
+	}
+	return once ? (struct site){.address = address, .module = once} : find_twin(n, address);
+}
+
+struct site names_site(const struct names *n, uintptr_t address, unsigned place)
+{
+	if (place && place <= n->modules.count && holds(n->modules.at[place - 1], address))
+		return (struct site){.address = address, .module = n->modules.at[place - 1]};
+	for (size_t i = 0; !place && i < n->modules.count; i++)
+		if (holds(n->modules.at[i], address))
+			return (struct site){.address = address, .module = n->modules.at[i]};
+	return names_site_now(n, address);
+}
+
+struct span names_path(const struct names *n, const struct module *m)
+{
+	const struct map *map = m->gone ? NULL : maps_find(&n->maps, m->text[0].start);
+	return map && map->path.len ? map->path : span_of(m->path);
+}
+
+/* ---- an object's file ---- */
+
+static bool has_same_head(int fd, const struct module *m)
+{
+	char head[4096];
+	return m->head_bytes <= sizeof head && os_pread(fd, head, m->head_bytes, 0) == (long)m->head_bytes &&
+	       text_hash(head, m->head_bytes) == m->head_hash;
+}
+
+/* The path holds what was loaded, as far as can be told. */
+static bool is_same(const char *path, const struct module *m)
+{
+	int fd = (int)os_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+	bool same = fd >= 0 && elf_has_build_id(fd, m->build_id, m->build_id_len) && (!m->head_bytes || has_same_head(fd, m));
+	if (fd >= 0)
+		os_close(fd);
+	return same;
+}
+
+/* Where the file can be opened that a module was loaded from, for any process; the program itself can be even when it was
+ * deleted. NULL: nowhere. */
+static const char *find_file(const struct names *n, const struct module *m)
+{
+	struct span s = names_path(n, m);
+	char *path = region_alloc(n->region, s.len + CWD_MAX);
+	struct line l = {path, s.len + CWD_MAX, 0};
+	if (!path)
+		return NULL;
+	if (s.len && s.at[0] != '/' && memchr(s.at, '/', s.len)) { /* unloaded; as it was given to the loader */
+		os_call(SYS_readlinkat, AT_FDCWD, "/proc/self/cwd", path, CWD_MAX - 2);
+		l.len = strlen(path);
+		line_str(&l, "/");
+	}
+	line_bytes(&l, s.at, s.len);
+	if (path[0] == '/' && !memchr(path, '\n', strlen(path)) && is_same(path, m))
+		return path;
+	if (!n->modules.count || m != n->modules.at[0])
+		return NULL;
+	char self[32] = ""; /* our number as /proc counts: it may be of another pid namespace */
+	os_call(SYS_readlinkat, AT_FDCWD, "/proc/self", self, sizeof self - 1);
+	l.len = 0;
+	line_str(&l, "/proc/");
+	line_str(&l, self);
+	line_str(&l, "/exe");
+	return is_same(path, m) ? path : NULL;
+}
+
+/* ---- what is missing ---- */
+
+/* Addresses of one module that are wanted. */
+struct wanted {
+	const struct module *module;
+	struct object *object;
+	uint64_t *address; /* as the file's headers count, ascending */
+	size_t count;
+};
+struct missing {
+	size_t count;
+	struct wanted *at;
+};
+
+static bool site_before(const void *first, const void *second)
+{
+	const struct site *a = first, *b = second;
+	return a->module != b->module ? a->module < b->module : names_file_address(*a) < names_file_address(*b);
+}
+
+/* With the symbolizer: what it has not been asked about, too. */
+static bool is_missing(struct object *o, uint64_t address, bool with_symbolizer)
+{
+	const struct cached *c = cache_find(o, address);
+	return !c || (with_symbolizer && !c->complete && symbolizer_would_answer(o));
+}
+
+/* One module's sites, sorted, from `from` up to `to`. */
+static void want(struct wanted *w, const struct site *from, const struct site *to, bool with_symbolizer)
+{
+	*w = (struct wanted){.module = from->module, .object = cache_object(from->module), .address = w->address};
+	for (; from < to; from++) {
+		uint64_t address = names_file_address(*from);
+		bool again = w->count && w->address[w->count - 1] == address;
+		if (w->object && !again && is_missing(w->object, address, with_symbolizer))
+			w->address[w->count++] = address;
+	}
+}
+
+static int find_missing(const struct names *n, struct missing *missing, const struct site *sites, size_t count,
+                        bool with_symbolizer)
+{
+	struct site *s = region_alloc(n->region, count * sizeof *s + 1);
+	uint64_t *address = region_alloc(n->region, count * sizeof *address + 1);
+	missing->count = 0;
+	missing->at = region_alloc(n->region, (n->modules.count + 1) * sizeof *missing->at);
+	if (!s || !address || !missing->at)
+		return -ENOMEM;
+	size_t open = 0;
+	for (size_t i = 0; i < count; i++)
+		if (sites[i].module)
+			s[open++] = sites[i];
+	sort_items(s, open, sizeof *s, site_before);
+	for (size_t i = 0, end; i < open; i = end) {
+		struct wanted *w = &missing->at[missing->count];
+		for (end = i; end < open && s[end].module == s[i].module; end++)
+			;
+		w->address = address + i;
+		want(w, s + i, s + end, with_symbolizer);
+		missing->count += w->count > 0;
+	}
+	return 0;
+}
+
+/* ---- the symbolizer ---- */
+
+/* A ticket; 0: there is nothing to ask it, or no memory. */
+static uint64_t ask(struct names *n, const struct missing *missing)
+{
+	struct question *q = region_alloc(n->region, missing->count * sizeof *q + 1);
+	size_t count = 0;
+	for (size_t i = 0; q && i < missing->count; i++) {
+		const struct wanted *w = &missing->at[i];
+		const char *path = symbolizer_would_answer(w->object) ? find_file(n, w->module) : NULL;
+		if (path)
+			q[count++] = (struct question){w->module, path, w->address, w->count};
+		else if (!w->module->gone && symbolizer_would_answer(w->object) && span_starts(names_path(n, w->module), "/"))
+			n->note = "files of loaded objects can't be opened (deleted, replaced, another user's, outside of a chroot): their names "
+			          "are few";
+	}
+	return count ? symbolizer_queue(q, count) : 0;
+}
+
+/* It has asked, and not all is said. */
+static bool is_waiting(const struct patience *p)
+{
+	return p->ticket && !symbolizer_is_done(p->ticket);
+}
+
+unsigned encoder_wait_ms(const struct patience *p)
+{
+	symbolizer_poll();
+	return is_waiting(p) && os_clock_ns(CLOCK_MONOTONIC) < p->until_ns ? POLL_MS : 0;
+}
+
+/* One that was too slow for another request already is not waited for as long again. */
+static unsigned patience_s(const struct patience *p)
+{
+	unsigned most_s = p->most_s ? p->most_s : PATIENCE_S;
+	return symbolizer_was_late() && most_s > LATE_PATIENCE_S ? LATE_PATIENCE_S : most_s;
+}
+
+/* -EAGAIN: it is at work, and there is time to wait for it. */
+static int consult(struct names *n, const struct site *sites, size_t count, struct patience *p)
+{
+	struct missing missing;
+	uint64_t now_ns = os_clock_ns(CLOCK_MONOTONIC);
+	bool is_busy = symbolizer_poll();
+	symbolizer_locate(&n->maps);
+	if (!p->until_ns) {
+		p->until_ns = now_ns + patience_s(p) * UINT64_C(1000000000);
+		if (!is_busy)
+			cache_trim();
+	}
+	if (now_ns >= p->until_ns || p->rounds >= ROUNDS_MAX)
+		return 0;
+	if (find_missing(n, &missing, sites, count, true) < 0)
+		return -ENOMEM;
+	if (!missing.count)
+		return 0;
+	if (is_waiting(p))
+		return -EAGAIN;
+	p->ticket = ask(n, &missing);
+	p->rounds++;
+	return is_waiting(p) ? -EAGAIN : 0;
+}
+
+/* ---- symbol tables ---- */
+
+static int query_file(const struct names *n, const struct wanted *w, struct elf_query *q)
+{
+	const char *path = find_file(n, w->module);
+	int fd = path ? (int)os_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY) : -ENOENT;
+	int error = fd < 0 ? fd : elf_symbols_of_file(n->region, fd, q, w->count);
+	if (fd >= 0)
+		os_close(fd);
+	return error;
+}
+
+static int query_memory(const struct names *n, const struct wanted *w, struct elf_query *q)
+{
+	int fd = (int)os_open("/proc/self/mem", O_RDONLY);
+	if (fd < 0)
+		return fd;
+	int error = elf_symbols_of_memory(n->region, fd, w->module->start, w->module->bias, q, w->count);
+	os_close(fd);
+	return error;
+}
+
+static int query(const struct names *n, const struct wanted *w)
+{
+	struct elf_query *q = region_alloc(n->region, w->count * sizeof *q + 1);
+	if (!q)
+		return -ENOMEM;
+	for (size_t i = 0; i < w->count; i++)
+		q[i].address = w->address[i];
+	int error = query_file(n, w, q);
+	if (error && !w->module->gone)
+		error = query_memory(n, w, q);
+	if (error == -ENOMEM || error == -EMFILE || error == -ENFILE)
+		return 0; /* it may pass: ask again the next time */
+	for (size_t i = 0; i < w->count; i++) {
+		const struct name_frame f = {.function = q[i].name, .system = q[i].name, .file = q[i].file};
+		cache_put(w->object, q[i].address, q[i].start, &f, q[i].name.len > 0, false);
+	}
+	return 0;
+}
+
+static int query_tables(struct names *n, const struct site *sites, size_t count)
+{
+	struct missing missing;
+	int r = find_missing(n, &missing, sites, count, false);
+	for (size_t i = 0; i < missing.count && r == 0; i++)
+		r = query(n, &missing.at[i]);
+	return r;
+}
+
+/* ---- code that lies in no object ---- */
+
+static bool jit_before(const void *first, const void *second)
+{
+	const struct jit_query *a = first, *b = second;
+	return a->address < b->address;
+}
+
+const struct map *names_jit_map(const struct names *n, struct site site)
+{
+	const struct map *map = site.module ? NULL : maps_find(&n->maps, site.address);
+	bool is_file = map && map->path.len && map->path.at[0] == '/' && !span_starts(map->path, "/memfd:");
+	bool is_kernels = map && (span_is(map->path, "[vdso]") || span_is(map->path, "[vsyscall]"));
+	return map && !is_file && !is_kernels ? map : NULL;
+}
+
+static int query_jit(struct names *n, const struct site *sites, size_t count)
+{
+	struct jit_query *q = n->jit = region_alloc(n->region, count * sizeof *q + 1);
+	if (!q)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++)
+		if (names_jit_map(n, sites[i]))
+			q[n->jit_count++] = (struct jit_query){.address = sites[i].address};
+	sort_items(q, n->jit_count, sizeof *q, jit_before);
+	int r = n->jit_count ? jit_names(n->region, q, n->jit_count) : 0;
+	if (r == -ENOMEM)
+		return r;
+	if (r == -EPERM)
+		n->note = "no names of run-time code: its /tmp/perf-PID.map is another user's, or others may write to it; umask 022 helps";
+	for (size_t i = 0; i < n->jit_count; i++) {
+		q[i].name.at = utf8_line(n->region, q[i].name);
+		if (!q[i].name.at)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* NULL: it has no name. */
+static const struct jit_query *find_jit(const struct names *n, uintptr_t address)
+{
+	size_t i = sort_first_from(n->jit, n->jit_count, sizeof *n->jit, address);
+	return i < n->jit_count && n->jit[i].address == address && n->jit[i].name.len ? &n->jit[i] : NULL;
+}
+
+/* ---- all together ---- */
+
+static bool is_any_incomplete(const struct site *sites, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct object *o = sites[i].module ? cache_object(sites[i].module) : NULL;
+		const struct cached *c = cache_find(o, names_file_address(sites[i]));
+		if (c && !c->complete)
+			return true;
+	}
+	return false;
+}
+
+static void take_note(struct names *n, const struct site *sites, size_t count, const struct patience *p)
+{
+	if (n->note || !is_any_incomplete(sites, count))
+		return;
+	if (p && is_waiting(p))
+		symbolizer_is_late();
+	n->note = symbolizer_trouble();
+}
+
+int names_prepare(struct names *n, const struct site *sites, size_t count, struct patience *p)
+{
+	int r = p ? consult(n, sites, count, p) : 0;
+	if (r == 0)
+		r = query_tables(n, sites, count);
+	if (r == 0)
+		r = query_jit(n, sites, count);
+	if (r == 0)
+		take_note(n, sites, count, p);
+	return r;
+}
+
+const char *encoder_trouble(void)
+{
+	return symbolizer_trouble();
+}
+
+unsigned encoder_rest(void)
+{
+	return symbolizer_poll() ? 1000 : 0;
+}
+
+/* "libfoo.so+0x1234": the file's name and the address as its headers count. */
+static struct span plain_name(struct names *n, struct site site)
+{
+	const struct module *m = site.module;
+	const struct map *map = maps_find(&n->maps, site.address);
+	struct span path = m ? names_path(n, m) : names_jit_map(n, site) ? SPAN("[jit]") : map ? map->path : (struct span){0};
+	while (path.len && memchr(path.at, '/', path.len))
+		span_cut(&path, '/');
+	if (!path.len)
+		path = m ? SPAN("[program]") : SPAN("[anonymous]");
+	char text[320];
+	struct line l = LINE(text);
+	line_bytes(&l, path.at, path.len < 256 ? path.len : 256);
+	line_str(&l, "+0x");
+	line_hex(&l, m ? names_file_address(site) : site.address - (map ? map->start : 0));
+	char *copy = utf8_line(n->region, (struct span){l.at, l.len});
+	return copy ? (struct span){copy, l.len} : SPAN("[out of memory]");
+}
+
+static struct name single(struct names *n, struct span function, uint64_t offset)
+{
+	static const struct name_frame none = {.function = {"[out of memory]", 15}, .system = {"[out of memory]", 15}};
+	struct name_frame *f = region_alloc(n->region, sizeof *f);
+	if (!f)
+		return (struct name){&none, 1, 0};
+	*f = (struct name_frame){.function = function, .system = function};
+	return (struct name){f, 1, offset};
+}
+
+/* The first address of a function stands for the function (the call that a thread waits in has no other): not for what was
+ * inlined there. */
+static struct name function_itself(struct names *n, const struct cached *c)
+{
+	const struct name_frame *outer = &c->frame[c->count - 1];
+	struct name_frame *f = c->count > 1 ? region_alloc(n->region, sizeof *f) : NULL;
+	if (!f)
+		return (struct name){outer, 1, 0};
+	*f = *outer;
+	f->line = f->start_line ? f->start_line : f->line;
+	return (struct name){f, 1, 0};
+}
+
+struct name names_of(struct names *n, struct site site)
+{
+	struct object *o = site.module ? cache_object(site.module) : NULL;
+	uint64_t address = names_file_address(site);
+	const struct cached *c = cache_find(o, address);
+	if (c && c->count && address == c->start)
+		return function_itself(n, c);
+	if (c && c->count)
+		return (struct name){c->frame, c->count, c->start ? address - c->start : 0};
+	const struct jit_query *jit = o ? NULL : find_jit(n, site.address);
+	if (jit)
+		return single(n, jit->name, site.address - jit->start);
+	return single(n, plain_name(n, site), 0);
+}

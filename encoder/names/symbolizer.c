@@ -1,0 +1,556 @@
+/* symbolizer.c - ask the helper program, and take its answers.
+ *
+ * Runs in: listener. Static state of its own; one owner, no lock. What the helper says may be anything: it reads files
+ * that may be damaged or hostile, and may die at any byte.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "encoder/names/symbolizer.h"
+
+#include <errno.h>
+
+#include "encoder/bytes/sort.h"
+#include "encoder/symbolize/protocol.h"
+#include "shim/os.h"
+#include "shim/spawn.h"
+
+#define SECOND UINT64_C(1000000000)
+
+enum {
+	WRITE_MS = 500,      /* it reads all questions before it begins */
+	AGAIN_SECONDS = 60,  /* after a failure */
+	LIFE_SECONDS = 90,  /* then a helper is given up */
+	READ_BYTES = 64 * 1024,
+	PARTS_AT_ONCE = 16,  /* then others are served */
+	BYTES_MAX = 1 << 28, /* of all its answers */
+	TEXT_BYTES = 4 * SYMBOLIZE_LINE_MAX, /* of an address's frames */
+};
+
+static struct {
+	struct encoder_options options;
+	char program[4096];
+	char trouble[160];
+	uint64_t trouble_ns, again_ns;
+	bool is_late; /* that is the trouble */
+} symbolizer;
+
+/* An object of the helper that runs. */
+struct asked {
+	struct object *object;
+	size_t asked, answered;
+	uint64_t *address;  /* ascending */
+	bool *is_answered;  /* of each */
+};
+
+/* The helper that runs; zero when there is none. */
+static struct {
+	struct region region;
+	struct spawned process;
+	uint64_t begun_ns;
+	struct asked *at;
+	size_t count;
+	size_t current; /* the one it is looking at; count: none */
+	size_t begun;   /* so many it has looked at */
+	uint64_t bytes; /* that it has said */
+	bool is_done;   /* it said so */
+	char *line;     /* that has begun */
+	size_t line_len;
+	/* the address whose frames are coming */
+	bool has_address;
+	uint64_t address, start;
+	struct name_frame *frame;
+	char *frame_text; /* what they point to: frames' lines */
+	size_t frame_text_len;
+	uint32_t frame_count;
+} helper;
+
+/* ---- what went wrong ---- */
+
+static void remember(const char *what, int number, const char *then)
+{
+	struct line l = LINE(symbolizer.trouble);
+	line_str(&l, "no lines and inlined calls: ");
+	line_str(&l, what);
+	if (number)
+		line_dec(&l, number);
+	line_str(&l, then);
+	symbolizer.trouble_ns = os_clock_ns(CLOCK_MONOTONIC);
+	symbolizer.is_late = false;
+}
+
+void symbolizer_is_late(void)
+{
+	remember("the symbolizer is still at work", 0, "; ask again later");
+	symbolizer.is_late = true;
+}
+
+bool symbolizer_was_late(void)
+{
+	return symbolizer.is_late;
+}
+
+/* A helper did well. What went wrong a moment ago may still be why something is missing. */
+static void forgive(void)
+{
+	if (symbolizer.is_late || os_clock_ns(CLOCK_MONOTONIC) - symbolizer.trouble_ns > AGAIN_SECONDS * SECOND)
+		symbolizer.trouble[0] = '\0';
+}
+
+const char *symbolizer_trouble(void)
+{
+	return symbolizer.trouble[0] ? symbolizer.trouble : NULL;
+}
+
+/* It could not be started: not the fault of an object. */
+static int give_up(int error)
+{
+	switch (error) {
+	case -ENOENT:
+		remember(SYMBOLIZE_PROGRAM " is not there; install it beside the library, or say where in PPROF_SYMBOLIZER", 0, "");
+		break;
+	case -EACCES:
+	case -EPERM:
+		remember("starting " SYMBOLIZE_PROGRAM " is forbidden here", 0,
+		         "; complete a saved profile elsewhere: " SYMBOLIZE_PROGRAM " FILE");
+		break;
+	case -EMFILE:
+	case -ENFILE:
+	case -EINVAL: /* of a limit below the numbers that it is given */
+		remember("no descriptors left to start " SYMBOLIZE_PROGRAM, 0, "; raise the limit (ulimit -n)");
+		break;
+	case -EAGAIN:
+		remember("no room for one more process, " SYMBOLIZE_PROGRAM, 0, "; raise the limit (ulimit -u, pids.max)");
+		break;
+	case -EBUSY:
+		remember(SYMBOLIZE_PROGRAM " does not start: its file can't be read", 0, "; put it on a file system that answers");
+		break;
+	default:
+		remember(SYMBOLIZE_PROGRAM " could not be started, error ", -error, "; names are those of symbol tables");
+	}
+	symbolizer.again_ns = os_clock_ns(CLOCK_MONOTONIC) + AGAIN_SECONDS * SECOND;
+	return error;
+}
+
+static void tell_end(int status, const char *fault)
+{
+	if (fault)
+		remember(SYMBOLIZE_PROGRAM, 0, fault);
+	else if (status > 0 && (status & 0x7f))
+		remember(SYMBOLIZE_PROGRAM " was killed by signal ", status & 0x7f, "; names are those of symbol tables");
+	else if (status > 0)
+		remember(SYMBOLIZE_PROGRAM " failed with status ", status >> 8, "; names are those of symbol tables");
+	else
+		remember(SYMBOLIZE_PROGRAM " stopped early", 0, "; names are those of symbol tables");
+}
+
+/* ---- the end of a helper ---- */
+
+static void forget_helper(void)
+{
+	region_release(&helper.region);
+	memset(&helper, 0, sizeof helper);
+}
+
+/* Whoever was not answered is the reason that it ended early, or nobody knows anything of it. */
+static void blame(size_t from, size_t to)
+{
+	uint64_t again_ns = os_clock_ns(CLOCK_MONOTONIC) + AGAIN_SECONDS * SECOND;
+	for (size_t i = from; i < to; i++)
+		if (helper.at[i].answered < helper.at[i].asked)
+			helper.at[i].object->again_ns = again_ns;
+}
+
+/* fault: why it is ended by us; NULL: it ended. */
+static void end_helper(const char *fault)
+{
+	bool is_done = helper.is_done;
+	int status = spawn_end(&helper.process);
+	if (spawn_error() < 0) {
+		give_up(spawn_error());
+	} else if (is_done) {
+		forgive();
+		blame(0, helper.count);
+	} else {
+		if (helper.begun)
+			blame(0, helper.begun); /* those after it can be asked about again */
+		else
+			symbolizer.again_ns = os_clock_ns(CLOCK_MONOTONIC) + AGAIN_SECONDS * SECOND;
+		tell_end(status, fault);
+	}
+	forget_helper();
+}
+
+/* ---- its lines ---- */
+
+/* Only what was asked, and once: NULL: it was not. */
+static bool *find_asked(const struct asked *a, uint64_t address)
+{
+	size_t i = sort_first_from(a->address, a->asked, sizeof *a->address, address);
+	return i < a->asked && a->address[i] == address && !a->is_answered[i] ? &a->is_answered[i] : NULL;
+}
+
+static void put_address(void)
+{
+	if (!helper.has_address)
+		return;
+	struct asked *a = &helper.at[helper.current];
+	helper.has_address = false;
+	*find_asked(a, helper.address) = true;
+	a->answered++;
+	cache_put(a->object, helper.address, helper.start, helper.frame, helper.frame_count, true);
+}
+
+static bool cut_number(struct span *rest, char separator, unsigned base, uint64_t *value)
+{
+	return text_parse_uint(span_cut(rest, separator), base, value);
+}
+
+static void take_address(struct span rest)
+{
+	helper.has_address = cut_number(&rest, ' ', 16, &helper.address) && cut_number(&rest, ' ', 16, &helper.start) &&
+	                     helper.current < helper.count && find_asked(&helper.at[helper.current], helper.address);
+	helper.frame_count = 0;
+	helper.frame_text_len = 0;
+}
+
+static uint32_t line_number(uint64_t n)
+{
+	return n <= INT32_MAX ? (uint32_t)n : 0;
+}
+
+/* "12 10\tfile\tsystem\tname" */
+static void take_frame(struct span rest)
+{
+	uint64_t line, start_line;
+	if (!helper.has_address || helper.frame_count >= SYMBOLIZE_FRAMES_MAX ||
+	    rest.len > TEXT_BYTES - helper.frame_text_len || !cut_number(&rest, ' ', 10, &line) ||
+	    !cut_number(&rest, '\t', 10, &start_line))
+		return;
+	char *text = helper.frame_text + helper.frame_text_len;
+	memcpy(text, rest.at, rest.len);
+	helper.frame_text_len += rest.len;
+	rest.at = text;
+	struct name_frame f = {.line = line_number(line), .start_line = line_number(start_line)};
+	f.file = span_cut(&rest, '\t');
+	f.system = span_cut(&rest, '\t');
+	f.function = rest;
+	if (f.function.len)
+		helper.frame[helper.frame_count++] = f;
+}
+
+static void take_line(struct span line)
+{
+	uint64_t n;
+	struct span letter = span_cut(&line, ' ');
+	char c = letter.len == 1 ? letter.at[0] : '\0';
+	if (c != 'f')
+		put_address();
+	switch (c) {
+	case 'o':
+		helper.current = text_parse_uint(line, 10, &n) && n < helper.count ? n : helper.count;
+		helper.begun = helper.current < helper.count ? helper.current + 1 : helper.begun;
+		break;
+	case 'a':
+		take_address(line);
+		break;
+	case 'f':
+		take_frame(line);
+		break;
+	case 'e':
+		helper.is_done = true;
+		break;
+	default:
+		break;
+	}
+}
+
+/* Whole lines of what was read; the rest is kept. A line that is too long is dropped to its end. */
+static void take_bytes(const char *bytes, size_t n)
+{
+	while (n) {
+		const char *end = memchr(bytes, '\n', n);
+		size_t part = end ? (size_t)(end - bytes) : n;
+		size_t fits = SYMBOLIZE_LINE_MAX + 1 - helper.line_len;
+		memcpy(helper.line + helper.line_len, bytes, part < fits ? part : fits);
+		helper.line_len += part < fits ? part : fits;
+		if (end) {
+			if (helper.line_len <= SYMBOLIZE_LINE_MAX)
+				take_line((struct span){helper.line, helper.line_len});
+			helper.line_len = 0;
+			part++;
+		}
+		bytes += part;
+		n -= part;
+	}
+}
+
+/* The helper's part of symbolizer_poll. */
+static bool take_answers(void)
+{
+	char *buf = helper.line ? helper.line + SYMBOLIZE_LINE_MAX + 1 : NULL;
+	long n = 0;
+	if (!helper.process.pid)
+		return false;
+	for (int parts = 0; !helper.is_done && parts < PARTS_AT_ONCE; parts++) {
+		n = os_read(helper.process.from_fd, buf, READ_BYTES);
+		if (n <= 0)
+			break;
+		take_bytes(buf, (size_t)n);
+		helper.bytes += (uint64_t)n;
+	}
+	bool too_long = os_clock_ns(CLOCK_MONOTONIC) - helper.begun_ns > LIFE_SECONDS * SECOND || helper.bytes > BYTES_MAX;
+	if (!helper.is_done && (n > 0 || n == -EAGAIN) && !too_long)
+		return true;
+	end_helper(n > 0 || n == -EAGAIN ? " took too long, or said too much, and was ended; names are those of symbol tables" : NULL);
+	return false;
+}
+
+/* ---- questions ---- */
+
+/* What is to be asked next, by object. */
+struct waiting {
+	struct waiting *next;
+	struct question q;
+};
+static struct {
+	struct region region;
+	struct waiting *first;
+	size_t count;
+	uint64_t batch; /* so many have been asked; the last one may be being answered */
+} queue;
+
+static void write_hex(struct out *o, const uint8_t *bytes, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		out_bytes(o, &"0123456789abcdef"[bytes[i] >> 4], 1);
+		out_bytes(o, &"0123456789abcdef"[bytes[i] & 15], 1);
+	}
+}
+
+static void write_question(struct out *o, const struct question *q)
+{
+	out_str(o, "o ");
+	write_hex(o, q->module->build_id, q->module->build_id_len);
+	out_str(o, q->module->build_id_len ? "\np " : "-\np ");
+	out_str(o, q->path);
+	for (size_t i = 0; i < q->count; i++) {
+		out_str(o, "\na ");
+		out_hex(o, q->address[i]);
+	}
+	out_str(o, "\n");
+}
+
+static int send_questions(const struct question *q, size_t count)
+{
+	struct out o;
+	out_init(&o, &helper.region);
+	for (size_t i = 0; i < count; i++)
+		write_question(&o, &q[i]);
+	int r = o.failed ? -ENOMEM : 0;
+	uint64_t until_ns = os_clock_ns(CLOCK_MONOTONIC) + WRITE_MS * UINT64_C(1000000);
+	for (const struct out_chunk *c = o.first; c && r == 0; c = c->next)
+		r = spawn_write(&helper.process, c->bytes, c->used, until_ns);
+	spawn_close_input(&helper.process);
+	return r;
+}
+
+static int prepare(const struct question *q, size_t count)
+{
+	helper.at = region_alloc(&helper.region, count * sizeof *helper.at + 1);
+	helper.line = region_alloc(&helper.region, SYMBOLIZE_LINE_MAX + 1 + READ_BYTES);
+	helper.frame = region_alloc(&helper.region, SYMBOLIZE_FRAMES_MAX * sizeof *helper.frame);
+	helper.frame_text = region_alloc(&helper.region, TEXT_BYTES);
+	if (!helper.at || !helper.line || !helper.frame || !helper.frame_text)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		struct asked *a = &helper.at[i];
+		*a = (struct asked){
+		    .object = cache_object(q[i].module),
+		    .asked = q[i].count,
+		    .address = region_alloc(&helper.region, q[i].count * sizeof *a->address + 1),
+		    .is_answered = region_alloc(&helper.region, q[i].count + 1),
+		};
+		if (!a->object || !a->address || !a->is_answered)
+			return -ENOMEM;
+		memcpy(a->address, q[i].address, q[i].count * sizeof *a->address);
+	}
+	helper.count = helper.current = count;
+	helper.begun_ns = os_clock_ns(CLOCK_MONOTONIC);
+	return 0;
+}
+
+int symbolizer_ask(const struct question *q, size_t count)
+{
+	char *argv[] = {symbolizer.program, SYMBOLIZE_PIPE, SYMBOLIZE_DEBUG_DIRS, (char *)symbolizer.options.debug_dirs, NULL};
+	if (!symbolizer.options.debug_dirs)
+		argv[2] = NULL;
+	int r = prepare(q, count);
+	if (r == 0)
+		r = spawn(&helper.process, argv, symbolizer.options.symbolizer_memory_bytes);
+	if (r < 0) {
+		forget_helper();
+		return give_up(r);
+	}
+	r = send_questions(q, count);
+	if (r < 0)
+		end_helper(r == -EPIPE ? NULL : " did not read its questions and was ended; names are those of symbol tables");
+	return 0;
+}
+
+/* ---- who waits ---- */
+
+static const char *copy_text(const char *text)
+{
+	size_t n = strlen(text);
+	char *copy = region_alloc(&queue.region, n + 1);
+	return copy ? memcpy(copy, text, n) : NULL;
+}
+
+/* Both ascending, to one that is, each address once. NULL: no memory. */
+static uint64_t *merge(const struct question *a, const struct question *b, size_t *count)
+{
+	uint64_t *both = region_alloc(&queue.region, (a->count + b->count) * sizeof *both + 1);
+	size_t i = 0, k = 0, n = 0;
+	while (both && (i < a->count || k < b->count)) {
+		bool is_a = k == b->count || (i < a->count && a->address[i] <= b->address[k]);
+		uint64_t address = is_a ? a->address[i++] : b->address[k++];
+		if (!n || both[n - 1] != address)
+			both[n++] = address;
+	}
+	*count = n;
+	return both;
+}
+
+/* The helper that runs has been asked about it, and will say. */
+static bool is_being_asked(const struct object *o, uint64_t address)
+{
+	for (size_t i = 0; i < helper.count; i++)
+		if (helper.at[i].object == o && find_asked(&helper.at[i], address))
+			return true;
+	return false;
+}
+
+/* The rest of the question: what nobody has asked yet. False: no memory. */
+static bool leave_out_asked(struct question *q)
+{
+	uint64_t *rest = region_alloc(&queue.region, q->count * sizeof *rest + 1);
+	const struct object *o = cache_object(q->module);
+	size_t n = 0;
+	for (size_t i = 0; rest && i < q->count; i++)
+		if (!is_being_asked(o, q->address[i]))
+			rest[n++] = q->address[i];
+	q->address = rest;
+	q->count = n;
+	return rest;
+}
+
+static bool enqueue(const struct question *q)
+{
+	struct waiting **at = &queue.first;
+	while (*at && (*at)->q.module != q->module)
+		at = &(*at)->next;
+	struct waiting *w = *at, fresh = {.q = {.module = q->module}};
+	size_t count;
+	uint64_t *address = merge(w ? &w->q : &fresh.q, q, &count);
+	if (!address)
+		return false;
+	if (!w) {
+		fresh.q.path = copy_text(q->path);
+		w = fresh.q.path ? region_alloc(&queue.region, sizeof *w) : NULL;
+		if (!w)
+			return false;
+		*w = fresh;
+		*at = w;
+		queue.count++;
+	}
+	w->q.address = address;
+	w->q.count = count;
+	return true;
+}
+
+/* Ask all that is waiting to be asked. */
+static void ask_next(void)
+{
+	struct question *q = region_alloc(&queue.region, queue.count * sizeof *q + 1);
+	size_t n = 0;
+	for (const struct waiting *w = queue.first; q && w; w = w->next)
+		q[n++] = w->q;
+	queue.batch++;
+	if (n)
+		symbolizer_ask(q, n); /* what it says of a failure is remembered */
+	region_release(&queue.region);
+	queue.first = NULL;
+	queue.count = 0;
+}
+
+uint64_t symbolizer_queue(const struct question *q, size_t count)
+{
+	bool is_new = false;
+	for (size_t i = 0; i < count; i++) {
+		struct question rest = q[i];
+		if (!leave_out_asked(&rest) || (rest.count && !enqueue(&rest)))
+			return 0;
+		is_new |= rest.count > 0;
+	}
+	if (!queue.first)
+		region_release(&queue.region);
+	if (!is_new)
+		return queue.batch;
+	uint64_t ticket = queue.batch + 1;
+	if (!helper.process.pid)
+		ask_next();
+	return ticket;
+}
+
+bool symbolizer_is_done(uint64_t ticket)
+{
+	return queue.batch > ticket || (queue.batch == ticket && !helper.process.pid);
+}
+
+bool symbolizer_poll(void)
+{
+	if (!take_answers() && queue.first)
+		ask_next();
+	return helper.process.pid != 0;
+}
+
+bool symbolizer_would_answer(const struct object *o)
+{
+	uint64_t now_ns = os_clock_ns(CLOCK_MONOTONIC);
+	return symbolizer.program[0] && now_ns >= symbolizer.again_ns && now_ns >= o->again_ns;
+}
+
+/* ---- where it is ---- */
+
+static void set_program(struct span folder, const char *name)
+{
+	struct line l = LINE(symbolizer.program);
+	if (folder.len + strlen(name) >= l.cap)
+		return;
+	line_bytes(&l, folder.at, folder.len);
+	line_str(&l, name);
+}
+
+void symbolizer_locate(const struct maps *maps)
+{
+	if (symbolizer.program[0] || symbolizer.options.symbolizer_off)
+		return;
+	if (symbolizer.options.symbolizer) {
+		set_program((struct span){0}, symbolizer.options.symbolizer);
+		return;
+	}
+	const struct map *ours = maps_find(maps, (uintptr_t)symbolizer_locate);
+	struct span folder = ours ? ours->path : (struct span){0};
+	while (folder.len && folder.at[folder.len - 1] != '/')
+		folder.len--;
+	if (folder.len)
+		set_program(folder, SYMBOLIZE_PROGRAM);
+}
+
+void symbolizer_start(const struct encoder_options *options)
+{
+	forget_helper(); /* the parent's, in a fork child */
+	region_release(&queue.region);
+	memset(&queue, 0, sizeof queue);
+	memset(&symbolizer, 0, sizeof symbolizer);
+	symbolizer.options = *options;
+}

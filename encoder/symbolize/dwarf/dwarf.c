@@ -1,0 +1,342 @@
+/* dwarf.c - from addresses to units, and from a unit's entries and lines to frames.
+ *
+ * Runs in: pprofshim-symbolize.
+ *
+ * Addresses find their unit by the ranges of the units' own entries: .debug_aranges is made by gcc alone, and is
+ * often of only some of the units.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "encoder/symbolize/dwarf/dwarf.h"
+
+#include <dwarf.h>
+#include <elfutils/libdw.h>
+#include <elfutils/libdwelf.h>
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "encoder/bytes/sort.h"
+#include "encoder/symbolize/elf/debug_file.h"
+#include "encoder/symbolize/dwarf/dies.h"
+#include "encoder/symbolize/dwarf/lines.h"
+
+enum {
+	UNITS_MOST = 1 << 22,
+	ORIGINS_MOST = 16, /* DW_AT_abstract_origin and _specification in a row */
+};
+
+static const struct budget budget_of_object = {.dies = UINT64_C(1) << 30, .ranges = UINT64_C(1) << 28};
+
+struct dwarf {
+	Dwarf *dw;
+	struct elf_file *alt_file; /* of dwz; NULL: none */
+	Dwarf *alt;
+	struct texts *texts;
+	struct lines lines;
+	struct budget budget;
+	struct region scratch; /* of the unit at hand */
+	const char *note;
+};
+
+/* --- memory ----------------------------------------------------------------------------------- */
+
+/* libdw ends the process when it can't allocate, unless it is jumped out of. One thread, one lookup at a time. */
+static jmp_buf *out_of_memory;
+
+__attribute__((noreturn)) static void on_no_memory(void)
+{
+	if (out_of_memory)
+		longjmp(*out_of_memory, 1);
+	_Exit(3);
+}
+
+static void note(struct dwarf *d, const char *why)
+{
+	if (!d->note)
+		d->note = why;
+}
+
+/* --- open ------------------------------------------------------------------------------------- */
+
+static void open_alt(struct dwarf *d, const struct elf_file *f)
+{
+	const char *name;
+	const void *id;
+	ssize_t len = dwelf_dwarf_gnu_debugaltlink(d->dw, &name, &id);
+	if (len <= 0)
+		return;
+	d->alt_file = debug_file_find_alt(f, name, id, (size_t)len);
+	d->alt = d->alt_file ? dwarf_begin_elf(d->alt_file->elf, DWARF_C_READ, NULL) : NULL;
+	if (!d->alt) {
+		note(d, "the supplementary debug file (.gnu_debugaltlink) was not found");
+		return;
+	}
+	dwarf_new_oom_handler(d->alt, on_no_memory);
+	dwarf_setalt(d->dw, d->alt);
+}
+
+struct dwarf *dwarf_open(const struct elf_file *f, struct texts *texts)
+{
+	struct dwarf *d = calloc(1, sizeof *d);
+	if (!d)
+		return NULL;
+	d->dw = dwarf_begin_elf(f->elf, DWARF_C_READ, NULL);
+	if (!d->dw) {
+		free(d);
+		return NULL;
+	}
+	dwarf_new_oom_handler(d->dw, on_no_memory);
+	d->texts = texts;
+	d->budget = budget_of_object;
+	lines_open(&d->lines, f);
+	open_alt(d, f);
+	return d;
+}
+
+void dwarf_close(struct dwarf *d)
+{
+	if (!d)
+		return;
+	lines_close(&d->lines);
+	dwarf_end(d->dw);
+	if (d->alt)
+		dwarf_end(d->alt);
+	elf_file_close(d->alt_file);
+	free(d);
+}
+
+const char *dwarf_note(const struct dwarf *d)
+{
+	return d->note;
+}
+
+/* --- units ------------------------------------------------------------------------------------ */
+
+struct owner {
+	Dwarf_Off unit;  /* of its entry */
+	uint64_t length; /* of the range that covers the address; 0: no unit does */
+	bool doubtful;   /* the range begins at 0: of code that the linker dropped */
+	size_t index;    /* of found */
+};
+
+/* Ranges overlap where one is of dropped code; the shorter, later one is the better guess. */
+static void offer(struct owner *o, Dwarf_Off unit, uint64_t start, uint64_t length)
+{
+	bool better = !o->length || (o->doubtful && start) || (o->doubtful == !start && length < o->length);
+	if (!better)
+		return;
+	o->unit = unit;
+	o->length = length;
+	o->doubtful = !start;
+}
+
+static void offer_unit(struct dwarf *d, Dwarf_Die *unit, const struct found *f, size_t count, struct owner *owners)
+{
+	Dwarf_Addr base, start, end;
+	Dwarf_Off offset = dwarf_dieoffset(unit);
+	for (ptrdiff_t at = 0; (at = dwarf_ranges(unit, at, &base, &start, &end)) > 0;) {
+		for (size_t i = sort_first_from(f, count, sizeof *f, start); i < count && f[i].address < end; i++) {
+			offer(&owners[i], offset, start, end - start);
+			budget_take(&d->budget.ranges);
+		}
+		if (!budget_take(&d->budget.ranges))
+			return;
+	}
+}
+
+static void find_owners(struct dwarf *d, const struct found *f, size_t count, struct owner *owners)
+{
+	Dwarf_CU *cu = NULL;
+	Dwarf_Die unit;
+	uint8_t type;
+	int r = 0;
+	for (size_t i = 0; i < count; i++)
+		owners[i].index = i;
+	for (int units = 0; units < UNITS_MOST; units++) {
+		r = dwarf_get_units(d->dw, cu, &cu, NULL, &type, &unit, NULL);
+		if (r != 0)
+			break;
+		if (type == DW_UT_compile || type == DW_UT_skeleton)
+			offer_unit(d, &unit, f, count, owners);
+	}
+	if (!d->budget.ranges)
+		note(d, "there is too much DWARF");
+	else if (r < 0)
+		note(d, "the DWARF's units can't be read: they are damaged, or there is no memory to unpack them");
+}
+
+static int by_unit(const void *a, const void *b)
+{
+	const struct owner *x = a, *y = b;
+	int r = (x->unit > y->unit) - (x->unit < y->unit);
+	return r ? r : (x->index > y->index) - (x->index < y->index);
+}
+
+/* --- frames ----------------------------------------------------------------------------------- */
+
+static const char *text_of(Dwarf_Die *die, unsigned name)
+{
+	Dwarf_Attribute attr;
+	const char *s = dwarf_formstring(dwarf_attr_integrate(die, name, &attr));
+	return s && *s ? s : NULL;
+}
+
+static uint64_t number_of(Dwarf_Attribute *attr)
+{
+	Dwarf_Word v;
+	return attr && dwarf_formudata(attr, &v) == 0 ? v : 0;
+}
+
+static const char *system_name_of(struct dwarf *d, Dwarf_Die *die)
+{
+	const char *s = text_of(die, DW_AT_linkage_name);
+	if (!s)
+		s = text_of(die, DW_AT_MIPS_linkage_name);
+	if (!s)
+		s = text_of(die, DW_AT_name);
+	return s ? texts_keep(d->texts, s, strlen(s)) : NULL;
+}
+
+static void name_frame(struct dwarf *d, struct frame *f, Dwarf_Die *die)
+{
+	Dwarf_Attribute attr;
+	f->system = system_name_of(d, die);
+	f->start_line = (unsigned)number_of(dwarf_attr_integrate(die, DW_AT_decl_line, &attr));
+}
+
+/* Where the inlined function `die` is called. */
+static void place_frame(struct dwarf *d, struct frame *f, Dwarf_Die *die)
+{
+	Dwarf_Attribute attr;
+	f->file = lines_file(&d->lines, d->texts, number_of(dwarf_attr(die, DW_AT_call_file, &attr)));
+	f->line = (unsigned)number_of(dwarf_attr(die, DW_AT_call_line, &attr));
+}
+
+static void fill(struct dwarf *d, struct region *r, struct found *to, const struct hit *h, const struct line_query *q)
+{
+	const struct chain *c = h->chain;
+	Dwarf_Addr start;
+	size_t n = c ? c->count : q->found;
+	to->frame = n ? region_alloc(r, n * sizeof *to->frame) : NULL;
+	if (!to->frame)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		Dwarf_Die die;
+		struct frame *f = &to->frame[i];
+		f->file = "";
+		if (i > 0) {
+			die = c->die[i - 1];
+			place_frame(d, f, &die);
+		} else if (q->found) {
+			f->file = lines_file(&d->lines, d->texts, q->file);
+			f->line = q->line;
+		}
+		if (c) {
+			die = c->die[i];
+			name_frame(d, f, &die);
+			if (i + 1 == n && dwarf_entrypc(&die, &start) == 0)
+				to->start = start;
+		}
+	}
+	to->count = n;
+}
+
+/* --- one unit --------------------------------------------------------------------------------- */
+
+struct work {
+	struct hit *hits;
+	struct line_query *lines;
+	const struct owner *owners;
+	size_t count;
+};
+
+static void read_lines(struct dwarf *d, Dwarf_Die *unit, struct work *w)
+{
+	Dwarf_Attribute attr;
+	Dwarf_Word offset;
+	const char *comp_dir = dwarf_formstring(dwarf_attr(unit, DW_AT_comp_dir, &attr));
+	d->lines.files = d->lines.dirs = 0;
+	if (dwarf_formudata(dwarf_attr(unit, DW_AT_stmt_list, &attr), &offset) != 0)
+		return;
+	if (!lines_read(&d->lines, offset, comp_dir, w->lines, w->count))
+		note(d, "damaged DWARF: a line table");
+}
+
+/* The unit's tree is in a .dwo file where it was compiled with -gsplit-dwarf. */
+static Dwarf_Die tree_of(struct dwarf *d, Dwarf_Die *unit)
+{
+	Dwarf_Die split = {0};
+	uint8_t type = 0;
+	if (dwarf_cu_info(unit->cu, NULL, &type, NULL, &split, NULL, NULL, NULL) != 0 || type != DW_UT_skeleton)
+		return *unit;
+	if (!split.addr) {
+		note(d, "a .dwo file was not found: inlined functions are missing");
+		return *unit;
+	}
+	dwarf_new_oom_handler(dwarf_cu_getdwarf(split.cu), on_no_memory);
+	return split;
+}
+
+static void do_unit(struct dwarf *d, struct region *r, struct found *found, struct work *w)
+{
+	static const char *const why[] = {
+	    [DIES_DAMAGED] = "damaged DWARF: a unit",
+	    [DIES_TOO_MUCH] = "there is too much DWARF",
+	    [DIES_NO_MEMORY] = "no memory for DWARF",
+	};
+	Dwarf_Die unit;
+	if (!dwarf_offdie(d->dw, w->owners[0].unit, &unit))
+		return;
+	for (size_t i = 0; i < w->count; i++) {
+		uint64_t address = found[w->owners[i].index].address;
+		w->hits[i] = (struct hit){.address = address};
+		w->lines[i] = (struct line_query){.address = address};
+	}
+	Dwarf_Die tree = tree_of(d, &unit);
+	enum dies_result result = dies_find(&tree, w->hits, w->count, &d->scratch, &d->budget);
+	if (result != DIES_DONE)
+		note(d, why[result]);
+	read_lines(d, &unit, w);
+	for (size_t i = 0; i < w->count; i++)
+		fill(d, r, &found[w->owners[i].index], &w->hits[i], &w->lines[i]);
+	region_release(&d->scratch);
+}
+
+static void do_units(struct dwarf *d, struct region *r, struct found *found, struct owner *owners, size_t count,
+                     struct work *w)
+{
+	find_owners(d, found, count, owners);
+	qsort(owners, count, sizeof *owners, by_unit);
+	for (size_t i = 0, n; i < count; i += n) {
+		for (n = 1; i + n < count && owners[i + n].unit == owners[i].unit; n++)
+			continue;
+		w->owners = owners + i;
+		w->count = n;
+		if (owners[i].length)
+			do_unit(d, r, found, w);
+	}
+}
+
+void dwarf_find(struct dwarf *d, struct region *r, struct found *found, size_t count)
+{
+	jmp_buf here;
+	struct owner *const owners = calloc(count, sizeof *owners);
+	struct work *const w = calloc(1, sizeof *w);
+	if (w) {
+		w->hits = calloc(count, sizeof *w->hits);
+		w->lines = calloc(count, sizeof *w->lines);
+	}
+	out_of_memory = &here;
+	if (!owners || !w || !w->hits || !w->lines || setjmp(here))
+		note(d, "no memory for DWARF");
+	else
+		do_units(d, r, found, owners, count, w);
+	out_of_memory = NULL;
+	region_release(&d->scratch); /* if it was jumped out of */
+	if (w) {
+		free(w->hits);
+		free(w->lines);
+	}
+	free(w);
+	free(owners);
+}

@@ -1,0 +1,30 @@
+/* strings.h - strings that live as long as an object: each is kept once, without control characters.
+ *
+ * Runs in: pprofshim-symbolize.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_SYMBOLIZE_TEXTS_H
+#define PPROFSHIM_SYMBOLIZE_TEXTS_H
+
+#include <stddef.h>
+
+#include "shim/arena.h"
+
+struct text_entry;
+
+/* Zero-initialise it. */
+struct texts {
+	struct region region;
+	struct text_entry **bucket;
+	size_t buckets, count;
+};
+
+/* The kept string; NULL: no memory. The same text gives the same pointer. */
+const char *texts_keep(struct texts *t, const char *s, size_t len);
+
+/* The kept name for people of a name for linkers (itself one that is kept); without memory, that name. */
+const char *texts_name(struct texts *t, const char *system);
+
+void texts_release(struct texts *t);
+
+#endif

@@ -1,0 +1,23 @@
+/* debug_file.h - where the debug information of an ELF file is, if it isn't in the file.
+ *
+ * Runs in: pprofshim-symbolize.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_SYMBOLIZE_DEBUG_FILE_H
+#define PPROFSHIM_SYMBOLIZE_DEBUG_FILE_H
+
+#include "encoder/symbolize/elf/elf_file.h"
+
+/* Colon-separated folders, searched before /usr/lib/debug. NULL: none. Kept by reference. */
+void debug_file_set_dirs(const char *dirs);
+
+/* The separate debug file of f, by build id or .gnu_debuglink. NULL: there is none. */
+struct elf_file *debug_file_find(const struct elf_file *f);
+
+/* The supplementary file (of dwz) that .gnu_debugaltlink of the debug file names. id: what it must have. */
+struct elf_file *debug_file_find_alt(const struct elf_file *debug, const char *name, const uint8_t *id, size_t id_len);
+
+/* The small ELF file within .gnu_debugdata, unpacked into memory: only a .symtab of functions. NULL: there is none. */
+struct elf_file *debug_file_unpack_mini(const struct elf_file *f);
+
+#endif

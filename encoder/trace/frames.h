@@ -1,0 +1,34 @@
+/* frames.h - the functions on the stacks of a trace, each address looked up once.
+ *
+ * Runs in: listener. In the request's region.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_TRACE_FRAMES_H
+#define PPROFSHIM_TRACE_FRAMES_H
+
+#include "encoder/bytes/intern.h"
+#include "encoder/names/names.h"
+#include "shim/snapshot.h"
+
+struct trace_frame {
+	struct span function;  /* one line of UTF-8, at most 4096 bytes, never empty */
+	struct span file;      /* likewise; empty: not known */
+	uint32_t line;         /* 0: not known */
+	uintptr_t address;
+	bool is_other;         /* another object's: an earlier frame has the same address */
+};
+
+struct trace_frames {
+	struct region *region;
+	struct names names;
+	struct intern places, addresses; /* place number n is frame n */
+	struct trace_frame *frames;
+};
+
+/* The frames of all stacks of the snapshot. 0, or -ENOMEM, -EAGAIN (encoder.h). */
+int trace_frames_make(struct trace_frames *f, struct region *r, const struct trace_snapshot *s, struct patience *p);
+
+/* The number of frame i of a stack of that snapshot, i < s->depth. */
+size_t trace_frames_number(struct trace_frames *f, const struct stack *s, size_t i);
+
+#endif

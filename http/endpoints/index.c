@@ -1,0 +1,153 @@
+/* index.c - the page at /debug/pprof/: what is stuck, what there is, how much of it, and what got lost.
+ *
+ * Runs in: listener. Memory of the exchange's region. The page needs nothing from elsewhere.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "http/endpoints/endpoints.h"
+#include "shim/os.h"
+
+static void out_html(struct out *o, struct span s)
+{
+	static const struct {
+		char c;
+		const char *entity;
+	} entities[] = {{'&', "&amp;"}, {'<', "&lt;"}, {'>', "&gt;"}, {'"', "&#34;"}, {'\'', "&#39;"}};
+	for (size_t i = 0; i < s.len; i++) {
+		const char *entity = NULL;
+		for (size_t k = 0; k < sizeof entities / sizeof *entities; k++)
+			if (s.at[i] == entities[k].c)
+				entity = entities[k].entity;
+		if (entity)
+			out_str(o, entity);
+		else
+			out_bytes(o, &s.at[i], 1);
+	}
+}
+
+/* The program's name as the kernel has it (its main thread's), or nothing. */
+static struct span read_name(char *buf, size_t cap)
+{
+	int fd = (int)os_open("/proc/self/comm", O_RDONLY);
+	long n = fd < 0 ? 0 : os_read(fd, buf, cap);
+	if (fd >= 0)
+		os_close(fd);
+	while (n > 0 && buf[n - 1] == '\n')
+		n--;
+	return (struct span){buf, n > 0 ? (size_t)n : 0};
+}
+
+static void out_program(struct out *o)
+{
+	char name[32];
+	out_str(o, "<p>Program <b>");
+	out_html(o, read_name(name, sizeof name));
+	out_str(o, "</b>, process ");
+	out_dec(o, os_pid());
+	out_str(o, "</p>\n");
+}
+
+static void out_table(struct out *o)
+{
+	const struct snapshot_counts counts = snapshot_counts();
+	out_str(o, "<table>\n<thead><tr><th>Count</th><th>Profile</th></tr></thead>\n<tbody>\n");
+	for (size_t i = 0; i < endpoints_count; i++) {
+		const struct endpoint *e = &endpoints[i];
+		struct span name = span_of(e->name);
+		uint64_t count = 0;
+		if (!e->description[0])
+			continue;
+		if (e->count_offset >= 0)
+			memcpy(&count, (const char *)&counts + e->count_offset, sizeof count);
+		out_str(o, "<tr><td>");
+		out_dec(o, (int64_t)count);
+		out_str(o, "</td><td><a href=\"");
+		out_html(o, name);
+		out_str(o, "?debug=1\">");
+		out_html(o, name);
+		out_str(o, "</a></td></tr>\n");
+	}
+	out_str(o, "</tbody>\n</table>\n");
+}
+
+static void out_descriptions(struct out *o)
+{
+	out_str(o, "<h2>Profile descriptions</h2>\n<ul>\n");
+	for (size_t i = 0; i < endpoints_count; i++) {
+		const struct endpoint *e = &endpoints[i];
+		if (!e->description[0])
+			continue;
+		out_str(o, "<li><b>");
+		out_html(o, span_of(e->name));
+		out_str(o, ":</b> ");
+		out_html(o, span_of(e->description));
+		out_str(o, "</li>\n");
+	}
+	out_str(o, "</ul>\n");
+}
+
+/* A part of the page that is there only when it has lines. */
+struct list {
+	struct out *out;
+	const char *title;
+	size_t count;
+};
+
+static void out_item(void *arg, const char *line)
+{
+	struct list *l = arg;
+	if (l->count++ == 0) {
+		out_str(l->out, "<h2>");
+		out_str(l->out, l->title);
+		out_str(l->out, "</h2>\n<ul>\n");
+	}
+	out_str(l->out, "<li>");
+	out_html(l->out, span_of(line));
+	out_str(l->out, "</li>\n");
+}
+
+static void out_losses(struct out *o)
+{
+	struct list l = {.out = o, .title = "Lost or not possible"};
+	snapshot_losses(out_item, &l);
+	if (encoder_trouble())
+		out_item(&l, encoder_trouble());
+	if (l.count)
+		out_str(o, "</ul>\n");
+}
+
+static void out_stuck(struct region *r, struct out *o)
+{
+	struct list l = {.out = o, .title = "Stuck"};
+	snapshot_stuck(r, out_item, &l);
+	if (l.count)
+		out_str(o, "</ul>\n<p><a href=\"goroutine?debug=2\">the stacks of these threads</a></p>\n");
+}
+
+void answer_index(struct exchange *x)
+{
+	struct out *o = &x->answer.body;
+	response_begin(&x->answer, 200, TYPE_HTML);
+	out_str(o, "<!DOCTYPE html>\n"
+	           "<html lang=\"en\">\n"
+	           "<head>\n"
+	           "<meta charset=\"utf-8\">\n"
+	           "<title>/debug/pprof/</title>\n"
+	           "<link rel=\"icon\" href=\"data:,\">\n"
+	           "<style>\n"
+	           "body { font-family: sans-serif; max-width: 50em; margin: 1em auto; padding: 0 1em; }\n"
+	           "td:first-child, th:first-child { text-align: right; padding-right: 1em; }\n"
+	           "th { text-align: left; }\n"
+	           "</style>\n"
+	           "</head>\n"
+	           "<body>\n"
+	           "<h1>/debug/pprof/</h1>\n");
+	out_program(o);
+	out_stuck(x->region, o);
+	out_str(o, "<p>Set <code>debug=1</code> as a query parameter for the text form, <code>seconds=N</code> for what "
+	           "changes within N seconds.</p>\n");
+	out_table(o);
+	out_str(o, "<p><a href=\"goroutine?debug=2\">full goroutine stack dump</a></p>\n");
+	out_losses(o);
+	out_descriptions(o);
+	out_str(o, "</body>\n</html>\n");
+}

@@ -1,0 +1,64 @@
+/* connection.h - one client: reads requests, has them answered, sends the answers.
+ *
+ * Runs in: listener, between two waits of the event loop. Nothing here blocks or waits; every state has
+ * a deadline, and the loop (server.c) says when it is over.
+ *
+ *           ┌───────────────────────────────◄──────────────┐ (bytes of the next request are here)
+ *   open ─► HEAD ─► BODY ─► (handler) ─► WAIT ─► WRITE ─► IDLE ─► HEAD …
+ *             └─ bad ─────────────────────────►─┘  └─ last answer ─► LINGER ─► OVER
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_HTTP_CONNECTION_H
+#define PPROFSHIM_HTTP_CONNECTION_H
+
+#include "http/server/exchange.h"
+#include "http/server/fd.h"
+
+enum connection_state {
+	CONNECTION_FREE,   /* the slot is nobody's */
+	CONNECTION_HEAD,   /* a request head is to come, or has begun to */
+	CONNECTION_BODY,   /* the body is coming in */
+	CONNECTION_WAIT,   /* a handler waits for its time */
+	CONNECTION_WRITE,  /* the answer is going out */
+	CONNECTION_IDLE,   /* between two requests; holds no memory */
+	CONNECTION_LINGER, /* all is said; the client has to read it and close */
+	CONNECTION_OVER,   /* to be closed by the loop */
+};
+
+struct connection {
+	enum connection_state state; /* written last when a slot is taken: a fork may copy any moment */
+	int fd;
+	struct fd_identity identity;
+	uint32_t generation; /* tells a slot's clients apart; the loop's */
+	uint32_t watched;    /* epoll events that are asked for; the loop's */
+	bool loopback;
+	bool pending;         /* HEAD: input has bytes that the parser has not seen */
+	bool last;            /* WRITE: nothing follows this answer */
+	bool reset;           /* OVER: drop what is unsent */
+	uint64_t deadline_ns; /* CLOCK_MONOTONIC */
+	int unsent;           /* WRITE: bytes in the kernel's queue when the deadline was set */
+	uint64_t drained;     /* LINGER: bytes dropped */
+
+	/* HEAD to WRITE. x is NULL before the first byte, and when there was no memory. */
+	struct region region;
+	struct exchange *x;
+	const struct out_chunk *chunk; /* the next byte to send */
+	size_t chunk_sent;
+};
+
+/* Begin with a new client. fd is non-blocking and becomes the connection's; the loop closes it. */
+void connection_open(struct connection *c, int fd, bool loopback);
+
+/* The same for one too many: it is told 503 and goes. */
+void connection_refuse(struct connection *c, int fd);
+
+/* epoll reported `events`. */
+void connection_ready(struct connection *c, uint32_t events);
+
+/* The deadline has passed. */
+void connection_expire(struct connection *c);
+
+/* The epoll events that the state waits for. */
+uint32_t connection_interest(const struct connection *c);
+
+#endif

@@ -1,0 +1,55 @@
+/* response.h - an answer: status, headers, body; errors through one function.
+ *
+ * Runs in: listener. Memory of the exchange's region. What finds no memory shows at the end, as NULL
+ * from response_finish.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_HTTP_RESPONSE_H
+#define PPROFSHIM_HTTP_RESPONSE_H
+
+#include <stdbool.h>
+
+#include "encoder/bytes/out.h"
+#include "shim/arena.h"
+#include "shim/text.h"
+
+#define TYPE_TEXT "text/plain; charset=utf-8"
+#define TYPE_HTML "text/html; charset=utf-8"
+#define TYPE_BINARY "application/octet-stream"
+
+struct response {
+	unsigned status; /* 0: not begun */
+	struct region *region;
+	struct out head, body;
+};
+
+void response_init(struct response *r, struct region *region);
+
+/* Start the answer, or start it anew (what was written before is dropped). The body then goes into
+ * r->body. Every answer has a type and X-Content-Type-Options: nosniff. */
+void response_begin(struct response *r, unsigned status, const char *type);
+
+/* One more header. The value must hold no line end: it comes from us or out of a parsed request. */
+void response_header(struct response *r, const char *name, struct span value);
+
+/* The one way to say no: text/plain, X-Go-Pprof: 1 (without it `go tool pprof` hides the text), and the
+ * text with a line end for a body. */
+void response_error(struct response *r, unsigned status, const char *text);
+
+/* What the end of the head depends on. */
+struct response_end {
+	bool close;     /* the connection ends after this */
+	bool http10;    /* keep-alive has to be said */
+	bool head_only; /* HEAD: the body is counted and not sent */
+};
+
+/* Close the head and give out the chain of chunks to send, or NULL: there was no memory for it. */
+const struct out_chunk *response_finish(struct response *r, struct response_end end);
+
+/* Whole answers that need no memory. Both close the connection. */
+const struct out_chunk *response_out_of_memory(void); /* 500 */
+const struct out_chunk *response_too_many(void);      /* 503 */
+
+#define TEXT_OUT_OF_MEMORY "pprofshim: out of its own memory; raise PPROF_MEMORY_LIMIT"
+
+#endif

@@ -1,0 +1,496 @@
+/* server.c - the event loop: accepts clients, lets each move on when it can, keeps their deadlines.
+ *
+ * Runs in: listener, which is a bare clone(2) thread. So: no libc but mem*, no errno, nothing blocks but
+ * epoll_pwait; without clients that waits for ever.
+ *
+ * At most LIMIT_CONNECTIONS clients are served. One more takes the place of the connection that has been
+ * idle longest; where none is idle, it is told 503. It is told so in a slot of its own, because a close
+ * with its request unread would reset the connection before it has seen the answer; only past
+ * LIMIT_REFUSALS of those is one closed at once.
+ *
+ * The descriptor table may be the program's (and in a fork child the numbers kept here are those of
+ * another table). The program may close what is ours (closefrom), and it forks: a child has copies of every
+ * socket, which keep it open after our close and registered with epoll. Hence: shut down before close,
+ * deregister before close, and check what a number refers to before using it.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "http/server/server.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/un.h>
+
+#include "http/server/connection.h"
+#include "shim/os.h"
+
+enum {
+	SLOTS = LIMIT_CONNECTIONS + LIMIT_REFUSALS,
+	EVENTS_AT_ONCE = SLOTS + 2, /* all there can be: see expire */
+	ACCEPT_AT_ONCE = 16,
+
+	/* epoll's data: the slot's number, the generation above it. Or one of these. */
+	TAG_LISTEN = SLOTS,
+	TAG_WAKE,
+};
+
+/* All owned by the listener. In a fork child: what the parent's listener had. */
+static struct {
+	bool running;
+	bool stopping;
+	bool loopback;      /* address is loopback TCP */
+	bool peers_checked; /* address is an abstract socket: no file's permissions protect it */
+	int epoll_fd;
+	int listen_fd; /* -1: serving nothing */
+	int wake_fd;   /* -1: none */
+	struct fd_identity listen_identity;
+	uint64_t rest_again_ns;   /* rest() is due then; 0: never */
+	uint64_t accept_again_ns; /* not polling listen_fd until then; 0: polling */
+	void (*wake)(void);
+	struct connection slots[SLOTS];
+} server;
+
+static uint64_t now_ns(void)
+{
+	return os_clock_ns(CLOCK_MONOTONIC);
+}
+
+/* ---- the epoll set ---- */
+
+static long watch(int op, int fd, uint32_t events, uint64_t tag)
+{
+	struct epoll_event e = {.events = events, .data = {.u64 = tag}};
+	return os_call(SYS_epoll_ctl, server.epoll_fd, op, fd, &e);
+}
+
+static uint64_t tag_of(const struct connection *c)
+{
+	return (uint64_t)c->generation << 32 | (uint64_t)(c - server.slots);
+}
+
+static long watch_listen(int op)
+{
+	return watch(op, server.listen_fd, server.accept_again_ns ? 0 : EPOLLIN, TAG_LISTEN);
+}
+
+/* Every epoll set has the same inode, so this one is known by what is in it: asking for what is asked for
+ * already changes nothing, and a stranger's set refuses. */
+static bool is_our_epoll(void)
+{
+	if (server.epoll_fd < 0)
+		return false;
+	if (server.wake_fd >= 0 && watch(EPOLL_CTL_MOD, server.wake_fd, EPOLLIN, TAG_WAKE) == 0)
+		return true;
+	if (server.listen_fd >= 0 && watch_listen(EPOLL_CTL_MOD) == 0)
+		return true;
+	for (const struct connection *c = server.slots; c < server.slots + SLOTS; c++)
+		if (c->state != CONNECTION_FREE && watch(EPOLL_CTL_MOD, c->fd, c->watched, tag_of(c)) == 0)
+			return true;
+	return false;
+}
+
+/* One that cannot be told from a stranger's stays open. */
+static void close_epoll(void)
+{
+	if (is_our_epoll())
+		os_close(server.epoll_fd);
+	server.epoll_fd = -1;
+}
+
+/* A new set with everything that is ours. 0 or a negative errno. */
+static int open_epoll(void)
+{
+	server.epoll_fd = fd_raise((int)os_call(SYS_epoll_create1, EPOLL_CLOEXEC));
+	if (server.epoll_fd < 0)
+		return server.epoll_fd;
+	if (server.wake_fd >= 0)
+		watch(EPOLL_CTL_ADD, server.wake_fd, EPOLLIN, TAG_WAKE);
+	if (server.listen_fd >= 0)
+		watch_listen(EPOLL_CTL_ADD);
+	for (struct connection *c = server.slots; c < server.slots + SLOTS; c++)
+		if (c->state != CONNECTION_FREE)
+			watch(EPOLL_CTL_ADD, c->fd, c->watched, tag_of(c));
+	return 0;
+}
+
+static void renew_epoll(void)
+{
+	close_epoll();
+	if (open_epoll() < 0)
+		server.stopping = true;
+}
+
+/* ---- connections ---- */
+
+static bool is_ours(const struct connection *c)
+{
+	return fd_is(c->fd, c->identity);
+}
+
+/* As it is, without a word to anyone. */
+static void forget_slot(struct connection *c)
+{
+	c->x = NULL;
+	region_release(&c->region);
+	c->state = CONNECTION_FREE;
+}
+
+static void free_slot(struct connection *c)
+{
+	struct exchange *x = c->x;
+	if (x && x->abandon)
+		x->abandon(x);
+	forget_slot(c);
+}
+
+/* Leaves TCP without TIME_WAIT and without unsent data, whoever else holds the socket. */
+static void reset(int fd)
+{
+	const struct sockaddr none = {.sa_family = AF_UNSPEC};
+	os_call(SYS_connect, fd, &none, sizeof none);
+}
+
+static void close_connection(struct connection *c)
+{
+	if (is_ours(c)) {
+		watch(EPOLL_CTL_DEL, c->fd, 0, 0);
+		if (c->reset)
+			reset(c->fd);
+		os_call(SYS_shutdown, c->fd, SHUT_RDWR);
+		os_close(c->fd);
+	}
+	free_slot(c);
+}
+
+static void reset_connection(struct connection *c)
+{
+	if (c->state == CONNECTION_FREE)
+		return;
+	c->reset = true;
+	close_connection(c);
+}
+
+/* After c did something: close it, or wait for what it waits for now. */
+static void settle(struct connection *c)
+{
+	uint32_t wanted = connection_interest(c);
+	if (c->state == CONNECTION_FREE)
+		return;
+	if (c->state != CONNECTION_OVER && wanted != c->watched) {
+		if (watch(EPOLL_CTL_MOD, c->fd, wanted, tag_of(c)) < 0)
+			c->state = CONNECTION_OVER;
+		c->watched = wanted;
+	}
+	if (c->state == CONNECTION_OVER)
+		close_connection(c);
+}
+
+/* The number is the program's by now, and the old set may still report our socket for it (a fork child's
+ * copy keeps it alive) with no way to deregister it: leave that set. */
+static void disown(struct connection *c)
+{
+	free_slot(c);
+	renew_epoll();
+}
+
+static void on_connection(uint64_t tag, uint32_t events)
+{
+	struct connection *c = &server.slots[(uint32_t)tag];
+	if (c->state == CONNECTION_FREE || c->generation != tag >> 32)
+		return; /* it was closed since the event was reported */
+	if (!is_ours(c)) {
+		disown(c);
+		return;
+	}
+	connection_ready(c, events);
+	settle(c);
+}
+
+static struct connection *find_free(struct connection *from, struct connection *to)
+{
+	for (; from < to; from++)
+		if (from->state == CONNECTION_FREE)
+			return from;
+	return NULL;
+}
+
+static struct connection *evict_idlest(void)
+{
+	struct connection *idlest = NULL;
+	for (struct connection *c = server.slots; c < server.slots + LIMIT_CONNECTIONS; c++)
+		if (c->state == CONNECTION_IDLE && (!idlest || c->deadline_ns < idlest->deadline_ns))
+			idlest = c;
+	if (idlest)
+		close_connection(idlest);
+	return idlest;
+}
+
+static void admit(int fd)
+{
+	struct connection *const refusals = server.slots + LIMIT_CONNECTIONS;
+	struct connection *c = find_free(server.slots, refusals);
+	if (!c)
+		c = evict_idlest();
+	bool served = c != NULL;
+	if (!c)
+		c = find_free(refusals, refusals + LIMIT_REFUSALS);
+	if (!c) {
+		os_close(fd);
+		return;
+	}
+	if (served)
+		connection_open(c, fd, server.loopback);
+	else
+		connection_refuse(c, fd);
+	c->watched = connection_interest(c);
+	if (watch(EPOLL_CTL_ADD, fd, c->watched, tag_of(c)) < 0)
+		c->state = CONNECTION_OVER;
+	settle(c);
+}
+
+/* ---- the listening socket ---- */
+
+/* Anyone in the network namespace can name an abstract socket: only our own user and root may enter. */
+static bool is_welcome(int fd)
+{
+	struct {
+		int32_t pid;
+		uint32_t uid, gid;
+	} peer; /* struct ucred, which <sys/socket.h> keeps for _GNU_SOURCE */
+	socklen_t len = sizeof peer;
+	if (!server.peers_checked)
+		return true;
+	if (os_call(SYS_getsockopt, fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		return false;
+	return peer.uid == 0 || peer.uid == (uint32_t)os_call(SYS_geteuid, 0);
+}
+
+/* Out of descriptors: the client stays in the queue, and polling for it would spin. */
+static void pause_accepting(void)
+{
+	server.accept_again_ns = now_ns() + server_deadlines.accept_pause_ms * UINT64_C(1000000);
+	watch_listen(EPOLL_CTL_MOD);
+}
+
+static void resume_accepting(void)
+{
+	server.accept_again_ns = 0;
+	watch_listen(EPOLL_CTL_MOD);
+}
+
+/* A child's copy would keep the port: the shutdown ends the listening for all of them. */
+static void close_listen(void)
+{
+	if (server.listen_fd >= 0 && fd_is(server.listen_fd, server.listen_identity)) {
+		watch(EPOLL_CTL_DEL, server.listen_fd, 0, 0);
+		os_call(SYS_shutdown, server.listen_fd, SHUT_RDWR);
+		os_close(server.listen_fd);
+	}
+	server.listen_fd = -1;
+}
+
+/* False: stop accepting for now. */
+static bool accept_one(void)
+{
+	int on = 1;
+	long fd = os_call(SYS_accept4, server.listen_fd, 0, 0, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	switch (fd) {
+	case -EAGAIN:
+		return false;
+	case -EMFILE:
+	case -ENFILE:
+	case -ENOBUFS:
+	case -ENOMEM:
+	case -EPERM: /* a firewall or a seccomp filter says no: not for long, or for ever */
+	case -ENOSYS:
+		pause_accepting();
+		return false;
+	case -EBADF: /* shut down by whoever else holds it: epoll would report that for ever */
+	case -EINVAL:
+	case -ENOTSOCK:
+		close_listen();
+		return false;
+	}
+	if (fd < 0) /* this client's trouble (accept(2) passes network errors on) */
+		return true;
+	int high = fd_raise((int)fd);
+	if (!is_welcome(high)) {
+		os_close(high);
+		return true;
+	}
+	os_call(SYS_setsockopt, high, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* the head goes with the body */
+	admit(high);
+	return true;
+}
+
+static void on_listen(void)
+{
+	if (server.listen_fd < 0)
+		return;
+	if (!fd_is(server.listen_fd, server.listen_identity)) { /* closed by the program: not ours any more */
+		server.listen_fd = -1;
+		renew_epoll(); /* see disown */
+		return;
+	}
+	for (int i = 0; i < ACCEPT_AT_ONCE && accept_one(); i++)
+		;
+}
+
+static bool is_loopback(const struct address *a)
+{
+	static const uint8_t v6[16] = {[15] = 1}, mapped[13] = {[10] = 0xff, [11] = 0xff, [12] = 127};
+	if (a->kind != ADDRESS_TCP)
+		return false;
+	if (a->sa.ss_family == AF_INET)
+		return *(const uint8_t *)&((const struct sockaddr_in *)&a->sa)->sin_addr == 127;
+	const void *ip = &((const struct sockaddr_in6 *)&a->sa)->sin6_addr;
+	return memcmp(ip, v6, sizeof v6) == 0 || memcmp(ip, mapped, sizeof mapped) == 0;
+}
+
+static bool is_abstract(const struct address *a)
+{
+	return a->kind == ADDRESS_UNIX && ((const struct sockaddr_un *)&a->sa)->sun_path[0] == '\0';
+}
+
+static void set_listen(int fd, const struct address *address)
+{
+	server.listen_fd = fd;
+	server.accept_again_ns = 0;
+	if (fd < 0)
+		return;
+	server.listen_identity = fd_identify(fd);
+	server.loopback = is_loopback(address);
+	server.peers_checked = is_abstract(address);
+}
+
+static void close_everything(void)
+{
+	for (struct connection *c = server.slots; c < server.slots + SLOTS; c++)
+		reset_connection(c);
+	close_listen();
+}
+
+void server_move(int fd, const struct address *address)
+{
+	close_everything();
+	set_listen(fd, address);
+	if (fd >= 0)
+		watch_listen(EPOLL_CTL_ADD);
+}
+
+void server_stop(void)
+{
+	close_everything();
+	server.stopping = true;
+}
+
+/* ---- the loop ---- */
+
+/* Milliseconds until something is due, rounded up; -1: nothing is. */
+static int time_left(void)
+{
+	uint64_t nearest = server.accept_again_ns ? server.accept_again_ns : UINT64_MAX;
+	if (server.rest_again_ns && server.rest_again_ns < nearest)
+		nearest = server.rest_again_ns;
+	for (const struct connection *c = server.slots; c < server.slots + SLOTS; c++)
+		if (c->state != CONNECTION_FREE && c->deadline_ns < nearest)
+			nearest = c->deadline_ns;
+	if (nearest == UINT64_MAX)
+		return -1;
+	uint64_t now = now_ns();
+	return nearest <= now ? 0 : (int)((nearest - now + 999999) / 1000000);
+}
+
+/* `now` is when the events were reported that have just been dealt with. Whoever's bytes came while a
+ * handler kept us busy past his deadline is heard in the next round, before his deadline is looked at. */
+static void expire(uint64_t now)
+{
+	if (server.accept_again_ns && server.accept_again_ns <= now && server.listen_fd >= 0)
+		resume_accepting();
+	for (struct connection *c = server.slots; c < server.slots + SLOTS; c++) {
+		if (c->state == CONNECTION_FREE || c->deadline_ns > now)
+			continue;
+		if (!is_ours(c)) {
+			disown(c);
+			continue;
+		}
+		connection_expire(c);
+		settle(c);
+	}
+}
+
+static void on_wake(uint32_t events)
+{
+	if (events & EPOLLIN)
+		server.wake();
+	else
+		watch(EPOLL_CTL_DEL, server.wake_fd, 0, 0); /* it is broken, and would wake us for ever */
+}
+
+static void dispatch(const struct epoll_event *e)
+{
+	switch ((uint32_t)e->data.u64) {
+	case TAG_LISTEN:
+		on_listen();
+		break;
+	case TAG_WAKE:
+		on_wake(e->events);
+		break;
+	default:
+		on_connection(e->data.u64, e->events);
+	}
+}
+
+/* In a fork child: what it has of the parent's sockets is closed without a shutdown, which would reach the
+ * parent. (Where the listener has a table of its own the child has none of them, and nothing is ours.) */
+static void give_back_inherited(const struct server_options *options)
+{
+	if (!server.running)
+		return;
+	close_epoll();
+	for (struct connection *c = server.slots; c < server.slots + SLOTS; c++) {
+		if (c->state == CONNECTION_FREE)
+			continue;
+		if (is_ours(c))
+			os_close(c->fd);
+		forget_slot(c); /* what its handler held is the parent's */
+	}
+	if (server.listen_fd >= 0 && server.listen_fd != options->listen_fd &&
+	    fd_is(server.listen_fd, server.listen_identity))
+		os_close(server.listen_fd);
+}
+
+static void rest(unsigned (*work)(void))
+{
+	unsigned ms = work ? work() : 0;
+	server.rest_again_ns = ms ? now_ns() + ms * UINT64_C(1000000) : 0;
+}
+
+void server_run(const struct server_options *options)
+{
+	struct epoll_event events[EVENTS_AT_ONCE];
+	give_back_inherited(options);
+	server.stopping = false;
+	server.wake_fd = options->wake_fd;
+	server.wake = options->wake;
+	set_listen(options->listen_fd, &options->address);
+	server.running = true;
+	if (open_epoll() < 0)
+		server.stopping = true;
+	while (!server.stopping) {
+		long n = os_call(SYS_epoll_pwait, server.epoll_fd, events, EVENTS_AT_ONCE, time_left(), 0, 8);
+		if (n == -EBADF || n == -EINVAL) { /* the program closed the set, or has the number now */
+			renew_epoll();
+			continue;
+		}
+		uint64_t now = now_ns();
+		for (long i = 0; i < n && !server.stopping; i++)
+			dispatch(&events[i]);
+		if (!server.stopping)
+			expire(now);
+		rest(options->rest);
+	}
+	close_epoll();
+	close_everything();
+	server.running = false;
+}
