@@ -120,7 +120,7 @@ static void close_all_but(int keep)
 }
 
 /* A file table of this thread alone, that holds nothing but listen_fd. (Where the kernel has no such thing and the
- * thread is an ordinary one, the table stays the program's: http/server/fd.c keeps out of its way.) */
+ * thread is an ordinary one, the table stays the program's: http/address/fd.c keeps out of its way.) */
 static bool leave_file_table(int keep)
 {
 	if (state.own_table) {

@@ -4,13 +4,14 @@
  * through shim/os.h; what it opens is CLOEXEC and numbered high.
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include "http/address/address.h"
+
 #include <netinet/in.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include "http/server/fd.h"
+#include "http/address/fd.h"
 #include "http/address/ip.h"
-#include "http/server/server.h"
 #include "shim/os.h"
 
 enum {

@@ -12,7 +12,7 @@
 #define PPROFSHIM_HTTP_CONNECTION_H
 
 #include "http/server/exchange.h"
-#include "http/server/fd.h"
+#include "http/address/fd.h"
 
 enum connection_state {
 	CONNECTION_FREE,   /* the slot is nobody's */

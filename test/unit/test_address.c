@@ -4,7 +4,7 @@
  * folder.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: http/address/address.c http/address/ip.c http/address/host.c http/server/fd.c shim/text.c */
+/* links: http/address/address.c http/address/ip.c http/address/host.c http/address/fd.c shim/text.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,10 +22,10 @@
 
 #include <cmocka.h>
 
-#include "http/server/fd.h"
+#include "http/address/fd.h"
 #include "http/address/host.h"
 #include "http/address/ip.h"
-#include "http/server/server.h"
+#include "http/address/address.h"
 
 #define LONG_PATH_107 "/234567890123456789012345678901234567890123456789" \
                       "0123456789012345678901234567890123456789012345678901234567"

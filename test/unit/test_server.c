@@ -6,7 +6,7 @@
  * memory mapped, no descriptor more than before.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: http/server/server.c http/server/connection.c http/endpoints/endpoints.c http/endpoints/index.c http/server/request.c http/server/query.c http/server/response.c http/address/host.c http/address/ip.c http/server/fd.c http/address/address.c encoder/bytes/out.c shim/text.c shim/arena.c shim/sync.c */
+/* links: http/server/server.c http/server/connection.c http/endpoints/endpoints.c http/endpoints/index.c http/server/request.c http/server/query.c http/server/response.c http/address/host.c http/address/ip.c http/address/fd.c http/address/address.c encoder/bytes/out.c shim/text.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -35,7 +35,7 @@
 
 #include <cmocka.h>
 
-#include "http/server/fd.h"
+#include "http/address/fd.h"
 #include "http/server/limits.h"
 #include "http/server/server.h"
 #include "encoder/encoder.h"

@@ -3,7 +3,7 @@
  * Runs in: listener, init. System calls alone, no errno.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "http/server/fd.h"
+#include "http/address/fd.h"
 
 #include <sys/resource.h>
 #include <sys/stat.h>

@@ -1,0 +1,40 @@
+/* address.h - where to listen: PPROF_ADDR read, printed, bound.
+ *
+ * Runs in: init (the app's thread, before main), listener.
+ * So: no libc but mem*, system calls through shim/os.h, text through shim/text.h.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_HTTP_ADDRESS_H
+#define PPROFSHIM_HTTP_ADDRESS_H
+
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "shim/text.h"
+
+/* Where to listen: PPROF_ADDR, parsed. */
+struct address {
+	enum { ADDRESS_OFF, ADDRESS_TCP, ADDRESS_UNIX } kind;
+	struct sockaddr_storage sa;
+	socklen_t sa_len;
+	uint16_t port; /* TCP: host byte order */
+};
+
+/* As Go's net.Listen("tcp", s) for literal addresses and "localhost": ":6060", "host:port", "[::1]:6060",
+ * and "unix:/path" (at most 107 bytes; "unix:@name" is abstract), "off". A bare "6060" or a bare host is
+ * refused, as Go does. 0, or -EINVAL with one line in *why. */
+int address_parse(struct span text, struct address *a, const char **why);
+
+/* Print the address as a URL: "http://127.0.0.1:6060/debug/pprof/" (a wildcard host prints as
+ * localhost), "unix:/path". */
+void address_print(const struct address *a, struct line *l);
+
+/* Bind and listen (CLOEXEC, non-blocking, SO_REUSEADDR for TCP). A taken TCP port: the next free one of
+ * the ten above it; a->port and a->sa then say which. A Unix socket file that nobody answers on is
+ * replaced; one that is answered is taken (-EADDRINUSE). The fd, or a negative errno. */
+int address_listen(struct address *a);
+
+/* The same for this very address alone. */
+int address_listen_here(struct address *a);
+
+#endif
