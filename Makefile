@@ -43,7 +43,7 @@ CFLAGS_shim_hooks_transfer := $(RETURNS)
 
 # Static libraries, by full name. WRAP: the symbols that they reach as our __wrap_<symbol>, read off wrap.c.
 WRAP     := $(shell sed -n 's/^[A-Za-z_].*[ *]__wrap_\([A-Za-z0-9_]*\)(.*);$$/\1/p' shim/wrap.c 2>/dev/null)
-ARCHIVES := $(UNWIND)/lib/libunwind-$(ARCH).a $(UNWIND)/lib/libunwind.a -l:libprotobuf-c.a -l:libz.a
+ARCHIVES := $(UNWIND)/lib/libunwind-$(ARCH).a $(UNWIND)/lib/libunwind.a -l:libz.a
 LINK_SO   = $(CC) -shared -Wl,-soname,libpprofshim.so -Wl,-Bsymbolic -Wl,--exclude-libs,ALL \
             -Wl,--gc-sections -Wl,--as-needed -Wl,--build-id=sha1 -Wl,-z,relro -Wl,-z,defs -Wl,-z,initfirst -Wl,--sort-section=name -Wl,-z,noseparate-code \
             -Wl,--version-script=$(B)/exports.map $(WRAP:%=-Wl,--wrap=%) -static-libgcc $(CFLAGS) $(LDFLAGS)
@@ -54,7 +54,7 @@ LIB  := $(B)/libpprofshim.so
 SYMBOLIZE := $(B)/pprofshim-symbolize
 SRC  := $(sort $(filter-out encoder/symbolize/%,$(wildcard $(addsuffix /*.c,shim shim/* encoder encoder/* http http/*))))
 PB   := $(patsubst %.proto,%.pb-c,$(wildcard encoder/*/*.proto))
-OBJ  := $(SRC:%.c=$(B)/obj/%.o) $(PB:%=$(B)/obj/%.o)
+OBJ  := $(SRC:%.c=$(B)/obj/%.o)
 GENERATED := $(PB:%=$(B)/%.h) $(UNWIND)/stamp
 
 all: $(LIB) $(SYMBOLIZE) ## build build/libpprofshim.so and pprofshim-symbolize (build/libpprofshim.debug.so has the debug information)
@@ -119,7 +119,7 @@ links_of = $(shell sed -n 's,^[ /*]*links: *\(.*\),\1,p' $(1) | sed 's,\*/.*,,')
 define unit_rule
 $(U)/$(1): $(U)/obj/test/unit/$(1).o $(patsubst %.c,$(U)/obj/%.o,$(call links_of,test/unit/$(1).c))
 	$$(call say,LINK,$$@)
-	$$(Q)$$(CC) $(UNIT_SAN) $$(CFLAGS) $$(LDFLAGS) -pthread -Wl,--gc-sections -o $$@ $$^ -lcmocka $(ARCHIVES)
+	$$(Q)$$(CC) $(UNIT_SAN) $$(CFLAGS) $$(LDFLAGS) -pthread -Wl,--gc-sections -o $$@ $$^ -lcmocka $(ARCHIVES) -l:libprotobuf-c.a
 endef
 $(foreach t,$(UNIT_NAMES),$(eval $(call unit_rule,$(t))))
 

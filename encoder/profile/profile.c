@@ -1,10 +1,10 @@
 /* profile.c - snapshots as pprof's protobuf (PPROF-SPEC section 2), and what the kinds have in common.
  *
- * Runs in: listener. All memory from the request's region; protobuf-c packs into buffers of ours.
+ * Runs in: listener. All memory from the request's region.
  *
  * The message is written as a series of small Profile messages, each with one sample, one location …: protobuf defines
  * that concatenated messages are merged. So only one row is in memory at a time, and a string is written
- * when it is first used.
+ * when it is first used. The numbers of fields are those of profile.proto, by which such files are read.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/encoder.h"
@@ -13,11 +13,61 @@
 
 #include "encoder/bytes/gzip.h"
 #include "encoder/bytes/intern.h"
-#include "encoder/names/names.h"
-#include "encoder/profile/profile.pb-c.h"
-#include "encoder/profile/rows.h"
+#include "encoder/bytes/protobuf.h"
 #include "encoder/bytes/utf8.h"
+#include "encoder/names/names.h"
+#include "encoder/profile/rows.h"
 #include "shim/os.h"
+
+enum { /* the numbers of fields */
+	PROFILE_SAMPLE_TYPE = 1,
+	PROFILE_SAMPLE = 2,
+	PROFILE_MAPPING = 3,
+	PROFILE_LOCATION = 4,
+	PROFILE_FUNCTION = 5,
+	PROFILE_STRING_TABLE = 6,
+	PROFILE_DROP_FRAMES = 7,
+	PROFILE_TIME_NANOS = 9,
+	PROFILE_DURATION_NANOS = 10,
+	PROFILE_PERIOD_TYPE = 11,
+	PROFILE_PERIOD = 12,
+	PROFILE_COMMENT = 13,
+	PROFILE_DEFAULT_SAMPLE_TYPE = 14,
+
+	VALUE_TYPE = 1,
+	VALUE_UNIT = 2,
+
+	SAMPLE_LOCATION_ID = 1,
+	SAMPLE_VALUE = 2,
+	SAMPLE_LABEL = 3,
+	LABEL_KEY = 1,
+	LABEL_STR = 2,
+	LABEL_NUM = 3,
+
+	MAPPING_ID = 1,
+	MAPPING_START = 2,
+	MAPPING_LIMIT = 3,
+	MAPPING_OFFSET = 4,
+	MAPPING_FILENAME = 5,
+	MAPPING_BUILD_ID = 6,
+	MAPPING_HAS_FUNCTIONS = 7,
+	MAPPING_HAS_FILENAMES = 8,
+	MAPPING_HAS_LINE_NUMBERS = 9,
+	MAPPING_HAS_INLINE_FRAMES = 10,
+
+	LOCATION_ID = 1,
+	LOCATION_MAPPING_ID = 2,
+	LOCATION_ADDRESS = 3,
+	LOCATION_LINE = 4,
+	LINE_FUNCTION_ID = 1,
+	LINE_LINE = 2,
+
+	FUNCTION_ID = 1,
+	FUNCTION_NAME = 2,
+	FUNCTION_SYSTEM_NAME = 3,
+	FUNCTION_FILENAME = 4,
+	FUNCTION_START_LINE = 5,
+};
 
 /* Frames of allocators, to be cut off below the program's own call. Anchored by pprof; on names without
  * parameters. */
@@ -56,8 +106,9 @@ struct writer {
 	struct intern strings, sites, functions;
 	struct site *spare_site; /* the next key of sites */
 	struct function_key *spare_function; /* … of functions */
-	uint8_t *buf;            /* for one packed message */
-	size_t buf_cap;
+	struct message profile, part, inner; /* a Profile, a message in it, and one in that */
+	struct message location;             /* made while functions and strings are written */
+	struct message string;               /* a Profile that is one string: written while others are made */
 	bool failed;
 };
 
@@ -88,18 +139,21 @@ void encoder_start(const struct encoder_options *options)
 	names_start(options);
 }
 
-static void write_message(struct writer *w, const Pprof__Profile *p)
+/* Write a Profile message, or a piece of one, and empty it. */
+static void write_message(struct writer *w, struct message *m)
 {
-	size_t need = pprof__profile__get_packed_size(p);
-	if (need > w->buf_cap) {
-		w->buf = region_alloc(w->region, need * 2);
-		w->buf_cap = w->buf ? need * 2 : 0;
-	}
-	if (!w->buf) {
+	if (m->failed)
 		w->failed = true;
-		return;
-	}
-	gzip_bytes(&w->gzip, w->buf, pprof__profile__pack(p, w->buf));
+	else
+		gzip_bytes(&w->gzip, m->at, m->len);
+	m->len = 0;
+}
+
+/* Write a Profile message of this one part. */
+static void write_part(struct writer *w, unsigned field)
+{
+	message_part(&w->profile, field, &w->part);
+	write_message(w, &w->profile);
 }
 
 static int64_t string_id(struct writer *w, struct span s)
@@ -115,10 +169,8 @@ static int64_t string_id(struct writer *w, struct span s)
 		w->failed = true;
 		return 0;
 	}
-	Pprof__Profile p = PPROF__PROFILE__INIT;
-	p.n_string_table = 1;
-	p.string_table = &text;
-	write_message(w, &p);
+	message_str(&w->string, PROFILE_STRING_TABLE, text);
+	write_message(w, &w->string);
 	return id;
 }
 
@@ -127,37 +179,31 @@ static int64_t text_id(struct writer *w, const char *s)
 	return string_id(w, span_of(s));
 }
 
+static void put_type(struct writer *w, unsigned field, struct type t)
+{
+	message_number(&w->part, VALUE_TYPE, (uint64_t)text_id(w, t.name));
+	message_number(&w->part, VALUE_UNIT, (uint64_t)text_id(w, t.unit));
+	message_part(&w->profile, field, &w->part);
+}
+
 static void write_types(struct writer *w, const struct kind *k, int64_t period)
 {
-	Pprof__ValueType sample[4], *list[4];
-	for (size_t i = 0; i < k->values; i++) {
-		sample[i] = (Pprof__ValueType)PPROF__VALUE_TYPE__INIT;
-		sample[i].type = text_id(w, k->sample[i].name);
-		sample[i].unit = text_id(w, k->sample[i].unit);
-		list[i] = &sample[i];
-	}
-	Pprof__ValueType period_type = PPROF__VALUE_TYPE__INIT;
-	period_type.type = text_id(w, k->period.name);
-	period_type.unit = text_id(w, k->period.unit);
-	Pprof__Profile p = PPROF__PROFILE__INIT;
-	p.n_sample_type = k->values;
-	p.sample_type = list;
-	p.period_type = &period_type;
-	p.period = period;
-	p.drop_frames = text_id(w, k->drop);
+	for (size_t i = 0; i < k->values; i++)
+		put_type(w, PROFILE_SAMPLE_TYPE, k->sample[i]);
+	message_number(&w->profile, PROFILE_DROP_FRAMES, (uint64_t)text_id(w, k->drop));
+	put_type(w, PROFILE_PERIOD_TYPE, k->period);
+	message_number(&w->profile, PROFILE_PERIOD, (uint64_t)period);
 	if (k->preset)
-		p.default_sample_type = text_id(w, k->preset);
-	write_message(w, &p);
+		message_number(&w->profile, PROFILE_DEFAULT_SAMPLE_TYPE, (uint64_t)text_id(w, k->preset));
+	write_message(w, &w->profile);
 }
 
 static void write_comment(void *arg, const char *line)
 {
 	struct writer *w = arg;
-	int64_t id = text_id(w, line);
-	Pprof__Profile p = PPROF__PROFILE__INIT;
-	p.n_comment = 1;
-	p.comment = &id;
-	write_message(w, &p);
+	uint64_t id = (uint64_t)text_id(w, line);
+	message_packed(&w->profile, PROFILE_COMMENT, &id, 1);
+	write_message(w, &w->profile);
 }
 
 /* Location ids are given out as addresses turn up; the locations themselves are written at the end. */
@@ -178,49 +224,33 @@ static uint64_t location_id(struct writer *w, uintptr_t address, unsigned place)
 	return (uint64_t)n + 1;
 }
 
-struct labels {
-	size_t count;
-	Pprof__Label label[3], *list[3];
-};
-
-static void add_label(struct writer *w, struct labels *l, const char *key, const char *text, int64_t number)
+static void put_label(struct writer *w, const char *key, const char *text, int64_t number)
 {
-	Pprof__Label *label = l->list[l->count] = &l->label[l->count];
-	l->count++;
-	*label = (Pprof__Label)PPROF__LABEL__INIT;
-	label->key = text_id(w, key);
-	label->str = text_id(w, text);
-	label->num = number;
+	message_number(&w->inner, LABEL_KEY, (uint64_t)text_id(w, key));
+	message_number(&w->inner, LABEL_STR, (uint64_t)text_id(w, text));
+	message_number(&w->inner, LABEL_NUM, (uint64_t)number);
+	message_part(&w->part, SAMPLE_LABEL, &w->inner);
 }
 
-static void find_labels(struct writer *w, struct labels *l, const struct row *row)
+static void put_labels(struct writer *w, const struct row *row)
 {
 	if (row->class_bytes)
-		add_label(w, l, "bytes", "", (int64_t)row->class_bytes);
+		put_label(w, "bytes", "", (int64_t)row->class_bytes);
 	if (row->thread && row->thread[0])
-		add_label(w, l, "thread", row->thread, 0);
+		put_label(w, "thread", row->thread, 0);
 	if (row->tid)
-		add_label(w, l, "tid", "", row->tid);
+		put_label(w, "tid", "", row->tid);
 }
 
 static void write_sample(struct writer *w, const struct row *row, size_t values)
 {
-	struct labels labels = {0};
-	Pprof__Sample sample = PPROF__SAMPLE__INIT, *samples = &sample;
 	uint64_t ids[row->stack->depth + 1];
 	for (size_t i = 0; i < row->stack->depth; i++)
 		ids[i] = location_id(w, row->stack->pc[i], row->stack->place);
-	sample.n_location_id = row->stack->depth;
-	sample.location_id = ids;
-	sample.n_value = values;
-	sample.value = (int64_t *)row->value;
-	find_labels(w, &labels, row);
-	sample.n_label = labels.count;
-	sample.label = labels.list;
-	Pprof__Profile p = PPROF__PROFILE__INIT;
-	p.n_sample = 1;
-	p.sample = &samples;
-	write_message(w, &p);
+	message_packed(&w->part, SAMPLE_LOCATION_ID, ids, row->stack->depth);
+	message_packed(&w->part, SAMPLE_VALUE, (const uint64_t *)row->value, values);
+	put_labels(w, row);
+	write_part(w, PROFILE_SAMPLE);
 }
 
 /* What is known of the addresses in one mapped object. */
@@ -298,47 +328,52 @@ static int64_t build_id_string(struct writer *w, const struct module *m)
 	return hex ? text_id(w, hex) : 0;
 }
 
-static void write_mapping(struct writer *w, Pprof__Mapping *mapping)
+/* A mapping; what is known of its functions is k, NULL: nothing. */
+struct mapping {
+	uint64_t id, start, limit, offset;
+	int64_t filename, build_id;
+	const struct knowledge *k;
+};
+
+static void write_mapping(struct writer *w, const struct mapping *m)
 {
-	Pprof__Profile p = PPROF__PROFILE__INIT;
-	mapping->has_functions = true;
-	p.n_mapping = 1;
-	p.mapping = &mapping;
-	write_message(w, &p);
+	struct message *part = &w->part;
+	message_number(part, MAPPING_ID, m->id);
+	message_number(part, MAPPING_START, m->start);
+	message_number(part, MAPPING_LIMIT, m->limit);
+	message_number(part, MAPPING_OFFSET, m->offset);
+	message_number(part, MAPPING_FILENAME, (uint64_t)m->filename);
+	message_number(part, MAPPING_BUILD_ID, (uint64_t)m->build_id);
+	message_number(part, MAPPING_HAS_FUNCTIONS, true);
+	message_number(part, MAPPING_HAS_FILENAMES, m->k && m->k->files);
+	message_number(part, MAPPING_HAS_LINE_NUMBERS, m->k && m->k->lines);
+	message_number(part, MAPPING_HAS_INLINE_FRAMES, m->k && m->k->inlines);
+	write_part(w, PROFILE_MAPPING);
 }
 
 static void write_module(struct writer *w, const struct module *m, const struct knowledge *k)
 {
-	for (unsigned i = 0; i < m->text_count; i++) {
-		Pprof__Mapping mapping = PPROF__MAPPING__INIT;
-		mapping.id = k->first_id + i;
-		mapping.memory_start = m->text[i].start & ~(uintptr_t)4095;
-		mapping.memory_limit = (m->text[i].end + 4095) & ~(uintptr_t)4095;
-		mapping.file_offset = m->text[i].file_offset & ~(uint64_t)4095;
-		mapping.filename = string_id(w, names_path(&w->names, m));
-		mapping.build_id = build_id_string(w, m);
-		mapping.has_filenames = k->files;
-		mapping.has_line_numbers = k->lines;
-		mapping.has_inline_frames = k->inlines;
-		write_mapping(w, &mapping);
-	}
+	for (unsigned i = 0; i < m->text_count; i++)
+		write_mapping(w, &(struct mapping){
+		                     .id = k->first_id + i,
+		                     .start = m->text[i].start & ~(uintptr_t)4095,
+		                     .limit = (m->text[i].end + 4095) & ~(uintptr_t)4095,
+		                     .offset = m->text[i].file_offset & ~(uint64_t)4095,
+		                     .filename = string_id(w, names_path(&w->names, m)),
+		                     .build_id = build_id_string(w, m),
+		                     .k = k,
+		                 });
 }
 
 static void write_extra(struct writer *w, const struct mappings *ms, const struct map *map, uint64_t id)
 {
 	struct site site = names_site_now(&w->names, map->start);
-	Pprof__Mapping mapping = PPROF__MAPPING__INIT;
-	mapping.id = id;
-	mapping.memory_start = map->start;
-	mapping.memory_limit = map->end;
+	struct mapping mapping = {.id = id, .start = map->start, .limit = map->end};
 	mapping.filename = site.module ? string_id(w, map->path) : text_id(w, "[jit]");
 	if (site.module) {
-		const struct knowledge *k = &ms->of_module[module_index(w, site.module)];
-		mapping.file_offset = map->offset;
+		mapping.k = &ms->of_module[module_index(w, site.module)];
+		mapping.offset = map->offset;
 		mapping.build_id = build_id_string(w, site.module);
-		mapping.has_filenames = k->files;
-		mapping.has_line_numbers = k->lines;
-		mapping.has_inline_frames = k->inlines;
 	}
 	write_mapping(w, &mapping);
 }
@@ -401,39 +436,28 @@ static uint64_t function_id(struct writer *w, const struct name_frame *f)
 	if (n < 0 || !is_new)
 		return id;
 	w->spare_function = NULL; /* it is the table's now */
-	Pprof__Function function = PPROF__FUNCTION__INIT, *functions = &function;
-	function.id = id;
-	function.name = key->name;
-	function.system_name = key->system;
-	function.filename = key->file;
-	function.start_line = key->start_line;
-	Pprof__Profile p = PPROF__PROFILE__INIT;
-	p.n_function = 1;
-	p.function = &functions;
-	write_message(w, &p);
+	message_number(&w->part, FUNCTION_ID, id);
+	message_number(&w->part, FUNCTION_NAME, (uint64_t)key->name);
+	message_number(&w->part, FUNCTION_SYSTEM_NAME, (uint64_t)key->system);
+	message_number(&w->part, FUNCTION_FILENAME, (uint64_t)key->file);
+	message_number(&w->part, FUNCTION_START_LINE, (uint64_t)key->start_line);
+	write_part(w, PROFILE_FUNCTION);
 	return id;
 }
 
-static void write_location(struct writer *w, Pprof__Location *location, const struct name *name)
+static void write_location(struct writer *w, uint64_t id, uint64_t mapping, uint64_t address, const struct name *name)
 {
-	Pprof__Line *line = region_alloc(w->region, name->count * sizeof *line);
-	Pprof__Line **lines = region_alloc(w->region, name->count * sizeof *lines);
-	if (!line || !lines) {
-		w->failed = true;
-		return;
-	}
+	struct message *location = &w->location; /* functions are written meanwhile */
+	message_number(location, LOCATION_ID, id);
+	message_number(location, LOCATION_MAPPING_ID, mapping);
+	message_number(location, LOCATION_ADDRESS, address);
 	for (size_t i = 0; i < name->count; i++) {
-		line[i] = (Pprof__Line)PPROF__LINE__INIT;
-		line[i].function_id = function_id(w, &name->frame[i]);
-		line[i].line = name->frame[i].line;
-		lines[i] = &line[i];
+		message_number(&w->inner, LINE_FUNCTION_ID, function_id(w, &name->frame[i]));
+		message_number(&w->inner, LINE_LINE, (uint64_t)name->frame[i].line);
+		message_part(location, LOCATION_LINE, &w->inner);
 	}
-	location->n_line = name->count;
-	location->line = lines;
-	Pprof__Profile p = PPROF__PROFILE__INIT;
-	p.n_location = 1;
-	p.location = &location;
-	write_message(w, &p);
+	message_part(&w->profile, PROFILE_LOCATION, location);
+	write_message(w, &w->profile);
 }
 
 static struct site *find_sites(struct writer *w)
@@ -462,22 +486,16 @@ static int write_locations(struct writer *w, struct patience *patience)
 	if (!find_used(w, &ms, sites, names, count))
 		return -ENOMEM;
 	write_mappings(w, &ms);
-	for (size_t i = 0; i < count; i++) {
-		Pprof__Location location = PPROF__LOCATION__INIT;
-		location.id = i + 1;
-		location.mapping_id = mapping_id(w, &ms, sites[i]);
-		location.address = sites[i].address;
-		write_location(w, &location, &names[i]);
-	}
+	for (size_t i = 0; i < count; i++)
+		write_location(w, i + 1, mapping_id(w, &ms, sites[i]), sites[i].address, &names[i]);
 	return 0;
 }
 
 static void write_times(struct writer *w, uint64_t time_ns, uint64_t duration_ns)
 {
-	Pprof__Profile p = PPROF__PROFILE__INIT;
-	p.time_nanos = (int64_t)time_ns;
-	p.duration_nanos = (int64_t)duration_ns;
-	write_message(w, &p);
+	message_number(&w->profile, PROFILE_TIME_NANOS, time_ns);
+	message_number(&w->profile, PROFILE_DURATION_NANOS, duration_ns);
+	write_message(w, &w->profile);
 }
 
 static void write_unreached(struct writer *w, size_t count)
@@ -502,6 +520,13 @@ static void write_comments(struct writer *w, const struct profile_snapshot *now,
 	snapshot_losses(write_comment, w);
 }
 
+static void start_messages(struct writer *w)
+{
+	struct message *all[] = {&w->profile, &w->part, &w->inner, &w->location, &w->string};
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+		message_init(all[i], w->region);
+}
+
 int profile_encode(struct region *r, struct out *o, const struct profile_snapshot *now,
                    const struct profile_snapshot *before, struct patience *patience)
 {
@@ -512,6 +537,7 @@ int profile_encode(struct region *r, struct out *o, const struct profile_snapsho
 		return -ENOMEM;
 	w->region = r;
 	w->out = o;
+	start_messages(w);
 	if (gzip_begin(&w->gzip, r, o) < 0 || names_begin(&w->names, r) < 0)
 		return -ENOMEM;
 	text_id(w, ""); /* string_table[0] */

@@ -13,9 +13,10 @@
 #include <errno.h>
 
 #include "encoder/bytes/intern.h"
+#include "encoder/bytes/protobuf.h"
+#include "encoder/bytes/utf8.h"
 #include "encoder/trace/frames.h"
 #include "encoder/trace/order.h"
-#include "encoder/bytes/utf8.h"
 #include "shim/os.h"
 
 enum { /* the numbers of fields */
@@ -79,7 +80,6 @@ enum { /* values */
 };
 
 enum {
-	MESSAGE_MAX = 8192,
 	STACK_TEXT_MAX = 4096,
 	STACK_TEXTS_MAX = 16 << 20, /* of all stacks; those that come later are left out */
 	NAME_MAX_BYTES = 256,       /* of an event; a function's name may be longer */
@@ -93,12 +93,6 @@ enum {
 static const char *const wait_category[TRACE_WAITS] = {
     [TRACE_SYNC] = "sync", [TRACE_COND] = "cond", [TRACE_NET] = "net",
     [TRACE_SELECT] = "select", [TRACE_SLEEP] = "sleep", [TRACE_SYSCALL] = "syscall",
-};
-
-/* A message as it grows. What is put in is bounded, so that all of it fits. */
-struct message {
-	size_t len;
-	uint8_t at[MESSAGE_MAX];
 };
 
 /* A stack of a life. */
@@ -117,53 +111,11 @@ struct writer {
 	struct stack_key *spare; /* the next key of stacks */
 	size_t stack_texts;      /* bytes */
 	uint64_t pid;
-	struct message event, part, interned, packet;
+	struct message event, part, interned, packet, head;
 	bool failed;
 };
 
-/* ---- protobuf ---- */
-
-static void put_varint(struct message *m, uint64_t v)
-{
-	for (; v >= 0x80 && m->len < MESSAGE_MAX; v >>= 7)
-		m->at[m->len++] = (uint8_t)(v | 0x80);
-	if (m->len < MESSAGE_MAX)
-		m->at[m->len++] = (uint8_t)v;
-}
-
-static void put_uint(struct message *m, unsigned field, uint64_t v)
-{
-	put_varint(m, field << 3);
-	put_varint(m, v);
-}
-
-static void put_span(struct message *m, unsigned field, struct span s)
-{
-	put_varint(m, field << 3 | 2);
-	put_varint(m, s.len);
-	if (s.len > MESSAGE_MAX - m->len)
-		s.len = MESSAGE_MAX - m->len;
-	if (s.len)
-		memcpy(m->at + m->len, s.at, s.len);
-	m->len += s.len;
-}
-
-static void put_str(struct message *m, unsigned field, const char *s)
-{
-	put_span(m, field, span_of(s));
-}
-
-static struct span span_of_message(const struct message *m)
-{
-	return (struct span){(const char *)m->at, m->len};
-}
-
-/* Put the part into m and empty it. */
-static void put_part(struct message *m, unsigned field, struct message *part)
-{
-	put_span(m, field, span_of_message(part));
-	part->len = 0;
-}
+/* ---- packets ---- */
 
 static uint64_t sequence_of(const struct writer *w, const struct trace_life *l)
 {
@@ -178,24 +130,23 @@ static uint64_t track_of(const struct writer *w, const struct trace_life *l)
 /* Write the packet, in which its content is, for the sequence of a life or the shared one. */
 static void write_packet(struct writer *w, const struct trace_life *l, uint64_t flags)
 {
-	struct message head = {0};
-	put_uint(&w->packet, PACKET_SEQUENCE_ID, sequence_of(w, l));
-	put_uint(&w->packet, PACKET_SEQUENCE_FLAGS, flags);
-	put_varint(&head, TRACE_PACKET << 3 | 2);
-	put_varint(&head, w->packet.len);
-	out_bytes(w->out, head.at, head.len);
+	message_uint(&w->packet, PACKET_SEQUENCE_ID, sequence_of(w, l));
+	message_uint(&w->packet, PACKET_SEQUENCE_FLAGS, flags);
+	message_head(&w->head, TRACE_PACKET, w->packet.len);
+	out_bytes(w->out, w->head.at, w->head.len);
 	out_bytes(w->out, w->packet.at, w->packet.len);
-	w->packet.len = 0;
+	w->failed |= w->head.failed || w->packet.failed;
+	w->head.len = w->packet.len = 0;
 }
 
 /* Write the event, and what it needs interned. */
 static void write_event(struct writer *w, const struct trace_life *l, uint64_t ns)
 {
-	put_uint(&w->packet, PACKET_TIMESTAMP, ns);
-	put_uint(&w->packet, PACKET_CLOCK_ID, PERFETTO_MONOTONIC);
-	put_part(&w->packet, PACKET_TRACK_EVENT, &w->event);
+	message_uint(&w->packet, PACKET_TIMESTAMP, ns);
+	message_uint(&w->packet, PACKET_CLOCK_ID, PERFETTO_MONOTONIC);
+	message_part(&w->packet, PACKET_TRACK_EVENT, &w->event);
 	if (w->interned.len)
-		put_part(&w->packet, PACKET_INTERNED_DATA, &w->interned);
+		message_part(&w->packet, PACKET_INTERNED_DATA, &w->interned);
 	write_packet(w, l, STATE_NEEDED);
 }
 
@@ -211,21 +162,21 @@ static struct span at_most(struct span s, size_t bytes)
 
 static void put_head(struct writer *w, uint64_t track, unsigned type, const char *category, struct span name)
 {
-	put_uint(&w->event, EVENT_TYPE, type);
-	put_uint(&w->event, EVENT_TRACK, track);
+	message_uint(&w->event, EVENT_TYPE, type);
+	message_uint(&w->event, EVENT_TRACK, track);
 	if (category)
-		put_str(&w->event, EVENT_CATEGORIES, category);
+		message_str(&w->event, EVENT_CATEGORIES, category);
 	if (name.len)
-		put_span(&w->event, EVENT_NAME, at_most(name, NAME_MAX_BYTES));
+		message_bytes(&w->event, EVENT_NAME, at_most(name, NAME_MAX_BYTES));
 }
 
 static void put_object(struct writer *w, const struct trace_event *e)
 {
 	if (!e->object)
 		return;
-	put_str(&w->part, ANNOTATION_NAME, "object");
-	put_uint(&w->part, e->kind == TRACE_SYNC || e->kind == TRACE_COND ? ANNOTATION_POINTER : ANNOTATION_UINT, e->object);
-	put_part(&w->event, EVENT_ANNOTATIONS, &w->part);
+	message_str(&w->part, ANNOTATION_NAME, "object");
+	message_uint(&w->part, e->kind == TRACE_SYNC || e->kind == TRACE_COND ? ANNOTATION_POINTER : ANNOTATION_UINT, e->object);
+	message_part(&w->event, EVENT_ANNOTATIONS, &w->part);
 }
 
 /* "worker [1234]" */
@@ -240,9 +191,9 @@ static void put_thread(struct writer *w, const char *name, int tid, uint64_t ns)
 	line_str(&line, " [");
 	line_dec(&line, tid);
 	line_str(&line, "]");
-	put_str(&w->part, ANNOTATION_NAME, name);
-	put_str(&w->part, ANNOTATION_STRING, text);
-	put_part(&w->event, EVENT_ANNOTATIONS, &w->part);
+	message_str(&w->part, ANNOTATION_NAME, name);
+	message_str(&w->part, ANNOTATION_STRING, text);
+	message_part(&w->event, EVENT_ANNOTATIONS, &w->part);
 }
 
 /* "pthread_mutex_lock < work < main" */
@@ -260,9 +211,9 @@ static void intern_text(struct writer *w, uint64_t iid, const struct stack *stac
 		at.len += function.len;
 	}
 	w->stack_texts += at.len;
-	put_uint(&w->part, INTERNED_IID, iid);
-	put_span(&w->part, INTERNED_STR, at);
-	put_part(&w->interned, INTERNED_ANNOTATION_STRINGS, &w->part);
+	message_uint(&w->part, INTERNED_IID, iid);
+	message_bytes(&w->part, INTERNED_STR, at);
+	message_part(&w->interned, INTERNED_ANNOTATION_STRINGS, &w->part);
 }
 
 static void put_stack(struct writer *w, const struct trace_life *l, const struct stack *stack)
@@ -285,9 +236,9 @@ static void put_stack(struct writer *w, const struct trace_life *l, const struct
 		w->spare = NULL; /* it is the table's now */
 		intern_text(w, (uint64_t)n + 1, stack);
 	}
-	put_str(&w->part, ANNOTATION_NAME, "stack");
-	put_uint(&w->part, ANNOTATION_STRING_IID, (uint64_t)n + 1);
-	put_part(&w->event, EVENT_ANNOTATIONS, &w->part);
+	message_str(&w->part, ANNOTATION_NAME, "stack");
+	message_uint(&w->part, ANNOTATION_STRING_IID, (uint64_t)n + 1);
+	message_part(&w->event, EVENT_ANNOTATIONS, &w->part);
 }
 
 /* ---- a thread ---- */
@@ -295,12 +246,12 @@ static void put_stack(struct writer *w, const struct trace_life *l, const struct
 static void write_track(struct writer *w, const struct trace_life *l)
 {
 	struct message *m = &w->event;
-	put_uint(&w->part, THREAD_PID, w->pid);
-	put_uint(&w->part, THREAD_TID, l->tid > 0 ? (uint64_t)l->tid : 0);
-	put_str(&w->part, THREAD_NAME, l->name);
-	put_uint(m, TRACK_UUID, track_of(w, l));
-	put_part(m, TRACK_THREAD, &w->part);
-	put_part(&w->packet, PACKET_TRACK_DESCRIPTOR, m);
+	message_uint(&w->part, THREAD_PID, w->pid);
+	message_uint(&w->part, THREAD_TID, l->tid > 0 ? (uint64_t)l->tid : 0);
+	message_str(&w->part, THREAD_NAME, l->name);
+	message_uint(m, TRACK_UUID, track_of(w, l));
+	message_part(m, TRACK_THREAD, &w->part);
+	message_part(&w->packet, PACKET_TRACK_DESCRIPTOR, m);
 	write_packet(w, l, STATE_CLEARED);
 }
 
@@ -400,9 +351,9 @@ static void write_life(struct writer *w, const struct trace_life *l)
 
 static void put_clock(struct writer *w, unsigned id, int clock)
 {
-	put_uint(&w->part, CLOCK_ID, id);
-	put_uint(&w->part, CLOCK_TIMESTAMP, os_clock_ns(clock));
-	put_part(&w->event, SNAPSHOT_CLOCKS, &w->part);
+	message_uint(&w->part, CLOCK_ID, id);
+	message_uint(&w->part, CLOCK_TIMESTAMP, os_clock_ns(clock));
+	message_part(&w->event, SNAPSHOT_CLOCKS, &w->part);
 }
 
 /* All clocks at one moment: so the viewer can tell the time of day. */
@@ -411,24 +362,24 @@ static void write_clocks(struct writer *w)
 	put_clock(w, PERFETTO_MONOTONIC, CLOCK_MONOTONIC);
 	put_clock(w, PERFETTO_BOOTTIME, CLOCK_BOOTTIME);
 	put_clock(w, PERFETTO_REALTIME, CLOCK_REALTIME);
-	put_uint(&w->event, SNAPSHOT_PRIMARY, PERFETTO_MONOTONIC);
-	put_part(&w->packet, PACKET_CLOCK_SNAPSHOT, &w->event);
+	message_uint(&w->event, SNAPSHOT_PRIMARY, PERFETTO_MONOTONIC);
+	message_part(&w->packet, PACKET_CLOCK_SNAPSHOT, &w->event);
 	write_packet(w, NULL, STATE_CLEARED);
 }
 
 static void write_process(struct writer *w)
 {
-	put_uint(&w->part, PROCESS_PID, w->pid);
-	put_uint(&w->event, TRACK_UUID, PROCESS_TRACK);
-	put_part(&w->event, TRACK_PROCESS, &w->part);
-	put_part(&w->packet, PACKET_TRACK_DESCRIPTOR, &w->event);
+	message_uint(&w->part, PROCESS_PID, w->pid);
+	message_uint(&w->event, TRACK_UUID, PROCESS_TRACK);
+	message_part(&w->event, TRACK_PROCESS, &w->part);
+	message_part(&w->packet, PACKET_TRACK_DESCRIPTOR, &w->event);
 	write_packet(w, NULL, STATE_NEEDED);
 }
 
 static void write_in_use(struct writer *w, uint64_t ns, uint64_t in_use)
 {
 	put_head(w, HEAP_TRACK, TYPE_COUNTER, NULL, SPAN(""));
-	put_uint(&w->event, EVENT_COUNTER_VALUE, in_use);
+	message_uint(&w->event, EVENT_COUNTER_VALUE, in_use);
 	write_event(w, NULL, ns);
 }
 
@@ -437,12 +388,12 @@ static void write_heap(struct writer *w)
 	uint64_t in_use = w->snapshot->in_use_bytes;
 	size_t count;
 	const struct trace_item **heap = trace_order_heap(&w->order, w->region, &count);
-	put_uint(&w->part, COUNTER_UNIT, UNIT_BYTES);
-	put_uint(&w->event, TRACK_UUID, HEAP_TRACK);
-	put_uint(&w->event, TRACK_PARENT, PROCESS_TRACK);
-	put_str(&w->event, TRACK_NAME, "heap in use");
-	put_part(&w->event, TRACK_COUNTER, &w->part);
-	put_part(&w->packet, PACKET_TRACK_DESCRIPTOR, &w->event);
+	message_uint(&w->part, COUNTER_UNIT, UNIT_BYTES);
+	message_uint(&w->event, TRACK_UUID, HEAP_TRACK);
+	message_uint(&w->event, TRACK_PARENT, PROCESS_TRACK);
+	message_str(&w->event, TRACK_NAME, "heap in use");
+	message_part(&w->event, TRACK_COUNTER, &w->part);
+	message_part(&w->packet, PACKET_TRACK_DESCRIPTOR, &w->event);
 	write_packet(w, NULL, STATE_NEEDED);
 	write_in_use(w, w->order.begin_ns, in_use);
 	for (size_t i = 0; heap && i < count; i++) {
@@ -467,6 +418,13 @@ static void write_comments(struct writer *w)
 	}
 }
 
+static void start_messages(struct writer *w)
+{
+	struct message *all[] = {&w->event, &w->part, &w->interned, &w->packet, &w->head};
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+		message_init(all[i], w->region);
+}
+
 int trace_encode_perfetto(struct region *r, struct out *o, const struct trace_snapshot *s, struct patience *p)
 {
 	struct writer *w = region_alloc(r, sizeof *w);
@@ -475,6 +433,7 @@ int trace_encode_perfetto(struct region *r, struct out *o, const struct trace_sn
 	w->region = r;
 	w->out = o;
 	w->snapshot = s;
+	start_messages(w);
 	w->pid = (uint64_t)os_pid();
 	int rc = trace_frames_make(&w->frames, r, s, p);
 	if (rc == 0)
