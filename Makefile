@@ -105,23 +105,23 @@ $(B)/obj/%.pb-c.o: $(B)/%.pb-c.c
 	$(call say,CC,$<)
 	$(Q)$(COMPILE) -w -c -o $@ $<
 
-# --- unit tests: each names its sources in lines /* links: shim/text.c ... */ ---------------------
+# --- unit tests: in folders as the sources are; each names its sources in lines /* links: shim/text.c ... */ ---------------------
 
 SAN  :=# address,undefined or thread: the same tests in a folder of their own
 comma := ,
 U    := $(B)/unit$(if $(SAN),-$(subst $(comma),-,$(SAN)))
-UNIT_NAMES := $(patsubst %.c,%,$(notdir $(sort $(wildcard test/unit/test_*.c))))
-UNIT_BINS  := $(UNIT_NAMES:%=$(U)/%)
+UNIT_SRC   := $(sort $(shell find test/unit -name 'test_*.c'))# in folders as the sources are; names are unique
+UNIT_BINS  := $(patsubst %.c,$(U)/%,$(notdir $(UNIT_SRC)))
 UNIT_SAN   := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer) $(if $(filter thread,$(SAN)),-Wno-tsan)
 
 links_of = $(shell sed -n 's,^[ /*]*links: *\(.*\),\1,p' $(1) | sed 's,\*/.*,,')
 
 define unit_rule
-$(U)/$(1): $(U)/obj/test/unit/$(1).o $(patsubst %.c,$(U)/obj/%.o,$(call links_of,test/unit/$(1).c))
+$(U)/$(notdir $(1:.c=)): $(U)/obj/$(1:.c=.o) $(patsubst %.c,$(U)/obj/%.o,$(call links_of,$(1)))
 	$$(call say,LINK,$$@)
 	$$(Q)$$(CC) $(UNIT_SAN) $$(CFLAGS) $$(LDFLAGS) -pthread -Wl,--gc-sections -o $$@ $$^ -lcmocka $(ARCHIVES) -l:libprotobuf-c.a
 endef
-$(foreach t,$(UNIT_NAMES),$(eval $(call unit_rule,$(t))))
+$(foreach t,$(UNIT_SRC),$(eval $(call unit_rule,$(t))))
 
 $(U)/obj/%.o: %.c | $(GENERATED)
 	$(call say,CC,$<)
@@ -236,7 +236,7 @@ fuzz-build: $(FUZZ:%=$(F)/%) $(F)/corpus/made/stamp
 unit-build: $(UNIT_BINS)
 
 format: ## format the C sources in place
-	$(Q)clang-format -i $(wildcard $(addsuffix /*.[ch],shim shim/* encoder encoder/* encoder/symbolize/* http http/* test/unit test/fuzz))
+	$(Q)clang-format -i $(wildcard $(addsuffix /*.[ch],shim shim/* encoder encoder/* encoder/symbolize/* http http/* test/unit test/unit/* test/unit/*/* test/fuzz))
 
 lint: all ## check layers, scripts and the man pages
 	$(Q)scripts/deps.sh --check lint
@@ -269,4 +269,4 @@ help: ## this list
 .PHONY: all programs run test unit unit-build e2e bench soak asan ubsan tsan fuzz fuzz-build format lint install uninstall dist clean help
 .SECONDARY:
 
--include $(OBJ:.o=.d) $(SYMBOLIZE_OBJ:.o=.d) $(wildcard $(foreach o,$(U)/obj $(F)/obj,$o/*/*.d $o/*/*/*.d $o/*/*/*/*.d) $(B)/programs/*.d)
+-include $(OBJ:.o=.d) $(SYMBOLIZE_OBJ:.o=.d) $(wildcard $(foreach o,$(U)/obj $(F)/obj,$o/*/*.d $o/*/*/*.d $o/*/*/*/*.d $o/*/*/*/*/*.d) $(B)/programs/*.d)

@@ -1,4 +1,4 @@
-/* test_symbolize_complete.c - saved profiles get what they lack, and keep all they have.
+/* test_fill_in.c - saved profiles get what they lack, and keep all they have.
  *
  * Runs in: its own process. The files that are looked into are made up here.
  *

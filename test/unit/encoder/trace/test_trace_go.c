@@ -21,7 +21,7 @@
 
 #include "encoder/names/names.h"
 #include "encoder/trace/trace.h"
-#include "test/unit/trace_made.h"
+#include "test/unit/encoder/trace/trace_made.h"
 
 enum { EVENTS_MAX = 8192, IDS_MAX = 8192, PS_MAX = 128 };
 

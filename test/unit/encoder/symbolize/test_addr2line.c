@@ -1,4 +1,4 @@
-/* test_symbolize_by_hand.c - what is printed for addresses, option by option, as addr2line -i prints it.
+/* test_addr2line.c - what is printed for addresses, option by option, as addr2line -i prints it.
  *
  * Runs in: its own process. The object is made up here.
  *

@@ -1,4 +1,4 @@
-/* test_name_cache.c - what is known of addresses: by the identity of files, each text once, within the cap. And the table of
+/* test_cache.c - what is known of addresses: by the identity of files, each text once, within the cap. And the table of
  * texts that it is made of.
  *
  * Runs in: its own process, with children.

@@ -17,7 +17,7 @@
 
 #include "encoder/names/names.h"
 #include "encoder/trace/trace.h"
-#include "test/unit/trace_made.h"
+#include "test/unit/encoder/trace/trace_made.h"
 
 enum { TRACKS_MAX = 256, IIDS_MAX = 4096 };
 

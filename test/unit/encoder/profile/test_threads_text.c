@@ -1,4 +1,4 @@
-/* test_dump_text.c - goroutine?debug=2: what is stuck, the blocks of the threads, line by line.
+/* test_threads_text.c - goroutine?debug=2: what is stuck, the blocks of the threads, line by line.
  *
  * Runs in: its own process. Stubs: the list of modules.
  *

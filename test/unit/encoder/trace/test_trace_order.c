@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "encoder/trace/order.h"
-#include "test/unit/trace_made.h"
+#include "test/unit/encoder/trace/trace_made.h"
 
 static struct region region;
 

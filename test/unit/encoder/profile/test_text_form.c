@@ -1,4 +1,4 @@
-/* test_text_forms.c - debug=1 of the snapshot profiles, and the answer of /symbol, line by line.
+/* test_text_form.c - debug=1 of the snapshot profiles, and the answer of /symbol, line by line.
  *
  * Runs in: its own process. Stubs: the list of modules.
  *
