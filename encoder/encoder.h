@@ -65,7 +65,7 @@ int profile_encode(struct region *r, struct out *o, const struct profile_snapsho
 int profile_encode_text(struct region *r, struct out *o, const struct profile_snapshot *now, int64_t debug,
                         struct patience *p);
 
-/* The answer of /symbol to a query of addresses joined by '+' (PPROF-SPEC section 1). */
+/* The answer of /symbol to a query of addresses joined by '+' (encoder/FORMATS.md). */
 int symbol_answer(struct region *r, struct out *o, struct span query, struct patience *p);
 
 /* Why names have no lines, or are missing, for people; NULL: all is well. */

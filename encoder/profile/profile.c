@@ -1,4 +1,4 @@
-/* profile.c - snapshots as pprof's protobuf (PPROF-SPEC section 2), and what the kinds have in common.
+/* profile.c - snapshots as pprof's protobuf (encoder/FORMATS.md), and what the kinds have in common.
  *
  * Runs in: listener. All memory from the request's region.
  *

@@ -2,7 +2,7 @@
  *
  * Runs in: listener. All memory from the request's region.
  *
- * Format: PPROF-SPEC section 1, "Text formats": each address printed is a return address, one above the address to
+ * Format: encoder/FORMATS.md, "Text forms": each address printed is a return address, one above the address to
  * look up (the reader subtracts one from the leaf of a contention row, too); heap rows hold the sampled values, which the
  * reader scales by the rate in the header.
  *

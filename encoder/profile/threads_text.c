@@ -2,7 +2,7 @@
  *
  * Runs in: listener. All memory from the request's region.
  *
- * Format: as Go prints goroutines (PPROF-SPEC section 1, "goroutine debug=2"), so that viewers of such dumps take it; what
+ * Format: as Go prints goroutines (encoder/FORMATS.md, "Thread dump"), so that viewers of such dumps take it; what
  * Go has no place for is in lines that begin with "# ".
  *
  *   DEADLOCK: thread 7 (a) waits for pthread_mutex_lock 0x5580 held by thread 8 (b), which waits for …

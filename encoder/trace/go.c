@@ -1,4 +1,4 @@
-/* go.c - an execution trace in Go's version 1 format (PPROF-SPEC section 4).
+/* go.c - an execution trace in Go's version 1 format (encoder/FORMATS.md).
  *
  * Runs in: listener. All memory from the request's region.
  *

@@ -1,4 +1,4 @@
-/* perfetto.c - an execution trace for ui.perfetto.dev: a protobuf of TracePackets (PPROF-SPEC section 4; the field numbers
+/* perfetto.c - an execution trace for ui.perfetto.dev: a protobuf of TracePackets (encoder/FORMATS.md; the field numbers
  * are those of perfetto's public protos/perfetto/trace).
  *
  * Runs in: listener. All memory from the request's region.

@@ -16,10 +16,10 @@
 
 struct patience; /* encoder.h */
 
-/* For `go tool trace`: Go's version 1 format, header "go 1.19 trace" (PPROF-SPEC section 4). */
+/* For `go tool trace`: Go's version 1 format, header "go 1.19 trace" (encoder/FORMATS.md). */
 int trace_encode_go(struct region *r, struct out *o, const struct trace_snapshot *s, struct patience *p);
 
-/* For ui.perfetto.dev: a protobuf of TracePackets (PPROF-SPEC section 4; perfetto's protos/perfetto/trace). */
+/* For ui.perfetto.dev: a protobuf of TracePackets (encoder/FORMATS.md; perfetto's protos/perfetto/trace). */
 int trace_encode_perfetto(struct region *r, struct out *o, const struct trace_snapshot *s, struct patience *p);
 
 #endif

@@ -261,7 +261,7 @@ static void begin_delta(struct exchange *x, int64_t seconds, int64_t rate)
 	x->resume_ns = os_clock_ns(CLOCK_MONOTONIC) + (uint64_t)seconds * 1000000000u;
 }
 
-/* What is wrong with a delta, or NULL. The order of the checks and their texts are Go's (PPROF-SPEC section 1); its "not
+/* What is wrong with a delta, or NULL. The order of the checks and their texts are Go's (encoder/FORMATS.md); its "not
  * supported" cannot happen: all six have deltas. */
 static const char *check_seconds(struct span text, int64_t debug, int64_t *seconds)
 {

@@ -1,4 +1,4 @@
-/* test_trace_go.c - execution traces in Go's format, read by a reader as strict as Go's (PPROF-SPEC section 4).
+/* test_trace_go.c - execution traces in Go's format, read by a reader as strict as Go's (encoder/FORMATS.md).
  *
  * Runs in: its own process.
  *
