@@ -29,6 +29,7 @@
 #include "shim/tasks.h"
 #include "shim/text.h"
 #include "shim/threads.h"
+#include "shim/timers.h"
 #include "shim/trace.h"
 
 enum {
@@ -127,36 +128,29 @@ void cpu_interval(struct unwind_frame f)
 		sample(f, 1);
 }
 
-/* The clock of a thread's CPU time (linux/posix-timers.h: CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED). */
-static int clock_of(int tid)
+static void forget(struct thread *t, void *unused)
 {
-	return (int)((unsigned)~tid << 3 | 4 | 2);
+	(void)unused;
+	threads_drop_timer(threads_take_timer(t));
 }
 
-/* 0, or a negative errno. */
-static int create_timer(int tid, int *timer)
-{
-	const struct timespec value[2] = {{.tv_nsec = EXPIRY_NS}, {.tv_nsec = EXPIRY_NS}};
-	int r = signals_new_timer(clock_of(tid), tid, signals_timer_mark(), timer);
-	if (r == 0 && (r = (int)os_call(SYS_timer_settime, *timer, 0, value, NULL)) < 0)
-		os_call(SYS_timer_delete, *timer); /* the thread has ended */
-	return r;
-}
-
-/* Give the thread a timer, if it has none. 0, or a negative errno. */
+/* Give the thread a timer, if it has none. Its record may become another thread's meanwhile: who gives it away makes `tid` another
+ * one first, and looks for a timer then, so one of both sees the other. Returns 0, or a negative errno. */
 static int arm(struct thread *t)
 {
-	enum { BEING_MADE = UINT32_MAX };
+	const struct timespec value[2] = {{.tv_nsec = EXPIRY_NS}, {.tv_nsec = EXPIRY_NS}};
 	uint32_t none = THREAD_NO_TIMER;
-	int timer;
-	if (!__atomic_load_n(&cpu.period_ns, __ATOMIC_ACQUIRE) || cpu.by_interval ||
-	    !__atomic_compare_exchange_n(&t->timer, &none, BEING_MADE, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+	int tid = __atomic_load_n(&t->tid, __ATOMIC_RELAXED);
+	struct timers_request q = {
+	    .clock = timers_cpu_clock(tid), .tid = tid, .signal = SIGNALS_OURS, .mark = signals_timer_mark(), .value = value};
+	if (!__atomic_load_n(&cpu.period_ns, __ATOMIC_ACQUIRE) || cpu.by_interval || !tid ||
+	    !__atomic_compare_exchange_n(&t->timer, &none, THREAD_TIMER_BEING_MADE, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return 0;
-	t->armed_cpu_ns = os_clock_ns(clock_of(t->tid));
-	int r = create_timer(t->tid, &timer);
-	__atomic_store_n(&t->timer, r < 0 ? THREAD_NO_TIMER : (uint32_t)timer + 1, __ATOMIC_SEQ_CST);
-	if (r == 0 && !__atomic_load_n(&cpu.period_ns, __ATOMIC_SEQ_CST))
-		cpu_forget(t); /* the profile ended meanwhile, and did not see this timer */
+	t->armed_cpu_ns = timers_cpu_ns(tid);
+	int r = timers_make(&q);
+	__atomic_store_n(&t->timer, r < 0 ? THREAD_NO_TIMER : (uint32_t)q.timer + 1, __ATOMIC_SEQ_CST);
+	if (r == 0 && (!__atomic_load_n(&cpu.period_ns, __ATOMIC_SEQ_CST) || __atomic_load_n(&t->tid, __ATOMIC_SEQ_CST) != tid))
+		forget(t, NULL); /* the profile, or the thread, ended meanwhile, and did not see this timer */
 	return r;
 }
 
@@ -166,28 +160,17 @@ void cpu_thread_begins(struct thread *t)
 		__atomic_fetch_add(&cpu.untimed, 1, __ATOMIC_RELAXED);
 }
 
-void cpu_forget(struct thread *t)
-{
-	uint32_t timer = __atomic_load_n(&t->timer, __ATOMIC_RELAXED);
-	while (timer != THREAD_NO_TIMER && timer != UINT32_MAX)
-		if (__atomic_compare_exchange_n(&t->timer, &timer, THREAD_NO_TIMER, false, __ATOMIC_ACQ_REL,
-		                                __ATOMIC_RELAXED)) {
-			os_call(SYS_timer_delete, timer - 1);
-			return;
-		}
-}
-
-static void forget_one(struct thread *t, void *arg)
-{
-	(void)arg;
-	cpu_forget(t);
-}
-
 static void forget_ended(struct thread *t, void *pid)
 {
 	if (__atomic_load_n(&t->timer, __ATOMIC_RELAXED) != THREAD_NO_TIMER &&
-	    os_call(SYS_tgkill, *(int *)pid, t->tid, 0) == -ESRCH)
-		cpu_forget(t);
+	    timers_has_ended(*(int *)pid, __atomic_load_n(&t->tid, __ATOMIC_RELAXED)))
+		forget(t, NULL);
+}
+
+static long forget_all(void *unused)
+{
+	threads_each(forget, unused);
+	return 0;
 }
 
 struct arming {
@@ -202,18 +185,24 @@ static void arm_one(struct thread *t, void *arg)
 		a->error = e;
 }
 
-/* Threads that this library did not see begin get records, and timers as the others; timers of threads that ended go. 0, or
- * the first error. */
+static long arm_known(void *arg)
+{
+	struct arming *a = arg;
+	threads_each(forget_ended, &a->pid);
+	threads_each(arm_one, a);
+	return a->error;
+}
+
+/* Threads that this library did not see begin get records, and timers as the others; timers of threads that ended go. No lock is
+ * held over all this, which takes a while where there are thousands. 0, or the first error. */
 static int arm_all(struct region *r)
 {
 	size_t count;
 	struct arming a = {.pid = os_pid()};
 	int *tids = tasks_list(r, &count);
-	threads_each(forget_ended, &a.pid);
 	for (size_t i = 0; i < count; i++)
 		threads_enter(tids[i]);
-	threads_each(arm_one, &a);
-	return a.error;
+	return (int)timers_inside(arm_known, &a);
 }
 
 static void begin_comment(char text[COMMENT_BYTES], struct line *l)
@@ -255,7 +244,7 @@ static int start_timers(struct profile *p)
 	line_dec(&l, -error);
 	if (signals_begin_fallback(p->period_ns) == 0) {
 		cpu.by_interval = true;
-		threads_each(forget_one, NULL);
+		timers_inside(forget_all, NULL);
 		line_str(&l, "): sampled by setitimer(ITIMER_PROF) and SIGPROF instead, which favours some threads; "
 		             "raise the limit of pending signals (ulimit -i)");
 	} else {
@@ -407,7 +396,7 @@ unsigned snapshot_cpu_drain(void)
 	return drain_ms(p);
 }
 
-/* Threads that worked and have no sample: a list of suspects, looked at when no lock is held. */
+/* Threads that worked and have no sample: a list of suspects. */
 struct suspects {
 	struct profile *profile;
 	size_t count;
@@ -428,15 +417,22 @@ static void suspect(struct thread *t, void *arg)
 	struct suspects *s = arg;
 	if (__atomic_load_n(&t->timer, __ATOMIC_RELAXED) == THREAD_NO_TIMER || s->count == COMMENTS_MOST)
 		return;
-	uint64_t used = os_clock_ns(clock_of(t->tid)); /* 0 of a thread that has ended */
+	int tid = __atomic_load_n(&t->tid, __ATOMIC_RELAXED);
+	uint64_t used = timers_cpu_ns(tid); /* 0 of a thread that has ended */
 	if (used > t->armed_cpu_ns + 4 * s->profile->period_ns)
-		s->tid[s->count++] = t->tid;
+		s->tid[s->count++] = tid;
+}
+
+static long find_suspects(void *suspects)
+{
+	threads_each(suspect, suspects);
+	return 0;
 }
 
 static void comment_on_blocked(struct profile *p)
 {
 	struct suspects s = {.profile = p};
-	threads_each(suspect, &s);
+	timers_inside(find_suspects, &s);
 	for (size_t i = 0; i < s.count; i++) {
 		char text[COMMENT_BYTES];
 		struct line l;
@@ -458,7 +454,7 @@ static void stop(void)
 	__atomic_store_n(&cpu.period_ns, 0, __ATOMIC_SEQ_CST);
 	if (cpu.by_interval)
 		signals_end_fallback();
-	threads_each(forget_one, NULL);
+	timers_inside(forget_all, NULL);
 	signals_end();
 	cpu.profile = NULL;
 }

@@ -1,7 +1,6 @@
 /* cpu.h - CPU profiling: one timer a thread on its CPU clock, samples through a ring.
  *
- * Runs in: listener (the profile itself: snapshot.h), signal handler (cpu_sample), new threads (cpu_thread_begins), under
- * threads.lock (cpu_forget).
+ * Runs in: listener (the profile itself: snapshot.h), signal handler (cpu_sample), new threads (cpu_thread_begins).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_CPU_H
@@ -22,9 +21,6 @@ void cpu_interval(struct unwind_frame f);
 
 /* A thread begins: it gets a timer if a profile is being taken. On that thread. */
 void cpu_thread_begins(struct thread *t);
-
-/* The thread of this record has ended: its timer goes, too. */
-void cpu_forget(struct thread *t);
 
 /* A trace begins, goes on, ends: it gets the samples of a profile while one is taken, and else has samples taken for itself, which
  * lie in this region. 0, or a negative errno: there are none for now. Listener. */

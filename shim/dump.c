@@ -29,6 +29,7 @@
 #include "shim/tasks.h"
 #include "shim/text.h"
 #include "shim/threads.h"
+#include "shim/timers.h"
 #include "shim/waits.h"
 
 enum {
@@ -387,12 +388,12 @@ static bool collect(struct dump *d, size_t index, uint32_t slot, bool last_call)
 		sample_finish(s);
 		memcpy(d->pcs, s->pc, s->depth * sizeof *d->pcs);
 		out->stack = keep_stack(d, s->depth, s->place);
-		os_call(SYS_timer_delete, answers.timer[slot & 0xff]);
+		timers_delete(answers.timer[slot & 0xff]);
 		*state = FREE;
 		return true;
 	}
 	if (last_call && __atomic_compare_exchange_n(state, &asked, FREE, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-		os_call(SYS_timer_delete, answers.timer[slot & 0xff]);
+		timers_delete(answers.timer[slot & 0xff]);
 		out->reason = "it did not answer in time: it has no processor, or is long in the kernel";
 	}
 	return __atomic_load_n(state, __ATOMIC_RELAXED) == FREE;

@@ -11,26 +11,18 @@
 
 #include <signal.h>
 #include <string.h>
-#include <sys/time.h>
 #include <ucontext.h>
 
 #include "shim/cpu.h"
 #include "shim/dump.h"
 #include "shim/layout.h"
+#include "shim/timers.h"
 #include "shim/unwind.h"
 #include "shim/waits.h"
 
-/* struct sigaction as the kernel has it (libc's refuses our signal). */
-struct kernel_sigaction {
-	void (*handler)(int, siginfo_t *, void *);
-	unsigned long flags;
-	void (*restorer)(void);
-	uint64_t mask;
-};
-
 uint32_t signals_users FORKED;
 static uint32_t at_work FORKED;      /* atomic: handlers of ours under way */
-static struct kernel_sigaction next; /* libc's, that ours took the place of */
+static struct timers_action next; /* libc's, that ours took the place of */
 static char timer_mark, ask_mark;    /* their addresses say whose a signal is */
 
 #if defined(__x86_64__)
@@ -141,14 +133,9 @@ static void on_interval(int sig, siginfo_t *info, void *context)
 	__atomic_fetch_sub(&at_work, 1, __ATOMIC_RELEASE);
 }
 
-static int set_action(int sig, const struct kernel_sigaction *now, struct kernel_sigaction *before)
+static struct timers_action action_of(void (*handler)(int, siginfo_t *, void *))
 {
-	return (int)os_call(SYS_rt_sigaction, sig, now, before, sizeof now->mask);
-}
-
-static struct kernel_sigaction action_of(void (*handler)(int, siginfo_t *, void *))
-{
-	return (struct kernel_sigaction){
+	return (struct timers_action){
 	    .handler = handler,
 	    .flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK | KERNEL_SA_RESTORER,
 	    .restorer = pprofshim_restorer,
@@ -157,14 +144,15 @@ static struct kernel_sigaction action_of(void (*handler)(int, siginfo_t *, void 
 }
 
 /* Libc's handler is noted before ours takes its place, and again by the exchange itself. */
-static int install(void)
+static long install(void *unused)
 {
-	struct kernel_sigaction ours = action_of(on_signal), before;
-	int r = set_action(SIGNALS_OURS, NULL, &before);
+	(void)unused;
+	struct timers_action ours = action_of(on_signal), before;
+	int r = timers_set_action(SIGNALS_OURS, NULL, &before);
 	if (r < 0 || before.handler == on_signal)
 		return r;
 	next = before;
-	r = set_action(SIGNALS_OURS, &ours, &before);
+	r = timers_set_action(SIGNALS_OURS, &ours, &before);
 	if (r == 0 && before.handler != on_signal)
 		next = before;
 	return r;
@@ -172,7 +160,7 @@ static int install(void)
 
 int signals_begin(void)
 {
-	int r = install();
+	int r = (int)timers_inside(install, NULL);
 	if (r == 0)
 		__atomic_fetch_add(&signals_users, 1, __ATOMIC_SEQ_CST);
 	return r;
@@ -186,7 +174,12 @@ void signals_end(void)
 void signals_keep(void)
 {
 	if (signals_are_about())
-		install();
+		timers_inside(install, NULL);
+}
+
+static long make_timer(void *request)
+{
+	return timers_make(request);
 }
 
 /* By a timer that expires at once: what is pending of a timer goes when the program calls exec; another signal would stay,
@@ -194,21 +187,11 @@ void signals_keep(void)
 int signals_ask(int tid, uint32_t slot, int *timer)
 {
 	const struct timespec at_once[2] = {{0}, {.tv_nsec = 1}};
-	int r = signals_new_timer(CLOCK_MONOTONIC, tid, question_of(slot), timer);
-	if (r == 0 && (r = (int)os_call(SYS_timer_settime, *timer, 0, at_once, NULL)) < 0)
-		os_call(SYS_timer_delete, *timer);
+	struct timers_request q = {
+	    .clock = CLOCK_MONOTONIC, .tid = tid, .signal = SIGNALS_OURS, .mark = question_of(slot), .value = at_once};
+	int r = (int)timers_inside(make_timer, &q);
+	*timer = q.timer;
 	return r;
-}
-
-int signals_new_timer(int clock, int tid, void *mark, int *timer)
-{
-	struct sigevent e;
-	memset(&e, 0, sizeof e);
-	e.sigev_value.sival_ptr = mark;
-	e.sigev_signo = SIGNALS_OURS;
-	e.sigev_notify = SIGEV_THREAD_ID;
-	e._sigev_un._tid = tid;
-	return (int)os_call(SYS_timer_create, clock, &e, timer);
 }
 
 void *signals_timer_mark(void)
@@ -219,40 +202,44 @@ void *signals_timer_mark(void)
 static uint64_t interval_ns FORKED; /* atomic; 0: the interval timer is not ours now */
 static int interval_pid;            /* whose it is: a child of vfork sees this memory, and has no timer */
 
-static void set_interval(uint64_t ns)
+static long begin_fallback(void *period_ns)
 {
-	struct itimerval timer = {.it_interval.tv_usec = (suseconds_t)(ns / 1000), .it_value.tv_usec = (suseconds_t)(ns / 1000)};
-	os_call(SYS_setitimer, ITIMER_PROF, &timer, NULL);
+	struct timers_action ours = action_of(on_interval), before;
+	if (timers_interval_us())
+		return -EBUSY;
+	if (timers_set_action(SIGPROF, NULL, &before) < 0 || (before.handler && before.handler != on_interval))
+		return -EBUSY;
+	timers_set_action(SIGPROF, &ours, NULL);
+	interval_pid = os_pid();
+	__atomic_store_n(&interval_ns, *(uint64_t *)period_ns, __ATOMIC_SEQ_CST);
+	timers_set_interval(*(uint64_t *)period_ns / 1000);
+	return 0;
 }
 
 int signals_begin_fallback(uint64_t period_ns)
 {
-	struct kernel_sigaction ours = action_of(on_interval), before;
-	struct itimerval timer;
-	if (os_call(SYS_getitimer, ITIMER_PROF, &timer) < 0 || timer.it_value.tv_sec || timer.it_value.tv_usec)
-		return -EBUSY;
-	if (set_action(SIGPROF, NULL, &before) < 0 || (before.handler && before.handler != on_interval))
-		return -EBUSY;
-	set_action(SIGPROF, &ours, NULL);
-	interval_pid = os_pid();
-	__atomic_store_n(&interval_ns, period_ns, __ATOMIC_SEQ_CST);
-	set_interval(period_ns);
+	return (int)timers_inside(begin_fallback, &period_ns);
+}
+
+static long give_up_interval(void *unused)
+{
+	(void)unused;
+	uint64_t ns = interval_pid == os_pid() ? __atomic_exchange_n(&interval_ns, 0, __ATOMIC_SEQ_CST) : 0;
+	if (ns && timers_interval_us() == ns / 1000) /* the program may have set its own */
+		timers_set_interval(0);
 	return 0;
 }
 
 /* The handler stays: a signal may still be on its way, and would end the program. */
 void signals_end_fallback(void)
 {
-	signals_give_up_interval();
+	timers_inside(give_up_interval, NULL);
 }
 
 void signals_give_up_interval(void)
 {
-	uint64_t ns = interval_pid == os_pid() ? __atomic_exchange_n(&interval_ns, 0, __ATOMIC_SEQ_CST) : 0;
-	struct itimerval now = {0};
-	os_call(SYS_getitimer, ITIMER_PROF, &now);
-	if (ns && !now.it_interval.tv_sec && (uint64_t)now.it_interval.tv_usec == ns / 1000) /* the program may have set its own */
-		set_interval(0);
+	if (__atomic_load_n(&interval_ns, __ATOMIC_RELAXED))
+		give_up_interval(NULL);
 }
 
 bool signals_is_interval_handler(uintptr_t handler)
@@ -270,13 +257,13 @@ bool signals_before_exec(void)
 {
 	bool ours = __atomic_load_n(&interval_ns, __ATOMIC_RELAXED) != 0 && interval_pid == os_pid();
 	if (ours)
-		set_interval(0);
+		timers_set_interval(0);
 	return ours;
 }
 
 void signals_exec_failed(void)
 {
-	set_interval(__atomic_load_n(&interval_ns, __ATOMIC_RELAXED));
+	timers_set_interval(__atomic_load_n(&interval_ns, __ATOMIC_RELAXED) / 1000);
 }
 
 bool signals_quiesce(unsigned ms)

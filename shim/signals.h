@@ -43,9 +43,6 @@ bool signals_counted(uintptr_t handler);
  * to delete, answered or not. Listener. */
 int signals_ask(int tid, uint32_t slot, int *timer);
 
-/* A timer whose signal goes to a thread, with this mark. 0, or a negative errno (-EAGAIN: the limit of pending signals). */
-int signals_new_timer(int clock, int tid, void *mark, int *timer);
-
 /* The mark of a timer's signal: sigev_value. */
 void *signals_timer_mark(void);
 

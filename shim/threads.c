@@ -3,15 +3,14 @@
  * Runs in: app's thread inside pthread_create, new threads, a thread's first wait; snapshot_threads and the look-ups in
  * the listener.
  * So: no allocation but the arena's; errno preserved.
- * Shared: everything here, under threads.lock (rank THREADS), but for the list of sites, which the listener
- * reads without it (linked with release stores, never freed; counts are atomic), and for what a thread
- * writes in its own record (waits.h).
+ * Shared: everything here, under threads.lock (rank THREADS), but for the lists of sites and of blocks of records, which are
+ * read without it (linked with release stores, never freed; counts are atomic), and for what a thread
+ * writes in its own record (waits.h). No system call is made while the lock is held: threads that begin wait for it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/threads.h"
 
 #include "shim/contended.h"
-#include "shim/cpu.h"
 #include "shim/init.h"
 #include "shim/layout.h"
 #include "shim/losses.h"
@@ -19,6 +18,7 @@
 #include "shim/sampler.h"
 #include "shim/sync.h"
 #include "shim/tasks.h"
+#include "shim/timers.h"
 #include "shim/trace.h"
 
 enum {
@@ -34,11 +34,19 @@ struct thread_site {
 	uint64_t count; /* atomic */
 };
 
+/* Records made together. */
+struct record_block {
+	struct record_block *older;
+	struct thread *first; /* the others follow at RECORD_BYTES */
+};
+enum { RECORD_BYTES = (sizeof(struct thread) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE };
+
 static struct {
 	struct lock lock;
 	struct thread_site *newest; /* atomic */
 	struct thread_start *spare_starts;
 	struct thread *slot[SLOTS]; /* by tid */
+	struct record_block *blocks; /* atomic */
 	struct thread *spare;
 	size_t entered;  /* entries in the slots */
 	size_t sweep_at; /* look for ended threads when there are so many */
@@ -94,39 +102,28 @@ void threads_count(struct thread_site *site)
 	__atomic_fetch_add(&site->count, 1, __ATOMIC_RELAXED);
 }
 
-static bool has_ended(int pid, int tid)
+uint32_t threads_take_timer(struct thread *t)
 {
-	return os_call(SYS_tgkill, pid, tid, 0) == -ESRCH;
+	uint32_t timer = __atomic_load_n(&t->timer, __ATOMIC_SEQ_CST);
+	while (timer != THREAD_NO_TIMER && timer != THREAD_TIMER_BEING_MADE)
+		if (__atomic_compare_exchange_n(&t->timer, &timer, THREAD_NO_TIMER, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+			return timer;
+	return THREAD_NO_TIMER;
 }
 
-static void spare_locked(struct thread *t)
+void threads_drop_timer(uint32_t timer)
 {
-	cpu_forget(t);
+	if (timer != THREAD_NO_TIMER)
+		timers_delete((int)timer - 1);
+}
+
+/* The record is nobody's from now on. Returns its timer. */
+static uint32_t clear_locked(struct thread *t)
+{
+	__atomic_store_n(&t->tid, 0, __ATOMIC_SEQ_CST); /* before its timer is looked for: cpu.c */
 	contended_forget(t);
 	trace_forget(t);
-	t->next = threads.spare;
-	threads.spare = t;
-}
-
-/* Threads don't tell when they end (they may end in many ways); a tid that is no more is found out here, at
- * a cost that is spread over the births since the last time. */
-static void sweep_locked(void)
-{
-	int pid = os_pid();
-	for (int i = 0; i < SLOTS; i++) {
-		struct thread **at = &threads.slot[i];
-		while (*at) {
-			struct thread *t = *at;
-			if (!has_ended(pid, t->tid)) {
-				at = &t->next;
-				continue;
-			}
-			*at = t->next;
-			spare_locked(t);
-			threads.entered--;
-		}
-	}
-	threads.sweep_at = threads.entered * 2 > SWEEP_FROM ? threads.entered * 2 : SWEEP_FROM;
+	return threads_take_timer(t);
 }
 
 static struct thread *find_locked(int tid)
@@ -137,44 +134,93 @@ static struct thread *find_locked(int tid)
 	return t;
 }
 
-/* A record that was never used. */
-static struct thread *make_locked(void)
+/* The thread ended, if the record was not used since. Returns its timer. */
+static uint32_t remove_locked(struct thread *t, int tid, uint32_t entered)
 {
-	enum { EACH = (sizeof(struct thread) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE };
-	char *block = arena_alloc(RECORDS_AT_ONCE * EACH + CACHE_LINE);
-	if (!block)
-		return NULL;
-	block += -(uintptr_t)block % CACHE_LINE;
-	for (int i = 1; i < RECORDS_AT_ONCE; i++) {
-		struct thread *t = (void *)(block + i * EACH);
+	struct thread **at = &threads.slot[(unsigned)tid % SLOTS];
+	while (*at && *at != t)
+		at = &(*at)->next;
+	if (!*at || t->tid != tid || t->entered != entered)
+		return THREAD_NO_TIMER;
+	*at = t->next;
+	t->next = threads.spare;
+	threads.spare = t;
+	threads.entered--;
+	return clear_locked(t);
+}
+
+static void remove_if_ended(struct thread *t, void *pid)
+{
+	uint32_t entered = __atomic_load_n(&t->entered, __ATOMIC_ACQUIRE);
+	int tid = __atomic_load_n(&t->tid, __ATOMIC_RELAXED);
+	if (!tid || !timers_has_ended(*(int *)pid, tid))
+		return;
+	lock_take(&threads.lock);
+	uint32_t timer = remove_locked(t, tid, entered);
+	lock_release(&threads.lock);
+	threads_drop_timer(timer);
+}
+
+/* Is it time, and nobody at it? Then the caller sweeps. */
+static bool begin_sweep_locked(void)
+{
+	if (threads.entered < threads.sweep_at)
+		return false;
+	threads.sweep_at = SIZE_MAX;
+	return true;
+}
+
+/* Threads don't tell when they end (they may end in many ways); a tid that is no more is found out here, at
+ * a cost that is spread over the births since the last time. */
+static void sweep(void)
+{
+	int pid = os_pid();
+	threads_each(remove_if_ended, &pid);
+	lock_take(&threads.lock);
+	threads.sweep_at = threads.entered * 2 > SWEEP_FROM ? threads.entered * 2 : SWEEP_FROM;
+	lock_release(&threads.lock);
+}
+
+/* More records, which were never used. */
+static void make_locked(void)
+{
+	struct record_block *b = arena_alloc(sizeof *b);
+	char *at = b ? arena_alloc(RECORDS_AT_ONCE * RECORD_BYTES + CACHE_LINE) : NULL;
+	if (!at)
+		return;
+	at += -(uintptr_t)at % CACHE_LINE;
+	b->first = (void *)at;
+	b->older = threads.blocks;
+	for (int i = RECORDS_AT_ONCE - 1; i >= 0; i--) {
+		struct thread *t = (void *)(at + i * RECORD_BYTES);
 		t->next = threads.spare;
 		threads.spare = t;
 	}
-	return (void *)block;
+	__atomic_store_n(&threads.blocks, b, __ATOMIC_RELEASE);
 }
 
 static struct thread *take_locked(void)
 {
-	if (threads.entered >= threads.sweep_at)
-		sweep_locked();
+	if (!threads.spare)
+		make_locked();
 	struct thread *t = threads.spare;
-	if (!t)
-		return make_locked();
-	threads.spare = t->next;
+	if (t)
+		threads.spare = t->next;
 	return t;
 }
 
 /* begins: a thread with this tid begins now, so a record of the same number is that of a thread that ended: the kernel
  * uses tids again. */
-static struct thread *enter_locked(int tid, bool begins)
+static struct thread *enter_locked(int tid, bool begins, uint32_t *timer)
 {
 	struct thread *t = find_locked(tid);
+	*timer = THREAD_NO_TIMER;
+	if (t)
+		__atomic_fetch_add(&t->entered, 1, __ATOMIC_RELEASE); /* it is no ended thread's from now on */
 	if (t && !begins)
 		return t;
 	if (t) {
-		cpu_forget(t);
-		contended_forget(t);
-		trace_forget(t);
+		*timer = clear_locked(t);
 	} else {
 		t = take_locked();
 		if (!t)
@@ -182,11 +228,12 @@ static struct thread *enter_locked(int tid, bool begins)
 		t->next = threads.slot[(unsigned)tid % SLOTS];
 		threads.slot[(unsigned)tid % SLOTS] = t;
 		threads.entered++;
+		t->entered++;
 	}
-	t->tid = tid;
 	t->site = NULL;
 	t->handle = 0;
 	waits_reset(&t->wait);
+	__atomic_store_n(&t->tid, tid, __ATOMIC_RELEASE);
 	return t;
 }
 
@@ -197,9 +244,13 @@ void threads_start(void)
 
 struct thread *threads_enter(int tid)
 {
+	uint32_t timer;
 	lock_take(&threads.lock);
-	struct thread *t = enter_locked(tid, false);
+	struct thread *t = enter_locked(tid, false, &timer);
+	bool to_sweep = begin_sweep_locked();
 	lock_release(&threads.lock);
+	if (to_sweep)
+		sweep();
 	return t;
 }
 
@@ -229,25 +280,32 @@ const struct stack *threads_site_stack(const struct thread_site *site)
 
 struct thread *threads_begin(struct thread_start *t)
 {
+	int tid = os_tid();
+	uint32_t timer;
 	lock_take(&threads.lock);
-	struct thread *self = enter_locked(os_tid(), true);
+	struct thread *self = enter_locked(tid, true, &timer);
 	if (self) {
 		self->site = t->site;
 		self->handle = t->handle;
 	}
 	t->next = threads.spare_starts;
 	threads.spare_starts = t;
+	bool to_sweep = begin_sweep_locked();
 	lock_release(&threads.lock);
+	threads_drop_timer(timer);
+	if (to_sweep)
+		sweep();
 	return sampler_thread.thread = self;
 }
 
 void threads_each(void (*each)(struct thread *t, void *arg), void *arg)
 {
-	lock_take(&threads.lock);
-	for (int i = 0; i < SLOTS; i++)
-		for (struct thread *t = threads.slot[i]; t; t = t->next)
-			each(t, arg);
-	lock_release(&threads.lock);
+	for (struct record_block *b = __atomic_load_n(&threads.blocks, __ATOMIC_ACQUIRE); b; b = b->older)
+		for (size_t i = 0; i < RECORDS_AT_ONCE; i++) {
+			struct thread *t = (void *)((char *)b->first + i * RECORD_BYTES);
+			if (__atomic_load_n(&t->tid, __ATOMIC_RELAXED))
+				each(t, arg);
+		}
 }
 
 struct thread_facts threads_facts(int tid)
@@ -259,16 +317,25 @@ struct thread_facts threads_facts(int tid)
 	return f;
 }
 
+struct wanted {
+	uintptr_t handle;
+	int pid, tid;
+};
+
+static void look_for_handle(struct thread *t, void *arg)
+{
+	struct wanted *w = arg;
+	int tid = __atomic_load_n(&t->tid, __ATOMIC_RELAXED);
+	if (__atomic_load_n(&t->handle, __ATOMIC_RELAXED) == w->handle && tid && !timers_has_ended(w->pid, tid))
+		w->tid = tid;
+}
+
 int threads_tid_of(uintptr_t handle)
 {
-	int tid = 0;
-	lock_take(&threads.lock);
-	for (int i = 0; handle && i < SLOTS; i++)
-		for (const struct thread *t = threads.slot[i]; t; t = t->next)
-			if (t->handle == handle && !has_ended(threads.pid, t->tid))
-				tid = t->tid;
-	lock_release(&threads.lock);
-	return tid;
+	struct wanted w = {.handle = handle, .pid = threads.pid};
+	if (handle)
+		threads_each(look_for_handle, &w);
+	return w.tid;
 }
 
 /* The snapshot: which threads live is read from the table, their names from /proc. */
@@ -385,6 +452,7 @@ FORKED_CODE void threads_fork_child(void)
 		threads.slot[i] = NULL;
 		while (t) {
 			struct thread *next = t->next;
+			t->tid = 0;
 			t->timer = THREAD_NO_TIMER; /* timers are not inherited */
 			t->waits_for = NULL; /* its queue is gone */
 			t->is_tracing = false;
@@ -394,6 +462,7 @@ FORKED_CODE void threads_fork_child(void)
 		}
 	}
 	threads.entered = 0;
+	threads.sweep_at = SWEEP_FROM; /* another thread may have been at it */
 	threads.pid = os_pid();
 	sampler_thread.thread = NULL;
 	lock_release(&threads.lock);

@@ -16,8 +16,8 @@ struct thread {
 	struct thread *next;
 	struct thread_site *site; /* that created it; NULL: not known */
 	uintptr_t handle;         /* pthread_self() of a thread that pthread_create made; 0: not known */
-	int tid;
-	uint32_t timer;           /* atomic; cpu.c: THREAD_NO_TIMER, or the number of its timer plus one */
+	int tid;                  /* atomic; 0: nobody's */
+	uint32_t timer;           /* atomic; cpu.c: THREAD_NO_TIMER, being made, or the number of its timer plus one */
 	uint64_t armed_cpu_ns;    /* cpu.c: what it had used when it got the timer */
 	struct contended *waits_for; /* contended.c, these two; the thread's own */
 	uint64_t waits_since_ns;
@@ -26,8 +26,14 @@ struct thread {
 	uint32_t chunk_of;           /* which trace */
 	uint32_t is_tracing;         /* atomic: it is writing to the chunk */
 	uint32_t end_told_in;        /* atomic: in which trace it said that it ends */
+	uint32_t entered;            /* threads.c: how often it was found or given away */
 };
-enum { THREAD_NO_TIMER = 0 };
+enum { THREAD_NO_TIMER = 0, THREAD_TIMER_BEING_MADE = UINT32_MAX };
+
+/* Take the timer out of a record: it is the caller's to drop, when no lock of ours is held. THREAD_NO_TIMER: it has none, or none
+ * yet. */
+uint32_t threads_take_timer(struct thread *t);
+void threads_drop_timer(uint32_t timer);
 
 /* What a new thread takes with it. */
 struct thread_start {
@@ -70,7 +76,7 @@ struct thread *threads_begin(struct thread_start *t);
 /* The record of a thread, made if need be; NULL: no memory. Not while the thread holds locks of the house. */
 struct thread *threads_enter(int tid);
 
-/* Call `each` with every record, under the lock: it must not ask for another one. Listener. */
+/* Call `each` with the record of every thread that lives, without a lock: it may become another's meanwhile. Any thread. */
 void threads_each(void (*each)(struct thread *t, void *arg), void *arg);
 
 /* What is known of a living thread besides its wait. Listener. */

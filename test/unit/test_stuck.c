@@ -3,7 +3,7 @@
  * Runs in: its own process; each test in a child, for threads in a deadlock never end.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/stuck.c shim/waits.c shim/threads.c shim/tasks.c shim/sampler.c shim/clock.c shim/real.c shim/losses.c shim/text.c
+/* links: shim/stuck.c shim/waits.c shim/threads.c shim/timers.c shim/tasks.c shim/sampler.c shim/clock.c shim/real.c shim/losses.c shim/text.c
  * links: shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -50,11 +50,6 @@ const char *__tsan_default_options(void);
 const char *__tsan_default_options(void) /* deadlocks are what is wanted here */
 {
 	return "detect_deadlocks=0 report_mutex_bugs=0 report_thread_leaks=0";
-}
-
-void cpu_forget(struct thread *t) /* cpu.c's */
-{
-	(void)t;
 }
 
 bool init_is_on(void) /* init.c's */

@@ -4,7 +4,7 @@
  * Runs in: its own process; the main thread of a child takes the trace, as the listener would.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/trace_session.c shim/trace.c shim/threads.c shim/tasks.c shim/waits.c shim/stacks.c shim/sampler.c shim/settings.c
+/* links: shim/trace_session.c shim/trace.c shim/threads.c shim/timers.c shim/tasks.c shim/waits.c shim/stacks.c shim/sampler.c shim/settings.c
  * links: shim/clock.c shim/real.c shim/losses.c shim/text.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -73,11 +73,6 @@ int cpu_trace_drain(struct region *r)
 void cpu_trace_ends(void)
 {
 	cpu.ended++;
-}
-
-void cpu_forget(struct thread *t)
-{
-	(void)t;
 }
 
 static struct heap_row heap_rows[2];

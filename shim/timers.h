@@ -1,0 +1,55 @@
+/* timers.h - what the kernel does for threads of the program's group alone: their timers, their CPU clocks, the interval timer and
+ * the actions of signals.
+ *
+ * Runs in: app's thread, signal handler (timers_delete, timers_cpu_ns); listener through timers_inside.
+ * So: one system call each, no lock, no libc, errno untouched. Not while a lock of ours is held: it may take long.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_TIMERS_H
+#define PPROFSHIM_TIMERS_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "shim/exports.h"
+#include "shim/os.h"
+
+/* Run fn(arg) in the program's thread group. Returns what it returns. Any thread; the rest of this file is for code that is there. */
+long timers_inside(long (*fn)(void *arg), void *arg);
+
+/* A timer on this clock that sends `signal` with `mark` to a thread, and is set to `value`. Returns 0, or a negative errno: -EAGAIN
+ * where the limit of pending signals is reached, -EINVAL where there is no such thread. */
+struct timers_request {
+	int clock, tid, signal;
+	void *mark;
+	const struct timespec *value; /* interval, first */
+	int timer;                    /* out */
+};
+int timers_make(struct timers_request *q);
+
+/* A signal of it that is on its way may still arrive. Any thread, the listener too. */
+void timers_delete(int timer);
+
+/* The clock of a thread's CPU time, and what it says; 0: the thread has ended. */
+int timers_cpu_clock(int tid);
+uint64_t timers_cpu_ns(int tid);
+
+/* The interval timer of the process that SIGPROF comes from: what it is set to, 0: to nothing. */
+uint64_t timers_interval_us(void);
+void timers_set_interval(uint64_t us);
+
+/* Has a thread of the process `pid` ended? Any thread, the listener too. */
+bool timers_has_ended(int pid, int tid);
+
+/* The action of a signal as the kernel has it (libc's sigaction refuses our signal). */
+struct timers_action {
+	void (*handler)(int, siginfo_t *, void *);
+	unsigned long flags;
+	void (*restorer)(void);
+	uint64_t mask;
+};
+int timers_set_action(int sig, const struct timers_action *now, struct timers_action *before);
+
+#endif
