@@ -105,7 +105,9 @@ struct writer {
 	struct names names;
 	struct intern strings, sites, functions;
 	struct site *spare_site; /* the next key of sites */
-	struct function_key *spare_function; /* … of functions */
+	struct site *site;       /* by location id less one */
+	struct name *name;       /* the same */
+	struct function_key *spare_function; /* of functions */
 	struct message profile, part, inner; /* a Profile, a message in it, and one in that */
 	struct message location;             /* made while functions and strings are written */
 	struct message string;               /* a Profile that is one string: written while others are made */
@@ -206,7 +208,7 @@ static void write_comment(void *arg, const char *line)
 	write_message(w, &w->profile);
 }
 
-/* Location ids are given out as addresses turn up; the locations themselves are written at the end. */
+/* Location ids are given out as addresses turn up; the locations themselves are written behind the samples. */
 static uint64_t location_id(struct writer *w, uintptr_t address, unsigned place)
 {
 	bool is_new;
@@ -460,7 +462,7 @@ static void write_location(struct writer *w, uint64_t id, uint64_t mapping, uint
 	write_message(w, &w->profile);
 }
 
-static struct site *find_sites(struct writer *w)
+static struct site *list_sites(struct writer *w)
 {
 	struct site *sites = region_alloc(w->region, w->sites.count * sizeof *sites + 1);
 	for (size_t i = 0; sites && i < w->sites.cap; i++) {
@@ -471,24 +473,33 @@ static struct site *find_sites(struct writer *w)
 	return sites;
 }
 
-/* 0, -ENOMEM, or -EAGAIN. */
-static int write_locations(struct writer *w, struct patience *patience)
+/* Names are asked for before anything is written: so an answer that has to wait for them is encoded once. 0, -ENOMEM, or
+ * -EAGAIN. */
+static int find_names(struct writer *w, const struct rows *rows, struct patience *patience)
+{
+	for (size_t i = 0; i < rows->count; i++)
+		for (size_t k = 0; k < rows->at[i].stack->depth; k++)
+			location_id(w, rows->at[i].stack->pc[k], rows->at[i].stack->place);
+	size_t count = w->sites.count;
+	w->site = list_sites(w);
+	w->name = region_alloc(w->region, count * sizeof *w->name + 1);
+	int r = !w->failed && w->site && w->name ? names_prepare(&w->names, w->site, count, patience) : -ENOMEM;
+	for (size_t i = 0; r == 0 && i < count; i++)
+		w->name[i] = names_of(&w->names, w->site[i]);
+	return r;
+}
+
+static void write_locations(struct writer *w)
 {
 	struct mappings ms = {0};
 	size_t count = w->sites.count;
-	struct site *sites = find_sites(w);
-	struct name *names = region_alloc(w->region, count * sizeof *names + 1);
-	int r = sites && names ? names_prepare(&w->names, sites, count, patience) : -ENOMEM;
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < count; i++)
-		names[i] = names_of(&w->names, sites[i]);
-	if (!find_used(w, &ms, sites, names, count))
-		return -ENOMEM;
+	if (!find_used(w, &ms, w->site, w->name, count)) {
+		w->failed = true;
+		return;
+	}
 	write_mappings(w, &ms);
 	for (size_t i = 0; i < count; i++)
-		write_location(w, i + 1, mapping_id(w, &ms, sites[i]), sites[i].address, &names[i]);
-	return 0;
+		write_location(w, i + 1, mapping_id(w, &ms, w->site[i]), w->site[i].address, &w->name[i]);
 }
 
 static void write_times(struct writer *w, uint64_t time_ns, uint64_t duration_ns)
@@ -538,16 +549,19 @@ int profile_encode(struct region *r, struct out *o, const struct profile_snapsho
 	w->region = r;
 	w->out = o;
 	start_messages(w);
-	if (gzip_begin(&w->gzip, r, o) < 0 || names_begin(&w->names, r) < 0)
+	if (names_begin(&w->names, r) < 0)
+		return -ENOMEM;
+	int rc = find_names(w, &rows, patience);
+	if (rc < 0)
+		return rc;
+	if (gzip_begin(&w->gzip, r, o) < 0)
 		return -ENOMEM;
 	text_id(w, ""); /* string_table[0] */
 	write_types(w, k, (int64_t)rows.period);
 	write_times(w, rows.time_ns, rows.duration_ns);
 	for (size_t i = 0; i < rows.count; i++)
 		write_sample(w, &rows.at[i], k->values);
-	int rc = write_locations(w, patience);
-	if (rc < 0)
-		return rc;
+	write_locations(w);
 	write_comments(w, now, &rows);
 	gzip_end(&w->gzip);
 	return w->failed || o->failed ? -ENOMEM : 0;
