@@ -23,6 +23,7 @@
 #include "shim/log.h"
 #include "shim/modules.h"
 #include "shim/os.h"
+#include "shim/real.h"
 #include "shim/sample.h"
 #include "shim/sampler.h"
 #include "shim/signals.h"
@@ -114,7 +115,13 @@ static FORKED_CODE void child(void)
 	blocked = false;
 }
 
+/* What glibc's pthread_atfork, a static function, calls. Looked up, as musl has no such function, and would not load a library
+ * that asks for it. */
 void fork_start(void)
 {
-	pthread_atfork(prepare, parent, child);
+	typedef void handler(void);
+	int (*add)(handler *, handler *, handler *, void *) =
+	    (int (*)(handler *, handler *, handler *, void *))real_find_anywhere("__register_atfork").address;
+	if (add)
+		add(prepare, parent, child, NULL);
 }

@@ -39,6 +39,9 @@
 /* So much that a profile can be made, whatever PPROF_MEMORY_LIMIT says: else a loss could not be told. */
 enum { LEAST_FOR_REQUESTS = 12 << 20 };
 
+extern const char *gnu_get_libc_version(void) __attribute__((weak)); /* musl has none */
+extern char **__environ;
+
 static bool is_on;
 static struct address wanted;  /* PPROF_ADDR; immutable after init */
 static struct address serving; /* where we listen: init, then the listener's */
@@ -274,16 +277,24 @@ static const char *our_path(void)
 	return us ? us->path : "libpprofshim.so";
 }
 
-/* Constructors get the program's arguments from the loader; libc's own `environ` may not be set yet. */
-__attribute__((constructor)) static void init(int argc, char **argv, char **envp)
+/* Is this a libc that we can't serve rightly yet: musl, or a glibc whose threads are in a library of their own (before 2.34), which is
+ * started before us? There the program runs as without us. */
+static bool is_unknown_libc(void)
 {
-	(void)argc, (void)argv;
-	settings_read_texts(envp);
-	if (!settings_is_no(settings.disable)) {
-		sampler_start(0, 0);
-		return;
-	}
-	real_start();
+	uint64_t major = 0, minor = 0;
+	struct span rest = gnu_get_libc_version ? span_of(gnu_get_libc_version()) : (struct span){0};
+	bool read = text_parse_uint(span_cut(&rest, '.'), 10, &major) && text_parse_uint(span_cut(&rest, '.'), 10, &minor);
+	return !read || major < 2 || (major == 2 && minor < 34);
+}
+
+static void tell_unknown_libc(void)
+{
+	log_start(settings.log, "libpprofshim.so");
+	log_info("this libc is not served yet (musl, or a glibc before 2.34): the program runs as without the library");
+}
+
+static void start(char *const *envp)
+{
 	clock_start();
 	threads_start();
 	leave_us_out();
@@ -302,4 +313,24 @@ __attribute__((constructor)) static void init(int argc, char **argv, char **envp
 	contention_start(settings.block_rate, settings.mutex_fraction);
 	start_listener();
 	is_on = true;
+}
+
+/* A program that gained rights when it was started (AT_SECURE) has its environment from somebody who must gain none by us: then
+ * nothing of it is even read. (glibc's loader gives constructors the environment, and has not set __environ yet; musl's has, and
+ * gives them nothing.) */
+__attribute__((constructor)) static void init(int argc, char **argv, char **envp)
+{
+	(void)argc, (void)argv;
+	bool secure = getauxval(AT_SECURE);
+	real_start();
+	if (!secure)
+		settings_read_texts(gnu_get_libc_version ? envp : __environ);
+	bool wanted_here = !secure && settings_is_no(settings.disable);
+	if (wanted_here && !is_unknown_libc()) {
+		start(envp);
+		return;
+	}
+	sampler_start(0, 0);
+	if (wanted_here)
+		tell_unknown_libc();
 }

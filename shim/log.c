@@ -7,10 +7,12 @@
 #include "shim/log.h"
 
 #include <stdbool.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "shim/layout.h"
 #include "shim/os.h"
+#include "shim/own_file.h"
 #include "shim/settings.h"
 #include "shim/text.h"
 
@@ -37,6 +39,8 @@ void log_start(const char *destination, const char *our_path)
 	while (memchr(logger.our_name.at, '/', logger.our_name.len))
 		span_cut(&logger.our_name, '/');
 	struct line path = LINE(logger.path);
+	if (destination && strcmp(destination, "/dev/stderr") == 0) /* a link, and no file */
+		destination = "info";
 	if (destination && destination[0] == '/' && strnlen(destination, path.cap) < path.cap)
 		line_str(&path, destination);
 	logger.info = path.len || (destination && span_is_nocase(span_of(destination), "info"));
@@ -51,7 +55,7 @@ void log_start(const char *destination, const char *our_path)
 static int open_destination(void)
 {
 	if (logger.path[0])
-		return (int)os_open(logger.path, O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY);
+		return own_file_append(logger.path);
 	if (os_tid() == os_pid())
 		return STDERR;
 	int fd = (int)os_open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_NOCTTY | O_NONBLOCK);
@@ -64,12 +68,26 @@ static int open_destination(void)
 	return -1;
 }
 
+/* Settings are told as they are, and whoever sets them must not write lines of his own, nor command a terminal: what is no
+ * printable ASCII is told as \xNN. */
+static void tell_printable(struct line *l, const char *text, size_t most)
+{
+	for (; *text && l->len < most; text++) {
+		unsigned char c = (unsigned char)*text;
+		char escaped[] = {'\\', 'x', "0123456789abcdef"[c >> 4], "0123456789abcdef"[c & 15]};
+		if (c < ' ' || c > '~')
+			line_bytes(l, escaped, sizeof escaped);
+		else
+			line_bytes(l, text, 1);
+	}
+}
+
 static void tell(const char *line)
 {
 	char text[512];
 	struct line l = LINE(text);
 	line_str(&l, "pprofshim: ");
-	line_bytes(&l, line, strnlen(line, sizeof text - 32));
+	tell_printable(&l, line, sizeof text - 8);
 	line_str(&l, "\n");
 	int fd = open_destination();
 	if (fd < 0)

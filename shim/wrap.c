@@ -25,6 +25,9 @@ void __wrap_free(void *block);
 void *__wrap_mmap(void *at, size_t bytes, int prot, int flags, int fd, off_t offset);
 int __wrap_munmap(void *at, size_t bytes);
 int __wrap_pipe2(int fd[2], int flags);
+int __wrap_open(const char *path, int flags, ...);
+int __wrap_stat(const char *path, void *answer);
+int __wrap_fstat(int fd, void *answer);
 int __wrap_sigprocmask(int how, const sigset_t *set, sigset_t *old);
 int __wrap_pthread_mutex_init(pthread_mutex_t *m, const pthread_mutexattr_t *attr);
 int __wrap_pthread_mutex_lock(pthread_mutex_t *m);
@@ -69,6 +72,26 @@ int __wrap_pipe2(int fd[2], int flags)
 {
 	(void)flags;
 	fd[0] = fd[1] = -1;
+	return -1;
+}
+
+/* Files of objects, for names and local unwinding, which are not used. (stat and fstat are versions of their own from
+ * glibc 2.33 on: with them no program would start on an older one.) */
+int __wrap_open(const char *path, int flags, ...)
+{
+	(void)path, (void)flags;
+	return -1;
+}
+
+int __wrap_stat(const char *path, void *answer)
+{
+	(void)path, (void)answer;
+	return -1;
+}
+
+int __wrap_fstat(int fd, void *answer)
+{
+	(void)fd, (void)answer;
 	return -1;
 }
 

@@ -5,6 +5,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
 import re
+import shutil
 import socket
 
 import shim
@@ -97,6 +98,54 @@ class Quiet(shim.TestCase):
     def test_a_log_file_that_cannot_be_written_does_no_harm(self):
         status, out, err = run_shim(["/bin/echo", "out"], env={"PPROF_LOG": "/no/such/folder/log"})
         self.assertEqual((0, "out\n"), (status, out))
+
+
+class Hostile(shim.TestCase):
+    """What another user, or an environment that somebody else chose, could do by a setting."""
+
+    def test_a_log_that_is_a_fifo_stops_nothing(self):
+        path = os.path.join(shim.scratch("log"), "fifo")
+        os.mkfifo(path)
+        status, out, err = run_shim(["/bin/echo", "out"], env={"PPROF_LOG": path, "PPROF_HEAP_RATE": "x"})
+        self.assertEqual((0, "out\n", ""), (status, out, err))
+
+    def test_a_log_is_not_written_through_a_link(self):
+        folder = shim.scratch("log")
+        target, link = os.path.join(folder, "target"), os.path.join(folder, "link")
+        os.symlink(target, link)
+        status, out, err = run_shim(["/bin/echo", "out"], env={"PPROF_LOG": link, "PPROF_HEAP_RATE": "x"})
+        self.assertEqual((0, "out\n", ""), (status, out, err))
+        self.assertFalse(os.path.exists(target))
+
+    def test_a_setting_writes_no_line_of_its_own(self):
+        status, out, err = run_shim(["/bin/echo", "out"], env={"PPROF_ADDR": "\ntoor::0:0::/:/bin/sh\n\x1b[2J"})
+        self.assertEqual((0, "out\n"), (status, out))
+        self.assertEqual(1, len(err.splitlines()), err)
+        self.assertIn("PPROF_ADDR=\\x0atoor::0:0::/:/bin/sh\\x0a\\x1b[2J is no good", err)
+
+    def test_a_program_that_gained_rights_is_left_alone(self):
+        # Linked with the library, as the loader would not preload it there by LD_PRELOAD (but would by /etc/ld.so.preload).
+        if os.geteuid() != 0:
+            self.skipTest("only root can make a program of another user's")
+        folder = shim.scratch("secure")
+        os.chmod(folder, 0o777)
+        library = shutil.copy(shim.LIB, os.path.join(folder, "libpprofshim.so"))
+        path = os.path.join(folder, "secure")
+        shim.compile_to(path, [os.path.join(shim.PROGRAMS, "linked", "secure.c")],
+                        ["-Wl,--no-as-needed", library, "-Wl,-rpath," + folder])
+        log, port = os.path.join(folder, "log"), shim.free_port()
+        env = {"PPROF_LOG": log, "PPROF_ADDR": "127.0.0.1:%d" % port, "PPROF_HEAP_RATE": "x"}
+        status, out, err = shim.run([path, str(port)], env=shim.bare_env(env))
+        self.assertEqual((0, "secure 0\nlistens 1\n", ""), (status, out, err))
+        self.assertTrue(os.path.exists(log))
+        os.unlink(log)
+        os.chown(path, 65534, 65534)
+        os.chmod(path, 0o4755)
+        status, out, err = shim.run([path, str(port)], env=shim.bare_env(env))
+        if out.startswith("secure 0"):
+            self.skipTest("this file system knows no set-user-ID programs")
+        self.assertEqual((0, "secure 1\nlistens 0\n", ""), (status, out, err))
+        self.assertFalse(os.path.exists(log))
 
 
 class Address(shim.TestCase):

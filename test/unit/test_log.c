@@ -4,7 +4,7 @@
  * forked child logs into a pipe.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/log.c shim/settings.c shim/text.c */
+/* links: shim/log.c shim/own_file.c shim/settings.c shim/text.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -176,6 +176,26 @@ static void test_a_very_long_line_is_cut_and_still_a_line(void **state)
 	assert_null(memchr(text, '\n', (size_t)n - 1));
 }
 
+static void test_what_would_write_a_line_of_its_own_is_told_as_numbers(void **state)
+{
+	(void)state;
+	int fd[2];
+	assert_int_equal(pipe(fd), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		dup2(fd[1], STDERR_FILENO);
+		log_start("info", "/usr/lib/libpprofshim.so");
+		log_info("a\nroot::0:0\t\x1b[2J\x7f\xc2\x9b|b");
+		_exit(0);
+	}
+	close(fd[1]);
+	char text[200] = "";
+	assert_true(read(fd[0], text, sizeof text - 1) > 0);
+	close(fd[0]);
+	waitpid(child, NULL, 0);
+	assert_string_equal(text, "pprofshim: a\\x0aroot::0:0\\x09\\x1b[2J\\x7f\\xc2\\x9b|b\n");
+}
+
 static void test_the_child_of_a_fork_is_silent(void **state)
 {
 	(void)state;
@@ -208,6 +228,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_another_word_is_warned_of),
 		cmocka_unit_test(test_a_path_is_appended_to),
 		cmocka_unit_test(test_a_very_long_line_is_cut_and_still_a_line),
+		cmocka_unit_test(test_what_would_write_a_line_of_its_own_is_told_as_numbers),
 		cmocka_unit_test(test_the_child_of_a_fork_is_silent),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

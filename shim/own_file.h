@@ -1,0 +1,19 @@
+/* own_file.h - open a file that a setting names, if nobody else had a hand in it.
+ *
+ * Runs in: init, listener.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_OWN_FILE_H
+#define PPROFSHIM_OWN_FILE_H
+
+/* Open the regular file of this absolute path to append to it; it is made, for this user alone, if it is missing. A link on
+ * the way is followed only if root or this user made it, where nobody else can replace it; the file must be this
+ * user's and have one name.
+ * Returns a descriptor, or a negative errno. It never waits. */
+int own_file_append(const char *path);
+
+/* May this absolute path be run? The same for the way; the file must be root's or this user's, and nobody else may write it.
+ * Returns 0, or a negative errno. */
+int own_file_may_run(const char *path);
+
+#endif
