@@ -116,8 +116,13 @@ UNIT_SAN   := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-
 
 links_of = $(shell sed -n 's,^[ /*]*links: *\(.*\),\1,p' $(1) | sed 's,\*/.*,,')
 
+# What most of shim/ stands on, for tests that neither link it nor bring their own.
+$(U)/base.a: $(U)/obj/shim/house.o $(U)/obj/shim/sampler.o
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
 define unit_rule
-$(U)/$(notdir $(1:.c=)): $(U)/obj/$(1:.c=.o) $(patsubst %.c,$(U)/obj/%.o,$(call links_of,$(1)))
+$(U)/$(notdir $(1:.c=)): $(U)/obj/$(1:.c=.o) $(patsubst %.c,$(U)/obj/%.o,$(call links_of,$(1))) $(U)/base.a
 	$$(call say,LINK,$$@)
 	$$(Q)$$(CC) $(UNIT_SAN) $$(CFLAGS) $$(LDFLAGS) -pthread -Wl,--gc-sections -o $$@ $$^ -lcmocka $(ARCHIVES) -l:libprotobuf-c.a
 endef

@@ -16,6 +16,7 @@
 #include "shim/cpu.h"
 #include "shim/dump.h"
 #include "shim/heap.h"
+#include "shim/house.h"
 #include "shim/init.h"
 #include "shim/layout.h"
 #include "shim/listener.h"
@@ -96,6 +97,7 @@ static FORKED_CODE void parent(void)
 /* Releases whatever is held, by whomever: there is no other thread any more. */
 static FORKED_CODE void child(void)
 {
+	house_fork_child();
 	arena_fork_release();
 	contention_fork_child();
 	contended_fork_child();
@@ -108,7 +110,7 @@ static FORKED_CODE void child(void)
 	dump_fork_child();
 	sample_fork_child();
 	signals_fork_child();
-	sampler_fork_child((uint64_t)os_pid());
+	sampler_fork_child((uint64_t)house_pid());
 	log_fork_child();
 	init_fork_child();
 	unblock_ours(blocked);
@@ -119,9 +121,10 @@ static FORKED_CODE void child(void)
  * that asks for it. */
 void fork_start(void)
 {
+	house_start(child);
 	typedef void handler(void);
 	int (*add)(handler *, handler *, handler *, void *) =
 	    (int (*)(handler *, handler *, handler *, void *))real_find_anywhere("__register_atfork").address;
 	if (add)
-		add(prepare, parent, child, NULL);
+		add(prepare, parent, house_hear_of_copy, NULL);
 }

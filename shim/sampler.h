@@ -32,6 +32,7 @@ struct sampler_thread {
 	uint32_t samples; /* taken so far, modulo 2^32 */
 	uint32_t cpu_due_us;   /* cpu.c: CPU time to the next sample of a CPU profile; 0: not drawn yet */
 	uint32_t cpu_age_us;   /* cpu.c: CPU time seen while profiled, as far as it matters */
+	uint32_t stamp;   /* sync.h: what it writes into locks that it takes; 0: not known yet */
 	bool busy;        /* this thread may hold locks of the house: whatever it calls meanwhile is not recorded */
 };
 extern HIDDEN __thread struct sampler_thread sampler_thread;
