@@ -211,6 +211,9 @@ bench: ## install what is missing and compare with bare runs and a pass-through 
 	$(SUB) all programs
 	$(Q)$(PYTHON) test/bench/run.py
 
+bench-idle: all ## count the instructions that each hook adds while nobody asks for anything
+	$(Q)$(PYTHON) test/bench/idle.py --all
+
 MINUTES := 30
 soak: all programs ## libraries, forks, threads, profiles and dumps, all at once for MINUTES=30
 	$(Q)$(PYTHON) test/e2e/soak.py --minutes $(MINUTES)
@@ -269,9 +272,9 @@ clean: ## remove what was built; only build/libunwind stays, as it needs the net
 	rm -rf $(filter-out $(UNWIND),$(wildcard $(B)/*))
 
 help: ## this list
-	@sed -n 's/^\([a-z0-9]*\):.*## /\1	/p' Makefile | awk -F '\t' '{ printf "%-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' Makefile | awk -F '\t' '{ printf "%-10s %s\n", $$1, $$2 }'
 
-.PHONY: all programs run test unit unit-build e2e bench soak asan ubsan tsan fuzz fuzz-build format lint install uninstall dist clean help
+.PHONY: all programs run test unit unit-build e2e bench bench-idle soak asan ubsan tsan fuzz fuzz-build format lint install uninstall dist clean help
 .SECONDARY:
 
 -include $(OBJ:.o=.d) $(SYMBOLIZE_OBJ:.o=.d) $(wildcard $(foreach o,$(U)/obj $(F)/obj,$o/*/*.d $o/*/*/*.d $o/*/*/*/*.d $o/*/*/*/*/*.d) $(B)/programs/*.d)

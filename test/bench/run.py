@@ -25,6 +25,11 @@ import time
 import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+sys.dont_write_bytecode = True
+
+import idle  # noqa: E402
+
 ROOT = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.environ.get("BUILD_DIR") or os.path.join(ROOT, "build")
 SHIM = os.environ.get("PPROFSHIM_LIB") or os.path.join(BUILD, "libpprofshim.so")
@@ -34,7 +39,6 @@ PASS = os.path.join(OUT, "passthrough.so")
 STACKS = os.path.join(OUT, "stacks")
 NEVER = str(1 << 40)  # a sampling rate that no loop here reaches
 
-sys.dont_write_bytecode = True
 options = None
 scratch = None
 benches = []
@@ -199,6 +203,12 @@ def instructions_a_pair():
         figure(name + ", bare", bare, unit="instr")
         for label in ("pass-through", "shim, nothing sampled", "shim", "shim, disabled"):
             figure("%s, %s adds" % (name, label), found[what, label] - bare, targets.get(label), "instr")
+
+
+@bench
+def instructions_of_idle_hooks():
+    for name, bare, ours, limit in idle.measure():
+        figure(name + ", idle, adds", ours - bare, limit, "instr")
 
 
 # ---- (2) instructions of whole runs -------------------------------------------------------------------
