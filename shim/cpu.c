@@ -286,6 +286,10 @@ static int begin(struct region *r, unsigned hz)
 	if (!p || ring_start() < 0)
 		return -ENOMEM;
 	sample_start();
+	if (signals_quiesce(0)) {
+		ring_forget_late();
+		sample_forget_late();
+	}
 	int error = signals_begin();
 	if (error)
 		return error;

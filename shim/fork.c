@@ -25,6 +25,7 @@
 #include "shim/modules.h"
 #include "shim/os.h"
 #include "shim/real.h"
+#include "shim/ring.h"
 #include "shim/sample.h"
 #include "shim/sampler.h"
 #include "shim/signals.h"
@@ -108,6 +109,7 @@ static FORKED_CODE void child(void)
 	spawn_fork_child();
 	cpu_fork_child();
 	dump_fork_child();
+	ring_fork_child();
 	sample_fork_child();
 	signals_fork_child();
 	sampler_fork_child((uint64_t)house_pid());

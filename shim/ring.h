@@ -10,8 +10,12 @@
 
 #include "shim/sample.h"
 
-/* Map the ring at the first call; empty it at every call. Listener, while no handler writes. 0, or -ENOMEM. */
+/* Map the ring at the first call; empty it at every call. Listener. 0, or -ENOMEM. */
 int ring_start(void);
+
+/* No handler writes now: places that late ones kept can be had again. Listener. */
+void ring_forget_late(void);
+void ring_fork_child(void);
 
 /* A place to write a sample to, and its number; NULL: the ring is full (counted). Then commit it. */
 struct sample *ring_begin(uint32_t *number);

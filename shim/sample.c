@@ -129,9 +129,14 @@ void sample_drop(struct sample *s)
 	s->copy = -1;
 }
 
-FORKED_CODE void sample_fork_child(void)
+FORKED_CODE void sample_forget_late(void)
 {
 	for (int i = 0; copies && i < COPIES; i++)
 		if (copies[i].taken) /* a page that need not be copied stays shared */
 			copies[i].taken = 0;
+}
+
+FORKED_CODE void sample_fork_child(void)
+{
+	sample_forget_late();
 }

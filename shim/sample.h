@@ -16,7 +16,9 @@
 #include "shim/unwind.h"
 
 struct sample {
-	uint32_t ready; /* whose owner says what it means */
+	uint32_t ready; /* atomic; whose owner says what it means; ring.c, these three */
+	uint32_t begun; /* atomic */
+	uint32_t left;  /* atomic */
 	int tid;
 	char name[16];  /* of the thread */
 	uint32_t weight; /* periods that it stands for */
@@ -40,6 +42,9 @@ void sample_take(struct sample *s, struct unwind_frame f);
 
 /* Walk the rest, give the copy back. Listener. */
 void sample_finish(struct sample *s);
+
+/* No handler writes now: copies that late ones never gave back can be had again. Listener. */
+void sample_forget_late(void);
 
 /* Give the copy back. Listener. */
 void sample_drop(struct sample *s);

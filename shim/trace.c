@@ -57,7 +57,8 @@ static struct {
 	struct trace_chunk *chunks; /* after the wakers */
 	struct trace_chunk *own;    /* the listener's */
 	bool lost;                  /* an event of the listener's */
-	bool stays;                 /* mapped: somebody may still write */
+	bool is_free;               /* its memory was given back */
+	bool stays;                 /* mapped: somebody may still write; no trace is begun before he is done */
 } trace FORKED;
 
 /* The next of the first `limit` chunks. */
@@ -324,40 +325,14 @@ void trace_cpu(const struct sample *s)
 	});
 }
 
-int trace_open(void)
-{
-	size_t bytes = settings.memory_limit / SHARE < BUFFER_MOST ? settings.memory_limit / SHARE : BUFFER_MOST;
-	for (bytes &= ~(size_t)4095; bytes >= BUFFER_LEAST; bytes = (bytes / 2) & ~(size_t)4095) {
-		if (arena_charge(bytes) < 0)
-			continue;
-		void *at = os_map(bytes);
-		if (os_failed(at)) {
-			arena_uncharge(bytes);
-			continue;
-		}
-		trace.bytes = bytes;
-		trace.wakers = at;
-		trace.chunks = (void *)((char *)at + WAKERS * sizeof(struct waker));
-		trace.count = (bytes - WAKERS * sizeof(struct waker)) / sizeof *trace.chunks;
-		trace.next = 0;
-		trace.own = NULL;
-		trace.lost = false;
-		trace.full_ns = 0;
-		trace.number = trace.number + 1 ? trace.number + 1 : 1;
-		waits_watch(WAITS_FOR_TRACE, true);
-		return 0;
-	}
-	return -ENOMEM;
-}
-
 static void look_for_writer(struct thread *t, void *writers)
 {
 	*(size_t *)writers += __atomic_load_n(&t->is_tracing, __ATOMIC_SEQ_CST) != 0;
 }
 
-bool trace_close(void)
+/* Wait until nobody writes any more, at most for CLOSE_MS. */
+static bool writers_are_done(void)
 {
-	waits_watch(WAITS_FOR_TRACE, false);
 	for (int ms = 0; ms < CLOSE_MS; ms++) {
 		size_t writers = 0;
 		threads_each(look_for_writer, &writers);
@@ -365,18 +340,77 @@ bool trace_close(void)
 			return true;
 		os_call(SYS_nanosleep, &(struct timespec){.tv_nsec = 1000000}, NULL);
 	}
-	trace.stays = true;
 	return false;
 }
 
+static void unmap(void)
+{
+	if (trace.bytes)
+		os_unmap(trace.wakers, trace.bytes);
+	trace.bytes = 0;
+	trace.stays = false;
+}
+
+static void *map_charged(size_t bytes)
+{
+	if (arena_charge(bytes) < 0)
+		return NULL;
+	void *at = os_map(bytes);
+	if (!os_failed(at))
+		return at;
+	arena_uncharge(bytes);
+	return NULL;
+}
+
+static void begin_in(void *memory, size_t bytes)
+{
+	trace.bytes = bytes;
+	trace.is_free = false;
+	trace.wakers = memory;
+	trace.chunks = (void *)((char *)memory + WAKERS * sizeof(struct waker));
+	trace.count = (bytes - WAKERS * sizeof(struct waker)) / sizeof *trace.chunks;
+	trace.next = 0;
+	trace.own = NULL;
+	trace.lost = false;
+	trace.full_ns = 0;
+	trace.number = trace.number + 1 ? trace.number + 1 : 1;
+	waits_watch(WAITS_FOR_TRACE, true);
+}
+
+int trace_open(void)
+{
+	size_t bytes = settings.memory_limit / SHARE < BUFFER_MOST ? settings.memory_limit / SHARE : BUFFER_MOST;
+	if (trace.stays && !writers_are_done())
+		return -EBUSY;
+	unmap();
+	for (bytes &= ~(size_t)4095; bytes >= BUFFER_LEAST; bytes = (bytes / 2) & ~(size_t)4095) {
+		void *at = map_charged(bytes);
+		if (!at)
+			continue;
+		begin_in(at, bytes);
+		return 0;
+	}
+	return -ENOMEM;
+}
+
+bool trace_close(void)
+{
+	waits_watch(WAITS_FOR_TRACE, false);
+	trace.stays = !writers_are_done();
+	return !trace.stays;
+}
+
+/* A late writer finds the addresses mapped, and no more than what he touches is memory. */
 void trace_free(void)
 {
-	if (!trace.stays && trace.bytes) {
-		os_unmap(trace.wakers, trace.bytes);
-		arena_uncharge(trace.bytes);
-	}
-	trace.stays = false;
-	trace.bytes = 0;
+	if (!trace.bytes || trace.is_free)
+		return;
+	trace.is_free = true;
+	arena_uncharge(trace.bytes);
+	if (trace.stays)
+		os_call(SYS_madvise, trace.wakers, trace.bytes, MADV_DONTNEED);
+	else
+		unmap();
 }
 
 struct trace_chunk *trace_chunks(size_t *count)
@@ -398,4 +432,6 @@ FORKED_CODE void trace_fork_child(void)
 	waits_watch(WAITS_FOR_TRACE, false);
 	trace.stays = sampler_thread.busy; /* a handler that forked may have interrupted the writing of an event */
 	trace_free();
+	if (!trace.stays)
+		unmap();
 }

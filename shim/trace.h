@@ -49,8 +49,9 @@ void trace_fork_child(void);
 void trace_session_fork_child(void); /* trace_session.c's half */
 
 /* The buffer, for trace_session.c. Listener.
- * open: room for events, as much as there may be and at least a little: 0, or -ENOMEM. close: nobody writes from now on; false: a
- * thread was stopped while it wrote one, and may go on: then the buffer stays mapped for good. free: give it back. */
+ * open: room for events, as much as there may be and at least a little: 0, or -ENOMEM, or -EBUSY: a writer of
+ * the last one is late. close: nobody writes from now on; false: a thread was stopped while it wrote one, and may go on: then the
+ * addresses stay mapped until it has. free: give the memory back. */
 int trace_open(void);
 bool trace_close(void);
 void trace_free(void);

@@ -139,8 +139,9 @@ int snapshot_trace_begin(struct region *r)
 	s->region = r;
 	note_first(s);
 	s->in_use_bytes = in_use_bytes();
-	if (trace_open() < 0)
-		return -ENOMEM;
+	int error = trace_open();
+	if (error)
+		return error;
 	s->begin_ns = clock_ns(CLOCK_MONOTONIC);
 	session = s;
 	s->has_cpu = cpu_trace_begins(r) == 0;

@@ -249,6 +249,58 @@ static void test_a_commit_after_a_restart_is_none_of_the_new_ones(void **state)
 	in_child(restarted);
 }
 
+/* A writer was stopped, and passed over; its place comes round again while it still writes. */
+static void late_writer(void)
+{
+	uint32_t late, places;
+	CHECK(ring_start() == 0);
+	struct sample *s = ring_begin(&late);
+	CHECK(ring_skip() && ring_lost() == 1);
+	places = fill_up();
+	for (int round = 0; round < 3; round++) {
+		CHECK(places == ring_places() - 1); /* that one is left out */
+		for (uint32_t i = 0; i < places; i++) {
+			CHECK(ring_front() && ring_front() != s && is_whole(ring_front(), ring_front()->weight));
+			fill(s, late, 9); /* it is at it all the time */
+			ring_next();
+		}
+		CHECK(!ring_front());
+		places = fill_up();
+	}
+	ring_commit(s, late);
+	while (ring_front()) {
+		CHECK(ring_front()->tid == 1);
+		ring_next();
+	}
+	CHECK(fill_up() == ring_places()); /* all can be had again */
+}
+
+static void test_the_place_of_a_writer_that_is_late_is_nobody_elses(void **state)
+{
+	(void)state;
+	in_child(late_writer);
+}
+
+static void gone_writers(void)
+{
+	uint32_t late, number;
+	CHECK(ring_start() == 0);
+	for (int i = 0; i < 70; i++)
+		CHECK(ring_begin(&late) && ring_skip());
+	CHECK(ring_start() == 0 && ring_places() > 70);
+	uint32_t places = fill_up();
+	CHECK(places == ring_places() - 70);
+	ring_empty();
+	ring_forget_late(); /* no handler is at work: they will not come back */
+	CHECK(fill_up() == ring_places() && !ring_begin(&number));
+}
+
+static void test_places_of_writers_that_are_gone_can_be_had_again(void **state)
+{
+	(void)state;
+	in_child(gone_writers);
+}
+
 static void no_memory(void)
 {
 	arena_set_limit(0);
@@ -372,6 +424,8 @@ int main(void)
 		cmocka_unit_test(test_what_is_committed_out_of_order_is_read_in_order),
 		cmocka_unit_test(test_a_sample_that_is_never_completed_is_passed_over),
 		cmocka_unit_test(test_a_commit_after_a_restart_is_none_of_the_new_ones),
+		cmocka_unit_test(test_the_place_of_a_writer_that_is_late_is_nobody_elses),
+		cmocka_unit_test(test_places_of_writers_that_are_gone_can_be_had_again),
 		cmocka_unit_test(test_without_memory_there_is_no_ring),
 		cmocka_unit_test(test_writers_and_handlers_at_once_lose_nothing_but_what_is_counted),
 	};
