@@ -37,9 +37,13 @@ COMPILE   = $(CC) $(OUR_CPP) $(CPPFLAGS) $(OUR_C) $(CFLAGS) $(CFLAGS_$(subst /,_
 CFLAGS_shim_mem := -fno-builtin -fno-tree-loop-distribute-patterns
 # Hooks of system calls return by a jump (shim/hooks_wait.c says why). Not for programs with a shadow stack, hence unmarked.
 RETURNS := $(if $(filter x86_64,$(ARCH)),-mfunction-return=thunk-extern -fcf-protection=none)
-CFLAGS_shim_hooks_wait     := $(RETURNS)
-CFLAGS_shim_hooks_sleep    := $(RETURNS)
-CFLAGS_shim_hooks_transfer := $(RETURNS)
+# Hooks that align their stack (shim/exports.h: ALIGNED) keep their return address and frame pointer in one place only so.
+REALIGN := $(if $(filter x86_64,$(ARCH)),-maccumulate-outgoing-args)
+$(foreach f,$(wildcard shim/hooks_*.c),$(eval CFLAGS_$(subst /,_,$(f:.c=)) := $(REALIGN)))
+CFLAGS_shim_hooks_wait     += $(RETURNS)
+CFLAGS_shim_hooks_sleep    += $(RETURNS)
+CFLAGS_shim_hooks_syscall  += $(RETURNS)
+CFLAGS_shim_hooks_transfer += $(RETURNS)
 
 # Static libraries, by full name. WRAP: the symbols that they reach as our __wrap_<symbol>, read off wrap.c.
 WRAP     := $(shell sed -n 's/^[A-Za-z_].*[ *]__wrap_\([A-Za-z0-9_]*\)(.*);$$/\1/p' shim/wrap.c 2>/dev/null)

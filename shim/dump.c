@@ -169,6 +169,7 @@ static size_t walk_blocked(struct dump *d, const struct task *t, const struct wa
 	return *in_wait ? walk_from_wait(d, w, &window) : 0;
 }
 
+/* What people call these, mostly by the function of libc that makes the call. */
 static const struct {
 	int nr;
 	const char *name;
@@ -180,25 +181,34 @@ static const struct {
     {SYS_pread64, "pread", DUMP_FD},
     {SYS_write, "write", DUMP_FD},
     {SYS_writev, "writev", DUMP_FD},
-    {SYS_recvfrom, "recvfrom", DUMP_FD},
+    {SYS_recvfrom, "recv", DUMP_FD},
     {SYS_recvmsg, "recvmsg", DUMP_FD},
-    {SYS_sendto, "sendto", DUMP_FD},
+    {SYS_sendto, "send", DUMP_FD},
     {SYS_sendmsg, "sendmsg", DUMP_FD},
     {SYS_accept, "accept", DUMP_FD},
-    {SYS_accept4, "accept4", DUMP_FD},
+    {SYS_accept4, "accept", DUMP_FD},
     {SYS_connect, "connect", DUMP_FD},
     {SYS_fsync, "fsync", DUMP_FD},
     {SYS_fdatasync, "fdatasync", DUMP_FD},
     {SYS_flock, "flock", DUMP_FD},
     {SYS_fcntl, "fcntl", DUMP_FD},
-    {SYS_epoll_pwait, "epoll_pwait", DUMP_FD},
-    {SYS_ppoll, "ppoll", DUMP_NO_OBJECT},
-    {SYS_pselect6, "pselect", DUMP_NO_OBJECT},
-    {SYS_nanosleep, "nanosleep", DUMP_NO_OBJECT},
-    {SYS_clock_nanosleep, "clock_nanosleep", DUMP_NO_OBJECT},
-    {SYS_wait4, "wait4", DUMP_PID},
+    {SYS_epoll_pwait, "epoll_wait", DUMP_FD},
+#ifdef SYS_epoll_pwait2
+    {SYS_epoll_pwait2, "epoll_wait", DUMP_FD},
+#endif
+    {SYS_recvmmsg, "recvmmsg", DUMP_FD},
+    {SYS_sendmmsg, "sendmmsg", DUMP_FD},
+    {SYS_msgrcv, "msgrcv", DUMP_NO_OBJECT},
+    {SYS_msgsnd, "msgsnd", DUMP_NO_OBJECT},
+    {SYS_semop, "semop", DUMP_NO_OBJECT},
+    {SYS_semtimedop, "semop", DUMP_NO_OBJECT},
+    {SYS_ppoll, "poll", DUMP_NO_OBJECT},
+    {SYS_pselect6, "select", DUMP_NO_OBJECT},
+    {SYS_nanosleep, "sleep", DUMP_NO_OBJECT},
+    {SYS_clock_nanosleep, "sleep", DUMP_NO_OBJECT},
+    {SYS_wait4, "waitpid", DUMP_PID},
     {SYS_waitid, "waitid", DUMP_NO_OBJECT},
-    {SYS_rt_sigtimedwait, "sigtimedwait", DUMP_NO_OBJECT},
+    {SYS_rt_sigtimedwait, "sigwait", DUMP_NO_OBJECT},
     {SYS_rt_sigsuspend, "sigsuspend", DUMP_NO_OBJECT},
     {SYS_io_getevents, "io_getevents", DUMP_NO_OBJECT},
     {SYS_restart_syscall, "restart_syscall", DUMP_NO_OBJECT},
@@ -235,8 +245,10 @@ static void name_system_call(struct dump *d, struct dump_thread *out, const stru
 	for (size_t i = 0; i < sizeof system_calls / sizeof *system_calls; i++)
 		if (system_calls[i].nr == t->nr) {
 			out->state = system_calls[i].name;
-			out->object_kind = system_calls[i].kind;
-			out->object = t->args[0];
+			bool has_object = system_calls[i].kind == DUMP_ADDRESS || (int)t->args[0] > 0 ||
+			                  (system_calls[i].kind == DUMP_FD && t->args[0] == 0);
+			out->object_kind = has_object ? system_calls[i].kind : DUMP_NO_OBJECT;
+			out->object = has_object ? t->args[0] : 0;
 			return;
 		}
 	out->state = numbered(d->region, "system call ", t->nr);

@@ -18,14 +18,20 @@
 #include "shim/trace.h"
 #include "shim/unwind.h"
 
+static SLOW void log_dlopen(const char *file, const void *frame_address)
+{
+	if (file)
+		trace_log(TRACE_LOG_DLOPEN, file, unwind_frame_at(frame_address));
+}
+
 EXPORT void *dlopen(const char *file, int mode)
 {
 #ifdef RTLD_DEEPBIND
 	if (mode & RTLD_DEEPBIND)
 		losses_count(deep_bind);
 #endif
-	if (trace_is_on() && file)
-		trace_log(TRACE_LOG_DLOPEN, file, UNWIND_CALLER());
+	if (waits_test(WAITS_FOR_TRACE))
+		log_dlopen(file, __builtin_frame_address(0));
 	if (modules_find_lazily() || !init_is_on())
 		return real_dlopen(file, mode);
 	void *handle = real_dlopen(file, mode);
@@ -33,7 +39,7 @@ EXPORT void *dlopen(const char *file, int mode)
 	return handle;
 }
 
-EXPORT int dlclose(void *handle)
+EXPORT ALIGNED int dlclose(void *handle)
 {
 	if (!init_is_on() || !sampler_hold())
 		return real_dlclose(handle);

@@ -27,27 +27,27 @@
 	} \
 	return r
 
-EXPORT int execve(const char *path, char *const argv[], char *const envp[])
+EXPORT ALIGNED int execve(const char *path, char *const argv[], char *const envp[])
 {
 	EXECS(real_execve(path, argv, envp));
 }
 
-EXPORT int execv(const char *path, char *const argv[])
+EXPORT ALIGNED int execv(const char *path, char *const argv[])
 {
 	EXECS(real_execv(path, argv));
 }
 
-EXPORT int execvp(const char *file, char *const argv[])
+EXPORT ALIGNED int execvp(const char *file, char *const argv[])
 {
 	EXECS(real_execvp(file, argv));
 }
 
-EXPORT int execvpe(const char *file, char *const argv[], char *const envp[])
+EXPORT ALIGNED int execvpe(const char *file, char *const argv[], char *const envp[])
 {
 	EXECS(real_execvpe(file, argv, envp));
 }
 
-EXPORT int fexecve(int fd, char *const argv[], char *const envp[])
+EXPORT ALIGNED int fexecve(int fd, char *const argv[], char *const envp[])
 {
 	EXECS(real_fexecve(fd, argv, envp));
 }
@@ -78,21 +78,21 @@ static void copy_args(char **argv, const char *first, va_list *list)
 	va_start(list, arg); \
 	copy_args(argv, arg, &list)
 
-EXPORT int execl(const char *path, const char *arg, ...)
+EXPORT ALIGNED int execl(const char *path, const char *arg, ...)
 {
 	COLLECT(arg);
 	va_end(list);
 	EXECS(real_execv(path, argv));
 }
 
-EXPORT int execlp(const char *file, const char *arg, ...)
+EXPORT ALIGNED int execlp(const char *file, const char *arg, ...)
 {
 	COLLECT(arg);
 	va_end(list);
 	EXECS(real_execvp(file, argv));
 }
 
-EXPORT int execle(const char *path, const char *arg, ...)
+EXPORT ALIGNED int execle(const char *path, const char *arg, ...)
 {
 	COLLECT(arg);
 	char *const *envp = va_arg(list, char *const *);

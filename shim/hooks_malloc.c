@@ -22,7 +22,6 @@
 #include "shim/real.h"
 #include "shim/sampler.h"
 
-#define SLOW __attribute__((noinline, cold))
 
 /* From here on libc maps a block of its own (its default M_MMAP_THRESHOLD), which bears the mark by
  * itself; zeroing or copying it would touch pages that the program may never touch. */
@@ -131,11 +130,8 @@ static void *realloc_tracked(void *block, size_t size, bool sampled, struct unwi
 	return p;
 }
 
-/* The old block may be a sampled one, the new one is not. */
-static __attribute__((noinline)) void *realloc_marked(void *block, size_t size)
+static SLOW void *realloc_counted(void *block, size_t size)
 {
-	if (!block || !live_may_hold(block))
-		return real_realloc(block, size);
 	if (!sampler_hold()) {
 		losses_count(free_nested);
 		return real_realloc(block, size);
@@ -145,6 +141,14 @@ static __attribute__((noinline)) void *realloc_marked(void *block, size_t size)
 	sampler_open(before);
 	sampler_release();
 	return p;
+}
+
+/* The old block may be a sampled one, the new one is not. */
+static __attribute__((noinline)) void *realloc_marked(void *block, size_t size)
+{
+	if (!block || !live_may_hold(block))
+		return real_realloc(block, size);
+	return realloc_counted(block, size);
 }
 
 static SLOW void *realloc_sampled(void *block, size_t size)
@@ -252,31 +256,31 @@ static void *aligned_end(struct aligned_call c, void *p, size_t align, size_t si
 	return p;
 }
 
-EXPORT void *memalign(size_t align, size_t size)
+EXPORT ALIGNED void *memalign(size_t align, size_t size)
 {
 	struct aligned_call c = aligned_begin(size);
 	return aligned_end(c, real_memalign(align, size), align, size, UNWIND_CALLER());
 }
 
-EXPORT void *aligned_alloc(size_t align, size_t size)
+EXPORT ALIGNED void *aligned_alloc(size_t align, size_t size)
 {
 	struct aligned_call c = aligned_begin(size);
 	return aligned_end(c, real_aligned_alloc(align, size), align, size, UNWIND_CALLER());
 }
 
-EXPORT void *valloc(size_t size)
+EXPORT ALIGNED void *valloc(size_t size)
 {
 	struct aligned_call c = aligned_begin(size);
 	return aligned_end(c, real_valloc(size), 0, size, UNWIND_CALLER());
 }
 
-EXPORT void *pvalloc(size_t size)
+EXPORT ALIGNED void *pvalloc(size_t size)
 {
 	struct aligned_call c = aligned_begin(size);
 	return aligned_end(c, real_pvalloc(size), 0, size, UNWIND_CALLER());
 }
 
-EXPORT int posix_memalign(void **out, size_t align, size_t size)
+EXPORT ALIGNED int posix_memalign(void **out, size_t align, size_t size)
 {
 	struct aligned_call c = aligned_begin(size);
 	int r = real_posix_memalign(out, align, size);
@@ -290,7 +294,7 @@ EXPORT int posix_memalign(void **out, size_t align, size_t size)
 static void *(*foreign_calloc)(size_t, size_t);
 static void *(*foreign_realloc)(void *, size_t);
 
-static void *shut_calloc(size_t count, size_t size)
+static SLOW void *shut_calloc(size_t count, size_t size)
 {
 	int64_t before = sampler_shut();
 	void *p = foreign_calloc(count, size);
@@ -298,7 +302,7 @@ static void *shut_calloc(size_t count, size_t size)
 	return p;
 }
 
-static void *shut_realloc(void *block, size_t size)
+static SLOW void *shut_realloc(void *block, size_t size)
 {
 	int64_t before = sampler_shut();
 	void *p = foreign_realloc(block, size);

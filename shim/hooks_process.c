@@ -13,7 +13,7 @@
 
 /* libc brings the threads that it knows to the new identity; ours has to be told. */
 #define FOLLOWED(symbol, params, args) \
-	EXPORT int symbol params \
+	EXPORT ALIGNED int symbol params \
 	{ \
 		int r = real_##symbol args; \
 		if (r == 0) \
@@ -36,7 +36,7 @@ FOLLOWED(capset, (void *header, const void *capabilities), (header, capabilities
 /* Some namespaces may only be changed by a process of one thread with a file system state of its own (HAZARDS 35).
  * If that is what is wrong, the listener makes room, and comes back later. */
 #define ALONE(symbol, params, args) \
-	EXPORT int symbol params \
+	EXPORT ALIGNED int symbol params \
 	{ \
 		int saved = errno; \
 		int r = real_##symbol args; \
@@ -61,7 +61,7 @@ static uint16_t port_of(const struct sockaddr *addr, socklen_t len)
 }
 
 /* The program wants the port that we are on: it gets it (HAZARDS 44). */
-EXPORT int bind(int fd, const struct sockaddr *addr, socklen_t len)
+EXPORT ALIGNED int bind(int fd, const struct sockaddr *addr, socklen_t len)
 {
 	int saved = errno;
 	int r = real_bind(fd, addr, len);

@@ -109,7 +109,7 @@ static uintptr_t known(uintptr_t handler)
 typedef int (*sigaction_function)(int, const struct sigaction *, struct sigaction *);
 
 /* act and old may be one. */
-static int set_action(sigaction_function real, int sig, const struct sigaction *act, struct sigaction *old)
+static SLOW int set_action(sigaction_function real, int sig, const struct sigaction *act, struct sigaction *old)
 {
 	struct sigaction ours;
 	if (act) {
@@ -135,7 +135,7 @@ int __sigaction(int sig, const struct sigaction *act, struct sigaction *old)
 }
 
 /* The family of signal(2): they return the handler that was. */
-static hook_handler set_handler(hook_handler (*real)(int, hook_handler), int sig, hook_handler handler)
+static SLOW hook_handler set_handler(hook_handler (*real)(int, hook_handler), int sig, hook_handler handler)
 {
 	return (hook_handler)known((uintptr_t)real(sig, (hook_handler)given(sig, (uintptr_t)handler)));
 }

@@ -69,7 +69,7 @@ static void finish(struct thread_start *t, struct thread_site *site, bool create
 	signals_keep();
 }
 
-EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
+EXPORT ALIGNED int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
 {
 	struct thread_start *t = prepare(start, arg, UNWIND_CALLER());
 	if (!t)
@@ -81,7 +81,7 @@ EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
 }
 
 /* A C11 thread returns an int, in the register in which others return a pointer. */
-EXPORT int thrd_create(thrd_t *thread, thrd_start_t start, void *arg)
+EXPORT ALIGNED int thrd_create(thrd_t *thread, thrd_start_t start, void *arg)
 {
 	struct thread_start *t = prepare((void *(*)(void *))(uintptr_t)start, arg, UNWIND_CALLER());
 	if (!t)

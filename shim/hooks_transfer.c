@@ -8,6 +8,7 @@
  * socket's error is told once, so the rest of a socket is moved without blocking, after poll, which takes no error away.
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
 #include <errno.h>
 
 #include "shim/exports.h"
@@ -19,7 +20,7 @@ EXPORT ssize_t __recv_chk(int fd, void *buf, size_t count, size_t size, int flag
 EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t count, size_t size, int flags, struct sockaddr *addr,
                               socklen_t *len);
 
-#define ENTER(call) HOOK_ENTER(call, fd, false, 0)
+#define ENTER(call) HOOK_ENTER(call, fd, 0)
 #define LEAVE(call) HOOK_LEAVE(call, fd)
 
 /* Until it is made without our signal in it: r = real call. */
@@ -135,7 +136,7 @@ static __attribute__((noinline)) ssize_t finish(const struct transfer *t, ssize_
 
 #define BUFFER (&(struct iovec){(void *)(uintptr_t)buf, count}), 1
 
-EXPORT ssize_t write(int fd, const void *buf, size_t count)
+HOOK_WATCHES(ssize_t, write, (int fd, const void *buf, size_t count), (fd, buf, count))
 {
 	ssize_t done;
 	ENTER(write);
@@ -145,7 +146,7 @@ EXPORT ssize_t write(int fd, const void *buf, size_t count)
 	return done;
 }
 
-EXPORT ssize_t writev(int fd, const struct iovec *iov, int count)
+HOOK_WATCHES(ssize_t, writev, (int fd, const struct iovec *iov, int count), (fd, iov, count))
 {
 	ssize_t done;
 	ENTER(writev);
@@ -155,7 +156,7 @@ EXPORT ssize_t writev(int fd, const struct iovec *iov, int count)
 	return done;
 }
 
-EXPORT ssize_t send(int fd, const void *buf, size_t count, int flags)
+HOOK_WATCHES(ssize_t, send, (int fd, const void *buf, size_t count, int flags), (fd, buf, count, flags))
 {
 	ssize_t done;
 	ENTER(send);
@@ -165,7 +166,8 @@ EXPORT ssize_t send(int fd, const void *buf, size_t count, int flags)
 	return done;
 }
 
-EXPORT ssize_t sendto(int fd, const void *buf, size_t count, int flags, const struct sockaddr *addr, socklen_t len)
+HOOK_WATCHES(ssize_t, sendto, (int fd, const void *buf, size_t count, int flags, const struct sockaddr *addr, socklen_t len),
+        (fd, buf, count, flags, addr, len))
 {
 	ssize_t done;
 	ENTER(sendto);
@@ -175,7 +177,7 @@ EXPORT ssize_t sendto(int fd, const void *buf, size_t count, int flags, const st
 	return done;
 }
 
-EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
+HOOK_WATCHES(ssize_t, sendmsg, (int fd, const struct msghdr *msg, int flags), (fd, msg, flags))
 {
 	ssize_t done;
 	ENTER(sendmsg);
@@ -187,7 +189,7 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 }
 
 /* Messages, not bytes: which of them went is for the program to see. */
-EXPORT int sendmmsg(int fd, struct mmsghdr *msgs, unsigned count, int flags)
+HOOK_WATCHES(int, sendmmsg, (int fd, struct mmsghdr *msgs, unsigned count, int flags), (fd, msgs, count, flags))
 {
 	ssize_t done;
 	ENTER(sendmmsg);
@@ -202,7 +204,7 @@ static bool wants_all(int flags)
 	return (flags & (MSG_WAITALL | MSG_PEEK | MSG_DONTWAIT)) == MSG_WAITALL;
 }
 
-EXPORT ssize_t recv(int fd, void *buf, size_t count, int flags)
+HOOK_WATCHES(ssize_t, recv, (int fd, void *buf, size_t count, int flags), (fd, buf, count, flags))
 {
 	ssize_t done;
 	ENTER(recv);
@@ -213,7 +215,8 @@ EXPORT ssize_t recv(int fd, void *buf, size_t count, int flags)
 	return done;
 }
 
-EXPORT ssize_t __recv_chk(int fd, void *buf, size_t count, size_t size, int flags)
+HOOK_WATCHES(ssize_t, __recv_chk, (int fd, void *buf, size_t count, size_t size, int flags),
+        (fd, buf, count, size, flags))
 {
 	ssize_t done;
 	ENTER(__recv_chk);
@@ -224,7 +227,8 @@ EXPORT ssize_t __recv_chk(int fd, void *buf, size_t count, size_t size, int flag
 	return done;
 }
 
-EXPORT ssize_t recvfrom(int fd, void *buf, size_t count, int flags, struct sockaddr *addr, socklen_t *len)
+HOOK_WATCHES(ssize_t, recvfrom, (int fd, void *buf, size_t count, int flags, struct sockaddr *addr, socklen_t *len),
+        (fd, buf, count, flags, addr, len))
 {
 	ssize_t done;
 	ENTER(recvfrom);
@@ -235,20 +239,38 @@ EXPORT ssize_t recvfrom(int fd, void *buf, size_t count, int flags, struct socka
 	return done;
 }
 
+/* One word more than there are registers: in C, it would be moved on the way. A size that is too small is the real one's to tell. */
+static __attribute__((used, noinline)) ssize_t recvfrom_chk_watched(int fd, void *buf, size_t count, size_t size, int flags,
+                                                                    struct sockaddr *addr, socklen_t *len)
+{
+	if (count > size)
+		return real___recvfrom_chk(fd, buf, count, size, flags, addr, len);
+	return recvfrom_watched(fd, buf, count, flags, addr, len);
+}
+
+#if defined(__x86_64__)
+__asm__(".text\n"
+        ".p2align 4\n"
+        ".globl __recvfrom_chk\n"
+        ".type __recvfrom_chk, @function\n"
+        "__recvfrom_chk:\n"
+        "\t.cfi_startproc\n"
+        "\ttestb $12, waits_watchers(%rip)\n"
+        "\tjne recvfrom_chk_watched\n"
+        "\tjmp *real___recvfrom_chk(%rip)\n"
+        "\t.cfi_endproc\n"
+        ".size __recvfrom_chk, . - __recvfrom_chk\n");
+static_assert(HOOK_WATCHED == 12, "as the hook has it");
+#else
 EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t count, size_t size, int flags, struct sockaddr *addr,
                               socklen_t *len)
 {
-	ssize_t done;
-	ENTER(__recvfrom_chk);
-	MAKE(done, real___recvfrom_chk(fd, buf, count, size, flags, addr, len));
-	if (__builtin_expect(wants_all(flags), 0))
-		FINISH(done, RECEIVES, flags, NULL, BUFFER);
-	LEAVE(__recvfrom_chk);
-	return done;
+	return waits_test(HOOK_WATCHED) ? recvfrom_chk_watched(fd, buf, count, size, flags, addr, len)
+	                                : real___recvfrom_chk(fd, buf, count, size, flags, addr, len);
 }
+#endif
 
-/* With room for control data there is no rest: what descriptors came with it would be where the program does not look. */
-EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
+HOOK_WATCHES(ssize_t, recvmsg, (int fd, struct msghdr *msg, int flags), (fd, msg, flags))
 {
 	ssize_t done;
 	ENTER(recvmsg);
@@ -259,7 +281,8 @@ EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 	return done;
 }
 
-EXPORT int recvmmsg(int fd, struct mmsghdr *msgs, unsigned count, int flags, struct timespec *time)
+HOOK_WATCHES(int, recvmmsg, (int fd, struct mmsghdr *msgs, unsigned count, int flags, struct timespec *time),
+        (fd, msgs, count, flags, time))
 {
 	ssize_t done;
 	ENTER(recvmmsg);

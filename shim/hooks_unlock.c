@@ -13,7 +13,6 @@
 #include "shim/real.h"
 #include "shim/trace.h"
 
-#define SLOW __attribute__((noinline))
 #define FUNCTION(symbol) real_function((void *const *)&real_##symbol, #symbol)
 
 /* A mutex whose first word is 1 is locked and not waited for (glibc's lowlevellock.h); 2: waited for. Robust and
@@ -59,22 +58,25 @@ static inline bool others_still_read(const pthread_rwlock_t *lock)
 	return !(word & 1) && word >> 3 > 1;
 }
 
-/* No writer has it or wants it; or a writer has it and nobody else wants it. (The second word counts writers that are preferred and
- * wait; bit 1 of the fourth says that a writer sleeps.) */
-static inline bool is_read_or_written_alone(const pthread_rwlock_t *lock)
+static __attribute__((noinline)) int unlock_contended(pthread_rwlock_t *lock)
 {
-	const unsigned *words = (const void *)lock;
-	unsigned first = __atomic_load_n(words, __ATOMIC_RELAXED);
-	return !(first & 3) || (first == 3 && __atomic_load_n(words + 1, __ATOMIC_RELAXED) == 0 &&
-	                        !(__atomic_load_n(words + 3, __ATOMIC_RELAXED) & 2));
-}
-
-EXPORT int pthread_rwlock_unlock(pthread_rwlock_t *lock)
-{
-	if (__builtin_expect(is_read_or_written_alone(lock), 1) || !contended_maybe((uintptr_t)lock) ||
-	    others_still_read(lock))
+	if (!contended_maybe((uintptr_t)lock) || others_still_read(lock))
 		return real_pthread_rwlock_unlock(lock);
 	return pthread_rwlock_unlock_waited(lock);
+}
+
+/* Free to go: a writer has it and nobody else wants it; or no writer has it or wants it. (The second word counts writers that are
+ * preferred and wait; bit 1 of the fourth says that a writer sleeps.) */
+EXPORT int pthread_rwlock_unlock(pthread_rwlock_t *lock)
+{
+	const unsigned *words = (const void *)lock;
+	if (__atomic_load_n((const uint64_t *)(const void *)lock, __ATOMIC_RELAXED) == 3) {
+		if (__builtin_expect(!hook_has_bit(words + 3, 2), 1))
+			return real_pthread_rwlock_unlock(lock);
+	} else if (__builtin_expect(!hook_has_bit(words, 3), 1)) {
+		return real_pthread_rwlock_unlock(lock);
+	}
+	return unlock_contended(lock);
 }
 
 /* What only a trace wants to know. */
@@ -84,7 +86,7 @@ EXPORT int pthread_rwlock_unlock(pthread_rwlock_t *lock)
 		trace_wakes((uintptr_t)(object), FUNCTION(symbol), UNWIND_CALLER()); \
 		return real_##symbol(object); \
 	} \
-	EXPORT int symbol(type *object) { return trace_is_on() ? symbol##_traced(object) : real_##symbol(object); }
+	EXPORT int symbol(type *object) { return waits_test(WAITS_FOR_TRACE) ? symbol##_traced(object) : real_##symbol(object); }
 
 WAKES(pthread_cond_signal, pthread_cond_t, cond)
 WAKES(pthread_cond_broadcast, pthread_cond_t, cond)

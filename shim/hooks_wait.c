@@ -2,7 +2,8 @@
  * again when our own signal, and nothing else, cut it short.
  *
  * Runs in: app's thread, in a signal handler too. Any app lock may be held.
- * So: no lock, no allocation (but for a thread's first wait), errno as the real function left it. The real function is
+ * So: no lock, no allocation, no system call, errno as the real function left it. While nobody watches, calls that wait for no other
+ * thread are jumped to: no frame, no record. The real function is
  * called as it was asked for, so cancellation, EINTR by the program's own signals and return values are its own.
  * Pointers of the program are not looked at before the real function has seen them.
  *
@@ -58,7 +59,7 @@ bool hook_lets_go(const void *mutex)
 	int kind = m->__data.__kind;
 	if (!(kind & (3 | ROBUST_KIND)) || (kind & 3) == PTHREAD_MUTEX_ADAPTIVE_NP)
 		return true;
-	return m->__data.__owner == (threads_self() ? threads_self()->tid : os_tid()) &&
+	return (!threads_self() || m->__data.__owner == threads_self()->tid) &&
 	       ((kind & 3) != PTHREAD_MUTEX_RECURSIVE || m->__data.__count <= 1);
 }
 
@@ -110,7 +111,8 @@ static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
 	return copy;
 }
 
-/* The ways of the table. BLOCKS_x: may it block; LONG_x: will it be long; SINCE_x: when it
+/* The ways of the table. BLOCKS_x: may it block, and does anybody care; IDLE_x: does nobody, but for a listener that is to be started;
+ * LONG_x: will it be long, so that it starts that; SINCE_x: when it
  * began, where that has to be known; FIRST_x: before the call; FAILED_x: did it fail with EINTR; AGAIN_x: before it is made
  * again; LEAVE_x: after it. Names are those of the table's parameters. */
 #define IN_ERRNO (__builtin_expect(r == -1, 0) && errno == EINTR)
@@ -123,6 +125,7 @@ static inline bool pthread_waited(int r)
 }
 
 #define BLOCKS_JOIN true
+#define IDLE_JOIN false
 #define LONG_JOIN true
 #define SINCE_JOIN hook_sync_since()
 #define FIRST_JOIN(call)
@@ -131,6 +134,7 @@ static inline bool pthread_waited(int r)
 #define LEAVE_JOIN(call, object) HOOK_LEAVE_SYNC(call, object, pthread_waited(r))
 
 #define BLOCKS_JOIN_UNTIL true
+#define IDLE_JOIN_UNTIL false
 #define LONG_JOIN_UNTIL false
 #define SINCE_JOIN_UNTIL hook_sync_since()
 #define FIRST_JOIN_UNTIL(call)
@@ -140,6 +144,7 @@ static inline bool pthread_waited(int r)
 
 /* Waiting for a condition lets the mutex go. */
 #define BLOCKS_COND true
+#define IDLE_COND false
 #define LONG_COND false
 #define SINCE_COND hook_sync_since()
 #define FIRST_COND(call) \
@@ -153,6 +158,7 @@ static inline bool pthread_waited(int r)
 
 /* Whoever comes last does not wait, and is told so. */
 #define BLOCKS_BARRIER true
+#define IDLE_BARRIER false
 #define LONG_BARRIER false
 #define SINCE_BARRIER hook_sync_since()
 #define FIRST_BARRIER(call) \
@@ -164,6 +170,7 @@ static inline bool pthread_waited(int r)
 
 /* The first word of a semaphore is its value (glibc's internaltypes.h: struct new_sem, on 64-bit little-endian machines). */
 #define BLOCKS_SEM hook_first_word_is(sem, 0)
+#define IDLE_SEM false
 #define LONG_SEM false
 #define SINCE_SEM hook_sync_since()
 #define FIRST_SEM(call)
@@ -177,6 +184,7 @@ enum { SPIN_FREE = 1 };
 enum { SPIN_FREE = 0 };
 #endif
 #define BLOCKS_SPIN (!hook_first_word_is((const void *)(uintptr_t)lock, SPIN_FREE))
+#define IDLE_SPIN false
 #define LONG_SPIN false
 #define SINCE_SPIN hook_sync_since()
 #define FIRST_SPIN(call)
@@ -184,7 +192,8 @@ enum { SPIN_FREE = 0 };
 #define AGAIN_SPIN
 #define LEAVE_SPIN LEAVE_JOIN
 
-#define BLOCKS_PLAIN true
+#define BLOCKS_PLAIN waits_test(HOOK_WATCHED)
+#define IDLE_PLAIN (!waits_test(HOOK_WATCHED))
 #define LONG_PLAIN false
 #define SINCE_PLAIN 0
 #define FIRST_PLAIN(call)
@@ -192,7 +201,8 @@ enum { SPIN_FREE = 0 };
 #define AGAIN_PLAIN
 #define LEAVE_PLAIN HOOK_LEAVE
 
-#define BLOCKS_LONG true
+#define BLOCKS_LONG waits_test(HOOK_WATCHED_LONG)
+#define IDLE_LONG (!waits_test(HOOK_WATCHED))
 #define LONG_LONG true
 #define SINCE_LONG 0
 #define FIRST_LONG(call)
@@ -205,6 +215,7 @@ enum { SPIN_FREE = 0 };
  * <bits/struct_rwlock.h>). Guessed wrong, the wait is not seen, no more. */
 #define WORD_OF(lock) __atomic_load_n((const unsigned *)(const void *)(lock), __ATOMIC_RELAXED)
 #define BLOCKS_MUTEX (__builtin_expect(!hook_first_word_is(mutex, 0), 0) && !is_had_at_once(mutex))
+#define IDLE_MUTEX false
 #define LONG_MUTEX false
 #define SINCE_MUTEX (hook_is_watched() ? clock_ns(CLOCK_MONOTONIC) : clock_ns(CLOCK_MONOTONIC_COARSE))
 #define FIRST_MUTEX(call) enter_queue((uintptr_t)mutex, scope.since_ns);
@@ -215,7 +226,9 @@ enum { SPIN_FREE = 0 };
 	HOOK_LEAVE_SYNC(call, object, pthread_waited(r))
 
 /* A reader waits for the writer that has its turn; where writers are preferred, for one that waits, too. */
-#define BLOCKS_READ_LOCK ((WORD_OF(lock) & 3) == 3 || ((WORD_OF(lock) & 2) && lock->__data.__flags != 0))
+#define BLOCKS_READ_LOCK \
+	(__builtin_expect(hook_has_bit(lock, 2), 0) && ((WORD_OF(lock) & 3) == 3 || lock->__data.__flags != 0))
+#define IDLE_READ_LOCK false
 #define LONG_READ_LOCK false
 #define SINCE_READ_LOCK SINCE_MUTEX
 #define FIRST_READ_LOCK(call) enter_queue((uintptr_t)lock, scope.since_ns);
@@ -224,6 +237,7 @@ enum { SPIN_FREE = 0 };
 #define LEAVE_READ_LOCK LEAVE_MUTEX
 
 #define BLOCKS_WRITE_LOCK ((WORD_OF(lock) & ~5u) != 0)
+#define IDLE_WRITE_LOCK false
 #define LONG_WRITE_LOCK false
 #define SINCE_WRITE_LOCK SINCE_MUTEX
 #define FIRST_WRITE_LOCK(call) enter_queue((uintptr_t)lock, scope.since_ns);
@@ -231,7 +245,8 @@ enum { SPIN_FREE = 0 };
 #define AGAIN_WRITE_LOCK
 #define LEAVE_WRITE_LOCK LEAVE_MUTEX
 
-#define BLOCKS_MILLISECONDS (timeout != 0)
+#define BLOCKS_MILLISECONDS waits_test(HOOK_WATCHED_LONG)
+#define IDLE_MILLISECONDS (!waits_test(HOOK_WATCHED) || timeout == 0)
 #define LONG_MILLISECONDS is_long_ms(timeout)
 #define SINCE_MILLISECONDS (timeout > 0 ? waits_start_ns() : 0)
 #define FIRST_MILLISECONDS(call) const int whole = timeout;
@@ -239,7 +254,8 @@ enum { SPIN_FREE = 0 };
 #define AGAIN_MILLISECONDS timeout = hook_left_ms(whole);
 #define LEAVE_MILLISECONDS HOOK_LEAVE
 
-#define BLOCKS_RELATIVE true
+#define BLOCKS_RELATIVE waits_test(HOOK_WATCHED_LONG)
+#define IDLE_RELATIVE (!waits_test(HOOK_WATCHED))
 #define LONG_RELATIVE hook_is_long(time)
 #define SINCE_RELATIVE (time ? waits_start_ns() : 0)
 #define FIRST_RELATIVE(call) \
@@ -249,7 +265,8 @@ enum { SPIN_FREE = 0 };
 #define AGAIN_RELATIVE time = whole ? hook_left(whole, &left) : NULL;
 #define LEAVE_RELATIVE HOOK_LEAVE
 
-#define BLOCKS_RELATIVE_SET true
+#define BLOCKS_RELATIVE_SET waits_test(HOOK_WATCHED_LONG)
+#define IDLE_RELATIVE_SET (!waits_test(HOOK_WATCHED))
 #define LONG_RELATIVE_SET hook_is_long(time)
 #define SINCE_RELATIVE_SET SINCE_RELATIVE
 #define FIRST_RELATIVE_SET(call) FIRST_RELATIVE(call) FIRST_LONG_SET(call)
@@ -258,7 +275,8 @@ enum { SPIN_FREE = 0 };
 #define LEAVE_RELATIVE_SET HOOK_LEAVE
 
 /* Linux brings the time-out of select up to date. */
-#define BLOCKS_SELECT true
+#define BLOCKS_SELECT waits_test(HOOK_WATCHED_LONG)
+#define IDLE_SELECT (!waits_test(HOOK_WATCHED))
 #define LONG_SELECT is_long_left(left)
 #define SINCE_SELECT 0
 #define FIRST_SELECT(call)
@@ -266,7 +284,8 @@ enum { SPIN_FREE = 0 };
 #define AGAIN_SELECT
 #define LEAVE_SELECT HOOK_LEAVE
 
-#define BLOCKS_LONG_SET true
+#define BLOCKS_LONG_SET waits_test(HOOK_WATCHED_LONG)
+#define IDLE_LONG_SET (!waits_test(HOOK_WATCHED))
 #define LONG_LONG_SET true
 #define SINCE_LONG_SET 0
 #define FIRST_LONG_SET(call) \
@@ -279,9 +298,12 @@ enum { SPIN_FREE = 0 };
 /* Two functions a call, so that one that will not block costs no frame: the hook jumps on, to the real function or to the
  * one that waits. */
 #define HOOK_WAITS(symbol, type, params, args, object_kind, object, time_kind, view) \
-	static __attribute__((noinline)) type wait_in_##symbol params \
+	static SLOW type wait_in_##symbol params \
 	{ \
-		HOOK_ENTER(symbol, object, LONG_##time_kind, SINCE_##time_kind); \
+		HOOK_START_LISTENER(LONG_##time_kind) \
+		if (IDLE_##time_kind) \
+			return real_##symbol args; \
+		HOOK_ENTER(symbol, object, SINCE_##time_kind); \
 		FIRST_##time_kind(symbol) \
 		type r = real_##symbol args; \
 		while (FAILED_##time_kind && waits_was_cut_short()) { \

@@ -7,6 +7,7 @@
 #define PPROFSHIM_HOOKS_WAIT_H
 
 #include "shim/contention.h"
+#include "shim/exports.h"
 #include "shim/listener.h"
 #include "shim/os.h"
 #include "shim/trace.h"
@@ -27,6 +28,21 @@ static inline __attribute__((always_inline)) bool hook_first_word_is(const void 
 #endif
 }
 
+/* What makes a call that waits for no other thread worth a look; of one that may wait long, a listener that is to be started, too. */
+enum { HOOK_WATCHED = WAITS_FOR_SIGNALS | WAITS_FOR_TRACE, HOOK_WATCHED_LONG = HOOK_WATCHED | WAITS_FOR_LISTENER };
+
+/* Has the word at `lock` one of these bits, constants in its first byte? */
+static inline __attribute__((always_inline)) bool hook_has_bit(const void *lock, unsigned bits)
+{
+#if defined(__x86_64__)
+	bool is;
+	__asm__("testb %2, %1" : "=@ccne"(is) : "m"(*(const unsigned char *)lock), "i"(bits));
+	return is;
+#else
+	return (__atomic_load_n((const unsigned *)lock, __ATOMIC_RELAXED) & bits) != 0;
+#endif
+}
+
 /* Will unlocking this mutex let it go? (It is locked, or the caller is mistaken.) */
 bool hook_lets_go(const void *mutex);
 
@@ -42,11 +58,14 @@ static inline uint64_t hook_since(uint64_t since_ns)
 	return trace_is_on() && !since_ns ? clock_ns(CLOCK_MONOTONIC) : since_ns;
 }
 
-/* The beginning of a hook: start a listener that is pending, publish the wait in `scope`. */
-#define HOOK_ENTER(call, object, is_long, since_ns) \
+/* Start a listener that is pending. */
+#define HOOK_START_LISTENER(is_long) \
+	if (waits_test(WAITS_FOR_LISTENER) && (is_long)) \
+		listener_start_pending();
+
+/* The beginning of a hook's slow half: publish the wait in `scope`. */
+#define HOOK_ENTER(call, object, since_ns) \
 	struct wait_scope scope; \
-	if (__builtin_expect(listener_pending, 0) && (is_long)) \
-		listener_start_pending(); \
 	waits_enter(&scope, WAIT_##call, (uintptr_t)(object), UNWIND_CALLER(), hook_since(since_ns))
 
 /* Its end, of a wait that a trace alone is interested in. */
@@ -60,6 +79,15 @@ static inline uint64_t hook_since(uint64_t since_ns)
 	waits_leave(&scope); \
 	if (hook_is_watched() && scope.since_ns && (waited)) \
 		hook_waited(WAIT_##call, (uintptr_t)(object), scope.since_ns, __builtin_frame_address(0))
+
+/* A hook, and the head of its slow half, for while somebody wants to know of it. */
+#define HOOK_WATCHES(type, symbol, params, args) \
+	static SLOW type symbol##_watched params; \
+	EXPORT type symbol params \
+	{ \
+		return waits_test(HOOK_WATCHED) ? symbol##_watched args : real_##symbol args; \
+	} \
+	static type symbol##_watched params
 
 /* Their rare halves: out of line, and with few arguments, so that a hook saves no registers for them. */
 void hook_traced(unsigned call, uintptr_t object, uint64_t since_ns, const void *frame_address);

@@ -53,7 +53,7 @@ bool init_is_on(void)
 
 FORKED_CODE void init_fork_child(void)
 {
-	listener_pending = wanted.kind != ADDRESS_OFF;
+	listener_set_pending(wanted.kind != ADDRESS_OFF);
 }
 
 static void tell_address(void)
@@ -215,10 +215,10 @@ static void start_listener(void)
 	} else if (fd != -EADDRINUSE) {
 		warn_not_listening(fd);
 	} else if (log_parent() == PARENT_OURS || (log_parent() == PARENT_HIDDEN && behind_ours)) {
-		listener_pending = true;
+		listener_set_pending(true);
 	} else if (behind_ours) {
 		warn_taken("will be on the next free port above it", NULL);
-		listener_pending = true;
+		listener_set_pending(true);
 	} else if ((fd = address_listen(&serving)) >= 0) {
 		warn_taken("are at ", &serving);
 		serve_at_once(fd);

@@ -26,6 +26,7 @@
 #include "shim/spawn.h"
 #include "shim/sync.h"
 #include "shim/text.h"
+#include "shim/waits.h"
 
 enum {
 	/* A signalfd takes a signal that was sent to the whole process, too: so one that programs can't use. libc's
@@ -183,6 +184,12 @@ int listener_start(int listen_fd)
 	return __atomic_load_n(&state.ready, __ATOMIC_RELAXED) == FAILED ? -ENOMEM : 0;
 }
 
+void listener_set_pending(bool pending)
+{
+	__atomic_store_n(&listener_pending, pending, __ATOMIC_RELAXED);
+	waits_watch(WAITS_FOR_LISTENER, pending);
+}
+
 void listener_start_pending(void)
 {
 	bool expected = true;
@@ -190,6 +197,7 @@ void listener_start_pending(void)
 	if (state.pid != os_pid() ||
 	    !__atomic_compare_exchange_n(&listener_pending, &expected, false, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 		return;
+	waits_watch(WAITS_FOR_LISTENER, false);
 	listener_start(-1);
 }
 
@@ -254,7 +262,7 @@ bool listener_pause(void)
 
 void listener_resume(void)
 {
-	__atomic_store_n(&listener_pending, true, __ATOMIC_RELAXED);
+	listener_set_pending(true);
 }
 
 /* The program's identity, read by the thread that changed it. Under commands.lock; the listener reads it

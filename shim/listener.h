@@ -24,6 +24,7 @@ int listener_start(int listen_fd);
 
 /* Processes without the port start theirs at the first long wait or sampled event. Cheap to ask. */
 extern HIDDEN bool listener_pending;
+void listener_set_pending(bool pending);
 void listener_start_pending(void);
 
 /* The thread's id; 0: there is none. */

@@ -231,7 +231,8 @@ uintptr_t real_function(void *const *real, const char *name)
 }
 
 /* Some of these an older libc has not, or a library that is loaded later (libaio): a program may have found ours by asking
- * for them, and is told so. */
+ * for them, and is told so. The call is no jump: syscall has one word more than there are registers, and a jump would store it in
+ * the slot where it was found, which is the caller's own where it gave fewer. */
 #define HOOK_WAITS_OWN(symbol, type, params, args, kind, view) \
 	static type boot_##symbol params \
 	{ \
@@ -241,7 +242,9 @@ uintptr_t real_function(void *const *real, const char *name)
 			return (type)-1; \
 		} \
 		__atomic_store_n((void **)&real_##symbol, next, __ATOMIC_RELEASE); \
-		return real_##symbol args; \
+		type r = real_##symbol args; \
+		__asm__ volatile("" : "+r"(r)); \
+		return r; \
 	} \
 	type(*real_##symbol) params = boot_##symbol;
 #define HOOK_WAITS(symbol, type, params, args, kind, object, time, view) HOOK_WAITS_OWN(symbol, type, params, args, kind, view)

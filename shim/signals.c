@@ -161,14 +161,15 @@ static long install(void *unused)
 int signals_begin(void)
 {
 	int r = (int)timers_inside(install, NULL);
-	if (r == 0)
-		__atomic_fetch_add(&signals_users, 1, __ATOMIC_SEQ_CST);
+	if (r == 0 && __atomic_fetch_add(&signals_users, 1, __ATOMIC_SEQ_CST) == 0)
+		waits_watch(WAITS_FOR_SIGNALS, true);
 	return r;
 }
 
 void signals_end(void)
 {
-	__atomic_fetch_sub(&signals_users, 1, __ATOMIC_SEQ_CST);
+	if (__atomic_fetch_sub(&signals_users, 1, __ATOMIC_SEQ_CST) == 1)
+		waits_watch(WAITS_FOR_SIGNALS, false);
 }
 
 void signals_keep(void)
@@ -281,6 +282,7 @@ bool signals_quiesce(unsigned ms)
 FORKED_CODE void signals_fork_child(void)
 {
 	signals_users = 0;
+	waits_watch(WAITS_FOR_SIGNALS, false);
 	at_work = 0;
 	interval_ns = 0; /* interval timers are not inherited */
 }

@@ -1,7 +1,7 @@
 /* threads.c - count thread creations by stack, and keep a record of every living thread.
  *
- * Runs in: app's thread inside pthread_create, new threads, a thread's first wait; snapshot_threads and the look-ups in
- * the listener.
+ * Runs in: app's thread inside pthread_create, new threads, threads in a trace; snapshot_threads and the look-ups in the
+ * listener.
  * So: no allocation but the arena's; errno preserved.
  * Shared: everything here, under threads.lock (rank THREADS), but for the lists of sites and of blocks of records, which are
  * read without it (linked with release stores, never freed; counts are atomic), and for what a thread
@@ -240,6 +240,7 @@ static struct thread *enter_locked(int tid, bool begins, uint32_t *timer)
 void threads_start(void)
 {
 	threads.pid = os_pid();
+	threads_enter_busy();
 }
 
 struct thread *threads_enter(int tid)
@@ -442,7 +443,21 @@ FORKED_CODE void threads_fork_parent(void)
 	lock_release(&threads.lock);
 }
 
-/* The child has created no thread: its counts begin at 0. The one that forked makes itself known again at its next wait. */
+/* Its wait goes on, should it have forked in a handler. */
+static FORKED_CODE void keep_self_locked(void)
+{
+	struct thread *self = sampler_thread.thread;
+	if (!self)
+		return;
+	self->tid = threads.pid;
+	self->site = NULL;
+	self->handle = 0;
+	self->next = NULL;
+	threads.slot[(unsigned)self->tid % SLOTS] = self;
+	threads.entered = 1;
+}
+
+/* The child has created no thread: its counts begin at 0. The one that forked keeps its record, under its new number. */
 FORKED_CODE void threads_fork_child(void)
 {
 	for (struct thread_site *t = threads.newest; t; t = t->older)
@@ -456,14 +471,16 @@ FORKED_CODE void threads_fork_child(void)
 			t->timer = THREAD_NO_TIMER; /* timers are not inherited */
 			t->waits_for = NULL; /* its queue is gone */
 			t->is_tracing = false;
-			t->next = threads.spare;
-			threads.spare = t;
+			if (t != sampler_thread.thread) {
+				t->next = threads.spare;
+				threads.spare = t;
+			}
 			t = next;
 		}
 	}
 	threads.entered = 0;
 	threads.sweep_at = SWEEP_FROM; /* another thread may have been at it */
 	threads.pid = os_pid();
-	sampler_thread.thread = NULL;
+	keep_self_locked();
 	lock_release(&threads.lock);
 }

@@ -1,7 +1,7 @@
 /* threads.h - the threads of the program: who created which, and one record for each that lives.
  *
- * Runs in: app's thread inside pthread_create, the new thread before its start routine, a thread at its first wait;
- * the listener.
+ * Runs in: app's thread inside pthread_create, the new thread before its start routine, the forking thread in the child; a thread in a
+ * trace; the listener.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_THREADS_H
@@ -55,10 +55,13 @@ static inline struct thread *threads_self(void)
 /* The same, made if need be, by a thread that is busy but holds no lock of the house. */
 struct thread *threads_enter_busy(void);
 
+/* The same, by a thread that is not busy, while a trace is taken; NULL where it can't be had now. System calls. */
+struct thread *threads_enter_self(void);
+
 /* Where a site is. */
 const struct stack *threads_site_stack(const struct thread_site *site);
 
-/* Init. */
+/* Init: the main thread gets its record. */
 void threads_start(void);
 
 /* A start for a thread about to be created from `stack`; NULL at the memory cap (counted as lost). */

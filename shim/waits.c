@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "shim/contended.h"
+#include "shim/layout.h"
 #include "shim/os.h"
 #include "shim/real.h"
 #include "shim/snapshot.h"
@@ -20,7 +21,7 @@ enum {
 	NEAR_BYTES = 1024,
 };
 
-uint32_t waits_watchers;
+uint32_t waits_watchers FORKED;
 
 void waits_watch(uint32_t watcher, bool on)
 {

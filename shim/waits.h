@@ -1,7 +1,10 @@
 /* waits.h - a thread that is about to block says so in its record: in which call, for what, at which frame.
  *
  * Runs in: app's thread inside a hook of a call that may block, in a signal handler too (waits_enter, waits_leave); our
- * signal handler (marks); listener (waits_read).
+ * signal handler (marks); listener (waits_read). No system call, no lock.
+ *
+ * Who says so: threads that wait for other threads, always (their waits are profiled); all others while a profile, a dump or a trace
+ * is taken, and no call that began before (restart.h).
  *
  * What it is for: the thread dump knows what a blocked thread waits for without disturbing it; a call that our own
  * signal interrupted is made again, with the time that is left, so that the program never sees EINTR; and
@@ -83,17 +86,37 @@ struct wait_scope {
 	struct wait outer;
 };
 
-/* Who wants to know how long waits take. */
-enum { WAITS_FOR_BLOCK = 1, WAITS_FOR_MUTEX = 2, WAITS_FOR_TRACE = 4 };
+/* Why a hook would do more than to jump to the real function: who wants to know how long threads wait for each other (the first
+ * two, from init on), and what is going on now: an execution trace; a profile or a dump, whose signals may cut calls short; a listener
+ * that is to be started by the next call that may wait long. While none of the last three is there, the hooks of reads, writes,
+ * polls and sleeps test this word, and that is all. */
+enum {
+	WAITS_FOR_BLOCK = 1,
+	WAITS_FOR_MUTEX = 2,
+	WAITS_FOR_TRACE = 4,
+	WAITS_FOR_SIGNALS = 8,
+	WAITS_FOR_LISTENER = 16,
+};
 extern HIDDEN uint32_t waits_watchers; /* atomic; of these */
 static inline bool waits_are_watched(uint32_t watchers)
 {
 	return (__atomic_load_n(&waits_watchers, __ATOMIC_RELAXED) & watchers) != 0;
 }
-void waits_watch(uint32_t watcher, bool on); /* init, listener */
+void waits_watch(uint32_t watcher, bool on); /* init, listener, fork, app's thread */
+
+/* The same test in two instructions, of bits that are known when this is compiled. */
+static inline __attribute__((always_inline)) bool waits_test(uint32_t watchers)
+{
+#if defined(__x86_64__)
+	bool is;
+	__asm__ volatile("testb %2, %1" : "=@ccne"(is) : "m"(waits_watchers), "i"(watchers));
+	return __builtin_expect(is, 0);
+#else
+	return __builtin_expect(waits_are_watched(watchers), 0);
+#endif
+}
 
 /* Slow ways of waits_enter. */
-struct thread *threads_enter_self(void); /* threads.c: NULL where a wait can't be published now */
 void waits_nest(struct wait *w, struct wait_scope *s, uintptr_t sp);
 void waits_unnest(struct wait *w, const struct wait_scope *s);
 
@@ -110,11 +133,8 @@ static inline __attribute__((always_inline)) void waits_enter(struct wait_scope 
 	struct wait *w = waits_self();
 	s->since_ns = since_ns;
 	s->nested = false;
-	if (__builtin_expect(!w, 0)) {
-		w = (struct wait *)(void *)threads_enter_self();
-		if (!w)
-			return;
-	}
+	if (__builtin_expect(!w, 0))
+		return; /* a thread that libc did not make */
 	if (__builtin_expect(waits_call(w->state) != WAIT_NONE, 0))
 		waits_nest(w, s, frame.sp);
 	__atomic_store_n(&w->state, WAIT_CHANGING, __ATOMIC_RELAXED);

@@ -10,6 +10,10 @@ import look
 import shim
 from shim import start
 
+# What the kernel says of calls that are no wait for another thread: one name for each family.
+FAMILIES = {"ppoll": "poll", "pselect": "select", "epoll_pwait": "epoll_wait", "nanosleep": "sleep", "usleep": "sleep",
+            "syscall": "futex", "sigtimedwait": "sigwait"}
+
 CHAIN = ["level_c", "level_b", "level_a", "stand"]
 
 
@@ -56,7 +60,7 @@ class Truth(shim.TestCase):
                         self.assertEqual("running", t.state)
                         self.assertIn("burning", t.names)
                         continue
-                    calls = (call, "futex") if call == "syscall" else (call,)
+                    calls = (call, FAMILIES.get(call))
                     self.assertIn(t.state, calls)
                     self.assertIn(t.waits_in, calls)
                     self.assertTrue(t.since, t.notes)

@@ -106,9 +106,11 @@ static void in_child(void (*body)(void))
 		fail_msg("the child ended with %#x; an exit status is 1 + line %% 250", status);
 }
 
-/* What the hooks do. */
+/* What the hooks do, and the beginning of a thread. */
 #define WAIT_IN(call, object) \
 	struct wait_scope scope; \
+	if (!threads_self()) \
+		sampler_thread.thread = threads_enter(os_tid()); \
 	waits_enter(&scope, WAIT_##call, (uintptr_t)(object), UNWIND_CALLER(), clock_ns(CLOCK_MONOTONIC_COARSE))
 
 static NOINLINE int lock(pthread_mutex_t *m)

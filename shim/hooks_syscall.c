@@ -1,0 +1,210 @@
+/* hooks_syscall.c - syscall(): the bare system call.
+ *
+ * Runs in: app's thread, in a signal handler too. As hooks_wait.c.
+ * So: no slot of the caller's frame is written, and none is read but those that the kernel call has arguments in: the function has
+ * as many arguments as its caller gave, and what lies behind them is the caller's own. Hence the entry in assembly.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+#include <errno.h>
+
+#include "shim/exports.h"
+#include "shim/hooks_wait.h"
+#include "shim/real.h"
+
+/* Where a system call that may block has a time-out that is relative, and not kept up to date by the kernel: the number of that
+ * argument, which is a struct timespec, or one of the two below. */
+enum { NOT_BLOCKING = -1, NO_RELATIVE_TIME = -2, MILLISECONDS = 16 };
+
+static int relative_time_of(long nr, long b)
+{
+	switch (nr) {
+	case SYS_futex:
+		switch (b & ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME)) {
+		case FUTEX_WAIT: return 3;
+		case FUTEX_WAIT_BITSET:
+		case FUTEX_WAIT_REQUEUE_PI:
+		case FUTEX_LOCK_PI: return NO_RELATIVE_TIME;
+		default: return NOT_BLOCKING;
+		}
+	case SYS_nanosleep: return 0;
+	case SYS_clock_nanosleep: return b & TIMER_ABSTIME ? NO_RELATIVE_TIME : 2;
+	case SYS_rt_sigtimedwait: return 2;
+	case SYS_semtimedop: return 3;
+	case SYS_io_getevents: return 4;
+	case SYS_epoll_pwait: return 3 | MILLISECONDS;
+#ifdef SYS_epoll_pwait2
+	case SYS_epoll_pwait2: return 3;
+#endif
+#ifdef SYS_poll
+	case SYS_poll: return 2 | MILLISECONDS;
+	case SYS_epoll_wait: return 3 | MILLISECONDS;
+	case SYS_pause:
+#endif
+#ifdef SYS_io_uring_enter
+	case SYS_io_uring_enter:
+#endif
+#ifdef SYS_futex_waitv
+	case SYS_futex_waitv:
+#endif
+	case SYS_ppoll:
+	case SYS_pselect6:
+	case SYS_msgrcv:
+	case SYS_msgsnd:
+	case SYS_recvfrom:
+	case SYS_recvmsg:
+	case SYS_accept4: return NO_RELATIVE_TIME;
+	default: return NOT_BLOCKING;
+	}
+}
+
+/* The time-out, as it is to be when the call is made again. */
+static long time_again(int which, long time, struct timespec *left)
+{
+	return which & MILLISECONDS ? hook_left_ms((int)time) : (long)hook_left((const void *)time, left);
+}
+
+/* A futex word may have changed meanwhile: then the kernel says so, as if the thread had come late. */
+static long blocking_call(long nr, long args[6], int which, struct unwind_frame caller)
+{
+	struct wait_scope scope;
+	struct timespec left;
+	long *time = which >= 0 ? &args[which & ~MILLISECONDS] : NULL, whole = time ? *time : 0, r;
+	bool is_futex = nr == SYS_futex;
+	waits_enter(&scope, WAIT_syscall, (uintptr_t)args[0], caller,
+	            is_futex && hook_is_watched() ? clock_ns(CLOCK_MONOTONIC) : hook_since(whole ? waits_start_ns() : 0));
+	while ((r = real_syscall(nr, args[0], args[1], args[2], args[3], args[4], args[5])) == -1 && errno == EINTR &&
+	       waits_was_cut_short())
+		if (whole)
+			*time = time_again(which, whole, &left);
+	waits_leave(&scope);
+	if (is_futex && hook_is_watched() && scope.since_ns) {
+		if (r == 0 || errno == ETIMEDOUT || errno == EINTR) /* else the word had changed, and it did not wait */
+			contention_waited(WAIT_syscall, (uintptr_t)args[0], scope.since_ns, caller);
+	} else if (trace_is_on() && !is_futex) {
+		trace_waited(VIEW_SYSCALL, WAIT_syscall, (uintptr_t)args[0], scope.since_ns, clock_ns(CLOCK_MONOTONIC), caller);
+	}
+	return r;
+}
+
+/* Does this operation of a futex end others' waits? */
+static bool wakes(long operation)
+{
+	switch (operation & ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME)) {
+	case FUTEX_WAKE:
+	case FUTEX_WAKE_BITSET:
+	case FUTEX_WAKE_OP:
+	case FUTEX_REQUEUE:
+	case FUTEX_CMP_REQUEUE:
+	case FUTEX_UNLOCK_PI: return true;
+	default: return false;
+	}
+}
+
+/* The words of the caller, as the entry saved them. */
+struct caller {
+	long nr, args[5];
+	uintptr_t fp, pc;
+	long sixth; /* where the kernel call has one; else the caller's own */
+};
+
+/* What the entry returns; made: the call was made here, and this is its result. */
+struct answer {
+	long result, made;
+};
+
+static bool has_six(long nr)
+{
+	switch (nr) {
+	case SYS_futex:
+	case SYS_pselect6:
+	case SYS_epoll_pwait:
+	case SYS_recvfrom:
+#ifdef SYS_io_uring_enter
+	case SYS_io_uring_enter:
+#endif
+#ifdef SYS_epoll_pwait2
+	case SYS_epoll_pwait2:
+#endif
+		return true;
+	default: return false;
+	}
+}
+
+static __attribute__((used)) struct answer syscall_watched(const struct caller *c)
+{
+	const long *a = c->args;
+	int which = relative_time_of(c->nr, a[1]);
+	struct unwind_frame caller = {.pc = c->pc - 1, .sp = (uintptr_t)&c->sixth, .fp = c->fp};
+	if (trace_is_on() && c->nr == SYS_futex && wakes(a[1]))
+		trace_wakes((uintptr_t)a[0], waits_function(WAIT_syscall), caller);
+	if (which == NOT_BLOCKING || !(c->nr == SYS_futex || waits_test(HOOK_WATCHED)))
+		return (struct answer){0, false};
+	long args[] = {a[0], a[1], a[2], a[3], a[4], has_six(c->nr) ? c->sixth : 0};
+	return (struct answer){blocking_call(c->nr, args, which, caller), true};
+}
+
+#if defined(__x86_64__)
+/* Who is looked at: all while somebody watches; else SYS_futex (202) alone, as waits for other threads are profiled always, and
+ * SYS_seccomp (317), execve (59) and execveat (322), which others of us want to see: all four, and hardly any number else, have none of
+ * these bits in their product. What is not looked at is jumped on with all registers, and the stack, as they were. */
+__asm__(".text\n"
+        ".p2align 4\n"
+        ".globl syscall\n"
+        ".type syscall, @function\n"
+        "syscall:\n"
+        "\t.cfi_startproc\n"
+        "\ttestb $12, waits_watchers(%rip)\n"
+        "\tjne 1f\n"
+        "\timul $26723, %edi, %eax\n"
+        "\ttest $0xff24a120, %eax\n"
+        "\tje 1f\n"
+        "\tjmp *real_syscall(%rip)\n"
+        "1:\tpush %rbp\n"
+        "\t.cfi_def_cfa_offset 16\n"
+        "\t.cfi_offset rbp, -16\n"
+        "\tmov %rsp, %rbp\n"
+        "\t.cfi_def_cfa_register rbp\n"
+        "\tpush %r9\n"
+        "\tpush %r8\n"
+        "\tpush %rcx\n"
+        "\tpush %rdx\n"
+        "\tpush %rsi\n"
+        "\tpush %rdi\n"
+        "\tmov %rsp, %rdi\n"
+        "\tand $-16, %rsp\n"
+        "\tcall syscall_watched\n"
+        "\ttest %rdx, %rdx\n"
+        "\tlea -48(%rbp), %rsp\n"
+        "\tpop %rdi\n"
+        "\tpop %rsi\n"
+        "\tpop %rdx\n"
+        "\tpop %rcx\n"
+        "\tpop %r8\n"
+        "\tpop %r9\n"
+        "\tpop %rbp\n"
+        "\t.cfi_remember_state\n"
+        "\t.cfi_def_cfa rsp, 8\n"
+        "\t.cfi_restore rbp\n"
+        "\tje 2f\n"
+        "\tpop %rcx\n"
+        "\t.cfi_adjust_cfa_offset -8\n"
+        "\t.cfi_register rip, rcx\n"
+        "\tjmp *%rcx\n"
+        "\t.cfi_adjust_cfa_offset 8\n"
+        "\t.cfi_restore rip\n"
+        "2:\tjmp *real_syscall(%rip)\n"
+        "\t.cfi_endproc\n"
+        ".size syscall, . - syscall\n");
+static_assert(HOOK_WATCHED == 12, "as the entry has it");
+#else
+/* Arguments in registers, all of them: none is another's. */
+EXPORT long syscall_of_seven(long nr, long a, long b, long c, long d, long e, long f) __asm__("syscall");
+long syscall_of_seven(long nr, long a, long b, long c, long d, long e, long f)
+{
+	struct unwind_frame from = UNWIND_CALLER();
+	struct caller caller = {nr, {a, b, c, d, e}, from.fp, from.pc + 1, f};
+	struct answer answer = syscall_watched(&caller);
+	return answer.made ? answer.result : real_syscall(nr, a, b, c, d, e, f);
+}
+#endif
