@@ -1,8 +1,8 @@
 /* arena.c - the memory of the house.
  *
  * Runs in: app's thread inside a hook, listener, init, fork. No libc but mem*; errno untouched.
- * Shared: the current arena chunk, under arena.lock (rank ARENA, leaf); mapped_bytes is atomic, relaxed
- * (a cap needs no order). A region belongs to one thread at a time and has no lock.
+ * Shared: the current chunk and what is used of what lasts, under arena.lock (rank ARENA, leaf); the pots' counts and `refused`
+ * are atomic, relaxed (a limit needs no order). A region belongs to one thread at a time and has no lock.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/arena.h"
@@ -19,91 +19,157 @@ enum {
 	PAGE = 4096,
 	ARENA_CHUNK = 256 * 1024, /* virtual; only touched pages cost memory */
 	REGION_CHUNK = 64 * 1024,
-	REQUESTS_RESERVE = 8 * 1024 * 1024,
+	SMALL_REGION = 4 * REGION_CHUNK,
+	FOR_SMALL = 72 * REGION_CHUNK, /* as many as there are connections */
+	RINGS_LEAST = 1 << 20,
+	RINGS_MOST = 4 << 20,
+};
+
+/* refused: FOR_GOOD, or how often more a party is refused before the kernel is asked again. */
+enum { FOR_GOOD = -1, FOR_A_WHILE = 1000 };
+
+/* Of PPROF_MEMORY_LIMIT. */
+struct pot {
+	uint64_t limit_bytes;  /* immutable after init */
+	uint64_t mapped_bytes; /* atomic */
 };
 
 static struct {
 	struct lock lock;
-	char *next; /* under lock */
+	char *next; /* these three under lock */
 	size_t left;
-	uint64_t limit_bytes;    /* immutable after init */
-	uint64_t requests_bytes; /* immutable after init: regions may bring the sum to this at least */
-	uint64_t mapped_bytes;
-} arena FORKED = {.limit_bytes = 64u << 20};
+	uint64_t used_bytes; /* of what lasts */
+	uint64_t least_for_requests; /* immutable after init */
+	int32_t refused[ARENA_PARTIES]; /* atomic */
+	struct pot lasting, rings, requests;
+} arena FORKED = {.lasting = {.limit_bytes = 32u << 20}, .rings = {.limit_bytes = RINGS_MOST}, .requests = {.limit_bytes = 28u << 20}};
 
 static size_t round_up(size_t n, size_t to)
 {
 	return (n + to - 1) & ~(to - 1);
 }
 
+static uint64_t clamp(uint64_t n, uint64_t least, uint64_t most)
+{
+	return n < least ? least : n > most ? most : n;
+}
+
 void arena_set_limit(uint64_t bytes)
 {
-	arena.limit_bytes = bytes;
+	uint64_t rings = bytes ? clamp(bytes / 16, RINGS_LEAST, RINGS_MOST) : 0, rest = bytes - bytes / 2;
+	arena.lasting.limit_bytes = bytes / 2;
+	arena.rings.limit_bytes = rings;
+	arena.requests.limit_bytes = clamp(rest > rings ? rest - rings : rest, arena.least_for_requests, UINT64_MAX);
+	memset(arena.refused, 0, sizeof arena.refused);
 }
 
 void arena_set_least_for_requests(uint64_t bytes)
 {
-	arena.requests_bytes = bytes;
+	arena.least_for_requests = bytes;
+	arena.requests.limit_bytes = clamp(arena.requests.limit_bytes, bytes, UINT64_MAX);
 }
 
-static int charge(size_t bytes, uint64_t limit_bytes)
+static int charge(struct pot *p, size_t bytes, uint64_t limit_bytes)
 {
-	uint64_t now = __atomic_add_fetch(&arena.mapped_bytes, bytes, __ATOMIC_RELAXED);
-	if (now <= limit_bytes)
+	if (__atomic_add_fetch(&p->mapped_bytes, bytes, __ATOMIC_RELAXED) <= limit_bytes)
 		return 0;
-	arena_uncharge(bytes);
+	__atomic_sub_fetch(&p->mapped_bytes, bytes, __ATOMIC_RELAXED);
 	return -ENOMEM;
 }
 
-/* What is kept for ever leaves a part of the cap to requests: where samples are lost, the index page must still
- * be able to say so. */
-static uint64_t lasting_limit(void)
+static void uncharge(struct pot *p, size_t bytes)
 {
-	uint64_t reserve = arena.limit_bytes / 4 < REQUESTS_RESERVE ? arena.limit_bytes / 4 : REQUESTS_RESERVE;
-	return arena.limit_bytes - reserve;
-}
-
-/* A request's memory is given back at once. Where the cap is small it may go above it. */
-static uint64_t requests_limit(void)
-{
-	return arena.limit_bytes > arena.requests_bytes ? arena.limit_bytes : arena.requests_bytes;
+	__atomic_sub_fetch(&p->mapped_bytes, bytes, __ATOMIC_RELAXED);
 }
 
 int arena_charge(size_t bytes)
 {
-	return charge(bytes, lasting_limit());
+	lock_take(&arena.lock);
+	int r = arena.used_bytes + bytes > arena.lasting.limit_bytes ? -ENOMEM : charge(&arena.lasting, bytes, arena.lasting.limit_bytes);
+	arena.used_bytes += r == 0 ? bytes : 0;
+	lock_release(&arena.lock);
+	return r;
 }
 
 void arena_uncharge(size_t bytes)
 {
-	__atomic_sub_fetch(&arena.mapped_bytes, bytes, __ATOMIC_RELAXED);
+	lock_take(&arena.lock);
+	arena.used_bytes -= bytes;
+	uncharge(&arena.lasting, bytes);
+	lock_release(&arena.lock);
+}
+
+int arena_charge_request(size_t bytes)
+{
+	return charge(&arena.requests, bytes, arena.requests.limit_bytes);
+}
+
+void arena_uncharge_request(size_t bytes)
+{
+	uncharge(&arena.requests, bytes);
+}
+
+static uint64_t mapped_of(const struct pot *p)
+{
+	return __atomic_load_n(&p->mapped_bytes, __ATOMIC_RELAXED);
 }
 
 uint64_t arena_mapped_bytes(void)
 {
-	return __atomic_load_n(&arena.mapped_bytes, __ATOMIC_RELAXED);
+	return mapped_of(&arena.lasting) + mapped_of(&arena.rings) + mapped_of(&arena.requests);
 }
 
-static void *map_charged(size_t bytes, uint64_t limit_bytes)
+uint64_t arena_rings_bytes(void)
 {
-	if (charge(bytes, limit_bytes) < 0)
-		return NULL;
-	void *p = os_map(bytes);
-	if (!os_failed(p))
-		return p;
-	arena_uncharge(bytes);
+	return arena.rings.limit_bytes;
+}
+
+uint64_t arena_requests_bytes(void)
+{
+	return arena.requests.limit_bytes;
+}
+
+/* *refused, where it is not NULL: for how long there is no hope. */
+static void *map_charged(struct pot *p, size_t bytes, uint64_t limit_bytes, int32_t *refused)
+{
+	int32_t hopeless = FOR_GOOD;
+	if (charge(p, bytes, limit_bytes) == 0) {
+		void *at = os_map(bytes);
+		if (!os_failed(at))
+			return at;
+		uncharge(p, bytes);
+		hopeless = FOR_A_WHILE;
+	}
+	if (refused)
+		__atomic_store_n(refused, hopeless, __ATOMIC_RELAXED);
 	return NULL;
 }
 
-static void *alloc_locked(size_t bytes)
+/* What lasts, for a party: see arena.h. */
+static uint64_t limit_of(enum arena_party party)
+{
+	uint64_t all = arena.lasting.limit_bytes;
+	return party == ARENA_STACKS ? all - all / 8 : party == ARENA_BLOCKS ? all - all / 16 : all;
+}
+
+/* The last chunk is what there is left. */
+static size_t chunk_size(size_t bytes)
+{
+	uint64_t limit = arena.lasting.limit_bytes, mapped = mapped_of(&arena.lasting);
+	uint64_t rest = mapped < limit ? (limit - mapped) & ~(uint64_t)(PAGE - 1) : 0;
+	size_t least = round_up(bytes, PAGE), most = rest < ARENA_CHUNK ? rest : ARENA_CHUNK;
+	return least > most ? least : most;
+}
+
+/* A large piece has its own mapping, the current chunk stays; else what is left of that is used up. */
+static void *take_locked(size_t bytes, int32_t *refused)
 {
 	if (bytes > arena.left) {
-		size_t chunk = bytes > ARENA_CHUNK ? round_up(bytes, PAGE) : ARENA_CHUNK;
-		char *p = map_charged(chunk, lasting_limit());
-		if (!p)
-			return NULL;
-		if (chunk > ARENA_CHUNK) /* a large piece has its own mapping, the current chunk stays */
+		size_t chunk = chunk_size(bytes);
+		char *p = map_charged(&arena.lasting, chunk, arena.lasting.limit_bytes, refused);
+		if (!p || chunk > ARENA_CHUNK)
 			return p;
+		arena.used_bytes += arena.left;
 		arena.next = p;
 		arena.left = chunk;
 	}
@@ -113,14 +179,42 @@ static void *alloc_locked(size_t bytes)
 	return p;
 }
 
-void *arena_alloc(size_t bytes)
+static void *alloc_locked(enum arena_party party, size_t bytes)
+{
+	if (arena.used_bytes + bytes > limit_of(party)) {
+		__atomic_store_n(&arena.refused[party], FOR_GOOD, __ATOMIC_RELAXED);
+		return NULL;
+	}
+	void *p = take_locked(bytes, &arena.refused[party]);
+	arena.used_bytes += p ? bytes : 0;
+	return p;
+}
+
+void *arena_alloc_in(enum arena_party party, size_t bytes)
 {
 	if (bytes > SIZE_MAX / 2)
 		return NULL;
+	if (party == ARENA_RINGS)
+		return map_charged(&arena.rings, round_up(bytes, PAGE), arena.rings.limit_bytes, NULL);
 	lock_take(&arena.lock);
-	void *p = alloc_locked(round_up(bytes, ALIGNMENT));
+	void *p = alloc_locked(party, round_up(bytes, ALIGNMENT));
 	lock_release(&arena.lock);
 	return p;
+}
+
+void *arena_alloc(size_t bytes)
+{
+	return arena_alloc_in(ARENA_OWN, bytes);
+}
+
+bool arena_is_full(enum arena_party party)
+{
+	int32_t left = __atomic_load_n(&arena.refused[party], __ATOMIC_RELAXED);
+	if (__builtin_expect(left == 0, 1))
+		return false;
+	if (left > 0) /* by any number of threads at once: whether it is asked once more or less is no matter */
+		__atomic_store_n(&arena.refused[party], left - 1, __ATOMIC_RELAXED);
+	return true;
 }
 
 FORKED_CODE void arena_fork_prepare(void)
@@ -140,6 +234,13 @@ struct region_chunk {
 	size_t pad_;
 };
 
+/* Large regions leave a part to small ones. */
+static uint64_t region_limit(const struct region *r, size_t more)
+{
+	uint64_t all = arena.requests.limit_bytes, for_small = all / 4 < FOR_SMALL ? all / 4 : FOR_SMALL;
+	return r->bytes + more > SMALL_REGION ? all - for_small : all;
+}
+
 void *region_alloc(struct region *r, size_t bytes)
 {
 	if (bytes > SIZE_MAX / 2)
@@ -149,9 +250,10 @@ void *region_alloc(struct region *r, size_t bytes)
 	if (!c || c->bytes - c->used < bytes) {
 		size_t need = round_up(bytes + sizeof *c, PAGE);
 		size_t size = need > REGION_CHUNK ? need : REGION_CHUNK;
-		c = map_charged(size, requests_limit());
+		c = map_charged(&arena.requests, size, region_limit(r, size), NULL);
 		if (!c)
 			return NULL;
+		r->bytes += size;
 		c->bytes = size;
 		c->used = sizeof *c;
 		c->older = r->chunks;
@@ -175,8 +277,9 @@ static void unmap_until(struct region *r, const struct region_chunk *last)
 		struct region_chunk *older = c->older;
 		size_t bytes = c->bytes;
 		r->chunks = older;
+		r->bytes -= bytes;
 		os_unmap(c, bytes);
-		arena_uncharge(bytes);
+		uncharge(&arena.requests, bytes);
 		c = older;
 	}
 }

@@ -21,6 +21,7 @@
 #include "shim/sampler.h"
 #include "shim/snapshot.h"
 #include "shim/stack_here.h"
+#include "shim/stacks.h"
 #include "shim/sync.h"
 #include "shim/trace.h"
 #include "shim/waits.h"
@@ -40,13 +41,16 @@ struct contention_site {
 	} of[CONTENTION_KINDS];
 };
 
+/* Of what has no room. */
+static struct contention_site others = {.stack = &stacks_others};
+
 static struct {
 	struct lock lock;
 	struct contention_site *newest;                /* atomic */
 	uint64_t rate[CONTENTION_KINDS];               /* atomic: the finest that is asked for */
 	uint64_t preset[CONTENTION_KINDS];             /* immutable after init */
 	uint64_t asked[CONTENTION_KINDS][ASKING_MOST]; /* by requests; 0: a free place */
-} contention FORKED;
+} contention FORKED = {.newest = &others};
 
 static uint64_t rate_of(enum contention_kind kind)
 {
@@ -57,36 +61,36 @@ static struct contention_site *add_site_locked(struct stack *s)
 {
 	if (s->contention)
 		return s->contention;
-	struct contention_site *site = arena_alloc(sizeof *site);
+	struct contention_site *site = arena_alloc_in(ARENA_STACKS, sizeof *site);
 	if (!site)
 		return NULL;
 	site->stack = s;
 	site->older = contention.newest;
-	site->number = site->older ? site->older->number + 1 : 0;
+	site->number = site->older->number + 1;
 	__atomic_store_n(&s->contention, site, __ATOMIC_RELEASE);
 	__atomic_store_n(&contention.newest, site, __ATOMIC_RELEASE);
 	return site;
 }
 
+/* Never NULL. */
 static struct contention_site *site_of(struct stack *s)
 {
-	struct contention_site *site = __atomic_load_n(&s->contention, __ATOMIC_ACQUIRE);
+	struct contention_site *site = s == &stacks_others ? &others : __atomic_load_n(&s->contention, __ATOMIC_ACQUIRE);
+	if (!site && !arena_is_full(ARENA_STACKS)) {
+		lock_take(&contention.lock);
+		site = add_site_locked(s);
+		lock_release(&contention.lock);
+	}
 	if (site)
 		return site;
-	lock_take(&contention.lock);
-	site = add_site_locked(s);
-	lock_release(&contention.lock);
-	return site;
+	losses_count(stacks_full);
+	return &others;
 }
 
 /* contentions: in 1 / UNIT. */
 static void count(enum contention_kind kind, struct stack *s, uint64_t contentions, uint64_t delay_ns)
 {
-	struct contention_site *site = s ? site_of(s) : NULL;
-	if (!site) {
-		losses_count(contention_no_memory);
-		return;
-	}
+	struct contention_site *site = site_of(s);
 	__atomic_fetch_add(&site->of[kind].contentions, contentions, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&site->of[kind].delay_ns, delay_ns, __ATOMIC_RELEASE);
 }

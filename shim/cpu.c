@@ -26,6 +26,7 @@
 #include "shim/settings.h"
 #include "shim/signals.h"
 #include "shim/snapshot.h"
+#include "shim/stacks.h"
 #include "shim/tasks.h"
 #include "shim/text.h"
 #include "shim/threads.h"
@@ -62,7 +63,8 @@ struct profile {
 	uint64_t period_ns;
 	unsigned processors;
 	size_t count;
-	uint64_t lost_memory, cut_short, untimed, drains;
+	uint64_t cut_short, untimed, drains;
+	struct tally others; /* of what has no room */
 	struct tally *slot[SLOTS];
 	size_t comment_count;
 	const char *comments[COMMENTS_MOST];
@@ -272,6 +274,7 @@ static struct profile *new_profile(struct region *r, unsigned hz)
 	if (!p)
 		return NULL;
 	p->region = r;
+	p->others = (struct tally){.stack = &stacks_others, .name = ""};
 	p->hz = hz;
 	p->processors = count_processors();
 	p->time_ns = os_clock_ns(CLOCK_REALTIME);
@@ -326,8 +329,11 @@ static bool is_of(const struct tally *t, const struct sample *s, uint32_t hash)
 	       memcmp(t->stack->pc, s->pc, s->depth * sizeof *s->pc) == 0 && strcmp(t->name, s->name) == 0;
 }
 
+/* NULL: there is no room. Half of what there is for requests is left to the answer. */
 static struct tally *new_tally(struct profile *p, const struct sample *s, uint32_t hash)
 {
+	if (p->region->bytes > arena_requests_bytes() / 2)
+		return NULL;
 	struct tally *t = region_alloc(p->region, sizeof *t);
 	struct stack *stack = region_alloc(p->region, sizeof *stack + s->depth * sizeof *s->pc);
 	char *name = region_alloc(p->region, sizeof s->name + 1);
@@ -359,10 +365,8 @@ static void add(struct profile *p, struct sample *s)
 		t = t->next;
 	if (!t)
 		t = new_tally(p, s, hash);
-	if (!t) {
-		p->lost_memory++;
-		return;
-	}
+	if (!t)
+		t = &p->others;
 	t->count++;
 	t->ns += s->weight * p->period_ns;
 	p->cut_short += was_short;
@@ -465,9 +469,11 @@ static void stop(void)
 
 static int make_rows(const struct profile *p, struct cpu_snapshot *s)
 {
-	s->rows = region_alloc(p->region, p->count * sizeof *s->rows + 1);
+	s->rows = region_alloc(p->region, (p->count + 1) * sizeof *s->rows);
 	if (!s->rows)
 		return -ENOMEM;
+	if (p->others.count)
+		s->rows[s->count++] = (struct cpu_row){p->others.stack, p->others.name, 0, p->others.count, p->others.ns};
 	for (size_t i = 0; i < SLOTS; i++)
 		for (const struct tally *t = p->slot[i]; t; t = t->next)
 			s->rows[s->count++] = (struct cpu_row){t->stack, t->name, t->tid, t->count, t->ns};
@@ -488,7 +494,8 @@ static void make_comments(struct profile *p)
 		comment(p, &l);
 	}
 	comment_count(p, ring_lost(), " samples lost: the ring was full, or a thread was stopped while it wrote one");
-	comment_count(p, p->lost_memory, " samples lost: the profiler's own memory is used up; raise PPROF_MEMORY_LIMIT");
+	comment_count(p, p->others.count,
+	              " samples counted at other_stacks, in place of their own: the profiler's own memory is used up; raise PPROF_MEMORY_LIMIT");
 	comment_count(p, p->cut_short, " samples with short stacks: too much new code at once");
 	comment_count(p, cpu.untimed, " threads not sampled: they could get no timer; raise the limit of pending signals (ulimit -i)");
 }

@@ -459,7 +459,7 @@ static void ask_some(struct dump *d, const size_t *index, size_t count, uint64_t
 static int start_answers(void)
 {
 	if (!answers.memory)
-		answers.memory = arena_alloc(PLACES * sample_bytes());
+		answers.memory = arena_alloc_in(ARENA_RINGS, PLACES * sample_bytes());
 	return answers.memory && sample_start() ? 0 : -ENOMEM;
 }
 

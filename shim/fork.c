@@ -30,7 +30,6 @@
 #include "shim/sampler.h"
 #include "shim/signals.h"
 #include "shim/spawn.h"
-#include "shim/stacks.h"
 #include "shim/threads.h"
 #include "shim/trace.h"
 #include "shim/unwind.h"
@@ -65,7 +64,6 @@ static FORKED_CODE void prepare(void)
 	bool holds = block_ours();
 	unwind_fork_prepare();
 	modules_fork_prepare();
-	stacks_fork_prepare();
 	heap_fork_prepare();
 	live_fork_prepare();
 	threads_fork_prepare();
@@ -78,7 +76,6 @@ static FORKED_CODE void release_the_rest(void)
 {
 	live_fork_release();
 	heap_fork_release();
-	stacks_fork_release();
 	modules_fork_release();
 	unwind_fork_release();
 }

@@ -20,6 +20,7 @@
 #include "shim/os.h"
 #include "shim/sampler.h"
 #include "shim/stack_here.h"
+#include "shim/stacks.h"
 #include "shim/sync.h"
 #include "shim/trace.h"
 
@@ -36,11 +37,14 @@ struct heap_bucket {
 	struct heap_values raw, scaled;
 };
 
+/* Of what has no room: of every size. */
+static struct heap_bucket others = {.stack = &stacks_others};
+
 static struct {
 	struct lock lock;
 	struct heap_bucket *newest; /* atomic */
 	struct lock stripe[STRIPES];
-} heap FORKED;
+} heap FORKED = {.newest = &others};
 
 /* Blocks of like size share a bucket: steps of 8 bytes up to 128, then 8 steps a doubling (as size
  * classes of allocators are). A class is named by its largest size. */
@@ -70,28 +74,32 @@ static struct heap_bucket *add_bucket_locked(struct stack *s, size_t class_bytes
 	struct heap_bucket *b = find_bucket(s, class_bytes);
 	if (b)
 		return b;
-	b = arena_alloc(sizeof *b);
+	b = arena_alloc_in(ARENA_STACKS, sizeof *b);
 	if (!b)
 		return NULL;
 	b->stack = s;
 	b->class_bytes = class_bytes;
 	b->of_stack = s->buckets;
 	b->older = heap.newest;
-	b->number = heap.newest ? heap.newest->number + 1 : 0;
+	b->number = heap.newest->number + 1;
 	__atomic_store_n(&s->buckets, b, __ATOMIC_RELEASE);
 	__atomic_store_n(&heap.newest, b, __ATOMIC_RELEASE);
 	return b;
 }
 
+/* Never NULL. */
 static struct heap_bucket *intern_bucket(struct stack *s, size_t class_bytes)
 {
-	struct heap_bucket *b = find_bucket(s, class_bytes);
+	struct heap_bucket *b = s == &stacks_others ? &others : find_bucket(s, class_bytes);
+	if (!b && !arena_is_full(ARENA_STACKS)) {
+		lock_take(&heap.lock);
+		b = add_bucket_locked(s, class_bytes);
+		lock_release(&heap.lock);
+	}
 	if (b)
 		return b;
-	lock_take(&heap.lock);
-	b = add_bucket_locked(s, class_bytes);
-	lock_release(&heap.lock);
-	return b;
+	losses_count(stacks_full);
+	return &others;
 }
 
 static void count_alloc(struct live_info info)
@@ -124,16 +132,15 @@ void heap_count_free(struct live_info info)
 
 void heap_on_alloc(void *block, size_t size_bytes, struct unwind_frame from)
 {
-	struct stack *s = stack_here(0, from);
-	struct live_info info = {.bucket = s ? intern_bucket(s, size_class(size_bytes)) : NULL, .size_bytes = size_bytes};
+	struct live_info info = {.bucket = intern_bucket(stack_here(0, from), size_class(size_bytes)), .size_bytes = size_bytes};
 	struct live_info stale;
-	if (!info.bucket || live_insert(block, info, &stale) < 0) {
+	count_alloc(info);
+	if (live_insert(block, info, &stale) < 0) { /* its free will not be seen */
 		losses_count(heap_no_memory);
-		return;
+		stale = info;
 	}
 	if (stale.bucket)
 		heap_count_free(stale);
-	count_alloc(info);
 	if (__builtin_expect(listener_pending, 0))
 		listener_start_pending();
 }
@@ -203,8 +210,8 @@ void snapshot_count_heap(uint64_t *in_use, uint64_t *all)
 	for (struct heap_bucket *b = __atomic_load_n(&heap.newest, __ATOMIC_ACQUIRE); b; b = b->older) {
 		lock_take(stripe_of(b));
 		*in_use += b->raw.alloc_objects > b->raw.free_objects;
+		*all += b->raw.alloc_objects > 0;
 		lock_release(stripe_of(b));
-		++*all;
 	}
 }
 

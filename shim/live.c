@@ -111,7 +111,7 @@ static struct live_block *take_spare_locked(size_t stripe)
 {
 	struct live_block *b = stripes[stripe].spare;
 	if (!b) {
-		b = arena_alloc(NODE_BATCH * sizeof *b);
+		b = arena_is_full(ARENA_BLOCKS) ? NULL : arena_alloc_in(ARENA_BLOCKS, NODE_BATCH * sizeof *b);
 		if (!b)
 			return NULL;
 		for (int i = 0; i < NODE_BATCH - 1; i++)

@@ -10,11 +10,12 @@
 
 /* LOSS(name, text): shown as "<count> <text>" while the count is not 0. */
 #define LOSSES(LOSS) \
-	LOSS(heap_no_memory, "heap samples lost: the profiler's own memory is used up; raise PPROF_MEMORY_LIMIT") \
+	LOSS(heap_no_memory, "heap samples not followed to their free, and not in use in any profile: the profiler's own memory is used up; raise PPROF_MEMORY_LIMIT") \
+	LOSS(stacks_full, "events counted at other_stacks, in place of their own: the table of stacks is full; raise PPROF_MEMORY_LIMIT") \
 	LOSS(heap_off, "heap profile off: no address space for its table; raise the limit of virtual memory") \
 	LOSS(free_nested, "frees not seen: a signal handler interrupted the profiler; those blocks look in use") \
 	LOSS(thread_no_memory, "thread creations lost: the profiler's own memory is used up; raise PPROF_MEMORY_LIMIT") \
-	LOSS(contention_no_memory, "waits lost: the profiler's own memory is used up; raise PPROF_MEMORY_LIMIT") \
+	LOSS(contention_no_memory, "waits whose holders are not seen: the profiler's own memory is used up; raise PPROF_MEMORY_LIMIT") \
 	LOSS(contention_nested, "waits and their holders not seen: a signal handler interrupted the profiler") \
 	LOSS(own_malloc, "allocator not seen: the program has its own malloc inside, which a preloaded library cannot hook; " \
 	                 "heap and allocs show the libraries' part at most") \

@@ -14,7 +14,7 @@
 #include "shim/layout.h"
 #include "shim/os.h"
 
-enum { RING_BYTES = 2 << 20, PLACES_MOST = 4096, PLACES_LEAST = 64 };
+enum { PLACES_MOST = 4096, PLACES_LEAST = 64 };
 
 static struct {
 	char *memory; /* places * sample_bytes() */
@@ -33,11 +33,11 @@ static struct sample *place(uint32_t number)
 int ring_start(void)
 {
 	uint32_t places = PLACES_MOST;
-	while (places > PLACES_LEAST && places * sample_bytes() > RING_BYTES)
+	while (places > PLACES_LEAST && places * sample_bytes() > arena_rings_bytes() / 2) /* there are others of the kind */
 		places /= 2;
 	for (; !ring.memory && places >= PLACES_LEAST; places /= 2) { /* less, where the cap is low */
 		ring.places = places;
-		ring.memory = arena_alloc(places * sample_bytes());
+		ring.memory = arena_alloc_in(ARENA_RINGS, places * sample_bytes());
 	}
 	if (!ring.memory)
 		return -ENOMEM;

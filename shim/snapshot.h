@@ -17,7 +17,7 @@
 /* A call stack, leaf first. pc[i] is the address to look up: a return address minus one (every frame
  * of a stack taken in a hook is a caller). */
 struct stack {
-	struct stack *next;          /* stacks.c: in the same hash slot */
+	struct stack *child[4];      /* stacks.c */
 	struct heap_bucket *buckets; /* heap.c: of this stack, one a size class */
 	struct thread_site *site;    /* threads.c: pthread_create called from here */
 	struct contention_site *contention; /* contention.c: waits at this stack, and what it let others wait */

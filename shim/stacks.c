@@ -1,8 +1,13 @@
 /* stacks.c - the table of stacks.
  *
- * Runs in: app's thread inside a hook. Any app lock may be held: no allocation but the arena's.
- * Shared: the chains of the hash table. Reading needs no lock: a stack is complete before it is linked
- * (release store; acquire load), and it is never unlinked. Linking is under stacks.lock (rank STACKS).
+ * Runs in: app's thread inside a hook; listener. Any app lock may be held: no allocation but the arena's.
+ *
+ *   root[hash % ROOTS] ──► stack ──► child[next two bits of the hash] ──► stack ──► …
+ *
+ * Each stack is a node of a tree of its own slot, so the way to it stays short however many there are, and nothing is ever moved.
+ *
+ * Shared: the links. A stack is complete before it is linked (release; readers acquire), by a compare and exchange of an empty link, and
+ * is never unlinked: no lock. Who loses that race goes on from the winner's; two of the same stack at once cost one stack's memory.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/stacks.h"
@@ -10,16 +15,20 @@
 #include <string.h>
 
 #include "shim/layout.h"
+#include "shim/losses.h"
 #include "shim/modules.h"
-#include "shim/sync.h"
 
-enum { SLOTS = 4096 };
+enum { ROOTS = 4096, CHILD_BITS = 2 };
 
-static struct stack *slots[SLOTS] LARGE;
+static struct stack *roots[ROOTS] LARGE;
 
-static struct {
-	struct lock lock;
-} stacks FORKED;
+/* The one frame of what has no room: its name says what it is. Never called. */
+static __attribute__((used, noinline)) void other_stacks(void)
+{
+	__asm__ volatile("");
+}
+
+struct stack stacks_others = {.depth = 1, .pc = {(uintptr_t)&other_stacks}};
 
 /* A multiply-and-fold hash of 64-bit words: addresses differ in few bits, so every word is spread before
  * the next is mixed in. */
@@ -33,29 +42,32 @@ static uint32_t hash_stack(const uintptr_t *pc, size_t depth, unsigned place)
 	return (uint32_t)h;
 }
 
-static struct stack *find(uint32_t hash, const uintptr_t *pc, size_t depth, unsigned place)
+/* A way through the tree: the link that was come to, and the bits of the hash that are left there. */
+struct way {
+	struct stack **at;
+	uint32_t rest;
+};
+
+/* The stack that is like this one, or NULL: then the link is empty. */
+static struct stack *find(struct way *w, const struct stack *like, const uintptr_t *pc)
 {
-	struct stack *s = __atomic_load_n(&slots[hash % SLOTS], __ATOMIC_ACQUIRE);
-	while (s && (s->hash != hash || s->depth != depth || s->place != place ||
-	             memcmp(s->pc, pc, depth * sizeof *pc) != 0))
-		s = s->next;
+	struct stack *s;
+	while ((s = __atomic_load_n(w->at, __ATOMIC_ACQUIRE)) &&
+	       (s->hash != like->hash || s->depth != like->depth || s->place != like->place ||
+	        memcmp(s->pc, pc, like->depth * sizeof *pc) != 0)) {
+		w->at = &s->child[w->rest % (1 << CHILD_BITS)];
+		w->rest >>= CHILD_BITS;
+	}
 	return s;
 }
 
-static struct stack *add_locked(uint32_t hash, const uintptr_t *pc, size_t depth, unsigned place)
+static struct stack *make(const struct stack *like, const uintptr_t *pc)
 {
-	struct stack *s = find(hash, pc, depth, place); /* another thread may have been faster */
-	if (s)
-		return s;
-	s = arena_alloc(sizeof *s + depth * sizeof *pc);
+	struct stack *s = arena_is_full(ARENA_STACKS) ? NULL : arena_alloc_in(ARENA_STACKS, sizeof *s + like->depth * sizeof *pc);
 	if (!s)
 		return NULL;
-	s->hash = hash;
-	s->depth = (uint16_t)depth;
-	s->place = (uint16_t)place;
-	memcpy(s->pc, pc, depth * sizeof *pc);
-	s->next = slots[hash % SLOTS];
-	__atomic_store_n(&slots[hash % SLOTS], s, __ATOMIC_RELEASE);
+	*s = *like;
+	memcpy(s->pc, pc, like->depth * sizeof *pc);
 	return s;
 }
 
@@ -66,22 +78,17 @@ struct stack *stacks_intern(const uintptr_t *pc, size_t depth)
 
 struct stack *stacks_intern_at(const uintptr_t *pc, size_t depth, unsigned place)
 {
-	uint32_t hash = hash_stack(pc, depth, place);
-	struct stack *s = find(hash, pc, depth, place);
+	const struct stack like = {.hash = hash_stack(pc, depth, place), .depth = (uint16_t)depth, .place = (uint16_t)place};
+	struct way w = {&roots[like.hash % ROOTS], like.hash / ROOTS};
+	struct stack *s = find(&w, &like, pc), *made = s ? NULL : make(&like, pc);
+	while (!s && made) {
+		struct stack *none = NULL;
+		if (__atomic_compare_exchange_n(w.at, &none, made, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+			return made;
+		s = find(&w, &like, pc); /* another thread was faster */
+	}
 	if (s)
 		return s;
-	lock_take(&stacks.lock);
-	s = add_locked(hash, pc, depth, place);
-	lock_release(&stacks.lock);
-	return s;
-}
-
-FORKED_CODE void stacks_fork_prepare(void)
-{
-	lock_take(&stacks.lock);
-}
-
-FORKED_CODE void stacks_fork_release(void)
-{
-	lock_release(&stacks.lock);
+	losses_count(stacks_full);
+	return &stacks_others;
 }

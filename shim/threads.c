@@ -16,6 +16,7 @@
 #include "shim/losses.h"
 #include "shim/os.h"
 #include "shim/sampler.h"
+#include "shim/stacks.h"
 #include "shim/sync.h"
 #include "shim/tasks.h"
 #include "shim/timers.h"
@@ -41,6 +42,9 @@ struct record_block {
 };
 enum { RECORD_BYTES = (sizeof(struct thread) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE };
 
+/* Of what has no room. */
+static struct thread_site others = {.stack = &stacks_others};
+
 static struct {
 	struct lock lock;
 	struct thread_site *newest; /* atomic */
@@ -51,15 +55,16 @@ static struct {
 	size_t entered;  /* entries in the slots */
 	size_t sweep_at; /* look for ended threads when there are so many */
 	int pid;         /* of the process that the records are of */
-} threads FORKED = {.sweep_at = SWEEP_FROM};
+} threads FORKED = {.newest = &others, .sweep_at = SWEEP_FROM};
 
+/* Never NULL. */
 static struct thread_site *site_of_locked(struct stack *s)
 {
 	if (s->site)
 		return s->site;
-	struct thread_site *site = arena_alloc(sizeof *site);
+	struct thread_site *site = s == &stacks_others ? NULL : arena_alloc_in(ARENA_STACKS, sizeof *site);
 	if (!site)
-		return NULL;
+		return &others;
 	site->stack = s;
 	site->older = threads.newest;
 	s->site = site;
@@ -79,8 +84,8 @@ static struct thread_start *take_start_locked(void)
 struct thread_start *threads_prepare(struct stack *stack, void *(*routine)(void *), void *arg)
 {
 	lock_take(&threads.lock);
-	struct thread_site *site = stack ? site_of_locked(stack) : NULL;
-	struct thread_start *t = site ? take_start_locked() : NULL;
+	struct thread_site *site = site_of_locked(stack);
+	struct thread_start *t = take_start_locked();
 	lock_release(&threads.lock);
 	if (t)
 		*t = (struct thread_start){.routine = routine, .arg = arg, .site = site};

@@ -353,12 +353,12 @@ static void unmap(void)
 
 static void *map_charged(size_t bytes)
 {
-	if (arena_charge(bytes) < 0)
+	if (arena_charge_request(bytes) < 0)
 		return NULL;
 	void *at = os_map(bytes);
 	if (!os_failed(at))
 		return at;
-	arena_uncharge(bytes);
+	arena_uncharge_request(bytes);
 	return NULL;
 }
 
@@ -406,7 +406,7 @@ void trace_free(void)
 	if (!trace.bytes || trace.is_free)
 		return;
 	trace.is_free = true;
-	arena_uncharge(trace.bytes);
+	arena_uncharge_request(trace.bytes);
 	if (trace.stays)
 		os_call(SYS_madvise, trace.wakers, trace.bytes, MADV_DONTNEED);
 	else

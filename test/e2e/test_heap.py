@@ -376,6 +376,28 @@ class Memory(shim.TestCase):
             status, out, err = p.finish()
             self.assertEqual(0, status)
 
+    def test_what_has_no_room_is_counted_as_one_with_right_totals(self):
+        with start([shim.program("ever_new_stacks"), 60000], rate=1, env={"PPROF_MEMORY_LIMIT": "8M"}) as p:
+            p.wait_line("ready")
+            truth = shim.site_truth(p.sites()["leaf"])
+            for name in ("heap", "allocs"):
+                profile = p.profile(name)
+                known, others = profile.flat("leaf"), profile.flat("other_stacks")
+                self.assertGreater(known[0], 1000, name)
+                self.assertGreater(others[0], 1000, name)
+                more = [a + b - t for a, b, t in zip(known, others, truth)] # libc's buffer of stdout
+                self.assertTrue(more[0] == more[2] <= 2 and more[1] == more[3] <= 8192, (name, truth, known, others))
+                self.assertIn("other_stacks", " ".join(profile.comments))
+            self.assertIn("other_stacks", p.get("/debug/pprof/").text)
+
+    def test_a_program_with_ever_new_stacks_has_all_profiles(self):
+        with start([shim.program("ever_new_stacks"), 100000, "busy"], rate=1) as p:
+            p.wait_line("ready")
+            self.assertIn("other_stacks", p.get("/debug/pprof/").text)
+            for name in ("heap", "allocs", "block", "threadcreate", "goroutine", "profile?seconds=1", "trace?seconds=0.2"):
+                self.assertEqual(200, p.get("/debug/pprof/" + name, timeout_s=60).status, name)
+            self.assertGreater(p.profile("profile", "seconds=1&hz=250").cum("leaf")[0], 0)
+
     def test_profiles_taken_cost_no_memory_and_no_descriptors(self):
         with start([shim.program("heap_truth_cxx"), 2000], rate=4096) as p:
             p.wait_line("ready")

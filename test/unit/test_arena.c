@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -115,42 +116,122 @@ static void in_child(void (*body)(void))
 
 static void fill_arena(void)
 {
-	uint64_t cap = arena_mapped_bytes() + 8 * MIB;
-	arena_set_limit(cap);
-	int pieces = 0;
-	while (arena_alloc(100000))
-		CHECK(++pieces < 200);
-	CHECK(pieces >= 20);
-	CHECK(arena_mapped_bytes() <= cap);
+	arena_set_limit(16 * MIB); /* 8 for what lasts, 1 for rings, 7 for requests */
+	int stacks = 0, blocks = 0, own = 0;
+	while (arena_alloc_in(ARENA_STACKS, 10000))
+		CHECK(++stacks < 1000);
+	CHECK(stacks >= 650 && arena_is_full(ARENA_STACKS) && !arena_is_full(ARENA_BLOCKS));
+	while (arena_alloc_in(ARENA_BLOCKS, 10000))
+		CHECK(++blocks < 100);
+	CHECK(blocks >= 25 && arena_is_full(ARENA_BLOCKS) && !arena_is_full(ARENA_OWN));
+	while (arena_alloc(10000))
+		CHECK(++own < 100);
+	CHECK(own >= 25 && arena_mapped_bytes() <= 8 * MIB);
 	uint64_t full = arena_mapped_bytes();
-	CHECK(!arena_alloc(300000) && !arena_alloc(300000));
+	CHECK(!arena_alloc(300000) && !arena_alloc_in(ARENA_STACKS, 16) && arena_is_full(ARENA_STACKS));
 	CHECK(arena_mapped_bytes() == full); /* a refusal is not charged */
-	/* lasting memory is full, a request still finds some, up to the cap */
-	struct region r = {0};
-	CHECK(region_alloc(&r, MIB));
-	while (region_alloc(&r, 100000))
-		continue;
-	CHECK(arena_mapped_bytes() <= cap);
-	CHECK(arena_mapped_bytes() > full + MIB);
-	region_release(&r);
-	CHECK(arena_mapped_bytes() == full);
 }
 
-static void test_at_the_cap_the_answer_is_null_and_requests_have_a_reserve(void **state)
+static void test_what_matters_least_is_refused_first(void **state)
 {
 	(void)state;
 	in_child(fill_arena);
 }
 
+/* Whatever the others do, what is theirs stays. */
+static void fill_each_pot(void)
+{
+	arena_set_limit(16 * MIB);
+	struct region r = {0};
+	while (region_alloc(&r, 100000))
+		continue;
+	uint64_t requests = arena_mapped_bytes();
+	CHECK(requests >= 5 * MIB && requests <= 7 * MIB);
+	CHECK(arena_alloc_in(ARENA_RINGS, MIB / 2) && arena_alloc_in(ARENA_RINGS, MIB / 2) && !arena_alloc_in(ARENA_RINGS, 4096));
+	CHECK(arena_alloc_in(ARENA_STACKS, 6 * MIB) && !arena_alloc_in(ARENA_STACKS, 2 * MIB));
+	CHECK(arena_mapped_bytes() == requests + 7 * MIB);
+	region_release(&r);
+	CHECK(arena_mapped_bytes() == 7 * MIB);
+	CHECK(region_alloc(&r, 5 * MIB));
+	region_release(&r);
+}
+
+static void test_no_pot_eats_another(void **state)
+{
+	(void)state;
+	in_child(fill_each_pot);
+}
+
+static void fill_with_a_large_region(void)
+{
+	arena_set_limit(64 * MIB);
+	struct region large = {0}, small[50] = {{0}};
+	while (region_alloc(&large, 100000))
+		continue;
+	for (size_t i = 0; i < COUNT(small); i++)
+		CHECK(region_alloc(&small[i], 60000));
+	CHECK(!region_alloc(&large, 100000) && arena_mapped_bytes() <= 28 * MIB);
+	for (size_t i = 0; i < COUNT(small); i++)
+		region_release(&small[i]);
+	region_release(&large);
+	CHECK(arena_mapped_bytes() == 0);
+}
+
+static void test_small_requests_have_room_beside_a_large_one(void **state)
+{
+	(void)state;
+	in_child(fill_with_a_large_region);
+}
+
+static void be_small(void)
+{
+	arena_set_limit(MIB);
+	arena_set_least_for_requests(12 * MIB);
+	struct region r = {0};
+	CHECK(region_alloc(&r, 8 * MIB) && arena_requests_bytes() == 12 * MIB && arena_rings_bytes() == MIB);
+	region_release(&r);
+	arena_set_limit(100 * MIB);
+	CHECK(arena_requests_bytes() == 46 * MIB && arena_rings_bytes() == 4 * MIB);
+}
+
+static void test_requests_have_enough_however_small_the_cap(void **state)
+{
+	(void)state;
+	in_child(be_small);
+}
+
+/* Address space may be short for a moment: the kernel is asked again, but not every time. */
+static void run_out_of_address_space(void)
+{
+	struct rlimit none = {0, RLIM_INFINITY}, all = {RLIM_INFINITY, RLIM_INFINITY};
+	arena_set_limit(64 * MIB);
+	CHECK(setrlimit(RLIMIT_AS, &none) == 0);
+	while (arena_alloc_in(ARENA_STACKS, 16))
+		continue;
+	CHECK(arena_mapped_bytes() < MIB && arena_is_full(ARENA_STACKS));
+	CHECK(setrlimit(RLIMIT_AS, &all) == 0);
+	int asked = 0;
+	while (arena_is_full(ARENA_STACKS))
+		CHECK(++asked < 10000);
+	CHECK(asked > 100 && arena_alloc_in(ARENA_STACKS, 16));
+}
+
+static void test_a_kernel_without_memory_is_asked_again_now_and_then(void **state)
+{
+	(void)state;
+	in_child(run_out_of_address_space);
+}
+
 static void charge_and_uncharge(void)
 {
-	arena_set_limit(arena_mapped_bytes() + 4 * MIB);
+	arena_set_limit(64 * MIB);
 	uint64_t before = arena_mapped_bytes();
-	CHECK(arena_charge(MIB) == 0);
-	CHECK(arena_mapped_bytes() == before + MIB);
-	CHECK(arena_charge(64 * MIB) == -ENOMEM);
-	CHECK(arena_mapped_bytes() == before + MIB);
+	CHECK(arena_charge(MIB) == 0 && arena_charge_request(MIB) == 0);
+	CHECK(arena_mapped_bytes() == before + 2 * MIB);
+	CHECK(arena_charge(64 * MIB) == -ENOMEM && arena_charge_request(64 * MIB) == -ENOMEM);
+	CHECK(arena_mapped_bytes() == before + 2 * MIB);
 	arena_uncharge(MIB);
+	arena_uncharge_request(MIB);
 	CHECK(arena_mapped_bytes() == before);
 }
 
@@ -320,10 +401,14 @@ static void test_what_was_rewound_can_be_had_again_at_the_cap(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_what_matters_least_is_refused_first), /* these first: in children of a process that has nothing yet */
+		cmocka_unit_test(test_no_pot_eats_another),
+		cmocka_unit_test(test_small_requests_have_room_beside_a_large_one),
+		cmocka_unit_test(test_requests_have_enough_however_small_the_cap),
+		cmocka_unit_test(test_a_kernel_without_memory_is_asked_again_now_and_then),
 		cmocka_unit_test(test_arena_memory_is_zeroed_aligned_and_apart),
 		cmocka_unit_test(test_region_memory_is_zeroed_aligned_and_goes_back_whole),
 		cmocka_unit_test(test_sizes_that_overflow_are_refused),
-		cmocka_unit_test(test_at_the_cap_the_answer_is_null_and_requests_have_a_reserve),
 		cmocka_unit_test(test_what_callers_map_themselves_is_counted),
 		cmocka_unit_test(test_a_large_piece_does_not_waste_the_current_chunk),
 		cmocka_unit_test(test_threads_never_get_the_same_piece),

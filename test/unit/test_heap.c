@@ -25,6 +25,7 @@
 #include "shim/modules.h"
 #include "shim/sampler.h"
 #include "shim/stack_here.h"
+#include "shim/stacks.h"
 #include "shim/trace.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
@@ -364,28 +365,90 @@ static void test_a_sampled_event_starts_a_pending_listener_once(void **state)
 	heap_on_free(block(91));
 }
 
-static void test_at_the_memory_cap_samples_are_lost_and_counted(void **state)
+#define CHECK(what) \
+	do { \
+		if (!(what)) \
+			_exit(1 + __LINE__ % 250); \
+	} while (0)
+
+/* Each in a child: the cap and the tables are the process'. */
+static void in_child(void (*body)(void))
 {
-	(void)state;
 	pid_t child = fork();
 	if (child == 0) {
-		arena_set_limit(arena_mapped_bytes());
-		uintptr_t n = 0;
-		for (; n < 100000 && !losses.heap_no_memory; n++)
-			heap_on_alloc(block(1000 + n), 100, from(1000 + n));
-		uint64_t lost = losses.heap_no_memory;
-		while (arena_alloc(16)) /* what found no room may have been large (nodes of the table come in batches) */
-			continue;
-		heap_on_alloc(block(200), 100, from(300000));
-		if (n == 100000 || lost != 1 || losses.heap_no_memory != 2)
-			_exit(1);
-		heap_on_free(block(1000 + n - 1)); /* the lost one: a plain block */
-		heap_on_free(block(1000));
+		body();
 		_exit(0);
 	}
 	int status;
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);
+}
+
+static struct heap_row row_of_others(void)
+{
+	struct region r = {0};
+	struct heap_snapshot s;
+	struct heap_row row = {0};
+	if (snapshot_heap(&r, &s) < 0)
+		return row;
+	for (size_t i = 0; i < s.count; i++)
+		if (s.rows[i].stack == &stacks_others)
+			row = s.rows[i];
+	region_release(&r);
+	return row;
+}
+
+/* The totals are those of the blocks, whatever has no room. */
+static void fill_the_table(void)
+{
+	enum { MORE = 500 };
+	arena_set_limit(4 * arena_mapped_bytes());
+	uintptr_t n = 0, many = 1000000;
+	while (n < many && !losses.stacks_full)
+		heap_on_alloc(block(1000 + n), 100, from(1000 + n)), n++;
+	struct heap_row first = row_of_others();
+	for (uintptr_t i = 0; i < MORE; i++)
+		heap_on_alloc(block(1000 + n + i), 200, from(1000 + n + i));
+	heap_on_alloc(block(900), 300, from(1000)); /* of a known stack, with room for no size but those it had */
+	struct heap_row row = row_of_others();
+	CHECK(n < many && first.raw.alloc_objects == 1 && first.raw.alloc_bytes == 100 && losses.stacks_full == 1 + MORE + 1);
+	CHECK(row.raw.alloc_objects == 1 + MORE + 1 && row.raw.alloc_bytes == 100 + 200 * MORE + 300 && row.raw.free_objects == 0);
+	for (uintptr_t i = 0; i < MORE; i++)
+		heap_on_free(block(1000 + n + i));
+	row = row_of_others();
+	CHECK(row.raw.free_objects == MORE && row.raw.free_bytes == 200 * MORE && losses.heap_no_memory == 0);
+	uint64_t full = losses.stacks_full;
+	heap_on_alloc(block(901), 100, from(1000)); /* what is known goes on being counted */
+	CHECK(losses.stacks_full == full);
+}
+
+static void test_what_has_no_room_is_counted_as_one_with_right_totals(void **state)
+{
+	(void)state;
+	in_child(fill_the_table);
+}
+
+/* What is handed out then can't be followed, but is not forgotten by `allocs`. */
+static void fill_the_blocks(void)
+{
+	arena_set_limit(arena_mapped_bytes());
+	while (arena_alloc(16))
+		continue;
+	uintptr_t n = 0;
+	while (n < 1000000 && !losses.heap_no_memory)
+		heap_on_alloc(block(1000 + n), 100, from(900000)), n++; /* a stack of its own has no room */
+	struct heap_row row = row_of_others();
+	CHECK(n < 1000000 && row.raw.alloc_objects == n && row.raw.free_objects == 1);
+	heap_on_free(block(1000 + n - 1)); /* the lost one: a plain block */
+	heap_on_free(block(1000));
+	row = row_of_others();
+	CHECK(row.raw.free_objects == 2 && row.raw.free_bytes == 200);
+}
+
+static void test_blocks_that_cannot_be_followed_are_counted_as_allocated(void **state)
+{
+	(void)state;
+	in_child(fill_the_blocks);
 }
 
 enum { THREADS = 4,
@@ -506,7 +569,8 @@ int main(void)
 		cmocka_unit_test(test_a_later_snapshot_has_the_same_rows_first),
 		cmocka_unit_test(test_stacks_in_use_and_all_stacks_are_counted),
 		cmocka_unit_test(test_a_sampled_event_starts_a_pending_listener_once),
-		cmocka_unit_test(test_at_the_memory_cap_samples_are_lost_and_counted),
+		cmocka_unit_test(test_what_has_no_room_is_counted_as_one_with_right_totals),
+		cmocka_unit_test(test_blocks_that_cannot_be_followed_are_counted_as_allocated),
 		cmocka_unit_test(test_threads_and_a_reader_agree_on_every_row),
 		cmocka_unit_test(test_a_trace_is_told_of_what_each_sample_stands_for),
 		cmocka_unit_test(test_losses_are_told_by_name_and_only_when_there_are_any),

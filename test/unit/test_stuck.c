@@ -4,7 +4,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: shim/stuck.c shim/waits.c shim/threads.c shim/timers.c shim/tasks.c shim/sampler.c shim/clock.c shim/real.c shim/losses.c shim/text.c
- * links: shim/arena.c shim/sync.c */
+ * links: shim/stacks.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
