@@ -82,10 +82,12 @@ $(SYMBOLIZE): $(SYMBOLIZE_OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CC) -static -Wl,--gc-sections $(CFLAGS) $(LDFLAGS) -s -o $@ $(SYMBOLIZE_OBJ) $(SYMBOLIZE_LIB)
 
-$(B)/exports.map: shim/hooks.def Makefile
+# The version nodes, and which plain names are not exported as their versions are. What else is exported says its declaration (EXPORT).
+$(B)/exports.map: shim/versions.def Makefile
 	$(call say,GEN,$@)
-	$(Q){ echo '{ global:'; sed -n 's/^HOOK[A-Z_]*( *\([A-Za-z0-9_]*\).*/	\1;/p' $< | LC_ALL=C sort -u; \
-	      echo 'local: *; };'; } >$@
+	$(Q){ echo 'PPROFSHIM { local: versioned_*;'; \
+	      [ $(ARCH) != x86_64 ] || sed -n 's/^VERSIONS*( *\([A-Za-z0-9_]*\).*/	\1;/p' $<; echo '};'; \
+	      sed -n '/(PPROFSHIM)/d; s/^VERSION_NODE(\(.*\))$$/\1 { };/p' $<; } >$@
 
 $(B)/encoder/%.pb-c.c $(B)/encoder/%.pb-c.h &: encoder/%.proto | $(B)/packages
 	$(call say,PROTOC,$<)

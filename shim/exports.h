@@ -1,6 +1,6 @@
 /* exports.h - which symbols programs bind to, and which are ours alone.
  *
- * Runs in: nowhere; macros. The list of what is exported is shim/hooks.def.
+ * Runs in: init. The list of what is exported is shim/hooks.def; in which versions, shim/versions.def.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_EXPORTS_H
@@ -20,5 +20,11 @@
 #define ALIGNED
 #endif
 #define SLOW __attribute__((noinline)) ALIGNED
+
+/* Take out of our table what the program would not have without us. Before this, init has called real_start. */
+void exports_fit(void);
+
+/* Take everything out, where we only stand in the way. What the program was started with is bound to us already. */
+void exports_withdraw(void);
 
 #endif

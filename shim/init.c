@@ -327,9 +327,11 @@ __attribute__((constructor)) static void init(int argc, char **argv, char **envp
 		settings_read_texts(gnu_get_libc_version ? envp : __environ);
 	bool wanted_here = !secure && settings_is_no(settings.disable);
 	if (wanted_here && !is_unknown_libc()) {
+		exports_fit();
 		start(envp);
 		return;
 	}
+	exports_withdraw();
 	sampler_start(0, 0);
 	if (wanted_here)
 		tell_unknown_libc();

@@ -25,6 +25,7 @@ struct symbol_table {
 	const char *strings;
 	const uint32_t *hash;
 	const ElfW(Half) * versions; /* NULL: none */
+	uintptr_t definitions;       /* of versions; 0: none */
 };
 
 static bool read_symbol_table(const struct dl_phdr_info *info, struct symbol_table *t)
@@ -44,6 +45,7 @@ static bool read_symbol_table(const struct dl_phdr_info *info, struct symbol_tab
 		case DT_STRTAB: t->strings = (const void *)at; break;
 		case DT_GNU_HASH: t->hash = (const void *)at; break;
 		case DT_VERSYM: t->versions = (const void *)at; break;
+		case DT_VERDEF: t->definitions = at; break;
 		default: break;
 		}
 	}
@@ -64,9 +66,22 @@ static bool is_definition(const ElfW(Sym) * s)
 	return s->st_shndx != SHN_UNDEF && s->st_value && (type == STT_FUNC || type == STT_GNU_IFUNC);
 }
 
-/* The definition in this table that an unversioned reference binds to: the default version; an old
- * (hidden) version only when the name has no other. */
-static const ElfW(Sym) * find_in_table(const struct symbol_table *t, const char *name, uint32_t hash)
+/* The index of a version that this object defines. 0: it does not. */
+static unsigned find_version(const struct symbol_table *t, const char *version)
+{
+	for (uintptr_t at = t->versions ? t->definitions : 0; at;) {
+		const ElfW(Verdef) *v = (const void *)at;
+		const ElfW(Verdaux) *name = (const void *)(at + v->vd_aux);
+		if (strcmp(t->strings + name->vda_name, version) == 0)
+			return v->vd_ndx;
+		at = v->vd_next ? at + v->vd_next : 0;
+	}
+	return 0;
+}
+
+/* With a version index: the definition of that version. Without (0): the one in this table that an unversioned
+ * reference binds to: the default version; an old (hidden) version only when the name has no other. */
+static const ElfW(Sym) * find_in_table(const struct symbol_table *t, const char *name, uint32_t hash, unsigned version)
 {
 	uint32_t buckets = t->hash[0], first = t->hash[1], bloom_words = t->hash[2], shift = t->hash[3];
 	const ElfW(Addr) *bloom = (const void *)&t->hash[4];
@@ -83,9 +98,9 @@ static const ElfW(Sym) * find_in_table(const struct symbol_table *t, const char 
 		uint32_t h = chain[i - first];
 		const ElfW(Sym) *s = &t->symbols[i];
 		if ((h | 1) == (hash | 1) && is_definition(s) && strcmp(t->strings + s->st_name, name) == 0) {
-			if (!t->versions || !(t->versions[i] & 0x8000))
+			if (!version ? !t->versions || !(t->versions[i] & 0x8000) : (t->versions[i] & 0x7fff) == version)
 				return s;
-			hidden = s;
+			hidden = version ? NULL : s;
 		}
 		if (h & 1)
 			break;
@@ -105,9 +120,10 @@ static bool is_this_library(const struct dl_phdr_info *info)
 	return false;
 }
 
-static bool find_in_object(const struct symbol_table *t, const char *name, uint32_t hash, struct real_symbol *found)
+static bool find_in_object(const struct symbol_table *t, const char *name, uint32_t hash, unsigned version,
+                           struct real_symbol *found)
 {
-	const ElfW(Sym) *symbol = find_in_table(t, name, hash);
+	const ElfW(Sym) *symbol = find_in_table(t, name, hash, version);
 	if (!symbol)
 		return false;
 	uintptr_t address = t->base + symbol->st_value;
@@ -170,7 +186,7 @@ static int search_object(struct dl_phdr_info *info, size_t size, void *arg)
 		s->passed_us = is_this_library(info);
 		return 0;
 	}
-	return read_symbol_table(info, &t) && find_in_object(&t, s->name, s->hash, &s->found);
+	return read_symbol_table(info, &t) && find_in_object(&t, s->name, s->hash, 0, &s->found);
 }
 
 /* Before real_start, and for what is in none of those objects (a C++ library that was loaded later). */
@@ -186,7 +202,7 @@ static struct real_symbol find(const char *name, bool after_us)
 	struct real_symbol found;
 	uint32_t hash = gnu_hash(name);
 	for (size_t i = after_us ? started_with.after_us : 0; i < started_with.count; i++)
-		if (find_in_object(&started_with.at[i], name, hash, &found))
+		if (find_in_object(&started_with.at[i], name, hash, 0, &found))
 			return found;
 	return find_by_loader(name, hash, after_us);
 }
@@ -194,6 +210,17 @@ static struct real_symbol find(const char *name, bool after_us)
 struct real_symbol real_find(const char *name)
 {
 	return find(name, true);
+}
+
+struct real_symbol real_find_version(const char *name, const char *version)
+{
+	struct real_symbol found = {0};
+	for (size_t i = started_with.after_us; i < started_with.count; i++) {
+		unsigned index = find_version(&started_with.at[i], version);
+		if (index && find_in_object(&started_with.at[i], name, gnu_hash(name), index, &found))
+			break;
+	}
+	return found;
 }
 
 struct real_symbol real_find_anywhere(const char *name)

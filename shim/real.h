@@ -68,6 +68,9 @@ void real_start(void);
  * without such a definition. */
 struct real_symbol real_find(const char *name);
 
+/* The same in this version alone. */
+struct real_symbol real_find_version(const char *name, const char *version);
+
 /* What a hook calls: *real, or what it will be after the first call. */
 uintptr_t real_function(void *const *real, const char *name);
 

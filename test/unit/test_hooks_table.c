@@ -321,6 +321,15 @@ static int by_text(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+static size_t drop_repeated(const char **sorted, size_t count)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < count; i++)
+		if (!kept || strcmp(sorted[kept - 1], sorted[i]) != 0)
+			sorted[kept++] = sorted[i];
+	return kept;
+}
+
 static void test_the_library_exports_the_table_and_nothing_else(void **state)
 {
 	(void)state;
@@ -343,11 +352,12 @@ static void test_the_library_exports_the_table_and_nothing_else(void **state)
 	const char *names = image + s[table->sh_link].sh_offset;
 	const char **exported = calloc(table->sh_size / sizeof *symbol, sizeof *exported), *want[COUNT(hooks)];
 	for (size_t i = 0; i < table->sh_size / sizeof *symbol; i++)
-		if (symbol[i].st_shndx != SHN_UNDEF && symbol[i].st_name)
+		if (symbol[i].st_shndx != SHN_UNDEF && symbol[i].st_shndx != SHN_ABS /* a version's name */ && symbol[i].st_name)
 			exported[count++] = names + symbol[i].st_name;
 	for (size_t i = 0; i < COUNT(hooks); i++)
 		want[i] = hooks[i].name;
 	qsort(exported, count, sizeof *exported, by_text);
+	count = drop_repeated(exported, count); /* a hook in several versions */
 	qsort(want, COUNT(hooks), sizeof *want, by_text);
 	for (size_t i = 0; i < count && i < COUNT(hooks); i++)
 		assert_string_equal(exported[i], want[i]);
