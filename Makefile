@@ -220,9 +220,13 @@ bench: ## install what is missing and compare with bare runs and a pass-through 
 bench-idle: all ## count the instructions that each hook adds while nobody asks for anything
 	$(Q)$(PYTHON) test/bench/idle.py --all
 
-MINUTES := 30
+soak: MINUTES := 30
 soak: all programs ## libraries, forks, threads, profiles and dumps, all at once for MINUTES=30
 	$(Q)$(PYTHON) test/e2e/soak.py --minutes $(MINUTES)
+
+torture: MINUTES := 10
+torture: all programs ## signals, forks and requests at any instruction of any hook for MINUTES=10
+	$(Q)$(PYTHON) test/torture/run.py --minutes $(MINUTES)
 
 asan: ## run the unit tests under AddressSanitizer and UBSan
 ubsan: ## run the unit tests under UndefinedBehaviorSanitizer
@@ -280,7 +284,7 @@ clean: ## remove what was built; only build/libunwind stays, as it needs the net
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' Makefile | awk -F '\t' '{ printf "%-10s %s\n", $$1, $$2 }'
 
-.PHONY: all programs run test unit unit-build e2e bench bench-idle soak asan ubsan tsan fuzz fuzz-build format lint install uninstall dist clean help
+.PHONY: all programs run test unit unit-build e2e bench bench-idle soak torture asan ubsan tsan fuzz fuzz-build format lint install uninstall dist clean help
 .SECONDARY:
 
 -include $(OBJ:.o=.d) $(SYMBOLIZE_OBJ:.o=.d) $(wildcard $(foreach o,$(U)/obj $(F)/obj,$o/*/*.d $o/*/*/*.d $o/*/*/*/*.d $o/*/*/*/*/*.d) $(B)/programs/*.d)

@@ -68,12 +68,12 @@ def _lock_of(path):
         return _build_locks.setdefault(path, threading.Lock())
 
 
-def compile_to(output, sources, flags=(), compiler=None):
-    """Build output from sources unless it is newer than they are. Returns output."""
+def compile_to(output, sources, flags=(), compiler=None, headers=()):
+    """Build output from sources unless it is newer than they, and the headers, are. Returns output."""
     compiler = compiler or (os.environ.get("CXX", "g++") if any(s.endswith(".cc") for s in sources)
                             else os.environ.get("CC", "gcc"))
     with _lock_of(output):
-        newest = max(os.stat(s).st_mtime for s in sources)
+        newest = max(os.stat(s).st_mtime for s in list(sources) + list(headers))
         if os.path.exists(output) and os.stat(output).st_mtime >= newest:
             return output
         os.makedirs(os.path.dirname(output), exist_ok=True)
