@@ -70,7 +70,7 @@ static void on_alarm(int sig)
 	too_late = 1;
 }
 
-/* ---- requests -------------------------------------------------------------------------------------------------------- */
+/* ---- requests ------------------------------------------------------------------------------------------------- */
 
 static int send_request(const char *path)
 {
@@ -105,7 +105,7 @@ static int read_answer(int s)
 	return n < 0 || !all ? -1 : atoi(first + 9);
 }
 
-/* ---- the subject --------------------------------------------------------------------------------------------------------- */
+/* ---- the subject ---------------------------------------------------------------------------------------------- */
 
 static void become_subject(const int in[2], const int out[2])
 {
@@ -237,7 +237,7 @@ static bool take_turn(long steps)
 	return sig == SIGTRAP && is_at_breakpoint();
 }
 
-/* ---- when it fails --------------------------------------------------------------------------------------------------------- */
+/* ---- when it fails -------------------------------------------------------------------------------------------- */
 
 static void print_file(const char *path)
 {
@@ -283,7 +283,7 @@ static void fail(const char *what, int value)
 	fflush(stdout);
 }
 
-/* ---- one process ------------------------------------------------------------------------------------------------------------- */
+/* ---- one process ---------------------------------------------------------------------------------------------- */
 
 /* Everything it printed, if it failed. */
 static void print_output(void)
@@ -309,7 +309,7 @@ static void finish(bool well)
 		print_stacks();
 	} else if (sig < 0)
 		fail("ended or lost", sig);
-	else if (!WIFEXITED(status) || (WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != 3)) {
+	else if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
 		fail(WIFEXITED(status) ? "exit status" : "ended by signal", WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
 		print_output();
 	}
@@ -342,8 +342,9 @@ static void run_process(void)
 	start_subject();
 	alarm(LIMIT_S);
 	int sig = go_on(PTRACE_CONT, 0, &status);
-	if (sig == 0) { /* libc has no such function */
-		finish(false);
+	if (sig == 0) { /* libc has no such function: status 3 */
+		if (status != 3 << 8)
+			fail("ended at once, status", status);
 		goto out;
 	}
 	if (!strcmp(mode, "profile"))
@@ -372,7 +373,7 @@ out:
 	alarm(0);
 }
 
-/* ---- all -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- all ------------------------------------------------------------------------------------------------------ */
 
 static int rows_of(char names[ROWS][64])
 {
