@@ -43,12 +43,12 @@ const size_t endpoints_count = sizeof endpoints / sizeof *endpoints;
 
 void answer_failure(struct exchange *x, int rc)
 {
-	char text[96];
+	char text[128];
 	struct line l = LINE(text);
 	line_str(&l, rc == -ENOMEM ? TEXT_OUT_OF_MEMORY : "pprofshim: this could not be made, error ");
 	if (rc != -ENOMEM)
 		line_dec(&l, -(int64_t)rc);
-	response_error(&x->answer, 500, text);
+	response_error(&x->answer, rc == -ENOMEM ? 503 : 500, text);
 }
 
 /* argv joined with NUL, without the NUL that the kernel ends it with. */
@@ -317,7 +317,7 @@ static void pause_until(struct exchange *x, void (*resume)(struct exchange *x), 
 /* It could not begin; `busy` is Go's text for -EBUSY. */
 static void refuse(struct exchange *x, int rc, const char *what, const char *busy)
 {
-	char text[128];
+	char text[192];
 	struct line l = LINE(text);
 	line_str(&l, "Could not enable ");
 	line_str(&l, what);
@@ -336,7 +336,7 @@ static void refuse(struct exchange *x, int rc, const char *what, const char *bus
 		line_str(&l, "error ");
 		line_dec(&l, -(int64_t)rc);
 	}
-	response_error(&x->answer, 500, text);
+	response_error(&x->answer, rc == -ENOMEM ? 503 : 500, text);
 }
 
 /* ---- the CPU profile ---- */

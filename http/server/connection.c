@@ -107,6 +107,7 @@ static void expire_write(struct connection *c)
 
 static void finish_answer(struct connection *c)
 {
+	region_release(&c->answer);
 	if (c->last) {
 		c->x = NULL;
 		region_release(&c->region);
@@ -165,6 +166,29 @@ static void send_out_of_memory(struct connection *c)
 	begin_send(c, response_out_of_memory());
 }
 
+static void copy_chunks(struct region *to, const struct out_chunk *from, struct out *copy)
+{
+	out_init(copy, to);
+	for (; from; from = from->next)
+		out_bytes(copy, from->bytes, from->used);
+}
+
+/* A client that reads slowly holds the answer, not what it was made from, which may be ten times as much. Small ones are no matter. */
+static const struct out_chunk *move_answer(struct connection *c, const struct out_chunk *first)
+{
+	enum { SMALL = 256 * 1024 };
+	struct out copy;
+	if (!c->request.chunk || c->region.bytes <= SMALL || c->region.bytes / 2 < c->x->answer.body.len)
+		return first;
+	copy_chunks(&c->answer, first, &copy);
+	if (copy.failed) {
+		region_release(&c->answer);
+		return first;
+	}
+	region_rewind(&c->region, c->request);
+	return copy.first;
+}
+
 static void begin_answer(struct connection *c)
 {
 	struct exchange *x = c->x;
@@ -175,7 +199,7 @@ static void begin_answer(struct connection *c)
 	};
 	const struct out_chunk *first = response_finish(&x->answer, how);
 	if (first)
-		begin_send(c, first);
+		begin_send(c, move_answer(c, first));
 	else
 		send_out_of_memory(c);
 }
@@ -204,6 +228,7 @@ static void follow_handler(struct connection *c)
 static void run_handler(struct connection *c)
 {
 	c->last = !c->x->request.keep_alive;
+	c->request = region_mark(&c->region);
 	endpoint_answer(c->x);
 	follow_handler(c);
 }
@@ -227,7 +252,7 @@ static void begin_body(struct connection *c, size_t head_len)
 	if (want && x->request.method == METHOD_POST) {
 		x->body = region_alloc(&c->region, want);
 		if (!x->body) {
-			answer_broken(c, 500, TEXT_OUT_OF_MEMORY);
+			answer_broken(c, 503, TEXT_OUT_OF_MEMORY);
 			return;
 		}
 		memcpy(x->body, x->input + head_len, have);
@@ -277,6 +302,7 @@ static void begin_head(struct connection *c)
 {
 	struct exchange *done = c->x;
 	struct region old = c->region;
+	c->request = (struct region_mark){0};
 	size_t rest = done->input_len - done->consumed;
 	c->x = NULL;
 	c->region = (struct region){0};

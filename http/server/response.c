@@ -100,7 +100,7 @@ static_assert(LIMIT_CONNECTIONS == 64, "TOO_MANY says so");
 	"Connection: close\r\n" \
 	"\r\n" text "\n"
 
-#define OUT_OF_MEMORY WHOLE_ANSWER("500 Internal Server Error", TEXT_OUT_OF_MEMORY, "59")
+#define OUT_OF_MEMORY WHOLE_ANSWER("503 Service Unavailable", TEXT_OUT_OF_MEMORY, "103")
 #define TOO_MANY \
 	WHOLE_ANSWER("503 Service Unavailable", "pprofshim: too many connections; 64 are served at a time", "57")
 

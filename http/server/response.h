@@ -47,9 +47,9 @@ struct response_end {
 const struct out_chunk *response_finish(struct response *r, struct response_end end);
 
 /* Whole answers that need no memory. Both close the connection. */
-const struct out_chunk *response_out_of_memory(void); /* 500 */
+const struct out_chunk *response_out_of_memory(void); /* 503 */
 const struct out_chunk *response_too_many(void);      /* 503 */
 
-#define TEXT_OUT_OF_MEMORY "pprofshim: out of its own memory; raise PPROF_MEMORY_LIMIT"
+#define TEXT_OUT_OF_MEMORY "pprofshim: no memory left for this answer; ask again when others are done, or raise PPROF_MEMORY_LIMIT"
 
 #endif

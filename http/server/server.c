@@ -131,6 +131,7 @@ static bool is_ours(const struct connection *c)
 static void forget_slot(struct connection *c)
 {
 	c->x = NULL;
+	region_release(&c->answer);
 	region_release(&c->region);
 	c->state = CONNECTION_FREE;
 }

@@ -3,6 +3,7 @@
 # Runs in: the test runner. After each bad request the next one must be served.
 #
 # SPDX-License-Identifier: Apache-2.0
+import socket
 import subprocess
 import threading
 import time
@@ -382,6 +383,29 @@ class Connections(Conversation):
             finally:
                 for c in stuck:
                     c.close()
+
+    def test_what_slow_clients_hold_is_not_taken_from_samples(self):
+        with start([shim.program("ever_new_stacks"), 12000], rate=1) as p:
+            p.wait_line("ready")
+            truth = shim.site_truth(p.sites()["leaf"])
+            stuck = []
+            try:
+                for i in range(50):
+                    c = Raw(p.port)
+                    stuck.append(c)
+                    c.s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+                    c.send(b"GET /debug/pprof/allocs%s HTTP/1.1\r\n" % (b"", b"?debug=1")[i % 2] + HOST + b"\r\n")
+                self.assertEqual(200, p.get("/debug/pprof/", timeout_s=120).status)
+                late = p.get("/debug/pprof/heap", timeout_s=120)
+                self.assertIn(late.status, (200, 503), late.body[:200])
+                if late.status == 503:
+                    self.assertIn("memory", late.text)
+            finally:
+                for c in stuck:
+                    c.close()
+            shim.wait_until("the answers to be given back", lambda: p.get("/debug/pprof/heap").status == 200)
+            self.assertEqual(truth, p.profile("heap").flat("leaf"), "every sample has its stack")
+            self.assertNotIn("<h2>Lost", p.get("/debug/pprof/").text)
 
     def test_curl(self):
         curl = shim.tool("curl")

@@ -785,8 +785,8 @@ static void test_encoder_errors_are_one_line_and_nothing_else(void **state)
 	stub.error = -ENOMEM;
 	for (size_t i = 0; i < 3; i++) {
 		struct reply r = ask(requests[i]);
-		assert_int_equal(r.status, 500);
-		assert_string_equal(r.body, "pprofshim: out of its own memory; raise PPROF_MEMORY_LIMIT\n");
+		assert_int_equal(r.status, 503);
+		assert_string_equal(r.body, "pprofshim: no memory left for this answer; ask again when others are done, or raise PPROF_MEMORY_LIMIT\n");
 		assert_lacks(&r, "Content-Disposition");
 		assert_has(&r, "X-Go-Pprof: 1\r\n");
 	}
@@ -826,13 +826,13 @@ static void test_out_of_memory_is_said_without_memory(void **state)
 	(void)state;
 	limit_memory(0);
 	struct reply r = ask(GET("/debug/pprof/heap"));
-	assert_int_equal(r.status, 500);
-	assert_string_equal(r.body, "pprofshim: out of its own memory; raise PPROF_MEMORY_LIMIT\n");
-	limit_memory(80 * 1024); /* enough for the request, not for the answer */
+	assert_int_equal(r.status, 503);
+	assert_string_equal(r.body, "pprofshim: no memory left for this answer; ask again when others are done, or raise PPROF_MEMORY_LIMIT\n");
+	limit_memory(160 * 1024); /* enough for the request, not for the answer */
 	stub.body_bytes = 200000;
 	r = ask(GET("/debug/pprof/heap"));
-	assert_int_equal(r.status, 500);
-	assert_string_equal(r.body, "pprofshim: out of its own memory; raise PPROF_MEMORY_LIMIT\n");
+	assert_int_equal(r.status, 503);
+	assert_string_equal(r.body, "pprofshim: no memory left for this answer; ask again when others are done, or raise PPROF_MEMORY_LIMIT\n");
 	limit_memory(64 << 20);
 	assert_int_equal(ask(GET("/debug/pprof/heap")).status, 200);
 }
@@ -1397,7 +1397,7 @@ static void test_a_rate_that_cannot_be_had_is_refused_in_one_line(void **state)
 		{GET("/debug/pprof/mutex?seconds=1&fraction=1"), -ENOSYS, 400,
 		 "pprofshim: nothing is recorded, as the program was started with PPROF_MUTEX_FRACTION=0; start it with another value, or without\n"},
 		{GET("/debug/pprof/mutex?seconds=1&fraction=1"), -EBUSY, 503, "pprofshim: too many requests have a rate of their own already; ask again later\n"},
-		{GET("/debug/pprof/block?seconds=1&rate=1"), -ENOMEM, 500, "pprofshim: out of its own memory; raise PPROF_MEMORY_LIMIT\n"},
+		{GET("/debug/pprof/block?seconds=1&rate=1"), -ENOMEM, 503, "pprofshim: no memory left for this answer; ask again when others are done, or raise PPROF_MEMORY_LIMIT\n"},
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -1416,7 +1416,7 @@ static bool failing_snapshots(void)
 {
 	stub.takes = stub.restores = 0;
 	stub.error = -ENOMEM; /* of the first */
-	assert_int_equal(ask(GET("/debug/pprof/block?seconds=1&rate=1")).status, 500);
+	assert_int_equal(ask(GET("/debug/pprof/block?seconds=1&rate=1")).status, 503);
 	assert_int_equal(counted(&stub.restores), 1);
 	stub.error = 0;
 	int from = now_ms(), fd = dial();
@@ -1428,7 +1428,7 @@ static bool failing_snapshots(void)
 	wire_release();
 	bool in_time = now_ms() - from < 950;
 	int status = hear(fd).status;
-	assert_true(status == 500 || !in_time);
+	assert_true(status == 503 || !in_time);
 	close(fd);
 	wait_for(&stub.restores, 2);
 	sleep_ms(50);
@@ -1543,14 +1543,14 @@ static void test_a_profile_that_cannot_begin_says_why(void **state)
 	} rows[] = {
 		{-EBUSY, "Could not enable CPU profiling: cpu profiling already in use\n"},
 		{-ENOSYS, "Could not enable CPU profiling: not possible on this system\n"},
-		{-ENOMEM, "Could not enable CPU profiling: pprofshim: out of its own memory; raise PPROF_MEMORY_LIMIT\n"},
+		{-ENOMEM, "Could not enable CPU profiling: pprofshim: no memory left for this answer; ask again when others are done, or raise PPROF_MEMORY_LIMIT\n"},
 		{-EAGAIN, "Could not enable CPU profiling: error 11\n"},
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		stub.begin_error = rows[i].error;
 		struct reply r = ask(GET("/debug/pprof/profile?seconds=1"));
-		assert_int_equal(r.status, 500);
+		assert_int_equal(r.status, rows[i].error == -ENOMEM ? 503 : 500);
 		assert_string_equal(r.body, rows[i].text);
 		assert_has(&r, "Content-Type: text/plain; charset=utf-8\r\n");
 		assert_has(&r, "X-Go-Pprof: 1\r\n");
@@ -1565,8 +1565,8 @@ static void test_a_profile_that_cannot_end_says_so_and_is_over(void **state)
 	stub.drain_ms = 100;
 	stub.end_error = -ENOMEM;
 	struct reply r = ask(GET("/debug/pprof/profile?seconds=1"));
-	assert_int_equal(r.status, 500);
-	assert_string_equal(r.body, "pprofshim: out of its own memory; raise PPROF_MEMORY_LIMIT\n");
+	assert_int_equal(r.status, 503);
+	assert_string_equal(r.body, "pprofshim: no memory left for this answer; ask again when others are done, or raise PPROF_MEMORY_LIMIT\n");
 	assert_lacks(&r, "Content-Disposition");
 	sleep_ms(50);
 	assert_int_equal(counted(&stub.ends), 1);
@@ -1798,14 +1798,14 @@ static void test_a_trace_that_cannot_begin_says_why(void **state)
 		const char *text;
 	} rows[] = {
 		{-EBUSY, "Could not enable tracing: tracing is already enabled\n"},
-		{-ENOMEM, "Could not enable tracing: pprofshim: out of its own memory; raise PPROF_MEMORY_LIMIT\n"},
+		{-ENOMEM, "Could not enable tracing: pprofshim: no memory left for this answer; ask again when others are done, or raise PPROF_MEMORY_LIMIT\n"},
 		{-EAGAIN, "Could not enable tracing: error 11\n"},
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		stub.begin_error = rows[i].error;
 		struct reply r = ask(GET("/debug/pprof/trace"));
-		assert_int_equal(r.status, 500);
+		assert_int_equal(r.status, rows[i].error == -ENOMEM ? 503 : 500);
 		assert_string_equal(r.body, rows[i].text);
 		assert_has(&r, "X-Go-Pprof: 1\r\n");
 		assert_lacks(&r, "Content-Disposition");
@@ -1821,8 +1821,8 @@ static void test_a_trace_that_cannot_end_or_be_encoded_is_given_back(void **stat
 		stub.end_error = i == 0 ? -ENOMEM : 0;
 		stub.error = i == 1 ? -ENOMEM : 0;
 		struct reply r = ask(TRACE("seconds=0.1"));
-		assert_int_equal(r.status, 500);
-		assert_string_equal(r.body, "pprofshim: out of its own memory; raise PPROF_MEMORY_LIMIT\n");
+		assert_int_equal(r.status, 503);
+		assert_string_equal(r.body, "pprofshim: no memory left for this answer; ask again when others are done, or raise PPROF_MEMORY_LIMIT\n");
 		assert_lacks(&r, "Content-Disposition");
 		sleep_ms(50);
 		assert_int_equal(counted(&stub.ends), i + 1);
