@@ -1,8 +1,7 @@
 /* cpu.c - CPU profiling: one timer a thread on its CPU clock, samples through a ring.
  *
- * Runs in: listener; signal handler (cpu_sample); new threads (cpu_thread_begins).
- * Shared: `cpu.period_ns` says to handlers and new threads whether a profile is taken; a record's `timer` goes from none to a
- * number and back by exchanges, so each timer is deleted once. The rest is the listener's.
+ * Runs in: listener; signal handler (cpu_tick, cpu_interval).
+ * Shared: `cpu.period_ns` says to handlers whether a profile is taken. The rest is the listener's; the timers are in ticks.c.
  *
  * The rate. The kernel looks at CPU timers at its ticks alone (clock_tick_ns), so no thread is sampled more often than
  * that. What a thread does after its last tick is never seen: half a tick on average, which would take a third off a
@@ -22,6 +21,7 @@
 #include "shim/clock.h"
 #include "shim/layout.h"
 #include "shim/os.h"
+#include "shim/quota.h"
 #include "shim/ring.h"
 #include "shim/settings.h"
 #include "shim/signals.h"
@@ -30,11 +30,11 @@
 #include "shim/tasks.h"
 #include "shim/text.h"
 #include "shim/threads.h"
+#include "shim/ticks.h"
 #include "shim/timers.h"
 #include "shim/trace.h"
 
 enum {
-	EXPIRY_NS = 1000, /* sooner than the next tick */
 	YOUNG_US = 100000,
 	DRAIN_LEAST_MS = 5,
 	DRAIN_FIRST_MS = 50, /* often at first, when no rule of the unwinder is known */
@@ -63,7 +63,8 @@ struct profile {
 	uint64_t period_ns;
 	unsigned processors;
 	size_t count;
-	uint64_t cut_short, untimed, drains;
+	uint64_t cut_short, drains;
+	bool gave_up;        /* its timers, to the program */
 	struct tally others; /* of what has no room */
 	struct tally *slot[SLOTS];
 	size_t comment_count;
@@ -74,7 +75,6 @@ static struct {
 	uint64_t period_ns; /* atomic; 0: no profile */
 	bool by_interval;   /* the fall-back */
 	uint64_t random;    /* atomic */
-	uint64_t untimed;   /* atomic: threads that got no timer */
 	struct profile *profile;
 	bool for_trace; /* the profile is nobody's: its samples go to a trace alone */
 } cpu FORKED;
@@ -94,7 +94,7 @@ static void sample(struct unwind_frame f, uint32_t weight)
 /* The CPU time that this tick stands for. */
 static uint64_t credit_us(int overrun)
 {
-	uint64_t used_us = ((uint64_t)(overrun > 0 ? overrun : 0) + 1) * EXPIRY_NS / 1000;
+	uint64_t used_us = ((uint64_t)(overrun > 0 ? overrun : 0) + 1) * CPU_EXPIRY_NS / 1000;
 	if (sampler_thread.cpu_age_us >= YOUNG_US)
 		return used_us;
 	sampler_thread.cpu_age_us += (uint32_t)(used_us < YOUNG_US ? used_us : YOUNG_US);
@@ -130,83 +130,6 @@ void cpu_interval(struct unwind_frame f)
 		sample(f, 1);
 }
 
-static void forget(struct thread *t, void *unused)
-{
-	(void)unused;
-	threads_drop_timer(threads_take_timer(t));
-}
-
-/* Give the thread a timer, if it has none. Its record may become another thread's meanwhile: who gives it away makes `tid` another
- * one first, and looks for a timer then, so one of both sees the other. Returns 0, or a negative errno. */
-static int arm(struct thread *t)
-{
-	const struct timespec value[2] = {{.tv_nsec = EXPIRY_NS}, {.tv_nsec = EXPIRY_NS}};
-	uint32_t none = THREAD_NO_TIMER;
-	int tid = __atomic_load_n(&t->tid, __ATOMIC_RELAXED);
-	struct timers_request q = {
-	    .clock = timers_cpu_clock(tid), .tid = tid, .signal = SIGNALS_OURS, .mark = signals_timer_mark(), .value = value};
-	if (!__atomic_load_n(&cpu.period_ns, __ATOMIC_ACQUIRE) || cpu.by_interval || !tid ||
-	    !__atomic_compare_exchange_n(&t->timer, &none, THREAD_TIMER_BEING_MADE, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
-		return 0;
-	t->armed_cpu_ns = timers_cpu_ns(tid);
-	int r = timers_make(&q);
-	__atomic_store_n(&t->timer, r < 0 ? THREAD_NO_TIMER : (uint32_t)q.timer + 1, __ATOMIC_SEQ_CST);
-	if (r == 0 && (!__atomic_load_n(&cpu.period_ns, __ATOMIC_SEQ_CST) || __atomic_load_n(&t->tid, __ATOMIC_SEQ_CST) != tid))
-		forget(t, NULL); /* the profile, or the thread, ended meanwhile, and did not see this timer */
-	return r;
-}
-
-void cpu_thread_begins(struct thread *t)
-{
-	if (__builtin_expect(__atomic_load_n(&cpu.period_ns, __ATOMIC_RELAXED) != 0, 0) && t && arm(t) < 0)
-		__atomic_fetch_add(&cpu.untimed, 1, __ATOMIC_RELAXED);
-}
-
-static void forget_ended(struct thread *t, void *pid)
-{
-	if (__atomic_load_n(&t->timer, __ATOMIC_RELAXED) != THREAD_NO_TIMER &&
-	    timers_has_ended(*(int *)pid, __atomic_load_n(&t->tid, __ATOMIC_RELAXED)))
-		forget(t, NULL);
-}
-
-static long forget_all(void *unused)
-{
-	threads_each(forget, unused);
-	return 0;
-}
-
-struct arming {
-	int pid, error;
-};
-
-static void arm_one(struct thread *t, void *arg)
-{
-	struct arming *a = arg;
-	int e = arm(t);
-	if ((e == -ENOMEM || e == -EAGAIN) && !a->error) /* else the thread has ended meanwhile */
-		a->error = e;
-}
-
-static long arm_known(void *arg)
-{
-	struct arming *a = arg;
-	threads_each(forget_ended, &a->pid);
-	threads_each(arm_one, a);
-	return a->error;
-}
-
-/* Threads that this library did not see begin get records, and timers as the others; timers of threads that ended go. No lock is
- * held over all this, which takes a while where there are thousands. 0, or the first error. */
-static int arm_all(struct region *r)
-{
-	size_t count;
-	struct arming a = {.pid = os_pid()};
-	int *tids = tasks_list(r, &count);
-	for (size_t i = 0; i < count; i++)
-		threads_enter(tids[i]);
-	return (int)timers_inside(arm_known, &a);
-}
-
 static void begin_comment(char text[COMMENT_BYTES], struct line *l)
 {
 	*l = (struct line){text, COMMENT_BYTES, 0};
@@ -231,30 +154,50 @@ static void comment_count(struct profile *p, uint64_t count, const char *what)
 	comment(p, &l);
 }
 
-/* Timers for all; if some can't be had, one interval timer for the process. 0, or a negative errno. */
-static int start_timers(struct profile *p)
+/* One interval timer for the process, because of `why`. */
+static void fall_back(struct profile *p, const char *why)
 {
 	char text[COMMENT_BYTES];
 	struct line l;
-	struct region scratch = {0};
-	int error = arm_all(&scratch);
-	region_release(&scratch);
-	if (!error)
-		return 0;
 	begin_comment(text, &l);
-	line_str(&l, "not every thread could get a timer (error ");
-	line_dec(&l, -error);
+	line_str(&l, why);
 	if (signals_begin_fallback(p->period_ns) == 0) {
 		cpu.by_interval = true;
-		timers_inside(forget_all, NULL);
-		line_str(&l, "): sampled by setitimer(ITIMER_PROF) and SIGPROF instead, which favours some threads; "
+		ticks_end();
+		line_str(&l, ": sampled by setitimer(ITIMER_PROF) and SIGPROF instead, which favours some threads; "
 		             "raise the limit of pending signals (ulimit -i)");
 	} else {
-		line_str(&l, "), and the program uses SIGPROF itself: some threads are not sampled; "
+		line_str(&l, ", and the program uses SIGPROF itself: some threads are not sampled; "
 		             "raise the limit of pending signals (ulimit -i)");
 	}
 	comment(p, &l);
-	return 0;
+}
+
+/* Timers for all; if some can't be had, one interval timer for the process. */
+static void start_timers(struct profile *p)
+{
+	struct region scratch = {0};
+	quota_look();
+	ticks_begin();
+	int error = ticks_arm_all(&scratch);
+	region_release(&scratch);
+	if (error)
+		fall_back(p, "not every thread could get a timer");
+}
+
+/* The program may have needed what the timers took, and then there are none any more. */
+static void keep_timers(struct profile *p)
+{
+	struct region scratch = {0};
+	if (cpu.by_interval || p->gave_up)
+		return;
+	timers_end_lost_pause();
+	quota_look();
+	ticks_arm_all(&scratch);
+	region_release(&scratch);
+	p->gave_up = ticks_given_up();
+	if (p->gave_up)
+		fall_back(p, "the program needed the pending signals that the timers take, and got them");
 }
 
 static unsigned count_processors(void)
@@ -299,11 +242,11 @@ static int begin(struct region *r, unsigned hz)
 	uint64_t asked_ns = 1000000000u / hz, tick_ns = clock_tick_ns();
 	p->period_ns = asked_ns > tick_ns ? asked_ns : tick_ns;
 	cpu.random = p->mono_ns;
-	cpu.untimed = 0;
 	cpu.by_interval = false;
 	cpu.profile = p;
 	__atomic_store_n(&cpu.period_ns, p->period_ns, __ATOMIC_SEQ_CST);
-	return start_timers(p);
+	start_timers(p);
+	return 0;
 }
 
 int snapshot_cpu_begin(struct region *r, unsigned hz)
@@ -392,13 +335,10 @@ static unsigned drain_ms(const struct profile *p)
 unsigned snapshot_cpu_drain(void)
 {
 	struct profile *p = cpu.profile;
-	struct region scratch = {0};
 	if (!p)
 		return DRAIN_MOST_MS;
 	take_samples(p);
-	if (!cpu.by_interval)
-		arm_all(&scratch);
-	region_release(&scratch);
+	keep_timers(p);
 	signals_keep();
 	p->drains++;
 	return drain_ms(p);
@@ -462,7 +402,7 @@ static void stop(void)
 	__atomic_store_n(&cpu.period_ns, 0, __ATOMIC_SEQ_CST);
 	if (cpu.by_interval)
 		signals_end_fallback();
-	timers_inside(forget_all, NULL);
+	ticks_end();
 	signals_end();
 	cpu.profile = NULL;
 }
@@ -497,7 +437,8 @@ static void make_comments(struct profile *p)
 	comment_count(p, p->others.count,
 	              " samples counted at other_stacks, in place of their own: the profiler's own memory is used up; raise PPROF_MEMORY_LIMIT");
 	comment_count(p, p->cut_short, " samples with short stacks: too much new code at once");
-	comment_count(p, cpu.untimed, " threads not sampled: they could get no timer; raise the limit of pending signals (ulimit -i)");
+	comment_count(p, ticks_pauses(), " times the timers were taken away for a moment, and samples lost: the program changed its user or group");
+	comment_count(p, ticks_untimed(), " threads not sampled: they could get no timer; raise the limit of pending signals (ulimit -i)");
 }
 
 int snapshot_cpu_end(struct cpu_snapshot *s)

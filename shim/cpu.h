@@ -1,6 +1,6 @@
 /* cpu.h - CPU profiling: one timer a thread on its CPU clock, samples through a ring.
  *
- * Runs in: listener (the profile itself: snapshot.h), signal handler (cpu_sample), new threads (cpu_thread_begins).
+ * Runs in: listener (the profile itself: snapshot.h), signal handler (cpu_tick, cpu_interval), ticks.c (the constant).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_CPU_H
@@ -10,7 +10,7 @@
 
 #include "shim/unwind.h"
 
-struct thread;
+enum { CPU_EXPIRY_NS = 1000 }; /* what the timers are set to: sooner than the next tick */
 
 /* The timer of the calling thread expired while it was at f; since the time before it had expired `overrun` times more.
  * Signal handler. */
@@ -18,9 +18,6 @@ void cpu_tick(struct unwind_frame f, int overrun);
 
 /* The interval timer of the process expired, and this thread was taken. Signal handler. */
 void cpu_interval(struct unwind_frame f);
-
-/* A thread begins: it gets a timer if a profile is being taken. On that thread. */
-void cpu_thread_begins(struct thread *t);
 
 /* A trace begins, goes on, ends: it gets the samples of a profile while one is taken, and else has samples taken for itself, which
  * lie in this region. 0, or a negative errno: there are none for now. Listener. */

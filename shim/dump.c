@@ -29,11 +29,10 @@
 #include "shim/tasks.h"
 #include "shim/text.h"
 #include "shim/threads.h"
-#include "shim/timers.h"
 #include "shim/waits.h"
 
 enum {
-	PLACES = 128,       /* threads asked at a time */
+	PLACES = SIGNALS_ASKS, /* threads asked at a time */
 	PATIENCE_MS = 400,  /* for all answers of a dump */
 	TRIES = 20,         /* to find a thread in the same wait before and after */
 	TRIES_SAME = 5,     /* of these, while it runs and its wait is as old */
@@ -46,7 +45,6 @@ enum phase { FREE, ASKED, WRITING, DONE };
 static struct {
 	char *memory;      /* PLACES samples; atomic, never unmapped */
 	uint32_t state[PLACES]; /* atomic */
-	int timer[PLACES];  /* that asked, while the state is not FREE; the listener's */
 	bool retired[PLACES]; /* its thread never finished writing: not to be used again */
 	uint32_t generation;
 	uint32_t answers;  /* atomic; a futex */
@@ -379,7 +377,7 @@ static void ask(struct dump *d, size_t index, uint32_t slot)
 		return;
 	}
 	__atomic_store_n(&answers.state[slot & 0xff], state_of(slot, ASKED), __ATOMIC_RELEASE);
-	int error = signals_ask(out->tid, slot, &answers.timer[slot & 0xff]);
+	int error = signals_ask(out->tid, slot);
 	if (error < 0) {
 		__atomic_store_n(&answers.state[slot & 0xff], FREE, __ATOMIC_RELAXED);
 		if (error == -EINVAL) /* no such thread */
@@ -400,12 +398,12 @@ static bool collect(struct dump *d, size_t index, uint32_t slot, bool last_call)
 		sample_finish(s);
 		memcpy(d->pcs, s->pc, s->depth * sizeof *d->pcs);
 		out->stack = keep_stack(d, s->depth, s->place);
-		timers_delete(answers.timer[slot & 0xff]);
+		signals_unask(slot);
 		*state = FREE;
 		return true;
 	}
 	if (last_call && __atomic_compare_exchange_n(state, &asked, FREE, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-		timers_delete(answers.timer[slot & 0xff]);
+		signals_unask(slot);
 		out->reason = "it did not answer in time: it has no processor, or is long in the kernel";
 	}
 	return __atomic_load_n(state, __ATOMIC_RELAXED) == FREE;
@@ -417,6 +415,7 @@ static void retire(struct dump *d, const size_t *index, size_t count, uint32_t f
 	for (size_t i = 0; i < count; i++)
 		if (__atomic_load_n(&answers.state[i], __ATOMIC_RELAXED) == state_of(first | (uint32_t)i, WRITING)) {
 			answers.retired[i] = true;
+			signals_unask((uint32_t)i);
 			d->out->threads[index[i]].reason = "it was stopped while it answered";
 		}
 }

@@ -31,6 +31,8 @@
 #include "shim/signals.h"
 #include "shim/spawn.h"
 #include "shim/threads.h"
+#include "shim/ticks.h"
+#include "shim/timers.h"
 #include "shim/trace.h"
 #include "shim/unwind.h"
 
@@ -108,6 +110,8 @@ static FORKED_CODE void child(void)
 	dump_fork_child();
 	ring_fork_child();
 	sample_fork_child();
+	ticks_fork_child();
+	timers_fork_child();
 	signals_fork_child();
 	sampler_fork_child((uint64_t)house_pid());
 	log_fork_child();

@@ -8,23 +8,31 @@
  * a child that the new program does not know: it is ended.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include <errno.h>
 #include <stdarg.h>
+
+#include "shim/hooks_exec.h"
 
 #include "shim/exports.h"
 #include "shim/listener.h"
 #include "shim/real.h"
 #include "shim/signals.h"
 
+struct exec_scope exec_begins(void)
+{
+	listener_end_helper();
+	return (struct exec_scope){.interval = signals_before_exec()};
+}
+
+void exec_failed(struct exec_scope scope)
+{
+	if (scope.interval)
+		signals_exec_failed();
+}
+
 #define EXECS(call) \
-	listener_end_helper(); \
-	bool stopped = signals_before_exec(); \
+	struct exec_scope scope = exec_begins(); \
 	int r = call; \
-	if (stopped) { \
-		int saved = errno; \
-		signals_exec_failed(); \
-		errno = saved; \
-	} \
+	exec_failed(scope); \
 	return r
 
 EXPORT ALIGNED int execve(const char *path, char *const argv[], char *const envp[])
@@ -45,6 +53,11 @@ EXPORT ALIGNED int execvp(const char *file, char *const argv[])
 EXPORT ALIGNED int execvpe(const char *file, char *const argv[], char *const envp[])
 {
 	EXECS(real_execvpe(file, argv, envp));
+}
+
+EXPORT ALIGNED int execveat(int dir, const char *path, char *const argv[], char *const envp[], int flags)
+{
+	EXECS(real_execveat(dir, path, argv, envp, flags));
 }
 
 EXPORT ALIGNED int fexecve(int fd, char *const argv[], char *const envp[])

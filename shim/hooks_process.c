@@ -9,13 +9,17 @@
 
 #include "shim/exports.h"
 #include "shim/listener.h"
+#include "shim/quota.h"
 #include "shim/real.h"
 
-/* libc brings the threads that it knows to the new identity; ours has to be told. */
+/* libc brings the threads that it knows to the new identity, each by a signal that needs an entry of the limit of pending ones:
+ * our timers take none meanwhile. The listener has to be told. */
 #define FOLLOWED(symbol, params, args) \
 	EXPORT ALIGNED int symbol params \
 	{ \
+		quota_pause(); \
 		int r = real_##symbol args; \
+		quota_resume(); \
 		if (r == 0) \
 			listener_follow_credentials(); \
 		return r; \

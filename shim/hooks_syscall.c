@@ -9,7 +9,9 @@
 #include <errno.h>
 
 #include "shim/exports.h"
+#include "shim/hooks_exec.h"
 #include "shim/hooks_wait.h"
+#include "shim/quota.h"
 #include "shim/real.h"
 
 /* Where a system call that may block has a time-out that is relative, and not kept up to date by the kernel: the number of that
@@ -131,9 +133,33 @@ static bool has_six(long nr)
 	}
 }
 
+static long exec_call(long nr, const long a[])
+{
+	struct exec_scope scope = exec_begins();
+	long r = real_syscall(nr, a[0], a[1], a[2], a[3], a[4], 0);
+	exec_failed(scope);
+	return r;
+}
+
+/* What is ours to do before the call, or in its place: true, then this is the result. */
+static bool stand_in(long nr, const long a[], long *result)
+{
+	if (nr == SYS_execve || nr == SYS_execveat) {
+		*result = exec_call(nr, a);
+		return true;
+	}
+	if (nr == SYS_rt_sigaction)
+		return signals_set_by_syscall(a, result);
+	quota_before_syscall(nr, a);
+	return false;
+}
+
 static __attribute__((used)) struct answer syscall_watched(const struct caller *c)
 {
 	const long *a = c->args;
+	long result;
+	if (stand_in(c->nr, a, &result))
+		return (struct answer){result, true};
 	int which = relative_time_of(c->nr, a[1]);
 	struct unwind_frame caller = {.pc = c->pc - 1, .sp = (uintptr_t)&c->sixth, .fp = c->fp};
 	if (trace_is_on() && c->nr == SYS_futex && wakes(a[1]))

@@ -7,7 +7,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <pthread.h>
 
-#include "shim/cpu.h"
 #include "shim/exports.h"
 #include "shim/init.h"
 #include "shim/real.h"
@@ -15,6 +14,7 @@
 #include "shim/signals.h"
 #include "shim/stack_here.h"
 #include "shim/threads.h"
+#include "shim/ticks.h"
 #include "shim/trace.h"
 
 /* In a trace the end is told, too, of a thread that returns; of others the listener finds out. */
@@ -37,7 +37,7 @@ static void *thread_main(void *arg)
 	sampler_hold(); /* a new thread holds nothing */
 	struct thread_start start = *t;
 	struct thread *self = threads_begin(t);
-	cpu_thread_begins(self);
+	ticks_thread_begins(self);
 	if (trace_is_on() && self)
 		trace_born(self, &start);
 	sampler_release();

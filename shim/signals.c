@@ -16,6 +16,7 @@
 #include "shim/cpu.h"
 #include "shim/dump.h"
 #include "shim/layout.h"
+#include "shim/real.h"
 #include "shim/timers.h"
 #include "shim/unwind.h"
 #include "shim/waits.h"
@@ -102,6 +103,19 @@ static bool is_question(const void *value)
 	return (uintptr_t)value >> 32 == ((uintptr_t)&ask_mark & 0xffffffffu);
 }
 
+/* A signal that is not ours does what it would have done. */
+static void pass_on(int sig, siginfo_t *info, void *context)
+{
+	static const struct timers_action default_action; /* SIG_DFL: it ends the program */
+	void (*handler)(int, siginfo_t *, void *) = __atomic_load_n(&next.handler, __ATOMIC_RELAXED);
+	if ((uintptr_t)handler > (uintptr_t)SIG_IGN) {
+		handler(sig, info, context);
+	} else if ((uintptr_t)handler == (uintptr_t)SIG_DFL) {
+		timers_set_action(sig, &default_action, NULL);
+		os_call(SYS_tgkill, os_pid(), os_tid(), sig);
+	}
+}
+
 static void on_signal(int sig, siginfo_t *info, void *context)
 {
 	ucontext_t *u = context;
@@ -113,8 +127,8 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 	} else if (info->si_code == SI_TIMER && is_question(info->si_value.sival_ptr)) {
 		dump_answer((uint32_t)(uintptr_t)info->si_value.sival_ptr, f);
 		at_interrupted(u, &f);
-	} else if (next.handler && (uintptr_t)next.handler > (uintptr_t)SIG_IGN) {
-		next.handler(sig, info, context);
+	} else {
+		pass_on(sig, info, context);
 	}
 	__atomic_fetch_sub(&at_work, 1, __ATOMIC_RELEASE);
 }
@@ -178,21 +192,46 @@ void signals_keep(void)
 		timers_inside(install, NULL);
 }
 
-static long make_timer(void *request)
+/* Those that ask, by the place in the slot: its number plus one; 0: none. A slot's timer is deleted by whoever takes it out. */
+static uint32_t asks[SIGNALS_ASKS] FORKED; /* atomic */
+
+static long make_ask(void *request)
 {
-	return timers_make(request);
+	struct timers_request *q = request;
+	uint32_t *ask = &asks[(uintptr_t)q->mark % SIGNALS_ASKS];
+	if (!timers_begin_making())
+		return -EAGAIN;
+	int r = timers_make(q);
+	if (r == 0)
+		__atomic_store_n(ask, (uint32_t)q->timer + 1, __ATOMIC_SEQ_CST);
+	if (r == 0 && timers_are_paused())
+		signals_unask((uint32_t)(uintptr_t)q->mark);
+	timers_end_making();
+	return r;
 }
 
 /* By a timer that expires at once: what is pending of a timer goes when the program calls exec; another signal would stay,
  * and end the new program, which has no handler for it. */
-int signals_ask(int tid, uint32_t slot, int *timer)
+int signals_ask(int tid, uint32_t slot)
 {
 	const struct timespec at_once[2] = {{0}, {.tv_nsec = 1}};
 	struct timers_request q = {
 	    .clock = CLOCK_MONOTONIC, .tid = tid, .signal = SIGNALS_OURS, .mark = question_of(slot), .value = at_once};
-	int r = (int)timers_inside(make_timer, &q);
-	*timer = q.timer;
-	return r;
+	return (int)timers_inside(make_ask, &q);
+}
+
+void signals_unask(uint32_t slot)
+{
+	uint32_t timer = __atomic_exchange_n(&asks[slot % SIGNALS_ASKS], 0, __ATOMIC_ACQ_REL);
+	if (timer)
+		timers_delete((int)timer - 1);
+}
+
+void signals_unask_all(void)
+{
+	for (uint32_t i = 0; i < SIGNALS_ASKS; i++)
+		if (__atomic_load_n(&asks[i], __ATOMIC_RELAXED))
+			signals_unask(i);
 }
 
 void *signals_timer_mark(void)
@@ -253,18 +292,48 @@ bool signals_interval_given_up(void)
 	return !__atomic_load_n(&interval_ns, __ATOMIC_RELAXED);
 }
 
-/* The interval timer outlives exec, the handler does not. */
+/* The interval timer outlives exec, the handler does not, and a signal of it that is pending would end the new program: to be
+ * ignored for a moment takes that away. */
 bool signals_before_exec(void)
 {
-	bool ours = __atomic_load_n(&interval_ns, __ATOMIC_RELAXED) != 0 && interval_pid == os_pid();
-	if (ours)
-		timers_set_interval(0);
-	return ours;
+	const struct timers_action ignore = {.handler = (void *)SIG_IGN};
+	struct timers_action now;
+	if (!__atomic_load_n(&interval_ns, __ATOMIC_RELAXED) || interval_pid != os_pid())
+		return false;
+	timers_set_interval(0);
+	if (timers_set_action(SIGPROF, NULL, &now) == 0 && now.handler == on_interval) {
+		timers_set_action(SIGPROF, &ignore, NULL);
+		timers_set_action(SIGPROF, &now, NULL);
+	}
+	return true;
 }
 
 void signals_exec_failed(void)
 {
-	timers_set_interval(__atomic_load_n(&interval_ns, __ATOMIC_RELAXED) / 1000);
+	uint64_t ns = __atomic_load_n(&interval_ns, __ATOMIC_RELAXED);
+	if (ns) /* else the profile ended meanwhile */
+		timers_set_interval(ns / 1000);
+}
+
+/* The kernel says what is wrong with the call, and writes what was set before: ours, in which place the program's is put. */
+bool signals_set_by_syscall(const long args[], long *result)
+{
+	const struct timers_action *act = (const void *)args[1];
+	struct timers_action *old = (void *)args[2], now;
+	if (args[0] != SIGNALS_OURS || timers_set_action(SIGNALS_OURS, NULL, &now) < 0 || now.handler != on_signal)
+		return false;
+	*result = real_syscall(SYS_rt_sigaction, args[0], 0, args[2], args[3], 0, 0);
+	if (*result < 0)
+		return true;
+	if (act && !(os_readable(act) && os_readable(&act->mask))) {
+		*result = real_syscall(SYS_rt_sigaction, args[0], args[1], args[2], args[3], 0, 0);
+		return true;
+	}
+	struct timers_action wanted = act ? *act : next;
+	if (old)
+		*old = next;
+	next = wanted;
+	return true;
 }
 
 bool signals_quiesce(unsigned ms)
@@ -281,6 +350,9 @@ bool signals_quiesce(unsigned ms)
 /* Any handler of ours that was at work elsewhere is not in the child. */
 FORKED_CODE void signals_fork_child(void)
 {
+	for (int i = 0; i < SIGNALS_ASKS; i++)
+		if (asks[i])
+			asks[i] = 0;
 	signals_users = 0;
 	waits_watch(WAITS_FOR_SIGNALS, false);
 	at_work = 0;

@@ -39,9 +39,16 @@ static inline bool signals_are_about(void)
 /* Is this handler, as the kernel has it, one that is counted? hooks_signal.c. */
 bool signals_counted(uintptr_t handler);
 
-/* Ask a thread for its stack: the handler there calls dump_answer(slot). 0, or a negative errno; *timer is the caller's
- * to delete, answered or not. Listener. */
-int signals_ask(int tid, uint32_t slot, int *timer);
+/* Ask a thread for its stack: the handler there calls dump_answer(slot). Returns 0, or a negative errno. Listener. The question is
+ * to be taken back, answered or not; quota.c may do it before, for all. Slots that are asked at once differ in their lowest bits. */
+enum { SIGNALS_ASKS = 128 };
+int signals_ask(int tid, uint32_t slot);
+void signals_unask(uint32_t slot);
+void signals_unask_all(void);
+
+/* The program sets or asks for the action of a signal by syscall(SYS_rt_sigaction). Where that is our signal, and our handler is in
+ * place, it stays, and the program's comes after it: it sees what it would see without us. False: the call is to be made. */
+bool signals_set_by_syscall(const long args[], long *result);
 
 /* The mark of a timer's signal: sigev_value. */
 void *signals_timer_mark(void);
@@ -57,7 +64,7 @@ bool signals_is_interval_handler(uintptr_t handler);
 /* Has it been given up since signals_begin_fallback? */
 bool signals_interval_given_up(void);
 
-/* Around exec, by the thread that calls it: is that interval timer running? Then it is off, until exec has failed. */
+/* Around exec, by the thread that calls it (hooks_exec.h): is that interval timer running? Then it is off, until exec has failed. */
 bool signals_before_exec(void);
 void signals_exec_failed(void);
 

@@ -162,7 +162,7 @@ struct task tasks_look(int tid)
 }
 
 /* The value of the line that begins with `key`: what follows the last colon. */
-static struct span value_of(const char *text, const char *key)
+struct span tasks_value(const char *text, const char *key)
 {
 	struct span rest = span_of(text);
 	while (rest.len) {
@@ -178,7 +178,7 @@ static struct span value_of(const char *text, const char *key)
 /* "11759105.372617": milliseconds of the scheduler's clock, at which a thread last ran. */
 static int64_t last_ran_ns(const char *text)
 {
-	struct span fraction = value_of(text, "se.exec_start");
+	struct span fraction = tasks_value(text, "se.exec_start");
 	uint64_t ms, ns;
 	struct span whole = span_cut(&fraction, '.');
 	if (!text_parse_uint(whole, 10, &ms) || fraction.len != 6 || !text_parse_uint(fraction, 10, &ns))
@@ -248,5 +248,5 @@ bool tasks_blocks(int tid, int sig)
 	uint64_t mask;
 	if (tasks_read(tid, "status", text, sizeof text) <= 0)
 		return false;
-	return text_parse_uint(value_of(text, "SigBlk"), 16, &mask) && mask >> (sig - 1) & 1;
+	return text_parse_uint(tasks_value(text, "SigBlk"), 16, &mask) && mask >> (sig - 1) & 1;
 }

@@ -43,6 +43,9 @@ static inline bool tasks_same(const struct task *a, const struct task *b)
 /* Since how many nanoseconds a thread that is blocked has not run; negative: the kernel does not say. */
 int64_t tasks_idle_ns(int tid);
 
+/* In the text of "status": the value of the line that begins with `key`. */
+struct span tasks_value(const char *text, const char *key);
+
 /* Does it block this signal? */
 bool tasks_blocks(int tid, int sig);
 

@@ -1,7 +1,7 @@
 /* timers.c - what the kernel does for threads of the program's group alone.
  *
  * Runs in: app's thread, signal handler, listener (timers_inside and what says so).
- * So: system calls and nothing else. The kernel looks timers and CPU clocks up in the caller's thread group, so all that needs to
+ * So: system calls, and nothing else but counts of them. The kernel looks timers and CPU clocks up in the caller's thread group, so all that needs to
  * be there goes through this file.
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -9,11 +9,80 @@
 #include <string.h>
 #include <sys/time.h>
 
+#include "shim/clock.h"
+#include "shim/layout.h"
 #include "shim/timers.h"
 
 long timers_inside(long (*fn)(void *arg), void *arg)
 {
 	return fn(arg);
+}
+
+uint32_t timers_count FORKED;
+static struct {
+	uint32_t makers;   /* atomic */
+	uint32_t paused;   /* atomic */
+	uint64_t since_ns; /* atomic: of the last pause */
+} timers FORKED;
+
+bool timers_begin_making(void)
+{
+	__atomic_fetch_add(&timers.makers, 1, __ATOMIC_SEQ_CST);
+	if (!timers_are_paused())
+		return true;
+	timers_end_making();
+	return false;
+}
+
+void timers_end_making(void)
+{
+	__atomic_fetch_sub(&timers.makers, 1, __ATOMIC_SEQ_CST);
+}
+
+void timers_pause(void)
+{
+	__atomic_store_n(&timers.since_ns, clock_ns(CLOCK_MONOTONIC_COARSE), __ATOMIC_RELAXED);
+	__atomic_fetch_add(&timers.paused, 1, __ATOMIC_SEQ_CST);
+}
+
+bool timers_resume(void)
+{
+	uint32_t n = __atomic_load_n(&timers.paused, __ATOMIC_RELAXED);
+	while (n && !__atomic_compare_exchange_n(&timers.paused, &n, n - 1, true, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+		continue;
+	return n <= 1;
+}
+
+bool timers_are_paused(void)
+{
+	return __atomic_load_n(&timers.paused, __ATOMIC_SEQ_CST) != 0;
+}
+
+bool timers_wait_for_makers(void)
+{
+	enum { STEP_NS = 100000, STEPS = 200 };
+	bool waited = false;
+	for (int i = 0; i < STEPS && __atomic_load_n(&timers.makers, __ATOMIC_SEQ_CST); i++) {
+		const struct timespec step = {.tv_nsec = STEP_NS};
+		os_call(SYS_nanosleep, &step, NULL);
+		waited = true;
+	}
+	return waited;
+}
+
+void timers_end_lost_pause(void)
+{
+	enum { LOST_S = 10 };
+	uint64_t since = __atomic_load_n(&timers.since_ns, __ATOMIC_RELAXED);
+	if (timers_are_paused() && clock_ns(CLOCK_MONOTONIC_COARSE) > since + LOST_S * 1000000000ull)
+		__atomic_store_n(&timers.paused, 0, __ATOMIC_SEQ_CST);
+}
+
+FORKED_CODE void timers_fork_child(void)
+{
+	timers_count = 0;
+	timers.makers = 0;
+	timers.paused = 0;
 }
 
 int timers_make(struct timers_request *q)
@@ -24,15 +93,20 @@ int timers_make(struct timers_request *q)
 	e.sigev_signo = q->signal;
 	e.sigev_notify = SIGEV_THREAD_ID;
 	e._sigev_un._tid = q->tid;
+	__atomic_fetch_add(&timers_count, 1, __ATOMIC_SEQ_CST);
 	int r = (int)os_call(SYS_timer_create, q->clock, &e, &q->timer);
-	if (r == 0 && (r = (int)os_call(SYS_timer_settime, q->timer, 0, q->value, NULL)) < 0)
-		os_call(SYS_timer_delete, q->timer); /* the thread has ended */
+	if (r < 0)
+		__atomic_fetch_sub(&timers_count, 1, __ATOMIC_SEQ_CST);
+	else if ((r = (int)os_call(SYS_timer_settime, q->timer, 0, q->value, NULL)) < 0)
+		timers_delete(q->timer); /* the thread has ended */
 	return r;
 }
 
 static long delete_one(void *timer)
 {
-	return os_call(SYS_timer_delete, *(int *)timer);
+	long r = os_call(SYS_timer_delete, *(int *)timer);
+	__atomic_fetch_sub(&timers_count, 1, __ATOMIC_SEQ_CST);
+	return r;
 }
 
 void timers_delete(int timer)

@@ -19,6 +19,32 @@
 /* Run fn(arg) in the program's thread group. Returns what it returns. Any thread; the rest of this file is for code that is there. */
 long timers_inside(long (*fn)(void *arg), void *arg);
 
+/* Timers may only be made between these two, by a thread of the program's group; false: not now, none is to be made. Whoever has made
+ * one and put its number where it is found asks timers_are_paused once more. */
+bool timers_begin_making(void);
+void timers_end_making(void);
+
+/* None is made from now on, until timers_resume has been called as often; it says whether this was the last one. */
+void timers_pause(void);
+bool timers_resume(void);
+bool timers_are_paused(void);
+
+/* Who makes one still is waited for, up to 20 ms. False: nobody did. */
+bool timers_wait_for_makers(void);
+
+/* A pause that has lasted for more than 10 seconds was never ended: its thread jumped away. Listener. */
+void timers_end_lost_pause(void);
+
+/* How many there are, or are about to be. */
+extern HIDDEN uint32_t timers_count; /* atomic */
+static inline uint32_t timers_held(void)
+{
+	return __atomic_load_n(&timers_count, __ATOMIC_RELAXED);
+}
+
+/* The child has none. */
+void timers_fork_child(void);
+
 /* A timer on this clock that sends `signal` with `mark` to a thread, and is set to `value`. Returns 0, or a negative errno: -EAGAIN
  * where the limit of pending signals is reached, -EINVAL where there is no such thread. */
 struct timers_request {

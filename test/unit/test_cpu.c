@@ -5,7 +5,7 @@
  * takes something off a thread's first 100 ms, in which ticks count, not time (cpu.c says why): threads work for far longer.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/cpu.c shim/ring.c shim/sample.c shim/signals.c shim/waits.c shim/threads.c shim/timers.c shim/tasks.c shim/sampler.c shim/clock.c
+/* links: shim/cpu.c shim/ring.c shim/sample.c shim/signals.c shim/waits.c shim/threads.c shim/timers.c shim/ticks.c shim/quota.c shim/tasks.c shim/sampler.c shim/clock.c
  * links: shim/unwind.c shim/unwind_learn.c shim/wrap.c shim/modules.c shim/real.c shim/losses.c shim/settings.c shim/stacks.c
  * links: shim/text.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
@@ -41,6 +41,7 @@
 #include "shim/settings.h"
 #include "shim/snapshot.h"
 #include "shim/threads.h"
+#include "shim/ticks.h"
 #include "shim/trace.h"
 #include "shim/waits.h"
 
@@ -216,7 +217,7 @@ static void *worker_main(void *arg)
 	if (w->deaf)
 		os_call(SYS_rt_sigprocmask, SIG_BLOCK, &mask, 0, 8);
 	if (!w->known_late)
-		cpu_thread_begins(threads_enter_self());
+		ticks_thread_begins(threads_enter_self());
 	if (meet)
 		pthread_barrier_wait(&begun);
 	uint64_t before = used_ns();

@@ -1,0 +1,104 @@
+/* quota.c - the limit of pending signals is the program's.
+ *
+ * Runs in: app's thread inside a hook, in a signal handler too; listener (quota_look).
+ * So: no lock, no libc, errno untouched; records are walked without one (threads_each).
+ * Shared: `most` is atomic.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/quota.h"
+
+#include <signal.h>
+#include <string.h>
+
+#include "shim/house.h"
+#include "shim/layout.h"
+#include "shim/os.h"
+#include "shim/signals.h"
+#include "shim/tasks.h"
+#include "shim/text.h"
+#include "shim/ticks.h"
+
+static uint32_t most FORKED = UINT32_MAX; /* atomic: so many timers there may be */
+
+static void drop_all(void)
+{
+	ticks_drop_all();
+	signals_unask_all();
+}
+
+/* Those that are being made are waited for, but not for long: this may be a handler that interrupted their maker. */
+static void drop_all_surely(void)
+{
+	drop_all();
+	if (!timers_wait_for_makers())
+		return;
+	drop_all();
+}
+
+void quota_pause(void)
+{
+	timers_pause();
+	if (!quota_is_used() || !house_is_ours())
+		return;
+	ticks_note_pause();
+	drop_all_surely();
+}
+
+void quota_resume(void)
+{
+	if (timers_resume() && ticks_are_on() && house_is_ours())
+		ticks_arm_known();
+}
+
+bool quota_give_back(void)
+{
+	if (!quota_is_used() || !house_is_ours())
+		return false;
+	ticks_give_up();
+	drop_all_surely();
+	return true;
+}
+
+/* A timer that is made and not set takes an entry, too, and leaves no trace. */
+void quota_make_room(void)
+{
+	struct sigevent e;
+	int timer;
+	memset(&e, 0, sizeof e);
+	e.sigev_signo = SIGNALS_OURS;
+	e.sigev_notify = SIGEV_SIGNAL;
+	if (!house_is_ours())
+		return;
+	long r = os_call(SYS_timer_create, CLOCK_MONOTONIC, &e, &timer);
+	if (r == 0)
+		os_call(SYS_timer_delete, timer);
+	else if (r == -EAGAIN)
+		quota_give_back();
+}
+
+bool quota_has_room(void)
+{
+	return timers_held() < __atomic_load_n(&most, __ATOMIC_RELAXED);
+}
+
+static long give_back(void *unused)
+{
+	(void)unused;
+	return quota_give_back();
+}
+
+/* "SigQ:\t12/31000": used by all processes of the user, and the limit of this one. */
+void quota_look(void)
+{
+	char text[2048];
+	uint64_t used, limit;
+	struct span value = {0};
+	if (tasks_read(house_pid(), "status", text, sizeof text) > 0)
+		value = tasks_value(text, "SigQ");
+	bool known = text_parse_uint(span_cut(&value, '/'), 10, &used) && text_parse_uint(value, 10, &limit);
+	uint64_t held = timers_held(), left = !known ? UINT32_MAX : used < limit ? limit - used : 0;
+	uint64_t half = (held + left) / 2;
+	__atomic_store_n(&most, half < UINT32_MAX ? (uint32_t)half : UINT32_MAX, __ATOMIC_RELAXED);
+	if (left < held / 2)
+		timers_inside(give_back, NULL);
+}
