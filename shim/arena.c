@@ -1,8 +1,9 @@
 /* arena.c - the memory of the house.
  *
  * Runs in: app's thread inside a hook, listener, init, fork. No libc but mem*; errno untouched.
- * Shared: the current chunk and what is used of what lasts, under arena.lock (rank ARENA, leaf); the pots' counts and `refused`
- * are atomic, relaxed (a limit needs no order). A region belongs to one thread at a time and has no lock.
+ * Shared, without a lock: the current chunk, which says itself what is used of it, so that each changes by one atomic operation and
+ * a fork child inherits them sound at any time; the counts of bytes and `refused` are atomic, relaxed (a limit needs no order).
+ * A region belongs to one thread at a time.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/arena.h"
@@ -12,7 +13,6 @@
 
 #include "shim/layout.h"
 #include "shim/os.h"
-#include "shim/sync.h"
 
 enum {
 	ALIGNMENT = 16,
@@ -34,11 +34,14 @@ struct pot {
 	uint64_t mapped_bytes; /* atomic */
 };
 
+struct arena_chunk {
+	size_t bytes; /* immutable */
+	size_t used;  /* atomic; may be more: then it is full */
+};
+
 static struct {
-	struct lock lock;
-	char *next; /* these three under lock */
-	size_t left;
-	uint64_t used_bytes; /* of what lasts */
+	struct arena_chunk *chunk; /* atomic */
+	uint64_t used_bytes;       /* atomic: of what lasts */
 	uint64_t least_for_requests; /* immutable after init */
 	int32_t refused[ARENA_PARTIES]; /* atomic */
 	struct pot lasting, rings, requests;
@@ -82,21 +85,33 @@ static void uncharge(struct pot *p, size_t bytes)
 	__atomic_sub_fetch(&p->mapped_bytes, bytes, __ATOMIC_RELAXED);
 }
 
+static void unuse(size_t bytes)
+{
+	__atomic_sub_fetch(&arena.used_bytes, bytes, __ATOMIC_RELAXED);
+}
+
+static bool use(size_t bytes, uint64_t limit_bytes)
+{
+	if (__atomic_add_fetch(&arena.used_bytes, bytes, __ATOMIC_RELAXED) <= limit_bytes)
+		return true;
+	unuse(bytes);
+	return false;
+}
+
 int arena_charge(size_t bytes)
 {
-	lock_take(&arena.lock);
-	int r = arena.used_bytes + bytes > arena.lasting.limit_bytes ? -ENOMEM : charge(&arena.lasting, bytes, arena.lasting.limit_bytes);
-	arena.used_bytes += r == 0 ? bytes : 0;
-	lock_release(&arena.lock);
+	if (!use(bytes, arena.lasting.limit_bytes))
+		return -ENOMEM;
+	int r = charge(&arena.lasting, bytes, arena.lasting.limit_bytes);
+	if (r < 0)
+		unuse(bytes);
 	return r;
 }
 
 void arena_uncharge(size_t bytes)
 {
-	lock_take(&arena.lock);
-	arena.used_bytes -= bytes;
+	unuse(bytes);
 	uncharge(&arena.lasting, bytes);
-	lock_release(&arena.lock);
 }
 
 int arena_charge_request(size_t bytes)
@@ -161,32 +176,56 @@ static size_t chunk_size(size_t bytes)
 	return least > most ? least : most;
 }
 
-/* A large piece has its own mapping, the current chunk stays; else what is left of that is used up. */
-static void *take_locked(size_t bytes, int32_t *refused)
+/* NULL: there is no room in it. */
+static void *take_from(struct arena_chunk *c, size_t bytes)
 {
-	if (bytes > arena.left) {
-		size_t chunk = chunk_size(bytes);
-		char *p = map_charged(&arena.lasting, chunk, arena.lasting.limit_bytes, refused);
-		if (!p || chunk > ARENA_CHUNK)
-			return p;
-		arena.used_bytes += arena.left;
-		arena.next = p;
-		arena.left = chunk;
-	}
-	void *p = arena.next;
-	arena.next += bytes;
-	arena.left -= bytes;
-	return p;
+	if (!c || __atomic_load_n(&c->used, __ATOMIC_RELAXED) + bytes > c->bytes)
+		return NULL;
+	size_t at = __atomic_fetch_add(&c->used, bytes, __ATOMIC_RELAXED);
+	return at + bytes <= c->bytes ? (char *)c + at : NULL;
 }
 
-static void *alloc_locked(enum arena_party party, size_t bytes)
+/* A new chunk in the place of this one, whose rest is given up. Where two threads make one, the second uses the first's. */
+static bool replace(struct arena_chunk *full, size_t bytes, int32_t *refused)
 {
-	if (arena.used_bytes + bytes > limit_of(party)) {
+	size_t size = chunk_size(bytes + sizeof *full);
+	struct arena_chunk *c = map_charged(&arena.lasting, size, arena.lasting.limit_bytes, refused);
+	if (!c)
+		return false;
+	*c = (struct arena_chunk){.bytes = size, .used = sizeof *c};
+	size_t used = full ? __atomic_load_n(&full->used, __ATOMIC_RELAXED) : 0;
+	size_t rest = full && used < full->bytes ? full->bytes - used : 0;
+	if (__atomic_compare_exchange_n(&arena.chunk, &full, c, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+		__atomic_add_fetch(&arena.used_bytes, rest + sizeof *c, __ATOMIC_RELAXED);
+		return true;
+	}
+	os_unmap(c, size);
+	uncharge(&arena.lasting, size);
+	return true;
+}
+
+/* A large piece has its own mapping, the current chunk stays. */
+static void *take(size_t bytes, int32_t *refused)
+{
+	if (bytes > ARENA_CHUNK - sizeof(struct arena_chunk))
+		return map_charged(&arena.lasting, round_up(bytes, PAGE), arena.lasting.limit_bytes, refused);
+	for (;;) {
+		struct arena_chunk *c = __atomic_load_n(&arena.chunk, __ATOMIC_ACQUIRE);
+		void *p = take_from(c, bytes);
+		if (p || !replace(c, bytes, refused))
+			return p;
+	}
+}
+
+static void *alloc(enum arena_party party, size_t bytes)
+{
+	if (!use(bytes, limit_of(party))) {
 		__atomic_store_n(&arena.refused[party], FOR_GOOD, __ATOMIC_RELAXED);
 		return NULL;
 	}
-	void *p = take_locked(bytes, &arena.refused[party]);
-	arena.used_bytes += p ? bytes : 0;
+	void *p = take(bytes, &arena.refused[party]);
+	if (!p)
+		unuse(bytes);
 	return p;
 }
 
@@ -196,10 +235,7 @@ void *arena_alloc_in(enum arena_party party, size_t bytes)
 		return NULL;
 	if (party == ARENA_RINGS)
 		return map_charged(&arena.rings, round_up(bytes, PAGE), arena.rings.limit_bytes, NULL);
-	lock_take(&arena.lock);
-	void *p = alloc_locked(party, round_up(bytes, ALIGNMENT));
-	lock_release(&arena.lock);
-	return p;
+	return alloc(party, round_up(bytes, ALIGNMENT));
 }
 
 void *arena_alloc(size_t bytes)
@@ -215,16 +251,6 @@ bool arena_is_full(enum arena_party party)
 	if (left > 0) /* by any number of threads at once: whether it is asked once more or less is no matter */
 		__atomic_store_n(&arena.refused[party], left - 1, __ATOMIC_RELAXED);
 	return true;
-}
-
-FORKED_CODE void arena_fork_prepare(void)
-{
-	lock_take(&arena.lock);
-}
-
-FORKED_CODE void arena_fork_release(void)
-{
-	lock_release(&arena.lock);
 }
 
 struct region_chunk {

@@ -37,7 +37,7 @@ enum arena_party {
 	ARENA_PARTIES,
 };
 
-/* Zeroed memory, 16-byte aligned, never freed; NULL at the party's limit. Any thread; takes the ARENA lock. */
+/* Zeroed memory, 16-byte aligned, never freed; NULL at the party's limit. Any thread; takes no lock. */
 void *arena_alloc_in(enum arena_party party, size_t bytes);
 
 /* The same for ARENA_OWN. */
@@ -59,9 +59,6 @@ void arena_uncharge_request(size_t bytes);
 
 /* Bytes mapped by arena and regions now. */
 uint64_t arena_mapped_bytes(void);
-
-void arena_fork_prepare(void);
-void arena_fork_release(void); /* in the parent and in the child */
 
 /* A growing scratch memory. Zero-initialise it (`struct region r = {0}`); one owner at a time. Large ones leave the last part of
  * what requests may have to small ones: the index page can be had while a profile takes all it can get. */

@@ -48,6 +48,18 @@ static void drop_locked(struct contended_bucket *b, struct contended **at)
 	b->spare = c;
 }
 
+/* What another thread left in the middle of a change is forgotten, with all who wait there. */
+static bool take_bucket(struct contended_bucket *b)
+{
+	if (!lock_take(&b->lock, LOCK_CONTENDED))
+		return false;
+	if (lock_is_inherited(&b->lock)) {
+		b->first = b->spare = NULL;
+		__atomic_store_n(&b->waiters, 0, __ATOMIC_RELAXED);
+	}
+	return true;
+}
+
 /* Where the entry is linked; NULL: nowhere. */
 static struct contended **link_locked(struct contended_bucket *b, const struct contended *c)
 {
@@ -81,14 +93,15 @@ static void leave_locked(struct contended_bucket *b, struct contended *c, struct
 }
 
 /* A handler that interrupts this may fork, and its child come back to here, with an empty table (below): then there is nothing to
- * leave, and hardly anything to go wrong. */
+ * leave, and hardly anything to go wrong. Where the lock can't be had, the next wait tries again. */
 static void leave(struct thread *t)
 {
 	struct contended *c = __atomic_load_n(&t->waits_for, __ATOMIC_RELAXED);
 	if (!c)
 		return;
 	struct contended_bucket *b = contended_bucket_of(c->lock);
-	lock_take(&b->lock);
+	if (!take_bucket(b))
+		return;
 	struct contended **at = t->waits_for == c ? link_locked(b, c) : NULL;
 	if (at) {
 		leave_locked(b, c, t);
@@ -107,10 +120,24 @@ static void look_for_first_locked(struct contended_bucket *b, struct contended *
 	if (now_ns - t->waits_since_ns < PATIENCE_NS || now_ns - c->looked_ns < PATIENCE_NS)
 		return;
 	c->looked_ns = now_ns;
-	if (os_call(SYS_tgkill, os_pid(), t->tid, 0) == -ESRCH) {
+	if (!t->tid || os_call(SYS_tgkill, house_pid(), t->tid, 0) == -ESRCH) {
 		leave_locked(b, c, t);
 		t->waits_for = NULL;
 	}
+}
+
+static bool enter_locked(struct contended_bucket *b, struct thread *t, uintptr_t lock, uint64_t now_ns)
+{
+	struct contended *c = find_locked(b, lock);
+	if (!c && !(c = add_locked(b, lock)))
+		return false;
+	t->waits_for = c;
+	t->waits_since_ns = now_ns;
+	enqueue_locked(c, t);
+	c->waiters++;
+	c->began_ns += now_ns > c->charged_ns ? now_ns : c->charged_ns;
+	__atomic_store_n(&b->waiters, b->waiters + 1, __ATOMIC_RELAXED);
+	return true;
 }
 
 void contended_enter(struct thread *t, uintptr_t lock, uint64_t now_ns)
@@ -122,21 +149,13 @@ void contended_enter(struct thread *t, uintptr_t lock, uint64_t now_ns)
 	leave(t);
 	struct contended_bucket *b = contended_bucket_of(lock);
 	__atomic_store_n(&was_used, true, __ATOMIC_RELAXED);
-	lock_take(&b->lock);
-	struct contended *c = find_locked(b, lock);
-	if (!c)
-		c = add_locked(b, lock);
-	if (c) {
-		t->waits_for = c;
-		t->waits_since_ns = now_ns;
-		enqueue_locked(c, t);
-		c->waiters++;
-		c->began_ns += now_ns > c->charged_ns ? now_ns : c->charged_ns;
-		__atomic_store_n(&b->waiters, b->waiters + 1, __ATOMIC_RELAXED);
-	}
-	lock_release(&b->lock);
+	bool has_lock = !t->waits_for && take_bucket(b), has_memory = has_lock && enter_locked(b, t, lock, now_ns);
+	if (has_lock)
+		lock_release(&b->lock);
 	sampler_release();
-	if (!c)
+	if (!has_lock)
+		losses_count(lock_not_had);
+	else if (!has_memory)
 		losses_count(contention_no_memory);
 }
 
@@ -153,6 +172,21 @@ void contended_forget(struct thread *t)
 	leave(t);
 }
 
+static uint64_t charge_locked(struct contended_bucket *b, uintptr_t lock)
+{
+	struct contended *c = find_locked(b, lock);
+	if (!c)
+		return 0;
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC); /* under the lock: nobody here began later */
+	look_for_first_locked(b, c, now_ns);
+	uint64_t delay_ns = c->waiters * now_ns - c->began_ns;
+	c->began_ns = c->waiters * now_ns;
+	c->charged_ns = now_ns;
+	if (c->waiters == 0)
+		drop_locked(b, link_locked(b, c));
+	return delay_ns;
+}
+
 uint64_t contended_release(uintptr_t lock)
 {
 	struct contended_bucket *b = contended_bucket_of(lock);
@@ -163,18 +197,12 @@ uint64_t contended_release(uintptr_t lock)
 		losses_count(contention_nested);
 		return 0;
 	}
-	lock_take(&b->lock);
-	struct contended *c = find_locked(b, lock);
-	if (c) {
-		uint64_t now_ns = clock_ns(CLOCK_MONOTONIC); /* under the lock: nobody here began later */
-		look_for_first_locked(b, c, now_ns);
-		delay_ns = c->waiters * now_ns - c->began_ns;
-		c->began_ns = c->waiters * now_ns;
-		c->charged_ns = now_ns;
-		if (c->waiters == 0)
-			drop_locked(b, link_locked(b, c));
+	if (take_bucket(b)) {
+		delay_ns = charge_locked(b, lock);
+		lock_release(&b->lock);
+	} else {
+		losses_count(lock_not_had);
 	}
-	lock_release(&b->lock);
 	sampler_release();
 	return delay_ns;
 }

@@ -3,8 +3,8 @@
  * Runs in: app's thread inside a hook. Any app lock may be held, the one that was waited for among them; snapshots and rates in
  * the listener.
  * So: no allocation but the arena's, no dl*, errno preserved; what can't be recorded is counted as lost.
- * Shared: the list of sites, linked under contention.lock (rank CONTENTION) with release stores and read without it; sites are
- * never freed, their counters are atomic. The rates are written by the listener alone.
+ * Shared, without a lock: the list of sites, linked at its head by one compare-and-exchange, each before its stack knows it; sites
+ * are never freed, their counters are atomic. The rates are written by the listener alone.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/contention.h"
@@ -22,7 +22,6 @@
 #include "shim/snapshot.h"
 #include "shim/stack_here.h"
 #include "shim/stacks.h"
-#include "shim/sync.h"
 #include "shim/trace.h"
 #include "shim/waits.h"
 
@@ -45,7 +44,6 @@ struct contention_site {
 static struct contention_site others = {.stack = &stacks_others};
 
 static struct {
-	struct lock lock;
 	struct contention_site *newest;                /* atomic */
 	uint64_t rate[CONTENTION_KINDS];               /* atomic: the finest that is asked for */
 	uint64_t preset[CONTENTION_KINDS];             /* immutable after init */
@@ -57,34 +55,31 @@ static uint64_t rate_of(enum contention_kind kind)
 	return __atomic_load_n(&contention.rate[kind], __ATOMIC_RELAXED);
 }
 
-static struct contention_site *add_site_locked(struct stack *s)
+static struct contention_site *make_site(struct stack *s)
 {
-	if (s->contention)
-		return s->contention;
-	struct contention_site *site = arena_alloc_in(ARENA_STACKS, sizeof *site);
+	struct contention_site *site = arena_is_full(ARENA_STACKS) ? NULL : arena_alloc_in(ARENA_STACKS, sizeof *site);
 	if (!site)
 		return NULL;
 	site->stack = s;
-	site->older = contention.newest;
-	site->number = site->older->number + 1;
-	__atomic_store_n(&s->contention, site, __ATOMIC_RELEASE);
-	__atomic_store_n(&contention.newest, site, __ATOMIC_RELEASE);
+	site->older = __atomic_load_n(&contention.newest, __ATOMIC_ACQUIRE);
+	do
+		site->number = site->older->number + 1;
+	while (!__atomic_compare_exchange_n(&contention.newest, &site->older, site, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
 	return site;
 }
 
-/* Never NULL. */
+/* Where another thread was faster, the first is the one; ours counts nothing. Never NULL. */
 static struct contention_site *site_of(struct stack *s)
 {
 	struct contention_site *site = s == &stacks_others ? &others : __atomic_load_n(&s->contention, __ATOMIC_ACQUIRE);
-	if (!site && !arena_is_full(ARENA_STACKS)) {
-		lock_take(&contention.lock);
-		site = add_site_locked(s);
-		lock_release(&contention.lock);
-	}
 	if (site)
 		return site;
-	losses_count(stacks_full);
-	return &others;
+	struct contention_site *made = make_site(s);
+	if (!made) {
+		losses_count(stacks_full);
+		return &others;
+	}
+	return __atomic_compare_exchange_n(&s->contention, &site, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) ? made : site;
 }
 
 /* contentions: in 1 / UNIT. */
@@ -241,16 +236,6 @@ void snapshot_count_contention(uint64_t counts[CONTENTION_KINDS])
 			counts[kind] += __atomic_load_n(&s->of[kind].contentions, __ATOMIC_RELAXED) != 0;
 }
 
-FORKED_CODE void contention_fork_prepare(void)
-{
-	lock_take(&contention.lock);
-}
-
-FORKED_CODE void contention_fork_parent(void)
-{
-	lock_release(&contention.lock);
-}
-
 FORKED_CODE void contention_fork_child(void)
 {
 	for (struct contention_site *s = contention.newest; s; s = s->older)
@@ -258,5 +243,4 @@ FORKED_CODE void contention_fork_child(void)
 	memset(contention.asked, 0, sizeof contention.asked);
 	set_rate(CONTENTION_BLOCK);
 	set_rate(CONTENTION_MUTEX);
-	lock_release(&contention.lock);
 }

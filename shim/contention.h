@@ -29,8 +29,6 @@ void contention_caused(uintptr_t function, uint64_t delay_ns, struct unwind_fram
 void contention_start(uint64_t block_rate_ns, uint64_t mutex_fraction);
 
 /* A fork child has waited for nothing yet; no request of it asks for other rates. */
-void contention_fork_prepare(void);
-void contention_fork_parent(void);
 void contention_fork_child(void);
 
 #endif

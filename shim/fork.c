@@ -1,8 +1,13 @@
-/* fork.c - the one list of locks, taken around fork.
+/* fork.c - what a fork does to us: nothing in the parent, and one list of what is made fit for use in the child.
  *
- * Runs in: app's thread, in libc's atfork handlers. Ours were registered first: prepare runs last, the others
- * first, so other handlers never find our locks held.
- * So: no system call beyond getpid, no allocation: fork + exec must not pay for us.
+ * Runs in: app's thread, in libc's fork handlers, in a signal handler, too (fork may be called there); at the first use of
+ * us in a child that libc's handlers did not see (house.h).
+ * So: no lock, no allocation, no system call beyond getpid (and sigprocmask while our signals are about): fork + exec must not pay
+ * for us.
+ *
+ * No lock is taken around fork. Libc takes its own there, other libraries theirs in their fork handlers, and whoever holds one of
+ * those may wait for one of ours, or the other way about. So the child inherits our structures in the middle of any change. They are
+ * made for that: sync.h says how.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/fork.h"
@@ -24,8 +29,8 @@
 #include "shim/log.h"
 #include "shim/modules.h"
 #include "shim/os.h"
-#include "shim/real.h"
 #include "shim/ring.h"
+#include "shim/real.h"
 #include "shim/sample.h"
 #include "shim/sampler.h"
 #include "shim/signals.h"
@@ -38,96 +43,65 @@
 
 /* Older kernels begin a fork anew when a signal arrives in the middle; of a large program that never ends (HAZARDS 9). Only
  * while our signals are about. */
-static bool blocked FORKED; /* by the thread that forks */
-
-static FORKED_CODE bool block_ours(void)
+static FORKED_CODE void prepare(void)
 {
 	uint64_t ours = (uint64_t)1 << (SIGNALS_OURS - 1), before = 0;
 	if (!signals_are_about())
-		return false;
+		return;
 	os_call(SYS_rt_sigprocmask, SIG_BLOCK, &ours, &before, sizeof ours);
-	return !(before & ours);
+	if (!(before & ours)) /* else a handler forks that interrupted a fork */
+		sampler_thread.blocked = true;
 }
 
-static FORKED_CODE void unblock_ours(bool was_blocked)
+static FORKED_CODE void unblock(void)
 {
 	uint64_t ours = (uint64_t)1 << (SIGNALS_OURS - 1);
-	if (was_blocked)
-		os_call(SYS_rt_sigprocmask, SIG_UNBLOCK, &ours, NULL, sizeof ours);
-}
-
-/* fork may be called in a signal handler that interrupted this thread in the house (it is busy): then it holds some of
- * these locks itself, and goes on in both processes. Nothing is taken then, and the parent gives nothing back. Else: in the order of rank
- * (sync.h). */
-static FORKED_CODE void prepare(void)
-{
-	if (sampler_thread.busy)
+	if (!sampler_thread.blocked)
 		return;
-	bool holds = block_ours();
-	unwind_fork_prepare();
-	modules_fork_prepare();
-	heap_fork_prepare();
-	live_fork_prepare();
-	threads_fork_prepare();
-	contention_fork_prepare();
-	arena_fork_prepare();
-	blocked = holds; /* under the locks: another thread may fork, too */
+	sampler_thread.blocked = false;
+	os_call(SYS_rt_sigprocmask, SIG_UNBLOCK, &ours, NULL, sizeof ours);
 }
 
-static FORKED_CODE void release_the_rest(void)
+/* The one list. Whatever says that somebody is at something is on it: in the child nobody is, but the thread that forked where it was
+ * interrupted in our code (house.was_busy). */
+static FORKED_CODE void on_copy(void)
 {
-	live_fork_release();
-	heap_fork_release();
-	modules_fork_release();
-	unwind_fork_release();
+	house_fork_child();      /* pid, generation */
+	lock_fork_child();       /* holders: threads of another generation hold nothing */
+	sampler_fork_child();    /* the sequence of random numbers */
+	threads_fork_child();    /* records, who sweeps */
+	contended_fork_child();  /* who waits for which lock */
+	contention_fork_child(); /* counts, rates that requests ask for */
+	modules_fork_child();    /* who is in dlclose */
+	trace_fork_child();      /* the trace, who writes to it */
+	trace_session_fork_child();
+	cpu_fork_child();        /* the profile, its timers */
+	dump_fork_child();       /* questions and answers */
+	ring_fork_child();       /* samples on their way */
+	sample_fork_child();     /* copies of stacks */
+	ticks_fork_child();      /* ticks on their way */
+	timers_fork_child();     /* visits to the thread group */
+	signals_fork_child();    /* our signals, handlers at work, the interval timer */
+	listener_fork_child();   /* the listener, what it is asked */
+	spawn_fork_child();      /* its helper */
+	log_fork_child();
+	init_fork_child();       /* a listener of the child's own is to be started */
 }
 
-static FORKED_CODE void parent(void)
-{
-	if (sampler_thread.busy)
-		return;
-	bool holds = blocked;
-	arena_fork_release();
-	contention_fork_parent();
-	threads_fork_parent();
-	release_the_rest();
-	unblock_ours(holds);
-}
-
-/* Releases whatever is held, by whomever: there is no other thread any more. */
 static FORKED_CODE void child(void)
 {
-	house_fork_child();
-	arena_fork_release();
-	contention_fork_child();
-	contended_fork_child();
-	trace_fork_child();
-	threads_fork_child();
-	release_the_rest();
-	listener_fork_child();
-	spawn_fork_child();
-	cpu_fork_child();
-	dump_fork_child();
-	ring_fork_child();
-	sample_fork_child();
-	ticks_fork_child();
-	timers_fork_child();
-	signals_fork_child();
-	sampler_fork_child((uint64_t)house_pid());
-	log_fork_child();
-	init_fork_child();
-	unblock_ours(blocked);
-	blocked = false;
+	house_hear_of_copy();
+	unblock();
 }
 
 /* What glibc's pthread_atfork, a static function, calls. Looked up, as musl has no such function, and would not load a library
  * that asks for it. */
 void fork_start(void)
 {
-	house_start(child);
+	house_start(on_copy);
 	typedef void handler(void);
 	int (*add)(handler *, handler *, handler *, void *) =
 	    (int (*)(handler *, handler *, handler *, void *))real_find_anywhere("__register_atfork").address;
 	if (add)
-		add(prepare, parent, house_hear_of_copy, NULL);
+		add(prepare, unblock, child, NULL);
 }

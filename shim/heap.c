@@ -7,12 +7,14 @@
  *               ▲
  *   live block ─┘   (so that a free finds the counters of its allocation)
  *
- * Shared: a stack's list of buckets and the list of all, linked under heap.lock (rank HEAP) with release
- * stores, read without it; buckets are never freed. A bucket's counters, under its stripe (rank HEAP, never
- * two at once but in fork).
+ * Shared, without a lock: a stack's list of buckets and the list of all, where buckets are linked at the head by one
+ * compare-and-exchange and never unlinked; their counters, each atomic. A bucket is on the list of all before its stack's: a fork
+ * child that inherits it between the two has a row of zeros more, and counts nothing where nobody looks.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/heap.h"
+
+#include <string.h>
 
 #include "shim/layout.h"
 #include "shim/listener.h"
@@ -21,10 +23,7 @@
 #include "shim/sampler.h"
 #include "shim/stack_here.h"
 #include "shim/stacks.h"
-#include "shim/sync.h"
 #include "shim/trace.h"
-
-enum { STRIPES = 16 };
 
 struct heap_bucket {
 	/* immutable once linked */
@@ -33,7 +32,7 @@ struct heap_bucket {
 	const struct stack *stack;
 	size_t class_bytes;
 	size_t number; /* how many were made before */
-	/* under the stripe; scaled objects in units of 1 / SAMPLER_OBJECT_UNIT */
+	/* atomic; scaled objects in units of 1 / SAMPLER_OBJECT_UNIT */
 	struct heap_values raw, scaled;
 };
 
@@ -41,9 +40,7 @@ struct heap_bucket {
 static struct heap_bucket others = {.stack = &stacks_others};
 
 static struct {
-	struct lock lock;
 	struct heap_bucket *newest; /* atomic */
-	struct lock stripe[STRIPES];
 } heap FORKED = {.newest = &others};
 
 /* Blocks of like size share a bucket: steps of 8 bytes up to 128, then 8 steps a doubling (as size
@@ -56,62 +53,60 @@ static size_t size_class(size_t size)
 	return (size + step - 1) & ~(step - 1);
 }
 
-static struct lock *stripe_of(const struct heap_bucket *b)
+static struct heap_bucket *find_from(struct heap_bucket *b, size_t class_bytes)
 {
-	return &heap.stripe[b->number % STRIPES];
-}
-
-static struct heap_bucket *find_bucket(const struct stack *s, size_t class_bytes)
-{
-	struct heap_bucket *b = __atomic_load_n(&s->buckets, __ATOMIC_ACQUIRE);
 	while (b && b->class_bytes != class_bytes)
 		b = b->of_stack;
 	return b;
 }
 
-static struct heap_bucket *add_bucket_locked(struct stack *s, size_t class_bytes)
+static struct heap_bucket *make_bucket(struct stack *s, size_t class_bytes)
 {
-	struct heap_bucket *b = find_bucket(s, class_bytes);
-	if (b)
-		return b;
-	b = arena_alloc_in(ARENA_STACKS, sizeof *b);
+	struct heap_bucket *b = arena_is_full(ARENA_STACKS) ? NULL : arena_alloc_in(ARENA_STACKS, sizeof *b);
 	if (!b)
 		return NULL;
 	b->stack = s;
 	b->class_bytes = class_bytes;
-	b->of_stack = s->buckets;
-	b->older = heap.newest;
-	b->number = heap.newest->number + 1;
-	__atomic_store_n(&s->buckets, b, __ATOMIC_RELEASE);
-	__atomic_store_n(&heap.newest, b, __ATOMIC_RELEASE);
+	b->older = __atomic_load_n(&heap.newest, __ATOMIC_ACQUIRE);
+	do
+		b->number = b->older->number + 1;
+	while (!__atomic_compare_exchange_n(&heap.newest, &b->older, b, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
 	return b;
 }
 
-/* Never NULL. */
+/* Where another thread was faster with the same one, that is the one; ours counts nothing. Never NULL. */
 static struct heap_bucket *intern_bucket(struct stack *s, size_t class_bytes)
 {
-	struct heap_bucket *b = s == &stacks_others ? &others : find_bucket(s, class_bytes);
-	if (!b && !arena_is_full(ARENA_STACKS)) {
-		lock_take(&heap.lock);
-		b = add_bucket_locked(s, class_bytes);
-		lock_release(&heap.lock);
-	}
+	if (s == &stacks_others)
+		return &others;
+	struct heap_bucket *first = __atomic_load_n(&s->buckets, __ATOMIC_ACQUIRE), *b = find_from(first, class_bytes);
 	if (b)
 		return b;
-	losses_count(stacks_full);
-	return &others;
+	struct heap_bucket *made = make_bucket(s, class_bytes);
+	if (!made) {
+		losses_count(stacks_full);
+		return &others;
+	}
+	do {
+		made->of_stack = first;
+		if (__atomic_compare_exchange_n(&s->buckets, &first, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+			return made;
+	} while (!(b = find_from(first, class_bytes)));
+	return b;
+}
+
+static void add(uint64_t *objects, uint64_t object_count, uint64_t *bytes, uint64_t byte_count)
+{
+	__atomic_fetch_add(bytes, byte_count, __ATOMIC_RELAXED);
+	__atomic_fetch_add(objects, object_count, __ATOMIC_RELEASE);
 }
 
 static void count_alloc(struct live_info info)
 {
 	struct sampler_weight w = sampler_weight(info.size_bytes);
 	struct heap_bucket *b = info.bucket;
-	lock_take(stripe_of(b));
-	b->raw.alloc_objects++;
-	b->raw.alloc_bytes += info.size_bytes;
-	b->scaled.alloc_objects += w.objects;
-	b->scaled.alloc_bytes += w.bytes;
-	lock_release(stripe_of(b));
+	add(&b->scaled.alloc_objects, w.objects, &b->scaled.alloc_bytes, w.bytes);
+	add(&b->raw.alloc_objects, 1, &b->raw.alloc_bytes, info.size_bytes);
 	if (trace_is_on())
 		trace_heap((int64_t)w.bytes);
 }
@@ -120,14 +115,27 @@ void heap_count_free(struct live_info info)
 {
 	struct sampler_weight w = sampler_weight(info.size_bytes);
 	struct heap_bucket *b = info.bucket;
-	lock_take(stripe_of(b));
-	b->raw.free_objects++;
-	b->raw.free_bytes += info.size_bytes;
-	b->scaled.free_objects += w.objects;
-	b->scaled.free_bytes += w.bytes;
-	lock_release(stripe_of(b));
+	add(&b->scaled.free_objects, w.objects, &b->scaled.free_bytes, w.bytes);
+	add(&b->raw.free_objects, 1, &b->raw.free_bytes, info.size_bytes);
 	if (trace_is_on())
 		trace_heap(-(int64_t)w.bytes);
+}
+
+static void count_loss(int error)
+{
+	if (error == -EBUSY)
+		losses_count(lock_not_had);
+	else
+		losses_count(heap_no_memory);
+}
+
+/* Of a block that can't be taken out now the next one at its address gives notice. */
+static bool remove_block(void *block, struct live_info *info)
+{
+	int r = live_remove(block, info);
+	if (r < 0)
+		losses_count(free_lock_not_had);
+	return r > 0;
 }
 
 void heap_on_alloc(void *block, size_t size_bytes, struct unwind_frame from)
@@ -135,8 +143,9 @@ void heap_on_alloc(void *block, size_t size_bytes, struct unwind_frame from)
 	struct live_info info = {.bucket = intern_bucket(stack_here(0, from), size_class(size_bytes)), .size_bytes = size_bytes};
 	struct live_info stale;
 	count_alloc(info);
-	if (live_insert(block, info, &stale) < 0) { /* its free will not be seen */
-		losses_count(heap_no_memory);
+	int r = live_insert(block, info, &stale);
+	if (r < 0) { /* its free will not be seen */
+		count_loss(r);
 		stale = info;
 	}
 	if (stale.bucket)
@@ -147,14 +156,15 @@ void heap_on_alloc(void *block, size_t size_bytes, struct unwind_frame from)
 
 bool heap_take(void *block, struct live_info *info)
 {
-	return live_may_hold(block) && live_remove(block, info);
+	return live_may_hold(block) && remove_block(block, info);
 }
 
 void heap_give_back(void *block, struct live_info info)
 {
 	struct live_info stale;
-	if (live_insert(block, info, &stale) < 0) {
-		losses_count(heap_no_memory);
+	int r = live_insert(block, info, &stale);
+	if (r < 0) {
+		count_loss(r);
 		heap_count_free(info);
 	}
 }
@@ -168,9 +178,33 @@ void heap_on_free(void *block)
 		losses_count(free_nested);
 		return;
 	}
-	if (live_remove(block, &info))
+	if (remove_block(block, &info))
 		heap_count_free(info);
 	sampler_release();
+}
+
+static struct heap_values read_once(const struct heap_values *v)
+{
+	struct heap_values copy;
+	copy.free_objects = __atomic_load_n(&v->free_objects, __ATOMIC_ACQUIRE);
+	copy.free_bytes = __atomic_load_n(&v->free_bytes, __ATOMIC_ACQUIRE);
+	copy.alloc_objects = __atomic_load_n(&v->alloc_objects, __ATOMIC_ACQUIRE);
+	copy.alloc_bytes = __atomic_load_n(&v->alloc_bytes, __ATOMIC_ACQUIRE);
+	return copy;
+}
+
+/* Frees before allocations, so that no more are seen; and twice the same, so that objects go with their bytes, unless they change
+ * all the time. */
+static struct heap_values read_values(const struct heap_values *v)
+{
+	enum { TRIES = 8 };
+	struct heap_values copy = read_once(v), again;
+	for (int i = 0; i < TRIES; i++, copy = again) {
+		again = read_once(v);
+		if (memcmp(&again, &copy, sizeof copy) == 0)
+			break;
+	}
+	return copy;
 }
 
 static struct heap_values round_objects(struct heap_values v)
@@ -195,11 +229,8 @@ int snapshot_heap(struct region *r, struct heap_snapshot *s)
 		struct heap_row *row = &s->rows[b->number];
 		row->stack = b->stack;
 		row->class_bytes = b->class_bytes;
-		lock_take(stripe_of(b));
-		row->raw = b->raw;
-		row->scaled = b->scaled;
-		lock_release(stripe_of(b));
-		row->scaled = round_objects(row->scaled);
+		row->raw = read_values(&b->raw);
+		row->scaled = round_objects(read_values(&b->scaled));
 	}
 	return 0;
 }
@@ -208,24 +239,8 @@ void snapshot_count_heap(uint64_t *in_use, uint64_t *all)
 {
 	*in_use = *all = 0;
 	for (struct heap_bucket *b = __atomic_load_n(&heap.newest, __ATOMIC_ACQUIRE); b; b = b->older) {
-		lock_take(stripe_of(b));
-		*in_use += b->raw.alloc_objects > b->raw.free_objects;
-		*all += b->raw.alloc_objects > 0;
-		lock_release(stripe_of(b));
+		struct heap_values raw = read_once(&b->raw);
+		*in_use += raw.alloc_objects > raw.free_objects;
+		*all += raw.alloc_objects > 0;
 	}
-}
-
-/* Stripes before the list: heap.lock is never held while a stripe is taken elsewhere. */
-FORKED_CODE void heap_fork_prepare(void)
-{
-	lock_take(&heap.lock);
-	for (int i = 0; i < STRIPES; i++)
-		lock_take(&heap.stripe[i]);
-}
-
-FORKED_CODE void heap_fork_release(void)
-{
-	for (int i = STRIPES; i-- > 0;)
-		lock_release(&heap.stripe[i]);
-	lock_release(&heap.lock);
 }

@@ -28,7 +28,4 @@ bool heap_take(void *block, struct live_info *info);
 void heap_give_back(void *block, struct live_info info);
 void heap_count_free(struct live_info info);
 
-void heap_fork_prepare(void);
-void heap_fork_release(void);
-
 #endif

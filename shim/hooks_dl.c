@@ -35,7 +35,10 @@ EXPORT void *dlopen(const char *file, int mode)
 	if (modules_find_lazily() || !init_is_on())
 		return real_dlopen(file, mode);
 	void *handle = real_dlopen(file, mode);
-	modules_refresh();
+	if (sampler_hold()) {
+		modules_refresh();
+		sampler_release();
+	}
 	return handle;
 }
 

@@ -2,7 +2,8 @@
  *
  * Runs in: init; app's thread inside a hook, at a moment when it holds no lock of ours; fork.
  * So: raw system calls alone; no allocation but one page in init.
- * Shared: the mark. Whoever changes it from HOUSE_WIPED calls on_copy; nobody waits for that.
+ * Shared: the mark. Whoever changes it from HOUSE_WIPED calls on_copy; nobody waits for that. In a child of libc's fork there is
+ * one thread, and a signal handler at most that comes before libc's fork handler.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/house.h"
@@ -67,9 +68,11 @@ static FORKED_CODE void call_on_copy(void)
 {
 	bool was_busy = sampler_thread.busy;
 	__atomic_store_n(&house.mark->state, HOUSE_BEING_MET, __ATOMIC_RELAXED);
+	house.was_busy = was_busy;
 	__atomic_store_n(&sampler_thread.busy, true, __ATOMIC_RELAXED);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	tell_of_copy();
+	if (tell_of_copy)
+		tell_of_copy();
 	house.mark->pid = house.pid;
 	__atomic_store_n(&house.mark->state, HOUSE_MET, __ATOMIC_RELEASE);
 	__atomic_store_n(&sampler_thread.busy, was_busy, __ATOMIC_RELAXED);

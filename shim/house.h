@@ -29,6 +29,7 @@ struct house_mark {
 struct house {
 	int pid;             /* atomic: the program's */
 	uint32_t generation; /* atomic: a copy has another one than the process that it is a copy of */
+	bool was_busy;       /* in a copy: a handler made it that had interrupted its thread in our code, which goes on in the copy */
 	struct house_mark *mark;
 };
 extern HIDDEN struct house house;

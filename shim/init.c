@@ -295,6 +295,8 @@ static void tell_unknown_libc(void)
 
 static void start(char *const *envp)
 {
+	sampler_hold(); /* what is called from here is no sample */
+	fork_start();
 	clock_start();
 	threads_start();
 	leave_us_out();
@@ -308,10 +310,10 @@ static void start(char *const *envp)
 	settings.debug_dirs = keep_text(settings.debug_dirs);
 	spawn_start();
 	parse_address();
-	fork_start();
 	start_heap();
 	contention_start(settings.block_rate, settings.mutex_fraction);
 	start_listener();
+	sampler_release();
 	is_on = true;
 }
 

@@ -64,7 +64,9 @@ static uint64_t take_commands(void)
 {
 	uint64_t all = ~(uint64_t)0, before = 0;
 	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof all);
-	lock_take(&commands.lock);
+	struct timespec step = {.tv_nsec = 1000 * 1000};
+	while (!lock_take(&commands.lock, LOCK_COMMANDS)) /* its holder waits for the listener's answer, which is bounded */
+		os_call(SYS_nanosleep, &step, NULL);
 	return before;
 }
 
@@ -156,6 +158,8 @@ static void be_ordinary(void)
 static void run(void *arg)
 {
 	(void)arg;
+	lock_know_tid(os_tid());
+	sampler_thread.busy = true; /* no handler of the program's ever interrupts it: it may take locks at any time */
 	int listen_fd = state.listen_fd;
 	bool left = leave_file_table(listen_fd);
 	be_ordinary();
@@ -371,5 +375,4 @@ FORKED_CODE void listener_fork_child(void)
 	state.port = 0;
 	listener_thread_fork_child();
 	commands.asked = 0;
-	lock_reset(&commands.lock);
 }

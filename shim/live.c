@@ -3,7 +3,9 @@
  * Runs in: app's thread inside malloc and free. Any app lock may be held.
  * Shared: slot chains, under the stripe of their slot (rank LIVE); empty slots are read without it (see
  * live_may_hold). The count of unmarked blocks and the mask that follows it, under unmarked_lock
- * (rank LIVE, taken inside a stripe).
+ * (rank UNMARKED, taken inside a stripe).
+ * A fork child may inherit a chain in the middle of a change, and the stripe's lock with it: each store leaves chains that can be
+ * walked; what was being unlinked is lost at worst.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/live.h"
@@ -96,15 +98,23 @@ static size_t slot_of(const void *block)
 	return (uintptr_t)block >> live_slots.shift & live_slots.mask;
 }
 
-/* While there is an unmarked sampled block, free has to ask for every block. */
-static void count_unmarked(const void *block, int change)
+/* While there is an unmarked sampled block, free has to ask for every block. Counted before such a block is linked, and after it is
+ * unlinked, so at any time there are no more than the count says. False: the lock could not be had, nothing is changed. */
+static bool count_unmarked(const void *block, int change)
 {
 	if (live_is_marked(block))
-		return;
-	lock_take(&marks.unmarked_lock);
+		return true;
+	if (!lock_take(&marks.unmarked_lock, LOCK_UNMARKED))
+		return false;
 	marks.unmarked += (size_t)change;
 	__atomic_store_n(&live_mark_mask, marks.unmarked ? 0 : marks.mask, __ATOMIC_RELAXED);
 	lock_release(&marks.unmarked_lock);
+	return true;
+}
+
+static void set(struct live_block **at, struct live_block *to)
+{
+	__atomic_store_n(at, to, __ATOMIC_RELEASE); /* in this order, as a fork child inherits it */
 }
 
 static struct live_block *take_spare_locked(size_t stripe)
@@ -117,8 +127,14 @@ static struct live_block *take_spare_locked(size_t stripe)
 		for (int i = 0; i < NODE_BATCH - 1; i++)
 			b[i].next = &b[i + 1];
 	}
-	stripes[stripe].spare = b->next;
+	set(&stripes[stripe].spare, b->next);
 	return b;
+}
+
+static void give_spare_locked(size_t stripe, struct live_block *b)
+{
+	set(&b->next, stripes[stripe].spare);
+	set(&stripes[stripe].spare, b);
 }
 
 static struct live_block **find_locked(size_t slot, const void *block)
@@ -140,9 +156,12 @@ static int insert_locked(size_t slot, const void *block, struct live_info info, 
 	b = take_spare_locked(slot % STRIPES);
 	if (!b)
 		return -ENOMEM;
+	if (!count_unmarked(block, +1)) {
+		give_spare_locked(slot % STRIPES, b);
+		return -EBUSY;
+	}
 	*b = (struct live_block){.next = live_slots.head[slot], .address = (uintptr_t)block, .info = info};
-	__atomic_store_n(&live_slots.head[slot], b, __ATOMIC_RELAXED);
-	count_unmarked(block, +1);
+	set(&live_slots.head[slot], b);
 	return 0;
 }
 
@@ -150,39 +169,26 @@ int live_insert(const void *block, struct live_info info, struct live_info *stal
 {
 	size_t slot = slot_of(block);
 	stale->bucket = NULL;
-	lock_take(&stripes[slot % STRIPES].lock);
+	if (!lock_take(&stripes[slot % STRIPES].lock, LOCK_LIVE))
+		return -EBUSY;
 	int r = insert_locked(slot, block, info, stale);
 	lock_release(&stripes[slot % STRIPES].lock);
 	return r;
 }
 
-bool live_remove(const void *block, struct live_info *info)
+int live_remove(const void *block, struct live_info *info)
 {
 	size_t slot = slot_of(block);
-	lock_take(&stripes[slot % STRIPES].lock);
+	if (!lock_take(&stripes[slot % STRIPES].lock, LOCK_LIVE))
+		return -EBUSY;
 	struct live_block **at = find_locked(slot, block);
 	struct live_block *b = *at;
 	if (b) {
 		*info = b->info;
-		__atomic_store_n(at, b->next, __ATOMIC_RELAXED);
-		b->next = stripes[slot % STRIPES].spare;
-		stripes[slot % STRIPES].spare = b;
-		count_unmarked(block, -1);
+		set(at, b->next);
+		give_spare_locked(slot % STRIPES, b);
+		count_unmarked(block, -1); /* else the count stays too high, which costs time alone */
 	}
 	lock_release(&stripes[slot % STRIPES].lock);
-	return b != NULL;
-}
-
-FORKED_CODE void live_fork_prepare(void)
-{
-	for (int i = 0; i < STRIPES; i++)
-		lock_take(&stripes[i].lock);
-	lock_take(&marks.unmarked_lock);
-}
-
-FORKED_CODE void live_fork_release(void)
-{
-	lock_release(&marks.unmarked_lock);
-	for (int i = STRIPES; i-- > 0;)
-		lock_release(&stripes[i].lock);
+	return b ? 1 : 0;
 }

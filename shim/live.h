@@ -71,14 +71,11 @@ struct live_info {
 	size_t size_bytes;
 };
 
-/* Enter a block that is about to be handed to the program. 0, or -ENOMEM. A stale entry at the same address
+/* Enter a block that is about to be handed to the program. 0, -ENOMEM, or -EBUSY: its lock could not be had. A stale entry at the same address
  * (its free was never seen) is given back in *stale, with bucket NULL when there was none. */
 int live_insert(const void *block, struct live_info info, struct live_info *stale);
 
-/* Take a block out. False: it is not a sampled one. */
-bool live_remove(const void *block, struct live_info *info);
-
-void live_fork_prepare(void);
-void live_fork_release(void);
+/* Take a block out. 1; 0: it is not a sampled one; -EBUSY: its lock could not be had. */
+int live_remove(const void *block, struct live_info *info);
 
 #endif

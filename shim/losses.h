@@ -14,6 +14,9 @@
 	LOSS(stacks_full, "events counted at other_stacks, in place of their own: the table of stacks is full; raise PPROF_MEMORY_LIMIT") \
 	LOSS(heap_off, "heap profile off: no address space for its table; raise the limit of virtual memory") \
 	LOSS(free_nested, "frees not seen: a signal handler interrupted the profiler; those blocks look in use") \
+	LOSS(lock_not_had, "samples lost: another thread was stopped in the middle of the profiler") \
+	LOSS(free_lock_not_had, "frees not seen: another thread was stopped in the middle of the profiler; those blocks look in use") \
+	LOSS(thread_lock_not_had, "thread creations lost: another thread was stopped in the middle of the profiler") \
 	LOSS(thread_no_memory, "thread creations lost: the profiler's own memory is used up; raise PPROF_MEMORY_LIMIT") \
 	LOSS(contention_no_memory, "waits whose holders are not seen: the profiler's own memory is used up; raise PPROF_MEMORY_LIMIT") \
 	LOSS(contention_nested, "waits and their holders not seen: a signal handler interrupted the profiler") \

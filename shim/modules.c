@@ -17,6 +17,7 @@
 
 #include "shim/layout.h"
 #include "shim/real.h"
+#include "shim/sampler.h"
 #include "shim/sync.h"
 #include "shim/text.h"
 #include "shim/unwind.h"
@@ -196,7 +197,10 @@ static int renew_object(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	struct renewal *r = arg;
 	(void)size;
-	lock_take(&modules.lock);
+	if (!lock_take(&modules.lock, LOCK_MODULES)) {
+		r->seen = NULL; /* nothing is gone for sure */
+		return 0;
+	}
 	size_t i = 0;
 	for (; i < modules.count; i++) {
 		const struct module *m = modules.list[i];
@@ -263,7 +267,8 @@ static struct module *find_new(uintptr_t pc, const struct dl_find_object *o)
 	const ElfW(Ehdr) *e = o->dlfo_map_start;
 	if (memcmp(e->e_ident, ELFMAG, SELFMAG) != 0 || e->e_phentsize != sizeof(ElfW(Phdr)))
 		return NULL;
-	lock_take(&modules.lock);
+	if (!lock_take(&modules.lock, LOCK_MODULES))
+		return NULL;
 	if (!find_known(pc) && !is_known_locked(o->dlfo_link_map))
 		add_locked(o->dlfo_link_map->l_addr, o->dlfo_link_map->l_name,
 		           (const void *)((const char *)e + e->e_phoff), e->e_phnum);
@@ -302,12 +307,14 @@ bool modules_find_lazily(void)
 
 void modules_closing_begin(void)
 {
+	sampler_thread.closing++;
 	__atomic_add_fetch(&modules.closing, 1, __ATOMIC_SEQ_CST);
 }
 
 void modules_closing_end(void)
 {
 	__atomic_sub_fetch(&modules.closing, 1, __ATOMIC_SEQ_CST);
+	sampler_thread.closing--;
 }
 
 bool modules_closing(void)
@@ -315,12 +322,9 @@ bool modules_closing(void)
 	return __atomic_load_n(&modules.closing, __ATOMIC_SEQ_CST) > 0;
 }
 
-FORKED_CODE void modules_fork_prepare(void)
+/* Other threads that were closing an object are not in the child. The one that forked may be: a destructor forks. */
+FORKED_CODE void modules_fork_child(void)
 {
-	lock_take(&modules.lock);
-}
-
-FORKED_CODE void modules_fork_release(void)
-{
-	lock_release(&modules.lock);
+	if (modules.closing != sampler_thread.closing)
+		modules.closing = sampler_thread.closing;
 }

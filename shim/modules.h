@@ -10,7 +10,7 @@
 #include "shim/snapshot.h"
 
 /* Read the loader's list: add what is new, mark what is gone. Init, or a hook that may take the
- * loader's lock. */
+ * loader's lock; marked busy. */
 void modules_refresh(void);
 
 /* The module whose executable segment holds `pc`, or NULL. Any app thread; not a signal handler. */
@@ -33,7 +33,6 @@ void modules_closing_begin(void);
 void modules_closing_end(void);
 bool modules_closing(void);
 
-void modules_fork_prepare(void);
-void modules_fork_release(void);
+void modules_fork_child(void);
 
 #endif

@@ -41,9 +41,9 @@ uint64_t sampler_rate_bytes(void)
 	return sampler.rate_bytes;
 }
 
-FORKED_CODE void sampler_fork_child(uint64_t seed)
+FORKED_CODE void sampler_fork_child(void)
 {
-	__atomic_fetch_add(&sampler.seed, seed, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&sampler.seed, (uint64_t)house_pid(), __ATOMIC_RELAXED);
 	sampler_thread.random = 0;
 	sampler_thread.countdown_bytes = 0; /* draw at once: the next block is due no more than any other */
 }
@@ -195,6 +195,8 @@ bool sampler_enter(size_t size)
 	}
 	if (!sampler_hold())
 		return false;
+	if (!t->random) /* this is a copy, which just came to know */
+		set_up_thread(t);
 	t->samples++;
 	t->countdown_bytes = NEVER;
 	return true;

@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "shim/exports.h"
+#include "shim/house.h"
 #include "shim/unwind.h"
 
 /* All that the shim keeps in thread-local storage: zero at a thread's birth, so its first allocation takes
@@ -33,6 +34,8 @@ struct sampler_thread {
 	uint32_t cpu_due_us;   /* cpu.c: CPU time to the next sample of a CPU profile; 0: not drawn yet */
 	uint32_t cpu_age_us;   /* cpu.c: CPU time seen while profiled, as far as it matters */
 	uint32_t stamp;   /* sync.h: what it writes into locks that it takes; 0: not known yet */
+	uint8_t closing;  /* modules.c: dlclose calls that this thread is in */
+	bool blocked;     /* fork.c: our signal, while this thread forks */
 	bool busy;        /* this thread may hold locks of the house: whatever it calls meanwhile is not recorded */
 };
 extern HIDDEN __thread struct sampler_thread sampler_thread;
@@ -59,7 +62,7 @@ void sampler_leave(void);
  * handler interrupted it): leave it be. */
 static inline bool sampler_hold(void)
 {
-	if (sampler_thread.busy)
+	if (sampler_thread.busy || !house_look())
 		return false;
 	__atomic_store_n(&sampler_thread.busy, true, __ATOMIC_RELAXED);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
@@ -91,7 +94,7 @@ void sampler_start(uint64_t rate_bytes, uint64_t seed);
 uint64_t sampler_rate_bytes(void);
 
 /* In a fork child: draw from another sequence than the parent. */
-void sampler_fork_child(uint64_t seed);
+void sampler_fork_child(void);
 
 /* The blocks and bytes that one sampled block of this size stands for. Objects in units of
  * 1 / SAMPLER_OBJECT_UNIT. */

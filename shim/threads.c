@@ -11,6 +11,7 @@
 #include "shim/threads.h"
 
 #include "shim/contended.h"
+#include "shim/house.h"
 #include "shim/init.h"
 #include "shim/layout.h"
 #include "shim/losses.h"
@@ -54,8 +55,10 @@ static struct {
 	struct thread *spare;
 	size_t entered;  /* entries in the slots */
 	size_t sweep_at; /* look for ended threads when there are so many */
-	int pid;         /* of the process that the records are of */
 } threads FORKED = {.newest = &others, .sweep_at = SWEEP_FROM};
+
+/* In this order: a fork child may inherit the lists at any time. */
+#define SET(where, value) __atomic_store_n(&(where), (value), __ATOMIC_RELEASE)
 
 /* Never NULL. */
 static struct thread_site *site_of_locked(struct stack *s)
@@ -67,8 +70,8 @@ static struct thread_site *site_of_locked(struct stack *s)
 		return &others;
 	site->stack = s;
 	site->older = threads.newest;
-	s->site = site;
-	__atomic_store_n(&threads.newest, site, __ATOMIC_RELEASE);
+	SET(threads.newest, site);
+	SET(s->site, site);
 	return site;
 }
 
@@ -77,13 +80,22 @@ static struct thread_start *take_start_locked(void)
 	struct thread_start *t = threads.spare_starts;
 	if (!t)
 		return arena_alloc(sizeof *t);
-	threads.spare_starts = t->next;
+	SET(threads.spare_starts, t->next);
 	return t;
+}
+
+static void give_start_locked(struct thread_start *t)
+{
+	SET(t->next, threads.spare_starts);
+	SET(threads.spare_starts, t);
 }
 
 struct thread_start *threads_prepare(struct stack *stack, void *(*routine)(void *), void *arg)
 {
-	lock_take(&threads.lock);
+	if (!lock_take(&threads.lock, LOCK_THREADS)) {
+		losses_count(thread_lock_not_had);
+		return NULL;
+	}
 	struct thread_site *site = site_of_locked(stack);
 	struct thread_start *t = take_start_locked();
 	lock_release(&threads.lock);
@@ -96,9 +108,9 @@ struct thread_start *threads_prepare(struct stack *stack, void *(*routine)(void 
 
 void threads_cancel(struct thread_start *t)
 {
-	lock_take(&threads.lock);
-	t->next = threads.spare_starts;
-	threads.spare_starts = t;
+	if (!lock_take(&threads.lock, LOCK_THREADS))
+		return; /* a few bytes are lost */
+	give_start_locked(t);
 	lock_release(&threads.lock);
 }
 
@@ -147,11 +159,12 @@ static uint32_t remove_locked(struct thread *t, int tid, uint32_t entered)
 		at = &(*at)->next;
 	if (!*at || t->tid != tid || t->entered != entered)
 		return THREAD_NO_TIMER;
-	*at = t->next;
-	t->next = threads.spare;
-	threads.spare = t;
+	SET(*at, t->next);
+	uint32_t timer = clear_locked(t);
+	SET(t->next, threads.spare);
+	SET(threads.spare, t);
 	threads.entered--;
-	return clear_locked(t);
+	return timer;
 }
 
 static void remove_if_ended(struct thread *t, void *pid)
@@ -160,7 +173,8 @@ static void remove_if_ended(struct thread *t, void *pid)
 	int tid = __atomic_load_n(&t->tid, __ATOMIC_RELAXED);
 	if (!tid || !timers_has_ended(*(int *)pid, tid))
 		return;
-	lock_take(&threads.lock);
+	if (!lock_take(&threads.lock, LOCK_THREADS))
+		return;
 	uint32_t timer = remove_locked(t, tid, entered);
 	lock_release(&threads.lock);
 	threads_drop_timer(timer);
@@ -179,11 +193,10 @@ static bool begin_sweep_locked(void)
  * a cost that is spread over the births since the last time. */
 static void sweep(void)
 {
-	int pid = os_pid();
+	int pid = house_pid();
 	threads_each(remove_if_ended, &pid);
-	lock_take(&threads.lock);
-	threads.sweep_at = threads.entered * 2 > SWEEP_FROM ? threads.entered * 2 : SWEEP_FROM;
-	lock_release(&threads.lock);
+	size_t entered = __atomic_load_n(&threads.entered, __ATOMIC_RELAXED);
+	__atomic_store_n(&threads.sweep_at, entered * 2 > SWEEP_FROM ? entered * 2 : SWEEP_FROM, __ATOMIC_RELAXED);
 }
 
 /* More records, which were never used. */
@@ -196,12 +209,12 @@ static void make_locked(void)
 	at += -(uintptr_t)at % CACHE_LINE;
 	b->first = (void *)at;
 	b->older = threads.blocks;
+	SET(threads.blocks, b); /* before they are spare: a fork child may have to find them all here */
 	for (int i = RECORDS_AT_ONCE - 1; i >= 0; i--) {
 		struct thread *t = (void *)(at + i * RECORD_BYTES);
-		t->next = threads.spare;
-		threads.spare = t;
+		SET(t->next, threads.spare);
+		SET(threads.spare, t);
 	}
-	__atomic_store_n(&threads.blocks, b, __ATOMIC_RELEASE);
 }
 
 static struct thread *take_locked(void)
@@ -210,7 +223,7 @@ static struct thread *take_locked(void)
 		make_locked();
 	struct thread *t = threads.spare;
 	if (t)
-		threads.spare = t->next;
+		SET(threads.spare, t->next);
 	return t;
 }
 
@@ -230,8 +243,8 @@ static struct thread *enter_locked(int tid, bool begins, uint32_t *timer)
 		t = take_locked();
 		if (!t)
 			return NULL;
-		t->next = threads.slot[(unsigned)tid % SLOTS];
-		threads.slot[(unsigned)tid % SLOTS] = t;
+		SET(t->next, threads.slot[(unsigned)tid % SLOTS]);
+		SET(threads.slot[(unsigned)tid % SLOTS], t);
 		threads.entered++;
 		t->entered++;
 	}
@@ -244,14 +257,14 @@ static struct thread *enter_locked(int tid, bool begins, uint32_t *timer)
 
 void threads_start(void)
 {
-	threads.pid = os_pid();
 	threads_enter_busy();
 }
 
 struct thread *threads_enter(int tid)
 {
 	uint32_t timer;
-	lock_take(&threads.lock);
+	if (!lock_take(&threads.lock, LOCK_THREADS))
+		return NULL;
 	struct thread *t = enter_locked(tid, false, &timer);
 	bool to_sweep = begin_sweep_locked();
 	lock_release(&threads.lock);
@@ -264,9 +277,11 @@ struct thread *threads_enter(int tid)
  * process's. */
 struct thread *threads_enter_busy(void)
 {
-	if (threads.pid != os_pid())
+	if (!house_is_ours())
 		return NULL;
-	return sampler_thread.thread = threads_enter(os_tid());
+	int tid = os_tid();
+	lock_know_tid(tid);
+	return sampler_thread.thread = threads_enter(tid);
 }
 
 struct thread *threads_enter_self(void)
@@ -288,14 +303,15 @@ struct thread *threads_begin(struct thread_start *t)
 {
 	int tid = os_tid();
 	uint32_t timer;
-	lock_take(&threads.lock);
+	lock_know_tid(tid);
+	if (!lock_take(&threads.lock, LOCK_THREADS))
+		return NULL; /* its first wait makes it known */
 	struct thread *self = enter_locked(tid, true, &timer);
 	if (self) {
 		self->site = t->site;
 		self->handle = t->handle;
 	}
-	t->next = threads.spare_starts;
-	threads.spare_starts = t;
+	give_start_locked(t);
 	bool to_sweep = begin_sweep_locked();
 	lock_release(&threads.lock);
 	threads_drop_timer(timer);
@@ -316,7 +332,8 @@ void threads_each(void (*each)(struct thread *t, void *arg), void *arg)
 
 struct thread_facts threads_facts(int tid)
 {
-	lock_take(&threads.lock);
+	if (!lock_take(&threads.lock, LOCK_THREADS))
+		return (struct thread_facts){0};
 	struct thread *t = find_locked(tid);
 	struct thread_facts f = {t, t && t->site ? t->site->stack : NULL};
 	lock_release(&threads.lock);
@@ -338,7 +355,7 @@ static void look_for_handle(struct thread *t, void *arg)
 
 int threads_tid_of(uintptr_t handle)
 {
-	struct wanted w = {.handle = handle, .pid = threads.pid};
+	struct wanted w = {.handle = handle, .pid = house_pid()};
 	if (handle)
 		threads_each(look_for_handle, &w);
 	return w.tid;
@@ -352,22 +369,29 @@ struct living {
 	const char *name; /* NULL: it ended meanwhile */
 };
 
+struct roll {
+	struct living *at;
+	size_t count, cap;
+};
+
+static void enrol(struct thread *t, void *arg)
+{
+	struct roll *l = arg;
+	if (l->count < l->cap)
+		l->at[l->count] = (struct living){.tid = t->tid, .site = t->site}; /* NULL of one that was not created */
+	l->count++;
+}
+
 static struct living *copy_living(struct region *r, size_t *count)
 {
 	for (size_t cap = 64;; cap *= 2) {
-		struct living *l = region_alloc(r, cap * sizeof *l);
-		if (!l)
+		struct roll l = {.at = region_alloc(r, cap * sizeof *l.at), .cap = cap};
+		if (!l.at)
 			return NULL;
-		size_t n = 0;
-		lock_take(&threads.lock);
-		bool fits = threads.entered <= cap;
-		for (int i = 0; fits && i < SLOTS; i++)
-			for (const struct thread *t = threads.slot[i]; t; t = t->next)
-				l[n++] = (struct living){.tid = t->tid, .site = t->site}; /* NULL of one that was not created */
-		lock_release(&threads.lock);
-		*count = n;
-		if (fits)
-			return l;
+		threads_each(enrol, &l);
+		*count = l.count;
+		if (l.count <= cap)
+			return l.at;
 	}
 }
 
@@ -438,54 +462,71 @@ struct snapshot_counts snapshot_counts(void)
 	return c;
 }
 
-FORKED_CODE void threads_fork_prepare(void)
+static FORKED_CODE void forget_in_child(struct thread *t)
 {
-	lock_take(&threads.lock);
+	t->tid = 0;
+	t->timer = THREAD_NO_TIMER; /* timers are not inherited */
+	t->waits_for = NULL;        /* its queue is gone */
+	t->is_tracing = false;
+	if (t == sampler_thread.thread)
+		return;
+	t->next = threads.spare;
+	threads.spare = t;
 }
 
-FORKED_CODE void threads_fork_parent(void)
+/* Every record becomes a spare one; also those that another thread was just linking, if one was. */
+static FORKED_CODE void gather_all_records(void)
 {
-	lock_release(&threads.lock);
+	threads.spare = NULL;
+	threads.spare_starts = NULL;
+	for (struct record_block *b = threads.blocks; b; b = b->older)
+		for (size_t i = 0; i < RECORDS_AT_ONCE; i++)
+			forget_in_child((void *)((char *)b->first + i * RECORD_BYTES));
+}
+
+/* The same of those that are in use: what is not written to need not be copied. */
+static FORKED_CODE void gather_used_records(void)
+{
+	for (int i = 0; i < SLOTS; i++)
+		for (struct thread *t = threads.slot[i], *next; t; t = next) {
+			next = t->next;
+			forget_in_child(t);
+		}
 }
 
 /* Its wait goes on, should it have forked in a handler. */
-static FORKED_CODE void keep_self_locked(void)
+static FORKED_CODE void keep_self_alone(void)
 {
 	struct thread *self = sampler_thread.thread;
+	for (int i = 0; i < SLOTS; i++)
+		if (threads.slot[i])
+			threads.slot[i] = NULL;
+	threads.entered = self != NULL;
 	if (!self)
 		return;
-	self->tid = threads.pid;
+	self->tid = house_pid();
 	self->site = NULL;
 	self->handle = 0;
 	self->next = NULL;
 	threads.slot[(unsigned)self->tid % SLOTS] = self;
-	threads.entered = 1;
 }
 
-/* The child has created no thread: its counts begin at 0. The one that forked keeps its record, under its new number. */
+/* The child has created no thread: its counts begin at 0. The one that forked keeps its record, under its new number. Where a
+ * handler forked that had interrupted it in here, it goes on with what it was at: then the records stay as they are, and are
+ * found to be of ended threads. */
 FORKED_CODE void threads_fork_child(void)
 {
 	for (struct thread_site *t = threads.newest; t; t = t->older)
-		t->count = 0;
-	for (int i = 0; i < SLOTS; i++) {
-		struct thread *t = threads.slot[i];
-		threads.slot[i] = NULL;
-		while (t) {
-			struct thread *next = t->next;
-			t->tid = 0;
-			t->timer = THREAD_NO_TIMER; /* timers are not inherited */
-			t->waits_for = NULL; /* its queue is gone */
-			t->is_tracing = false;
-			if (t != sampler_thread.thread) {
-				t->next = threads.spare;
-				threads.spare = t;
-			}
-			t = next;
-		}
-	}
-	threads.entered = 0;
+		if (t->count)
+			t->count = 0;
 	threads.sweep_at = SWEEP_FROM; /* another thread may have been at it */
-	threads.pid = os_pid();
-	keep_self_locked();
-	lock_release(&threads.lock);
+	if (lock_is_of_who_forked(&threads.lock)) {
+		sampler_thread.thread = NULL;
+		return;
+	}
+	if (threads.lock.word)
+		gather_all_records();
+	else
+		gather_used_records();
+	keep_self_alone();
 }

@@ -93,8 +93,6 @@ struct thread_facts threads_facts(int tid);
 int threads_tid_of(uintptr_t handle);
 
 /* In a fork child only the forking thread is left. */
-void threads_fork_prepare(void);
-void threads_fork_parent(void);
 void threads_fork_child(void);
 
 #endif

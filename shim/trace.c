@@ -426,11 +426,10 @@ uint64_t trace_full_ns(void)
 
 FORKED_CODE void trace_fork_child(void)
 {
-	trace_session_fork_child();
 	if (!trace.bytes)
 		return;
 	waits_watch(WAITS_FOR_TRACE, false);
-	trace.stays = sampler_thread.busy; /* a handler that forked may have interrupted the writing of an event */
+	trace.stays = house.was_busy; /* a handler that forked may have interrupted the writing of an event */
 	trace_free();
 	if (!trace.stays)
 		unmap();

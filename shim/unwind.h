@@ -97,7 +97,4 @@ struct unwind_rule unwind_learn(uintptr_t pc);
 /* Wait until no learner reads an object's tables (dlclose, after modules_closing_begin). */
 void unwind_learn_drain(void);
 
-void unwind_fork_prepare(void);
-void unwind_fork_release(void);
-
 #endif

@@ -18,6 +18,7 @@
 #include "shim/losses.h"
 #include "shim/modules.h"
 #include "shim/os.h"
+#include "shim/sampler.h"
 #include "shim/sync.h"
 #include "shim/unwind.h"
 #include "shim/wrap.h"
@@ -235,7 +236,10 @@ static __attribute__((noinline)) struct unwind_rule guarded_trial_step(void)
 struct unwind_rule unwind_learn(uintptr_t pc)
 {
 	struct unwind_rule r = {.kind = UNWIND_UNKNOWN};
-	lock_take(&learner.lock);
+	if (!lock_take(&learner.lock, LOCK_LEARN))
+		return r;
+	if (lock_is_inherited(&learner.lock))
+		learner.space = NULL; /* another thread left it in the middle of something; it is given up */
 	if (!start_locked()) {
 		losses_count(no_unwinder);
 	} else if (!modules_closing()) {
@@ -248,18 +252,9 @@ struct unwind_rule unwind_learn(uintptr_t pc)
 	return r;
 }
 
+/* Where a learner was stopped in the middle, nobody can wait for it. */
 void unwind_learn_drain(void)
 {
-	lock_take(&learner.lock);
-	lock_release(&learner.lock);
-}
-
-FORKED_CODE void unwind_fork_prepare(void)
-{
-	lock_take(&learner.lock);
-}
-
-FORKED_CODE void unwind_fork_release(void)
-{
-	lock_release(&learner.lock);
+	if (lock_take(&learner.lock, LOCK_LEARN))
+		lock_release(&learner.lock);
 }

@@ -103,6 +103,7 @@ static void test_a_thread_that_ended_in_the_queue_is_found_out(void **state)
 {
 	enum { NOBODY = 0x3ffffff, LATER_NS = 200000000 };
 	(void)state;
+	house_start(NULL);
 	threads[0].tid = NOBODY;
 	threads[1].tid = (int)getpid();
 	enter_at(0, A, 100);

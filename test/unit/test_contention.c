@@ -567,7 +567,6 @@ static void child_of_a_fork(void)
 	CHECK(snapshot_contention_raise(CONTENTION_BLOCK, 1) >= 0 && snapshot_contention_raise(CONTENTION_MUTEX, 1) >= 0);
 	wait_at(40, 10);
 	cause_at(40, 10);
-	contention_fork_prepare();
 	pid_t child = fork();
 	if (child == 0) {
 		struct region r = {0};
@@ -589,7 +588,6 @@ static void child_of_a_fork(void)
 		CHECK(row_of(CONTENTION_BLOCK, 40).delay_ns == 2000 && row_of(CONTENTION_BLOCK, 41).contentions == 1);
 		_exit(0);
 	}
-	contention_fork_parent();
 	int status;
 	CHECK(waitpid(child, &status, 0) == child);
 	CHECK(status == 0);

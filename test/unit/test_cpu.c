@@ -119,6 +119,7 @@ static int run_child(void (*body)(void))
 {
 	pid_t child = fork();
 	if (child == 0) {
+		house_start(NULL);
 		threads_start();
 		clock_start();
 		modules_refresh();
@@ -630,7 +631,7 @@ static void forked(void)
 	if (child == 0) {
 		cpu_fork_child();
 		sample_fork_child();
-		threads_fork_prepare();
+		house_fork_child();
 		threads_fork_child();
 		struct region own = {0};
 		CHECK(snapshot_cpu_end(&s) != 0);

@@ -108,6 +108,7 @@ static void in_child(void (*body)(void))
 #endif
 	pid_t child = fork();
 	if (child == 0) {
+		house_start(NULL);
 		threads_start();
 		clock_start();
 		modules_refresh();

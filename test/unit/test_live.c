@@ -253,9 +253,7 @@ static void fork_keeps(void)
 	struct live_info info, stale;
 	CHECK(live_start(true, RATE, LIMIT) == 0);
 	CHECK(put(PAGE, 1, 1, &stale) == 0 && put(2 * PAGE + 64, 2, 2, &stale) == 0);
-	live_fork_prepare();
 	pid_t child = fork();
-	live_fork_release();
 	CHECK(take(PAGE, &info) && take(2 * PAGE + 64, &info) && live_mark_mask != 0);
 	if (child == 0)
 		_exit(0);

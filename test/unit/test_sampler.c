@@ -327,7 +327,8 @@ static void test_the_child_of_a_fork_samples_as_often_as_its_parent(void **state
 		for (int k = 0; k < 17; k++)
 			ask(100);
 		parent = sampler_thread;
-		sampler_fork_child((uint64_t)child + 1);
+		house.pid = child + 1;
+		sampler_fork_child();
 		for (int k = 0; k < BLOCKS; k++)
 			hits += ask(100);
 	}
@@ -344,7 +345,8 @@ static void test_two_children_draw_different_sequences(void **state)
 	struct sampler_thread parent = sampler_thread;
 	for (int child = 0; child < 2; child++) {
 		sampler_thread = parent;
-		sampler_fork_child((uint64_t)child + 1);
+		house.pid = child + 1;
+		sampler_fork_child();
 		for (int k = 0; k < 32; k++) {
 			while (!ask(4096))
 				continue;

@@ -93,6 +93,7 @@ static void in_child(void (*body)(void))
 {
 	pid_t child = fork();
 	if (child == 0) {
+		house_start(NULL);
 		threads_start();
 		clock_start();
 		body();

@@ -172,6 +172,7 @@ static void in_child(void (*body)(void))
 {
 	pid_t child = fork();
 	if (child == 0) {
+		house_start(NULL);
 		body();
 		_exit(0);
 	}
@@ -305,7 +306,7 @@ static void many_births(void)
 /* A thread that was not seen to begin, at its first wait. */
 static void entering(void)
 {
-	threads_start();
+	house_start(NULL);
 	on = false;
 	CHECK(!threads_enter_self());
 	on = true;
@@ -380,9 +381,9 @@ static void fork_in_the_middle(void)
 	pthread_t t = create(1, &task);
 	while (sem_wait(&begun) != 0)
 		continue;
-	threads_fork_prepare();
 	pid_t child = fork();
 	if (child == 0) {
+		house_fork_child();
 		threads_fork_child();
 #ifdef __SANITIZE_THREAD__
 		_exit(0); /* which is lost in a child of many threads */
@@ -395,7 +396,6 @@ static void fork_in_the_middle(void)
 		CHECK(count_rows(&s, 1, NULL) == 1 && count_rows(&s, 3, NULL) == 1 && s.count == 2);
 		_exit(0);
 	}
-	threads_fork_parent();
 	int status;
 	CHECK(waitpid(child, &status, 0) == child);
 	CHECK(status == 0);

@@ -287,6 +287,7 @@ static void in_child(void (*body)(void))
 #endif
 	pid_t child = fork();
 	if (child == 0) {
+		house_start(NULL);
 		threads_start();
 		clock_start();
 		settings.memory_limit = 64 << 20;
@@ -640,8 +641,9 @@ static void forked(void)
 	begin();
 	pid_t child = fork();
 	if (child == 0) {
-		threads_fork_prepare();
 		trace_fork_child();
+		trace_session_fork_child();
+		house_fork_child();
 		threads_fork_child();
 		CHECK(!trace_is_on());
 		region = (struct region){0};
