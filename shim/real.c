@@ -189,7 +189,7 @@ static int search_object(struct dl_phdr_info *info, size_t size, void *arg)
 	return read_symbol_table(info, &t) && find_in_object(&t, s->name, s->hash, 0, &s->found);
 }
 
-/* Before real_start, and for what is in none of those objects (a C++ library that was loaded later). */
+/* Before real_start. */
 static struct real_symbol find_by_loader(const char *name, uint32_t hash, bool after_us)
 {
 	struct search s = {.name = name, .hash = hash, .after_us = after_us};
@@ -204,7 +204,7 @@ static struct real_symbol find(const char *name, bool after_us)
 	for (size_t i = after_us ? started_with.after_us : 0; i < started_with.count; i++)
 		if (find_in_object(&started_with.at[i], name, hash, 0, &found))
 			return found;
-	return find_by_loader(name, hash, after_us);
+	return started_with.at ? (struct real_symbol){0} : find_by_loader(name, hash, after_us);
 }
 
 struct real_symbol real_find(const char *name)

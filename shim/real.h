@@ -63,9 +63,9 @@ struct real_symbol {
 /* Init: remember the objects that the program was started with, so that later look-ups need no lock. */
 void real_start(void);
 
-/* The definition of `name` that follows ours in the order of loading; an object that was loaded later
- * and privately (RTLD_LOCAL) counts too. Takes the loader's lock before real_start, and where the program was started
- * without such a definition. */
+/* The definition of `name` that follows ours in the order of loading, among what the program was started with: the one that
+ * every caller's scope has first after ours, and that is never unloaded. (Where there is none, exports.c takes ours out, too.)
+ * Takes the loader's lock before real_start. */
 struct real_symbol real_find(const char *name);
 
 /* The same in this version alone. */

@@ -11,6 +11,7 @@
 #include "encoder/bytes/sort.h"
 #include "encoder/symbolize/protocol.h"
 #include "shim/os.h"
+#include "shim/own_file.h"
 #include "shim/spawn.h"
 
 #define SECOND UINT64_C(1000000000)
@@ -378,11 +379,25 @@ static int prepare(const struct question *q, size_t count)
 	return 0;
 }
 
+/* A setting may name no program that somebody else could have put there, as it runs as the program's user. (The one beside the
+ * library is as good as the library.) */
+static bool is_refused(void)
+{
+	int r = symbolizer.options.symbolizer ? own_file_may_run(symbolizer.program) : 0;
+	if (r != -EINVAL && r != -EPERM && r != -ELOOP)
+		return false;
+	remember("PPROF_SYMBOLIZER is no absolute path, or others than root and this user can change it", 0, "; it is not run");
+	symbolizer.again_ns = os_clock_ns(CLOCK_MONOTONIC) + AGAIN_SECONDS * SECOND;
+	return true;
+}
+
 int symbolizer_ask(const struct question *q, size_t count)
 {
 	char *argv[] = {symbolizer.program, SYMBOLIZE_PIPE, SYMBOLIZE_DEBUG_DIRS, (char *)symbolizer.options.debug_dirs, NULL};
 	if (!symbolizer.options.debug_dirs)
 		argv[2] = NULL;
+	if (is_refused())
+		return -EPERM;
 	int r = prepare(q, count);
 	if (r == 0)
 		r = spawn(&helper.process, argv, symbolizer.options.symbolizer_memory_bytes);

@@ -195,12 +195,13 @@ static int listen_once(const struct address *a)
 	return (int)rc;
 }
 
-/* Is there a socket file at the path that nobody answers on? */
+/* Is there a socket file of this user's at the path that nobody answers on? */
 static bool is_stale_socket(const struct address *a)
 {
 	struct stat st;
 	const char *path = ((const struct sockaddr_un *)&a->sa)->sun_path;
-	if (!path[0] || os_call(SYS_newfstatat, AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISSOCK(st.st_mode))
+	if (!path[0] || os_call(SYS_newfstatat, AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISSOCK(st.st_mode) ||
+	    st.st_uid != (uid_t)os_call(SYS_geteuid, 0))
 		return false;
 	int fd = open_socket(a);
 	if (fd < 0)

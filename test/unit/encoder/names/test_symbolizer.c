@@ -3,7 +3,7 @@
  * Runs in: its own process, with shell scripts as helper programs.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/names/symbolizer.c encoder/names/cache.c encoder/bytes/intern.c encoder/bytes/utf8.c encoder/bytes/out.c encoder/names/maps.c shim/spawn.c shim/text.c shim/arena.c shim/sync.c */
+/* links: encoder/names/symbolizer.c encoder/names/cache.c encoder/bytes/intern.c encoder/bytes/utf8.c encoder/bytes/out.c encoder/names/maps.c shim/own_file.c shim/spawn.c shim/text.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -37,6 +37,7 @@
 #define STOPPED "no lines and inlined calls: pprofshim-symbolize stopped early; names are those of symbol tables"
 #define ABSENT "no lines and inlined calls: pprofshim-symbolize is not there; install it beside the library, or say where in PPROF_SYMBOLIZER"
 #define FORBIDDEN "no lines and inlined calls: starting pprofshim-symbolize is forbidden here; complete a saved profile elsewhere: pprofshim-symbolize FILE"
+#define REFUSED "no lines and inlined calls: PPROF_SYMBOLIZER is no absolute path, or others than root and this user can change it; it is not run"
 
 enum { MODULES = 3,
        ADDRESSES = 8, /* of each: 10, 20 … 80, hexadecimal */
@@ -688,6 +689,7 @@ static void test_what_cannot_be_started_is_told_and_not_tried_again_at_once(void
 	} rows[] = {
 		{NULL, 0, -ENOENT, ABSENT},
 		{"#!/bin/sh\n", 0644, -EACCES, FORBIDDEN},
+		{"#!/bin/sh\n", 0757, -EPERM, REFUSED},
 		{"#!/nowhere\n", 0755, -ENOENT, ABSENT},
 		{"no program", 0755, -ENOEXEC,
 	         "no lines and inlined calls: pprofshim-symbolize could not be started, error 8; names are those of symbol tables"},
@@ -707,6 +709,21 @@ static void test_what_cannot_be_started_is_told_and_not_tried_again_at_once(void
 			assert_false(would_answer(m));
 		expect_nothing_left();
 	}
+}
+
+static void test_a_relative_path_is_not_run(void **state)
+{
+	(void)state;
+	use_script("touch was_run");
+	char before[4096];
+	assert_non_null(getcwd(before, sizeof before));
+	assert_int_equal(chdir(dir), 0);
+	symbolizer_start(&(struct encoder_options){.symbolizer = "./helper", .symbolizer_memory_bytes = UINT64_MAX, .memory_limit_bytes = 64 << 20});
+	symbolizer_locate(&(struct maps){0});
+	int r = symbolizer_ask(questions, MODULES);
+	assert_int_equal(chdir(before), 0);
+	assert_int_equal(r, -EPERM);
+	assert_string_equal(symbolizer_trouble(), REFUSED);
 }
 
 static void test_it_is_where_the_options_say_else_beside_the_library(void **state)
@@ -1019,6 +1036,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_an_object_that_was_answered_is_not_blamed),
 		cmocka_unit_test(test_an_object_without_answers_is_not_asked_for_again_at_once),
 		cmocka_unit_test(test_what_cannot_be_started_is_told_and_not_tried_again_at_once),
+		cmocka_unit_test(test_a_relative_path_is_not_run),
 		cmocka_unit_test(test_it_is_where_the_options_say_else_beside_the_library),
 		cmocka_unit_test(test_without_memory_it_is_not_started),
 		cmocka_unit_test(test_nobody_waits_for_one_that_is_silent),
