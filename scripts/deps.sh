@@ -13,7 +13,8 @@ declare -A packages=(
 		dpkg-dev ca-certificates xz-utils bzip2 patch"
 	[run]="golang-go curl"
 	[test]="libcmocka-dev llvm libc6-dbg dwz python3 golang-go curl redis-server redis-tools nginx-light sqlite3 libsqlite3-0 jq
-		perl lua5.4 memcached libjemalloc2 libtcmalloc-minimal4 procps binutils strace valgrind g++ gzip xz-utils luajit musl-tools"
+		perl lua5.4 memcached libjemalloc2 libtcmalloc-minimal4 procps binutils strace valgrind g++ gzip xz-utils luajit musl-tools
+		qemu-user"
 	[bench]="python3 redis-server redis-tools sqlite3 jq perl lua5.4 procps valgrind xz-utils memcached"
 	[fuzz]="clang libclang-rt-14-dev dwz xz-utils"
 	[lint]="shellcheck mandoc binutils"

@@ -20,6 +20,7 @@
 #include "shim/arena.h"
 #include "shim/clock.h"
 #include "shim/layout.h"
+#include "shim/libc_thread.h"
 #include "shim/modules.h"
 #include "shim/os.h"
 #include "shim/sample.h"
@@ -39,8 +40,8 @@ enum {
 	WINDOW_BYTES = 2048, /* read of a stack at a time */
 };
 
-/* slot: generation << 8 | place; state: slot << 2 | phase */
-enum phase { FREE, ASKED, WRITING, DONE };
+/* slot: generation << 8 | place; state: slot << 3 | phase */
+enum phase { FREE, ASKED, WRITING, DONE, REFUSED };
 
 static struct {
 	char *memory;      /* PLACES samples; atomic, never unmapped */
@@ -57,7 +58,7 @@ static struct sample *place_of(uint32_t slot)
 
 static uint32_t state_of(uint32_t slot, enum phase phase)
 {
-	return slot << 2 | phase;
+	return slot << 3 | phase;
 }
 
 void dump_answer(uint32_t slot, struct unwind_frame f)
@@ -68,6 +69,16 @@ void dump_answer(uint32_t slot, struct unwind_frame f)
 		return;
 	sample_take(place_of(slot), f);
 	__atomic_store_n(state, state_of(slot, DONE), __ATOMIC_RELEASE);
+	__atomic_fetch_add(&answers.answers, 1, __ATOMIC_RELEASE);
+	os_futex_wake(&answers.answers, 1);
+}
+
+void dump_refuse(uint32_t slot)
+{
+	uint32_t asked = state_of(slot, ASKED), *state = &answers.state[(slot & 0xff) % PLACES];
+	if (!__atomic_compare_exchange_n(state, &asked, state_of(slot, REFUSED), false, __ATOMIC_RELEASE,
+	                                 __ATOMIC_RELAXED))
+		return;
 	__atomic_fetch_add(&answers.answers, 1, __ATOMIC_RELEASE);
 	os_futex_wake(&answers.answers, 1);
 }
@@ -362,6 +373,8 @@ static const char *ask_failure(int error)
 	                        : "no signal can be sent";
 }
 
+static const char not_libcs[] = "it runs, and libc does not know it (made by a bare clone): a handler cannot be run there";
+
 /* Ask the thread, if it is running still. */
 static void ask(struct dump *d, size_t index, uint32_t slot)
 {
@@ -372,6 +385,10 @@ static void ask(struct dump *d, size_t index, uint32_t slot)
 	}
 	if (take_unasked(d, index))
 		return;
+	if (!libc_thread_may_be(out->tid)) {
+		out->reason = not_libcs;
+		return;
+	}
 	if (answers.retired[slot & 0xff]) {
 		out->reason = "another thread never finished its answer; ask again";
 		return;
@@ -398,6 +415,12 @@ static bool collect(struct dump *d, size_t index, uint32_t slot, bool last_call)
 		sample_finish(s);
 		memcpy(d->pcs, s->pc, s->depth * sizeof *d->pcs);
 		out->stack = keep_stack(d, s->depth, s->place);
+		signals_unask(slot);
+		*state = FREE;
+		return true;
+	}
+	if (__atomic_load_n(state, __ATOMIC_ACQUIRE) == state_of(slot, REFUSED)) {
+		out->reason = not_libcs;
 		signals_unask(slot);
 		*state = FREE;
 		return true;

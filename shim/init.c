@@ -21,6 +21,7 @@
 #include "shim/heap.h"
 #include "shim/hooks_malloc.h"
 #include "shim/layout.h"
+#include "shim/libc_thread.h"
 #include "shim/listener.h"
 #include "shim/live.h"
 #include "shim/log.h"
@@ -299,6 +300,7 @@ static void start(char *const *envp)
 	fork_start();
 	clock_start();
 	threads_start();
+	libc_thread_start();
 	leave_us_out();
 	unwind_set_main_stack(getauxval(AT_EXECFN)); /* the program's name lies there */
 	modules_refresh();

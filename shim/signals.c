@@ -3,7 +3,9 @@
  * Runs in: signal handler (on_signal: any app lock and any lock of the house may be held by the thread it
  * interrupted); listener; app's thread in pthread_create (signals_keep).
  * So: the handler takes no lock, allocates nothing, calls nothing of libc, and runs with every signal blocked: others that
- * are due come after it, which waits.c counts on. The frame is small: the stack may be too.
+ * are due come after it, which waits.c counts on. Its frames are small: the stack may be too (at most 1 KiB below the
+ * kernel's frame). It begins in a few instructions that align the stack, which not every kernel does (qemu-user does not). In
+ * a thread that libc does not know it touches no thread-local storage (this file is compiled without a stack guard).
  * Shared: signals_users and at_work are atomic; `next` is written before our handler is in place.
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -16,6 +18,8 @@
 #include "shim/cpu.h"
 #include "shim/dump.h"
 #include "shim/layout.h"
+#include "shim/libc_thread.h"
+#include "shim/losses.h"
 #include "shim/real.h"
 #include "shim/timers.h"
 #include "shim/unwind.h"
@@ -40,6 +44,28 @@ __asm__(".text\n"
         ".size pprofshim_restorer, . - pprofshim_restorer\n");
 extern HIDDEN void pprofshim_restorer(void);
 
+/* What the kernel calls: the same, on an aligned stack. */
+#define ALIGNED_ENTRY(entry, handler) \
+	__asm__(".text\n" \
+	        ".p2align 4\n" \
+	        ".type " #entry ", @function\n" #entry ":\n" \
+	        "\t.cfi_startproc\n" \
+	        "\tpush %rbp\n" \
+	        "\t.cfi_def_cfa_offset 16\n" \
+	        "\t.cfi_offset rbp, -16\n" \
+	        "\tmov %rsp, %rbp\n" \
+	        "\t.cfi_def_cfa_register rbp\n" \
+	        "\tand $-16, %rsp\n" \
+	        "\tcall " #handler "\n" \
+	        "\tleave\n" \
+	        "\t.cfi_def_cfa rsp, 8\n" \
+	        "\tret\n" \
+	        "\t.cfi_endproc\n" \
+	        ".size " #entry ", . - " #entry "\n"); \
+	extern HIDDEN void entry(int sig, siginfo_t *info, void *context);
+ALIGNED_ENTRY(pprofshim_take_signal, take_signal)
+ALIGNED_ENTRY(pprofshim_take_interval, take_interval)
+
 static struct unwind_frame frame_of(const ucontext_t *u)
 {
 	return (struct unwind_frame){
@@ -63,6 +89,8 @@ static void fail_instead(ucontext_t *u)
 #else
 enum { KERNEL_SA_RESTORER = 0 };
 #define pprofshim_restorer NULL
+#define pprofshim_take_signal take_signal
+#define pprofshim_take_interval take_interval
 
 static struct unwind_frame frame_of(const ucontext_t *u)
 {
@@ -116,11 +144,23 @@ static void pass_on(int sig, siginfo_t *info, void *context)
 	}
 }
 
-static void on_signal(int sig, siginfo_t *info, void *context)
+/* A thread that libc does not know: it is left in peace from now on. (The timer is another's to delete.) */
+static void leave_alone(int sig, siginfo_t *info, void *context)
+{
+	static const struct timespec never[2];
+	if (info->si_code == SI_TIMER && info->si_value.sival_ptr == &timer_mark)
+		os_call(SYS_timer_settime, info->si_timerid, 0, never, NULL);
+	else if (info->si_code == SI_TIMER && is_question(info->si_value.sival_ptr))
+		dump_refuse((uint32_t)(uintptr_t)info->si_value.sival_ptr);
+	else
+		pass_on(sig, info, context);
+	losses_count(unknown_thread);
+}
+
+static __attribute__((noinline)) void on_signal(int sig, siginfo_t *info, void *context)
 {
 	ucontext_t *u = context;
 	struct unwind_frame f = frame_of(u);
-	__atomic_fetch_add(&at_work, 1, __ATOMIC_ACQUIRE);
 	if (info->si_code == SI_TIMER && info->si_value.sival_ptr == &timer_mark) {
 		cpu_tick(f, info->si_overrun);
 		at_interrupted(u, &f);
@@ -130,28 +170,64 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 	} else {
 		pass_on(sig, info, context);
 	}
+}
+
+/* Called by the aligned entries alone. */
+HIDDEN void take_signal(int sig, siginfo_t *info, void *context);
+__attribute__((used)) void take_signal(int sig, siginfo_t *info, void *context)
+{
+	__atomic_fetch_add(&at_work, 1, __ATOMIC_ACQUIRE);
+	if (libc_thread_is_here())
+		on_signal(sig, info, context);
+	else
+		leave_alone(sig, info, context);
 	__atomic_fetch_sub(&at_work, 1, __ATOMIC_RELEASE);
 }
 
-/* The interval timer's: the kernel's own, and no other. */
-static void on_interval(int sig, siginfo_t *info, void *context)
+static __attribute__((noinline)) void on_interval(void *context)
 {
-	(void)sig;
 	ucontext_t *u = context;
 	struct unwind_frame f = frame_of(u);
+	cpu_interval(f);
+	at_interrupted(u, &f);
+}
+
+/* The interval timer's: the kernel's own, and no other. */
+HIDDEN void take_interval(int sig, siginfo_t *info, void *context);
+__attribute__((used)) void take_interval(int sig, siginfo_t *info, void *context)
+{
+	(void)sig;
 	if (info->si_code != SI_KERNEL)
 		return;
 	__atomic_fetch_add(&at_work, 1, __ATOMIC_ACQUIRE);
-	cpu_interval(f);
-	at_interrupted(u, &f);
+	if (libc_thread_is_here())
+		on_interval(context);
+	else
+		losses_count(unknown_thread);
 	__atomic_fetch_sub(&at_work, 1, __ATOMIC_RELEASE);
+}
+
+/* Does the program itself take signals that may come at any time on alternate stacks? Then those are made for it, and its threads
+ * may need it: Go's goroutines run on stacks that have no room for a handler, and its runtime handles every signal so, SIGURG
+ * above all. Elsewhere an alternate stack is mostly the place for one's own handler of SIGSEGV, and may hardly
+ * hold the kernel's frame. */
+static bool takes_on_alternate_stacks(void)
+{
+	static const int at_any_time[] = {SIGURG, SIGPROF};
+	for (size_t i = 0; i < sizeof at_any_time / sizeof *at_any_time; i++) {
+		struct timers_action now = {0};
+		if (timers_set_action(at_any_time[i], NULL, &now) == 0 && (uintptr_t)now.handler > (uintptr_t)SIG_IGN &&
+		    now.flags & SA_ONSTACK && now.handler != pprofshim_take_interval)
+			return true;
+	}
+	return false;
 }
 
 static struct timers_action action_of(void (*handler)(int, siginfo_t *, void *))
 {
 	return (struct timers_action){
 	    .handler = handler,
-	    .flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK | KERNEL_SA_RESTORER,
+	    .flags = SA_SIGINFO | SA_RESTART | KERNEL_SA_RESTORER | (takes_on_alternate_stacks() ? SA_ONSTACK : 0),
 	    .restorer = pprofshim_restorer,
 	    .mask = ~(uint64_t)0,
 	};
@@ -161,13 +237,14 @@ static struct timers_action action_of(void (*handler)(int, siginfo_t *, void *))
 static long install(void *unused)
 {
 	(void)unused;
-	struct timers_action ours = action_of(on_signal), before;
+	struct timers_action ours = action_of(pprofshim_take_signal), before;
 	int r = timers_set_action(SIGNALS_OURS, NULL, &before);
-	if (r < 0 || before.handler == on_signal)
+	if (r < 0 || (before.handler == ours.handler && before.flags == ours.flags))
 		return r;
-	next = before;
+	if (before.handler != ours.handler)
+		next = before;
 	r = timers_set_action(SIGNALS_OURS, &ours, &before);
-	if (r == 0 && before.handler != on_signal)
+	if (r == 0 && before.handler != ours.handler)
 		next = before;
 	return r;
 }
@@ -244,10 +321,10 @@ static int interval_pid;            /* whose it is: a child of vfork sees this m
 
 static long begin_fallback(void *period_ns)
 {
-	struct timers_action ours = action_of(on_interval), before;
+	struct timers_action ours = action_of(pprofshim_take_interval), before;
 	if (timers_interval_us())
 		return -EBUSY;
-	if (timers_set_action(SIGPROF, NULL, &before) < 0 || (before.handler && before.handler != on_interval))
+	if (timers_set_action(SIGPROF, NULL, &before) < 0 || (before.handler && before.handler != pprofshim_take_interval))
 		return -EBUSY;
 	timers_set_action(SIGPROF, &ours, NULL);
 	interval_pid = os_pid();
@@ -284,7 +361,7 @@ void signals_give_up_interval(void)
 
 bool signals_is_interval_handler(uintptr_t handler)
 {
-	return handler == (uintptr_t)on_interval;
+	return handler == (uintptr_t)pprofshim_take_interval;
 }
 
 bool signals_interval_given_up(void)
@@ -301,7 +378,7 @@ bool signals_before_exec(void)
 	if (!__atomic_load_n(&interval_ns, __ATOMIC_RELAXED) || interval_pid != os_pid())
 		return false;
 	timers_set_interval(0);
-	if (timers_set_action(SIGPROF, NULL, &now) == 0 && now.handler == on_interval) {
+	if (timers_set_action(SIGPROF, NULL, &now) == 0 && now.handler == pprofshim_take_interval) {
 		timers_set_action(SIGPROF, &ignore, NULL);
 		timers_set_action(SIGPROF, &now, NULL);
 	}
@@ -320,7 +397,7 @@ bool signals_set_by_syscall(const long args[], long *result)
 {
 	const struct timers_action *act = (const void *)args[1];
 	struct timers_action *old = (void *)args[2], now;
-	if (args[0] != SIGNALS_OURS || timers_set_action(SIGNALS_OURS, NULL, &now) < 0 || now.handler != on_signal)
+	if (args[0] != SIGNALS_OURS || timers_set_action(SIGNALS_OURS, NULL, &now) < 0 || now.handler != pprofshim_take_signal)
 		return false;
 	*result = real_syscall(SYS_rt_sigaction, args[0], 0, args[2], args[3], 0, 0);
 	if (*result < 0)

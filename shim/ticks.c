@@ -13,6 +13,7 @@
 #include "shim/cpu.h"
 #include "shim/house.h"
 #include "shim/layout.h"
+#include "shim/libc_thread.h"
 #include "shim/os.h"
 #include "shim/quota.h"
 #include "shim/signals.h"
@@ -107,7 +108,8 @@ int ticks_arm_all(struct region *scratch)
 	struct arming a = {.pid = house_pid()};
 	int *tids = tasks_list(scratch, &count);
 	for (size_t i = 0; i < count; i++)
-		threads_enter(tids[i]);
+		if (libc_thread_may_be(tids[i]))
+			threads_enter(tids[i]);
 	return are_wanted() ? (int)timers_inside(arm_all, &a) : 0;
 }
 
