@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "shim/confined.h"
 #include "shim/layout.h"
 #include "shim/os.h"
 
@@ -144,11 +145,13 @@ uint64_t arena_requests_bytes(void)
 	return arena.requests.limit_bytes;
 }
 
+bool os_confined FORKED; /* here, as memory is what a process that has shut itself in lacks first */
+
 /* *refused, where it is not NULL: for how long there is no hope. */
 static void *map_charged(struct pot *p, size_t bytes, uint64_t limit_bytes, int32_t *refused)
 {
 	int32_t hopeless = FOR_GOOD;
-	if (charge(p, bytes, limit_bytes) == 0) {
+	if (!confined() && charge(p, bytes, limit_bytes) == 0) {
 		void *at = os_map(bytes);
 		if (!os_failed(at))
 			return at;

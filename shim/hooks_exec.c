@@ -1,13 +1,14 @@
 /* hooks_exec.c - exec: another program takes over this process.
  *
- * Runs in: app's thread; a child of vfork, which shares our memory and is another process: it has no interval timer of
- * its parent's, so nothing is done there but the call.
+ * Runs in: app's thread; a child of vfork, which shares our memory and is another process: it has no listener, and no interval
+ * timer of its parent's, so nothing is done there but the call.
  *
- * Timers go with exec, but for the interval timer that a CPU profile falls back to: its signal would end the new program,
- * which has no handler for it. So it is stopped before, and goes on if exec fails. A helper of the listener would stay as
- * a child that the new program does not know: it is ended.
+ * The listener would stay behind, with the port, its helper and all memory of the program that was. So it is gone before, and
+ * comes back if exec fails. Timers go with exec, but for the interval timer that a CPU profile falls back to: its signal would end
+ * the new program, which has no handler for it. So that is stopped, too.
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <stdarg.h>
 
 #include "shim/hooks_exec.h"
@@ -19,14 +20,19 @@
 
 struct exec_scope exec_begins(void)
 {
-	listener_end_helper();
-	return (struct exec_scope){.interval = signals_before_exec()};
+	return (struct exec_scope){.listener = listener_pause(), .interval = signals_before_exec()};
 }
 
 void exec_failed(struct exec_scope scope)
 {
+	if (!scope.interval && !scope.listener)
+		return;
+	int saved = errno;
 	if (scope.interval)
 		signals_exec_failed();
+	if (scope.listener)
+		listener_resume();
+	errno = saved;
 }
 
 #define EXECS(call) \

@@ -12,6 +12,7 @@
  * fails; errno is preserved. */
 struct exec_scope {
 	bool interval; /* the interval timer ran */
+	bool listener; /* there was one */
 };
 struct exec_scope exec_begins(void);
 void exec_failed(struct exec_scope scope);

@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "shim/confined.h"
 #include "shim/exports.h"
 #include "shim/hooks_exec.h"
 #include "shim/hooks_wait.h"
@@ -146,6 +147,10 @@ static bool stand_in(long nr, const long a[], long *result)
 {
 	if (nr == SYS_execve || nr == SYS_execveat) {
 		*result = exec_call(nr, a);
+		return true;
+	}
+	if (nr == SYS_seccomp) {
+		*result = confined_by_number(nr, a);
 		return true;
 	}
 	if (nr == SYS_rt_sigaction)

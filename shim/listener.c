@@ -36,7 +36,7 @@ enum {
 };
 
 enum { STARTING, READY, FAILED };
-enum { ASKED_CREDENTIALS = 1, ASKED_ROOM = 2, ASKED_STOP = 4, ASKED_ALONE = 8 };
+enum { ASKED_CREDENTIALS = 1, ASKED_ROOM = 2, ASKED_STOP = 4 };
 
 bool listener_pending FORKED;
 
@@ -237,15 +237,6 @@ void listener_make_room(void)
 	release_commands(signals);
 }
 
-void listener_end_helper(void)
-{
-	if (!spawn_is_running() || !is_running_here())
-		return;
-	uint64_t signals = take_commands();
-	ask_locked(ASKED_ALONE);
-	release_commands(signals);
-}
-
 /* The kernel clears state.tid when the thread has left our memory, a moment before it is gone. */
 bool listener_pause(void)
 {
@@ -262,6 +253,17 @@ bool listener_pause(void)
 		os_call(SYS_nanosleep, &step, NULL);
 	}
 	return false;
+}
+
+void listener_stop_for_good(void)
+{
+	__atomic_store_n(&listener_pending, false, __ATOMIC_RELAXED);
+	listener_pause();
+}
+
+bool listener_is_our_process(void)
+{
+	return state.pid == os_pid();
 }
 
 void listener_resume(void)
@@ -356,7 +358,7 @@ void listener_obey(int wake_fd)
 	while (os_read(wake_fd, info, sizeof info) > 0)
 		continue;
 	uint32_t asked = __atomic_load_n(&commands.asked, __ATOMIC_ACQUIRE);
-	if (asked & (ASKED_CREDENTIALS | ASKED_ALONE))
+	if (asked & ASKED_CREDENTIALS)
 		spawn_kill();
 	if (asked & ASKED_CREDENTIALS)
 		take_credentials();

@@ -44,13 +44,16 @@ void listener_follow_credentials(void);
 /* The program wants the port: on return the listener is off it. */
 void listener_make_room(void);
 
-/* End the helper process that the listener may have started (spawn.h). Cheap where there is none. App's thread. */
-void listener_end_helper(void);
-
 /* End the thread; true when it has ended, and the process is alone with its own threads. It starts again at the next
  * long wait or sampled event after listener_resume. */
 bool listener_pause(void);
 void listener_resume(void);
+
+/* The same, and it does not come back by itself. */
+void listener_stop_for_good(void);
+
+/* Is the caller a thread of the program, not a child that shares its memory? */
+bool listener_is_our_process(void);
 
 /* In the listener: do what the program's threads asked for. */
 void listener_obey(int wake_fd);

@@ -19,6 +19,8 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#include "shim/confined.h"
+
 /* The six-argument system call of the architecture. Numbers are those of <sys/syscall.h>; only calls
  * that every Linux architecture has (openat, epoll_pwait, …) are used, so a port adds this function
  * and the few lines of listener_clone.h. */
@@ -122,10 +124,10 @@ static inline int os_tid(void)
 
 /* Can the eight bytes at p be read? rt_sigprocmask copies the new set in before it refuses a bad `how`,
  * so it answers EFAULT where a load would fault and EINVAL where not, and changes nothing. (No pipe, no
- * descriptor, allowed by every seccomp policy.) */
+ * descriptor.) A process that has shut itself in makes no such call: nothing can be read there. */
 static inline bool os_readable(const void *p)
 {
-	return (uintptr_t)p >= 4096 && os_call(SYS_rt_sigprocmask, -1, p, 0, 8) != -EFAULT; /* NULL is no set to copy */
+	return (uintptr_t)p >= 4096 && !confined() && os_call(SYS_rt_sigprocmask, -1, p, 0, 8) != -EFAULT; /* NULL is no set to copy */
 }
 
 /* Nanoseconds of CLOCK_MONOTONIC or CLOCK_REALTIME. A real system call: the listener must not enter

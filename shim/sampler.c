@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "shim/confined.h"
 #include "shim/layout.h"
 #include "shim/os.h"
 
@@ -213,7 +214,7 @@ bool sampler_hold_alone(uint64_t *mask)
 {
 	static const uint64_t all = UINT64_MAX;
 	stack_t stack = {.ss_flags = SS_DISABLE};
-	if (sampler_thread.busy)
+	if (sampler_thread.busy || confined())
 		return false;
 	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &all, mask, sizeof all);
 	os_call(SYS_sigaltstack, NULL, &stack);

@@ -4,7 +4,7 @@
  * depends on where its thread-local storage lies; so limits are 5 standard errors (once in two million).
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/sampler.c */
+/* links: shim/sampler.c shim/arena.c shim/sync.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>

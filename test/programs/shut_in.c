@@ -1,0 +1,155 @@
+/* shut_in.c - the program allows itself little (seccomp), then goes on with what is allowed.
+ *
+ * usage: shut_in HOW WHO [ACTION]
+ *   HOW     strict: prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT); filter: the same with a filter; syscall: seccomp(2);
+ *           tsync: seccomp(2) for all threads, of which there is one more; refused: a filter that the kernel does not take
+ *   WHO     self, or child: one that was forked
+ *   ACTION  of the filter for what is not allowed: kill (the preset), trap, errno, log, notify
+ *
+ * Prints "ready", waits for its input to end (so that requests can be made before), then shuts itself in, writes, allocates, frees,
+ * locks, sleeps not at all, and ends by the bare exit call. Prints "allowed N" with a sum that it computed.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const int allowed[] = {
+	SYS_read, SYS_write, SYS_exit, SYS_exit_group, SYS_rt_sigreturn, SYS_mmap, SYS_munmap, SYS_mremap,
+	SYS_brk, SYS_futex, SYS_mprotect, SYS_madvise, SYS_getrandom,
+};
+enum { ALLOWED = sizeof allowed / sizeof *allowed };
+
+static struct sock_filter instructions[ALLOWED + 3];
+
+static struct sock_fprog make_filter(unsigned action)
+{
+	int k = 0;
+	instructions[k++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+	for (int i = 0; i < ALLOWED; i++)
+		instructions[k++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, allowed[i], ALLOWED - i, 0);
+	instructions[k++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, action);
+	instructions[k++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	return (struct sock_fprog){.len = k, .filter = instructions};
+}
+
+static unsigned action_of(const char *name)
+{
+	return !strcmp(name, "trap")     ? SECCOMP_RET_TRAP
+	       : !strcmp(name, "errno")  ? SECCOMP_RET_ERRNO | 38
+	       : !strcmp(name, "log")    ? SECCOMP_RET_LOG
+	       : !strcmp(name, "notify") ? 0x7fc00000u /* SECCOMP_RET_USER_NOTIF */
+	                                 : SECCOMP_RET_KILL_PROCESS;
+}
+
+static int shut_in(const char *how, const char *action)
+{
+	struct sock_fprog filter = make_filter(action_of(action));
+	unsigned long flags = !strcmp(action, "notify") ? SECCOMP_FILTER_FLAG_NEW_LISTENER : 0;
+	if (!strcmp(how, "strict"))
+		return prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT);
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (!strcmp(how, "refused"))
+		filter.len = 0;
+	if (!strcmp(how, "filter") || !strcmp(how, "refused"))
+		return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
+	if (!strcmp(how, "tsync"))
+		flags |= SECCOMP_FILTER_FLAG_TSYNC;
+	return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter) < 0 ? -1 : 0;
+}
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static volatile int up, go, gone;
+
+/* Nothing but what is allowed. */
+static unsigned long work(int rounds, size_t bytes)
+{
+	unsigned long sum = 0;
+	for (int i = 0; i < rounds; i++) {
+		volatile char *block = malloc(bytes);
+		block[bytes / 2] = (char)i;
+		pthread_mutex_lock(&mutex);
+		sum += (unsigned char)block[bytes / 2];
+		pthread_mutex_unlock(&mutex);
+		free((void *)block);
+	}
+	return sum;
+}
+
+static void *other(void *arg)
+{
+	up = 1;
+	while (!go)
+		;
+	*(unsigned long *)arg = work(2000, 50000);
+	gone = 1;
+	syscall(SYS_exit, 0);
+	return NULL;
+}
+
+static void say(const char *text, unsigned long number)
+{
+	char line[64];
+	int n = 0, digits[20], count = 0;
+	while (*text)
+		line[n++] = *text++;
+	do
+		digits[count++] = (int)(number % 10);
+	while (number /= 10);
+	while (count)
+		line[n++] = (char)('0' + digits[--count]);
+	line[n++] = '\n';
+	if (write(1, line, n) != n)
+		syscall(SYS_exit, 3);
+}
+
+static void live_shut_in(const char *how, const char *action)
+{
+	pthread_t thread;
+	unsigned long others = 0;
+	int all = !strcmp(how, "tsync"), refused = !strcmp(how, "refused"), strict = !strcmp(how, "strict");
+	if (all && pthread_create(&thread, NULL, other, &others))
+		_exit(2);
+	while (all && !up)
+		;
+	if (shut_in(how, action) != (refused ? -1 : 0))
+		_exit(4);
+	go = 1;
+	unsigned long sum = strict ? 7 : work(4000, 50000); /* strict mode allows no memory */
+	while (all && !gone)
+		;
+	say("allowed ", sum + others);
+	if (refused) { /* and it lives on as before */
+		char c;
+		while (read(0, &c, 1) > 0)
+			;
+		say("lived ", sum);
+	}
+	syscall(all ? SYS_exit_group : SYS_exit, 0);
+}
+
+int main(int argc, char **argv)
+{
+	const char *how = argv[1], *action = argc > 3 ? argv[3] : "kill";
+	char c;
+	printf("ready\n");
+	fflush(stdout);
+	while (read(0, &c, 1) > 0 && c != '\n')
+		;
+	int is_child = !strcmp(argv[2], "child"), status = 0;
+	pid_t child = is_child ? fork() : 0;
+	if (child == 0)
+		live_shut_in(how, action);
+	waitpid(child, &status, 0);
+	printf("status %x\n", status);
+	return 0;
+}
