@@ -24,8 +24,11 @@ OTHERS = "others"
 def build(folder):
     program = os.path.join(folder, "idle")
     source = os.path.join(HERE, "idle.c")
-    subprocess.run(os.environ.get("CC", "gcc").split() + ["-O2", "-g", "-pthread", "-I" + ROOT, "-o", program, source, "-Wl,--no-as-needed",
-                   "-lstdc++"], check=True)
+    subprocess.run(
+        os.environ.get("CC", "gcc").split()
+        + ["-O2", "-g", "-pthread", "-I" + ROOT, "-o", program, source, "-Wl,--no-as-needed", "-lstdc++"],
+        check=True,
+    )
     return program
 
 
@@ -44,8 +47,14 @@ def hooks():
 def count(program, folder, env):
     """{row: instructions a turn}"""
     name = "shim" if "LD_PRELOAD" in env else "bare"
-    r = subprocess.run(["valgrind", "--tool=callgrind", "--callgrind-out-file=%s/%s" % (folder, name), program],
-                       env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
+    r = subprocess.run(
+        ["valgrind", "--tool=callgrind", "--callgrind-out-file=%s/%s" % (folder, name), program],
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
     if r.returncode:
         raise RuntimeError("idle, %s: status %d: %s" % (name, r.returncode, r.stderr[-400:]))
     found = {}
@@ -61,14 +70,19 @@ def count(program, folder, env):
 
 def measure(address="off"):
     """[(hook, bare, with the library, limit)] of all rows that libc has; limit None: reported alone."""
-    bare = {k: v for k, v in os.environ.items() if not k.startswith("PPROF_") and k not in ("LD_PRELOAD", "DISABLE_PPROF")}
+    bare = {
+        k: v for k, v in os.environ.items() if not k.startswith("PPROF_") and k not in ("LD_PRELOAD", "DISABLE_PPROF")
+    }
     ours = dict(bare, LD_PRELOAD=SHIM, PPROF_ADDR=address, PPROF_HEAP_RATE=str(1 << 40))
     allowed = limits()
     with tempfile.TemporaryDirectory(prefix="pprofshim-idle.") as folder:
         program = build(folder)
         counts = [count(program, folder, env) for env in (bare, ours)]
-    return [(name, counts[0][name], counts[1][name], allowed.get(name, allowed[OTHERS]))
-            for name in sorted(counts[0]) if name in counts[1]]
+    return [
+        (name, counts[0][name], counts[1][name], allowed.get(name, allowed[OTHERS]))
+        for name in sorted(counts[0])
+        if name in counts[1]
+    ]
 
 
 def over(rows):
@@ -77,8 +91,13 @@ def over(rows):
 
 def line(row):
     name, bare, ours, limit = row
-    return "%-40s %9.2f %9.2f %+9.2f  %s" % (name, bare, ours, ours - bare, "-" if limit is None else
-                                             "limit %g%s" % (limit, ", over" if over([row]) else ""))
+    return "%-40s %9.2f %9.2f %+9.2f  %s" % (
+        name,
+        bare,
+        ours,
+        ours - bare,
+        "-" if limit is None else "limit %g%s" % (limit, ", over" if over([row]) else ""),
+    )
 
 
 def main():

@@ -23,7 +23,16 @@ import shim  # noqa: E402
 
 MODES = ("signal", "fork", "request", "profile", "trace")
 EVERYTHING = {"PPROF_HEAP_RATE": "1", "PPROF_BLOCK_RATE": "1", "PPROF_MUTEX_FRACTION": "1"}
-REQUESTS = ("heap", "goroutine?debug=2", "profile?seconds=1&hz=1000", "trace?seconds=1", "", "allocs?debug=1", "mutex", "block")
+REQUESTS = (
+    "heap",
+    "goroutine?debug=2",
+    "profile?seconds=1&hz=1000",
+    "trace?seconds=1",
+    "",
+    "allocs?debug=1",
+    "mutex",
+    "block",
+)
 
 # Programs that judge themselves, and the arguments that make them last so many seconds.
 STORMS = {
@@ -39,18 +48,37 @@ def binaries():
     """(stepper, subject), built."""
     folder = os.path.join(shim.BUILD, "programs", "torture")
     bench = os.path.join(shim.ROOT, "test", "bench")
-    subject = shim.compile_to(os.path.join(folder, "subject"), [os.path.join(HERE, "subject.c")],
-                              ["-I" + shim.ROOT, "-Wl,--no-as-needed", "-lstdc++"],
-                              headers=[os.path.join(bench, h) for h in ("rows.h", "rows.def")])
+    subject = shim.compile_to(
+        os.path.join(folder, "subject"),
+        [os.path.join(HERE, "subject.c")],
+        ["-I" + shim.ROOT, "-Wl,--no-as-needed", "-lstdc++"],
+        headers=[os.path.join(bench, h) for h in ("rows.h", "rows.def")],
+    )
     return shim.compile_to(os.path.join(folder, "stepper"), [os.path.join(HERE, "stepper.c")]), subject
 
 
 def step(mode, seconds, seed=None, library=None, rows=()):
     """(status, what it printed) of some seconds of one mode."""
     stepper, subject = binaries()
-    argv = [stepper, subject, library or shim.LIB, shim.free_port(), seed or random.randrange(1, 1 << 31), seconds, mode] + list(rows)
-    r = subprocess.run([str(a) for a in argv], env=shim.bare_env(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                       stderr=subprocess.STDOUT, text=True, errors="replace", timeout=seconds + 600)
+    argv = [
+        stepper,
+        subject,
+        library or shim.LIB,
+        shim.free_port(),
+        seed or random.randrange(1, 1 << 31),
+        seconds,
+        mode,
+    ] + list(rows)
+    r = subprocess.run(
+        [str(a) for a in argv],
+        env=shim.bare_env(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=seconds + 600,
+    )
     return r.returncode, r.stdout
 
 
@@ -98,8 +126,12 @@ def storm(name, seconds):
 def stacks_of(pid):
     """For the reader of a failure."""
     try:
-        return subprocess.run(["gdb", "-p", str(pid), "-batch", "-ex", "thread apply all bt 12"], capture_output=True, text=True,
-                              timeout=60).stdout[-3000:]
+        return subprocess.run(
+            ["gdb", "-p", str(pid), "-batch", "-ex", "thread apply all bt 12"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        ).stdout[-3000:]
     except (OSError, subprocess.TimeoutExpired):
         return "(no gdb)"
 
