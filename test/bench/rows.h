@@ -8,6 +8,7 @@
 #define PPROFSHIM_TEST_ROWS_H
 
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -58,6 +59,8 @@ static struct rusage usage;
 static volatile int caught;
 static int status;
 static void *block;
+static struct sigevent no_event = {.sigev_notify = SIGEV_NONE};
+static const union sigval nothing_to_say;
 static const char nowhere[] = "/nowhere";
 static char *const no_arguments[] = {(char *)nowhere, NULL};
 typedef void (*rows_handler)(int);
