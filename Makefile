@@ -43,11 +43,12 @@ $(foreach f,$(wildcard shim/hooks_*.c),$(eval CFLAGS_$(subst /,_,$(f:.c=)) := $(
 CFLAGS_shim_hooks_wait     += $(RETURNS)
 CFLAGS_shim_hooks_sleep    += $(RETURNS)
 CFLAGS_shim_hooks_syscall  += $(RETURNS)
-CFLAGS_shim_hooks_transfer += $(RETURNS)
 # What runs in a thread that libc does not know must not look for the compiler's guard, which lies in libc's thread block.
 CFLAGS_shim_signals     := -fno-stack-protector
 CFLAGS_shim_dump        := -fno-stack-protector
 CFLAGS_shim_libc_thread := -fno-stack-protector
+# The rest of a transfer is moved in the middle of a system call, which leaves all other registers alone.
+CFLAGS_shim_restart := -mgeneral-regs-only
 
 # Static libraries, by full name. WRAP: the symbols that they reach as our __wrap_<symbol>, read off wrap.c.
 WRAP     := $(shell sed -n 's/^[A-Za-z_].*[ *]__wrap_\([A-Za-z0-9_]*\)(.*);$$/\1/p' shim/wrap.c 2>/dev/null)

@@ -23,6 +23,7 @@
 #include "shim/libc_thread.h"
 #include "shim/modules.h"
 #include "shim/os.h"
+#include "shim/restart.h"
 #include "shim/sample.h"
 #include "shim/signals.h"
 #include "shim/snapshot.h"
@@ -387,6 +388,11 @@ static void ask(struct dump *d, size_t index, uint32_t slot)
 		return;
 	if (!libc_thread_may_be(out->tid)) {
 		out->reason = not_libcs;
+		return;
+	}
+	struct thread *t = threads_facts(out->tid).thread;
+	if (t && !restart_look(t)) {
+		out->reason = "it waits for signal 33, by which threads are asked";
 		return;
 	}
 	if (answers.retired[slot & 0xff]) {

@@ -7,7 +7,8 @@
  * Why: when a call failed with EINTR and our signal was there, it has to be known whether a handler of the program ran,
  * too, before or after ours; nothing else tells (waits.h). The kernel calls a trampoline, with the flags and the mask that
  * the program asked for; it adds one to a number of the thread's and jumps on, so no frame is added. The
- * program sees its own handlers: where it asks for the old one it gets that.
+ * program sees its own handlers: where it asks for the old one it gets that. In the thread's record the trampoline notes where the
+ * thread was: right before a call that our own handler has just set back (restart.h), that call fails now, as it would have.
  *
  * A trampoline is given to one handler, once and for all, whatever the signals: so the kernel's own table stays the only
  * truth, for those who change it by bare system calls, in children of vfork, or from two threads at once.
@@ -23,20 +24,30 @@
 #include "shim/init.h"
 #include "shim/real.h"
 #include "shim/sampler.h"
+#include "shim/restart.h"
 #include "shim/signals.h"
+#include "shim/threads.h"
 
 typedef void (*full_handler)(int, siginfo_t *, void *);
 
-enum { TRAMPOLINES = 256, TRAMPOLINE_BYTES = 32 };
+enum { TRAMPOLINES = 256, TRAMPOLINE_BYTES = 16 };
 
 /* What each jumps to; atomic: NULL, then one handler for good. */
 extern HIDDEN full_handler signal_handlers[TRAMPOLINES];
 full_handler signal_handlers[TRAMPOLINES];
 
 #if defined(__x86_64__)
-static_assert(offsetof(struct sampler_thread, handled) == 40, "as the trampolines have it");
+static_assert(offsetof(struct sampler_thread, thread) == 32, "as the trampolines have it, all of these");
+static_assert(offsetof(struct sampler_thread, handled) == 40, "");
+static_assert(offsetof(struct thread, restart.handled_pc) == 64, "");
+static_assert(offsetof(struct thread, restart.handled_sp) == 72, "");
+static_assert(offsetof(struct thread, restart.again_pc) == 80, "");
+static_assert(offsetof(struct thread, restart.handled) == 96, "");
+static_assert(offsetof(ucontext_t, uc_mcontext.gregs[REG_RSP]) == 160, "");
+static_assert(offsetof(ucontext_t, uc_mcontext.gregs[REG_RIP]) == 168, "");
+/* The kernel gives every handler its context in %rdx. */
 __asm__(".text\n"
-        ".p2align 5\n"
+        ".p2align 4\n"
         ".globl signal_trampolines\n"
         ".hidden signal_trampolines\n"
         ".type signal_trampolines, @function\n"
@@ -44,14 +55,49 @@ __asm__(".text\n"
         ".cfi_startproc\n"
         ".set signal_number, 0\n"
         ".rept 256\n"
-        ".p2align 5\n"
+        ".p2align 4\n"
         "\tendbr64\n"
-        "\tmov sampler_thread@gottpoff(%rip), %rax\n"
-        "\tincl %fs:40(%rax)\n"
-        "\tjmp *signal_handlers + 8 * signal_number(%rip)\n"
+        "\tmov $signal_number, %eax\n"
+        "\tjmp signal_arrived\n"
         ".set signal_number, signal_number + 1\n"
         ".endr\n"
-        ".p2align 5\n"
+        ".p2align 4\n"
+        "signal_arrived:\n"
+        "\tlea signal_handlers(%rip), %rcx\n"
+        "\tmov (%rcx,%rax,8), %rax\n"
+        "\tmov sampler_thread@gottpoff(%rip), %rcx\n"
+        "\tincl %fs:40(%rcx)\n"
+        "\tmov %fs:32(%rcx), %rcx\n"
+        "\ttest %rcx, %rcx\n"
+        "\tje 1f\n"
+        "\tincl 96(%rcx)\n"
+        "\tmov 160(%rdx), %r8\n"
+        "\tmov %r8, 72(%rcx)\n"
+        "\tmov 168(%rdx), %r8\n"
+        "\tmov %r8, 64(%rcx)\n"
+        "\tcmp %r8, 80(%rcx)\n"
+        "\tje 2f\n"
+        "1:\tjmp *%rax\n"
+        "2:\tpush %rbp\n"
+        "\t.cfi_adjust_cfa_offset 8\n"
+        "\t.cfi_offset rbp, -16\n"
+        "\tmov %rsp, %rbp\n"
+        "\t.cfi_def_cfa_register rbp\n"
+        "\tpush %rdi\n"
+        "\tpush %rsi\n"
+        "\tpush %rdx\n"
+        "\tpush %rax\n"
+        "\tand $-16, %rsp\n"
+        "\tmov %rdx, %rsi\n"
+        "\tcall restart_give_up\n"
+        "\tmov -8(%rbp), %rdi\n"
+        "\tmov -16(%rbp), %rsi\n"
+        "\tmov -24(%rbp), %rdx\n"
+        "\tmov -32(%rbp), %rax\n"
+        "\tleave\n"
+        "\t.cfi_def_cfa rsp, 8\n"
+        "\t.cfi_restore rbp\n"
+        "\tjmp *%rax\n"
         ".cfi_endproc\n"
         ".size signal_trampolines, . - signal_trampolines\n");
 extern HIDDEN const char signal_trampolines[TRAMPOLINES * TRAMPOLINE_BYTES];

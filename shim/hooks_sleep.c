@@ -1,4 +1,4 @@
-/* hooks_sleep.c - calls that may block and fail in ways of their own: sleeps and io_getevents.
+/* hooks_sleep.c - calls that may block and fail in ways of their own: sleeps, io_getevents and recvmmsg.
  *
  * Runs in: app's thread, in a signal handler too. As hooks_wait.c.
  *
@@ -103,4 +103,17 @@ HOOK_WATCHES(int, io_getevents, (void *context, long least, long most, void *eve
 	}
 	HOOK_LEAVE(io_getevents, 0);
 	return got ? got : r;
+}
+
+/* Messages, not bytes: how many of them came is for the program to see. */
+HOOK_WATCHES(int, recvmmsg, (int fd, struct mmsghdr *msgs, unsigned count, int flags, struct timespec *time),
+        (fd, msgs, count, flags, time))
+{
+	int r;
+	HOOK_ENTER(recvmmsg, fd, 0);
+	do
+		r = real_recvmmsg(fd, msgs, count, flags, time);
+	while (r == -1 && errno == EINTR && waits_was_cut_short());
+	HOOK_LEAVE(recvmmsg, fd);
+	return r;
 }

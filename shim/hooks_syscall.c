@@ -1,4 +1,4 @@
-/* hooks_syscall.c - syscall(): the bare system call.
+/* hooks_syscall.c - what has more words than there are registers: syscall(), the bare system call, and __recvfrom_chk.
  *
  * Runs in: app's thread, in a signal handler too. As hooks_wait.c.
  * So: no slot of the caller's frame is written, and none is read but those that the kernel call has arguments in: the function has
@@ -14,57 +14,12 @@
 #include "shim/hooks_wait.h"
 #include "shim/quota.h"
 #include "shim/real.h"
-
-/* Where a system call that may block has a time-out that is relative, and not kept up to date by the kernel: the number of that
- * argument, which is a struct timespec, or one of the two below. */
-enum { NOT_BLOCKING = -1, NO_RELATIVE_TIME = -2, MILLISECONDS = 16 };
-
-static int relative_time_of(long nr, long b)
-{
-	switch (nr) {
-	case SYS_futex:
-		switch (b & ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME)) {
-		case FUTEX_WAIT: return 3;
-		case FUTEX_WAIT_BITSET:
-		case FUTEX_WAIT_REQUEUE_PI:
-		case FUTEX_LOCK_PI: return NO_RELATIVE_TIME;
-		default: return NOT_BLOCKING;
-		}
-	case SYS_nanosleep: return 0;
-	case SYS_clock_nanosleep: return b & TIMER_ABSTIME ? NO_RELATIVE_TIME : 2;
-	case SYS_rt_sigtimedwait: return 2;
-	case SYS_semtimedop: return 3;
-	case SYS_io_getevents: return 4;
-	case SYS_epoll_pwait: return 3 | MILLISECONDS;
-#ifdef SYS_epoll_pwait2
-	case SYS_epoll_pwait2: return 3;
-#endif
-#ifdef SYS_poll
-	case SYS_poll: return 2 | MILLISECONDS;
-	case SYS_epoll_wait: return 3 | MILLISECONDS;
-	case SYS_pause:
-#endif
-#ifdef SYS_io_uring_enter
-	case SYS_io_uring_enter:
-#endif
-#ifdef SYS_futex_waitv
-	case SYS_futex_waitv:
-#endif
-	case SYS_ppoll:
-	case SYS_pselect6:
-	case SYS_msgrcv:
-	case SYS_msgsnd:
-	case SYS_recvfrom:
-	case SYS_recvmsg:
-	case SYS_accept4: return NO_RELATIVE_TIME;
-	default: return NOT_BLOCKING;
-	}
-}
+#include "shim/restart.h"
 
 /* The time-out, as it is to be when the call is made again. */
 static long time_again(int which, long time, struct timespec *left)
 {
-	return which & MILLISECONDS ? hook_left_ms((int)time) : (long)hook_left((const void *)time, left);
+	return which & RESTART_MILLISECONDS ? hook_left_ms((int)time) : (long)hook_left((const void *)time, left);
 }
 
 /* A futex word may have changed meanwhile: then the kernel says so, as if the thread had come late. */
@@ -72,7 +27,7 @@ static long blocking_call(long nr, long args[6], int which, struct unwind_frame 
 {
 	struct wait_scope scope;
 	struct timespec left;
-	long *time = which >= 0 ? &args[which & ~MILLISECONDS] : NULL, whole = time ? *time : 0, r;
+	long *time = which >= 0 ? &args[which & ~RESTART_MILLISECONDS] : NULL, whole = time ? *time : 0, r;
 	bool is_futex = nr == SYS_futex;
 	waits_enter(&scope, WAIT_syscall, (uintptr_t)args[0], caller,
 	            is_futex && hook_is_watched() ? clock_ns(CLOCK_MONOTONIC) : hook_since(whole ? waits_start_ns() : 0));
@@ -165,11 +120,12 @@ static __attribute__((used)) struct answer syscall_watched(const struct caller *
 	long result;
 	if (stand_in(c->nr, a, &result))
 		return (struct answer){result, true};
-	int which = relative_time_of(c->nr, a[1]);
+	/* a transfer's rest is moved where it is interrupted: restart.h */
+	int which = restart_is_transfer(c->nr) ? RESTART_NOT_BLOCKING : restart_way(c->nr, a[1]);
 	struct unwind_frame caller = {.pc = c->pc - 1, .sp = (uintptr_t)&c->sixth, .fp = c->fp};
 	if (trace_is_on() && c->nr == SYS_futex && wakes(a[1]))
 		trace_wakes((uintptr_t)a[0], waits_function(WAIT_syscall), caller);
-	if (which == NOT_BLOCKING || !(c->nr == SYS_futex || waits_test(HOOK_WATCHED)))
+	if (which == RESTART_NOT_BLOCKING || !(c->nr == SYS_futex || waits_test(HOOK_WATCHED)))
 		return (struct answer){0, false};
 	long args[] = {a[0], a[1], a[2], a[3], a[4], has_six(c->nr) ? c->sixth : 0};
 	return (struct answer){blocking_call(c->nr, args, which, caller), true};
@@ -237,5 +193,40 @@ long syscall_of_seven(long nr, long a, long b, long c, long d, long e, long f)
 	struct caller caller = {nr, {a, b, c, d, e}, from.fp, from.pc + 1, f};
 	struct answer answer = syscall_watched(&caller);
 	return answer.made ? answer.result : real_syscall(nr, a, b, c, d, e, f);
+}
+#endif
+
+/* Of programs built with _FORTIFY_SOURCE; libc's headers declare it for them alone. In C, its last word would be moved on the way. The
+ * slow half is recvfrom's; a size that is too small is the real one's to tell. */
+EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t count, size_t size, int flags, struct sockaddr *addr,
+                              socklen_t *len);
+
+static __attribute__((used, noinline)) ssize_t recvfrom_chk_watched(int fd, void *buf, size_t count, size_t size, int flags,
+                                                                    struct sockaddr *addr, socklen_t *len)
+{
+	if (count > size)
+		return real___recvfrom_chk(fd, buf, count, size, flags, addr, len);
+	return recvfrom(fd, buf, count, flags, addr, len);
+}
+
+#if defined(__x86_64__)
+__asm__(".text\n"
+        ".p2align 4\n"
+        ".globl __recvfrom_chk\n"
+        ".type __recvfrom_chk, @function\n"
+        "__recvfrom_chk:\n"
+        "\t.cfi_startproc\n"
+        "\ttestb $12, waits_watchers(%rip)\n"
+        "\tjne recvfrom_chk_watched\n"
+        "\tjmp *real___recvfrom_chk(%rip)\n"
+        "\t.cfi_endproc\n"
+        ".size __recvfrom_chk, . - __recvfrom_chk\n");
+static_assert(HOOK_WATCHED == 12, "as the hook has it");
+#else
+EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t count, size_t size, int flags, struct sockaddr *addr,
+                              socklen_t *len)
+{
+	return waits_test(HOOK_WATCHED) ? recvfrom_chk_watched(fd, buf, count, size, flags, addr, len)
+	                                : real___recvfrom_chk(fd, buf, count, size, flags, addr, len);
 }
 #endif

@@ -1,6 +1,6 @@
 /* hooks_wait.h - what the hooks of blocking calls share.
  *
- * Runs in: app's thread, in a signal handler too. Header alone, for hooks_wait.c, hooks_sleep.c and hooks_transfer.c.
+ * Runs in: app's thread, in a signal handler too. Header alone, for hooks_wait.c, hooks_sleep.c, hooks_syscall.c and hooks_unlock.c.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_HOOKS_WAIT_H

@@ -21,6 +21,7 @@
 #include "shim/libc_thread.h"
 #include "shim/losses.h"
 #include "shim/real.h"
+#include "shim/restart.h"
 #include "shim/timers.h"
 #include "shim/unwind.h"
 #include "shim/waits.h"
@@ -116,8 +117,12 @@ static void at_interrupted(ucontext_t *u, const struct unwind_frame *f)
 {
 	uint64_t mask;
 	memcpy(&mask, &u->uc_sigmask, sizeof mask);
-	if (waits_mark(f->pc, f->sp, result_of(u), mask))
+	if (!waits_is_at(waits_self(), f->sp))
+		restart_interrupted(u, mask);
+	else if (waits_mark(f->pc, f->sp, result_of(u), mask))
 		fail_instead(u);
+	else
+		restart_interrupted_in(u, mask, waits_self());
 }
 
 /* The value of a question's signal: our mark's lower half, and the slot. */

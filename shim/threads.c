@@ -250,6 +250,7 @@ static struct thread *enter_locked(int tid, bool begins, uint32_t *timer)
 	}
 	t->site = NULL;
 	t->handle = 0;
+	memset(&t->restart, 0, sizeof t->restart);
 	waits_reset(&t->wait);
 	__atomic_store_n(&t->tid, tid, __ATOMIC_RELEASE);
 	return t;

@@ -7,12 +7,14 @@
 #ifndef PPROFSHIM_THREADS_H
 #define PPROFSHIM_THREADS_H
 
+#include "shim/restart.h"
 #include "shim/snapshot.h"
 #include "shim/waits.h"
 
 /* One living thread. Records are never freed; that of a thread that ended becomes another's. */
 struct thread {
 	struct wait wait; /* written by the thread itself without a lock */
+	struct restart restart;
 	struct thread *next;
 	struct thread_site *site; /* that created it; NULL: not known */
 	uintptr_t handle;         /* pthread_self() of a thread that pthread_create made; 0: not known */

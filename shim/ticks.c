@@ -16,6 +16,7 @@
 #include "shim/libc_thread.h"
 #include "shim/os.h"
 #include "shim/quota.h"
+#include "shim/restart.h"
 #include "shim/signals.h"
 #include "shim/tasks.h"
 #include "shim/timers.h"
@@ -58,7 +59,7 @@ static int arm(struct thread *t)
 {
 	uint32_t none = THREAD_NO_TIMER;
 	int tid = __atomic_load_n(&t->tid, __ATOMIC_RELAXED), r = 0;
-	if (!tid || !timers_begin_making())
+	if (!tid || t->restart.keep_off || !timers_begin_making())
 		return 0;
 	if (are_wanted() && __atomic_compare_exchange_n(&t->timer, &none, THREAD_TIMER_BEING_MADE, false, __ATOMIC_ACQUIRE,
 	                                                __ATOMIC_RELAXED))
@@ -107,9 +108,11 @@ int ticks_arm_all(struct region *scratch)
 	size_t count;
 	struct arming a = {.pid = house_pid()};
 	int *tids = tasks_list(scratch, &count);
-	for (size_t i = 0; i < count; i++)
-		if (libc_thread_may_be(tids[i]))
-			threads_enter(tids[i]);
+	for (size_t i = 0; i < count; i++) {
+		struct thread *t = libc_thread_may_be(tids[i]) ? threads_enter(tids[i]) : NULL;
+		if (t && __atomic_load_n(&t->timer, __ATOMIC_RELAXED) == THREAD_NO_TIMER)
+			restart_look(t);
+	}
 	return are_wanted() ? (int)timers_inside(arm_all, &a) : 0;
 }
 

@@ -87,16 +87,25 @@ struct kernel_action {
 	uint64_t mask;
 };
 
-/* Is another signal due, whose handler ends calls that ours does not (SA_RESTART), or any? All are blocked in our handler, so
- * the kernel tells of all that are pending; those that are ignored are among them. */
-static bool others_are_due(uint64_t signals, unsigned long without_flag, bool not_counted)
+static struct kernel_action action_of(int sig)
+{
+	struct kernel_action action = {0};
+	os_call(SYS_rt_sigaction, sig, NULL, &action, sizeof action.mask);
+	return action;
+}
+
+bool waits_signal_restarts(int sig)
+{
+	return action_of(sig).flags & SA_RESTART;
+}
+
+/* Signals that are ignored are among those that are pending. */
+bool waits_others_are_due(uint64_t signals, unsigned long without_flag, bool not_counted)
 {
 	uint64_t pending = 0;
 	os_call(SYS_rt_sigpending, &pending, sizeof pending);
 	for (pending &= signals; pending; pending &= pending - 1) {
-		struct kernel_action action = {0};
-		int sig = __builtin_ctzll(pending) + 1;
-		os_call(SYS_rt_sigaction, sig, NULL, &action, sizeof action.mask);
+		struct kernel_action action = action_of(__builtin_ctzll(pending) + 1);
 		if (action.handler > (uintptr_t)SIG_IGN && !(action.flags & without_flag) &&
 		    !(not_counted && signals_counted(action.handler)))
 			return true;
@@ -119,20 +128,23 @@ static int place_of(uintptr_t pc)
 #endif
 }
 
-/* A handler of the program's that runs is counted (hooks_signal.c), so what is due and counted need not be looked for here;
- * libc's two signals, 32 and 33, are no business of the program's. */
+bool waits_is_at(const struct wait *w, uintptr_t sp)
+{
+	return w && waits_call(w->state) != WAIT_NONE && waits_call(w->state) != WAIT_CHANGING &&
+	       w->frame.sp - sp <= NEAR_BYTES;
+}
+
+/* A handler of the program's that runs is counted (hooks_signal.c), so what is due and counted need not be looked for here. */
 bool waits_mark(uintptr_t pc, uintptr_t sp, intptr_t result, uint64_t mask)
 {
 	struct wait *w = waits_self();
-	const uint64_t internal = (uint64_t)3 << 31;
-	if (!w || waits_call(w->state) == WAIT_NONE || waits_call(w->state) == WAIT_CHANGING ||
-	    w->frame.sp - sp > NEAR_BYTES)
+	if (!waits_is_at(w, sp))
 		return false;
 	int place = place_of(pc);
 	if (place == AFTER_CALL && (result >= 0 || result == -EINTR) &&
-	    !others_are_due(~mask & ~internal, 0, true))
+	    !waits_others_are_due(waits_programs(~mask), 0, true))
 		__atomic_store_n(&w->cut_short, 1, __ATOMIC_RELAXED);
-	return place == AT_CALL && result >= 0 && others_are_due(~mask & ~internal, SA_RESTART, false);
+	return place == AT_CALL && result >= 0 && waits_others_are_due(waits_programs(~mask), SA_RESTART, false);
 }
 
 bool waits_read(const struct wait *w, struct wait *copy)

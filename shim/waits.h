@@ -185,6 +185,22 @@ uint64_t waits_left_ns(uint64_t timeout_ns);
  * SA_RESTART, but a signal is due whose handler has none: the call has to fail with EINTR instead. */
 bool waits_mark(uintptr_t pc, uintptr_t sp, intptr_t result, uint64_t mask);
 
+/* The same handler: is that, with this stack pointer, in the wait that the thread publishes? */
+bool waits_is_at(const struct wait *w, uintptr_t sp);
+
+/* Of these signals, those that are no business of libc's own: it has 32 and 33. */
+static inline uint64_t waits_programs(uint64_t signals)
+{
+	return signals & ~((uint64_t)3 << 31);
+}
+
+/* Is one of these signals due, whose handler ends calls that ours does not (without_flag: SA_RESTART), or any (0)? not_counted: the
+ * handlers that are counted as they run are none. Our handler blocks all signals, so the kernel tells of all that are pending. */
+bool waits_others_are_due(uint64_t signals, unsigned long without_flag, bool not_counted);
+
+/* Does the handler of this signal let calls go on (SA_RESTART)? */
+bool waits_signal_restarts(int sig);
+
 /* Listener: what a thread publishes, in one piece. False: it does not wait, or it changed meanwhile. */
 bool waits_read(const struct wait *w, struct wait *copy);
 

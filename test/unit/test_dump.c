@@ -3,7 +3,7 @@
  * Runs in: its own process; the main thread of a child asks, as the listener would.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/dump.c shim/stuck.c shim/waits.c shim/threads.c shim/timers.c shim/libc_thread.c shim/tasks.c shim/sample.c shim/signals.c shim/sampler.c shim/clock.c
+/* links: shim/dump.c shim/stuck.c shim/waits.c shim/restart.c shim/threads.c shim/timers.c shim/libc_thread.c shim/tasks.c shim/sample.c shim/signals.c shim/sampler.c shim/clock.c
  * links: shim/unwind.c shim/unwind_learn.c shim/wrap.c shim/modules.c shim/real.c shim/losses.c shim/settings.c shim/stacks.c
  * links: shim/text.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
@@ -143,10 +143,18 @@ static uint32_t ready, go; /* atomic */
 static pthread_mutex_t mutexes[3] = {[0 ... 2] = PTHREAD_MUTEX_INITIALIZER};
 static int tids[1100];
 
+/* What the beginning of a thread does. */
+static void begin_thread_here(void)
+{
+	if (!threads_self())
+		sampler_thread.thread = threads_enter(os_tid());
+}
+
 /* What hooks do. */
 static PLACE(hook) int hook_mutex_lock(pthread_mutex_t *m)
 {
 	struct wait_scope scope;
+	begin_thread_here();
 	waits_enter(&scope, WAIT_pthread_mutex_lock, (uintptr_t)m, UNWIND_CALLER(), clock_ns(CLOCK_MONOTONIC_COARSE));
 	int r = real_pthread_mutex_lock(m);
 	waits_leave(&scope);
@@ -156,6 +164,7 @@ static PLACE(hook) int hook_mutex_lock(pthread_mutex_t *m)
 static PLACE(hook) int hook_poll(int timeout)
 {
 	struct wait_scope scope;
+	begin_thread_here();
 	waits_enter(&scope, WAIT_poll, 0, UNWIND_CALLER(), 0);
 	int r = real_poll(NULL, 0, timeout);
 	waits_leave(&scope);
@@ -443,6 +452,7 @@ static __thread bool jump;
 static PLACE(hook) int hook_that_jumps(void)
 {
 	struct wait_scope scope;
+	begin_thread_here();
 	waits_enter(&scope, WAIT_sem_wait, 1, UNWIND_CALLER(), 1);
 	if (jump)
 		longjmp(out, 1);
