@@ -55,7 +55,7 @@ static int find_prctl(int option, unsigned long a, unsigned long b, unsigned lon
 	return real_prctl(option, a, b, c, d);
 }
 
-static __attribute__((used)) int prctl_seccomp(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
+static __attribute__((used)) SLOW int prctl_seccomp(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
 {
 	bool first = confined_begin();
 	int r = real_prctl(option, a, b, c, d);

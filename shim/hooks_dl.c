@@ -18,28 +18,38 @@
 #include "shim/trace.h"
 #include "shim/unwind.h"
 
-static SLOW void log_dlopen(const char *file, const void *frame_address)
+static void log_dlopen(const char *file, const void *frame_address)
 {
 	if (file)
 		trace_log(TRACE_LOG_DLOPEN, file, unwind_frame_at(frame_address));
 }
 
-EXPORT void *dlopen(const char *file, int mode)
+/* Only where libc has no lock-free look-up. */
+static SLOW void *open_and_refresh(const char *file, int mode)
 {
-#ifdef RTLD_DEEPBIND
-	if (mode & RTLD_DEEPBIND)
-		losses_count(deep_bind);
-#endif
-	if (waits_test(WAITS_FOR_TRACE))
-		log_dlopen(file, __builtin_frame_address(0));
-	if (modules_find_lazily() || !init_is_on())
-		return real_dlopen(file, mode);
 	void *handle = real_dlopen(file, mode);
 	if (sampler_hold()) {
 		modules_refresh();
 		sampler_release();
 	}
 	return handle;
+}
+
+/* What is to be done before. False: the real function is to be jumped to. */
+static SLOW bool must_stay(const char *file, int mode, const void *frame_address)
+{
+#ifdef RTLD_DEEPBIND
+	if (mode & RTLD_DEEPBIND)
+		losses_count(deep_bind);
+#endif
+	if (waits_test(WAITS_FOR_TRACE))
+		log_dlopen(file, frame_address);
+	return !modules_find_lazily() && init_is_on();
+}
+
+EXPORT void *dlopen(const char *file, int mode)
+{
+	return must_stay(file, mode, __builtin_frame_address(0)) ? open_and_refresh(file, mode) : real_dlopen(file, mode);
 }
 
 EXPORT ALIGNED int dlclose(void *handle)

@@ -170,13 +170,17 @@ EXPORT FORKED_CODE void *realloc(void *block, size_t size)
 	return realloc_sampled(block, size);
 }
 
+static SLOW void *reallocarray_refused(void)
+{
+	errno = ENOMEM;
+	return NULL;
+}
+
 EXPORT void *reallocarray(void *block, size_t count, size_t size)
 {
 	size_t total;
-	if (__builtin_expect(__builtin_mul_overflow(count, size, &total), 0)) {
-		errno = ENOMEM;
-		return NULL;
-	}
+	if (__builtin_expect(__builtin_mul_overflow(count, size, &total), 0))
+		return reallocarray_refused();
 	if (sampler_skip(total))
 		return live_is_foreign(block) ? real_realloc(block, total) : realloc_marked(block, total);
 	return realloc_sampled(block, total);
@@ -224,27 +228,10 @@ EXPORT void cfree(void *block)
 	free(block);
 }
 
-/* The aligned family is not worth a fast half. What the real function refuses (a bad alignment, no memory) it
- * refuses itself; a sampled block without a mark is then exchanged for one that has it. */
-struct aligned_call {
-	bool sampled;
-	int64_t before;
-};
-
-static struct aligned_call aligned_begin(size_t size)
+/* The aligned family. What the real function refuses (a bad alignment, no memory) it refuses itself; a sampled block
+ * without a mark is then exchanged for one that has it. */
+static void *aligned_end(void *p, size_t align, size_t size, struct unwind_frame from)
 {
-	struct aligned_call c = {.sampled = !sampler_skip(size) && sampler_enter(size)};
-	if (!c.sampled)
-		c.before = sampler_shut();
-	return c;
-}
-
-static void *aligned_end(struct aligned_call c, void *p, size_t align, size_t size, struct unwind_frame from)
-{
-	if (!c.sampled) {
-		sampler_open(c.before);
-		return p;
-	}
 	void *marked = p && live_uses_marks() && !live_is_marked(p) ? get_marked(align, size) : NULL;
 	if (marked) {
 		real_free(p);
@@ -256,66 +243,72 @@ static void *aligned_end(struct aligned_call c, void *p, size_t align, size_t si
 	return p;
 }
 
-EXPORT ALIGNED void *memalign(size_t align, size_t size)
-{
-	struct aligned_call c = aligned_begin(size);
-	return aligned_end(c, real_memalign(align, size), align, size, UNWIND_CALLER());
-}
+#define ALIGNED_HOOK(symbol, params, args, align) \
+	static SLOW void *symbol##_sampled params \
+	{ \
+		if (!sampler_enter(size)) \
+			return real_##symbol args; \
+		return aligned_end(real_##symbol args, align, size, UNWIND_CALLER()); \
+	} \
+	EXPORT void *symbol params \
+	{ \
+		return sampler_skip(size) ? real_##symbol args : symbol##_sampled args; \
+	}
 
-EXPORT ALIGNED void *aligned_alloc(size_t align, size_t size)
-{
-	struct aligned_call c = aligned_begin(size);
-	return aligned_end(c, real_aligned_alloc(align, size), align, size, UNWIND_CALLER());
-}
+ALIGNED_HOOK(memalign, (size_t align, size_t size), (align, size), align)
+ALIGNED_HOOK(aligned_alloc, (size_t align, size_t size), (align, size), align)
+ALIGNED_HOOK(valloc, (size_t size), (size), 0)
+ALIGNED_HOOK(pvalloc, (size_t size), (size), 0)
 
-EXPORT ALIGNED void *valloc(size_t size)
+static SLOW int posix_memalign_sampled(void **out, size_t align, size_t size)
 {
-	struct aligned_call c = aligned_begin(size);
-	return aligned_end(c, real_valloc(size), 0, size, UNWIND_CALLER());
-}
-
-EXPORT ALIGNED void *pvalloc(size_t size)
-{
-	struct aligned_call c = aligned_begin(size);
-	return aligned_end(c, real_pvalloc(size), 0, size, UNWIND_CALLER());
-}
-
-EXPORT ALIGNED int posix_memalign(void **out, size_t align, size_t size)
-{
-	struct aligned_call c = aligned_begin(size);
+	if (!sampler_enter(size))
+		return real_posix_memalign(out, align, size);
 	int r = real_posix_memalign(out, align, size);
-	void *p = aligned_end(c, r == 0 ? *out : NULL, align, size, UNWIND_CALLER());
+	void *p = aligned_end(r == 0 ? *out : NULL, align, size, UNWIND_CALLER());
 	if (r == 0)
 		*out = p;
 	return r;
 }
 
-/* An allocator other than libc's may build calloc and realloc on malloc, and would be counted twice. */
-static void *(*foreign_calloc)(size_t, size_t);
-static void *(*foreign_realloc)(void *, size_t);
-
-static SLOW void *shut_calloc(size_t count, size_t size)
+EXPORT int posix_memalign(void **out, size_t align, size_t size)
 {
-	int64_t before = sampler_shut();
-	void *p = foreign_calloc(count, size);
-	sampler_open(before);
-	return p;
+	return sampler_skip(size) ? real_posix_memalign(out, align, size) : posix_memalign_sampled(out, align, size);
 }
 
-static SLOW void *shut_realloc(void *block, size_t size)
-{
-	int64_t before = sampler_shut();
-	void *p = foreign_realloc(block, size);
-	sampler_open(before);
-	return p;
-}
+/* An allocator other than libc's may build these on malloc or on each other, and would be counted twice. */
+#define SHUT(symbol, type, params, args) \
+	static type(*foreign_##symbol) params; \
+	static SLOW type shut_##symbol params \
+	{ \
+		int64_t before = sampler_shut(); \
+		type r = foreign_##symbol args; \
+		sampler_open(before); \
+		return r; \
+	} \
+	static void start_##symbol(void) \
+	{ \
+		foreign_##symbol = (type(*) params)real_find(#symbol).address; \
+		real_##symbol = shut_##symbol; \
+	}
+
+SHUT(calloc, void *, (size_t count, size_t size), (count, size))
+SHUT(realloc, void *, (void *block, size_t size), (block, size))
+SHUT(memalign, void *, (size_t align, size_t size), (align, size))
+SHUT(aligned_alloc, void *, (size_t align, size_t size), (align, size))
+SHUT(valloc, void *, (size_t size), (size))
+SHUT(pvalloc, void *, (size_t size), (size))
+SHUT(posix_memalign, int, (void **out, size_t align, size_t size), (out, align, size))
 
 void hooks_malloc_start(void)
 {
 	if (real_malloc_is_libc())
 		return;
-	foreign_calloc = (void *(*)(size_t, size_t))real_find("calloc").address;
-	foreign_realloc = (void *(*)(void *, size_t))real_find("realloc").address;
-	real_calloc = shut_calloc;
-	real_realloc = shut_realloc;
+	start_calloc();
+	start_realloc();
+	start_memalign();
+	start_aligned_alloc();
+	start_valloc();
+	start_pvalloc();
+	start_posix_memalign();
 }
