@@ -1,14 +1,14 @@
 # libpprofshim.so: /debug/pprof/ for programs that nobody recompiled. `make help` lists the targets.
 #
 # CC CXX CFLAGS CPPFLAGS LDFLAGS PREFIX DESTDIR are honoured, V=1 shows the commands, CI=true makes
-# warnings errors. Everything that is made lands in build/.
+# warnings errors, DEBUG=1 builds what checks itself (shim/sync.h) in build/debug. All that is made lands in build/.
 #
 # SPDX-License-Identifier: Apache-2.0
 .SUFFIXES:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
 
-B      := build
+B      := build$(if $(DEBUG),/debug)# DEBUG=1: locks and their order are checked (shim/sync.h)
 CFLAGS ?= -O2 -g
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
@@ -22,11 +22,11 @@ say     = $(Q)mkdir -p $(@D)$(if $(V),,; printf '  %-6s %s\n' '$(1)' '$(2)')
 # --- flags -------------------------------------------------------------------------------------
 
 ARCH     := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null)))
-UNWIND   := $(B)/libunwind
+UNWIND   := build/libunwind
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 WERROR   := $(if $(filter true,$(CI)),-Werror)
 # _GNU_SOURCE is defined as nothing, so that a file may say #define _GNU_SOURCE itself.
-OUR_CPP  := -I. -I$(B) -I$(UNWIND)/include -D_GNU_SOURCE=
+OUR_CPP  := -I. -I$(B) -I$(UNWIND)/include -D_GNU_SOURCE= $(if $(DEBUG),-DPPROF_DEBUG)
 # -fno-plt: what hooks and the listener call of libc is bound when the library is loaded, never by the
 # loader's lazy resolver inside a hook or in a thread that libc does not know.
 OUR_C    := -std=gnu11 -fPIC -fno-plt -fvisibility=hidden -ftls-model=initial-exec \

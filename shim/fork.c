@@ -85,12 +85,12 @@ static FORKED_CODE void on_copy(void)
 	listener_fork_child();   /* the listener, what it is asked */
 	spawn_fork_child();      /* its helper */
 	log_fork_child();
-	init_fork_child();       /* a listener of the child's own is to be started */
 }
 
 static FORKED_CODE void child(void)
 {
 	house_hear_of_copy();
+	init_fork_child(); /* it starts a listener of its own when it stays; one that libc was not told of looks as it does bare */
 	unblock();
 }
 

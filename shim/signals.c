@@ -22,6 +22,7 @@
 #include "shim/losses.h"
 #include "shim/real.h"
 #include "shim/restart.h"
+#include "shim/sync.h"
 #include "shim/timers.h"
 #include "shim/unwind.h"
 #include "shim/waits.h"
@@ -182,10 +183,13 @@ HIDDEN void take_signal(int sig, siginfo_t *info, void *context);
 __attribute__((used)) void take_signal(int sig, siginfo_t *info, void *context)
 {
 	__atomic_fetch_add(&at_work, 1, __ATOMIC_ACQUIRE);
-	if (libc_thread_is_here())
+	if (libc_thread_is_here()) {
+		lock_check_handler(true);
 		on_signal(sig, info, context);
-	else
+		lock_check_handler(false);
+	} else {
 		leave_alone(sig, info, context);
+	}
 	__atomic_fetch_sub(&at_work, 1, __ATOMIC_RELEASE);
 }
 
@@ -205,10 +209,13 @@ __attribute__((used)) void take_interval(int sig, siginfo_t *info, void *context
 	if (info->si_code != SI_KERNEL)
 		return;
 	__atomic_fetch_add(&at_work, 1, __ATOMIC_ACQUIRE);
-	if (libc_thread_is_here())
+	if (libc_thread_is_here()) {
+		lock_check_handler(true);
 		on_interval(context);
-	else
+		lock_check_handler(false);
+	} else {
 		losses_count(unknown_thread);
+	}
 	__atomic_fetch_sub(&at_work, 1, __ATOMIC_RELEASE);
 }
 
