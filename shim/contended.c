@@ -11,6 +11,7 @@
 
 #include "shim/arena.h"
 #include "shim/clock.h"
+#include "shim/confined.h"
 #include "shim/layout.h"
 #include "shim/losses.h"
 #include "shim/sampler.h"
@@ -117,7 +118,7 @@ static void look_for_first_locked(struct contended_bucket *b, struct contended *
 {
 	enum { PATIENCE_NS = 100000000 };
 	struct thread *t = c->head;
-	if (now_ns - t->waits_since_ns < PATIENCE_NS || now_ns - c->looked_ns < PATIENCE_NS)
+	if (confined() || now_ns - t->waits_since_ns < PATIENCE_NS || now_ns - c->looked_ns < PATIENCE_NS)
 		return;
 	c->looked_ns = now_ns;
 	if (!t->tid || os_call(SYS_tgkill, house_pid(), t->tid, 0) == -ESRCH) {

@@ -8,6 +8,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/house.h"
 
+#include "shim/confined.h"
 #include "shim/layout.h"
 #include "shim/os.h"
 #include "shim/sampler.h"
@@ -26,7 +27,7 @@ static const int *not_in_copies FORKED;
 
 bool house_is_ours(void)
 {
-	return os_pid() == house_pid();
+	return !confined() && os_pid() == house_pid();
 }
 
 static void *map_page(int advice)
@@ -58,7 +59,7 @@ void house_start(void (*on_copy)(void))
 
 FORKED_CODE void house_fork_child(void)
 {
-	__atomic_store_n(&house.pid, os_pid(), __ATOMIC_RELAXED);
+	__atomic_store_n(&house.pid, confined() ? 0 : os_pid(), __ATOMIC_RELAXED);
 	__atomic_store_n(&house.generation, house.generation % HOUSE_GENERATIONS + 1, __ATOMIC_RELAXED);
 	not_in_copies = NULL;
 }
@@ -81,7 +82,7 @@ static FORKED_CODE void call_on_copy(void)
 FORKED_CODE void house_hear_of_copy(void)
 {
 	/* the pid, for emulators claim to wipe pages and do not */
-	if (house.mark == &unwiped || house.mark->state != HOUSE_MET || house.mark->pid != os_pid())
+	if (house.mark == &unwiped || house.mark->state != HOUSE_MET || confined() || house.mark->pid != os_pid())
 		call_on_copy();
 }
 

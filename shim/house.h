@@ -34,7 +34,7 @@ struct house {
 };
 extern HIDDEN struct house house;
 
-/* The program's pid; in the listener, too, which is a process of its own. No system call. */
+/* The program's pid (0 in a child of one that has shut itself in: nobody asks there); in the listener, too, which is a process of its own. No system call. */
 static inline int house_pid(void)
 {
 	return __atomic_load_n(&house.pid, __ATOMIC_RELAXED);

@@ -8,10 +8,12 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/sync.h"
 
+#include "shim/confined.h"
 #include "shim/layout.h"
 
 enum {
 	SPINS = 100,
+	SPINS_CONFINED = 20000, /* all the patience that there is where no system call may be made */
 	STEP_MS = 5,       /* holders are looked for so often */
 	TURNS_MOST = 1000, /* lost to others that came later */
 };
@@ -23,6 +25,8 @@ static uint32_t inherited_stamps[2] FORKED;
 /* Not kept in a child of vfork: its thread-local storage is its parent's, which has another number. */
 uint32_t lock_make_stamp(void)
 {
+	if (confined())
+		return 0;
 	uint32_t stamp = house.generation << LOCK_TID_BITS | (uint32_t)os_tid();
 	if (house_is_ours())
 		sampler_thread.stamp = stamp;
@@ -75,7 +79,8 @@ static bool exchange(struct lock *l, uint32_t *word, uint32_t to)
 
 static bool spin(struct lock *l, uint32_t stamp)
 {
-	for (int i = 0; i < SPINS; i++) {
+	int spins = confined() ? SPINS_CONFINED : SPINS;
+	for (int i = 0; i < spins; i++) {
 #if defined(__x86_64__)
 		__builtin_ia32_pause();
 #endif
@@ -114,6 +119,8 @@ bool lock_wait(struct lock *l, uint32_t stamp)
 	uint32_t word;
 	if (spin(l, stamp))
 		return true;
+	if (confined())
+		return false;
 	for (int turns = 0, steps = 0; turns < TURNS_MOST; turns++) {
 		if (try_slowly(l, &word, stamp, steps > 0))
 			return true;
@@ -134,7 +141,8 @@ bool lock_wait(struct lock *l, uint32_t stamp)
 
 void lock_wake(struct lock *l)
 {
-	os_futex_wake(&l->word, 1);
+	if (!confined()) /* else who sleeps wakes up by itself after a step */
+		os_futex_wake(&l->word, 1);
 }
 
 #ifdef PPROF_DEBUG

@@ -64,7 +64,7 @@ enum {
 /* A thread that knows its number spares lock_make_stamp the question. Not a child of vfork. */
 void lock_know_tid(int tid);
 
-/* The slow ways. */
+/* The slow ways. 0: it is not known, and can't be asked for where the program has shut itself in (confined.h). */
 uint32_t lock_make_stamp(void);
 bool lock_wait(struct lock *l, uint32_t stamp);
 void lock_wake(struct lock *l);
@@ -99,6 +99,8 @@ static inline uint32_t lock_stamp(void)
 static inline __attribute__((warn_unused_result)) bool lock_take(struct lock *l, enum lock_rank rank)
 {
 	uint32_t free = 0, stamp = lock_stamp();
+	if (__builtin_expect(!stamp, 0))
+		return false;
 	if (__builtin_expect(!__atomic_compare_exchange_n(&l->word, &free, stamp, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED), 0) &&
 	    !lock_wait(l, stamp))
 		return false;
