@@ -23,6 +23,7 @@
 #include "shim/libc_thread.h"
 #include "shim/modules.h"
 #include "shim/os.h"
+#include "shim/peek.h"
 #include "shim/restart.h"
 #include "shim/sample.h"
 #include "shim/signals.h"
@@ -108,9 +109,9 @@ static bool read_stack(void *memory, uintptr_t at, uintptr_t *value)
 	if (at < w->at || at - w->at + sizeof *value > w->bytes) {
 		w->at = at;
 		w->bytes = WINDOW_BYTES;
-		if (!stuck_read(at, w->stack, w->bytes)) { /* the stack ends sooner, with its page */
+		if (!peek(at, w->stack, w->bytes)) { /* the stack ends sooner, with its page */
 			w->bytes = 4096 - (at & 4095) < WINDOW_BYTES ? 4096 - (at & 4095) : WINDOW_BYTES;
-			if (!stuck_read(at, w->stack, w->bytes)) {
+			if (!peek(at, w->stack, w->bytes)) {
 				w->bytes = 0;
 				return false;
 			}
@@ -120,13 +121,13 @@ static bool read_stack(void *memory, uintptr_t at, uintptr_t *value)
 	return true;
 }
 
-static struct stack *keep_stack(struct dump *d, size_t depth, unsigned place)
+static struct stack *keep_stack(struct dump *d, size_t depth, uint64_t place)
 {
 	struct stack *s = depth ? region_alloc(d->region, sizeof *s + depth * sizeof *d->pcs) : NULL;
 	if (!s)
 		return NULL;
-	s->depth = (uint16_t)depth;
-	s->place = (uint16_t)place;
+	s->depth = (uint32_t)depth;
+	s->place = place;
 	memcpy(s->pc, d->pcs, depth * sizeof *d->pcs);
 	return s;
 }
@@ -309,7 +310,7 @@ static bool take_waiting(struct dump *d, size_t index, const struct wait *source
 	struct wait w;
 	bool has_wait = source && waits_read(source, &w), in_wait;
 	size_t depth = walk_blocked(d, t, has_wait ? &w : NULL, &in_wait);
-	unsigned place = modules_place();
+	uint64_t place = modules_place_of(d->pcs, depth);
 	struct task after = t->state == TASK_RUNS ? *t : tasks_look(out->tid);
 	if (!depth || !tasks_same(t, &after) ||
 	    (in_wait && __atomic_load_n(&source->state, __ATOMIC_ACQUIRE) != w.state)) {
@@ -611,7 +612,7 @@ int snapshot_dump(struct region *r, struct dump_snapshot *s)
 			asked[running++] = i;
 	}
 	d.pcs[0] = (uintptr_t)&thread_not_reached;
-	s->unreached = keep_stack(&d, 1, modules_place());
+	s->unreached = keep_stack(&d, 1, 0);
 	ask_running(&d, asked, running);
 	leave_out_ended(&d, asked); /* nobody is asked any more */
 	name_owners(&d);

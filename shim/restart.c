@@ -17,8 +17,8 @@
 #include <sys/uio.h>
 
 #include "shim/os.h"
+#include "shim/peek.h"
 #include "shim/signals.h"
-#include "shim/stuck.h"
 #include "shim/tasks.h"
 #include "shim/threads.h"
 #include "shim/waits.h"
@@ -536,7 +536,7 @@ void restart_give_up(int sig, ucontext_t *u)
 static bool takes_ours(const struct task *k)
 {
 	uint64_t set;
-	return k->nr == SYS_rt_sigtimedwait && stuck_read(k->args[0], &set, sizeof set) && set >> (SIGNALS_OURS - 1) & 1;
+	return k->nr == SYS_rt_sigtimedwait && peek(k->args[0], &set, sizeof set) && set >> (SIGNALS_OURS - 1) & 1;
 }
 
 static void write_note(struct restart *r, long nr, const struct task *k, uint64_t since_ns, uint32_t handled)

@@ -91,8 +91,8 @@ void sample_take(struct sample *s, struct unwind_frame f)
 	s->tid = os_tid();
 	memset(s->name, 0, sizeof s->name);
 	os_call(SYS_prctl, PR_GET_NAME, s->name);
-	s->place = (uint16_t)modules_place();
 	s->depth = (uint16_t)unwind_walk_known(f, s->pc, sample_depth(), &s->rest);
+	s->place = modules_place_of(s->pc, s->depth);
 	s->copy = -1;
 	s->is_short = false;
 	if (s->rest.pc) {
@@ -119,6 +119,8 @@ void sample_finish(struct sample *s)
 	struct unwind_elsewhere e = {.read = read_copy, .memory = &copies[s->copy], .is_leaf = at == 0};
 	if (at < sample_depth())
 		s->depth = (uint16_t)(at + unwind_walk_elsewhere(s->rest, &e, s->pc + at, sample_depth() - at));
+	if (!s->place)
+		s->place = modules_place_of(s->pc + at, s->depth - at);
 	sample_drop(s);
 }
 

@@ -23,8 +23,8 @@ struct sample {
 	char name[16];  /* of the thread */
 	uint32_t weight; /* periods that it stands for */
 	uint64_t time_ns; /* CLOCK_MONOTONIC; taken in a trace alone */
+	uint64_t place; /* modules_place_of */
 	uint16_t depth;
-	uint16_t place; /* modules_place */
 	int16_t copy;   /* number of the copy of the rest of the stack; negative: none */
 	bool is_short;  /* there was more, and no copy to be had */
 	struct unwind_frame rest;

@@ -22,8 +22,8 @@ struct stack {
 	struct thread_site *site;    /* threads.c: pthread_create called from here */
 	struct contention_site *contention; /* contention.c: waits at this stack, and what it let others wait */
 	uint32_t hash;
-	uint16_t depth;
-	uint16_t place; /* which object lay where when it was taken: modules_place */
+	uint32_t depth;
+	uint64_t place; /* which objects lay where when it was taken: modules_place_of */
 	uintptr_t pc[];
 };
 
@@ -43,16 +43,26 @@ struct module {
 	unsigned head_bytes;    /* 0: not known */
 	uintptr_t unwind_table; /* .eh_frame_hdr in memory; 0: none (for the unwinder) */
 	bool gone;              /* unloaded since */
+	/* modules.c's */
+	uint32_t number;        /* of its place; 0: nothing lay there before it */
+	uint32_t identity;
+	struct module *child[4]; /* of those that were ever loaded, by identity */
+	uint64_t seen_in;       /* the last renewal that saw it */
 };
 
-/* The modules known now, the main program first. The index of a module plus one is its place (see struct stack):
- * where several have lain at an address, the one of the stack's place is meant; in place 0, the first of them.
+/* The modules known now, the main program first. Where several have lain at an address, one after another, a stack's place says
+ * which is meant: it holds, in each half, 0 or the index of such a module plus one. The first of them is meant where it does not
+ * say. (Of more than two in one stack, the third is a guess.)
  * Neither the array nor what it points to is ever freed or changed, save `gone`. */
 struct module_list {
 	size_t count;
 	const struct module *const *at;
 };
 struct module_list snapshot_modules(void);
+static inline size_t place_module(uint64_t place, int half)
+{
+	return half ? (size_t)(place >> 32) : (size_t)(place & UINT32_MAX);
+}
 
 /* One row of a heap profile: the counters of a stack and size class. `raw` are the sampled blocks
  * themselves, `scaled` their estimate of all blocks (each sample over its probability). */

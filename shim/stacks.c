@@ -32,9 +32,9 @@ struct stack stacks_others = {.depth = 1, .pc = {(uintptr_t)&other_stacks}};
 
 /* A multiply-and-fold hash of 64-bit words: addresses differ in few bits, so every word is spread before
  * the next is mixed in. */
-static uint32_t hash_stack(const uintptr_t *pc, size_t depth, unsigned place)
+static uint32_t hash_stack(const uintptr_t *pc, size_t depth, uint64_t place)
 {
-	uint64_t h = depth ^ (uint64_t)place << 32;
+	uint64_t h = depth ^ place << 32 ^ place >> 16;
 	for (size_t i = 0; i < depth; i++) {
 		h = (h ^ pc[i]) * 0x9e3779b97f4a7c15u;
 		h ^= h >> 32;
@@ -73,12 +73,12 @@ static struct stack *make(const struct stack *like, const uintptr_t *pc)
 
 struct stack *stacks_intern(const uintptr_t *pc, size_t depth)
 {
-	return stacks_intern_at(pc, depth, (uint16_t)modules_place());
+	return stacks_intern_at(pc, depth, modules_place_of(pc, depth));
 }
 
-struct stack *stacks_intern_at(const uintptr_t *pc, size_t depth, unsigned place)
+struct stack *stacks_intern_at(const uintptr_t *pc, size_t depth, uint64_t place)
 {
-	const struct stack like = {.hash = hash_stack(pc, depth, place), .depth = (uint16_t)depth, .place = (uint16_t)place};
+	const struct stack like = {.hash = hash_stack(pc, depth, place), .depth = (uint32_t)depth, .place = place};
 	struct way w = {&roots[like.hash % ROOTS], like.hash / ROOTS};
 	struct stack *s = find(&w, &like, pc), *made = s ? NULL : make(&like, pc);
 	while (!s && made) {

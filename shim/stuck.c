@@ -9,10 +9,9 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/stuck.h"
 
-#include <sys/uio.h>
-
 #include "shim/clock.h"
 #include "shim/os.h"
+#include "shim/peek.h"
 #include "shim/tasks.h"
 #include "shim/text.h"
 #include "shim/threads.h"
@@ -23,23 +22,6 @@ enum {
 	WAITS_MOST = 4096,
 	TID_LIMIT = 1 << 22, /* the kernel's; larger numbers mark robust mutexes whose owner died */
 };
-
-static bool read_by_file(uintptr_t at, void *to, size_t bytes)
-{
-	int fd = (int)os_open("/proc/self/mem", O_RDONLY);
-	if (fd < 0)
-		return false;
-	long n = os_pread(fd, to, bytes, at);
-	os_close(fd);
-	return n == (long)bytes;
-}
-
-bool stuck_read(uintptr_t at, void *to, size_t bytes)
-{
-	struct iovec here = {to, bytes}, there = {(void *)at, bytes};
-	long n = os_call(SYS_process_vm_readv, os_pid(), &here, 1, &there, 1, 0);
-	return n == (long)bytes || ((n == -EPERM || n == -ENOSYS) && read_by_file(at, to, bytes));
-}
 
 /* Where the owner is kept in a lock of this call; 0: it is no lock. */
 static size_t owner_at(unsigned call)
@@ -73,7 +55,7 @@ int stuck_owner(const struct wait *w)
 	int owner = 0;
 	if (!at)
 		return -1;
-	return stuck_read(w->object + at, &owner, sizeof owner) && owner > 0 && owner < TID_LIMIT ? owner : 0;
+	return peek(w->object + at, &owner, sizeof owner) && owner > 0 && owner < TID_LIMIT ? owner : 0;
 }
 
 static bool still_waits(const struct lock_wait *l)

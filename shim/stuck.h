@@ -9,9 +9,6 @@
 #include "shim/snapshot.h"
 #include "shim/waits.h"
 
-/* Memory of this process, which may go away meanwhile. False: it can't be read. */
-bool stuck_read(uintptr_t at, void *to, size_t bytes);
-
 /* The tid of the thread that owns the lock of this wait, 0 where the lock does not know; -1: it is no wait for a lock. */
 int stuck_owner(const struct wait *w);
 

@@ -18,16 +18,16 @@
  *
  *   lock       while it is held                                             what an heir finds
  *   COMMANDS   all signals are blocked; the listener is asked and waited for   nothing to mend: `asked` is atomic
- *   LEARN      libunwind is run; it reads unwind tables (pages of files);      libunwind's space is made anew
+ *   LEARN      libunwind is run; it reads unwind tables (peek.h);              libunwind's space is made anew
  *              MODULES is taken
- *   MODULES    headers of loaded objects are read; the loader's lock may       a list that is published entry by entry
- *              be held around it, never the other way about
+ *   MODULES    headers of loaded objects are read (peek.h); the loader's       lists that are published entry by entry
+ *              lock may be held around it, never the other way about
  *   LIVE       a slot's chain is changed; UNMARKED is taken                    a block that was unlinked is lost, no more
  *   UNMARKED   a count and the mask                                            a count that is too high costs time alone
  *   THREADS    records are linked and unlinked; CONTENDED is taken             a record that was unlinked is lost, no more
  *   CONTENDED  a queue of waiting threads is changed                           the bucket is emptied
  *
- * None of libc is called under any of them but mem*, strcmp and strlen, no system call made but futex and tgkill(…, 0), no memory
+ * None of libc is called under any of them but mem*, strcmp and strlen, no system call made but futex, tgkill(…, 0) and those of peek.h, no memory
  * had but the arena's, which takes no lock. Where signals are not blocked, the thread is busy: what a handler calls then is not recorded
  * and takes no lock. Debug builds (make DEBUG=1) check that, and that ranks rise.
  *

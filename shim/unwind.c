@@ -87,12 +87,23 @@ static bool has_room(void)
 	return os_readable(here - PAGE) && os_readable(here - 2 * PAGE); /* a guard may be a single page */
 }
 
-static void keep(uintptr_t pc, struct unwind_rule r)
+static uint32_t forgettings; /* atomic: so often all was forgotten */
+
+static uint32_t count_forgettings(void)
+{
+	return __atomic_load_n(&forgettings, __ATOMIC_SEQ_CST);
+}
+
+/* A rule that was learned while count_forgettings was `when`. Either unwind_forget comes to it here, or we see that it was called. */
+static void keep(uintptr_t pc, struct unwind_rule r, uint32_t when)
 {
 	if (r.kind == UNWIND_UNKNOWN || pc >> 47 || !fits(r))
 		return;
+	uint64_t *at = &cache[cache_index(pc)], entry = pack(pc, r);
 	__atomic_store_n(&cache_in_use, true, __ATOMIC_RELAXED);
-	__atomic_store_n(&cache[cache_index(pc)], pack(pc, r), __ATOMIC_RELAXED);
+	__atomic_store_n(at, entry, __ATOMIC_SEQ_CST);
+	if (count_forgettings() != when)
+		__atomic_compare_exchange_n(at, &entry, 0, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
 static bool find_rule(uintptr_t pc, struct unwind_rule *r)
@@ -107,15 +118,17 @@ static __attribute__((noinline)) struct unwind_rule learn(uintptr_t pc)
 	if (!has_room())
 		return (struct unwind_rule){.kind = UNWIND_UNKNOWN};
 	int saved = errno; /* libunwind's start sets it */
+	uint32_t when = count_forgettings();
 	struct unwind_rule r = unwind_learn(pc);
 	errno = saved;
-	keep(pc, r);
+	keep(pc, r, when);
 	return r;
 }
 
 void unwind_forget(void)
 {
-	bool in_use = __atomic_load_n(&cache_in_use, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&forgettings, 1, __ATOMIC_SEQ_CST);
+	bool in_use = __atomic_load_n(&cache_in_use, __ATOMIC_SEQ_CST);
 	for (size_t i = 0; in_use && i < sizeof cache / sizeof *cache; i++)
 		if (__atomic_load_n(&cache[i], __ATOMIC_RELAXED))
 			__atomic_store_n(&cache[i], 0, __ATOMIC_RELAXED);
@@ -290,8 +303,9 @@ size_t unwind_walk_elsewhere(struct unwind_frame f, struct unwind_elsewhere *e, 
 		if ((n == 0 && e->is_leaf) || is_shown(f.pc))
 			pc[n++] = f.pc;
 		if (n < max && !find_rule(f.pc, &r)) {
+			uint32_t when = count_forgettings();
 			r = unwind_learn(f.pc);
-			keep(f.pc, r);
+			keep(f.pc, r, when);
 		}
 	} while (n < max && step(&f, r, &m, false));
 	return n;

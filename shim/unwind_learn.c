@@ -18,6 +18,7 @@
 #include "shim/losses.h"
 #include "shim/modules.h"
 #include "shim/os.h"
+#include "shim/peek.h"
 #include "shim/sampler.h"
 #include "shim/sync.h"
 #include "shim/unwind.h"
@@ -41,7 +42,52 @@ static struct {
 	uintptr_t pc;
 	const struct module *module;
 	bool has_table_entry;
+	bool is_unreadable; /* what the tables say is not known */
 } learner FORKED;
+
+/* Pieces of tables, read by a way that cannot fault: the object may be unloaded at any moment. Of one look-up. Under lock. */
+enum { PIECES = 16, PIECE_BYTES = 512 };
+static struct {
+	uintptr_t at; /* 0: nothing */
+	char bytes[PIECE_BYTES];
+} pieces[PIECES] LARGE;
+
+static void forget_pieces_locked(void)
+{
+	for (int i = 0; i < PIECES; i++)
+		pieces[i].at = 0;
+}
+
+/* The piece that holds `at`; NULL: it can't be read. */
+static const char *read_piece_locked(uintptr_t at)
+{
+	uintptr_t start = at & ~(uintptr_t)(PIECE_BYTES - 1);
+	size_t i = start / PIECE_BYTES % PIECES;
+	if (pieces[i].at != start) {
+		pieces[i].at = peek(start, pieces[i].bytes, PIECE_BYTES) ? start : 0;
+		if (!pieces[i].at)
+			return NULL;
+	}
+	return pieces[i].bytes + (at - start);
+}
+
+/* All of it within the object. */
+static bool read_table_locked(const struct module *m, uintptr_t at, void *to, size_t bytes)
+{
+	if (at < m->start || at + bytes > m->end)
+		return false;
+	for (size_t done = 0, part; done < bytes; done += part) {
+		size_t in_piece = PIECE_BYTES - ((at + done) & (PIECE_BYTES - 1));
+		const char *from = read_piece_locked(at + done);
+		if (!from) {
+			learner.is_unreadable = true;
+			return false;
+		}
+		part = in_piece < bytes - done ? in_piece : bytes - done;
+		memcpy((char *)to + done, from, part);
+	}
+	return true;
+}
 
 static bool near(uintptr_t value, uintptr_t fake)
 {
@@ -67,8 +113,9 @@ static int find_proc_info(unw_addr_space_t space, unw_word_t ip, unw_proc_info_t
 	const struct module *m = learner.module;
 	if (!m || !m->unwind_table || ip < m->start || ip >= m->end)
 		return -UNW_ENOINFO;
-	const struct table_header *h = (const void *)m->unwind_table;
-	if (h->version != VERSION || h->count_enc != UDATA4 || h->table_enc != DATAREL_SDATA4)
+	struct table_header h;
+	if (!read_table_locked(m, m->unwind_table, &h, sizeof h) || h.version != VERSION || h.count_enc != UDATA4 ||
+	    h.table_enc != DATAREL_SDATA4)
 		return -UNW_ENOINFO;
 	unw_dyn_info_t table = {
 	    .start_ip = m->start,
@@ -76,8 +123,8 @@ static int find_proc_info(unw_addr_space_t space, unw_word_t ip, unw_proc_info_t
 	    .format = UNW_INFO_FORMAT_REMOTE_TABLE,
 	    .u.rti = {
 	        .segbase = m->unwind_table,
-	        .table_len = h->count * 8 / sizeof(unw_word_t),
-	        .table_data = m->unwind_table + sizeof *h,
+	        .table_len = h.count * 8 / sizeof(unw_word_t),
+	        .table_data = m->unwind_table + sizeof h,
 	    },
 	};
 	int r = UNW_OBJ(dwarf_search_unwind_table)(space, ip, &table, info, need_info, arg);
@@ -110,9 +157,7 @@ static int access_mem(unw_addr_space_t space, unw_word_t at, unw_word_t *value, 
 		*value = FAKE_AT_FP + (at - FAKE_FP);
 	else if (at >> 63)
 		*value = FAKE_OTHER;
-	else if (m && at >= m->start && at + WORD <= m->end)
-		memcpy(value, (const void *)at, sizeof *value);
-	else
+	else if (!m || !read_table_locked(m, at, value, sizeof *value))
 		return -UNW_EINVAL;
 	return 0;
 }
@@ -246,7 +291,11 @@ struct unwind_rule unwind_learn(uintptr_t pc)
 		learner.pc = pc;
 		learner.module = modules_find(pc);
 		learner.has_table_entry = false;
+		learner.is_unreadable = false;
+		forget_pieces_locked();
 		r = guarded_trial_step();
+		if (learner.is_unreadable || modules_find(pc) != learner.module) /* it was unloaded meanwhile */
+			r.kind = UNWIND_UNKNOWN;
 	}
 	lock_release(&learner.lock);
 	return r;

@@ -85,11 +85,14 @@ struct site names_site_now(const struct names *n, uintptr_t address)
 	return once ? (struct site){.address = address, .module = once} : find_twin(n, address);
 }
 
-struct site names_site(const struct names *n, uintptr_t address, unsigned place)
+struct site names_site(const struct names *n, uintptr_t address, uint64_t place)
 {
-	if (place && place <= n->modules.count && holds(n->modules.at[place - 1], address))
-		return (struct site){.address = address, .module = n->modules.at[place - 1]};
-	for (size_t i = 0; !place && i < n->modules.count; i++)
+	for (int half = 0; place && half < 2; half++) {
+		size_t i = place_module(place, half);
+		if (i && i <= n->modules.count && holds(n->modules.at[i - 1], address))
+			return (struct site){.address = address, .module = n->modules.at[i - 1]};
+	}
+	for (size_t i = 0; i < n->modules.count; i++)
 		if (holds(n->modules.at[i], address))
 			return (struct site){.address = address, .module = n->modules.at[i]};
 	return names_site_now(n, address);

@@ -56,7 +56,7 @@ int names_prepare(struct names *n, const struct site *sites, size_t count, struc
 struct name names_of(struct names *n, struct site site);
 
 /* The object that an address of a stack of this place lies in (snapshot.h). */
-struct site names_site(const struct names *n, uintptr_t address, unsigned place);
+struct site names_site(const struct names *n, uintptr_t address, uint64_t place);
 
 /* The object that lies there now, or did last. */
 struct site names_site_now(const struct names *n, uintptr_t address);

@@ -209,7 +209,7 @@ static void write_comment(void *arg, const char *line)
 }
 
 /* Location ids are given out as addresses turn up; the locations themselves are written behind the samples. */
-static uint64_t location_id(struct writer *w, uintptr_t address, unsigned place)
+static uint64_t location_id(struct writer *w, uintptr_t address, uint64_t place)
 {
 	bool is_new;
 	int64_t n = -1;

@@ -115,7 +115,7 @@ static int prepare_frames(struct dump *d, struct patience *p)
 	if (!list || !sites || !d->frames || d->failed || names_begin(&d->names, d->region) < 0)
 		return -ENOMEM;
 	for (size_t i = 0; i < count; i++)
-		sites[i] = names_site(&d->names, list[i].pc, (unsigned)list[i].place);
+		sites[i] = names_site(&d->names, list[i].pc, list[i].place);
 	int r = names_prepare(&d->names, sites, count, p);
 	if (r < 0)
 		return r;

@@ -23,7 +23,7 @@ struct finding {
 	bool failed;
 };
 
-static void find_place(struct finding *k, uintptr_t pc, unsigned place)
+static void find_place(struct finding *k, uintptr_t pc, uint64_t place)
 {
 	struct trace_frames *f = k->frames;
 	bool is_new = false;
@@ -109,7 +109,7 @@ int trace_frames_make(struct trace_frames *f, struct region *r, const struct tra
 		const struct intern_entry *e = &f->places.entry[i];
 		const struct place *p = (const struct place *)(const void *)e->key.at;
 		if (e->number_plus_1)
-			sites[e->number_plus_1 - 1] = names_site(&f->names, p->pc, (unsigned)p->place);
+			sites[e->number_plus_1 - 1] = names_site(&f->names, p->pc, p->place);
 	}
 	int rc = names_prepare(&f->names, sites, count, patience);
 	if (rc < 0)

@@ -19,6 +19,22 @@ def of_thread(name):
     return lambda s: s.labels.get("thread") == [name]
 
 
+class Vanishing(shim.TestCase):
+
+    def test_objects_that_libc_unloads_while_they_are_read_do_no_harm(self):
+        with start([shim.program("iconv_churn")], rate=4096) as p:
+            p.wait_line("ready")
+            until = time.monotonic() + 20
+            while time.monotonic() < until:
+                self.assertEqual(200, p.get("/debug/pprof/profile?seconds=1&hz=1000").status)
+                self.assertEqual(200, p.get("/debug/pprof/goroutine?debug=2").status)
+            status, out, err = p.finish()
+            self.assertEqual(0, status, err)
+            self.assertRegex(out, r"converted [1-9]")
+
+    test_objects_that_libc_unloads_while_they_are_read_do_no_harm.long_s = 22
+
+
 class Truth(shim.TestCase):
 
     FUNCTIONS = ("cpu_seventy", "cpu_twenty", "cpu_ten")

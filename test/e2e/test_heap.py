@@ -116,6 +116,15 @@ class Exact(shim.TestCase):
     def test_code_loaded_and_unloaded_over_and_over(self):
         self.check([shim.program("dlchurn"), shim.program("libplugin"), 200])
 
+    def test_a_plugin_reloaded_from_new_files_makes_no_new_stacks_of_others(self):
+        with start([shim.program("plugin_reload"), shim.program("libplugin"), 300], rate=1) as p:
+            p.wait_line("ready")
+            allocs = p.profile("allocs")
+            self.assertEqual(shim.site_truth(p.sites()["own_stack"]), allocs.flat("own_stack"))
+            self.assertEqual(64, sum(allocs.leaf(s) == "own_stack" for s in allocs.samples), "one row a stack")
+            status, out, err = p.finish()
+            self.assertEqual(0, status, err)
+
     def test_new_in_a_library_loaded_local_into_a_c_program(self):
         lib = shim.linked("libcxxext.so", ["libcxxext.cc"], ["-fPIC", "-shared"])
         with_shim = self.check([shim.program("cxx_in_c"), lib])

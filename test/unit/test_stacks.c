@@ -24,10 +24,11 @@
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
-static unsigned place; /* modules.c's */
+static uint64_t place; /* modules.c's */
 
-unsigned modules_place(void)
+uint64_t modules_place_of(const uintptr_t *pc, size_t depth)
 {
+	(void)pc, (void)depth;
 	return place;
 }
 
@@ -75,16 +76,20 @@ static void test_equal_addresses_in_another_place_are_another_stack(void **state
 {
 	(void)state;
 	uintptr_t pc[2] = {0x7f0000001000, 0x7f0000002000};
-	struct stack *s[3];
-	for (place = 0; place < 3; place++) {
-		s[place] = stacks_intern(pc, 2);
-		assert_non_null(s[place]);
-		assert_int_equal(s[place]->place, place);
-		for (unsigned k = 0; k < place; k++)
-			assert_ptr_not_equal(s[k], s[place]);
+	static const uint64_t places[] = {0, 1, 2, 65537, 65538, UINT64_C(1) << 32 | 1, UINT64_C(70000) << 32 | 70001};
+	struct stack *s[COUNT(places)];
+	for (size_t i = 0; i < COUNT(places); i++) {
+		place = places[i];
+		s[i] = stacks_intern(pc, 2);
+		assert_non_null(s[i]);
+		assert_true(s[i]->place == place);
+		for (size_t k = 0; k < i; k++)
+			assert_ptr_not_equal(s[k], s[i]);
 	}
-	for (place = 0; place < 3; place++)
-		assert_ptr_equal(stacks_intern(pc, 2), s[place]);
+	for (size_t i = 0; i < COUNT(places); i++) {
+		place = places[i];
+		assert_ptr_equal(stacks_intern(pc, 2), s[i]);
+	}
 	place = 0;
 }
 

@@ -33,6 +33,7 @@
 #include "shim/init.h"
 #include "shim/listener.h"
 #include "shim/os.h"
+#include "shim/peek.h"
 #include "shim/stuck.h"
 #include "shim/tasks.h"
 #include "shim/threads.h"
@@ -258,9 +259,9 @@ static void bad_objects(void)
 	CHECK(owner_of(WAIT_pthread_mutex_lock, gone) == 77);
 	CHECK(owner_of(WAIT_poll, gone) == -1 && owner_of(WAIT_NONE, gone) == -1 && owner_of(WAIT_CHANGING, gone) == -1);
 	char copy[4096], *other = gone;
-	CHECK(stuck_read((uintptr_t)other, copy, sizeof copy) && memcmp(copy, other, sizeof copy) == 0);
-	CHECK(!stuck_read((uintptr_t)other + 1, copy, sizeof copy)); /* all or nothing */
-	CHECK(!stuck_read((uintptr_t)other + 4096, copy, 1));
+	CHECK(peek((uintptr_t)other, copy, sizeof copy) && memcmp(copy, other, sizeof copy) == 0);
+	CHECK(!peek((uintptr_t)other + 1, copy, sizeof copy)); /* all or nothing */
+	CHECK(!peek((uintptr_t)other + 4096, copy, 1));
 }
 
 static void test_memory_that_is_no_more_has_no_owner_and_does_no_harm(void **state)

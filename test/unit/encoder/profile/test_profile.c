@@ -119,7 +119,7 @@ static struct stack *stack_of(unsigned place, size_t depth, ...)
 	va_list list;
 	va_start(list, depth);
 	s->depth = (uint16_t)depth;
-	s->place = (uint16_t)place;
+	s->place = place;
 	for (size_t i = 0; i < depth; i++)
 		s->pc[i] = va_arg(list, uintptr_t);
 	va_end(list);

@@ -1,0 +1,19 @@
+/* peek.h - read memory of this process that may be gone the next moment, by ways that cannot fault.
+ *
+ * Runs in: app's thread inside a hook, listener.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_PEEK_H
+#define PPROFSHIM_PEEK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Copy `bytes` from `at`. False: not all of it can be read, or the program has shut itself in. One system call. */
+bool peek(uintptr_t at, void *to, size_t bytes);
+
+/* Copy a text and the NUL that ends it. False: it can't be read, or does not fit. */
+bool peek_text(uintptr_t at, char *to, size_t cap);
+
+#endif
