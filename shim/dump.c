@@ -94,6 +94,7 @@ struct dump {
 	size_t *wait_of;            /* index into threads */
 	size_t wait_count;
 	uintptr_t *pcs;             /* room for one stack */
+	struct thread_handles handles;
 };
 
 /* A piece of a blocked thread's stack. */
@@ -265,7 +266,7 @@ static void name_system_call(struct dump *d, struct dump_thread *out, const stru
 	out->state = numbered(d->region, "system call ", t->nr);
 }
 
-static void name_wait(struct dump_thread *out, const struct wait *w)
+static void name_wait(struct dump_thread *out, const struct wait *w, const struct thread_handles *handles)
 {
 	unsigned call = waits_call(w->state);
 	const char *name = waits_name(call);
@@ -275,7 +276,7 @@ static void name_wait(struct dump_thread *out, const struct wait *w)
 	out->object_kind = (enum dump_object)waits_kind(call);
 	out->object = w->object;
 	if (out->object_kind == DUMP_TID) { /* a pthread_t: whose? */
-		int tid = threads_tid_of(w->object);
+		int tid = threads_tid_of(handles, w->object);
 		out->object_kind = tid ? DUMP_TID : DUMP_ADDRESS;
 		out->object = tid ? (uint64_t)tid : w->object;
 	} else if (out->object_kind == DUMP_PID && (int64_t)w->object <= 0) {
@@ -323,7 +324,7 @@ static bool take_waiting(struct dump *d, size_t index, const struct wait *source
 	else if (!in_wait && depth <= 2)
 		out->reason = "the kernel does not tell the frame pointer, which the way out needs";
 	if (in_wait && waits_call(w.state) != WAIT_syscall)
-		name_wait(out, &w);
+		name_wait(out, &w, &d->handles);
 	else
 		name_system_call(d, out, t);
 	out->since_ns = waited_ns(in_wait ? &w : NULL, out->tid);
@@ -523,12 +524,8 @@ static size_t follow(struct dump *d, size_t start, size_t *chain)
 	size_t n = 0, i = start;
 	do {
 		chain[n++] = d->wait_of[i];
-		for (size_t k = 0; k < d->wait_count; k++)
-			if (d->waits[k].tid == d->waits[i].owner_tid) {
-				i = k;
-				break;
-			}
-	} while (i != start && n < d->wait_count);
+		i = d->waits[i].next;
+	} while (i != start);
 	return n;
 }
 
@@ -540,15 +537,14 @@ static int find_stuck(struct dump *d)
 	out->stuck = region_alloc(d->region, n * sizeof *out->stuck + 1);
 	if (!ring || !chain || !out->stuck)
 		return -ENOMEM;
-	size_t rings = stuck_find_rings(d->waits, n, ring);
-	for (size_t r = 1; r <= rings; r++)
-		for (size_t i = 0; i < n; i++)
-			if (ring[i] == r) {
-				size_t length = follow(d, i, chain + chained);
-				out->stuck[out->stuck_count++] = (struct dump_stuck){true, length, chain + chained};
-				chained += length;
-				break;
-			}
+	stuck_find_rings(d->region, d->waits, n, ring);
+	for (size_t i = 0, told = 0; i < n; i++)
+		if (ring[i] > told) { /* its first */
+			size_t length = follow(d, i, chain + chained);
+			out->stuck[out->stuck_count++] = (struct dump_stuck){true, length, chain + chained};
+			chained += length;
+			told = ring[i];
+		}
 	for (size_t i = 0; i < n; i++)
 		if (!ring[i] && out->threads[d->wait_of[i]].since_ns >= STUCK_STALLED_NS) {
 			chain[chained] = d->wait_of[i];
@@ -604,7 +600,7 @@ int snapshot_dump(struct region *r, struct dump_snapshot *s)
 	};
 	size_t *asked = region_alloc(r, count * sizeof *asked + 1);
 	s->threads = region_alloc(r, count * sizeof *s->threads + 1);
-	if (!tids || !d.tasks || !d.waits || !d.wait_of || !d.pcs || !asked || !s->threads)
+	if (!threads_handles(r, &d.handles) || !tids || !d.tasks || !d.waits || !d.wait_of || !d.pcs || !asked || !s->threads)
 		return -ENOMEM;
 	for (size_t i = 0; i < count; i++) {
 		begin_thread(&d, i, tids[i]);

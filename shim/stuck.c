@@ -68,60 +68,99 @@ static bool still_waits(const struct lock_wait *l)
 
 enum { NOBODY = SIZE_MAX };
 
-static size_t find_tid(const struct lock_wait *waits, size_t count, int tid)
+/* Open addressing: each tid is in it once, with its index. */
+struct tid_table {
+	size_t mask;
+	size_t *slot; /* index plus one; 0: free */
+};
+
+static size_t *slot_of(const struct tid_table *t, const struct lock_wait *waits, int tid)
 {
-	for (size_t i = 0; i < count; i++)
-		if (waits[i].tid == tid)
-			return i;
-	return NOBODY;
+	size_t i = (uint32_t)tid * 0x9e3779b9u & t->mask;
+	while (t->slot[i] && waits[t->slot[i] - 1].tid != tid)
+		i = (i + 1) & t->mask;
+	return &t->slot[i];
 }
 
-static size_t next_of(const struct lock_wait *waits, size_t count, size_t i)
+static bool make_table(struct tid_table *t, struct region *r, const struct lock_wait *waits, size_t count)
 {
-	return is_for_ever(waits_call(waits[i].wait.state)) && waits[i].owner_tid
-	           ? find_tid(waits, count, waits[i].owner_tid)
-	           : NOBODY;
+	t->mask = 1;
+	while (t->mask < 2 * count)
+		t->mask = 2 * t->mask + 1;
+	t->slot = region_alloc(r, (t->mask + 1) * sizeof *t->slot);
+	for (size_t i = 0; t->slot && i < count; i++) {
+		size_t *slot = slot_of(t, waits, waits[i].tid);
+		*slot = *slot ? *slot : i + 1;
+	}
+	return t->slot;
 }
 
-/* From `start` on, does the chain come back to it? Each thread waits for one lock, so a ring is a simple chain. */
-static bool is_ring(const struct lock_wait *waits, size_t count, size_t start)
+/* Each thread waits for one lock, so where one leads to is one other, or nobody. */
+static void link_waits(struct lock_wait *waits, size_t count, const struct tid_table *t)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct lock_wait *w = &waits[i];
+		bool leads_on = w->owner_tid && is_for_ever(waits_call(w->wait.state));
+		waits[i].next = leads_on ? *slot_of(t, waits, w->owner_tid) - 1 : NOBODY; /* 0 - 1: nobody */
+	}
+}
+
+/* All of it: still the same waits, and the owners were read in between. */
+static bool holds_still(const struct lock_wait *waits, size_t start)
 {
 	size_t i = start;
-	for (size_t steps = 0; steps < count; steps++) {
-		i = next_of(waits, count, i);
-		if (i == NOBODY || i == start)
-			break;
-	}
-	if (i != start)
-		return false;
-	do { /* all of it: still the same waits, and the owners were read in between */
-		if (!still_waits(&waits[i]) || stuck_owner(&waits[i].wait) != waits[i].owner_tid ||
-		    !still_waits(&waits[i]))
+	do {
+		if (!still_waits(&waits[i]) || stuck_owner(&waits[i].wait) != waits[i].owner_tid || !still_waits(&waits[i]))
 			return false;
-		i = next_of(waits, count, i);
+		i = waits[i].next;
 	} while (i != start);
 	do {
 		if (!still_waits(&waits[i]))
 			return false;
-		i = next_of(waits, count, i);
+		i = waits[i].next;
 	} while (i != start);
 	return true;
 }
 
-size_t stuck_find_rings(const struct lock_wait *waits, size_t count, size_t *ring)
+/* Follow the chain from `start` to where one was before; each is come to once in all. NOBODY, or a member of a ring that was not met
+ * before. met: by which walk, plus one. */
+static size_t walk(const struct lock_wait *waits, size_t start, size_t *met)
 {
-	size_t rings = 0;
-	memset(ring, 0, count * sizeof *ring);
+	size_t i = start;
+	for (; i != NOBODY && !met[i]; i = waits[i].next)
+		met[i] = start + 1;
+	return i != NOBODY && met[i] == start + 1 ? i : NOBODY;
+}
+
+/* Ring numbers in the order of their first members. map: as many zeros as there are waits. */
+static void renumber(size_t *ring, size_t count, size_t *map)
+{
+	size_t last = 0;
 	for (size_t i = 0; i < count; i++) {
-		if (ring[i] || next_of(waits, count, i) == NOBODY || !is_ring(waits, count, i))
+		if (ring[i] && !map[ring[i] - 1])
+			map[ring[i] - 1] = ++last;
+		ring[i] = ring[i] ? map[ring[i] - 1] : 0;
+	}
+}
+
+size_t stuck_find_rings(struct region *r, struct lock_wait *waits, size_t count, size_t *ring)
+{
+	struct tid_table t;
+	size_t rings = 0, *met = region_alloc(r, count * sizeof *met + 1);
+	memset(ring, 0, count * sizeof *ring);
+	if (!met || !make_table(&t, r, waits, count))
+		return 0;
+	link_waits(waits, count, &t);
+	for (size_t i = 0; i < count; i++) {
+		size_t k = met[i] ? NOBODY : walk(waits, i, met);
+		if (k == NOBODY || !holds_still(waits, k))
 			continue;
 		rings++;
-		size_t k = i;
-		do {
+		for (; !ring[k]; k = waits[k].next)
 			ring[k] = rings;
-			k = next_of(waits, count, k);
-		} while (k != i);
 	}
+	memset(met, 0, count * sizeof *met);
+	renumber(ring, count, met);
 	return rings;
 }
 
@@ -173,10 +212,10 @@ static void tell_ring(const struct gathering *g, size_t start, struct region *r,
 		line_str(&l, " waits in ");
 		line_wait(&l, &g->at[i]);
 		line_str(&l, " for ");
-		i = next_of(g->at, g->count, i);
+		i = g->at[i].next;
 		line_thread(&l, r, g->at[i].tid);
 		line_str(&l, i == start ? "" : ", which");
-	} while (i != start);
+	} while (i != start && l.len < sizeof text - 1);
 	tell(arg, l.at);
 }
 
@@ -207,13 +246,12 @@ void snapshot_stuck(struct region *r, void (*tell)(void *arg, const char *line),
 	threads_each(gather, &g);
 	for (size_t i = 0; i < g.count; i++)
 		g.at[i].owner_tid = stuck_owner(&g.at[i].wait);
-	size_t rings = stuck_find_rings(g.at, g.count, ring);
-	for (size_t n = 1; n <= rings; n++)
-		for (size_t i = 0; i < g.count; i++)
-			if (ring[i] == n) {
-				tell_ring(&g, i, r, tell, arg);
-				break;
-			}
+	stuck_find_rings(r, g.at, g.count, ring);
+	for (size_t i = 0, told = 0; i < g.count; i++)
+		if (ring[i] > told) { /* its first; rings are numbered in the order of these */
+			told = ring[i];
+			tell_ring(&g, i, r, tell, arg);
+		}
 	uint64_t now = clock_ns(CLOCK_MONOTONIC);
 	for (size_t i = 0; i < g.count; i++) {
 		uint64_t since = g.at[i].wait.since_ns, ns = since && now > since ? now - since : 0;

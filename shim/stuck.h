@@ -18,12 +18,13 @@ struct lock_wait {
 	int owner_tid;            /* 0: not known */
 	const struct wait *source; /* its record's: to see whether it still is the same wait */
 	struct wait wait;
+	size_t next;              /* set by stuck_find_rings: the index of the one that it waits for; SIZE_MAX: nobody of these */
 };
 
-/* Find the rings: chain[i] is set to the index of the thread that owns what thread i waits for, where it waits itself; then to
- * ring numbers from 1 (0: in no ring). A ring is believed when every thread in it has been in the same wait, blocked in the
+/* Find the rings: ring[i] is set to ring numbers from 1, in the order of their first members (0: in no ring). In time that grows
+ * as `count` does. A ring is believed when every thread in it has been in the same wait, blocked in the
  * kernel, since before the owners were read: then none of them can have let go of its lock. Returns the number of rings. */
-size_t stuck_find_rings(const struct lock_wait *waits, size_t count, size_t *ring);
+size_t stuck_find_rings(struct region *r, struct lock_wait *waits, size_t count, size_t *ring);
 
 /* A wait for a lock is worth a warning after so long. */
 #define STUCK_STALLED_NS 60000000000

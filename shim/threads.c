@@ -341,25 +341,55 @@ struct thread_facts threads_facts(int tid)
 	return f;
 }
 
-struct wanted {
-	uintptr_t handle;
-	int pid, tid;
+struct thread_handle {
+	uintptr_t handle; /* 0: a free slot */
+	int tid;
 };
 
-static void look_for_handle(struct thread *t, void *arg)
+static size_t handle_slot(const struct thread_handles *h, uintptr_t handle)
 {
-	struct wanted *w = arg;
-	int tid = __atomic_load_n(&t->tid, __ATOMIC_RELAXED);
-	if (__atomic_load_n(&t->handle, __ATOMIC_RELAXED) == w->handle && tid && !timers_has_ended(w->pid, tid))
-		w->tid = tid;
+	return (size_t)((uint64_t)handle * 0x9e3779b97f4a7c15u >> 32) & h->mask;
 }
 
-int threads_tid_of(uintptr_t handle)
+/* Records of ended threads may have the same handle as a living one's: each has a slot. */
+static void keep_handle(struct thread *t, void *arg)
 {
-	struct wanted w = {.handle = handle, .pid = house_pid()};
-	if (handle)
-		threads_each(look_for_handle, &w);
-	return w.tid;
+	struct thread_handles *h = arg;
+	uintptr_t handle = __atomic_load_n(&t->handle, __ATOMIC_RELAXED);
+	int tid = __atomic_load_n(&t->tid, __ATOMIC_RELAXED);
+	if (!handle || !tid || h->count > h->mask / 2)
+		return;
+	size_t i = handle_slot(h, handle);
+	while (h->at[i].handle)
+		i = (i + 1) & h->mask;
+	h->at[i] = (struct thread_handle){handle, tid};
+	h->count++;
+}
+
+static void count_one(struct thread *t, void *arg)
+{
+	(void)t;
+	++*(size_t *)arg;
+}
+
+bool threads_handles(struct region *r, struct thread_handles *h)
+{
+	size_t count = 0, room = 64;
+	threads_each(count_one, &count);
+	while (room < 4 * count)
+		room *= 2;
+	*h = (struct thread_handles){.mask = room - 1, .at = region_alloc(r, room * sizeof *h->at)};
+	if (h->at)
+		threads_each(keep_handle, h);
+	return h->at;
+}
+
+int threads_tid_of(const struct thread_handles *h, uintptr_t handle)
+{
+	for (size_t i = handle_slot(h, handle); handle && h->at[i].handle; i = (i + 1) & h->mask)
+		if (h->at[i].handle == handle && !timers_has_ended(house_pid(), h->at[i].tid))
+			return h->at[i].tid;
+	return 0;
 }
 
 /* The snapshot: which threads live is read from the table, their names from /proc. */

@@ -91,8 +91,15 @@ struct thread_facts {
 };
 struct thread_facts threads_facts(int tid);
 
+/* The pthread_t of every thread, to look for many. False: no memory. Listener. */
+struct thread_handles {
+	struct thread_handle *at;
+	size_t mask, count;
+};
+bool threads_handles(struct region *r, struct thread_handles *h);
+
 /* The tid of the thread with this pthread_t; 0: not known. Listener. */
-int threads_tid_of(uintptr_t handle);
+int threads_tid_of(const struct thread_handles *h, uintptr_t handle);
 
 /* In a fork child only the forking thread is left. */
 void threads_fork_child(void);

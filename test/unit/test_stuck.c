@@ -369,6 +369,8 @@ static struct told ask(void)
 	return told;
 }
 
+static struct region region; /* of children: never given back */
+
 /* As the dump asks. */
 static size_t find(int count, size_t ring[MOST])
 {
@@ -381,7 +383,7 @@ static size_t find(int count, size_t ring[MOST])
 		waits[i].owner_tid = stuck_owner(&waits[i].wait);
 		CHECK(waits[i].owner_tid >= 0);
 	}
-	return stuck_find_rings(waits, (size_t)count, ring);
+	return stuck_find_rings(&region, waits, (size_t)count, ring);
 }
 
 static bool mentions(const char *line, int i, int times)
@@ -489,6 +491,33 @@ static void test_a_ring_that_opens_by_itself_is_none(void **state)
 }
 
 /* A ring of which one thread has moved on since it was looked at. */
+/* In time that grows as their number does, or this would take days. */
+static void long_chains(void)
+{
+	enum { N = 1000000 };
+	struct lock_wait *waits = calloc(N, sizeof *waits);
+	size_t *ring = calloc(N, sizeof *ring);
+	arena_set_limit(1u << 30);
+	CHECK(waits && ring);
+	for (int i = 0; i < N; i++) {
+		waits[i] = (struct lock_wait){.tid = i + 1, .owner_tid = i + 2};
+		waits[i].wait.state = WAIT_pthread_mutex_lock;
+	}
+	CHECK(stuck_find_rings(&region, waits, N, ring) == 0); /* the last one waits for who is not there */
+	for (int i = 0; i < N; i++) /* many wait for one */
+		waits[i].owner_tid = N;
+	waits[N - 1].owner_tid = 0;
+	CHECK(stuck_find_rings(&region, waits, N, ring) == 0);
+	for (int i = 0; i < N; i++)
+		CHECK(!ring[i]);
+}
+
+static void test_a_million_waits_are_followed(void **state)
+{
+	(void)state;
+	in_child(long_chains);
+}
+
 static void moved_on(void)
 {
 	table[0] = (struct philosopher){.holds = 0, .wants = 1};
@@ -501,18 +530,18 @@ static void moved_on(void)
 		waits[i] = (struct lock_wait){.tid = table[i].tid, .owner_tid = table[!i].tid, .source = &f.thread->wait};
 		CHECK(waits_read(&f.thread->wait, &waits[i].wait));
 	}
-	CHECK(stuck_find_rings(waits, 2, ring) == 1);
+	CHECK(stuck_find_rings(&region, waits, 2, ring) == 1);
 	waits[1].wait.state += 1 << 8; /* an earlier or later wait of the same kind */
-	CHECK(stuck_find_rings(waits, 2, ring) == 0);
+	CHECK(stuck_find_rings(&region, waits, 2, ring) == 0);
 	waits[1].wait.state -= 1 << 8;
 	waits[1].owner_tid = os_tid(); /* another owner */
-	CHECK(stuck_find_rings(waits, 2, ring) == 0);
+	CHECK(stuck_find_rings(&region, waits, 2, ring) == 0);
 	waits[1].owner_tid = 0; /* nobody */
-	CHECK(stuck_find_rings(waits, 2, ring) == 0);
+	CHECK(stuck_find_rings(&region, waits, 2, ring) == 0);
 	waits[1].owner_tid = table[0].tid;
 	waits[0].wait.object = (uintptr_t)&mutexes[5]; /* which it does not own: it was read in between */
-	CHECK(stuck_find_rings(waits, 2, ring) == 0);
-	CHECK(stuck_find_rings(waits, 0, ring) == 0);
+	CHECK(stuck_find_rings(&region, waits, 2, ring) == 0);
+	CHECK(stuck_find_rings(&region, waits, 0, ring) == 0);
 }
 
 static void test_a_ring_is_only_believed_if_nobody_in_it_moved(void **state)
@@ -604,6 +633,7 @@ int main(void)
 		cmocka_unit_test(test_a_writer_may_be_part_of_a_ring),
 		cmocka_unit_test(test_a_thread_that_waits_for_itself_is_a_ring),
 		cmocka_unit_test(test_a_ring_that_opens_by_itself_is_none),
+		cmocka_unit_test(test_a_million_waits_are_followed),
 		cmocka_unit_test(test_a_ring_is_only_believed_if_nobody_in_it_moved),
 		cmocka_unit_test(test_threads_that_wait_for_each_other_in_order_are_never_called_deadlocked),
 		cmocka_unit_test(test_a_thread_that_has_waited_a_minute_for_a_lock_is_told),

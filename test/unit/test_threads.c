@@ -327,7 +327,11 @@ static void entering(void)
 	struct task quick = {0};
 	pthread_t thread = create(1, &quick);
 	pthread_join(thread, NULL);
-	CHECK(threads_tid_of(0) == 0 && threads_tid_of((uintptr_t)thread) == 0);
+	struct region r = {0};
+	struct thread_handles h;
+	CHECK(threads_handles(&r, &h));
+	CHECK(threads_tid_of(&h, 0) == 0 && threads_tid_of(&h, (uintptr_t)thread) == 0);
+	region_release(&r);
 }
 
 static void test_a_thread_that_was_not_seen_to_begin_enters_itself(void **state)
