@@ -154,13 +154,18 @@ static void comment_count(struct profile *p, uint64_t count, const char *what)
 	comment(p, &l);
 }
 
-/* One interval timer for the process, because of `why`. */
-static void fall_back(struct profile *p, const char *why)
+/* One interval timer for the process, because of `why`, or of an error. */
+static void fall_back(struct profile *p, const char *why, int error)
 {
 	char text[COMMENT_BYTES];
 	struct line l;
 	begin_comment(text, &l);
 	line_str(&l, why);
+	if (error) {
+		line_str(&l, " (error ");
+		line_dec(&l, -error);
+		line_str(&l, ")");
+	}
 	if (signals_begin_fallback(p->period_ns) == 0) {
 		cpu.by_interval = true;
 		ticks_end();
@@ -182,7 +187,7 @@ static void start_timers(struct profile *p)
 	int error = ticks_arm_all(&scratch);
 	region_release(&scratch);
 	if (error)
-		fall_back(p, "not every thread could get a timer");
+		fall_back(p, "not every thread could get a timer", error);
 }
 
 /* The program may have needed what the timers took, and then there are none any more. */
@@ -197,7 +202,7 @@ static void keep_timers(struct profile *p)
 	region_release(&scratch);
 	p->gave_up = ticks_given_up();
 	if (p->gave_up)
-		fall_back(p, "the program needed the pending signals that the timers take, and got them");
+		fall_back(p, "the program needed the pending signals that the timers take, and got them", 0);
 }
 
 static unsigned count_processors(void)

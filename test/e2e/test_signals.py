@@ -40,14 +40,14 @@ class Profiled:
 class Limit(shim.TestCase):
     """RLIMIT_SIGPENDING is the program's: it comes to its end where it does without us."""
 
-    def reached(self, how, profiled):
+    def reached(self, how):
         seconds = 4 if how == "setuid" else 2
         with start([shim.program("pending_limit"), how]) as p:
             p.wait_line("ready")
-            profile = Profiled(p, seconds) if profiled else None
+            profile = Profiled(p, seconds)
             p.send(b"go\n")
             p.wait_line("end")
-            result = profile.result() if profile else None
+            result = profile.result()
             p.send(b"end\n")
             status, out, err = p.finish()
             self.assertEqual((0, ""), (status, err))
@@ -61,7 +61,7 @@ class Limit(shim.TestCase):
         self.assertEqual((0, ""), (status, err))
         bare = [line for line in out.splitlines() if not line.startswith("ready")]
         self.assertEqual(bare_lines + ["end 1"], bare)
-        ours, profile = self.reached(how, True)
+        ours, profile = self.reached(how)
         self.assertEqual(bare, ours)
         self.assertGreater(profile.total("samples"), 0)
         return profile
