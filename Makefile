@@ -261,9 +261,10 @@ unit-build: $(UNIT_BINS)
 format: ## format the C sources in place
 	$(Q)clang-format -i $(wildcard $(addsuffix /*.[ch],shim shim/* encoder encoder/* encoder/symbolize/* http http/* test/unit test/unit/* test/unit/*/* test/fuzz))
 
-lint: all ## check layers, scripts and the man pages
+lint: all ## check layers, the code of the hooks, scripts and the man pages
 	$(Q)scripts/deps.sh --check lint
 	$(Q)BUILD=$(B) scripts/check-layers
+	$(Q)BUILD=$(B) scripts/check-hooks
 	$(Q)shellcheck scripts/*.sh scripts/check-layers test/fuzz/*.sh .ci/run
 	$(Q)mandoc -Tlint -W warning man/*.[17]
 

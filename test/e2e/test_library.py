@@ -63,6 +63,10 @@ class Library(shim.TestCase):
         m = re.search(r"GNU_STACK .* (R\S*)\s+0x", tool_output("readelf", "-lW", shim.LIB))
         self.assertNotIn("E", m.group(1))
 
+    def test_hooks_keep_off_their_callers_stack(self):
+        r = subprocess.run([os.path.join(shim.ROOT, "scripts", "check-hooks")], capture_output=True, text=True, timeout=300)
+        self.assertEqual(0, r.returncode, (r.stdout + r.stderr)[-800:])
+
     def test_wrong_hooks_are_refused(self):
         r = subprocess.run([os.path.join(shim.ROOT, "scripts", "check-hooks"), "--self-test"], capture_output=True, text=True,
                            timeout=300)

@@ -114,10 +114,12 @@ def storm(name, seconds):
     while time.monotonic() < until:
         port = shim.free_port()
         with Asking(port), shim.Process(argv, env=shim.shim_env(port, extra=EVERYTHING)) as p:
+            p.close_stdin()
             try:
-                status, out, err = p.finish(seconds + 60)
-            except AssertionError as e:
-                return "%s; %s" % (e, stacks_of(p.pid))
+                p.popen.wait(seconds + 60)
+            except subprocess.TimeoutExpired:
+                return "did not end; %s; %s" % (p.where(), stacks_of(p.pid))
+            status, out, err = p.wait()
         if status or err:
             return "status %s: %s %s" % (status, out[-300:], err[-300:])
     return None
