@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -126,15 +127,33 @@ static struct restart *restart_of_self(void)
 	return threads_self() ? &threads_self()->restart : NULL;
 }
 
-/* What the listener noted of the call that was interrupted at (pc, sp). False: nothing. */
-static bool read_note(const struct restart *r, uintptr_t pc, uintptr_t sp, struct restart *note)
+/* What the listener noted, in one piece. False: nothing. */
+static bool read_note(const struct restart *r, struct restart *note)
 {
 	uint32_t number = r ? __atomic_load_n(&r->number, __ATOMIC_ACQUIRE) : 1;
 	if (number & 1)
 		return false;
 	*note = *r;
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	return __atomic_load_n(&r->number, __ATOMIC_RELAXED) == number && note->pc == pc && note->sp == sp && note->nr >= 0;
+	return __atomic_load_n(&r->number, __ATOMIC_RELAXED) == number && note->nr >= 0;
+}
+
+/* Is it the call that was interrupted in this context? It has the same place and the same arguments, so at least it is one like it. */
+static bool is_of(const struct restart *note, const greg_t *regs)
+{
+	for (int i = 0; i < 6; i++)
+		if (note->args[i] != (uint64_t)regs[argument[i]])
+			return false;
+	return note->pc == (uintptr_t)regs[REG_RIP] && note->sp == (uintptr_t)regs[REG_RSP];
+}
+
+/* Is it that very call? Then the thread was not woken since. */
+static bool is_still(const struct restart *note)
+{
+	enum { FRESH_NS = 50000000 };
+	struct rusage usage = {0};
+	return clock_ns(CLOCK_MONOTONIC) - note->looked_ns < FRESH_NS &&
+	       os_call(SYS_getrusage, RUSAGE_THREAD, &usage) == 0 && (uint64_t)usage.ru_nvcsw == note->sleeps;
 }
 
 /* A call that was interrupted. */
@@ -144,16 +163,18 @@ struct call {
 	bool handled;      /* a handler of the program's has run in it */
 };
 
-static struct call call_at(uintptr_t pc, uintptr_t sp)
+static struct call call_of(const greg_t *regs)
 {
 	struct restart *r = restart_of_self(), note;
-	if (read_note(r, pc, sp, &note))
+	uintptr_t pc = (uintptr_t)regs[REG_RIP], sp = (uintptr_t)regs[REG_RSP];
+	bool is_noted = read_note(r, &note) && is_of(&note, regs);
+	if (is_noted && is_still(&note))
 		return (struct call){note.nr, note.since_ns, note.handled_then != r->handled};
 	/* That may be long ago. But a program whose handlers come here knows what to do. */
 	bool handled = r && r->handled_pc == pc && r->handled_sp == sp;
 	if (handled)
 		r->handled_pc = 0;
-	return (struct call){number_in_code(pc - SYSCALL_BYTES), 0, handled};
+	return (struct call){is_noted ? note.nr : number_in_code(pc - SYSCALL_BYTES), 0, handled};
 }
 
 static uint64_t ns_of(const struct timespec *t)
@@ -257,7 +278,7 @@ void restart_interrupted(ucontext_t *u, uint64_t mask)
 		before_call(regs, waits_programs(~mask));
 	if (!is_call(pc - SYSCALL_BYTES) || (result != -EINTR && result <= 0))
 		return;
-	struct call c = call_at(pc, (uintptr_t)regs[REG_RSP]);
+	struct call c = call_of(regs);
 	if (c.nr < 0 || c.handled || waits_others_are_due(waits_programs(~mask), 0, false))
 		return;
 	if (result > 0)
@@ -539,14 +560,17 @@ static bool takes_ours(const struct task *k)
 	return k->nr == SYS_rt_sigtimedwait && peek(k->args[0], &set, sizeof set) && set >> (SIGNALS_OURS - 1) & 1;
 }
 
-static void write_note(struct restart *r, long nr, const struct task *k, uint64_t since_ns, uint32_t handled)
+static void write_note(struct restart *r, long nr, const struct task *k, uint64_t since_ns, uint64_t sleeps, uint32_t handled)
 {
 	__atomic_store_n(&r->number, r->number + 1, __ATOMIC_RELAXED);
 	__atomic_thread_fence(__ATOMIC_RELEASE);
 	r->nr = nr;
+	memcpy(r->args, k->args, sizeof r->args);
 	r->pc = k->pc;
 	r->sp = k->sp;
+	r->looked_ns = clock_ns(CLOCK_MONOTONIC);
 	r->since_ns = since_ns;
+	r->sleeps = sleeps;
 	r->handled_then = handled;
 	__atomic_store_n(&r->number, r->number + 1, __ATOMIC_RELEASE);
 }
@@ -556,13 +580,14 @@ bool restart_look(struct thread *t)
 	struct restart *r = &t->restart;
 	uint32_t handled = __atomic_load_n(&r->handled, __ATOMIC_RELAXED);
 	int tid = __atomic_load_n(&t->tid, __ATOMIC_RELAXED);
+	uint64_t sleeps = tasks_sleeps(tid);
 	struct task k = tasks_look(tid);
 	bool blocked = k.state == TASK_BLOCKED && k.nr >= 0 && restart_way(k.nr, (long)k.args[1]) != RESTART_NOT_BLOCKING;
 	r->keep_off = blocked && takes_ours(&k);
 	if (blocked) {
 		int64_t idle_ns = tasks_idle_ns(tid);
 		uint64_t since_ns = idle_ns < 0 ? 0 : clock_ns(CLOCK_MONOTONIC) - (uint64_t)idle_ns;
-		write_note(r, handled == __atomic_load_n(&r->handled, __ATOMIC_RELAXED) ? k.nr : -1, &k, since_ns, handled);
+		write_note(r, handled == __atomic_load_n(&r->handled, __ATOMIC_RELAXED) ? k.nr : -1, &k, since_ns, sleeps, handled);
 	}
 	return !r->keep_off;
 }

@@ -38,8 +38,10 @@ struct restart {
 	uint32_t number; /* atomic; odd: what follows is being written */
 	uint32_t handled_then;
 	long nr; /* -1: nothing is known */
+	uint64_t args[6];
 	uintptr_t pc, sp;
-	uint64_t since_ns; /* CLOCK_MONOTONIC; 0: not known */
+	uint64_t looked_ns, since_ns; /* CLOCK_MONOTONIC; since_ns 0: not known */
+	uint64_t sleeps;              /* how often it had gone to sleep */
 };
 
 /* What has to be changed in a call that may block, before it is made again: the time-out that is relative, and not kept up to date
@@ -59,7 +61,7 @@ void restart_interrupted_in(ucontext_t *u, uint64_t mask, const struct wait *w);
 /* A handler of the program's comes between our handler and the call that it set back. */
 void restart_give_up(int sig, ucontext_t *u);
 
-/* Before a signal of ours goes to this thread: note where it is blocked. False, and keep_off: the call would take the signal for the
+/* Right before a signal of ours goes to this thread: note where it is blocked. False, and keep_off: the call would take the signal for the
  * program's; it has to be waited for. Listener. */
 bool restart_look(struct thread *t);
 

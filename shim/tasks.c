@@ -242,6 +242,15 @@ int64_t tasks_idle_ns(int tid)
 	return idle > 0 ? idle : 0;
 }
 
+uint64_t tasks_sleeps(int tid)
+{
+	char text[2048];
+	uint64_t n = 0;
+	if (tasks_read(tid, "status", text, sizeof text) > 0)
+		text_parse_uint(tasks_value(text, "voluntary_ctxt_switches"), 10, &n);
+	return n;
+}
+
 bool tasks_blocks(int tid, int sig)
 {
 	char text[2048];

@@ -46,6 +46,9 @@ int64_t tasks_idle_ns(int tid);
 /* In the text of "status": the value of the line that begins with `key`. */
 struct span tasks_value(const char *text, const char *key);
 
+/* How often it has gone to sleep. */
+uint64_t tasks_sleeps(int tid);
+
 /* Does it block this signal? */
 bool tasks_blocks(int tid, int sig);
 
