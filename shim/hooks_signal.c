@@ -1,4 +1,4 @@
-/* hooks_signal.c - sigaction and signal: the program's handlers are counted as they run.
+/* hooks_signal.c - sigaction, signal, rt_sigaction by syscall(): the program's handlers are counted as they run.
  *
  * Runs in: app's thread, in a signal handler too; a child of vfork, in our memory; the trampolines: in place of the
  * program's handlers, which they jump to.
@@ -20,12 +20,14 @@
 #include <assert.h>
 #include <signal.h>
 
+#include "shim/confined.h"
 #include "shim/exports.h"
 #include "shim/init.h"
 #include "shim/real.h"
 #include "shim/sampler.h"
 #include "shim/restart.h"
 #include "shim/signals.h"
+#include "shim/timers.h"
 #include "shim/threads.h"
 
 typedef void (*full_handler)(int, siginfo_t *, void *);
@@ -197,3 +199,23 @@ SETS_HANDLER(ssignal)
 SETS_HANDLER(sysv_signal)
 SETS_HANDLER(__sysv_signal)
 SETS_HANDLER(sigset)
+
+/* As the kernel has it; with another size, or an address that cannot be read, the call fails. */
+bool signals_action_by_number(const long args[], long *result)
+{
+	const struct timers_action *act = (const void *)args[1];
+	struct timers_action *old = (void *)args[2], ours;
+	if (signals_set_by_syscall(args, result))
+		return true;
+	if (confined() || args[3] != sizeof ours.mask || (act && !(os_readable(act) && os_readable(&act->mask))))
+		return false;
+	if (act) {
+		ours = *act;
+		ours.handler = (full_handler)given((int)args[0], (uintptr_t)ours.handler);
+		act = &ours;
+	}
+	*result = real_syscall(SYS_rt_sigaction, args[0], (long)act, (long)old, args[3], 0, 0);
+	if (*result == 0 && old)
+		old->handler = (full_handler)known((uintptr_t)old->handler);
+	return true;
+}

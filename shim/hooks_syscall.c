@@ -109,7 +109,7 @@ static bool stand_in(long nr, const long a[], long *result)
 		return true;
 	}
 	if (nr == SYS_rt_sigaction)
-		return signals_set_by_syscall(a, result);
+		return signals_action_by_number(a, result);
 	quota_before_syscall(nr, a);
 	return false;
 }
@@ -133,8 +133,8 @@ static __attribute__((used)) struct answer syscall_watched(const struct caller *
 
 #if defined(__x86_64__)
 /* Who is looked at: all while somebody watches; else SYS_futex (202) alone, as waits for other threads are profiled always, and
- * SYS_seccomp (317), execve (59) and execveat (322), which others of us want to see: all four, and hardly any number else, have none of
- * these bits in their product. What is not looked at is jumped on with all registers, and the stack, as they were. */
+ * SYS_seccomp (317), execve (59), execveat (322) and rt_sigaction (13), which others of us want to see: all five, and no number else but
+ * 0, have none of these bits in their product. What is not looked at is jumped on with all registers, and the stack, as they were. */
 __asm__(".text\n"
         ".p2align 4\n"
         ".globl syscall\n"
@@ -143,8 +143,8 @@ __asm__(".text\n"
         "\t.cfi_startproc\n"
         "\ttestb $12, waits_watchers(%rip)\n"
         "\tjne 1f\n"
-        "\timul $26723, %edi, %eax\n"
-        "\ttest $0xff24a120, %eax\n"
+        "\timul $1884372547, %edi, %eax\n"
+        "\ttest $0x9448600, %eax\n"
         "\tje 1f\n"
         "\tjmp *real_syscall(%rip)\n"
         "1:\tpush %rbp\n"

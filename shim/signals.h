@@ -50,6 +50,9 @@ void signals_unask_all(void);
  * place, it stays, and the program's comes after it: it sees what it would see without us. False: the call is to be made. */
 bool signals_set_by_syscall(const long args[], long *result);
 
+/* The same of any signal: handlers of the program are counted, as those of sigaction are. hooks_signal.c. */
+bool signals_action_by_number(const long args[], long *result);
+
 /* The mark of a timer's signal: sigev_value. */
 void *signals_timer_mark(void);
 

@@ -108,6 +108,12 @@ class Actions(shim.TestCase):
         self.assertIn("wrong 0", out)
 
 
+    def test_handlers_that_a_bare_call_sets_are_counted_and_not_seen_to_be(self):
+        argv = [shim.program("bare_handler")]
+        self.assertEqual((0, "wrong 0\nruns 1\nkernel_has_own 1\n", ""), shim.run_bare(argv))
+        self.assertEqual((0, "wrong 0\nruns 1\nkernel_has_own 0\n", ""), shim.run_shim(argv))
+
+
 class Exec(shim.TestCase):
     """The interval timer of a profile without other timers outlives exec, and would end the new program."""
 

@@ -47,6 +47,15 @@ class Waits(shim.TestCase):
 
     test_own_signals_interrupt_as_they_do_bare.long_s = 15
 
+    def test_handlers_that_a_bare_call_set_interrupt_too(self):
+        argv = [shim.program("eintr_own"), 8, "", "bare"]
+        bare = shim.run_bare(argv)
+        self.assertEqual((0, ""), (bare[0], bare[2]))
+        out, _ = self.passes(argv, dumps=5, profiles=1)
+        self.assertEqual(bare[1], out)
+
+    test_handlers_that_a_bare_call_set_interrupt_too.long_s = 12
+
     def test_the_same_unwatched(self):
         for name, args in (("eintr_abort", [3]), ("eintr_own", [3]), ("sigwait_all", [2])):
             with self.subTest(name=name):

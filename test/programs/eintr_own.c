@@ -1,6 +1,7 @@
 /* eintr_own.c - the program's own signals interrupt its calls exactly as often as they are sent.
  *
- * eintr_own [ROUNDS [NAME]]      of each call; NAME: only the calls whose name begins so
+ * eintr_own [ROUNDS [NAME [bare]]]      of each call; NAME: only the calls whose name begins so; bare: handlers are set by
+ *                                syscall(SYS_rt_sigaction)
  * Runs in: a test program; it must print the same with the shim and without. A victim thread waits in each call of the
  * table in turn; the main thread, whenever the kernel says that the victim sleeps, sends it one signal: handlers without
  * SA_RESTART must end the call with EINTR, each signal once; with SA_RESTART, and in calls that are never
@@ -38,6 +39,7 @@ static const struct timespec minute = {60, 0};
 static atomic_int in_call, rounds_left, victim_tid, handled, wrong_sender;
 static atomic_long returned;
 static pthread_t victim;
+static int by_syscall;
 
 static void die(const char *name, const char *what, long value, long expected)
 {
@@ -369,6 +371,22 @@ static void go_on_rounds(const struct on_row *o, int rounds)
 
 /* ---- */
 
+/* The same handler, by the bare call: libc's restorer is kept. */
+static void set_again(void)
+{
+	struct {
+		void (*handler)(int, siginfo_t *, void *);
+		unsigned long flags;
+		void (*restorer)(void);
+		uint64_t mask;
+	} a;
+	if (syscall(SYS_rt_sigaction, SIGUSR1, NULL, &a, sizeof a.mask) != 0 || a.handler != on_signal)
+		die("rt_sigaction", "handler", 0, 1);
+	a.handler = on_signal;
+	if (syscall(SYS_rt_sigaction, SIGUSR1, &a, NULL, sizeof a.mask) != 0)
+		die("rt_sigaction", "set", -1, 0);
+}
+
 static void install(int flags, int full_mask)
 {
 	struct sigaction a = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | flags};
@@ -377,6 +395,8 @@ static void install(int flags, int full_mask)
 	else
 		sigemptyset(&a.sa_mask);
 	sigaction(SIGUSR1, &a, NULL);
+	if (by_syscall)
+		set_again();
 }
 
 static void set_up(void)
@@ -414,6 +434,7 @@ int main(int argc, char **argv)
 {
 	int rounds = argc > 1 ? atoi(argv[1]) : 10;
 	const char *only = argc > 2 ? argv[2] : "";
+	by_syscall = argc > 3;
 	set_up();
 	puts("ready 1");
 	fflush(stdout);
