@@ -40,8 +40,11 @@
 /* So much that a profile can be made, whatever PPROF_MEMORY_LIMIT says: else a loss could not be told. */
 enum { LEAST_FOR_REQUESTS = 12 << 20 };
 
-extern const char *gnu_get_libc_version(void) __attribute__((weak)); /* musl has none */
 extern char **__environ;
+
+/* Libc's own: a program may define these, too, and it has not started yet. */
+static unsigned long (*get_auxval)(unsigned long type);
+static const char *(*get_glibc_version)(void); /* NULL: musl */
 
 static bool is_on;
 static struct address wanted;  /* PPROF_ADDR; immutable after init */
@@ -232,7 +235,7 @@ static void start_listener(void)
 static uint64_t random_seed(void)
 {
 	uint64_t seed = os_clock_ns(CLOCK_MONOTONIC) ^ (uint64_t)os_pid() << 32;
-	const void *random = (const void *)getauxval(AT_RANDOM);
+	const void *random = (const void *)get_auxval(AT_RANDOM);
 	uint64_t given = 0;
 	if (random)
 		memcpy(&given, random, sizeof given);
@@ -283,7 +286,7 @@ static const char *our_path(void)
 static bool is_unknown_libc(void)
 {
 	uint64_t major = 0, minor = 0;
-	struct span rest = gnu_get_libc_version ? span_of(gnu_get_libc_version()) : (struct span){0};
+	struct span rest = get_glibc_version ? span_of(get_glibc_version()) : (struct span){0};
 	bool read = text_parse_uint(span_cut(&rest, '.'), 10, &major) && text_parse_uint(span_cut(&rest, '.'), 10, &minor);
 	return !read || major < 2 || (major == 2 && minor < 34);
 }
@@ -302,7 +305,7 @@ static void start(char *const *envp)
 	threads_start();
 	libc_thread_start();
 	leave_us_out();
-	unwind_set_main_stack(getauxval(AT_EXECFN)); /* the program's name lies there */
+	unwind_set_main_stack(get_auxval(AT_EXECFN)); /* the program's name lies there */
 	modules_refresh();
 	log_start(settings.log, our_path());
 	settings_read_numbers(envp, log_warn);
@@ -325,10 +328,12 @@ static void start(char *const *envp)
 __attribute__((constructor)) static void init(int argc, char **argv, char **envp)
 {
 	(void)argc, (void)argv;
-	bool secure = getauxval(AT_SECURE);
 	real_start();
+	get_auxval = (unsigned long (*)(unsigned long))real_find("getauxval").address;
+	get_glibc_version = (const char *(*)(void))real_find("gnu_get_libc_version").address;
+	bool secure = !get_auxval || get_auxval(AT_SECURE);
 	if (!secure)
-		settings_read_texts(gnu_get_libc_version ? envp : __environ);
+		settings_read_texts(get_glibc_version ? envp : __environ);
 	bool wanted_here = !secure && settings_is_no(settings.disable);
 	if (wanted_here && !is_unknown_libc()) {
 		exports_fit();

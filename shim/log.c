@@ -109,6 +109,15 @@ void log_info(const char *line)
 		tell(line);
 }
 
+/* (Not by memmem: before a program has started, its own may not be called, as those of sanitizers are.) */
+static bool has_our_name(struct span s)
+{
+	for (; s.len >= logger.our_name.len; s.at++, s.len--)
+		if (memcmp(s.at, logger.our_name.at, logger.our_name.len) == 0)
+			return true;
+	return false;
+}
+
 /* Does the environment that a process was started with (its first bytes) preload us, and not disable us? */
 static bool environ_is_ours(char *buf, size_t n)
 {
@@ -120,7 +129,7 @@ static bool environ_is_ours(char *buf, size_t n)
 		if (span_starts(s, disable) && s.at + s.len < buf + n /* whole, with its NUL */ &&
 		    !settings_is_no(s.at + sizeof disable - 1))
 			return false;
-		if (span_starts(s, preload) && memmem(s.at, s.len, logger.our_name.at, logger.our_name.len))
+		if (span_starts(s, preload) && has_our_name(s))
 			ours = true;
 	}
 	return ours;

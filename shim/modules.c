@@ -54,6 +54,7 @@ static struct {
 	int again;            /* atomic: objects that are loaded where others were before */
 	/* libc's lock-free look-up, or NULL; immutable after the first renewal */
 	int (*find_object)(void *, struct dl_find_object *);
+	int (*iterate)(int (*visit)(struct dl_phdr_info *, size_t, void *), void *arg); /* libc's dl_iterate_phdr */
 	/* under lock */
 	size_t cap, live_cap;
 	struct module *root[ROOTS];  /* all, by identity */
@@ -428,16 +429,23 @@ static void leave_unseen(struct renewal *r)
 	lock_release(&modules.lock);
 }
 
+/* Libc's own: a program may define dl_iterate_phdr, and wants to have started before it is called. */
+static void find_loaders_functions(void)
+{
+	modules.find_object = (int (*)(void *, struct dl_find_object *))real_find("_dl_find_object").address;
+	modules.iterate = (int (*)(int (*)(struct dl_phdr_info *, size_t, void *), void *))real_find("dl_iterate_phdr").address;
+}
+
 void modules_refresh(void)
 {
 	struct renewal r = {0};
 	unsigned long long subs = 0;
 	begin_renewal(&r);
-	dl_iterate_phdr(read_subs, &subs);
-	if (!modules.count)
-		modules.find_object = (int (*)(void *, struct dl_find_object *))real_find_anywhere("_dl_find_object").address;
+	if (!modules.iterate)
+		find_loaders_functions();
+	modules.iterate(read_subs, &subs);
 	bool removed = __atomic_load_n(&modules.subs_seen, __ATOMIC_RELAXED) != subs;
-	dl_iterate_phdr(renew_object, &r);
+	modules.iterate(renew_object, &r);
 	if (removed)
 		leave_unseen(&r);
 	if (!r.failed) /* else the next renewal has to find out */

@@ -1,8 +1,7 @@
 /* real.c - find the next definition of every hooked symbol.
  *
  * Runs in: app's thread inside a hook (first call of each symbol), init. Before our constructor too.
- * So: no allocation, no dlsym; the loader's lock (dl_iterate_phdr) only before and in init, and for what the program was
- * not started with.
+ * So: no allocation, no dlsym, no lock of the loader's.
  * Shared: the real_<symbol> pointers, written once with a release store (two threads that race write
  * the same value), read plainly: a stale read finds the stub, which does the same again.
  *
@@ -28,18 +27,12 @@ struct symbol_table {
 	uintptr_t definitions;       /* of versions; 0: none */
 };
 
-static bool read_symbol_table(const struct dl_phdr_info *info, struct symbol_table *t)
+static bool read_symbol_table(const struct link_map *map, struct symbol_table *t)
 {
-	const ElfW(Dyn) *d = NULL;
-	for (int i = 0; i < info->dlpi_phnum; i++)
-		if (info->dlpi_phdr[i].p_type == PT_DYNAMIC)
-			d = (const void *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
-	if (!d)
-		return false;
-	*t = (struct symbol_table){.base = info->dlpi_addr};
-	for (; d->d_tag != DT_NULL; d++) {
+	*t = (struct symbol_table){.base = map->l_addr};
+	for (const ElfW(Dyn) *d = map->l_ld; d && d->d_tag != DT_NULL; d++) {
 		/* glibc turns these into addresses in place, musl and the vDSO leave them relative */
-		uintptr_t at = d->d_un.d_ptr < info->dlpi_addr ? d->d_un.d_ptr + info->dlpi_addr : d->d_un.d_ptr;
+		uintptr_t at = d->d_un.d_ptr < map->l_addr ? d->d_un.d_ptr + map->l_addr : d->d_un.d_ptr;
 		switch (d->d_tag) {
 		case DT_SYMTAB: t->symbols = (const void *)at; break;
 		case DT_STRTAB: t->strings = (const void *)at; break;
@@ -108,18 +101,6 @@ static const ElfW(Sym) * find_in_table(const struct symbol_table *t, const char 
 	return hidden;
 }
 
-static bool is_this_library(const struct dl_phdr_info *info)
-{
-	uintptr_t here = (uintptr_t)&is_this_library;
-	for (int i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
-		uintptr_t start = info->dlpi_addr + p->p_vaddr;
-		if (p->p_type == PT_LOAD && here >= start && here - start < p->p_memsz)
-			return true;
-	}
-	return false;
-}
-
 static bool find_in_object(const struct symbol_table *t, const char *name, uint32_t hash, unsigned version,
                            struct real_symbol *found)
 {
@@ -142,59 +123,48 @@ static struct {
 	size_t after_us; /* index of the first one behind this library */
 } started_with;
 
-static int count_object(struct dl_phdr_info *info, size_t size, void *arg)
+/* The loader's list of objects, as it shows it to debuggers: glibc's under the first name, musl's under the second. The function for it,
+ * dl_iterate_phdr, is one that programs define, too (ThreadSanitizer's do), and theirs can't be called before they have started. */
+extern struct r_debug _r_debug __attribute__((weak));
+extern struct r_debug *const _dl_debug_addr __attribute__((weak));
+
+static const struct link_map *first_object(void)
 {
-	(void)info, (void)size;
-	++*(size_t *)arg;
-	return 0;
+	const struct r_debug *list = &_r_debug ? &_r_debug : &_dl_debug_addr ? _dl_debug_addr : NULL;
+	return list ? list->r_map : NULL;
 }
 
-static int keep_object(struct dl_phdr_info *info, size_t size, void *arg)
+static bool is_this_library(const struct link_map *map)
 {
-	(void)size;
-	size_t room = *(size_t *)arg;
-	if (started_with.count < room && read_symbol_table(info, &started_with.at[started_with.count]))
-		started_with.count++;
-	if (is_this_library(info))
-		started_with.after_us = started_with.count;
-	return 0;
+	return map->l_ld == _DYNAMIC;
 }
 
 void real_start(void)
 {
 	size_t count = 0;
-	dl_iterate_phdr(count_object, &count);
+	for (const struct link_map *map = first_object(); map; map = map->l_next)
+		count++;
 	started_with.at = arena_alloc(count * sizeof *started_with.at);
-	if (started_with.at)
-		dl_iterate_phdr(keep_object, &count);
-}
-
-struct search {
-	const char *name;
-	uint32_t hash;
-	bool after_us; /* skip the objects up to and including this library */
-	bool passed_us;
-	struct real_symbol found;
-};
-
-static int search_object(struct dl_phdr_info *info, size_t size, void *arg)
-{
-	(void)size;
-	struct search *s = arg;
-	struct symbol_table t;
-	if (s->after_us && !s->passed_us) {
-		s->passed_us = is_this_library(info);
-		return 0;
+	for (const struct link_map *map = first_object(); map && started_with.at; map = map->l_next) {
+		if (read_symbol_table(map, &started_with.at[started_with.count]))
+			started_with.count++;
+		if (is_this_library(map))
+			started_with.after_us = started_with.count;
 	}
-	return read_symbol_table(info, &t) && find_in_object(&t, s->name, s->hash, 0, &s->found);
 }
 
-/* Before real_start. */
-static struct real_symbol find_by_loader(const char *name, uint32_t hash, bool after_us)
+/* Before real_start, when the program has one thread, and opens nothing. */
+static struct real_symbol find_in_list(const char *name, uint32_t hash, bool after_us)
 {
-	struct search s = {.name = name, .hash = hash, .after_us = after_us};
-	dl_iterate_phdr(search_object, &s);
-	return s.found;
+	struct real_symbol found = {0};
+	struct symbol_table t;
+	bool passed_us = false;
+	for (const struct link_map *map = first_object(); map; map = map->l_next) {
+		if ((passed_us || !after_us) && read_symbol_table(map, &t) && find_in_object(&t, name, hash, 0, &found))
+			break;
+		passed_us |= is_this_library(map);
+	}
+	return found;
 }
 
 static struct real_symbol find(const char *name, bool after_us)
@@ -204,7 +174,7 @@ static struct real_symbol find(const char *name, bool after_us)
 	for (size_t i = after_us ? started_with.after_us : 0; i < started_with.count; i++)
 		if (find_in_object(&started_with.at[i], name, hash, 0, &found))
 			return found;
-	return started_with.at ? (struct real_symbol){0} : find_by_loader(name, hash, after_us);
+	return started_with.at ? (struct real_symbol){0} : find_in_list(name, hash, after_us);
 }
 
 struct real_symbol real_find(const char *name)

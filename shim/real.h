@@ -65,7 +65,7 @@ void real_start(void);
 
 /* The definition of `name` that follows ours in the order of loading, among what the program was started with: the one that
  * every caller's scope has first after ours, and that is never unloaded. (Where there is none, exports.c takes ours out, too.)
- * Takes the loader's lock before real_start. */
+ * Takes no lock. */
 struct real_symbol real_find(const char *name);
 
 /* The same in this version alone. */

@@ -83,9 +83,17 @@ static void set_number(const struct setting *s, const char *text, void (*complai
 		complain_of(s, text, complain);
 }
 
+/* An environment may be long; most of it is looked at no further than here. */
+static bool may_be_ours(const char *entry)
+{
+	return strncmp(entry, "PPROF_", 6) == 0 || strncmp(entry, "DISABLE_PPROF", 13) == 0;
+}
+
 /* The row of a "NAME=value" and its value; NULL: none of ours. */
 static const struct setting *find_row(const char *entry, const char **value)
 {
+	if (!may_be_ours(entry))
+		return NULL;
 	struct span rest = span_of(entry);
 	struct span name = span_cut(&rest, '=');
 	*value = rest.at;

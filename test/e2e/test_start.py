@@ -85,6 +85,24 @@ class Glibc231(shim.TestCase):
         self.assertEqual((0, "out\n", LEFT_ALONE), (status, out, err))
 
 
+class Functions(shim.TestCase):
+
+    def test_a_program_with_functions_of_libc_of_its_own_is_not_called_before_it_starts(self):
+        self.assertEqual((3, "started\n", ""), self.assert_same([shim.program("own_functions")]))
+        self.assert_same([shim.program("own_functions")], env={"DISABLE_PPROF": "1"})
+
+    def test_programs_with_sanitizers(self):
+        for kind in ("thread", "address"):
+            path = os.path.join(shim.BUILD, "programs", "clang_" + kind)
+            try:
+                shim.compile_to(path, [os.path.join(shim.PROGRAMS, "linked", "weak_threads.c")], ["-fsanitize=" + kind],
+                                shim.tool("clang"))
+            except RuntimeError as e:
+                self.skipTest(str(e)[:200])
+            with self.subTest(kind=kind):
+                self.assertEqual(3, self.assert_same([path])[0])
+
+
 class Musl(shim.TestCase):
 
     def compile(self, name, source, *flags):
