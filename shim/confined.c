@@ -62,10 +62,17 @@ static __attribute__((used)) SLOW int prctl_seccomp(int option, unsigned long a,
 	return (int)end(first, r, r == 0);
 }
 
+/* PR_SET_PTRACER. */
+static __attribute__((used)) int prctl_ptracer(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
+{
+	listener_leaves_ptracer_to_program();
+	return real_prctl(option, a, b, c, d);
+}
+
 /* Its arguments are all in registers, however many a caller gives; what is not looked at is jumped on with all of them as they
  * were. */
 #if defined(__x86_64__)
-static_assert(PR_SET_SECCOMP == 22, "as the entry has it");
+static_assert(PR_SET_SECCOMP == 22 && PR_SET_PTRACER == 0x59616d61, "as the entry has it");
 __asm__(".text\n"
         ".p2align 4\n"
         ".globl prctl\n"
@@ -74,6 +81,8 @@ __asm__(".text\n"
         "\t.cfi_startproc\n"
         "\tcmp $22, %edi\n"
         "\tje prctl_seccomp\n"
+        "\tcmp $0x59616d61, %edi\n"
+        "\tje prctl_ptracer\n"
         "\tjmp *real_prctl(%rip)\n"
         "\t.cfi_endproc\n"
         ".size prctl, . - prctl\n");
@@ -81,7 +90,9 @@ __asm__(".text\n"
 EXPORT int prctl_of_five(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d) __asm__("prctl");
 int prctl_of_five(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
 {
-	return option == PR_SET_SECCOMP ? prctl_seccomp(option, a, b, c, d) : real_prctl(option, a, b, c, d);
+	return option == PR_SET_SECCOMP ? prctl_seccomp(option, a, b, c, d)
+	       : option == 0x59616d61   ? prctl_ptracer(option, a, b, c, d)
+	                                : real_prctl(option, a, b, c, d);
 }
 #endif
 

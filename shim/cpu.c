@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "shim/clock.h"
+#include "shim/house.h"
 #include "shim/layout.h"
 #include "shim/os.h"
 #include "shim/quota.h"
@@ -209,7 +210,7 @@ static unsigned count_processors(void)
 {
 	uint64_t set[64] = {0};
 	unsigned n = 0;
-	long bytes = os_call(SYS_sched_getaffinity, os_pid(), sizeof set, set);
+	long bytes = os_call(SYS_sched_getaffinity, house_pid(), sizeof set, set);
 	for (long i = 0; i < bytes / 8; i++)
 		for (uint64_t left = set[i]; left; left &= left - 1)
 			n++;

@@ -13,15 +13,15 @@
 #include "shim/real.h"
 
 /* libc brings the threads that it knows to the new identity, each by a signal that needs an entry of the limit of pending ones:
- * our timers take none meanwhile. The listener has to be told. */
+ * our timers take none meanwhile. The listener, which libc does not know of, is stopped before and has the same identity after. */
 #define FOLLOWED(symbol, params, args) \
 	EXPORT ALIGNED int symbol params \
 	{ \
+		struct listener_hold hold = listener_identity_changes(); \
 		quota_pause(); \
 		int r = real_##symbol args; \
 		quota_resume(); \
-		if (r == 0) \
-			listener_follow_credentials(); \
+		listener_identity_changed(hold, r == 0); \
 		return r; \
 	}
 
@@ -44,7 +44,7 @@ FOLLOWED(capset, (void *header, const void *capabilities), (header, capabilities
 	{ \
 		int saved = errno; \
 		int r = real_##symbol args; \
-		if (r == 0 || errno != EINVAL || !listener_pause()) \
+		if (r == 0 || (errno != EINVAL && errno != EUSERS) || !listener_pause()) \
 			return r; \
 		errno = saved; \
 		r = real_##symbol args; \

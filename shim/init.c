@@ -20,6 +20,7 @@
 #include "shim/front.h"
 #include "shim/heap.h"
 #include "shim/hooks_malloc.h"
+#include "shim/house.h"
 #include "shim/layout.h"
 #include "shim/libc_thread.h"
 #include "shim/listener.h"
@@ -28,6 +29,7 @@
 #include "shim/losses.h"
 #include "shim/modules.h"
 #include "shim/os.h"
+#include "shim/powers.h"
 #include "shim/real.h"
 #include "shim/sampler.h"
 #include "shim/settings.h"
@@ -49,6 +51,7 @@ static const char *(*get_glibc_version)(void); /* NULL: musl */
 static bool is_on;
 static struct address wanted;  /* PPROF_ADDR; immutable after init */
 static struct address serving; /* where we listen: init, then the listener's */
+static bool serving_is_found;  /* by init, for the listener to begin with */
 
 bool init_is_on(void)
 {
@@ -65,7 +68,7 @@ static void tell_address(void)
 	char text[192];
 	struct line l = LINE(text);
 	line_str(&l, "profiles of pid ");
-	line_dec(&l, os_pid());
+	line_dec(&l, house_pid());
 	line_str(&l, " are at ");
 	address_print(&serving, &l);
 	log_info(l.at);
@@ -80,10 +83,11 @@ static void set_port(struct address *a, uint16_t port)
 		((struct sockaddr_in6 *)&a->sa)->sin6_port = htons(port);
 }
 
+static int claim = -1; /* the listener's */
+
 /* Listener: this is the port that is served now (0: none); say so. */
 static void now_serving(uint16_t port)
 {
-	static int claim = -1;
 	if (claim >= 0)
 		os_close(claim);
 	claim = port ? front_claim(port) : -1;
@@ -118,9 +122,35 @@ static void wake(void)
 	listener_obey(wake_fd_now);
 }
 
-/* The listener's life. */
-static void listen_and_serve(int listen_fd, int wake_fd)
+/* What was taken to be free in init may be another's by now. */
+static int open_address(void)
 {
+	if (!serving_is_found)
+		serving = wanted;
+	serving_is_found = false;
+	int fd = address_listen_here(&serving);
+	if (fd != -EADDRINUSE)
+		return fd;
+	serving = wanted;
+	return address_listen(&serving);
+}
+
+/* After each round of the loop. */
+static unsigned rest(void)
+{
+	if (!listener_has_program())
+		os_call(SYS_exit_group, 0);
+	return encoder_rest();
+}
+
+/* The listener's life. */
+static void listen_and_serve(int wake_fd)
+{
+	int listen_fd = open_address();
+	claim = -1; /* of another listener, in another table */
+	listener_has_opened(listen_fd < 0 ? listen_fd : 0);
+	if (listen_fd < 0)
+		return;
 	encoder_start(&(struct encoder_options){
 	    .symbolizer = settings.symbolizer,
 	    .symbolizer_off = settings.symbolizer && settings_is_no(settings.symbolizer),
@@ -128,18 +158,12 @@ static void listen_and_serve(int listen_fd, int wake_fd)
 	    .symbolizer_memory_bytes = settings.symbolizer_memory,
 	    .memory_limit_bytes = settings.memory_limit,
 	});
-	if (listen_fd < 0) {
-		serving = wanted;
-		listen_fd = address_listen(&serving);
-	}
-	if (listen_fd < 0)
-		return;
-	listener_serve_unprivileged();
+	powers_use(false);
 	wake_fd_now = wake_fd;
 	now_serving(serving.kind == ADDRESS_TCP ? serving.port : 0);
 	server_run(&(struct server_options){
-	    .listen_fd = listen_fd, .address = serving, .wake_fd = wake_fd, .wake = wake, .rest = encoder_rest});
-	spawn_kill(); /* where the kernel wants one that is alone in its memory (listener_pause), it must be gone when we are */
+	    .listen_fd = listen_fd, .address = serving, .wake_fd = wake_fd, .wake = wake, .rest = rest});
+	spawn_kill();
 }
 
 static void parse_address(void)
@@ -194,13 +218,14 @@ static void warn_not_listening(int error)
 	warn_not_served(l.at, error);
 }
 
-/* Serve on `fd`, which is this function's to close. */
+/* The listener opens the address itself: in a table of descriptors of its own. */
 static void serve_at_once(int fd)
 {
-	int r = listener_start(fd);
 	os_close(fd);
+	serving_is_found = true;
+	int r = listener_start();
 	if (r < 0)
-		warn_not_served("a thread for the listener", r);
+		warn_not_served("what serves", r);
 }
 
 /* Who gets the wanted port serves at once. When another process under the shim has it, this one serves from its
@@ -208,7 +233,8 @@ static void serve_at_once(int fd)
  * free port is taken at once. */
 static void start_listener(void)
 {
-	listener_configure(listen_and_serve, move, server_stop);
+	listener_configure(&(struct listener_life){
+	    .main = listen_and_serve, .leave_port = server_leave_port, .move = move, .stop = server_stop});
 	if (wanted.kind == ADDRESS_OFF)
 		return;
 	serving = wanted;
@@ -320,6 +346,14 @@ static void start(char *const *envp)
 	start_listener();
 	sampler_release();
 	is_on = true;
+}
+
+/* Whoever waits for the program finds nothing of it: its memory, and with that its files that are mapped, go with the last process that
+ * shares it. */
+__attribute__((destructor)) static void finish(void)
+{
+	if (is_on && listener_is_our_process())
+		listener_stop_for_good();
 }
 
 /* A program that gained rights when it was started (AT_SECURE) has its environment from somebody who must gain none by us: then

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "shim/house.h"
 #include "shim/layout.h"
 #include "shim/os.h"
 #include "shim/own_file.h"
@@ -56,9 +57,14 @@ static int open_destination(void)
 {
 	if (logger.path[0])
 		return own_file_append(logger.path);
-	if (os_tid() == os_pid())
+	if (os_tid() == (house_pid() ? house_pid() : os_pid()))
 		return STDERR;
-	int fd = (int)os_open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_NOCTTY | O_NONBLOCK);
+	char path[64];
+	struct line l = LINE(path);
+	line_str(&l, "/proc/");
+	line_dec(&l, house_pid());
+	line_str(&l, "/fd/2");
+	int fd = (int)os_open(path, O_WRONLY | O_APPEND | O_NOCTTY | O_NONBLOCK);
 	struct stat now;
 	if (fd >= 0 && stat_fd(fd, &now) == 0 && now.st_dev == logger.stderr_then.st_dev &&
 	    now.st_ino == logger.stderr_then.st_ino)

@@ -23,6 +23,7 @@
 	LOSS(own_malloc, "allocator not seen: the program has its own malloc inside, which a preloaded library cannot hook; " \
 	                 "heap and allocs show the libraries' part at most") \
 	LOSS(unknown_thread, "signals of the profiler came to threads that libc does not know (made by a bare clone): not sampled") \
+	LOSS(listener_fault, "times that what serves ended by a fault of its own; the program did not notice") \
 	LOSS(deep_bind, "libraries opened with RTLD_DEEPBIND: their allocations may not be seen") \
 	LOSS(no_unwinder, "frames not found: the unwinder has no memory; stacks are short; raise PPROF_MEMORY_LIMIT")
 

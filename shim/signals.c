@@ -25,6 +25,7 @@
 #include "shim/sync.h"
 #include "shim/timers.h"
 #include "shim/unwind.h"
+#include "shim/visitor.h"
 #include "shim/waits.h"
 
 uint32_t signals_users FORKED;
@@ -137,6 +138,12 @@ static bool is_question(const void *value)
 	return (uintptr_t)value >> 32 == ((uintptr_t)&ask_mark & 0xffffffffu);
 }
 
+/* The listener asks for a visitor. */
+static bool is_knock(const siginfo_t *info)
+{
+	return info->si_code == VISITOR_CODE && info->si_value.sival_ptr == visitor_mark();
+}
+
 /* A signal that is not ours does what it would have done. */
 static void pass_on(int sig, siginfo_t *info, void *context)
 {
@@ -154,6 +161,8 @@ static void pass_on(int sig, siginfo_t *info, void *context)
 static void leave_alone(int sig, siginfo_t *info, void *context)
 {
 	static const struct timespec never[2];
+	if (is_knock(info))
+		return;
 	if (info->si_code == SI_TIMER && info->si_value.sival_ptr == &timer_mark)
 		os_call(SYS_timer_settime, info->si_timerid, 0, never, NULL);
 	else if (info->si_code == SI_TIMER && is_question(info->si_value.sival_ptr))
@@ -172,6 +181,9 @@ static __attribute__((noinline)) void on_signal(int sig, siginfo_t *info, void *
 		at_interrupted(u, &f);
 	} else if (info->si_code == SI_TIMER && is_question(info->si_value.sival_ptr)) {
 		dump_answer((uint32_t)(uintptr_t)info->si_value.sival_ptr, f);
+		at_interrupted(u, &f);
+	} else if (is_knock(info)) {
+		visitor_start_wanted();
 		at_interrupted(u, &f);
 	} else {
 		pass_on(sig, info, context);
@@ -275,10 +287,29 @@ void signals_end(void)
 		waits_watch(WAITS_FOR_SIGNALS, false);
 }
 
+/* Libc does it once, when the first thread is made. */
+static enum { NOT_READY, BEFORE_THREADS, FOR_GOOD } readiness FORKED;
+
 void signals_keep(void)
 {
-	if (signals_are_about())
+	if (readiness == BEFORE_THREADS || signals_are_about())
 		timers_inside(install, NULL);
+	if (readiness == BEFORE_THREADS)
+		readiness = FOR_GOOD;
+}
+
+void signals_get_ready(void)
+{
+	install(NULL);
+	if (readiness == NOT_READY)
+		readiness = BEFORE_THREADS;
+}
+
+struct timers_action signals_action_of(void (*handler)(int, siginfo_t *, void *))
+{
+	struct timers_action a = action_of(handler);
+	a.flags &= ~(unsigned long)SA_ONSTACK;
+	return a;
 }
 
 /* Those that ask, by the place in the slot: its number plus one; 0: none. A slot's timer is deleted by whoever takes it out. */

@@ -19,6 +19,7 @@
 
 #include "shim/exports.h"
 #include "shim/os.h"
+#include "shim/timers.h"
 
 enum { SIGNALS_OURS = 33 };
 
@@ -29,6 +30,12 @@ void signals_end(void);
 
 /* Libc installs its own handler with the program's first thread: look after ours. App's thread, listener. */
 void signals_keep(void);
+
+/* Our handler is in place from now on, for a listener that is outside of the thread group to knock with (visitor.h). App's thread. */
+void signals_get_ready(void);
+
+/* An action with our flags, and all signals blocked, for this handler. */
+struct timers_action signals_action_of(void (*handler)(int, siginfo_t *, void *));
 
 extern HIDDEN uint32_t signals_users; /* atomic */
 static inline bool signals_are_about(void)

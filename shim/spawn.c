@@ -21,6 +21,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#include "shim/house.h"
 #include "shim/layout.h"
 #include "shim/listener_clone.h"
 #include "shim/os.h"
@@ -81,9 +82,15 @@ static int count_filters(const char *status_path)
 	return filters >= 0 ? filters : mode;
 }
 
+/* The program's, whose memory the listener, which is another process, might be used to act for. */
 static int count_own_filters(void)
 {
-	return count_filters("/proc/thread-self/status");
+	char path[64];
+	struct line l = LINE(path);
+	line_str(&l, "/proc/");
+	line_dec(&l, house_pid());
+	line_str(&l, "/status");
+	return count_filters(path);
 }
 
 /* Filters that a container was started with let processes be started: this one was. Those that a program gives itself later are
@@ -420,6 +427,14 @@ int spawn_end(struct spawned *s)
 		return shared.status;
 	os_call(SYS_kill, shared.keeper_pid, SIGTERM);
 	return await_keeper(KILL_MS) ? shared.status : -1;
+}
+
+/* The keeper was told its listener's end, and tells the helper. */
+void spawn_dismiss(void)
+{
+	int keeper = __atomic_load_n(&shared.keeper_pid, __ATOMIC_RELAXED);
+	if (keeper)
+		os_call(SYS_kill, keeper, SIGTERM);
 }
 
 bool spawn_is_running(void)

@@ -10,8 +10,9 @@
 
 #include "shim/clock.h"
 #include "shim/layout.h"
-#include "shim/listener.h"
+#include "shim/house.h"
 #include "shim/os.h"
+#include "shim/powers.h"
 
 struct dir_entry { /* linux_dirent64 */
 	uint64_t ino, off;
@@ -20,19 +21,49 @@ struct dir_entry { /* linux_dirent64 */
 	char name[];
 };
 
-/* Call `each` with every tid but the listener's. */
+static const int *ours[TASKS_OURS]; /* atomic */
+
+void tasks_hide(enum tasks_ours which, const int *tid)
+{
+	__atomic_store_n(&ours[which], tid, __ATOMIC_RELAXED);
+}
+
+static bool is_ours(int tid)
+{
+	for (int i = 0; i < TASKS_OURS; i++) {
+		const int *at = __atomic_load_n(&ours[i], __ATOMIC_RELAXED);
+		if (at && __atomic_load_n(at, __ATOMIC_RELAXED) == tid)
+			return true;
+	}
+	return false;
+}
+
+/* The folder of the program's threads: the listener's own is another. */
+static void begin_path(struct line *l)
+{
+	line_str(l, "/proc/");
+	if (house_pid())
+		line_dec(l, house_pid());
+	else /* not in the library: a unit test */
+		line_str(l, "self");
+	line_str(l, "/task");
+}
+
+/* Call `each` with every tid but ours. */
 static void walk(void (*each)(void *arg, int tid), void *arg)
 {
 	_Alignas(struct dir_entry) char buf[4096];
-	int own = listener_tid();
-	int dir = (int)os_open("/proc/self/task", O_RDONLY | O_DIRECTORY);
+	char path[64];
+	struct line l = LINE(path);
+	begin_path(&l);
+	int dir = (int)os_open(path, O_RDONLY | O_DIRECTORY);
 	if (dir < 0)
 		return;
 	for (long n; (n = os_call(SYS_getdents64, dir, buf, sizeof buf)) > 0;)
 		for (long at = 0; at < n;) {
 			const struct dir_entry *e = (const void *)(buf + at);
 			uint64_t tid;
-			if (text_parse_uint(span_of(e->name), 10, &tid) && (int)tid != own)
+			if (text_parse_uint(span_of(e->name), 10, &tid) && !is_ours((int)tid))
 				each(arg, (int)tid);
 			at += e->bytes;
 		}
@@ -82,14 +113,8 @@ int *tasks_list(struct region *r, size_t *count)
 	return t.at;
 }
 
-long tasks_read(int tid, const char *file, char *buf, size_t cap)
+static long read_file(const char *path, char *buf, size_t cap)
 {
-	char path[64];
-	struct line l = LINE(path);
-	line_str(&l, "/proc/self/task/");
-	line_dec(&l, tid);
-	line_str(&l, "/");
-	line_str(&l, file);
 	int fd = (int)os_open(path, O_RDONLY);
 	if (fd < 0)
 		return fd;
@@ -97,6 +122,18 @@ long tasks_read(int tid, const char *file, char *buf, size_t cap)
 	os_close(fd);
 	buf[n > 0 ? n : 0] = '\0';
 	return n;
+}
+
+long tasks_read(int tid, const char *file, char *buf, size_t cap)
+{
+	char path[64];
+	struct line l = LINE(path);
+	begin_path(&l);
+	line_str(&l, "/");
+	line_dec(&l, tid);
+	line_str(&l, "/");
+	line_str(&l, file);
+	return read_file(path, buf, cap);
 }
 
 const char *tasks_name(struct region *r, int tid)
@@ -145,11 +182,23 @@ static bool parse_blocked(struct span text, struct task *t)
 	return true;
 }
 
+/* The kernel tells this to who may trace the program: to us only if we use all powers that it has. */
+static long read_blocked(int tid, char *buf, size_t cap)
+{
+	long n = tasks_read(tid, "syscall", buf, cap);
+	if (n != -EPERM && n != -EACCES)
+		return n;
+	bool were = powers_use(true);
+	n = tasks_read(tid, "syscall", buf, cap);
+	powers_use(were);
+	return n;
+}
+
 struct task tasks_look(int tid)
 {
 	char text[256];
 	struct task t = {.state = TASK_BLOCKED};
-	long n = tasks_read(tid, "syscall", text, sizeof text);
+	long n = read_blocked(tid, text, sizeof text);
 	while (n > 0 && text[n - 1] == '\n')
 		text[--n] = '\0';
 	if (n > 0 && parse_blocked(span_of(text), &t))
@@ -203,7 +252,7 @@ static bool learn_clock(unsigned processor)
 	if (bytes <= 0 || !(before[processor / 64] & there[processor / 64]) ||
 	    os_call(SYS_sched_setaffinity, 0, sizeof there, there) < 0)
 		return false;
-	int64_t then = tasks_read(os_tid(), "sched", text, sizeof text) > 0 ? last_ran_ns(text) : -1;
+	int64_t then = read_file("/proc/thread-self/sched", text, sizeof text) > 0 ? last_ran_ns(text) : -1;
 	uint64_t now = clock_ns(CLOCK_MONOTONIC);
 	os_call(SYS_sched_setaffinity, 0, bytes, before);
 	clocks[processor].behind_ns = (int64_t)now - then;
@@ -251,11 +300,20 @@ uint64_t tasks_sleeps(int tid)
 	return n;
 }
 
-bool tasks_blocks(int tid, int sig)
+static bool read_mask(int tid, const char *key, uint64_t *mask)
 {
 	char text[2048];
+	return tasks_read(tid, "status", text, sizeof text) > 0 && text_parse_uint(tasks_value(text, key), 16, mask);
+}
+
+bool tasks_blocks(int tid, int sig)
+{
 	uint64_t mask;
-	if (tasks_read(tid, "status", text, sizeof text) <= 0)
-		return false;
-	return text_parse_uint(tasks_value(text, "SigBlk"), 16, &mask) && mask >> (sig - 1) & 1;
+	return read_mask(tid, "SigBlk", &mask) && mask >> (sig - 1) & 1;
+}
+
+bool tasks_catches(int tid, int sig)
+{
+	uint64_t caught, blocked;
+	return read_mask(tid, "SigCgt", &caught) && read_mask(tid, "SigBlk", &blocked) && (caught & ~blocked) >> (sig - 1) & 1;
 }

@@ -1,4 +1,4 @@
-/* tasks.h - the threads of this process as the kernel has them: /proc/self/task.
+/* tasks.h - the threads of this process as the kernel has them: /proc/<pid>/task.
  *
  * Runs in: listener.
  *
@@ -9,7 +9,11 @@
 #include "shim/arena.h"
 #include "shim/text.h"
 
-/* The tids of the program's threads, the listener's left out, the main thread first. Returns their number in *count; NULL:
+/* Threads of ours that are not the program's: their ids are there while they live. */
+enum tasks_ours { TASKS_LISTENER, TASKS_VISITOR, TASKS_OURS };
+void tasks_hide(enum tasks_ours which, const int *tid);
+
+/* The tids of the program's threads, ours left out, the main thread first. Returns their number in *count; NULL:
  * no memory, or no /proc (*count is 0). */
 int *tasks_list(struct region *r, size_t *count);
 size_t tasks_count(void);
@@ -49,7 +53,8 @@ struct span tasks_value(const char *text, const char *key);
 /* How often it has gone to sleep. */
 uint64_t tasks_sleeps(int tid);
 
-/* Does it block this signal? */
+/* Does it block this signal? And does it take it, by a handler? */
 bool tasks_blocks(int tid, int sig);
+bool tasks_catches(int tid, int sig);
 
 #endif

@@ -19,6 +19,9 @@
 /* Run fn(arg) in the program's thread group. Returns what it returns. Any thread; the rest of this file is for code that is there. */
 long timers_inside(long (*fn)(void *arg), void *arg);
 
+/* The way in, for a listener that is outside. Before it is first needed. */
+void timers_enter_by(long (*way)(long (*fn)(void *arg), void *arg));
+
 /* Timers may only be made between these two, by a thread of the program's group; false: not now, none is to be made. Whoever has made
  * one and put its number where it is found asks timers_are_paused once more. */
 bool timers_begin_making(void);

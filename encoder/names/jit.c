@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 
 #include "encoder/bytes/sort.h"
+#include "shim/house.h"
 #include "shim/os.h"
 
 enum {
@@ -175,7 +176,7 @@ static int open_map(void)
 	char path[64];
 	struct line l = LINE(path);
 	line_str(&l, "/tmp/perf-");
-	line_dec(&l, os_pid());
+	line_dec(&l, house_pid());
 	line_str(&l, ".map");
 	long fd = os_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
 	return fd == -ELOOP ? -EPERM : (int)fd;

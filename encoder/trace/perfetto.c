@@ -17,6 +17,7 @@
 #include "encoder/bytes/utf8.h"
 #include "encoder/trace/frames.h"
 #include "encoder/trace/order.h"
+#include "shim/house.h"
 #include "shim/os.h"
 
 enum { /* the numbers of fields */
@@ -434,7 +435,7 @@ int trace_encode_perfetto(struct region *r, struct out *o, const struct trace_sn
 	w->out = o;
 	w->snapshot = s;
 	start_messages(w);
-	w->pid = (uint64_t)os_pid();
+	w->pid = (uint64_t)house_pid();
 	int rc = trace_frames_make(&w->frames, r, s, p);
 	if (rc == 0)
 		rc = trace_order_make(&w->order, r, s);

@@ -4,6 +4,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "http/endpoints/endpoints.h"
+#include "shim/house.h"
 #include "shim/os.h"
 
 static void out_html(struct out *o, struct span s)
@@ -42,7 +43,7 @@ static void out_program(struct out *o)
 	out_str(o, "<p>Program <b>");
 	out_html(o, read_name(name, sizeof name));
 	out_str(o, "</b>, process ");
-	out_dec(o, os_pid());
+	out_dec(o, house_pid());
 	out_str(o, "</p>\n");
 }
 

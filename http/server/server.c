@@ -379,6 +379,17 @@ void server_move(int fd, const struct address *address)
 		watch_listen(EPOLL_CTL_ADD);
 }
 
+/* The sockets are left as they are to the loop, which may have been at one of them: it closes them when it comes round
+ * (server_move). */
+void server_leave_port(void)
+{
+	if (server.listen_fd >= 0)
+		os_call(SYS_shutdown, server.listen_fd, SHUT_RDWR);
+	for (struct connection *c = server.slots; c < server.slots + SLOTS; c++)
+		if (__atomic_load_n(&c->state, __ATOMIC_RELAXED) != CONNECTION_FREE)
+			reset(c->fd);
+}
+
 void server_stop(void)
 {
 	close_everything();

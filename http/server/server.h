@@ -27,6 +27,9 @@ void server_run(const struct server_options *options);
  * port is free for the program), then listen on fd instead (fd < 0: serve nothing until the next call). */
 void server_move(int fd, const struct address *address);
 
+/* In a signal handler that interrupted the loop: nothing of ours is at the port any more. server_move is to follow, by wake(). */
+void server_leave_port(void);
+
 /* Called by wake() only: close everything and let server_run return. */
 void server_stop(void);
 

@@ -307,17 +307,16 @@ def _try(f):
 
 
 def sockets(p):
-    """The inodes of the process' sockets, whichever of its threads holds them (the listener has a file
-    table of its own)."""
+    """The inodes of the process' sockets, and of its listener's, which has a file table of its own."""
     return {inode for links in descriptors(p).values() for link in links.values()
             for inode in re.findall(r"^socket:\[(\d+)\]", link)}
 
 
 def descriptors(p):
-    """{tid: {fd: what it is}}"""
+    """{tid: {fd: what it is}}, the listener's pid among the tids"""
     found = {}
-    for tid in p.threads():
-        folder = "/proc/%d/task/%d/fd" % (p.pid, tid)
+    for tid in list(p.threads()) + [i for i in [p.listener()] if i]:
+        folder = "/proc/%d/fd" % tid
         found[tid] = {}
         for fd in os.listdir(folder):
             try:

@@ -65,9 +65,9 @@ class Threadcreate(shim.TestCase):
 class Listener(shim.TestCase):
 
     def listener(self, p):
-        tids = [t for t, name in p.threads().items() if name == "pprofshim"]
-        self.assertEqual(1, len(tids), p.threads())
-        return "/proc/%d/task/%d/" % (p.pid, tids[0])
+        pid = p.listener()
+        self.assertIsNotNone(pid)
+        return "/proc/%d/" % pid
 
     def status(self, p):
         with open(self.listener(p) + "status") as f:
@@ -93,10 +93,20 @@ class Listener(shim.TestCase):
             shim.time.sleep(2)
             self.assertEqual(first, switches())
 
-    def test_one_listener_only_and_no_other_thread(self):
+    def test_the_program_has_its_own_threads_and_no_other(self):
         with start([shim.program("heap_bias")]) as p:
             p.wait_line("ready")
-            self.assertEqual(2, len(p.threads()), p.threads())
+            self.assertEqual([p.pid], list(p.threads()))
+            for path in ("heap", "allocs", "mutex", "block", "threadcreate", "goroutine", "goroutine?debug=2"):
+                self.assertEqual(200, p.get("/debug/pprof/" + path).status)
+                self.assertEqual([p.pid], list(p.threads()), path)
+
+    def test_a_profile_has_a_thread_in_the_program_while_it_lasts(self):
+        with start([shim.program("heap_bias")]) as p:
+            p.wait_line("ready")
+            for path in ("profile?seconds=1", "trace?seconds=1"):
+                self.assertEqual(200, p.get("/debug/pprof/" + path).status)
+                shim.wait_until("the visitor's end", lambda: list(p.threads()) == [p.pid])
 
     def test_a_program_whose_main_left_ends_with_its_last_worker(self):
         self.assert_same([shim.program("exit_by_workers")])
@@ -114,7 +124,7 @@ class Listener(shim.TestCase):
                 for fd, what in fds.items():
                     self.assertFalse(what.startswith("pipe:"), "holds a pipe of the program: %s" % fds)
                     try:
-                        with open("/proc/%d/task/%d/fdinfo/%d" % (p.pid, tid, fd)) as f:
+                        with open("/proc/%d/fdinfo/%d" % (tid, fd)) as f:
                             flags = next(int(line.split()[1], 8) for line in f if line.startswith("flags"))
                     except FileNotFoundError:
                         continue  # the connection of the request above, closed since

@@ -5,7 +5,7 @@
  * takes something off a thread's first 100 ms, in which ticks count, not time (cpu.c says why): threads work for far longer.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/cpu.c shim/ring.c shim/sample.c shim/signals.c shim/waits.c shim/restart.c shim/stuck.c shim/threads.c shim/timers.c shim/libc_thread.c shim/ticks.c shim/quota.c shim/tasks.c shim/sampler.c shim/clock.c
+/* links: shim/cpu.c shim/ring.c shim/sample.c shim/signals.c shim/waits.c shim/restart.c shim/stuck.c shim/threads.c shim/timers.c shim/libc_thread.c shim/ticks.c shim/quota.c shim/tasks.c shim/powers.c shim/sampler.c shim/clock.c
  * links: shim/unwind.c shim/unwind_learn.c shim/wrap.c shim/modules.c shim/real.c shim/losses.c shim/settings.c shim/stacks.c
  * links: shim/text.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
@@ -40,7 +40,9 @@
 #include "shim/ring.h"
 #include "shim/settings.h"
 #include "shim/snapshot.h"
+#include "shim/tasks.h"
 #include "shim/threads.h"
+#include "shim/visitor.h"
 #include "shim/ticks.h"
 #include "shim/trace.h"
 #include "shim/waits.h"
@@ -76,9 +78,29 @@ bool init_is_on(void) /* init.c's */
 	return true;
 }
 
-int listener_tid(void) /* listener.c's */
+/* The listener here is a thread of the process: it has no use for a visitor. */
+void *visitor_mark(void)
 {
-	return os_pid();
+	return NULL;
+}
+
+void visitor_start_wanted(void)
+{
+}
+
+/* Who asks is hidden, as the listener is; in each child that a test is made in. */
+static int asker;
+
+static void hide_asker(void)
+{
+	asker = os_pid();
+	tasks_hide(TASKS_LISTENER, &asker);
+}
+
+__attribute__((constructor)) static void hide_askers(void)
+{
+	hide_asker();
+	pthread_atfork(NULL, NULL, hide_asker);
 }
 
 bool signals_counted(uintptr_t handler) /* hooks_signal.c's */

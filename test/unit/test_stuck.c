@@ -3,7 +3,7 @@
  * Runs in: its own process; each test in a child, for threads in a deadlock never end.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/stuck.c shim/waits.c shim/threads.c shim/timers.c shim/tasks.c shim/sampler.c shim/clock.c shim/real.c shim/losses.c shim/text.c
+/* links: shim/stuck.c shim/waits.c shim/threads.c shim/timers.c shim/tasks.c shim/powers.c shim/sampler.c shim/clock.c shim/real.c shim/losses.c shim/text.c
  * links: shim/stacks.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -56,11 +56,6 @@ const char *__tsan_default_options(void) /* deadlocks are what is wanted here */
 bool init_is_on(void) /* init.c's */
 {
 	return true;
-}
-
-int listener_tid(void) /* listener.c's */
-{
-	return 0;
 }
 
 uint32_t signals_users;        /* signals.c's */

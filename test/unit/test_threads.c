@@ -3,7 +3,7 @@
  * Runs in: its own process, with real threads that enter themselves as the pthread_create hook makes them.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/threads.c shim/stacks.c shim/losses.c shim/text.c shim/arena.c shim/sync.c shim/tasks.c shim/waits.c shim/sampler.c
+/* links: shim/threads.c shim/stacks.c shim/losses.c shim/text.c shim/arena.c shim/sync.c shim/tasks.c shim/powers.c shim/waits.c shim/sampler.c
  * links: shim/real.c shim/clock.c */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -96,11 +96,6 @@ static bool on = true;
 bool init_is_on(void) /* init.c's */
 {
 	return on;
-}
-
-int listener_tid(void) /* listener.c's */
-{
-	return 0;
 }
 
 bool signals_counted(uintptr_t handler) /* hooks_signal.c's */

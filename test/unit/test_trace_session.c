@@ -4,7 +4,7 @@
  * Runs in: its own process; the main thread of a child takes the trace, as the listener would.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/trace_session.c shim/trace.c shim/threads.c shim/timers.c shim/tasks.c shim/waits.c shim/stacks.c shim/sampler.c shim/settings.c
+/* links: shim/trace_session.c shim/trace.c shim/threads.c shim/timers.c shim/tasks.c shim/powers.c shim/waits.c shim/stacks.c shim/sampler.c shim/settings.c
  * links: shim/clock.c shim/real.c shim/losses.c shim/text.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -37,6 +37,7 @@
 #include "shim/snapshot.h"
 #include "shim/stack_here.h"
 #include "shim/stacks.h"
+#include "shim/tasks.h"
 #include "shim/threads.h"
 #include "shim/trace.h"
 
@@ -129,9 +130,19 @@ bool init_is_on(void) /* init.c's */
 	return true;
 }
 
-int listener_tid(void) /* listener.c's */
+/* Who asks is hidden, as the listener is; in each child that a test is made in. */
+static int asker;
+
+static void hide_asker(void)
 {
-	return os_pid();
+	asker = os_pid();
+	tasks_hide(TASKS_LISTENER, &asker);
+}
+
+__attribute__((constructor)) static void hide_askers(void)
+{
+	hide_asker();
+	pthread_atfork(NULL, NULL, hide_asker);
 }
 
 uint32_t signals_users; /* signals.c's */

@@ -1,0 +1,234 @@
+/* visitor.c - a thread of the program's group that exists while the listener needs one.
+ *
+ * Runs in: listener; app's thread inside a hook, or in our handler; the visitor itself, with all signals blocked.
+ * So: raw system calls alone; the program's threads wait for its end alone, which is a matter of microseconds.
+ *
+ * Shared: `phase`, by exchanges. It is the listener's turn in IDLE and DONE, the visitor's in REQUEST; whoever brings it from IDLE to ENDING
+ * ends it. fn, arg and result belong to whose turn it is.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/visitor.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#include "shim/arena.h"
+#include "shim/house.h"
+#include "shim/layout.h"
+#include "shim/listener.h"
+#include "shim/offspring.h"
+#include "shim/os.h"
+#include "shim/signals.h"
+#include "shim/sync.h"
+#include "shim/tasks.h"
+#include "shim/waits.h"
+
+enum {
+	IDLE_MS = 500,
+	PATIENCE_MS = 1000, /* to find a thread that makes it */
+	HOOKS_MS = 10,      /* of these, before one is sent a signal */
+	STEP_MS = 2,
+	STOP_STEPS = 4000,
+	STOP_STEP_NS = 50 * 1000,
+};
+
+enum { NONE, IDLE, REQUEST, DONE, ENDING };
+
+static struct {
+	int tid;         /* atomic: cleared by the kernel when it has left our memory */
+	uint32_t phase;  /* atomic; a futex */
+	uint32_t wanted; /* atomic */
+	long (*fn)(void *arg);
+	void *arg;
+	long result;
+} visitor FORKED;
+
+static struct offspring_room room FORKED;
+static char mark;
+
+void *visitor_mark(void)
+{
+	return &mark;
+}
+
+static bool turn(uint32_t from, uint32_t to)
+{
+	if (!__atomic_compare_exchange_n(&visitor.phase, &from, to, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		return false;
+	os_futex_wake(&visitor.phase, 2);
+	return true;
+}
+
+static uint32_t phase(void)
+{
+	return __atomic_load_n(&visitor.phase, __ATOMIC_ACQUIRE);
+}
+
+static int tid(void)
+{
+	return __atomic_load_n(&visitor.tid, __ATOMIC_ACQUIRE);
+}
+
+/* ---- the visitor ---- */
+
+static void visit(void *unused)
+{
+	(void)unused;
+	struct timespec most = {.tv_nsec = IDLE_MS * 1000 * 1000};
+	lock_know_tid(os_tid());
+	sampler_thread.busy = true; /* no handler ever interrupts it */
+	os_call(SYS_prctl, PR_SET_NAME, "pprofshim");
+	for (;;) {
+		uint32_t now = phase();
+		if (now == ENDING)
+			return;
+		if (now == REQUEST) {
+			visitor.result = visitor.fn(visitor.arg);
+			turn(REQUEST, DONE);
+		} else if (os_futex_wait(&visitor.phase, now, &most) == -ETIMEDOUT) {
+			turn(now, ENDING);
+		}
+	}
+}
+
+/* ---- its birth and its end, by the program's threads ---- */
+
+static void start(void)
+{
+	uint64_t all = ~(uint64_t)0, before;
+	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof all);
+	tasks_hide(TASKS_VISITOR, &visitor.tid);
+	__atomic_store_n(&visitor.phase, IDLE, __ATOMIC_RELEASE);
+	if (offspring_visitor(&room, visit, &visitor.tid) < 0)
+		__atomic_store_n(&visitor.phase, NONE, __ATOMIC_RELEASE);
+	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof before);
+}
+
+void visitor_start_wanted(void)
+{
+	uint32_t wanted = 1;
+	if (!__atomic_load_n(&visitor.wanted, __ATOMIC_RELAXED) || !house_is_ours() || tid() ||
+	    !__atomic_compare_exchange_n(&visitor.wanted, &wanted, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		return;
+	start();
+}
+
+bool visitor_is_there(void)
+{
+	return tid() != 0;
+}
+
+/* What it is about takes no time, once it has a processor. */
+bool visitor_stop(void)
+{
+	int was = tid();
+	struct timespec step = {.tv_nsec = STOP_STEP_NS};
+	__atomic_store_n(&visitor.wanted, 0, __ATOMIC_RELAXED);
+	if (!was || !house_is_ours())
+		return false;
+	for (int i = 0; i < STOP_STEPS; i++) {
+		if (os_call(SYS_tgkill, house_pid(), was, 0) == -ESRCH)
+			return true;
+		if (phase() != ENDING)
+			turn(IDLE, ENDING);
+		os_call(SYS_nanosleep, &step, NULL);
+	}
+	return false;
+}
+
+/* ---- requests, by the listener ---- */
+
+static bool is_ready(void)
+{
+	return phase() == IDLE && tid() > 0;
+}
+
+static long knock_at(int thread)
+{
+	siginfo_t info;
+	memset(&info, 0, sizeof info);
+	info.si_signo = SIGNALS_OURS;
+	info.si_code = VISITOR_CODE;
+	info.si_pid = os_pid();
+	info.si_value.sival_ptr = &mark;
+	return os_call(SYS_rt_tgsigqueueinfo, house_pid(), thread, SIGNALS_OURS, &info);
+}
+
+/* Send the signal to one thread that takes it. It would end a program that has put its handler away. */
+static void knock(unsigned attempt)
+{
+	size_t count;
+	struct region scratch = {0};
+	const int *tids = tasks_list(&scratch, &count);
+	for (size_t i = 0; tids && i < count; i++) {
+		int thread = tids[(i + attempt) % count];
+		if (tasks_catches(thread, SIGNALS_OURS) && knock_at(thread) == 0)
+			break;
+	}
+	region_release(&scratch);
+}
+
+static bool find_one(void)
+{
+	static unsigned attempt;
+	struct timespec step = {.tv_nsec = STEP_MS * 1000 * 1000};
+	__atomic_store_n(&visitor.wanted, 1, __ATOMIC_RELEASE);
+	waits_watch(WAITS_FOR_LISTENER, true);
+	for (int ms = 0; ms < PATIENCE_MS && !is_ready(); ms += STEP_MS) {
+		if (ms % (5 * HOOKS_MS) == HOOKS_MS)
+			knock(attempt++);
+		os_call(SYS_nanosleep, &step, NULL);
+		if (phase() != IDLE && !tid()) /* it could not be made; or the last one has just ended */
+			__atomic_store_n(&visitor.wanted, 1, __ATOMIC_RELEASE);
+	}
+	__atomic_store_n(&visitor.wanted, 0, __ATOMIC_RELEASE);
+	waits_watch(WAITS_FOR_LISTENER, listener_pending);
+	return is_ready();
+}
+
+/* Threads that the program made have all ended: it is the last one, and would keep the process. */
+static bool is_alone(void)
+{
+	return tasks_count() == 1 && tasks_look(house_pid()).state == TASK_GONE;
+}
+
+static long ask(long (*fn)(void *arg), void *arg)
+{
+	struct timespec step = {.tv_nsec = 50 * 1000 * 1000};
+	visitor.fn = fn;
+	visitor.arg = arg;
+	if (!turn(IDLE, REQUEST))
+		return -ETIME;
+	while (phase() == REQUEST) {
+		if (os_futex_wait(&visitor.phase, REQUEST, &step) == -ETIMEDOUT && !tid())
+			return -ETIME;
+	}
+	long result = visitor.result;
+	turn(DONE, IDLE);
+	return result;
+}
+
+long visitor_call(long (*fn)(void *arg), void *arg)
+{
+	if (!listener_is_me() || listener_is_inside())
+		return fn(arg);
+	if (is_alone()) {
+		turn(IDLE, ENDING);
+		return -ETIME;
+	}
+	for (int i = 0; i < 2; i++) { /* it may end just now */
+		long r = is_ready() || find_one() ? ask(fn, arg) : -ETIME;
+		if (r != -ETIME)
+			return r;
+	}
+	return -ETIME;
+}
+
+FORKED_CODE void visitor_fork_child(void)
+{
+	if (!room.memory && !visitor.wanted)
+		return;
+	memset(&visitor, 0, sizeof visitor);
+	room.memory = NULL;
+}

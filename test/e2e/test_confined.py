@@ -1,0 +1,81 @@
+# test_confined.py - programs that shut themselves in (seccomp), and programs that another takes the place of (exec).
+#
+# Runs in: run.py.
+#
+# SPDX-License-Identifier: Apache-2.0
+import unittest
+
+import shim
+from shim import run_bare, run_shim, start
+
+
+class ShutIn(shim.TestCase):
+    """What a filter forbids, the library does not do either; nobody asks for anything but where it is said."""
+
+    def check(self, *args, rate=None):
+        argv = [shim.program("shut_in"), *args]
+        bare = run_bare(argv, input_data=b"\n")
+        if bare[0] or "status 0" not in bare[1] + "status 0" * (args[1] == "self"):
+            self.skipTest("not even the bare program may: %s" % (bare[:2],))
+        self.assertEqual(bare[:2], run_shim(argv, rate=rate, input_data=b"\n", deadline_s=120)[:2])
+
+    def test_strict_mode(self):
+        for who in ("self", "child"):
+            with self.subTest(who=who):
+                self.check("strict", who)
+
+    def test_a_filter_by_prctl(self):
+        for who in ("self", "child"):
+            for action in ("kill", "trap", "errno", "log"):
+                with self.subTest(who=who, action=action):
+                    self.check("filter", who, action)
+
+    def test_a_filter_by_syscall(self):
+        for who in ("self", "child"):
+            for action in ("kill", "trap", "notify"):
+                with self.subTest(who=who, action=action):
+                    self.check("syscall", who, action)
+
+    def test_a_filter_for_all_threads(self):
+        for action in ("kill", "trap"):
+            with self.subTest(action=action):
+                self.check("tsync", "self", action)
+
+    def test_samples_that_are_due_are_lost_and_kill_nobody(self):
+        for how in ("filter", "tsync"):
+            with self.subTest(how=how):
+                self.check(how, "self", rate=1)
+
+    def test_after_requests_too(self):
+        for how in ("filter", "tsync", "syscall"):
+            with self.subTest(how=how):
+                with start([shim.program("shut_in"), how, "self"]) as p:
+                    p.wait_line("ready")
+                    self.assertEqual(200, p.get("/debug/pprof/heap").status)
+                    self.assertEqual(200, p.get("/debug/pprof/profile?seconds=1").status)
+                    p.send(b"\n")
+                    status, out, err = p.finish()
+                    self.assertEqual(0, status, (out, err))
+                    self.assertIn("allowed ", out)
+
+    def test_the_port_is_free_once_the_program_has_shut_itself_in(self):
+        with start([shim.program("shut_in"), "filter", "child"]) as p:
+            p.wait_line("ready")
+            self.assertTrue(shim.port_answers(p.port), "the program itself is not shut in")
+            p.send(b"\n")
+            p.wait_line("allowed")
+            self.assertEqual(0, p.finish()[0])
+
+    def test_a_filter_that_the_kernel_refuses_changes_nothing(self):
+        with start([shim.program("shut_in"), "refused", "self"]) as p:
+            p.wait_line("ready")
+            p.send(b"\n")
+            p.wait_line("allowed")
+            self.assertTrue(p.running())
+            status, out, err = p.finish()
+            self.assertEqual((0, ""), (status, err))
+            self.assertIn("lived ", out)
+
+
+if __name__ == "__main__":
+    unittest.main()
