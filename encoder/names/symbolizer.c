@@ -7,8 +7,10 @@
 #include "encoder/names/symbolizer.h"
 
 #include <errno.h>
+#include <signal.h>
 
 #include "encoder/bytes/sort.h"
+#include "encoder/names/container.h"
 #include "encoder/symbolize/protocol.h"
 #include "shim/os.h"
 #include "shim/own_file.h"
@@ -20,6 +22,7 @@ enum {
 	WRITE_MS = 500,      /* it reads all questions before it begins */
 	AGAIN_SECONDS = 60,  /* after a failure */
 	LIFE_SECONDS = 90,  /* then a helper is given up */
+	MEMORY_LEAST = 8 << 20, /* with less it finds nothing */
 	READ_BYTES = 64 * 1024,
 	PARTS_AT_ONCE = 16,  /* then others are served */
 	BYTES_MAX = 1 << 28, /* of all its answers */
@@ -121,6 +124,10 @@ static int give_up(int error)
 	case -EAGAIN:
 		remember("no room for one more process, " SYMBOLIZE_PROGRAM, 0, "; raise the limit (ulimit -u, pids.max)");
 		break;
+	case -ENOSPC:
+		remember("the container has too little memory left for " SYMBOLIZE_PROGRAM, 0,
+		         "; raise its limit, or complete a saved profile elsewhere");
+		break;
 	case -EBUSY:
 		remember(SYMBOLIZE_PROGRAM " does not start: its file can't be read", 0, "; put it on a file system that answers");
 		break;
@@ -171,9 +178,10 @@ static void end_helper(const char *fault)
 		forgive();
 		blame(0, helper.count);
 	} else {
+		bool is_killed = !fault && status > 0 && (status & 0x7f) == SIGKILL; /* by the kernel, for want of memory: it would be again */
 		if (helper.begun)
 			blame(0, helper.begun); /* those after it can be asked about again */
-		else
+		if (!helper.begun || is_killed)
 			symbolizer.again_ns = os_clock_ns(CLOCK_MONOTONIC) + AGAIN_SECONDS * SECOND;
 		tell_end(status, fault);
 	}
@@ -391,6 +399,13 @@ static bool is_refused(void)
 	return true;
 }
 
+/* No more than half of what the container has left: the program is in it, too. */
+static uint64_t memory_for_helper(void)
+{
+	uint64_t room = container_room(), most = symbolizer.options.symbolizer_memory_bytes;
+	return room != UINT64_MAX && room / 2 < most ? room / 2 : most;
+}
+
 int symbolizer_ask(const struct question *q, size_t count)
 {
 	char *argv[] = {symbolizer.program, SYMBOLIZE_PIPE, SYMBOLIZE_DEBUG_DIRS, (char *)symbolizer.options.debug_dirs, NULL};
@@ -399,8 +414,9 @@ int symbolizer_ask(const struct question *q, size_t count)
 	if (is_refused())
 		return -EPERM;
 	int r = prepare(q, count);
+	uint64_t memory_bytes = memory_for_helper();
 	if (r == 0)
-		r = spawn(&helper.process, argv, symbolizer.options.symbolizer_memory_bytes);
+		r = memory_bytes < MEMORY_LEAST ? -ENOSPC : spawn(&helper.process, argv, memory_bytes);
 	if (r < 0) {
 		forget_helper();
 		return give_up(r);

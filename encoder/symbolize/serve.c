@@ -25,7 +25,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "encoder/symbolize/container.h"
 #include "encoder/symbolize/demangle.h"
 #include "encoder/symbolize/dwarf/lookup.h"
 #include "encoder/symbolize/protocol.h"
@@ -464,7 +463,6 @@ void serve_prepare(void)
 	/* A damaged file may be the end of this process; that is no reason to write a core into the program's folder. */
 	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 	go_first();
-	container_leave_room();
 	if (is_filtered() && is_allowed(be_nice)) /* else who started us has seen to it (shim/spawn.c) */
 		be_nice();
 	is_helper = true;

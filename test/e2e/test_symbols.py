@@ -390,6 +390,67 @@ class Guest(shim.TestCase):
         self.assertIn(str(128 << 20), (seen.limits.get("data size"), seen.limits.get("address space")), seen.limits)
 
 
+class Group:
+    """A control group with so much memory; skips the test where none can be made."""
+
+    def __init__(self, test, limit_bytes):
+        mounts = [line.split() for line in open("/proc/self/mounts")]
+        first = [m[1] for m in mounts if m[2] == "cgroup" and "memory" in m[3].split(",")]
+        second = [m[1] for m in mounts if m[2] == "cgroup2"]
+        self.path = os.path.join((first or second or ["/nowhere"])[0], "pprofshim-test-%d-%d" % (os.getpid(), id(self)))
+        self.is_first = bool(first)
+        try:
+            os.mkdir(self.path)
+            self.write("memory.limit_in_bytes" if first else "memory.max", limit_bytes)
+        except OSError as e:
+            if os.path.isdir(self.path):
+                os.rmdir(self.path)
+            test.skipTest("no memory control group can be made here: %s" % e)
+
+    def write(self, name, value):
+        with open(os.path.join(self.path, name), "w") as f:
+            f.write(str(value))
+
+    def kills(self):
+        with open(os.path.join(self.path, "memory.oom_control" if self.is_first else "memory.events")) as f:
+            return sum(int(line.split()[1]) for line in f if line.startswith("oom_kill "))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        shim.wait_until("the group to be empty", lambda: not open(os.path.join(self.path, "cgroup.procs")).read())
+        os.rmdir(self.path)
+
+
+class Container(shim.TestCase):
+
+    def answers(self, limit_bytes):
+        with Group(self, limit_bytes) as group:
+            with start([shim.program("symbols_truth"), shim.program("libplugin")], rate=1,
+                       preexec_fn=lambda: group.write("cgroup.procs", os.getpid())) as p:
+                p.wait_line("ready")
+                profile = p.profile("heap", timeout_s=60)
+                self.assertTrue(p.running())
+                page = p.get("/debug/pprof/").text
+            self.assertEqual(0, group.kills(), "processes that the kernel killed for want of memory")
+            return profile, page
+
+    def test_too_little_memory_is_said_and_nothing_is_started(self):
+        profile, page = self.answers(14 << 20)
+        self.assertIn("too little memory", " ".join(profile.comments))
+        self.assertIn("too little memory", page)
+
+    def test_in_a_small_container_nobody_is_killed(self):
+        profile, _ = self.answers(24 << 20)
+        self.assertTrue(profile.samples)
+
+    def test_with_enough_memory_there_are_lines(self):
+        profile, page = self.answers(512 << 20)
+        self.assertEqual([], [c for c in profile.comments if TROUBLE.search(c)])
+        self.assertTrue(any(f.filename.endswith("symbols_truth.cc") for f in profile.functions))
+
+
 class Failing(shim.TestCase):
     """Whatever becomes of the helper: the profile comes, with the names of symbol tables, and says so."""
 

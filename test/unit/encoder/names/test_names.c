@@ -3,7 +3,7 @@
  * Runs in: its own process, with shell scripts as helper programs. The modules are made up: this program's file, many times.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/names/names.c encoder/names/cache.c encoder/names/symbolizer.c encoder/bytes/intern.c encoder/names/jit.c encoder/names/elf_symbols.c encoder/names/maps.c encoder/bytes/sort.c encoder/bytes/out.c encoder/bytes/utf8.c shim/own_file.c shim/spawn.c shim/text.c shim/arena.c shim/sync.c */
+/* links: encoder/names/names.c encoder/names/container.c encoder/names/cache.c encoder/names/symbolizer.c encoder/bytes/intern.c encoder/names/jit.c encoder/names/elf_symbols.c encoder/names/maps.c encoder/bytes/sort.c encoder/bytes/out.c encoder/bytes/utf8.c shim/own_file.c shim/spawn.c shim/text.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

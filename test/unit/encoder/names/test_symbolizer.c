@@ -27,6 +27,7 @@
 #include <cmocka.h>
 
 #include "encoder/symbolize/protocol.h"
+#include "encoder/names/container.h"
 #include "encoder/names/symbolizer.h"
 #include "encoder/bytes/utf8.h"
 #include "shim/spawn.h"
@@ -91,6 +92,12 @@ static const char *read_file(const char *name)
 	close(fd);
 	text[n] = '\0';
 	return text;
+}
+
+static uint64_t room = UINT64_MAX;
+uint64_t container_room(void) /* container.c's */
+{
+	return room;
 }
 
 /* Begin anew, with this script. */
@@ -592,7 +599,7 @@ static void test_every_end_without_the_last_word_is_trouble(void **state)
 		if (strcmp(symbolizer_trouble(), deaths[i].trouble) != 0)
 			fail_msg("%s: \"%s\"", deaths[i].script, symbolizer_trouble());
 		/* before any object, it is the helper's fault; else that of the first object */
-		bool in_object = strstr(deaths[i].script, "o 0") != NULL;
+		bool in_object = strstr(deaths[i].script, "o 0") && strcmp(deaths[i].trouble, KILLED("9")) != 0;
 		assert_false(would_answer(0));
 		assert_int_equal(would_answer(1), in_object);
 		assert_int_equal(would_answer(2), in_object);
@@ -678,6 +685,37 @@ static void test_an_object_without_answers_is_not_asked_for_again_at_once(void *
 }
 
 /* --- one that cannot be had ------------------------------------------------------------------------ */
+
+/* The program is in the same container: of what is left, half may be taken. */
+static void test_a_helper_has_half_of_what_the_container_leaves_or_is_not_started(void **state)
+{
+	(void)state;
+	use_script("ulimit -d >limit; cat >/dev/null; echo e");
+	room = 40 << 20;
+	ask_all();
+	wait_for_end();
+	assert_string_equal(read_file("limit"), "20480\n");
+	unlink(in_dir("limit"));
+	room = 15 << 20;
+	use_script("touch started; cat >/dev/null; echo e");
+	assert_int_equal(symbolizer_ask(questions, MODULES), -ENOSPC);
+	assert_non_null(strstr(symbolizer_trouble(), "too little memory"));
+	assert_false(would_answer(0)); /* for a while */
+	room = UINT64_MAX;
+	assert_int_equal(access(in_dir("started"), F_OK), -1);
+}
+
+/* That was want of memory, most likely: whoever is asked about, it would be the same. */
+static void test_after_a_helper_that_the_kernel_killed_none_is_tried_for_a_while(void **state)
+{
+	(void)state;
+	use_script("read line; echo o 0; kill -9 $$");
+	ask_all();
+	wait_for_end();
+	assert_string_equal(symbolizer_trouble(), KILLED("9"));
+	for (int i = 0; i < MODULES; i++)
+		assert_false(would_answer(i));
+}
 
 static void test_what_cannot_be_started_is_told_and_not_tried_again_at_once(void **state)
 {
@@ -1035,6 +1073,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_one_that_dies_before_it_reads_is_told_by_its_death),
 		cmocka_unit_test(test_an_object_that_was_answered_is_not_blamed),
 		cmocka_unit_test(test_an_object_without_answers_is_not_asked_for_again_at_once),
+		cmocka_unit_test(test_a_helper_has_half_of_what_the_container_leaves_or_is_not_started),
+		cmocka_unit_test(test_after_a_helper_that_the_kernel_killed_none_is_tried_for_a_while),
 		cmocka_unit_test(test_what_cannot_be_started_is_told_and_not_tried_again_at_once),
 		cmocka_unit_test(test_a_relative_path_is_not_run),
 		cmocka_unit_test(test_it_is_where_the_options_say_else_beside_the_library),
