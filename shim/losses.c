@@ -5,10 +5,22 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/losses.h"
 
+#include <link.h>
+
 #include "shim/snapshot.h"
 #include "shim/text.h"
 
 struct losses losses;
+
+/* The loader's, for debuggers; glibc from 2.35 on says in its version whether dlmopen was called. Libraries there have a libc of their
+ * own, that no preloaded library stands before. */
+extern struct r_debug _r_debug __attribute__((weak));
+
+static void look_for_name_spaces(void)
+{
+	if (&_r_debug && __atomic_load_n(&_r_debug.r_version, __ATOMIC_RELAXED) > 1)
+		__atomic_store_n(&losses.name_spaces, 1, __ATOMIC_RELAXED);
+}
 
 void snapshot_losses(void (*tell)(void *arg, const char *line), void *arg)
 {
@@ -20,6 +32,7 @@ void snapshot_losses(void (*tell)(void *arg, const char *line), void *arg)
 	    LOSSES(LOSS)
 #undef LOSS
 	};
+	look_for_name_spaces();
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		uint64_t count = __atomic_load_n(rows[i].count, __ATOMIC_RELAXED);
 		char text[256];

@@ -25,6 +25,7 @@
 	LOSS(unknown_thread, "signals of the profiler came to threads that libc does not know (made by a bare clone): not sampled") \
 	LOSS(listener_fault, "times that what serves ended by a fault of its own; the program did not notice") \
 	LOSS(deep_bind, "libraries opened with RTLD_DEEPBIND: their allocations may not be seen") \
+	LOSS(name_spaces, "name space besides the program's, or more (dlmopen): what is allocated there is not seen") \
 	LOSS(no_unwinder, "frames not found: the unwinder has no memory; stacks are short; raise PPROF_MEMORY_LIMIT")
 
 struct losses {

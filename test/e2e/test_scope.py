@@ -60,6 +60,13 @@ class Operators(shim.TestCase):
     def test_plugins_in_name_spaces_of_their_own(self):
         self.expect(self.c_host(), "own keep", ["shared", "static_1", "pool_1"], "not there")
 
+    def test_it_is_said_that_another_name_space_is_not_seen(self):
+        for mode, said in (("own keep wait", True), ("local keep wait", False)):
+            with shim.start([self.c_host(), mode, plugins()["shared"]]) as p:
+                p.wait_line("ready")
+                self.assertEqual(said, "what is allocated there is not seen" in p.get("/debug/pprof/").text, mode)
+                self.assertEqual(0, p.finish()[0])
+
     def test_a_cxx_program_gives_its_plugins_the_operators_that_it_has(self):
         # libstdc++'s, which come first for all: bare as well. A pool is served only where it is bound to itself.
         host = shim.linked("cxx_host_cxx", ["cxx_host.c"], ["-Wl,--no-as-needed", "-lstdc++"], folder="scope")
