@@ -431,7 +431,7 @@ static void leave_some(void)
 	}
 	cache_trim();
 	struct region r = {0};
-	CHECK(region_alloc(&r, LIMIT / 4));
+	CHECK(region_alloc(&r, arena_requests_bytes() / 4));
 }
 
 static void test_requests_find_memory_beside_it(void **state)
