@@ -37,6 +37,7 @@
 #include "shim/listener.h"
 #include "shim/modules.h"
 #include "shim/os.h"
+#include "shim/quota.h"
 #include "shim/ring.h"
 #include "shim/settings.h"
 #include "shim/snapshot.h"
@@ -148,6 +149,7 @@ static int run_child(void (*body)(void))
 	if (child == 0) {
 		house_start(NULL);
 		threads_start();
+		sampler_thread.thread->tid = 0; /* it gets no timer */
 		clock_start();
 		modules_refresh();
 		pthread_t other;
@@ -648,6 +650,64 @@ static void test_an_abandoned_profile_leaves_nothing_behind(void **state)
 	in_child(abandoned);
 }
 
+static void count_timer(struct thread *t, void *count)
+{
+	*(uint32_t *)count += t->timer != THREAD_NO_TIMER;
+}
+
+static uint32_t timers_of_threads(void)
+{
+	uint32_t count = 0;
+	threads_each(count_timer, &count);
+	CHECK(count == timers_held());
+	return count;
+}
+
+/* The program needs what the timers take: for a moment, then for good. */
+static void given_back(void)
+{
+	workers[0] = workers[1] = (struct worker){.red_ms = 300};
+	meet = true;
+	pthread_barrier_init(&begun, NULL, 3);
+	start(2);
+	pthread_barrier_wait(&begun);
+	struct cpu_snapshot s;
+	quota_pause();
+	CHECK(snapshot_cpu_begin(&region, 250) == 0 && timers_of_threads() == 0); /* not now */
+	quota_resume();
+	CHECK(timers_of_threads() == 3 && quota_is_used());
+	for (int i = 0; i < 20; i++) {
+		quota_pause();
+		quota_pause();
+		CHECK(timers_of_threads() == 0);
+		snapshot_cpu_drain();
+		quota_resume();
+		CHECK(timers_of_threads() == 0);
+		quota_resume();
+		CHECK(timers_of_threads() == 3);
+	}
+	CHECK(quota_give_back() && timers_of_threads() == 0 && !quota_give_back());
+	quota_pause();
+	quota_resume();
+	CHECK(timers_of_threads() == 0);
+	drain_until_done(2);
+	CHECK(timers_of_threads() == 0 && snapshot_cpu_end(&s) == 0);
+	CHECK(comment_with(&s, "the program needed the pending signals"));
+	CHECK(comment_with(&s, "20 times the timers were taken away"));
+	join(2);
+	CHECK(snapshot_cpu_begin(&region, 250) == 0 && timers_of_threads() > 0); /* the next one has timers again */
+	CHECK(snapshot_cpu_end(&s) == 0 && timers_held() == 0);
+}
+
+static void test_timers_go_when_the_program_needs_what_they_take(void **state)
+{
+	(void)state;
+#if SANITIZED
+	skip();
+#endif
+	in_child(given_back);
+}
+
 /* The child of a fork in the middle of a profile has none, and may take one. */
 static void forked(void)
 {
@@ -697,6 +757,7 @@ int main(void)
 		cmocka_unit_test(test_a_thread_that_blocks_our_signal_is_named),
 		cmocka_unit_test(test_there_is_one_profile_at_a_time),
 		cmocka_unit_test(test_an_abandoned_profile_leaves_nothing_behind),
+		cmocka_unit_test(test_timers_go_when_the_program_needs_what_they_take),
 		cmocka_unit_test(test_the_child_of_a_fork_has_no_profile_and_may_take_one),
 	};
 	return cmocka_run_group_tests(tests, measure_steps, NULL);
