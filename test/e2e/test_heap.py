@@ -96,7 +96,10 @@ class Exact(shim.TestCase):
             self.check([shim.program("heap_truth"), 100], 20, env={"GLIBC_TUNABLES": tunables})
 
     def test_sized_frees(self):
-        self.check([shim.program("free_sized")], 2)
+        library = shim.linked("libsized.so", ["libsized.c"], ["-fPIC", "-shared"])
+        source = shim.os.path.join(shim.PROGRAMS, "free_sized.c")
+        folder = shim.os.path.dirname(library)
+        self.check([shim.linked("free_sized", [source], ["-Wl,--no-as-needed", library, "-Wl,-rpath," + folder, "-ldl"])], 2)
 
     def test_a_program_at_a_fixed_address(self):
         # In a program that is not PIE, an address of free taken in a library is the program's PLT entry.

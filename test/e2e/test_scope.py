@@ -94,6 +94,20 @@ def versions_of(library):
     return found
 
 
+def hooks():
+    with open(os.path.join(shim.ROOT, "shim", "hooks.def")) as f:
+        return sorted(set(re.findall(r"^HOOK[A-Z_]*\(\s*(\w+)", f.read(), re.M)))
+
+
+class Functions(shim.TestCase):
+
+    def test_a_program_finds_no_function_that_it_has_not(self):
+        for env in (None, {"DISABLE_PPROF": "1"}):
+            out = self.assert_same([shim.program("asks")] + hooks(), env=env)[1]
+            self.assertIn("_Znwm: not there, next: not there\n", out)
+            self.assertIn("malloc: there, next: there\n", out)
+
+
 class Versions(shim.TestCase):
 
     def libc(self):
@@ -104,9 +118,7 @@ class Versions(shim.TestCase):
 
     def test_a_hook_that_libc_has_in_several_versions_has_them_all(self):
         ours, libcs = versions_of(shim.LIB), versions_of(self.libc())
-        with open(os.path.join(shim.ROOT, "shim", "hooks.def")) as f:
-            hooks = set(re.findall(r"^HOOK[A-Z_]*\(\s*(\w+)", f.read(), re.M))
-        several = {h for h in hooks if len(libcs.get(h, {})) > 1}
+        several = {h for h in hooks() if len(libcs.get(h, {})) > 1}
         self.assertGreater(len(several), 20)
         for name in sorted(several):
             with self.subTest(name=name):
