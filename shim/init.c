@@ -38,6 +38,7 @@
 #include "shim/text.h"
 #include "shim/threads.h"
 #include "shim/unwind.h"
+#include "shim/visitor.h"
 
 /* So much that a profile can be made, whatever PPROF_MEMORY_LIMIT says: else a loss could not be told. */
 enum { LEAST_FOR_REQUESTS = 12 << 20 };
@@ -140,7 +141,8 @@ static unsigned rest(void)
 {
 	if (!listener_has_program())
 		os_call(SYS_exit_group, 0);
-	return encoder_rest();
+	unsigned visitor_ms = visitor_rest(), encoder_ms = encoder_rest();
+	return visitor_ms && (!encoder_ms || visitor_ms < encoder_ms) ? visitor_ms : encoder_ms;
 }
 
 /* The listener's life. */

@@ -291,6 +291,19 @@ int64_t tasks_idle_ns(int tid)
 	return idle > 0 ? idle : 0;
 }
 
+/* The last field of "stat": wait(2)'s status. */
+int tasks_exit_status(int tid)
+{
+	char text[1024];
+	uint64_t status = 0;
+	long n = tasks_read(tid, "stat", text, sizeof text), begin;
+	while (n > 0 && text[n - 1] == '\n')
+		text[--n] = '\0';
+	for (begin = n; begin > 0 && text[begin - 1] != ' '; begin--)
+		continue;
+	return text_parse_uint(span_of(text + begin), 10, &status) ? (int)(status >> 8 & 0xff) : 0;
+}
+
 uint64_t tasks_sleeps(int tid)
 {
 	char text[2048];

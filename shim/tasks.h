@@ -50,6 +50,9 @@ int64_t tasks_idle_ns(int tid);
 /* In the text of "status": the value of the line that begins with `key`. */
 struct span tasks_value(const char *text, const char *key);
 
+/* With what a thread that is still listed has ended, as for exit(2). */
+int tasks_exit_status(int tid);
+
 /* How often it has gone to sleep. */
 uint64_t tasks_sleeps(int tid);
 

@@ -25,7 +25,9 @@
 #include "shim/waits.h"
 
 enum {
-	IDLE_MS = 500,
+	IDLE_NS = 200 * 1000 * 1000,
+	REST_MS = 100,
+	LEFT_ALONE_S = 5,   /* the listener has ended */
 	PATIENCE_MS = 1000, /* to find a thread that makes it */
 	HOOKS_MS = 10,      /* of these, before one is sent a signal */
 	STEP_MS = 2,
@@ -42,6 +44,8 @@ static struct {
 	long (*fn)(void *arg);
 	void *arg;
 	long result;
+	int status;       /* of its end; see below */
+	uint64_t last_ns; /* the listener's: when it was called */
 } visitor FORKED;
 
 static struct offspring_room room FORKED;
@@ -75,14 +79,14 @@ static int tid(void)
 static void visit(void *unused)
 {
 	(void)unused;
-	struct timespec most = {.tv_nsec = IDLE_MS * 1000 * 1000};
+	struct timespec most = {.tv_sec = LEFT_ALONE_S};
 	lock_know_tid(os_tid());
 	sampler_thread.busy = true; /* no handler ever interrupts it */
 	os_call(SYS_prctl, PR_SET_NAME, "pprofshim");
 	for (;;) {
 		uint32_t now = phase();
 		if (now == ENDING)
-			return;
+			os_call(SYS_exit, visitor.status);
 		if (now == REQUEST) {
 			visitor.result = visitor.fn(visitor.arg);
 			turn(REQUEST, DONE);
@@ -99,6 +103,7 @@ static void start(void)
 	uint64_t all = ~(uint64_t)0, before;
 	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof all);
 	tasks_hide(TASKS_VISITOR, &visitor.tid);
+	visitor.status = 0;
 	__atomic_store_n(&visitor.phase, IDLE, __ATOMIC_RELEASE);
 	if (offspring_visitor(&room, visit, &visitor.tid) < 0)
 		__atomic_store_n(&visitor.phase, NONE, __ATOMIC_RELEASE);
@@ -187,10 +192,23 @@ static bool find_one(void)
 	return is_ready();
 }
 
-/* Threads that the program made have all ended: it is the last one, and would keep the process. */
+/* Threads that the program made have all ended: it is the last one, and keeps the process. Newer kernels take the status of the last
+ * thread for that of the process: it ends with the first one's, which is most likely the one that was meant. */
 static bool is_alone(void)
 {
-	return tasks_count() == 1 && tasks_look(house_pid()).state == TASK_GONE;
+	if (tasks_count() != 1 || tasks_look(house_pid()).state != TASK_GONE)
+		return false;
+	visitor.status = tasks_exit_status(house_pid());
+	return true;
+}
+
+unsigned visitor_rest(void)
+{
+	if (!tid())
+		return 0;
+	if (phase() == IDLE && (is_alone() || os_clock_ns(CLOCK_MONOTONIC) - visitor.last_ns > IDLE_NS))
+		turn(IDLE, ENDING);
+	return REST_MS;
 }
 
 static long ask(long (*fn)(void *arg), void *arg)
@@ -219,6 +237,7 @@ long visitor_call(long (*fn)(void *arg), void *arg)
 	}
 	for (int i = 0; i < 2; i++) { /* it may end just now */
 		long r = is_ready() || find_one() ? ask(fn, arg) : -ETIME;
+		visitor.last_ns = os_clock_ns(CLOCK_MONOTONIC);
 		if (r != -ETIME)
 			return r;
 	}

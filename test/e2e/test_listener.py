@@ -1,0 +1,172 @@
+# test_listener.py - what serves is a process that the program does not notice.
+#
+# Runs in: run.py.
+#
+# SPDX-License-Identifier: Apache-2.0
+import os
+import shutil
+import signal
+import subprocess
+import unittest
+
+import shim
+from shim import run_bare, run_shim, start
+
+PROFILES = ("heap", "mutex", "block", "threadcreate", "goroutine", "goroutine?debug=2", "profile?seconds=1", "trace?seconds=1")
+
+
+def is_alive(pid):
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def started(**more):
+    return start([shim.program("self_view")], **more)
+
+
+class SelfView(shim.TestCase):
+
+    def test_threads_and_children_are_those_of_the_bare_program(self):
+        self.assert_same([shim.program("self_view")], input_data=b"view\n")
+
+    def test_they_are_so_after_requests_too(self):
+        bare = run_bare([shim.program("self_view")], input_data=b"view\n")[1].split("\n")[1:]
+        with started() as p:
+            p.wait_line("ready")
+            for path in PROFILES:
+                self.assertEqual(200, p.get("/debug/pprof/" + path).status, path)
+            shim.wait_until("the end of what a profile needs", lambda: len(p.threads()) == 1)
+            p.send(b"view\n")
+            p.wait_line("wait")
+            self.assertEqual(bare, p.out.split("\n")[1:])
+
+    def test_python_may_fork(self):
+        python = shim.tool("python3.12", "python3.13", "python3")
+        code = "import os, sys\nif os.fork() == 0: os._exit(0)\nprint(os.wait()[1])"
+        self.assert_same([python, "-W", "error", "-c", code])
+
+    def test_a_message_queue_notifies_as_without_us(self):
+        bare = run_bare([shim.program("self_view")], input_data=b"notify\n")
+        if "notified 1" not in bare[1]:
+            self.skipTest("no message queues here")
+        for command in (b"notify\n", b"notify_in_child\n"):
+            with self.subTest(command=command):
+                status, out, err = run_shim([shim.program("self_view")], input_data=command)[:3]
+                self.assertIn("notified 1", out)
+
+    def test_the_programs_file_is_free_once_it_has_ended(self):
+        copy = os.path.join(shim.scratch("busy"), "self_view")
+        shutil.copy2(shim.program("self_view"), copy)
+        for _ in range(20):
+            self.assertEqual(0, run_shim([copy], input_data=b"")[0])
+            with open(copy, "r+b"):  # "text file busy" while anybody has its memory
+                pass
+
+
+class Ends(shim.TestCase):
+
+    def test_the_bare_exit_of_the_last_thread_ends_the_process(self):
+        for paths in ((), ("heap",), PROFILES):
+            with self.subTest(paths=paths), started() as p:
+                p.wait_line("ready")
+                for path in paths:
+                    self.assertEqual(200, p.get("/debug/pprof/" + path).status, path)
+                p.send(b"bare_exit\n")
+                self.assertEqual(7, p.wait()[0])
+
+    def test_a_killed_program_leaves_nothing_behind(self):
+        with started() as p:
+            p.wait_line("ready")
+            listener = p.listener()
+            self.assertTrue(listener)
+            p.popen.kill()
+            p.popen.wait()
+            shim.wait_until("the listener's end", lambda: not is_alive(listener))
+            shim.wait_until("the port", lambda: not shim.port_answers(p.port))
+
+    def test_a_fault_of_the_listener_is_none_of_the_programs_business(self):
+        for sig in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL):
+            with self.subTest(sig=sig), started() as p:
+                p.wait_line("ready")
+                first = p.listener()
+                os.kill(first, sig)
+                shim.wait_until("another listener", lambda: p.listener() not in (None, first))
+                shim.wait_until("the port", lambda: shim.port_answers(p.port))
+                self.assertIn("ended by a fault", p.get("/debug/pprof/").text)
+                p.send(b"view\n")
+                p.wait_line("wait")
+                status, out, err = p.finish()
+                self.assertEqual(0, status)
+                self.assertIn("threads 1\ntasks 1\nwait -1 10\n", out)
+
+
+class Exec(shim.TestCase):
+
+    def test_the_new_program_finds_the_port_free_and_nobody_of_the_old_one(self):
+        for command in ("exec", "exec_syscall", "execveat"):
+            with self.subTest(command=command), started() as p:
+                p.wait_line("ready")
+                self.assertEqual(200, p.get("/debug/pprof/heap").status)
+                old = p.listener()
+                p.send(command.encode() + b"\n")
+                shim.wait_until("the new program", lambda: p.out.count("ready") == 2)
+                self.assertFalse(is_alive(old))
+                shim.wait_until("the port", lambda: shim.port_answers(p.port))
+                self.assertEqual("self_view", p.get("/debug/pprof/cmdline").text)
+                p.send(b"view\n")
+                p.wait_line("wait")
+                status, out, err = p.finish()
+                self.assertEqual((0, ""), (status, err))
+                self.assertIn("threads 1\ntasks 1\nwait -1 10\n", out)
+
+    def test_a_profile_does_not_end_the_new_program(self):
+        with started() as p:
+            p.wait_line("ready")
+            asker = shim.threading.Thread(target=lambda: _try(lambda: p.get("/debug/pprof/profile?seconds=3")))
+            asker.start()
+            shim.wait_until("the profile", lambda: len(p.threads()) > 1)
+            p.send(b"exec\n")
+            shim.wait_until("the new program", lambda: p.out.count("ready") == 2)
+            asker.join()
+            self.assertEqual((0, ""), p.finish()[::2])
+
+    def test_a_failed_exec_brings_the_listener_back(self):
+        with started() as p:
+            p.wait_line("ready")
+            p.send(b"exec_fails\n")
+            self.assertEqual("2", p.wait_line("failed"))
+            shim.wait_until("the port", lambda: shim.port_answers(p.port))
+            self.assertEqual(200, p.get("/debug/pprof/heap").status)
+            self.assertEqual(0, p.finish()[0])
+
+
+class Identity(shim.TestCase):
+
+    def test_a_listener_that_does_not_answer_keeps_nothing(self):
+        if os.geteuid() != 0:
+            self.skipTest("only root can give up root")
+        with started() as p:
+            p.wait_line("ready")
+            listener = p.listener()
+            os.kill(listener, signal.SIGSTOP)
+            p.send(b"setuid\n")
+            self.assertEqual("0", p.wait_line("setuid"))
+            self.assertFalse(is_alive(listener), "it had root")
+            shim.wait_until("another listener", lambda: p.listener())
+            with open("/proc/%d/status" % p.listener()) as f:
+                self.assertIn("Uid:\t65534\t65534\t65534\t65534\n", f.read())
+            self.assertEqual(0, p.finish()[0])
+
+
+def _try(f):
+    try:
+        return f()
+    except OSError:
+        return None
+
+
+if __name__ == "__main__":
+    unittest.main()
