@@ -109,12 +109,12 @@ static uint32_t draw_us(uint64_t period_us)
 	return (uint32_t)((__uint128_t)n * period_us >> 64) + 1;
 }
 
-void cpu_tick(struct unwind_frame f, int overrun)
+bool cpu_tick(struct unwind_frame f, int overrun)
 {
 	uint64_t period_us = __atomic_load_n(&cpu.period_ns, __ATOMIC_ACQUIRE) / 1000;
 	uint32_t *due_us = &sampler_thread.cpu_due_us, weight = 0;
 	if (!period_us)
-		return;
+		return false;
 	if (*due_us == 0 || *due_us > period_us)
 		*due_us = draw_us(period_us);
 	int64_t left_us = (int64_t)*due_us - (int64_t)credit_us(overrun);
@@ -123,6 +123,7 @@ void cpu_tick(struct unwind_frame f, int overrun)
 	*due_us = (uint32_t)left_us;
 	if (weight)
 		sample(f, weight);
+	return true;
 }
 
 void cpu_interval(struct unwind_frame f)

@@ -6,6 +6,7 @@
 #ifndef PPROFSHIM_CPU_H
 #define PPROFSHIM_CPU_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "shim/unwind.h"
@@ -13,8 +14,8 @@
 enum { CPU_EXPIRY_NS = 1000 }; /* what the timers are set to: sooner than the next tick */
 
 /* The timer of the calling thread expired while it was at f; since the time before it had expired `overrun` times more.
- * Signal handler. */
-void cpu_tick(struct unwind_frame f, int overrun);
+ * Signal handler. Returns false where no profile is taken: that timer is to be silent. */
+bool cpu_tick(struct unwind_frame f, int overrun);
 
 /* The interval timer of the process expired, and this thread was taken. Signal handler. */
 void cpu_interval(struct unwind_frame f);

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <ucontext.h>
 
+#include "shim/confined.h"
 #include "shim/cpu.h"
 #include "shim/dump.h"
 #include "shim/layout.h"
@@ -157,14 +158,21 @@ static void pass_on(int sig, siginfo_t *info, void *context)
 	}
 }
 
+/* That timer expires no more; to delete it is its record's business. */
+static void silence(const siginfo_t *info)
+{
+	static const struct timespec never[2];
+	if (!confined())
+		os_call(SYS_timer_settime, info->si_timerid, 0, never, NULL);
+}
+
 /* A thread that libc does not know: it is left in peace from now on. (The timer is another's to delete.) */
 static void leave_alone(int sig, siginfo_t *info, void *context)
 {
-	static const struct timespec never[2];
 	if (is_knock(info))
 		return;
 	if (info->si_code == SI_TIMER && info->si_value.sival_ptr == &timer_mark)
-		os_call(SYS_timer_settime, info->si_timerid, 0, never, NULL);
+		silence(info);
 	else if (info->si_code == SI_TIMER && is_question(info->si_value.sival_ptr))
 		dump_refuse((uint32_t)(uintptr_t)info->si_value.sival_ptr);
 	else
@@ -177,7 +185,8 @@ static __attribute__((noinline)) void on_signal(int sig, siginfo_t *info, void *
 	ucontext_t *u = context;
 	struct unwind_frame f = frame_of(u);
 	if (info->si_code == SI_TIMER && info->si_value.sival_ptr == &timer_mark) {
-		cpu_tick(f, info->si_overrun);
+		if (!cpu_tick(f, info->si_overrun))
+			silence(info);
 		at_interrupted(u, &f);
 	} else if (info->si_code == SI_TIMER && is_question(info->si_value.sival_ptr)) {
 		dump_answer((uint32_t)(uintptr_t)info->si_value.sival_ptr, f);

@@ -127,19 +127,21 @@ void ticks_drop_all(void)
 	threads_each(drop, NULL);
 }
 
-void ticks_begin(void)
-{
-	ticks.given_up = 0;
-	ticks.untimed = 0;
-	ticks.pauses = 0;
-	__atomic_store_n(&ticks.on, 1, __ATOMIC_SEQ_CST);
-}
-
 static long drop_all(void *unused)
 {
 	(void)unused;
 	ticks_drop_all();
 	return 0;
+}
+
+void ticks_begin(void)
+{
+	if (timers_held()) /* the last profile could not delete its own: no thread of the program let it in */
+		timers_inside(drop_all, NULL);
+	ticks.given_up = 0;
+	ticks.untimed = 0;
+	ticks.pauses = 0;
+	__atomic_store_n(&ticks.on, 1, __ATOMIC_SEQ_CST);
 }
 
 void ticks_end(void)

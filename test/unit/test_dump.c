@@ -56,9 +56,10 @@ enum { SKIPPED = 77 };
 #define SANITIZED 0
 #endif
 
-void cpu_tick(struct unwind_frame f, int overrun)
+bool cpu_tick(struct unwind_frame f, int overrun)
 {
 	(void)f, (void)overrun;
+	return true;
 }
 
 void cpu_interval(struct unwind_frame f)
