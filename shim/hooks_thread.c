@@ -34,6 +34,7 @@ static void *thread_main(void *arg)
 	void *(*routine)(void *) = t->routine;
 	void *routine_arg = t->arg;
 	t->handle = (uintptr_t)pthread_self();
+	sampler_thread.stack = unwind_thread_stack((uintptr_t)__builtin_frame_address(0), t->has_default_size);
 	sampler_hold(); /* a new thread holds nothing */
 	struct thread_start start = *t;
 	struct thread *self = threads_begin(t);
@@ -75,6 +76,7 @@ EXPORT ALIGNED int pthread_create(pthread_t *thread, const pthread_attr_t *attr,
 	if (!t)
 		return real_pthread_create(thread, attr, start, arg);
 	struct thread_site *site = t->site; /* the thread gives t back */
+	t->has_default_size = !attr;
 	int r = real_pthread_create(thread, attr, thread_main, t);
 	finish(t, site, r == 0);
 	return r;
@@ -87,6 +89,7 @@ EXPORT ALIGNED int thrd_create(thrd_t *thread, thrd_start_t start, void *arg)
 	if (!t)
 		return real_thrd_create(thread, start, arg);
 	struct thread_site *site = t->site;
+	t->has_default_size = true;
 	int r = real_thrd_create(thread, (thrd_start_t)(uintptr_t)thread_main, t);
 	finish(t, site, r == thrd_success);
 	return r;

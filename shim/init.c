@@ -333,7 +333,7 @@ static void start(char *const *envp)
 	threads_start();
 	libc_thread_start();
 	leave_us_out();
-	unwind_set_main_stack(get_auxval(AT_EXECFN)); /* the program's name lies there */
+	sampler_thread.stack = unwind_main_stack(get_auxval(AT_EXECFN)); /* the program's name lies there */
 	modules_refresh();
 	log_start(settings.log, our_path());
 	settings_read_numbers(envp, log_warn);

@@ -9,15 +9,15 @@
 
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/uio.h>
 
 #include "shim/arena.h"
 #include "shim/layout.h"
 #include "shim/modules.h"
 #include "shim/os.h"
+#include "shim/sampler.h"
 #include "shim/settings.h"
 
-enum { COPIES = 32, COPY_BYTES = 16 * 1024, PAGE = 4096 };
+enum { COPIES = 32, COPY_BYTES = 16 * 1024 };
 
 struct copy {
 	uint32_t taken; /* atomic */
@@ -44,31 +44,14 @@ size_t sample_bytes(void)
 	return (sizeof(struct sample) + sample_depth() * sizeof(uintptr_t) + 63) & ~(size_t)63;
 }
 
-/* What of this thread's stack can be read from here on, at most COPY_BYTES. */
-static size_t readable_bytes(uintptr_t from)
+/* So much of this thread's stack, or what there is of it. */
+static size_t copy_stack(char *to, uintptr_t from)
 {
-	uintptr_t end = (from | (PAGE - 1)) + 1, stack_end = unwind_stack_end(from);
-	if (!os_readable((const void *)(from & ~(uintptr_t)7)))
-		return 0;
-	while (end - from < COPY_BYTES && end < stack_end && os_readable((const void *)end))
-		end += PAGE;
-	return end - from < COPY_BYTES ? end - from : COPY_BYTES;
-}
-
-/* Copy so much, or what there is of it. Where the end of the stack is not known, the last pages may be others', and be unmapped
- * meanwhile: then the kernel copies, which does not crash. Where it may not (a filter of system calls), the first page is all. */
-static size_t copy_stack(char *to, uintptr_t from, size_t bytes)
-{
-	struct iovec here = {to, bytes}, there = {(void *)from, bytes};
-	size_t page = PAGE - (from & (PAGE - 1));
-	if (bytes > page && unwind_stack_end(from) == UINTPTR_MAX) {
-		long n = os_call(SYS_process_vm_readv, os_pid(), &here, 1, &there, 1, 0);
-		if (n >= 0)
-			return (size_t)n;
-		bytes = page;
-	}
-	if (bytes)
-		memcpy(to, (const void *)from, bytes);
+	const struct unwind_stack *known = &sampler_thread.stack;
+	if (from - known->lo >= known->hi - known->lo)
+		return unwind_read_safely(to, from, COPY_BYTES);
+	size_t bytes = known->hi - from < COPY_BYTES ? known->hi - from : COPY_BYTES;
+	memcpy(to, (const void *)from, bytes);
 	return bytes;
 }
 
@@ -80,7 +63,7 @@ static int take_copy(uintptr_t from)
 		    __atomic_exchange_n(&all[i].taken, 1, __ATOMIC_ACQUIRE))
 			continue;
 		all[i].from = from;
-		all[i].bytes = (uint32_t)copy_stack(all[i].stack, from, readable_bytes(from));
+		all[i].bytes = (uint32_t)copy_stack(all[i].stack, from);
 		return i;
 	}
 	return -1;
@@ -91,7 +74,7 @@ void sample_take(struct sample *s, struct unwind_frame f)
 	s->tid = os_tid();
 	memset(s->name, 0, sizeof s->name);
 	os_call(SYS_prctl, PR_GET_NAME, s->name);
-	s->depth = (uint16_t)unwind_walk_known(f, s->pc, sample_depth(), &s->rest);
+	s->depth = (uint16_t)unwind_walk_known(f, &sampler_thread.stack, s->pc, sample_depth(), &s->rest);
 	s->place = modules_place_of(s->pc, s->depth);
 	s->copy = -1;
 	s->is_short = false;

@@ -27,7 +27,7 @@
 struct sampler_thread {
 	int64_t countdown_bytes; /* to the next sample */
 	uint64_t random;         /* state of the generator; 0: not set up */
-	struct unwind_stack stack;
+	struct unwind_stack stack; /* of the thread, where its end is known */
 	struct thread *thread; /* threads.h; NULL: not known yet */
 	uint32_t handled;      /* signals that handlers of the program took on this thread, modulo 2^32: hooks_signal.c */
 	uint32_t samples; /* taken so far, modulo 2^32 */

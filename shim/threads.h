@@ -42,6 +42,7 @@ struct thread_start {
 	void *(*routine)(void *);
 	void *arg;
 	struct thread_site *site;
+	bool has_default_size;     /* its stack: created without attributes */
 	int creator_tid;           /* and when, where a trace is taken (trace.h): CLOCK_MONOTONIC */
 	uint64_t created_ns;
 	uintptr_t handle;          /* filled in by the new thread */

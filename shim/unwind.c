@@ -5,18 +5,24 @@
  * so a reader sees a whole entry or none: relaxed loads and stores, no lock. A lost update costs a
  * second look-up.
  *
- * Memory: the walk reads only between the start's stack pointer and `hi`, pages that were probed before
- * (os_readable: a system call that fails with EFAULT where a load would fault). What was probed stays
- * valid while the thread runs on that stack; where a rule was guessed (code without unwind tables), the
- * probe is made afresh.
+ * Memory: the walk reads the stack of the thread directly where that is known to be its stack: from the stack pointer on up to
+ * its known end (struct unwind_stack). Anything else (coroutines, what lies beyond a stack's end, alternate stacks) may be unmapped by
+ * another thread the next moment, or be what another stack's guard page was: it is read by ways that
+ * cannot fault, a piece at a time, and never believed for the next walk.
+ *
+ * A walk takes little of the program's stack itself (a piece of WINDOW_BYTES); learning runs on a stack of our own.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/unwind.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/uio.h>
 #include <ucontext.h>
 
+#include "shim/confined.h"
 #include "shim/layout.h"
 #include "shim/modules.h"
 #include "shim/os.h"
@@ -30,6 +36,7 @@ enum {
 	RULE_BITS = KIND_BITS + CFA_BITS + FP_BITS,
 	TAG_BITS = 64 - RULE_BITS,
 	WORD = sizeof(uintptr_t),
+	WINDOW_BYTES = 256,
 	CHAIN_STEP_MAX = 1 << 20, /* a guessed frame is no larger than this */
 };
 static_assert(INDEX_BITS + TAG_BITS >= 47, "an entry must identify every user address");
@@ -79,14 +86,6 @@ static bool fits(struct unwind_rule r)
 	       r.fp_at >= 0 && r.fp_at < (1 << FP_BITS) * (int)WORD;
 }
 
-/* The learner needs some 6 KiB of this thread's stack; where a guard page is nearer than that (small
- * thread stacks, signal stacks) the stack is cut instead. */
-static bool has_room(void)
-{
-	const char *here = __builtin_frame_address(0);
-	return os_readable(here - PAGE) && os_readable(here - 2 * PAGE); /* a guard may be a single page */
-}
-
 static uint32_t forgettings; /* atomic: so often all was forgotten */
 
 static uint32_t count_forgettings(void)
@@ -115,8 +114,6 @@ static bool find_rule(uintptr_t pc, struct unwind_rule *r)
 
 static __attribute__((noinline)) struct unwind_rule learn(uintptr_t pc)
 {
-	if (!has_room())
-		return (struct unwind_rule){.kind = UNWIND_UNKNOWN};
 	int saved = errno; /* libunwind's start sets it */
 	uint32_t when = count_forgettings();
 	struct unwind_rule r = unwind_learn(pc);
@@ -139,58 +136,107 @@ static uintptr_t page_after(uintptr_t at)
 	return (at & ~(uintptr_t)(PAGE - 1)) + PAGE;
 }
 
-static uintptr_t main_stack_end; /* immutable after init */
-
-void unwind_set_main_stack(uintptr_t end)
+/* Linux leaves at least 128 MiB below the end of the main thread's stack to it (mmap_base); an emulator that maps its guest's stack,
+ * as much as the limit says. */
+struct unwind_stack unwind_main_stack(uintptr_t near_its_end)
 {
-	main_stack_end = end;
+	enum { MAINS_REACH = 128 << 20 };
+	struct {
+		uint64_t now, most;
+	} limit = {0, 0};
+	os_call(SYS_prlimit64, 0, RLIMIT_STACK, NULL, &limit);
+	uintptr_t reach = limit.now < MAINS_REACH ? limit.now & ~(uintptr_t)(PAGE - 1) : MAINS_REACH;
+	uintptr_t end = page_after(near_its_end);
+	return (struct unwind_stack){.lo = end - reach, .hi = end};
 }
 
-/* A thread's stack has its control block at its end, where the thread pointer points. Linux leaves at least 128 MiB below the end of
- * the main thread's stack to it (mmap_base). */
-uintptr_t unwind_stack_end(uintptr_t at)
+/* Libc puts a thread's control block at the end of its stack, where the thread pointer points, and a pthread's stack has at
+ * least 16 KiB, a guard page among them in old versions. With the attributes of libc's choice it has more. */
+struct unwind_stack unwind_thread_stack(uintptr_t at, bool has_default_size)
 {
-	enum { THREADS_REACH = 16 << 20, MAINS_REACH = 128 << 20 };
-	uintptr_t block = (uintptr_t)__builtin_thread_pointer();
-	if (at < block && block - at < THREADS_REACH)
-		return page_after(block);
-	return at < main_stack_end && main_stack_end - at < MAINS_REACH ? page_after(main_stack_end) : UINTPTR_MAX;
+	enum { LEAST = 12 << 10, LEAST_BY_DEFAULT = 64 << 10 };
+	uintptr_t end = page_after((uintptr_t)__builtin_thread_pointer());
+	uintptr_t reach = has_default_size ? LEAST_BY_DEFAULT : LEAST;
+	if (at >= end || end - at > reach) /* another libc puts it elsewhere */
+		return (struct unwind_stack){0};
+	return (struct unwind_stack){.lo = end - reach, .hi = end};
 }
 
-/* Make sure that [at, at + WORD) may be read, at above the current frame: extend hi page by page. */
-static bool reach(struct unwind_stack *s, uintptr_t at)
+size_t unwind_read_safely(void *to, uintptr_t from, size_t bytes)
 {
-	enum { PAGES_MAX = 4096 };
-	if (at % WORD || at < s->lo || at > UINTPTR_MAX - WORD)
-		return false;
-	for (int i = 0; at + WORD > s->hi; i++) {
-		if (i == PAGES_MAX || s->hi >= unwind_stack_end(s->lo) || !os_readable((const void *)s->hi))
-			return false;
-		s->hi += PAGE;
+	static bool refused; /* atomic: the kernel has no such call, or a filter that was there before us forbids it */
+	struct iovec here = {to, bytes}, there = {(void *)from, bytes};
+	if (confined() || from < PAGE)
+		return 0;
+	if (!__atomic_load_n(&refused, __ATOMIC_RELAXED)) {
+		long n = os_call(SYS_process_vm_readv, os_pid(), &here, 1, &there, 1, 0);
+		if (n >= 0 || n == -EFAULT || n == -ENOMEM)
+			return n >= 0 ? (size_t)n : 0;
+		__atomic_store_n(&refused, true, __ATOMIC_RELAXED);
 	}
-	return true;
+	/* Asked page by page: may it be read? Then it is, in the same moment. */
+	size_t done = 0;
+	while (done < bytes && os_readable((const void *)((from + done) & ~(uintptr_t)(WORD - 1)))) {
+		size_t page = page_after(from + done) - (from + done), n = page < bytes - done ? page : bytes - done;
+		memcpy((char *)to + done, (const char *)from + done, n);
+		done += n;
+	}
+	return done;
 }
 
 /* How a walk reads memory: this thread's own, or another's through what the caller brings. The functions below are
  * compiled once for each (always_inline, with a constant `own`). */
 struct memory {
-	struct unwind_stack own;
+	struct unwind_stack known; /* believed to be readable */
+	uintptr_t lo;              /* nothing below is looked at */
+	uintptr_t at;              /* of the window */
+	size_t bytes;
+	char window[WINDOW_BYTES];
 	struct unwind_elsewhere *elsewhere;
 };
 #define FOR_EACH_MEMORY static inline __attribute__((always_inline))
 
+static bool is_in(struct unwind_stack s, uintptr_t at)
+{
+	return at - s.lo < s.hi - s.lo;
+}
+
+/* The known stack counts where this walk's stack pointer lies in it: its pages below may never have been used. */
+static void begin_at(struct memory *m, const struct unwind_stack *known, uintptr_t sp)
+{
+	m->lo = sp;
+	m->bytes = 0;
+	m->known = is_in(*known, sp) ? (struct unwind_stack){.lo = sp, .hi = known->hi} : (struct unwind_stack){0};
+}
+
+static __attribute__((noinline)) bool read_by_window(struct memory *m, uintptr_t at, uintptr_t *value)
+{
+	if (at - m->at >= m->bytes || m->bytes - (at - m->at) < sizeof *value) {
+		m->at = at;
+		m->bytes = unwind_read_safely(m->window, at, sizeof m->window);
+		if (m->bytes < sizeof *value)
+			return false;
+	}
+	memcpy(value, m->window + (at - m->at), sizeof *value);
+	return true;
+}
+
 FOR_EACH_MEMORY bool read_word(struct memory *m, bool own, uintptr_t at, uintptr_t *value)
 {
-	if (!own)
-		return at % WORD == 0 && m->elsewhere->read(m->elsewhere->memory, at, value);
-	if (!reach(&m->own, at))
+	if (at % WORD)
 		return false;
+	if (!own)
+		return m->elsewhere->read(m->elsewhere->memory, at, value);
+	if (at < m->lo)
+		return false;
+	if (!is_in(m->known, at))
+		return read_by_window(m, at, value);
 	*value = *(const uintptr_t *)at;
 	return true;
 }
 
-/* The registers that a signal interrupted, from the ucontext that the kernel left at sp. The code below
- * the handler may run on another stack: probe anew. */
+/* The registers that a signal interrupted, from the ucontext that the kernel left at sp. What was interrupted may run on another
+ * stack. */
 FOR_EACH_MEMORY bool step_signal(struct unwind_frame *f, struct memory *m, bool own)
 {
 #if defined(__x86_64__)
@@ -201,7 +247,8 @@ FOR_EACH_MEMORY bool step_signal(struct unwind_frame *f, struct memory *m, bool 
 	    !read_word(m, own, (uintptr_t)(&u->uc_mcontext.gregs[REG_RBP]), &fp))
 		return false;
 	*f = (struct unwind_frame){.pc = pc, .sp = sp, .fp = fp};
-	m->own = (struct unwind_stack){.lo = sp, .hi = sp & ~(uintptr_t)(PAGE - 1)};
+	if (own && !is_in(m->known, sp))
+		begin_at(m, &(struct unwind_stack){0}, sp);
 	return pc != 0;
 #else
 	(void)f, (void)m, (void)own;
@@ -223,8 +270,6 @@ FOR_EACH_MEMORY bool step(struct unwind_frame *f, struct unwind_rule r, struct m
 	case UNWIND_CHAIN:
 		if (f->fp < f->sp || f->fp - f->sp > CHAIN_STEP_MAX)
 			return false;
-		if (m->own.hi > page_after(f->sp))
-			m->own.hi = page_after(f->sp);
 		cfa = f->fp + 2 * WORD;
 		r.fp_at = 2 * WORD;
 		break;
@@ -246,32 +291,29 @@ static inline bool is_shown(uintptr_t pc)
 	return pc - left_out.start >= left_out.size;
 }
 
-size_t unwind_walk(struct unwind_frame f, struct unwind_stack *s, uintptr_t *pc, size_t max)
+size_t unwind_walk(struct unwind_frame f, const struct unwind_stack *known, uintptr_t *pc, size_t max)
 {
-	/* The frame of the function that calls us lies just below f.sp, so its page is in use. */
-	if (f.sp < s->lo || f.sp > s->hi)
-		*s = (struct unwind_stack){.lo = f.sp, .hi = page_after(f.sp - WORD)};
-	const uintptr_t start_sp = f.sp;
-	struct memory m = {.own = {.lo = start_sp, .hi = s->hi}};
+	struct memory m;
 	struct unwind_rule r;
 	size_t n = 0;
+	begin_at(&m, known, f.sp);
 	do {
 		if (is_shown(f.pc))
 			pc[n++] = f.pc;
 		if (n < max && !find_rule(f.pc, &r))
 			r = learn(f.pc);
 	} while (n < max && step(&f, r, &m, true));
-	if (m.own.lo == start_sp && m.own.hi > s->hi) /* else a signal frame led to another stack */
-		s->hi = m.own.hi;
 	return n;
 }
 
 /* The frame that was executing is shown even where it is ours: what we cost is to be seen. */
-size_t unwind_walk_known(struct unwind_frame f, uintptr_t *pc, size_t max, struct unwind_frame *rest)
+size_t unwind_walk_known(struct unwind_frame f, const struct unwind_stack *known, uintptr_t *pc, size_t max,
+                         struct unwind_frame *rest)
 {
-	struct memory m = {.own = {.lo = f.sp, .hi = f.sp & ~(uintptr_t)(PAGE - 1)}};
+	struct memory m;
 	struct unwind_rule r;
 	size_t n = 0;
+	begin_at(&m, known, f.sp);
 	*rest = (struct unwind_frame){0};
 	do {
 		if (n == 0 || is_shown(f.pc))
@@ -291,9 +333,10 @@ size_t unwind_walk_known(struct unwind_frame f, uintptr_t *pc, size_t max, struc
 
 size_t unwind_walk_elsewhere(struct unwind_frame f, struct unwind_elsewhere *e, uintptr_t *pc, size_t max)
 {
-	struct memory m = {.elsewhere = e};
+	struct memory m;
 	struct unwind_rule r;
 	size_t n = 0;
+	m.elsewhere = e;
 	e->passed = false;
 	do {
 		if (e->mark && f.sp == e->mark->sp && f.pc == e->mark->pc) {

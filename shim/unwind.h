@@ -2,8 +2,8 @@
  *
  * Runs in: app's thread inside a hook (unwind_walk), signal handler (unwind_walk_known), listener
  * (unwind_walk_elsewhere).
- * So: no allocation, no loader, no errno; memory that is not known to be a stack in use is probed before
- * it is read. The worst outcome is a short stack.
+ * So: no allocation, no loader, no errno; memory that is not known to be the thread's stack is read by ways that cannot
+ * fault. The worst outcome is a short stack.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_UNWIND_H
@@ -34,26 +34,30 @@ static inline struct unwind_frame unwind_frame_at(const void *frame_address)
 	return (struct unwind_frame){.pc = at[1] - 1, .sp = (uintptr_t)(at + 2), .fp = at[0]};
 }
 
-/* Memory of this thread's stack that was readable when last looked at, and stays so while the thread
- * runs on that stack: [lo, hi). Zero-initialised, one a thread. */
+/* The known part of a thread's own stack: where the stack pointer lies in [lo, hi), all from there to hi is readable as long as the
+ * thread runs. Zero-initialised: nothing is known. */
 struct unwind_stack {
 	uintptr_t lo, hi;
 };
 
-/* Where the calling thread's stack that `at` lies in ends, in whole pages: what is mapped beyond may be another thread's, and gone the
- * next moment. UINTPTR_MAX: not known (a stack that the program made). */
-uintptr_t unwind_stack_end(uintptr_t at);
+/* Init: the main thread's, of an address near its end. */
+struct unwind_stack unwind_main_stack(uintptr_t near_its_end);
 
-/* Init: an address near the end of the main thread's stack. */
-void unwind_set_main_stack(uintptr_t end);
+/* The calling thread's, which libc has just begun, at this address of its stack. has_default_size: it was created without attributes. */
+struct unwind_stack unwind_thread_stack(uintptr_t at, bool has_default_size);
+
+/* Read memory of this process that may not be there, or not the next moment. Returns how many bytes could be read; 0 after a filter of
+ * system calls came. */
+size_t unwind_read_safely(void *to, uintptr_t from, size_t bytes);
 
 /* Write the look-up addresses of the stack from `start` outwards into pc[0..max), start's own first, but for
- * those that are left out. Returns their number. */
-size_t unwind_walk(struct unwind_frame start, struct unwind_stack *stack, uintptr_t *pc, size_t max);
+ * those that are left out. known: of the calling thread. Returns their number. */
+size_t unwind_walk(struct unwind_frame start, const struct unwind_stack *known, uintptr_t *pc, size_t max);
 
-/* The same in a signal handler: no lock is taken, nothing is learned, one's own stack is probed. The walk ends where no
+/* The same in a signal handler: no lock is taken, nothing is learned. The walk ends where no
  * rule is known yet: *rest is that frame, which is in pc[] already (rest->pc 0: the walk came to its end). */
-size_t unwind_walk_known(struct unwind_frame start, uintptr_t *pc, size_t max, struct unwind_frame *rest);
+size_t unwind_walk_known(struct unwind_frame start, const struct unwind_stack *known, uintptr_t *pc, size_t max,
+                         struct unwind_frame *rest);
 
 /* A stack that is another thread's, or was copied: read(memory, address, value) says false where it can't be read. `mark`,
  * where it is not NULL, is a frame further out whose registers are known: on the way there the frame pointer need

@@ -18,6 +18,7 @@
 #include "shim/losses.h"
 #include "shim/modules.h"
 #include "shim/os.h"
+#include "shim/own_stack.h"
 #include "shim/peek.h"
 #include "shim/sampler.h"
 #include "shim/sync.h"
@@ -37,6 +38,7 @@ enum { WORD = sizeof(uintptr_t) };
 
 static struct {
 	struct lock lock;
+	struct own_stack stack; /* under lock: libunwind takes some 6 KiB */
 	unw_addr_space_t space; /* NULL: not started, or no memory; under lock */
 	/* under lock, of the look-up under way */
 	uintptr_t pc;
@@ -278,27 +280,38 @@ static __attribute__((noinline)) struct unwind_rule guarded_trial_step(void)
 	return r;
 }
 
-struct unwind_rule unwind_learn(uintptr_t pc)
+struct learning {
+	uintptr_t pc;
+	struct unwind_rule rule;
+};
+
+static void learn_locked(void *arg)
 {
-	struct unwind_rule r = {.kind = UNWIND_UNKNOWN};
-	if (!lock_take(&learner.lock, LOCK_LEARN))
-		return r;
+	struct learning *l = arg;
 	if (lock_is_inherited(&learner.lock))
 		learner.space = NULL; /* another thread left it in the middle of something; it is given up */
 	if (!start_locked()) {
 		losses_count(no_unwinder);
 	} else if (!modules_closing()) {
-		learner.pc = pc;
-		learner.module = modules_find(pc);
+		learner.pc = l->pc;
+		learner.module = modules_find(l->pc);
 		learner.has_table_entry = false;
 		learner.is_unreadable = false;
 		forget_pieces_locked();
-		r = guarded_trial_step();
-		if (learner.is_unreadable || modules_find(pc) != learner.module) /* it was unloaded meanwhile */
-			r.kind = UNWIND_UNKNOWN;
+		l->rule = guarded_trial_step();
+		if (learner.is_unreadable || modules_find(l->pc) != learner.module) /* it was unloaded meanwhile */
+			l->rule.kind = UNWIND_UNKNOWN;
 	}
+}
+
+struct unwind_rule unwind_learn(uintptr_t pc)
+{
+	struct learning l = {.pc = pc, .rule = {.kind = UNWIND_UNKNOWN}};
+	if (!lock_take(&learner.lock, LOCK_LEARN))
+		return l.rule;
+	own_stack_run(&learner.stack, learn_locked, &l);
 	lock_release(&learner.lock);
-	return r;
+	return l.rule;
 }
 
 /* Where a learner was stopped in the middle, nobody can wait for it. */

@@ -24,7 +24,7 @@ class StackCase(shim.TestCase):
             self.assertEqual(bare[:2], (status, out), err)
 
     def ask(self, p):
-        self.assertEqual(200, p.get("/debug/pprof/profile?seconds=0.5&hz=1000").status)
+        self.assertEqual(200, p.get("/debug/pprof/profile?seconds=1&hz=1000").status)
         self.assertEqual(200, p.get("/debug/pprof/trace?seconds=0.3").status)
         look.dump(p)
 
@@ -37,7 +37,7 @@ class Strangers(StackCase):
         raw = [t for t in look.dump(p).threads if t.state == "running"]
         self.assertEqual(1, len(raw))
         self.assertRegex(raw[0].not_reached, "libc does not know it")
-        self.assertEqual([], [s for s in p.profile("profile", "?seconds=0.5").samples if "compute" in s.names])
+        self.assertEqual([], [s for s in p.profile("profile", "?seconds=1").samples if "compute" in s.names])
 
     def test_a_thread_with_a_thread_pointer_of_its_own(self):
         self.asked([shim.program("raw_thread"), "own"], self.refused)
@@ -83,3 +83,10 @@ class Emulated(StackCase):
             self.assertEqual((0, {"used": [0], "below": [0], "end": [1]}), (status, p.truth()), err)
 
     test_signals_under_qemu.long_s = 10
+
+
+class OwnStacks(shim.TestCase):
+    """Stacks that the program made: their ends are not known."""
+
+    def test_coroutines_where_other_stacks_were(self):
+        self.assert_same([shim.program("stack_places")], rate=1)

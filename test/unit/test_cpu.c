@@ -6,7 +6,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: shim/cpu.c shim/ring.c shim/sample.c shim/signals.c shim/waits.c shim/restart.c shim/stuck.c shim/threads.c shim/timers.c shim/libc_thread.c shim/ticks.c shim/quota.c shim/tasks.c shim/powers.c shim/sampler.c shim/clock.c
- * links: shim/unwind.c shim/unwind_learn.c shim/wrap.c shim/modules.c shim/real.c shim/losses.c shim/settings.c shim/stacks.c
+ * links: shim/unwind.c shim/unwind_learn.c shim/own_stack.c shim/wrap.c shim/modules.c shim/real.c shim/losses.c shim/settings.c shim/stacks.c
  * links: shim/text.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

@@ -61,7 +61,7 @@ uint64_t modules_place_of(const uintptr_t *pc, size_t depth) /* modules.c's */
 }
 
 /* The stack is the start's pc, then its sp, fp times. */
-size_t unwind_walk(struct unwind_frame start, struct unwind_stack *stack, uintptr_t *pc, size_t max)
+size_t unwind_walk(struct unwind_frame start, const struct unwind_stack *stack, uintptr_t *pc, size_t max)
 {
 	(void)stack;
 	size_t n = 0;

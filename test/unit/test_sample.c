@@ -3,7 +3,7 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/sample.c shim/unwind.c shim/unwind_learn.c shim/wrap.c shim/modules.c shim/real.c shim/losses.c shim/settings.c
+/* links: shim/sample.c shim/unwind.c shim/unwind_learn.c shim/own_stack.c shim/wrap.c shim/modules.c shim/real.c shim/losses.c shim/settings.c
  * links: shim/text.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -611,7 +611,7 @@ static void test_the_frame_that_executes_is_shown_even_where_it_is_left_out(void
 	uintptr_t pc[MAX];
 	unwind_walk(f, &stack, pc, MAX);
 	unwind_leave_out((const void *)f.pc, (const void *)(f.pc + 1));
-	size_t n = unwind_walk_known(f, pc, MAX, &rest); /* all is known */
+	size_t n = unwind_walk_known(f, &(struct unwind_stack){0}, pc, MAX, &rest); /* all is known */
 	assert_int_equal(pc[0], f.pc);
 	unwind_forget();
 	sample_take(&mine.s, f); /* nothing is */

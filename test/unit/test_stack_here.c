@@ -1,4 +1,4 @@
-/* test_stack_here.c - the walk's frames with the function in front of them; how deep, and how deep on a small stack.
+/* test_stack_here.c - the walk's frames with the function in front of them; how deep, on a small stack too.
  *
  * Runs in: its own process; the unwinder is a stub with as many frames as it is asked for.
  *
@@ -31,8 +31,8 @@ uint64_t modules_place_of(const uintptr_t *pc, size_t depth) /* modules.c's */
 	return 3;
 }
 
-static struct unwind_stack *walked;
-size_t unwind_walk(struct unwind_frame start, struct unwind_stack *stack, uintptr_t *pc, size_t max) /* unwind.c's */
+static const struct unwind_stack *walked;
+size_t unwind_walk(struct unwind_frame start, const struct unwind_stack *stack, uintptr_t *pc, size_t max) /* unwind.c's */
 {
 	size_t n = 0;
 	walked = stack;
@@ -86,13 +86,13 @@ static void test_so_many_frames_are_kept_as_the_setting_says_and_never_more_than
 static unsigned depth_at_the_end;
 static void *on_a_small_stack(void *arg)
 {
-	volatile char used[6000];
-	used[0] = used[5999] = 1;
+	volatile char used[10000];
+	used[0] = used[9999] = 1;
 	depth_at_the_end = stack_here(0, frames(0x700000, 5000))->depth;
 	return arg;
 }
 
-static void test_on_a_small_stack_less_is_seen_and_nothing_is_touched_that_is_none_of_it(void **state)
+static void test_on_a_small_stack_all_is_seen_and_nothing_is_touched_that_is_none_of_it(void **state)
 {
 	enum { SIZE = 16384,
 	       PAGE = 4096 };
@@ -111,8 +111,6 @@ static void test_on_a_small_stack_less_is_seen_and_nothing_is_touched_that_is_no
 	assert_int_equal(pthread_create(&t, &attr, on_a_small_stack, NULL), 0);
 	pthread_join(t, NULL);
 	munmap(at, SIZE + 2 * PAGE);
-	assert_int_equal(depth_at_the_end, 128);
-	on_a_small_stack(NULL); /* which it is not */
 	assert_int_equal(depth_at_the_end, 512);
 }
 
@@ -139,7 +137,7 @@ int main(void)
 		cmocka_unit_test(test_the_function_is_the_leaf_and_the_walk_goes_on_from_there),
 		cmocka_unit_test(test_without_a_function_the_stack_is_the_walks),
 		cmocka_unit_test(test_so_many_frames_are_kept_as_the_setting_says_and_never_more_than_512),
-		cmocka_unit_test(test_on_a_small_stack_less_is_seen_and_nothing_is_touched_that_is_none_of_it),
+		cmocka_unit_test(test_on_a_small_stack_all_is_seen_and_nothing_is_touched_that_is_none_of_it),
 		cmocka_unit_test(test_at_the_memory_cap_a_new_stack_is_others_and_a_known_one_is_found),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,7 +3,7 @@
  * Runs in: its own process. What may crash runs in a child, so that a crash is one failed test.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/unwind.c shim/unwind_learn.c shim/wrap.c shim/modules.c shim/real.c shim/losses.c shim/text.c shim/arena.c shim/sync.c */
+/* links: shim/unwind.c shim/unwind_learn.c shim/own_stack.c shim/wrap.c shim/modules.c shim/real.c shim/losses.c shim/text.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -785,7 +785,7 @@ static NOINLINE int take_known(void)
 	unwind_forget();
 	if (in_handler.known)
 		unwind_walk(in_handler.start, &stack, taken.pc, in_handler.known);
-	in_handler.n = unwind_walk_known(in_handler.start, in_handler.pc, MAX, &in_handler.rest);
+	in_handler.n = unwind_walk_known(in_handler.start, &(struct unwind_stack){0}, in_handler.pc, MAX, &in_handler.rest);
 	taken.truths = libc_backtrace(taken.truth, MAX);
 	stack = (struct unwind_stack){0};
 	taken.n = unwind_walk(in_handler.start, &stack, taken.pc, MAX);
@@ -831,7 +831,7 @@ static void test_a_handlers_walk_is_no_longer_than_was_asked_for(void **state)
 	size_t n = unwind_walk(f, &stack, all, MAX);
 	for (size_t max = 1; max < n; max++) {
 		memset(pc, 0, sizeof pc);
-		assert_int_equal(unwind_walk_known(f, pc, max, &rest), max);
+		assert_int_equal(unwind_walk_known(f, &(struct unwind_stack){0}, pc, max, &rest), max);
 		assert_memory_equal(pc, all, max * WORD);
 		assert_int_equal(pc[max], 0);
 		assert_int_equal(rest.pc, 0);
@@ -847,11 +847,11 @@ static void known_without_tables(void)
 	struct unwind_frame rest;
 	w[4] = (uintptr_t)&w[20], w[5] = (uintptr_t)code + 50;
 	w[20] = 0, w[21] = (uintptr_t)code + 60;
-	CHECK(unwind_walk_known((struct unwind_frame){(uintptr_t)code + 7, sp, (uintptr_t)&w[4]}, pc, MAX, &rest) == 3);
+	CHECK(unwind_walk_known((struct unwind_frame){(uintptr_t)code + 7, sp, (uintptr_t)&w[4]}, &(struct unwind_stack){0}, pc, MAX, &rest) == 3);
 	CHECK(pc[0] == (uintptr_t)code + 7 && pc[1] == (uintptr_t)code + 49 && pc[2] == (uintptr_t)code + 59 && rest.pc == 0);
 	const uintptr_t bad[] = {1, 8, sp - 8, sp + 3, (uintptr_t)area + 2 * PAGE - 8, (uintptr_t)area + 2 * PAGE, UINTPTR_MAX, UINTPTR_MAX - 15, 1ull << 47};
 	for (size_t i = 0; i < COUNT(bad); i++)
-		CHECK(unwind_walk_known((struct unwind_frame){(uintptr_t)code + 7, sp, bad[i]}, pc, MAX, &rest) == 1);
+		CHECK(unwind_walk_known((struct unwind_frame){(uintptr_t)code + 7, sp, bad[i]}, &(struct unwind_stack){0}, pc, MAX, &rest) == 1);
 }
 
 static void test_in_a_handler_code_without_tables_is_walked_by_frame_pointers(void **state)
@@ -894,12 +894,9 @@ static NOINLINE int take_copy_and_walk(void)
 	taken.truths = libc_backtrace(taken.truth, MAX);
 	taken.n = unwind_walk(f, &stack, taken.pc, MAX);
 	copied.from = f.sp;
-	copied.bytes = stack.hi - f.sp < sizeof copied.stack ? stack.hi - f.sp : sizeof copied.stack;
+	copied.bytes = unwind_read_safely(copied.stack, f.sp, sizeof copied.stack);
 	if (elsewhere.limit && elsewhere.limit < copied.bytes)
 		copied.bytes = elsewhere.limit;
-	const volatile char *from = (const volatile char *)f.sp;
-	for (size_t i = 0; i < copied.bytes; i++)
-		copied.stack[i] = from[i];
 	if (elsewhere.no_fp)
 		f.fp = UNWIND_NO_FP;
 	elsewhere.e = (struct unwind_elsewhere){.read = read_copied, .memory = &copied, .mark = elsewhere.marked ? &elsewhere.mark : NULL};
@@ -979,10 +976,7 @@ static NOINLINE int with_mark_at_once(void)
 	static __thread struct unwind_stack stack;
 	taken.n = unwind_walk(elsewhere.mark, &stack, taken.pc, MAX);
 	copied.from = elsewhere.mark.sp;
-	copied.bytes = stack.hi - copied.from < sizeof copied.stack ? stack.hi - copied.from : sizeof copied.stack;
-	const volatile char *from = (const volatile char *)copied.from;
-	for (size_t i = 0; i < copied.bytes; i++)
-		copied.stack[i] = from[i];
+	copied.bytes = unwind_read_safely(copied.stack, copied.from, sizeof copied.stack);
 	struct unwind_frame f = {.pc = elsewhere.mark.pc, .sp = elsewhere.mark.sp, .fp = UNWIND_NO_FP};
 	elsewhere.e = (struct unwind_elsewhere){.read = read_copied, .memory = &copied, .mark = &elsewhere.mark};
 	elsewhere.n = unwind_walk_elsewhere(f, &elsewhere.e, elsewhere.pc, MAX);
