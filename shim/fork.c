@@ -41,7 +41,7 @@
 #include "shim/trace.h"
 #include "shim/unwind.h"
 
-/* Older kernels begin a fork anew when a signal arrives in the middle; of a large program that never ends (HAZARDS 9). Only
+/* Older kernels begin a fork anew when a signal arrives in the middle; of a large program that never ends (ARCHITECTURE.md). Only
  * while our signals are about. */
 static FORKED_CODE void prepare(void)
 {

@@ -37,7 +37,7 @@ FOLLOWED(setgroups, (size_t count, const gid_t *groups), (count, groups))
 FOLLOWED(initgroups, (const char *user, gid_t group), (user, group))
 FOLLOWED(capset, (void *header, const void *capabilities), (header, capabilities))
 
-/* Some namespaces may only be changed by a process of one thread with a file system state of its own (HAZARDS 35).
+/* Some namespaces may only be changed by a process of one thread with a file system state of its own (ARCHITECTURE.md, Namespaces).
  * If that is what is wrong, the listener makes room, and comes back later. */
 #define ALONE(symbol, params, args) \
 	EXPORT ALIGNED int symbol params \
@@ -64,7 +64,7 @@ static uint16_t port_of(const struct sockaddr *addr, socklen_t len)
 	return 0;
 }
 
-/* The program wants the port that we are on: it gets it (HAZARDS 44). */
+/* The program wants the port that we are on: it gets it (ARCHITECTURE.md, Ports). */
 EXPORT ALIGNED int bind(int fd, const struct sockaddr *addr, socklen_t len)
 {
 	int saved = errno;

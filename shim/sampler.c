@@ -18,7 +18,7 @@
 
 __thread struct sampler_thread sampler_thread;
 
-/* At most 64 bytes of initial-exec TLS in all (HAZARDS 23). */
+/* At most 64 bytes of initial-exec TLS in all (ARCHITECTURE.md). */
 static_assert(sizeof(struct sampler_thread) <= 64, "thread-local storage of the shim");
 
 /* A countdown that no program uses up. */

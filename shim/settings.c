@@ -1,7 +1,7 @@
 /* settings.c - read the environment variables of settings.def.
  *
  * Runs in: init, before main. The environment is read as the kernel handed it over, not through getenv (a
- * program may export its own: HAZARDS 21), and never changed.
+ * program may export its own: ARCHITECTURE.md), and never changed.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/settings.h"

@@ -24,7 +24,7 @@
 enum { SIGNALS_OURS = 33 };
 
 /* Our signals may arrive from now on. Begin and end come in pairs and nest; the handler stays once it was
- * installed (HAZARDS 8). 0, or a negative errno. Listener. */
+ * installed (ARCHITECTURE.md). 0, or a negative errno. Listener. */
 int signals_begin(void);
 void signals_end(void);
 
