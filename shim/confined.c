@@ -63,7 +63,7 @@ static __attribute__((used)) SLOW int prctl_seccomp(int option, unsigned long a,
 }
 
 /* PR_SET_PTRACER. */
-static __attribute__((used)) int prctl_ptracer(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
+static __attribute__((used)) SLOW int prctl_ptracer(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
 {
 	listener_leaves_ptracer_to_program();
 	return real_prctl(option, a, b, c, d);

@@ -138,11 +138,13 @@ static bool read_note(const struct restart *r, struct restart *note)
 	return __atomic_load_n(&r->number, __ATOMIC_RELAXED) == number && note->nr >= 0;
 }
 
-/* Is it the call that was interrupted in this context? It has the same place and the same arguments, so at least it is one like it. */
+/* Is it the call that was interrupted in this context? It has the same place and the same arguments (its time-out may be cut already),
+ * so at least it is one like it. */
 static bool is_of(const struct restart *note, const greg_t *regs)
 {
+	int way = restart_way(note->nr, (long)note->args[1]), time = way >= 0 ? way & ~RESTART_MILLISECONDS : -1;
 	for (int i = 0; i < 6; i++)
-		if (note->args[i] != (uint64_t)regs[argument[i]])
+		if (i != time && note->args[i] != (uint64_t)regs[argument[i]])
 			return false;
 	return note->pc == (uintptr_t)regs[REG_RIP] && note->sp == (uintptr_t)regs[REG_RSP];
 }
@@ -203,11 +205,10 @@ static void cut_time(greg_t *regs, const struct call *c, int way)
 {
 	greg_t *arg = way >= 0 ? &regs[argument[way & ~RESTART_MILLISECONDS]] : NULL;
 	struct restart *r = restart_of_self();
-	if (!arg || !*arg)
+	if (!arg || !*arg || (way & RESTART_MILLISECONDS && (int)*arg < 0))
 		return;
 	if (way & RESTART_MILLISECONDS) {
-		int ms = (int)*arg;
-		*arg = ms < 0 ? ms : (int)((left_of((uint64_t)ms * 1000000, c->since_ns) + 999999) / 1000000);
+		*arg = (greg_t)((left_of((uint64_t)*arg * 1000000, c->since_ns) + 999999) / 1000000);
 	} else if (left_at(regs, c->nr)) {
 		*arg = (greg_t)left_at(regs, c->nr);
 	} else if (r && c->since_ns) {

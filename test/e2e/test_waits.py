@@ -17,7 +17,7 @@ class Waits(shim.TestCase):
         return out, looking
 
     def test_no_call_of_the_table_ends_early(self):
-        out, _ = self.passes([shim.program("eintr_abort"), 12], dumps=20, profiles=5)
+        out, _ = self.passes([shim.program("eintr_abort"), 12], dumps=1, profiles=1)
         rows = [line.split() for line in out.splitlines()]
         called = {r[0]: int(r[1]) + int(r[2]) for r in rows if len(r) == 3}
         self.assertGreater(len(called), 60)
@@ -27,13 +27,13 @@ class Waits(shim.TestCase):
 
     def test_the_same_by_dumps_alone(self):
         argv = [shim.program("eintr_abort"), 12]
-        (status, out, err), looking = look.run_watched(self, argv, profiles=0, dumps=20, traces=False, input_data=b"")
+        (status, out, err), looking = look.run_watched(self, argv, profiles=0, dumps=1, traces=False, input_data=b"")
         self.assertEqual((0, ""), (status, err))
 
     test_the_same_by_dumps_alone.long_s = 15
 
     def test_a_signal_thread_that_waits_for_everything(self):
-        out, _ = self.passes([shim.program("sigwait_all"), 8], dumps=20)
+        out, _ = self.passes([shim.program("sigwait_all"), 8], dumps=1, profiles=1)
         self.assertIn("worked 1", out)
 
     test_a_signal_thread_that_waits_for_everything.long_s = 12

@@ -6,7 +6,7 @@
  * what a trampoline does first.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/restart.c shim/waits.c shim/stuck.c shim/tasks.c shim/clock.c shim/real.c shim/text.c shim/arena.c shim/sync.c */
+/* links: shim/restart.c shim/waits.c shim/stuck.c shim/tasks.c shim/powers.c shim/house.c shim/clock.c shim/real.c shim/text.c shim/arena.c shim/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -38,7 +38,7 @@
 
 #include "shim/clock.h"
 #include "shim/contended.h"
-#include "shim/listener.h"
+#include "shim/house.h"
 #include "shim/os.h"
 #include "shim/restart.h"
 #include "shim/tasks.h"
@@ -59,11 +59,6 @@ bool signals_counted(uintptr_t handler) /* hooks_signal.c's */
 void contended_leave(struct thread *t) /* contended.c's */
 {
 	(void)t;
-}
-
-int listener_tid(void) /* listener.c's */
-{
-	return 0;
 }
 
 void threads_each(void (*each)(struct thread *t, void *arg), void *arg) /* threads.c's */
@@ -782,6 +777,7 @@ int main(void)
 		TEST(test_no_register_is_changed),
 		TEST(test_a_thread_that_waits_for_our_signal_gets_none),
 	};
+	house_start(NULL);
 	clock_start();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
