@@ -14,6 +14,7 @@
 #include "shim/layout.h"
 #include "shim/os.h"
 #include "shim/own_file.h"
+#include "shim/powers.h"
 #include "shim/settings.h"
 #include "shim/text.h"
 
@@ -64,7 +65,9 @@ static int open_destination(void)
 	line_str(&l, "/proc/");
 	line_dec(&l, house_pid());
 	line_str(&l, "/fd/2");
+	bool were = powers_use(true); /* the descriptors of another process, if it has any capability */
 	int fd = (int)os_open(path, O_WRONLY | O_APPEND | O_NOCTTY | O_NONBLOCK);
+	powers_use(were);
 	struct stat now;
 	if (fd >= 0 && stat_fd(fd, &now) == 0 && now.st_dev == logger.stderr_then.st_dev &&
 	    now.st_ino == logger.stderr_then.st_ino)

@@ -4,7 +4,7 @@
  * forked child logs into a pipe.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/log.c shim/own_file.c shim/settings.c shim/text.c */
+/* links: shim/log.c shim/own_file.c shim/powers.c shim/settings.c shim/text.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
