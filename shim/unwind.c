@@ -36,7 +36,7 @@ enum {
 	RULE_BITS = KIND_BITS + CFA_BITS + FP_BITS,
 	TAG_BITS = 64 - RULE_BITS,
 	WORD = sizeof(uintptr_t),
-	WINDOW_BYTES = 256,
+	WINDOW_BYTES = 128,
 	CHAIN_STEP_MAX = 1 << 20, /* a guessed frame is no larger than this */
 };
 static_assert(INDEX_BITS + TAG_BITS >= 47, "an entry must identify every user address");

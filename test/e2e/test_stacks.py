@@ -4,6 +4,9 @@
 # is an error or a crash.
 #
 # SPDX-License-Identifier: Apache-2.0
+import os
+import re
+
 import look
 import shim
 from shim import start
@@ -90,3 +93,53 @@ class OwnStacks(shim.TestCase):
 
     def test_coroutines_where_other_stacks_were(self):
         self.assert_same([shim.program("stack_places")], rate=1)
+
+
+class Painted(shim.TestCase):
+    """No hook takes more than 1 KiB of a program's stack beyond what the real function does, whatever it records; nor does our
+    handler below the kernel's frame."""
+
+    MOST = 1024
+    # What the program cannot call: it waits for ever, or is not there, or looks up the system's groups.
+    NOT_CALLED = {"cnd_wait", "initgroups", "io_getevents", "free_sized", "free_aligned_sized", "cfree", "syscall"}
+
+    def used(self, text):
+        """{function: (most, least)}"""
+        return {n: (int(a), int(b)) for n, a, b in re.findall(r"^stack (\S+) (\d+) (\d+)$", text, re.M)}
+
+    def hooks(self):
+        with open(os.path.join(shim.ROOT, "shim", "hooks.def")) as f:
+            return set(re.findall(r"^HOOK[A-Z_]*\( *(\w+)", f.read(), re.M))
+
+    def bare(self):
+        status, out, err = shim.run_bare([shim.program("painted_stack")])
+        self.assertEqual(0, status, err)
+        return self.used(out)
+
+    def assert_small(self, bare, ours, which):
+        too_much = {n: (bare[n], ours[n]) for n in bare if ours[n][which] - bare[n][which] > self.MOST}
+        self.assertEqual({}, too_much, "function: bytes (most, least) bare, under the library")
+
+    def test_each_hook_with_all_samples_kept(self):
+        bare = self.bare()
+        self.assertEqual(set(), self.hooks() - set(bare) - self.NOT_CALLED)
+        status, out, err = shim.run_shim([shim.program("painted_stack")], rate=1, env={"PPROF_BLOCK_RATE": "1", "PPROF_STACK_DEPTH": "512"})
+        self.assertEqual(0, status, err)
+        self.assert_small(bare, self.used(out), 0)
+
+    test_each_hook_with_all_samples_kept.long_s = 5
+
+    def test_each_hook_in_a_trace_and_the_handler(self):
+        bare = self.bare()
+        with start([shim.program("painted_stack"), "wait"], rate=1, env={"PPROF_BLOCK_RATE": "1"}) as p:
+            p.wait_line("ready")
+            with look.Looking(p, hz=1000):
+                shim.wait_until("a trace", lambda: p.get("/debug/pprof/trace?seconds=0.1").status == 200)
+                p.send(b"\n")
+                p.wait_line("round 1")
+            used, frame = p.truth()["handler"]
+            self.assertGreater(used, frame // 2, "signals came")
+            self.assertLessEqual(used, frame + self.MOST + 256, "the frame, what computes, and the handler")
+            self.assert_small(bare, self.used(p.out), 1)  # a signal's frame is the kernel's: the least of several
+
+    test_each_hook_in_a_trace_and_the_handler.long_s = 10
