@@ -19,9 +19,11 @@
 #include "shim/listener.h"
 #include "shim/offspring.h"
 #include "shim/os.h"
+#include "shim/restart.h"
 #include "shim/signals.h"
 #include "shim/sync.h"
 #include "shim/tasks.h"
+#include "shim/threads.h"
 #include "shim/waits.h"
 
 enum {
@@ -160,6 +162,13 @@ static long knock_at(int thread)
 	return os_call(SYS_rt_tgsigqueueinfo, house_pid(), thread, SIGNALS_OURS, &info);
 }
 
+/* What it is blocked in is noted, so that it goes on there with the time that is left. */
+static bool may_be_knocked_at(int thread)
+{
+	struct thread *t = threads_facts(thread).thread;
+	return tasks_catches(thread, SIGNALS_OURS) && (!t || restart_look(t));
+}
+
 /* Send the signal to one thread that takes it. It would end a program that has put its handler away. */
 static void knock(unsigned attempt)
 {
@@ -168,7 +177,7 @@ static void knock(unsigned attempt)
 	const int *tids = tasks_list(&scratch, &count);
 	for (size_t i = 0; tids && i < count; i++) {
 		int thread = tids[(i + attempt) % count];
-		if (tasks_catches(thread, SIGNALS_OURS) && knock_at(thread) == 0)
+		if (may_be_knocked_at(thread) && knock_at(thread) == 0)
 			break;
 	}
 	region_release(&scratch);

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import look
 import shim
@@ -127,3 +128,17 @@ class BegunIdle(shim.TestCase):
             self.watch_and_interrupt(p, watch)
 
     test_our_own_signal_ends_no_call_that_began_before.long_s = 8
+
+    def test_a_sleeper_wakes_when_it_would_have(self):
+        with shim.start([shim.program("sleeper"), 6000000]) as p:
+            p.wait_line("ready")
+            began = time.monotonic()
+            time.sleep(3)
+            looked = time.monotonic()
+            p.profile("profile", "seconds=1")
+            self.assertEqual((0, "ready\nslept 0\n", ""), p.wait())
+            ended = time.monotonic()
+        self.assertGreater(ended - began, 5)
+        self.assertLess(ended - looked, 5.5, "as if it had begun anew")
+
+    test_a_sleeper_wakes_when_it_would_have.long_s = 7
