@@ -128,7 +128,7 @@ UNIT_SAN   := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-
 links_of = $(shell sed -n 's,^[ /*]*links: *\(.*\),\1,p' $(1) | sed 's,\*/.*,,')
 
 # What most of shim/ stands on, for tests that neither link it nor bring their own.
-$(U)/base.a: $(U)/obj/shim/peek.o $(U)/obj/shim/house.o $(U)/obj/shim/sampler.o $(U)/obj/shim/arena.o
+$(U)/base.a: $(U)/obj/shim/pace.o $(U)/obj/shim/peek.o $(U)/obj/shim/house.o $(U)/obj/shim/sampler.o $(U)/obj/shim/arena.o
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && ar rcs $@ $^
 

@@ -23,6 +23,7 @@
 #include "shim/libc_thread.h"
 #include "shim/modules.h"
 #include "shim/os.h"
+#include "shim/pace.h"
 #include "shim/peek.h"
 #include "shim/restart.h"
 #include "shim/sample.h"
@@ -476,10 +477,12 @@ static void ask_some(struct dump *d, const size_t *index, size_t count, uint64_t
 			return;
 		}
 		if (pending && last_call) { /* they are writing: that takes no time, once they have a processor */
-			step = (struct timespec){.tv_nsec = 1000000};
-			os_call(SYS_nanosleep, &step, NULL);
+			pace_sleep(1);
 		} else if (pending && time_left(deadline_ns, &step)) {
-			os_futex_wait(&answers.answers, seen, &step);
+			if (pace_is_task())
+				pace_sleep(1);
+			else
+				os_futex_wait(&answers.answers, seen, &step);
 		} else {
 			last_call = pending;
 		}
@@ -493,7 +496,7 @@ static int start_answers(void)
 	return answers.memory && sample_start() ? 0 : -ENOMEM;
 }
 
-static void ask_running(struct dump *d, const size_t *running, size_t count)
+static void ask_by_turn(struct dump *d, const size_t *running, size_t count)
 {
 	const char *refused = !count ? NULL : start_answers() < 0 ? "the profiler's own memory is used up" : NULL;
 	int error = count && !refused ? signals_begin() : 0;
@@ -509,10 +512,29 @@ static void ask_running(struct dump *d, const size_t *running, size_t count)
 	signals_end();
 }
 
+/* The places for answers are those of one dump at a time: others wait for their turn. */
+static void ask_running(struct dump *d, const size_t *running, size_t count)
+{
+	static struct {
+		int pid; /* whose: a fork child inherits it */
+		bool is_taken;
+	} turn;
+	if (!count)
+		return;
+	while (turn.is_taken && turn.pid == house_pid())
+		if (pace_sleep(2) || !pace_is_task())
+			return; /* nobody wants it, or there was no memory to wait with */
+	turn.pid = house_pid();
+	turn.is_taken = true;
+	ask_by_turn(d, running, count);
+	turn.is_taken = false;
+}
+
 static void name_owners(struct dump *d)
 {
 	for (size_t i = 0; i < d->wait_count; i++) {
 		struct dump_thread *t = &d->out->threads[d->wait_of[i]];
+		pace();
 		if (t->owner_tid)
 			t->owner_name = tasks_name(d->region, t->owner_tid);
 	}
@@ -603,6 +625,8 @@ int snapshot_dump(struct region *r, struct dump_snapshot *s)
 	if (!threads_handles(r, &d.handles) || !tids || !d.tasks || !d.waits || !d.wait_of || !d.pcs || !asked || !s->threads)
 		return -ENOMEM;
 	for (size_t i = 0; i < count; i++) {
+		if (pace())
+			return -ECANCELED;
 		begin_thread(&d, i, tids[i]);
 		if (!take_unasked(&d, i))
 			asked[running++] = i;

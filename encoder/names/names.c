@@ -15,6 +15,7 @@
 #include "encoder/names/symbolizer.h"
 #include "encoder/bytes/utf8.h"
 #include "shim/os.h"
+#include "shim/pace.h"
 
 enum {
 	PATIENCE_S = 15, /* for the symbolizer; what follows takes its time, too */
@@ -323,7 +324,7 @@ static int query_tables(struct names *n, const struct site *sites, size_t count)
 {
 	struct missing missing;
 	int r = find_missing(n, &missing, sites, count, false);
-	for (size_t i = 0; i < missing.count && r == 0; i++)
+	for (size_t i = 0; i < missing.count && r == 0 && !pace(); i++)
 		r = query(n, &missing.at[i]);
 	return r;
 }

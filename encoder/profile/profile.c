@@ -18,6 +18,7 @@
 #include "encoder/names/names.h"
 #include "encoder/profile/rows.h"
 #include "shim/os.h"
+#include "shim/pace.h"
 
 enum { /* the numbers of fields */
 	PROFILE_SAMPLE_TYPE = 1,
@@ -477,7 +478,7 @@ static struct site *list_sites(struct writer *w)
  * -EAGAIN. */
 static int find_names(struct writer *w, const struct rows *rows, struct patience *patience)
 {
-	for (size_t i = 0; i < rows->count; i++)
+	for (size_t i = 0; i < rows->count && !pace(); i++)
 		for (size_t k = 0; k < rows->at[i].stack->depth; k++)
 			location_id(w, rows->at[i].stack->pc[k], rows->at[i].stack->place);
 	size_t count = w->sites.count;
@@ -559,7 +560,7 @@ int profile_encode(struct region *r, struct out *o, const struct profile_snapsho
 	text_id(w, ""); /* string_table[0] */
 	write_types(w, k, (int64_t)rows.period);
 	write_times(w, rows.time_ns, rows.duration_ns);
-	for (size_t i = 0; i < rows.count; i++)
+	for (size_t i = 0; i < rows.count && !pace(); i++)
 		write_sample(w, &rows.at[i], k->values);
 	write_locations(w);
 	write_comments(w, now, &rows);

@@ -14,6 +14,7 @@
 #include "encoder/names/names.h"
 #include "encoder/profile/rows.h"
 #include "encoder/bytes/utf8.h"
+#include "shim/pace.h"
 
 enum { ALLOC_OBJECTS, ALLOC_BYTES, INUSE_OBJECTS, INUSE_BYTES };
 enum { CONTENTIONS, DELAY_NS };
@@ -204,7 +205,7 @@ int profile_encode_text(struct region *r, struct out *o, const struct profile_sn
 	const struct form *form = &forms[now->kind];
 	rows_sort(&rows, now->kind);
 	form->print_header(o, &rows, form->title);
-	for (size_t i = 0; i < rows.count; i++) {
+	for (size_t i = 0; i < rows.count && !o->failed && !pace(); i++) {
 		const struct row *row = &rows.at[i];
 		form->print_row(o, row);
 		print_addresses(o, row->stack);

@@ -27,6 +27,7 @@
 #include "encoder/bytes/intern.h"
 #include "encoder/names/names.h"
 #include "encoder/bytes/utf8.h"
+#include "shim/pace.h"
 
 #define SECOND UINT64_C(1000000000)
 
@@ -378,7 +379,7 @@ int dump_print(struct region *r, struct out *o, const struct dump_snapshot *s, s
 	}
 	for (size_t i = 0; i < s->stuck_count && !d->failed; i++)
 		print_stuck(d, &s->stuck[i]);
-	for (size_t i = 0; i < s->count && !d->failed; i++)
+	for (size_t i = 0; i < s->count && !d->failed && !pace(); i++)
 		print_block(d, &s->threads[i]);
 	return d->failed || o->failed ? -ENOMEM : 0;
 }

@@ -26,6 +26,7 @@
 #include "encoder/trace/frames.h"
 #include "encoder/trace/order.h"
 #include "encoder/bytes/utf8.h"
+#include "shim/pace.h"
 
 enum {
 	GO_BATCH = 1,
@@ -742,7 +743,7 @@ int trace_encode_go(struct region *r, struct out *o, const struct trace_snapshot
 		return rc;
 	out_bytes(o, "go 1.19 trace\0\0\0", 16);
 	write_nobody(w, &call);
-	for (size_t i = 0; i < w->order.count && !w->failed && !o->failed; i++)
+	for (size_t i = 0; i < w->order.count && !w->failed && !o->failed && !pace(); i++)
 		write_life(w, &w->order.lives[i], &call);
 	write_tables(w);
 	return w->failed || o->failed ? -ENOMEM : 0;

@@ -19,6 +19,7 @@
 #include "encoder/trace/order.h"
 #include "shim/house.h"
 #include "shim/os.h"
+#include "shim/pace.h"
 
 enum { /* the numbers of fields */
 	TRACE_PACKET = 1,
@@ -445,7 +446,7 @@ int trace_encode_perfetto(struct region *r, struct out *o, const struct trace_sn
 	write_process(w);
 	write_heap(w);
 	write_comments(w);
-	for (size_t i = 0; i < w->order.count && !w->failed && !o->failed; i++)
+	for (size_t i = 0; i < w->order.count && !w->failed && !o->failed && !pace(); i++)
 		write_life(w, &w->order.lives[i]);
 	return w->failed || o->failed ? -ENOMEM : 0;
 }

@@ -8,6 +8,7 @@
 
 #include "http/address/host.h"
 #include "shim/os.h"
+#include "shim/pace.h"
 
 #define ROOT "/debug/pprof"
 
@@ -108,11 +109,29 @@ static void end_wait(struct exchange *x)
 	x->abandon = NULL;
 }
 
+/* Names, and what is known of them, are one table: one answer is encoded at a time, and others wait for their turn, which holds up
+ * nobody else. */
+static int encode_alone(struct exchange *x)
+{
+	static struct {
+		int pid; /* whose: a fork child inherits it */
+		bool is_on;
+	} encoding;
+	while (encoding.is_on && encoding.pid == os_pid())
+		if (pace_sleep(2) || !pace_is_task())
+			return -ENOMEM; /* nobody wants it, or there was no memory to wait with */
+	encoding.pid = os_pid();
+	encoding.is_on = true;
+	int rc = x->encode(x);
+	encoding.is_on = false;
+	return rc;
+}
+
 /* What an attempt without all names took is given back. */
 static void make_answer(struct exchange *x)
 {
 	struct region_mark mark = region_mark(x->region);
-	int rc = x->encode(x);
+	int rc = encode_alone(x);
 	if (rc == -EAGAIN) {
 		response_init(&x->answer, x->region);
 		region_rewind(x->region, mark);

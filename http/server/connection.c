@@ -225,12 +225,41 @@ static void follow_handler(struct connection *c)
 	}
 }
 
+static void work(void *arg)
+{
+	struct connection *c = arg;
+	c->handler(c->x);
+}
+
+/* A handler that takes long gives way to others, and is let go on when they had their turn. */
+static void go_on(struct connection *c)
+{
+	pace_go_on(&c->task);
+	if (!c->task.is_done) {
+		c->deadline_ns = c->task.again_ns;
+		c->state = CONNECTION_WAIT;
+		return;
+	}
+	pace_end(&c->task);
+	follow_handler(c);
+}
+
+static void begin_work(struct connection *c, void (*handler)(struct exchange *x))
+{
+	c->handler = handler;
+	if (pace_start(&c->task, work, c)) {
+		go_on(c);
+		return;
+	}
+	handler(c->x); /* no memory for a stack: all at once */
+	follow_handler(c);
+}
+
 static void run_handler(struct connection *c)
 {
 	c->last = !c->x->request.keep_alive;
 	c->request = region_mark(&c->region);
-	endpoint_answer(c->x);
-	follow_handler(c);
+	begin_work(c, endpoint_answer);
 }
 
 static void say_continue(struct connection *c)
@@ -412,10 +441,13 @@ void connection_ready(struct connection *c, uint32_t events)
 static void resume_handler(struct connection *c)
 {
 	struct exchange *x = c->x;
+	if (c->task.stack) {
+		go_on(c);
+		return;
+	}
 	void (*resume)(struct exchange *) = x->resume;
 	x->resume = NULL;
-	resume(x);
-	follow_handler(c);
+	begin_work(c, resume);
 }
 
 void connection_expire(struct connection *c)

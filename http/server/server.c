@@ -131,6 +131,8 @@ static bool is_ours(const struct connection *c)
 static void forget_slot(struct connection *c)
 {
 	c->x = NULL;
+	if (c->task.stack)
+		pace_end(&c->task);
 	region_release(&c->answer);
 	region_release(&c->region);
 	c->state = CONNECTION_FREE;
@@ -139,6 +141,8 @@ static void forget_slot(struct connection *c)
 static void free_slot(struct connection *c)
 {
 	struct exchange *x = c->x;
+	if (c->task.stack)
+		pace_finish(&c->task);
 	if (x && x->abandon)
 		x->abandon(x);
 	forget_slot(c);
