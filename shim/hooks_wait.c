@@ -12,6 +12,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "shim/contended.h"
 #include "shim/exports.h"
@@ -111,6 +112,13 @@ static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
 	return copy;
 }
 
+static bool child_wait_is_watched(int options)
+{
+	if (options & (__WALL | __WCLONE))
+		listener_stop_for_good();
+	return waits_test(HOOK_WATCHED);
+}
+
 /* The ways of the table. BLOCKS_x: may it block, and does anybody care; IDLE_x: does nobody, but for a listener that is to be started;
  * LONG_x: will it be long, so that it starts that; SINCE_x: when it
  * began, where that has to be known; FIRST_x: before the call; FAILED_x: did it fail with EINTR; AGAIN_x: before it is made
@@ -200,6 +208,17 @@ enum { SPIN_FREE = 0 };
 #define FAILED_PLAIN IN_ERRNO
 #define AGAIN_PLAIN
 #define LEAVE_PLAIN HOOK_LEAVE
+
+/* The listener is a child that ends without a signal: only who waits for such children as well (debuggers do) would meet it, and
+ * never be told that all of its own have ended. For them it goes for good, before they look. */
+#define BLOCKS_CHILDREN ((options & (__WALL | __WCLONE)) || waits_test(HOOK_WATCHED))
+#define IDLE_CHILDREN (!child_wait_is_watched(options))
+#define LONG_CHILDREN false
+#define SINCE_CHILDREN 0
+#define FIRST_CHILDREN(call)
+#define FAILED_CHILDREN IN_ERRNO
+#define AGAIN_CHILDREN
+#define LEAVE_CHILDREN HOOK_LEAVE
 
 #define BLOCKS_LONG waits_test(HOOK_WATCHED_LONG)
 #define IDLE_LONG (!waits_test(HOOK_WATCHED))

@@ -44,6 +44,11 @@ class Same(shim.TestCase):
     def test_fork_and_seteuid_in_a_signal_handler(self):
         self.check("fork_in_handler")
 
+    def test_waits_for_children_of_every_kind_do_not_meet_us(self):
+        for way in ("waitpid", "wait3", "wait4", "waitid"):
+            with self.subTest(way):
+                self.assert_same([shim.program("wait_all"), way])
+
     def test_fork_storm(self):
         self.check("fork_storm", 100)
 

@@ -186,7 +186,7 @@ static void test_a_call_that_waits_names_an_object_that_it_has(void **state)
  * that is taken for a relative one makes it end at once. */
 static void test_relative_time_outs_are_cut_down_and_points_in_time_are_not(void **state)
 {
-	static const char *const ways[] = {"MUTEX", "READ_LOCK", "WRITE_LOCK", "COND", "SEM", "SPIN", "BARRIER", "JOIN", "JOIN_UNTIL", "PLAIN", "LONG", "LONG_SET", "MILLISECONDS", "RELATIVE",
+	static const char *const ways[] = {"MUTEX", "READ_LOCK", "WRITE_LOCK", "COND", "SEM", "SPIN", "BARRIER", "JOIN", "JOIN_UNTIL", "PLAIN", "CHILDREN", "LONG", "LONG_SET", "MILLISECONDS", "RELATIVE",
 	                                   "RELATIVE_SET", "SELECT", NULL};
 	(void)state;
 	for (size_t i = 0; i < COUNT(hooks); i++) {
