@@ -50,6 +50,13 @@ CFLAGS_shim_libc_thread := -fno-stack-protector
 # The rest of a transfer is moved in the middle of a system call, which leaves all other registers alone.
 CFLAGS_shim_restart := -mgeneral-regs-only
 
+# What runs on a program's stack, which may be small: hooks with all that they call, and our handler. What all of it takes
+# together is measured (test/programs/painted_stack.c). Not with sanitizers (SAN), which take more.
+ON_PROGRAMS_STACK := $(patsubst shim/%.c,%,$(wildcard shim/hooks_*.c)) clock contended contention heap libc_thread live \
+                     own_stack restart ring sample sampler signals stack_here stacks sync trace unwind waits
+LOW_STACK = $(if $(SAN),,-Wstack-usage=416)
+$(foreach f,$(ON_PROGRAMS_STACK),$(eval CFLAGS_shim_$(f) += $$(LOW_STACK)))
+
 # Static libraries, by full name. WRAP: the symbols that they reach as our __wrap_<symbol>, read off wrap.c.
 WRAP     := $(shell sed -n 's/^[A-Za-z_].*[ *]__wrap_\([A-Za-z0-9_]*\)(.*);$$/\1/p' shim/wrap.c 2>/dev/null)
 ARCHIVES := $(UNWIND)/lib/libunwind-$(ARCH).a $(UNWIND)/lib/libunwind.a -l:libz.a
