@@ -233,6 +233,52 @@ class Programs(shim.TestCase):
             hide=[r"process \d+", r"warning: .*\n"],
         )
 
+    @unittest.skipUnless(os.geteuid() == 0, "needs root")
+    def test_sshd_lets_in(self):
+        folder = shim.scratch("sshd")
+        sshd, keygen, client = debian("sshd"), debian("ssh-keygen"), debian("ssh")
+        for key in ("host", "user"):
+            subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", os.path.join(folder, key)], check=True)
+        shutil.copy(os.path.join(folder, "user.pub"), os.path.join(folder, "authorized"))
+        os.makedirs("/run/sshd", exist_ok=True)
+        for asked in (None, False, True):
+            port, ours = shim.free_port(), shim.free_port()
+            config = write(
+                folder,
+                "config",
+                "Port %d\nListenAddress 127.0.0.1\nHostKey %s/host\nAuthorizedKeysFile %s/authorized\nStrictModes no\n"
+                "UsePAM no\nPermitRootLogin yes\nPidFile none\n" % (port, folder, folder),
+            )
+            env = shim.bare_env() if asked is None else shim.shim_env(ours)
+            with shim.Process([sshd, "-D", "-e", "-f", config], env=env), asking(ours if asked else None):
+                shim.wait_until("sshd", lambda: shim.port_answers(port), SLOW_S)
+                for _ in range(3):
+                    r = subprocess.run(
+                        [
+                            client,
+                            "-q",
+                            "-F",
+                            "/dev/null",
+                            "-o",
+                            "StrictHostKeyChecking=no",
+                            "-o",
+                            "UserKnownHostsFile=/dev/null",
+                            "-o",
+                            "BatchMode=yes",
+                            "-i",
+                            os.path.join(folder, "user"),
+                            "-p",
+                            str(port),
+                            "root@127.0.0.1",
+                            "echo in; exit 5",
+                        ],
+                        capture_output=True,
+                        text=True,
+                        timeout=SLOW_S,
+                        env=shim.bare_env(),
+                    )
+                    self.assertEqual((5, "in\n"), (r.returncode, r.stdout), "asked: %s" % asked)
+
     # -- converters
 
     def test_iconv(self):
@@ -345,6 +391,7 @@ class Programs(shim.TestCase):
 
     def test_python_and_its_processes(self):
         self.same(["/usr/bin/python3", guest("processes.py")], asked=True)
+        self.same(["/usr/bin/python3", "-c", "import os, time; time.sleep(0.2); print(os.listdir('/proc/self/task') == [str(os.getpid())])"])
 
     def test_apache(self):
         self.serves(
