@@ -16,6 +16,7 @@
 #include "shim/layout.h"
 #include "shim/losses.h"
 #include "shim/os.h"
+#include "shim/pace.h"
 #include "shim/sampler.h"
 #include "shim/stacks.h"
 #include "shim/sync.h"
@@ -436,7 +437,7 @@ static void add_row(struct thread_snapshot *s, const struct thread_site *site, c
 static void add_site(struct thread_snapshot *s, const struct thread_site *site, struct living *l, size_t living)
 {
 	uint64_t left = __atomic_load_n(&site->count, __ATOMIC_RELAXED);
-	for (size_t i = 0; i < living && left; i++) {
+	for (size_t i = 0; i < living && left && !pace(); i++) {
 		if (l[i].site != site || !l[i].name)
 			continue;
 		const char *name = l[i].name;
@@ -458,7 +459,7 @@ int snapshot_threads(struct region *r, struct thread_snapshot *s)
 	struct living *l = copy_living(r, &living);
 	if (!l)
 		return -ENOMEM;
-	for (size_t i = 0; i < living; i++)
+	for (size_t i = 0; i < living && !pace(); i++)
 		l[i].name = tasks_name(r, l[i].tid);
 	const struct thread_site *newest = __atomic_load_n(&threads.newest, __ATOMIC_ACQUIRE);
 	for (const struct thread_site *t = newest; t; t = t->older)

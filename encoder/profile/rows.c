@@ -10,6 +10,7 @@
 
 #include "encoder/bytes/intern.h"
 #include "encoder/bytes/sort.h"
+#include "shim/pace.h"
 
 enum { ALLOC_OBJECTS, ALLOC_BYTES, INUSE_OBJECTS, INUSE_BYTES };
 enum { CONTENTIONS, DELAY_NS };
@@ -73,7 +74,7 @@ static int make_threads(struct region *r, struct rows *rows, const struct thread
 		return -ENOMEM;
 	rows->time_ns = now->time_ns;
 	rows->period = 1;
-	for (size_t i = 0; i < now->count; i++) {
+	for (size_t i = 0; i < now->count && !pace(); i++) {
 		const struct thread_row *t = &now->rows[i];
 		struct row row = {.stack = t->stack, .thread = t->name, .value = {(int64_t)t->count}};
 		if (before) {
