@@ -1,13 +1,13 @@
 /* fork.c - what a fork does to us: nothing in the parent, and one list of what is made fit for use in the child.
  *
- * Runs in: app's thread, in libc's fork handlers, in a signal handler, too (fork may be called there); at the first use of
- * us in a child that libc's handlers did not see (house.h).
- * So: no lock, no allocation, no system call beyond getpid (and sigprocmask while our signals are about): fork + exec must not pay
- * for us.
+ * Runs in: app's thread, in libc's fork handlers, in a signal handler, too (fork may be called there); at the first
+ * use of us in a child that libc's handlers did not see (house.h).
+ * So: no lock, no allocation, no system call beyond getpid (and sigprocmask while our signals are about): fork + exec
+ * must not pay for us.
  *
- * No lock is taken around fork. Libc takes its own there, other libraries theirs in their fork handlers, and whoever holds one of
- * those may wait for one of ours, or the other way about. So the child inherits our structures in the middle of any change. They are
- * made for that: sync.h says how.
+ * No lock is taken around fork. Libc takes its own there, other libraries theirs in their fork handlers, and whoever
+ * holds one of those may wait for one of ours, or the other way about. So the child inherits our structures in the
+ * middle of any change. They are made for that: sync.h says how.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/fork.h"
@@ -41,8 +41,8 @@
 #include "shim/trace.h"
 #include "shim/unwind.h"
 
-/* Older kernels begin a fork anew when a signal arrives in the middle; of a large program that never ends (ARCHITECTURE.md). Only
- * while our signals are about. */
+/* Older kernels begin a fork anew when a signal arrives in the middle; of a large program that never ends
+ * (ARCHITECTURE.md). Only while our signals are about. */
 static FORKED_CODE void prepare(void)
 {
 	uint64_t ours = (uint64_t)1 << (SIGNALS_OURS - 1), before = 0;
@@ -62,8 +62,8 @@ static FORKED_CODE void unblock(void)
 	os_call(SYS_rt_sigprocmask, SIG_UNBLOCK, &ours, NULL, sizeof ours);
 }
 
-/* The one list. Whatever says that somebody is at something is on it: in the child nobody is, but the thread that forked where it was
- * interrupted in our code (house.was_busy). */
+/* The one list. Whatever says that somebody is at something is on it: in the child nobody is, but the thread that
+ * forked where it was interrupted in our code (house.was_busy). */
 static FORKED_CODE void on_copy(void)
 {
 	house_fork_child();      /* pid, generation */
@@ -90,12 +90,12 @@ static FORKED_CODE void on_copy(void)
 static FORKED_CODE void child(void)
 {
 	house_hear_of_copy();
-	init_fork_child(); /* it starts a listener of its own when it stays; one that libc was not told of looks as it does bare */
+	init_fork_child(); /* a listener of its own, if it stays; a copy that libc was not told of looks as it does bare */
 	unblock();
 }
 
-/* What glibc's pthread_atfork, a static function, calls. Looked up, as musl has no such function, and would not load a library
- * that asks for it. */
+/* What glibc's pthread_atfork, a static function, calls. Looked up, as musl has no such function, and would not load
+ * a library that asks for it. */
 void fork_start(void)
 {
 	house_start(on_copy);

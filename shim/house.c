@@ -2,8 +2,8 @@
  *
  * Runs in: init; app's thread inside a hook, at a moment when it holds no lock of ours; fork.
  * So: raw system calls alone; no allocation but one page in init.
- * Shared: the mark. Whoever changes it from HOUSE_WIPED calls on_copy; nobody waits for that. In a child of libc's fork there is
- * one thread, and a signal handler at most that comes before libc's fork handler.
+ * Shared: the mark. Whoever changes it from HOUSE_WIPED calls on_copy; nobody waits for that. In a child of libc's
+ * fork there is one thread, and a signal handler at most that comes before libc's fork handler.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/house.h"
@@ -111,5 +111,6 @@ void house_suspect(void)
 {
 	uint32_t met = HOUSE_MET;
 	if (house.mark == &unwiped)
-		__atomic_compare_exchange_n(&unwiped.state, &met, HOUSE_WIPED, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+		__atomic_compare_exchange_n(&unwiped.state, &met, HOUSE_WIPED, false, __ATOMIC_RELAXED,
+		                            __ATOMIC_RELAXED);
 }

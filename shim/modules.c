@@ -366,6 +366,25 @@ static bool add_locked(uintptr_t bias, const char *path, const ElfW(Phdr) * phdr
 	return enter_live_locked(m);
 }
 
+/* What another thread left in the middle of a change can be read; but a module may be counted that was not entered, or the other way
+ * about. */
+static void count_again_locked(void)
+{
+	int again = 0;
+	for (size_t i = 0; i < modules.live_most; i++)
+		again += modules.live[i] && modules.live[i]->number;
+	__atomic_store_n(&modules.again, again, __ATOMIC_RELEASE);
+}
+
+static bool take_lock(void)
+{
+	if (!lock_take(&modules.lock, LOCK_MODULES))
+		return false;
+	if (lock_is_inherited(&modules.lock))
+		count_again_locked();
+	return true;
+}
+
 /* ---- renewals ---- */
 
 struct renewal {
@@ -381,7 +400,7 @@ static int renew_object(struct dl_phdr_info *info, size_t size, void *arg)
 	struct renewal *r = arg;
 	struct module *m = NULL;
 	(void)size;
-	if (!lock_take(&modules.lock, LOCK_MODULES)) {
+	if (!take_lock()) {
 		r->failed = true;
 		return 0;
 	}
@@ -407,7 +426,7 @@ static int read_subs(struct dl_phdr_info *info, size_t size, void *arg)
 
 static void begin_renewal(struct renewal *r)
 {
-	r->failed = !lock_take(&modules.lock, LOCK_MODULES);
+	r->failed = !take_lock();
 	if (r->failed)
 		return;
 	r->number = ++modules.renewals;
@@ -417,7 +436,7 @@ static void begin_renewal(struct renewal *r)
 /* What the renewal did not see is gone. (What came since has a later number.) */
 static void leave_unseen(struct renewal *r)
 {
-	if (r->failed || !lock_take(&modules.lock, LOCK_MODULES)) {
+	if (r->failed || !take_lock()) {
 		r->failed = true;
 		return;
 	}
@@ -501,7 +520,7 @@ static bool read_object_locked(const struct dl_find_object *o)
 static struct module *find_new(uintptr_t pc, const struct dl_find_object *o)
 {
 	bool added = false;
-	if (!lock_take(&modules.lock, LOCK_MODULES))
+	if (!take_lock())
 		return NULL;
 	if (!find_known(pc) && read_object_locked(o) && !is_known_locked(seen.map.l_addr, seen.path))
 		added = add_locked(seen.map.l_addr, seen.path, seen.phdr, seen.header.e_phnum, false);
@@ -522,7 +541,7 @@ static bool is_of(const struct module *m, const struct dl_find_object *o)
 static void leave(struct module *m)
 {
 	__atomic_store_n(&m->gone, true, __ATOMIC_RELAXED); /* whatever comes of the lock */
-	if (!lock_take(&modules.lock, LOCK_MODULES))
+	if (!take_lock())
 		return;
 	for (size_t i = 0; i < modules.live_most; i++)
 		if (modules.live[i] == m)

@@ -2,8 +2,8 @@
  *
  * Runs in: app's thread inside a hook, listener, fork. No libc, errno untouched.
  *
- * A futex lock after U. Drepper, "Futexes are tricky", 2011 (mutex 3: who slept for it takes it as one that is waited for), whose
- * word names the holder.
+ * A futex lock after U. Drepper, "Futexes are tricky", 2011 (mutex 3: who slept for it takes it as one that is waited
+ * for), whose word names the holder.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/sync.h"
@@ -59,8 +59,8 @@ FORKED_CODE bool lock_is_of_who_forked(const struct lock *l)
 	return l->word && is_of_who_forked(l->word & STAMP_MASK);
 }
 
-/* Has the holder gone? A thread that waits for itself was thrown out of what it did (a jump out of a handler, a child of vfork that was
- * killed), and is not coming back. */
+/* Has the holder gone? A thread that waits for itself was thrown out of what it did (a jump out of a handler, a child
+ * of vfork that was killed), and is not coming back. */
 static bool is_abandoned(uint32_t word, uint32_t own_stamp, bool look)
 {
 	uint32_t stamp = word & STAMP_MASK;
@@ -111,7 +111,8 @@ static bool try_slowly(struct lock *l, uint32_t *word, uint32_t stamp, bool take
 	*word = __atomic_load_n(&l->word, __ATOMIC_RELAXED);
 	if (*word == 0) /* others may sleep for it, too */
 		return exchange(l, word, stamp | LOCK_WAITED);
-	return is_abandoned(*word, stamp, takes_long || *word & LOCK_STUCK) && exchange(l, word, stamp | LOCK_WAITED | LOCK_INHERITED);
+	return is_abandoned(*word, stamp, takes_long || *word & LOCK_STUCK) &&
+	       exchange(l, word, stamp | LOCK_WAITED | LOCK_INHERITED);
 }
 
 bool lock_wait(struct lock *l, uint32_t stamp)

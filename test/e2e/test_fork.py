@@ -1,4 +1,4 @@
-# test_fork.py - forks in the middle of everything: no lock of ours hangs a program, and children find nothing half done.
+# test_fork.py - forks in the middle of everything: no lock of ours hangs a program, children find nothing half done.
 #
 # Runs in: the test runner.
 #

@@ -1,5 +1,5 @@
-/* bare_children SECONDS: a process of one thread makes children by clone(2) and by _Fork, of which libc's fork handlers know nothing.
- * They allocate.
+/* bare_children SECONDS: a process of one thread makes children by clone(2) and by _Fork, of which libc's fork
+ * handlers know nothing. They allocate.
  *
  * Runs in: a process of its own. Truth: `ready` when it has allocated in many stacks; `children N`, `hung N`.
  *

@@ -1,5 +1,5 @@
-/* fork_flush SECONDS: threads that fork, others that read lines (a stream's lock is held while libc makes the line longer), and one
- * that flushes all streams (the list of streams is held while it waits for each).
+/* fork_flush SECONDS: threads that fork, others that read lines (a stream's lock is held while libc makes the line
+ * longer), and one that flushes all streams (the list of streams is held while it waits for each).
  *
  * Runs in: a process of its own. Truth: `done 1`, after so many seconds.
  *
@@ -60,8 +60,10 @@ int main(int argc, char **argv)
 	for (int i = 1; i < LINES; i++)
 		fprintf(f, "%*d\n", i * 400, i);
 	fclose(f);
-	for (int i = 0; i < THREADS; i++)
-		pthread_create(&thread[i], NULL, i < FORKERS ? make_children : i < THREADS - 1 ? read_lines : flush_all, NULL);
+	for (int i = 0; i < THREADS; i++) {
+		void *(*job)(void *) = i < FORKERS ? make_children : i < THREADS - 1 ? read_lines : flush_all;
+		pthread_create(&thread[i], NULL, job, NULL);
+	}
 	sleep(argc > 1 ? (unsigned)atoi(argv[1]) : 3);
 	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
 	for (int i = 0; i < THREADS; i++)

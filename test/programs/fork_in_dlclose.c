@@ -1,5 +1,5 @@
-/* fork_in_dlclose LIBRARY: the main thread forks while another one is in dlclose. The child allocates in functions that were in no
- * stack before.
+/* fork_in_dlclose LIBRARY: the main thread forks while another one is in dlclose. The child allocates in functions
+ * that were in no stack before.
  *
  * Runs in: a process of its own, and its child. Truth: `ready` by the child, which ends with stdin.
  *

@@ -1,11 +1,13 @@
-/* handler_storm SECONDS [single]: signal handlers that call whatever they may, landing in everything that launches or locks.
+/* handler_storm SECONDS [single]: signal handlers that call whatever they may, landing in everything that launches or
+ * locks.
  *
- * Eight threads make children in every way that there is; seven more are in malloc, stdio, dlopen, getaddrinfo, syslog, localtime and
- * setenv meanwhile; one sends signals to all of them, whose handlers write, post, poll, open, make children.
- * "single": the same one after the other in a process of one thread, whose handlers and children may do more (libc's fork takes
- * libc's locks where there are threads).
+ * Eight threads make children in every way that there is; seven more are in malloc, stdio, dlopen, getaddrinfo,
+ * syslog, localtime and setenv meanwhile; one sends signals to all of them, whose handlers write, post, poll, open,
+ * make children. "single": the same one after the other in a process of one thread, whose handlers and children may
+ * do more (libc's fork takes libc's locks where there are threads).
  *
- * A process of its own looks at how far each has got. Says "clean" and ends with 0; or says who did not move for 10 s, and 9.
+ * A process of its own looks at how far each has got. Says "clean" and ends with 0; or says who did not move for 10
+ * s, and 9.
  *
  * Runs in: the tests, and by hand.
  *
@@ -146,7 +148,9 @@ static void h_spawnlike(void)
 	await(pid);
 }
 
-static void (*const of_handlers[])(void) = {h_write, h_post, h_poll, h_open, h_socket, h_sleep, h_mask, h_child, h_spawnlike};
+static void (*const of_handlers[])(void) = {
+    h_write, h_post, h_poll, h_open, h_socket, h_sleep, h_mask, h_child, h_spawnlike,
+};
 
 static void on_signal(int sig)
 {
@@ -299,7 +303,8 @@ static void in_localtime(unsigned seed)
 		strftime(text, sizeof text, "%c %Z", &tm);
 }
 
-/* Libc's fork leaves the loader's lock to the child as it was: with threads that open libraries, exit would wait for it. */
+/* Libc's fork leaves the loader's lock to the child as it was: with threads that open libraries, exit would wait for
+ * it. */
 static void by_exit(unsigned seed)
 {
 	pid_t pid = fork();
@@ -447,7 +452,8 @@ static int watch(pid_t worker, int seconds)
 		}
 		int stalled = at_once == STALL_SECONDS ? find_stalled(before) : -1;
 		if (stalled >= 0) {
-			printf("%s has not moved for %d s\n", is_single ? "the process" : jobs[stalled].name, STALL_SECONDS);
+			const char *who = is_single ? "the process" : jobs[stalled].name;
+			printf("%s has not moved for %d s\n", who, STALL_SECONDS);
 			return 9;
 		}
 	}

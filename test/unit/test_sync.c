@@ -1,5 +1,5 @@
-/* test_sync.c - the profiler's lock: it excludes, it wakes who waits, nobody waits for long, and what nobody holds any more is
- * taken over.
+/* test_sync.c - the profiler's lock: it excludes, it wakes who waits, nobody waits for long, and what nobody holds
+ * any more is taken over.
  *
  * Runs in: its own process, with threads.
  *
@@ -90,8 +90,8 @@ static void *pass_gate(void *arg)
 	return arg;
 }
 
-/* Each sleeper, woken, has to leave the mark for the next one. (On a machine so loaded that the holder comes late, they give
- * up, each for itself; never do they sleep on.) */
+/* Each sleeper, woken, has to leave the mark for the next one. (On a machine so loaded that the holder comes late,
+ * they give up, each for itself; never do they sleep on.) */
 static void test_everybody_who_sleeps_is_woken_in_the_end(void **state)
 {
 	(void)state;
@@ -189,7 +189,8 @@ static int in_fork(void (*in_child)(struct lock *l), struct lock *l)
 static void takes_over(struct lock *l)
 {
 	bool had = take(l);
-	_exit(had && lock_is_inherited(l) && (l->word >> LOCK_TID_BITS & HOUSE_GENERATIONS) == house.generation ? 0 : 2);
+	uint32_t generation = l->word >> LOCK_TID_BITS & HOUSE_GENERATIONS;
+	_exit(had && lock_is_inherited(l) && generation == house.generation ? 0 : 2);
 }
 
 /* The holder lives, but in the parent. */
