@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.join(shim.ROOT, "test", "torture"))
 
 import run as torture  # noqa: E402
 
-SECONDS = 10
+SECONDS = 8
 
 
 class Torture(shim.TestCase):
@@ -39,6 +39,11 @@ class Torture(shim.TestCase):
 
     def test_a_signal_lands_in_a_hook_during_a_trace(self):
         self.lands("trace")
+
+    def test_storms_under_requests_without_pause(self):
+        for name in torture.STORMS:
+            with self.subTest(name):
+                self.assertIsNone(torture.storm(name, 2))
 
     def test_every_hook_is_stepped_through(self):
         with open(os.path.join(shim.ROOT, "test", "bench", "rows.def")) as f:

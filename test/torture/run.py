@@ -8,6 +8,7 @@
 #
 # SPDX-License-Identifier: Apache-2.0
 import argparse
+import contextlib
 import os
 import random
 import subprocess
@@ -34,13 +35,19 @@ REQUESTS = (
     "block",
 )
 
-# Programs that judge themselves, and the arguments that make them last so many seconds.
+# Programs that judge themselves, with the arguments that make them last so many seconds.
 STORMS = {
-    "handler_storm": lambda seconds: [seconds],
-    "fork_in_handler": lambda seconds: [],
-    "fork_storm": lambda seconds: [],
-    "coroutines": lambda seconds: [],
-    "exec_children": lambda seconds: [],
+    "signals land in all that launches or locks": lambda seconds: ["handler_storm", seconds],
+    "the same in one thread": lambda seconds: ["handler_storm", seconds, "single"],
+    "a handler forks": lambda seconds: ["fork_in_handler"],
+    "children that fork": lambda seconds: ["fork_storm"],
+    "fork beside streams": lambda seconds: ["fork_flush", seconds],
+    "children that libc does not know of": lambda seconds: ["bare_children", seconds],
+    "converters that libc unloads": lambda seconds: ["iconv_churn"],
+    "coroutines": lambda seconds: ["coroutines"],
+    "stacks where others were": lambda seconds: ["stack_places"],
+    "stacks that are off by 8": lambda seconds: ["misaligned", seconds],
+    "children by every way": lambda seconds: ["exec_children"],
 }
 
 
@@ -110,12 +117,15 @@ class Asking:
 def storm(name, seconds):
     """Run it again and again for so long. Returns what went wrong, or None."""
     until = time.monotonic() + seconds
-    argv = [shim.program(name)] + STORMS[name](max(2, int(seconds / 2)))
+    program, *arguments = STORMS[name](max(2, int(seconds / 2)))
+    argv = [shim.program(program)] + arguments
     while time.monotonic() < until:
         port = shim.free_port()
         with Asking(port), shim.Process(argv, env=shim.shim_env(port, extra=EVERYTHING)) as p:
-            p.close_stdin()
             try:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    p.popen.wait(seconds)
+                p.close_stdin()  # some end at that alone
                 p.popen.wait(seconds + 60)
             except subprocess.TimeoutExpired:
                 return "did not end; %s; %s" % (p.where(), stacks_of(p.pid))
@@ -138,10 +148,6 @@ def stacks_of(pid):
         return "(no gdb)"
 
 
-def storms():
-    return [name for name in STORMS if os.path.exists(os.path.join(shim.PROGRAMS, name + ".c"))]
-
-
 def main():
     parser = argparse.ArgumentParser(description="everything lands everywhere")
     parser.add_argument("--minutes", type=float, default=10, metavar="N")
@@ -152,7 +158,7 @@ def main():
     passed = failed = 0
     until = time.monotonic() + 60 * args.minutes
     modes = args.modes or MODES
-    parts = [("step", m) for m in modes] + ([] if args.modes or args.bare else [("storm", s) for s in storms()])
+    parts = [("step", m) for m in modes] + ([] if args.modes or args.bare else [("storm", s) for s in STORMS])
     slice_s = min(30, max(5, 60 * args.minutes / len(parts)))
     turn = 0
     try:
