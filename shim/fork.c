@@ -30,6 +30,7 @@
 #include "shim/modules.h"
 #include "shim/os.h"
 #include "shim/ring.h"
+#include "shim/quota.h"
 #include "shim/real.h"
 #include "shim/sample.h"
 #include "shim/sampler.h"

@@ -20,17 +20,20 @@ enum { FIRST_REAL_TIME = 32 };
 	{ \
 		int saved = errno; \
 		int r = real_##symbol args; \
-		if (r == 0 || errno != EAGAIN || !quota_give_back()) \
-			return r; \
-		errno = saved; \
-		return real_##symbol args; \
+		while (r != 0 && errno == EAGAIN && quota_give_back()) { \
+			errno = saved; \
+			r = real_##symbol args; \
+		} \
+		return r; \
 	}
 
 #define AGAIN_BY_RESULT(symbol, params, args) \
 	static SLOW int again_##symbol params \
 	{ \
 		int r = real_##symbol args; \
-		return r == EAGAIN && quota_give_back() ? real_##symbol args : r; \
+		while (r == EAGAIN && quota_give_back()) \
+			r = real_##symbol args; \
+		return r; \
 	}
 
 #define ROOM_FIRST(symbol, params, args) \

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "shim/clock.h"
 #include "shim/confined.h"
 #include "shim/house.h"
 #include "shim/layout.h"
@@ -19,6 +20,8 @@
 #include "shim/text.h"
 #include "shim/ticks.h"
 
+enum { DRAIN_NS = 300 * 1000000 };
+static uint64_t draining_until_ns FORKED; /* atomic; 0: not draining */
 static uint32_t most FORKED = UINT32_MAX; /* atomic: so many timers there may be */
 
 static void drop_all(void)
@@ -51,30 +54,60 @@ void quota_resume(void)
 		ticks_arm_known();
 }
 
+/* So long hooks look closely after timers were given back: signals of theirs that are on their way to threads without a processor
+ * hold their entries until they are taken. A count of one timer more says so. */
+static bool end_draining(uint64_t until)
+{
+	if (!until || clock_ns(CLOCK_MONOTONIC) < until)
+		return false;
+	if (__atomic_compare_exchange_n(&draining_until_ns, &until, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+		timers_note_entry(-1);
+	return true;
+}
+
+static bool begin_draining(void)
+{
+	uint64_t none = 0;
+	if (!__atomic_compare_exchange_n(&draining_until_ns, &none, clock_ns(CLOCK_MONOTONIC) + DRAIN_NS, false,
+	                                 __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+		return false;
+	timers_note_entry(1);
+	return true;
+}
+
 bool quota_give_back(void)
 {
-	if (!quota_is_used() || !house_is_ours())
+	const struct timespec step = {.tv_nsec = 1000000};
+	if (!quota_is_used() || !house_is_ours() || end_draining(__atomic_load_n(&draining_until_ns, __ATOMIC_SEQ_CST)))
 		return false;
-	ticks_give_up();
+	if (begin_draining())
+		ticks_give_up();
+	else
+		os_call(SYS_nanosleep, &step, NULL);
 	drop_all_surely();
 	return true;
 }
 
 /* A timer that is made and not set takes an entry, too, and leaves no trace. */
-void quota_make_room(void)
+static bool is_room(void)
 {
 	struct sigevent e;
 	int timer;
 	memset(&e, 0, sizeof e);
 	e.sigev_signo = SIGNALS_OURS;
 	e.sigev_notify = SIGEV_SIGNAL;
-	if (confined() || !house_is_ours())
-		return;
 	long r = os_call(SYS_timer_create, CLOCK_MONOTONIC, &e, &timer);
 	if (r == 0)
 		os_call(SYS_timer_delete, timer);
-	else if (r == -EAGAIN)
-		quota_give_back();
+	return r != -EAGAIN;
+}
+
+void quota_make_room(void)
+{
+	if (confined() || !house_is_ours() || end_draining(__atomic_load_n(&draining_until_ns, __ATOMIC_SEQ_CST)))
+		return;
+	while (!is_room() && quota_give_back())
+		continue;
 }
 
 bool quota_has_room(void)
@@ -100,6 +133,12 @@ void quota_look(void)
 	uint64_t held = timers_held(), left = !known ? UINT32_MAX : used < limit ? limit - used : 0;
 	uint64_t half = (held + left) / 2;
 	__atomic_store_n(&most, half < UINT32_MAX ? (uint32_t)half : UINT32_MAX, __ATOMIC_RELAXED);
+	end_draining(__atomic_load_n(&draining_until_ns, __ATOMIC_SEQ_CST));
 	if (left < held / 2)
 		timers_inside(give_back, NULL);
+}
+
+FORKED_CODE void quota_fork_child(void)
+{
+	draining_until_ns = 0;
 }

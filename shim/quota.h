@@ -26,8 +26,8 @@ static inline bool quota_is_used(void)
 void quota_pause(void);
 void quota_resume(void);
 
-/* A call of the program has failed for want of an entry: ours are given back. Returns whether there were any, so that the call is
- * to be made again. */
+/* A call of the program has failed for want of an entry: ours are given back. Returns whether the call is to be made again: there
+ * were any, or their signals are still on their way (up to 0.3 s, in steps of 1 ms). */
 bool quota_give_back(void);
 
 /* The program is about to send what is lost without a word where no entry is left: if none is, ours are given back. */
@@ -41,5 +41,8 @@ bool quota_has_room(void);
 
 /* Look how many there are, and give ours back where the program has less than half as many left. Listener. */
 void quota_look(void);
+
+/* The child has none. */
+void quota_fork_child(void);
 
 #endif

@@ -86,6 +86,11 @@ void timers_end_lost_pause(void)
 		__atomic_store_n(&timers.paused, 0, __ATOMIC_SEQ_CST);
 }
 
+void timers_note_entry(int change)
+{
+	__atomic_fetch_add(&timers_count, (uint32_t)change, __ATOMIC_SEQ_CST);
+}
+
 FORKED_CODE void timers_fork_child(void)
 {
 	timers_count = 0;

