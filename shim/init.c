@@ -230,6 +230,20 @@ static void serve_at_once(int fd)
 		warn_not_served("what serves", r);
 }
 
+/* The listener of a program that was killed ends a moment after whoever started that program has heard of it, and starts it again:
+ * who is not a child of ours waits for that a little. */
+static int open_when_left(void)
+{
+	enum { TRIES = 10, STEP_NS = 5000000 };
+	struct timespec step = {.tv_nsec = STEP_NS};
+	int fd = address_listen_here(&serving);
+	for (int i = 0; fd == -EADDRINUSE && log_parent() == PARENT_NOT_OURS && i < TRIES; i++) {
+		os_call(SYS_nanosleep, &step, NULL);
+		fd = address_listen_here(&serving);
+	}
+	return fd;
+}
+
 /* Who gets the wanted port serves at once. When another process under the shim has it, this one serves from its
  * first long wait or sampled event on: a short-lived one never pays. When a stranger has it, the next
  * free port is taken at once. */
@@ -240,7 +254,7 @@ static void start_listener(void)
 	if (wanted.kind == ADDRESS_OFF)
 		return;
 	serving = wanted;
-	int fd = address_listen_here(&serving);
+	int fd = open_when_left();
 	bool behind_ours = fd == -EADDRINUSE && wanted.kind == ADDRESS_TCP && front_is_ours(wanted.port);
 	if (fd >= 0) {
 		serve_at_once(fd);
