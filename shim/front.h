@@ -4,7 +4,7 @@
  *
  * The process that serves a TCP port also holds an abstract Unix socket named after it (per network namespace, as
  * ports are). Whoever finds the port taken asks there: a process of ours in front means that nothing is
- * wrong, and that this process serves only when it has something to show.
+ * wrong, and that this process serves only when it has something to show. Another such socket has the program's pid in its name.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_FRONT_H
@@ -15,7 +15,15 @@
 
 bool front_is_ours(uint16_t port);
 
-/* The socket that says so, or a negative errno; close it when the port is given up. */
-int front_claim(uint16_t port);
+/* Is the program dead whose listener holds the port? Then the port is free in a moment: the listener hears of the death, but
+ * whoever started that program may start the next one before. */
+bool front_is_left(uint16_t port);
+
+/* The sockets that say whose the port is; a negative errno where one can't be had. Close them when the port is given up. */
+struct front_claim {
+	int port_fd, pid_fd;
+};
+struct front_claim front_claim(uint16_t port);
+void front_give_up(struct front_claim *c);
 
 #endif

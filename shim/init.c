@@ -84,14 +84,14 @@ static void set_port(struct address *a, uint16_t port)
 		((struct sockaddr_in6 *)&a->sa)->sin6_port = htons(port);
 }
 
-static int claim = -1; /* the listener's */
+static struct front_claim claim = {-1, -1}; /* the listener's */
 
 /* Listener: this is the port that is served now (0: none); say so. */
 static void now_serving(uint16_t port)
 {
-	if (claim >= 0)
-		os_close(claim);
-	claim = port ? front_claim(port) : -1;
+	front_give_up(&claim);
+	if (port)
+		claim = front_claim(port);
 	listener_serves(port);
 	if (port || serving.kind == ADDRESS_UNIX)
 		tell_address();
@@ -149,7 +149,7 @@ static unsigned rest(void)
 static void listen_and_serve(int wake_fd)
 {
 	int listen_fd = open_address();
-	claim = -1; /* of another listener, in another table */
+	claim = (struct front_claim){-1, -1}; /* of another listener, in another table */
 	listener_has_opened(listen_fd < 0 ? listen_fd : 0);
 	if (listen_fd < 0)
 		return;
@@ -230,14 +230,19 @@ static void serve_at_once(int fd)
 		warn_not_served("what serves", r);
 }
 
-/* The listener of a program that was killed ends a moment after whoever started that program has heard of it, and starts it again:
- * who is not a child of ours waits for that a little. */
-static int open_when_left(void)
+/* May the address be free in a moment? */
+static bool is_left(void)
 {
-	enum { TRIES = 10, STEP_NS = 5000000 };
-	struct timespec step = {.tv_nsec = STEP_NS};
+	return wanted.kind == ADDRESS_TCP ? front_is_left(wanted.port) : log_parent() == PARENT_NOT_OURS;
+}
+
+/* The address, unless it is taken. A program that is started anew finds its own listener there, which is about to end. */
+static int try_address(void)
+{
+	enum { STEP_MS = 2, STEPS = 100 };
+	struct timespec step = {.tv_nsec = STEP_MS * 1000000};
 	int fd = address_listen_here(&serving);
-	for (int i = 0; fd == -EADDRINUSE && log_parent() == PARENT_NOT_OURS && i < TRIES; i++) {
+	for (int i = 0; i < STEPS && fd == -EADDRINUSE && is_left(); i++) {
 		os_call(SYS_nanosleep, &step, NULL);
 		fd = address_listen_here(&serving);
 	}
@@ -254,7 +259,7 @@ static void start_listener(void)
 	if (wanted.kind == ADDRESS_OFF)
 		return;
 	serving = wanted;
-	int fd = open_when_left();
+	int fd = try_address();
 	bool behind_ours = fd == -EADDRINUSE && wanted.kind == ADDRESS_TCP && front_is_ours(wanted.port);
 	if (fd >= 0) {
 		serve_at_once(fd);
