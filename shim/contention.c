@@ -239,7 +239,8 @@ void snapshot_count_contention(uint64_t counts[CONTENTION_KINDS])
 FORKED_CODE void contention_fork_child(void)
 {
 	for (struct contention_site *s = contention.newest; s; s = s->older)
-		memset(s->of, 0, sizeof s->of);
+		if (s->of[CONTENTION_BLOCK].contentions || s->of[CONTENTION_MUTEX].contentions)
+			memset(s->of, 0, sizeof s->of); /* else its page need not be copied */
 	memset(contention.asked, 0, sizeof contention.asked);
 	set_rate(CONTENTION_BLOCK);
 	set_rate(CONTENTION_MUTEX);

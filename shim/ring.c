@@ -90,7 +90,8 @@ void ring_forget_late(void)
 
 FORKED_CODE void ring_fork_child(void)
 {
-	ring.has_late = true;
+	if (ring.memory) /* else its page need not be copied */
+		ring.has_late = true;
 }
 
 uint64_t ring_places(void)
