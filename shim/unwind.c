@@ -26,6 +26,7 @@
 #include "shim/layout.h"
 #include "shim/modules.h"
 #include "shim/os.h"
+#include "shim/peek.h"
 
 enum {
 	PAGE = 4096,
@@ -331,6 +332,166 @@ size_t unwind_walk_known(struct unwind_frame f, const struct unwind_stack *known
 	return n;
 }
 
+/* A frame pointer that the kernel did not tell is found by what the stack must look like there: the saved frame pointer, and above it the
+ * address to return to, which comes after a call of this very function; one frame further out there has to be such an address again.
+ * What is left of earlier calls may fit, too: so first it is asked how far down the function goes for certain, and where
+ * that does not help, there must be no second one. A call through a register says nothing about whom it calls: then the saved frame pointer
+ * has to lead to another such pair, or be that of the outermost frame. Where nothing fits, or too much, the stack ends. x86-64
+ * alone. */
+enum call_kind { NO_CALL_BEFORE, CALLS_SOMETHING, CALLS_THIS };
+
+#if defined(__x86_64__)
+static int32_t signed_at(const unsigned char *at)
+{
+	int32_t v;
+	memcpy(&v, at, sizeof v);
+	return v;
+}
+
+/* Does the word there hold this function's address? */
+static enum call_kind by_slot(uintptr_t slot, uintptr_t function)
+{
+	uintptr_t value;
+	return peek(slot, &value, sizeof value) && value == function ? CALLS_THIS : NO_CALL_BEFORE;
+}
+
+/* A direct call: of the function, or of a stub that jumps there: [endbr64] [bnd] jmp *slot(%rip). */
+static enum call_kind by_target(uintptr_t target, uintptr_t function)
+{
+	unsigned char code[11];
+	if (target == function)
+		return CALLS_THIS;
+	if (!peek(target, code, sizeof code))
+		return NO_CALL_BEFORE;
+	int at = memcmp(code, "\xf3\x0f\x1e\xfa", 4) == 0 ? 4 : 0;
+	at += code[at] == 0xf2;
+	return code[at] == 0xff && code[at + 1] == 0x25 && at + 6 <= 11
+	           ? by_slot(target + (uintptr_t)at + 6 + (uintptr_t)(intptr_t)signed_at(code + at + 2), function)
+	           : NO_CALL_BEFORE;
+}
+
+/* What comes before an address that is returned to? function 0: any will do. */
+static enum call_kind call_before(uintptr_t return_address, uintptr_t function)
+{
+	unsigned char code[6];
+	if (return_address < PAGE || return_address >> 47 || !modules_cover(return_address - 1) ||
+	    !peek(return_address - sizeof code, code, sizeof code))
+		return NO_CALL_BEFORE;
+	uintptr_t relative = return_address + (uintptr_t)(intptr_t)signed_at(code + 2);
+	if (code[1] == 0xe8)
+		return function ? by_target(relative, function) : CALLS_SOMETHING;
+	if (code[0] == 0xff && code[1] == 0x15)
+		return function ? by_slot(relative, function) : CALLS_SOMETHING;
+	bool by_register = code[4] == 0xff && (code[5] & 0xf8) == 0xd0, by_offset = code[3] == 0xff && (code[4] & 0xf8) == 0x50;
+	return by_register || by_offset || (code[0] == 0xff && (code[1] & 0xf8) == 0x90) ? CALLS_SOMETHING : NO_CALL_BEFORE;
+}
+#else
+static enum call_kind call_before(uintptr_t return_address, uintptr_t function)
+{
+	(void)return_address, (void)function;
+	return NO_CALL_BEFORE;
+}
+#endif
+
+static struct unwind_rule rule_of(uintptr_t pc)
+{
+	struct unwind_rule r;
+	uint32_t when = count_forgettings();
+	if (find_rule(pc, &r))
+		return r;
+	r = unwind_learn(pc);
+	keep(pc, r, when);
+	return r;
+}
+
+/* Does this frame's caller look like one? */
+static bool has_a_caller(struct unwind_frame f, struct memory *m)
+{
+	struct unwind_rule r = rule_of(f.pc);
+	return r.kind == UNWIND_END || (step(&f, r, m, false) && call_before(f.pc + 1, 0) != NO_CALL_BEFORE);
+}
+
+/* Two words as a frame pointer points to: where the caller's is, and where to return to. */
+static bool is_link(uintptr_t at, struct memory *m)
+{
+	uintptr_t saved, return_address, next;
+	return read_word(m, false, at, &saved) && saved > at && saved - at <= CHAIN_STEP_MAX &&
+	       read_word(m, false, at + WORD, &return_address) && call_before(return_address, 0) != NO_CALL_BEFORE &&
+	       read_word(m, false, saved + WORD, &next) && call_before(next, 0) != NO_CALL_BEFORE;
+}
+
+/* function 0: any. */
+static bool is_the_frame(uintptr_t at, uintptr_t function, struct memory *m)
+{
+	uintptr_t saved, return_address;
+	if (!read_word(m, false, at + WORD, &return_address))
+		return false;
+	enum call_kind kind = call_before(return_address, function);
+	if (kind == NO_CALL_BEFORE || !read_word(m, false, at, &saved))
+		return false;
+	bool is_outermost = saved < PAGE; /* libc's mark */
+	if (kind == CALLS_SOMETHING && function && !is_outermost && !is_link(at, m))
+		return false;
+	return has_a_caller((struct unwind_frame){.pc = return_address - 1, .sp = at + 2 * WORD, .fp = saved}, m);
+}
+
+/* Is anything else up there that might be it, and that this one does not lead to? */
+static bool has_rivals(uintptr_t frame, uintptr_t end, uintptr_t function, struct memory *m)
+{
+	uintptr_t next = frame;
+	for (uintptr_t at = frame + WORD; at < end; at += WORD) {
+		while (next < at) {
+			uintptr_t up;
+			next = read_word(m, false, next, &up) && up > next ? up : UINTPTR_MAX;
+		}
+		if (next != at && (is_the_frame(at, function, m) || is_link(at, m)))
+			return true;
+	}
+	return false;
+}
+
+/* How far below its frame pointer a function's stack pointer is while it calls others, by its first instructions: push %rbp; mov
+ * %rsp, %rbp; pushes; sub $n, %rsp. 0: they are others. (If it takes more in between, nothing that fits will be there.) */
+static uintptr_t fixed_depth(uintptr_t function)
+{
+	static const unsigned char begin[] = {0x55, 0x48, 0x89, 0xe5};
+	unsigned char code[32];
+	uintptr_t pushed = 0;
+	if (!peek(function, code, sizeof code))
+		return 0;
+	size_t at = memcmp(code, "\xf3\x0f\x1e\xfa", 4) == 0 ? 4 : 0;
+	if (memcmp(code + at, begin, sizeof begin) != 0)
+		return 0;
+	at += sizeof begin;
+	for (; at < 20 && ((code[at] & 0xf8) == 0x50 || (code[at] == 0x41 && (code[at + 1] & 0xf8) == 0x50)); pushed += WORD)
+		at += code[at] == 0x41 ? 2 : 1;
+	if (code[at] != 0x48 || code[at + 2] != 0xec)
+		return 0;
+	if (code[at + 1] == 0x83)
+		return pushed + code[at + 3];
+	int32_t n;
+	memcpy(&n, code + at + 3, sizeof n);
+	return code[at + 1] == 0x81 && n > 0 ? pushed + (uintptr_t)n : 0;
+}
+
+static __attribute__((noinline)) void look_for_fp(struct unwind_frame *f, struct unwind_rule r, struct memory *m)
+{
+	enum { FAR = 64 << 10 };
+	if (r.kind != UNWIND_FP || r.cfa_offset != 2 * WORD || r.fp_at != 2 * WORD)
+		return;
+	uintptr_t function = unwind_function_start(f->pc), depth = function ? fixed_depth(function) : 0, word;
+	if (depth && is_the_frame(f->sp + depth, 0, m)) {
+		f->fp = f->sp + depth;
+		return;
+	}
+	for (uintptr_t at = f->sp; function && at - f->sp < FAR && read_word(m, false, at, &word); at += WORD)
+		if (is_the_frame(at, function, m)) {
+			if (!has_rivals(at, f->sp + FAR, function, m))
+				f->fp = at;
+			return;
+		}
+}
+
 size_t unwind_walk_elsewhere(struct unwind_frame f, struct unwind_elsewhere *e, uintptr_t *pc, size_t max)
 {
 	struct memory m;
@@ -345,11 +506,11 @@ size_t unwind_walk_elsewhere(struct unwind_frame f, struct unwind_elsewhere *e, 
 		}
 		if ((n == 0 && e->is_leaf) || is_shown(f.pc))
 			pc[n++] = f.pc;
-		if (n < max && !find_rule(f.pc, &r)) {
-			uint32_t when = count_forgettings();
-			r = unwind_learn(f.pc);
-			keep(f.pc, r, when);
-		}
-	} while (n < max && step(&f, r, &m, false));
+		if (n == max)
+			break;
+		r = rule_of(f.pc);
+		if (f.fp == UNWIND_NO_FP)
+			look_for_fp(&f, r, &m);
+	} while (step(&f, r, &m, false));
 	return n;
 }

@@ -60,8 +60,8 @@ size_t unwind_walk_known(struct unwind_frame start, const struct unwind_stack *k
                          struct unwind_frame *rest);
 
 /* A stack that is another thread's, or was copied: read(memory, address, value) says false where it can't be read. `mark`,
- * where it is not NULL, is a frame further out whose registers are known: on the way there the frame pointer need
- * not be (start.fp may be UNWIND_NO_FP), and *passed tells whether it was met. Listener. */
+ * where it is not NULL, is a frame further out whose registers are known, and *passed tells whether it was met. The frame pointer
+ * need not be known (start.fp may be UNWIND_NO_FP): where it is needed first, it is looked for on the stack. Listener. */
 enum { UNWIND_NO_FP = 1 };
 struct unwind_elsewhere {
 	bool (*read)(void *memory, uintptr_t at, uintptr_t *value);
@@ -97,6 +97,9 @@ struct unwind_rule {
 
 /* Ask libunwind for the rule at `pc`. unwind_learn.c. Holds the LEARN lock meanwhile; may change errno. */
 struct unwind_rule unwind_learn(uintptr_t pc);
+
+/* The first address of the function that pc lies in, by the same tables; 0: they don't say. */
+uintptr_t unwind_function_start(uintptr_t pc);
 
 /* Wait until no learner reads an object's tables (dlclose, after modules_closing_begin). */
 void unwind_learn_drain(void);

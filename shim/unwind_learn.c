@@ -283,6 +283,7 @@ static __attribute__((noinline)) struct unwind_rule guarded_trial_step(void)
 struct learning {
 	uintptr_t pc;
 	struct unwind_rule rule;
+	uintptr_t start;
 };
 
 static void learn_locked(void *arg)
@@ -312,6 +313,30 @@ struct unwind_rule unwind_learn(uintptr_t pc)
 	own_stack_run(&learner.stack, learn_locked, &l);
 	lock_release(&learner.lock);
 	return l.rule;
+}
+
+static void find_start_locked(void *arg)
+{
+	struct learning *l = arg;
+	unw_proc_info_t info;
+	if (lock_is_inherited(&learner.lock))
+		learner.space = NULL;
+	if (!start_locked() || modules_closing())
+		return;
+	learner.module = modules_find(l->pc);
+	forget_pieces_locked();
+	memset(&info, 0, sizeof info);
+	l->start = find_proc_info(learner.space, l->pc, &info, 0, NULL) == 0 ? info.start_ip : 0;
+}
+
+uintptr_t unwind_function_start(uintptr_t pc)
+{
+	struct learning l = {.pc = pc};
+	if (!lock_take(&learner.lock, LOCK_LEARN))
+		return 0;
+	own_stack_run(&learner.stack, find_start_locked, &l);
+	lock_release(&learner.lock);
+	return l.start;
 }
 
 /* Where a learner was stopped in the middle, nobody can wait for it. */

@@ -143,3 +143,26 @@ class Painted(shim.TestCase):
             self.assert_small(bare, self.used(p.out), 1)  # a signal's frame is the kernel's: the least of several
 
     test_each_hook_in_a_trace_and_the_handler.long_s = 10
+
+
+def _sleeps(pid, tid):
+    with open("/proc/%d/task/%d/stat" % (pid, tid)) as f:
+        return f.read().rsplit(")", 1)[1].split()[0] == "S"
+
+
+class FramePointers(shim.TestCase):
+    """The kernel tells of a blocked thread where it stands, but not its frame pointer: it is found on the stack."""
+
+    def test_threads_that_blocked_before_anybody_asked(self):
+        with start([shim.program("idle_frames")]) as p:
+            p.wait_line("ready")
+            # A busy machine may not have let them all come so far.
+            shim.wait_until("all threads to block", lambda: all(_sleeps(p.pid, t) for t in p.threads()))
+            threads = look.dump(p).threads
+            named = [t for t in threads if t.name.startswith("how-")]
+            self.assertEqual(4, len(named))
+            for t in named:
+                way = "by_pointer" if int(t.name[4:]) & 4 else "direct"
+                ours = [n for n in t.names if n in ("inner", "direct", "by_pointer", "outer")]
+                self.assertEqual(["inner", way, "outer"], ours, t)
+            self.assertIn("main", threads[0].names)
