@@ -684,22 +684,15 @@ class DebugFiles(shim.TestCase):
 
 class Confined(shim.TestCase):
 
-    def check(self, *args, lines):
+    def check(self, *args):
+        """What serves is gone before the filter holds, and with it whatever it might have started."""
         with start([shim.program("symbols_seccomp"), *args], rate=1, wait_port=False) as p:
             shim.wait_until("its word", lambda: "ready" in p.out or "no_seccomp" in p.out or not p.running())
             if "no_seccomp" in p.out:
                 self.skipTest("the kernel refuses filters here")
             p.wait_line("ready")
-            shim.wait_until("it to listen", lambda: shim.port_answers(p.port))
-            prof, took = timed(lambda: p.profile("heap"))
-            self.assertLess(took, ANSWER_S)
-            self.assertEqual([10, 30000, 10, 30000], prof.flat("site_confined"))
-            known = any(n for l in prof.locations for f, n in l.lines if f.name == "site_confined")
-            self.assertEqual(lines, known, "lines")
-            if not lines:
-                self.assertTrue(trouble(prof), "a comment in the profile, not just %s" % prof.comments)
-                self.assertRegex(p.get("/debug/pprof/").text, TROUBLE)
-            p.profile("heap")
+            self.assertFalse(shim.port_answers(p.port))
+            self.assertIsNone(p.listener())
             status, out, err = p.finish()
             self.assertEqual((0, ""), (status, err))
             self.assertIn("end 1", out)
@@ -707,13 +700,13 @@ class Confined(shim.TestCase):
     def test_a_filter_that_kills(self):
         # It comes as soon as main begins: perhaps before the listener has done anything.
         for _ in range(20):
-            self.check("kill", lines=False)
+            self.check("kill")
 
     def test_a_filter_that_refuses(self):
-        self.check("errno", lines=False)
+        self.check("errno")
 
     def test_a_filter_of_another_thread_alone(self):
-        self.check("kill", "thread", lines=True)
+        self.check("kill", "thread")
 
 
 # ---- hundreds of megabytes of debug information --------------------------------------------------------------
