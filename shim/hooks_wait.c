@@ -119,9 +119,29 @@ static bool child_wait_is_watched(int options)
 	return waits_test(HOOK_WATCHED);
 }
 
+/* Such a call that began while no signal of ours was about, and took one as the program's: it is none. */
+static inline bool sigwait_took(const sigset_t *set, const int *signal)
+{
+	(void)set;
+	return *signal == SIGNALS_OURS;
+}
+
+static inline bool sigwaitinfo_took(const sigset_t *set, const siginfo_t *info)
+{
+	(void)set, (void)info;
+	return false; /* it would be the result */
+}
+
+static inline bool sigtimedwait_took(const sigset_t *set, const siginfo_t *info, const struct timespec *time)
+{
+	(void)time;
+	return sigwaitinfo_took(set, info);
+}
+
 /* The ways of the table. BLOCKS_x: may it block, and does anybody care; IDLE_x: does nobody, but for a listener that is to be started;
  * LONG_x: will it be long, so that it starts that; SINCE_x: when it
- * began, where that has to be known; FIRST_x: before the call; FAILED_x: did it fail with EINTR; AGAIN_x: before it is made
+ * began, where that has to be known; FIRST_x: before the call; FAILED_x: did it fail with EINTR; TOOK_x: did it
+ * take our signal; AGAIN_x: before it is made
  * again; LEAVE_x: after it. Names are those of the table's parameters. */
 #define IN_ERRNO (__builtin_expect(r == -1, 0) && errno == EINTR)
 
@@ -137,6 +157,7 @@ static inline bool pthread_waited(int r)
 #define LONG_JOIN true
 #define SINCE_JOIN hook_sync_since()
 #define FIRST_JOIN(call)
+#define TOOK_JOIN(symbol, args) false
 #define FAILED_JOIN false
 #define AGAIN_JOIN
 #define LEAVE_JOIN(call, object) HOOK_LEAVE_SYNC(call, object, pthread_waited(r))
@@ -146,6 +167,7 @@ static inline bool pthread_waited(int r)
 #define LONG_JOIN_UNTIL false
 #define SINCE_JOIN_UNTIL hook_sync_since()
 #define FIRST_JOIN_UNTIL(call)
+#define TOOK_JOIN_UNTIL(symbol, args) false
 #define FAILED_JOIN_UNTIL false
 #define AGAIN_JOIN_UNTIL
 #define LEAVE_JOIN_UNTIL LEAVE_JOIN
@@ -160,6 +182,7 @@ static inline bool pthread_waited(int r)
 		contention_caused(waits_function(WAIT_##call), \
 		                  contention_lets_go((uintptr_t)mutex, waits_function(WAIT_##call), UNWIND_CALLER()), \
 		                  UNWIND_CALLER());
+#define TOOK_COND(symbol, args) false
 #define FAILED_COND false
 #define AGAIN_COND
 #define LEAVE_COND LEAVE_JOIN
@@ -172,6 +195,7 @@ static inline bool pthread_waited(int r)
 #define FIRST_BARRIER(call) \
 	if (trace_is_on()) \
 		trace_wakes((uintptr_t)barrier, waits_function(WAIT_##call), UNWIND_CALLER());
+#define TOOK_BARRIER(symbol, args) false
 #define FAILED_BARRIER false
 #define AGAIN_BARRIER
 #define LEAVE_BARRIER LEAVE_JOIN
@@ -182,6 +206,7 @@ static inline bool pthread_waited(int r)
 #define LONG_SEM false
 #define SINCE_SEM hook_sync_since()
 #define FIRST_SEM(call)
+#define TOOK_SEM(symbol, args) false
 #define FAILED_SEM IN_ERRNO
 #define AGAIN_SEM
 #define LEAVE_SEM(call, object) HOOK_LEAVE_SYNC(call, object, r == 0 || errno == ETIMEDOUT || errno == EINTR)
@@ -196,6 +221,7 @@ enum { SPIN_FREE = 0 };
 #define LONG_SPIN false
 #define SINCE_SPIN hook_sync_since()
 #define FIRST_SPIN(call)
+#define TOOK_SPIN(symbol, args) false
 #define FAILED_SPIN false
 #define AGAIN_SPIN
 #define LEAVE_SPIN LEAVE_JOIN
@@ -205,6 +231,7 @@ enum { SPIN_FREE = 0 };
 #define LONG_PLAIN false
 #define SINCE_PLAIN 0
 #define FIRST_PLAIN(call)
+#define TOOK_PLAIN(symbol, args) false
 #define FAILED_PLAIN IN_ERRNO
 #define AGAIN_PLAIN
 #define LEAVE_PLAIN HOOK_LEAVE
@@ -216,6 +243,7 @@ enum { SPIN_FREE = 0 };
 #define LONG_CHILDREN false
 #define SINCE_CHILDREN 0
 #define FIRST_CHILDREN(call)
+#define TOOK_CHILDREN(symbol, args) false
 #define FAILED_CHILDREN IN_ERRNO
 #define AGAIN_CHILDREN
 #define LEAVE_CHILDREN HOOK_LEAVE
@@ -225,6 +253,7 @@ enum { SPIN_FREE = 0 };
 #define LONG_LONG true
 #define SINCE_LONG 0
 #define FIRST_LONG(call)
+#define TOOK_LONG(symbol, args) false
 #define FAILED_LONG IN_ERRNO
 #define AGAIN_LONG
 #define LEAVE_LONG HOOK_LEAVE
@@ -238,6 +267,7 @@ enum { SPIN_FREE = 0 };
 #define LONG_MUTEX false
 #define SINCE_MUTEX (hook_is_watched() ? clock_ns(CLOCK_MONOTONIC) : clock_ns(CLOCK_MONOTONIC_COARSE))
 #define FIRST_MUTEX(call) enter_queue((uintptr_t)mutex, scope.since_ns);
+#define TOOK_MUTEX(symbol, args) false
 #define FAILED_MUTEX false
 #define AGAIN_MUTEX
 #define LEAVE_MUTEX(call, object) \
@@ -251,6 +281,7 @@ enum { SPIN_FREE = 0 };
 #define LONG_READ_LOCK false
 #define SINCE_READ_LOCK SINCE_MUTEX
 #define FIRST_READ_LOCK(call) enter_queue((uintptr_t)lock, scope.since_ns);
+#define TOOK_READ_LOCK(symbol, args) false
 #define FAILED_READ_LOCK false
 #define AGAIN_READ_LOCK
 #define LEAVE_READ_LOCK LEAVE_MUTEX
@@ -260,6 +291,7 @@ enum { SPIN_FREE = 0 };
 #define LONG_WRITE_LOCK false
 #define SINCE_WRITE_LOCK SINCE_MUTEX
 #define FIRST_WRITE_LOCK(call) enter_queue((uintptr_t)lock, scope.since_ns);
+#define TOOK_WRITE_LOCK(symbol, args) false
 #define FAILED_WRITE_LOCK false
 #define AGAIN_WRITE_LOCK
 #define LEAVE_WRITE_LOCK LEAVE_MUTEX
@@ -269,6 +301,7 @@ enum { SPIN_FREE = 0 };
 #define LONG_MILLISECONDS is_long_ms(timeout)
 #define SINCE_MILLISECONDS (timeout > 0 ? waits_start_ns() : 0)
 #define FIRST_MILLISECONDS(call) const int whole = timeout;
+#define TOOK_MILLISECONDS(symbol, args) false
 #define FAILED_MILLISECONDS IN_ERRNO
 #define AGAIN_MILLISECONDS timeout = hook_left_ms(whole);
 #define LEAVE_MILLISECONDS HOOK_LEAVE
@@ -280,17 +313,19 @@ enum { SPIN_FREE = 0 };
 #define FIRST_RELATIVE(call) \
 	struct timespec left; \
 	const struct timespec *whole = time;
+#define TOOK_RELATIVE(symbol, args) false
 #define FAILED_RELATIVE IN_ERRNO
 #define AGAIN_RELATIVE time = whole ? hook_left(whole, &left) : NULL;
 #define LEAVE_RELATIVE HOOK_LEAVE
 
-#define BLOCKS_RELATIVE_SET waits_test(HOOK_WATCHED_LONG)
-#define IDLE_RELATIVE_SET (!waits_test(HOOK_WATCHED))
+#define BLOCKS_RELATIVE_SET true
+#define IDLE_RELATIVE_SET false
 #define LONG_RELATIVE_SET hook_is_long(time)
-#define SINCE_RELATIVE_SET SINCE_RELATIVE
+#define SINCE_RELATIVE_SET (time ? clock_ns(CLOCK_MONOTONIC) : 0)
 #define FIRST_RELATIVE_SET(call) FIRST_RELATIVE(call) FIRST_LONG_SET(call)
+#define TOOK_RELATIVE_SET(symbol, args) (r == SIGNALS_OURS || (r == 0 && symbol##_took args))
 #define FAILED_RELATIVE_SET IN_ERRNO
-#define AGAIN_RELATIVE_SET AGAIN_RELATIVE
+#define AGAIN_RELATIVE_SET AGAIN_RELATIVE AGAIN_LONG_SET
 #define LEAVE_RELATIVE_SET HOOK_LEAVE
 
 /* Linux brings the time-out of select up to date. */
@@ -299,19 +334,22 @@ enum { SPIN_FREE = 0 };
 #define LONG_SELECT is_long_left(left)
 #define SINCE_SELECT 0
 #define FIRST_SELECT(call)
+#define TOOK_SELECT(symbol, args) false
 #define FAILED_SELECT IN_ERRNO
 #define AGAIN_SELECT
 #define LEAVE_SELECT HOOK_LEAVE
 
-#define BLOCKS_LONG_SET waits_test(HOOK_WATCHED_LONG)
-#define IDLE_LONG_SET (!waits_test(HOOK_WATCHED))
+#define BLOCKS_LONG_SET true
+#define IDLE_LONG_SET false
 #define LONG_LONG_SET true
 #define SINCE_LONG_SET 0
 #define FIRST_LONG_SET(call) \
 	sigset_t without; \
-	set = without_ours(set, &without);
+	if (waits_test(HOOK_WATCHED)) \
+		set = without_ours(set, &without);
+#define TOOK_LONG_SET(symbol, args) (r == SIGNALS_OURS || (r == 0 && symbol##_took args))
 #define FAILED_LONG_SET IN_ERRNO
-#define AGAIN_LONG_SET
+#define AGAIN_LONG_SET set = without_ours(set, &without);
 #define LEAVE_LONG_SET HOOK_LEAVE
 
 /* Two functions a call, so that one that will not block costs no frame: the hook jumps on, to the real function or to the
@@ -325,7 +363,7 @@ enum { SPIN_FREE = 0 };
 		HOOK_ENTER(symbol, object, SINCE_##time_kind); \
 		FIRST_##time_kind(symbol) \
 		type r = real_##symbol args; \
-		while (FAILED_##time_kind && waits_was_cut_short()) { \
+		while ((FAILED_##time_kind && waits_was_cut_short()) || TOOK_##time_kind(symbol, args)) { \
 			AGAIN_##time_kind \
 			r = real_##symbol args; \
 		} \
