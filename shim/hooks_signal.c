@@ -45,6 +45,7 @@ static_assert(offsetof(struct thread, restart.handled_pc) == 64, "");
 static_assert(offsetof(struct thread, restart.handled_sp) == 72, "");
 static_assert(offsetof(struct thread, restart.again_pc) == 80, "");
 static_assert(offsetof(struct thread, restart.handled) == 96, "");
+static_assert(offsetof(ucontext_t, uc_mcontext.gregs[REG_RCX]) == 152, "");
 static_assert(offsetof(ucontext_t, uc_mcontext.gregs[REG_RSP]) == 160, "");
 static_assert(offsetof(ucontext_t, uc_mcontext.gregs[REG_RIP]) == 168, "");
 /* The kernel gives every handler its context in %rdx. */
@@ -77,9 +78,19 @@ __asm__(".text\n"
         "\tmov %r8, 72(%rcx)\n"
         "\tmov 168(%rdx), %r8\n"
         "\tmov %r8, 64(%rcx)\n"
+        "\tcmp %r8, 152(%rdx)\n"
+        "\tje 3f\n"
+        "4:"
         "\tcmp %r8, 80(%rcx)\n"
         "\tje 2f\n"
         "1:\tjmp *%rax\n"
+        /* right behind a system call, which leaves %rcx so, and undefined: from now on it tells that a handler has run */
+        "3:\ttest $0xffe, %r8d\n"
+        "\tje 4b\n"
+        "\tcmpw $0x050f, -2(%r8)\n"
+        "\tjne 4b\n"
+        "\tmovq $0, 152(%rdx)\n"
+        "\tjmp 4b\n"
         "2:\tpush %rbp\n"
         "\t.cfi_adjust_cfa_offset 8\n"
         "\t.cfi_offset rbp, -16\n"

@@ -165,6 +165,16 @@ struct call {
 	bool handled;      /* a handler of the program's has run in it */
 };
 
+/* A system call leaves its return address in %rcx, and a trampoline takes it away (hooks_signal.c). Where it does not (emulators), where a
+ * handler came last has to do: that may be long ago, but a program whose handlers come there knows what to do. */
+static bool calls_leave_rcx(void)
+{
+	uintptr_t left, next;
+	long nr = SYS_getpid;
+	__asm__ volatile("lea 1f(%%rip), %2\n\tsyscall\n1:" : "=c"(left), "+a"(nr), "=&r"(next) : : "r11", "memory");
+	return left == next;
+}
+
 static struct call call_of(const greg_t *regs)
 {
 	struct restart *r = restart_of_self(), note;
@@ -172,10 +182,7 @@ static struct call call_of(const greg_t *regs)
 	bool is_noted = read_note(r, &note) && is_of(&note, regs);
 	if (is_noted && is_still(&note))
 		return (struct call){note.nr, note.since_ns, note.handled_then != r->handled};
-	/* That may be long ago. But a program whose handlers come here knows what to do. */
-	bool handled = r && r->handled_pc == pc && r->handled_sp == sp;
-	if (handled)
-		r->handled_pc = 0;
+	bool handled = calls_leave_rcx() ? (uintptr_t)regs[REG_RCX] != pc : r && r->handled_pc == pc && r->handled_sp == sp;
 	return (struct call){is_noted ? note.nr : number_in_code(pc - SYSCALL_BYTES), 0, handled};
 }
 

@@ -126,6 +126,8 @@ static void on_programs(int sig, siginfo_t *info, void *context)
 #if defined(__x86_64__)
 	r->handled_pc = (uintptr_t)u->uc_mcontext.gregs[REG_RIP];
 	r->handled_sp = (uintptr_t)u->uc_mcontext.gregs[REG_RSP];
+	if (u->uc_mcontext.gregs[REG_RCX] == u->uc_mcontext.gregs[REG_RIP])
+		u->uc_mcontext.gregs[REG_RCX] = 0;
 	if (r->handled_pc == r->again_pc)
 		restart_give_up(sig, u);
 #endif
@@ -554,6 +556,37 @@ static void test_our_signal_after_the_programs_handler_leaves_it_ended(void **st
 	check_all_ended(r_programs); /* nothing was noted */
 }
 
+/* The first is ended by the program's signal; the second is another one. */
+static long c_twice(struct stander *s)
+{
+	long first = 0, second = 0;
+	make_pipe(s);
+	for (int i = 0; i < 2; i++) {
+		long r = poll(&(struct pollfd){s->fd[0], POLLIN, 0}, 1, -1);
+		*(i ? &second : &first) = r;
+	}
+	return first == -1 && second == 1;
+}
+
+static void test_a_handler_that_ran_in_an_earlier_call_is_no_matter(void **state)
+{
+	const struct stander kind = {.name = "poll, twice", .call = c_twice, .release = feed, .result_released = 1, .ms = -1};
+	struct stander s;
+	(void)state;
+	start(&s, &kind);
+	r_programs(&s);
+	while (!__atomic_load_n(&s.handled, __ATOMIC_RELAXED))
+		nap();
+	await_blocked(&s);
+	interrupt(&s, false);
+	interrupt(&s, true);
+	assert_true(await_blocked(&s));
+	feed(&s);
+	finish(&s);
+	assert_int_equal(s.result, 1);
+	give_back(&s);
+}
+
 /* --- transfers --------------------------------------------------------------------------------------------- */
 
 static char sent[LARGE], received[LARGE];
@@ -771,6 +804,7 @@ int main(void)
 		TEST(test_a_signal_that_is_due_with_ours_ends_it),
 		TEST(test_a_signal_before_the_call_is_made_again_ends_it),
 		TEST(test_our_signal_after_the_programs_handler_leaves_it_ended),
+		TEST(test_a_handler_that_ran_in_an_earlier_call_is_no_matter),
 		TEST(test_a_transfer_moves_all_it_was_asked_for),
 		TEST(test_the_programs_signal_ends_a_transfer_too),
 		TEST(test_a_transfer_that_may_not_wait_has_no_rest),
