@@ -139,7 +139,8 @@ static void on_programs(int sig, siginfo_t *info, void *context)
 static int install(void **state)
 {
 	(void)state;
-	struct sigaction a = {.sa_sigaction = on_ours, .sa_flags = SA_SIGINFO | SA_RESTART}, b = {.sa_sigaction = on_programs, .sa_flags = SA_SIGINFO};
+	struct sigaction a = {.sa_sigaction = on_ours, .sa_flags = SA_SIGINFO | SA_RESTART};
+	struct sigaction b = {.sa_sigaction = on_programs, .sa_flags = SA_SIGINFO};
 	sigfillset(&a.sa_mask);
 	sigemptyset(&b.sa_mask);
 	sigaddset(&b.sa_mask, OURS);
