@@ -37,6 +37,7 @@
 #include <cmocka.h>
 
 #include "shim/spawn.h"
+#include "test/unit/at_home.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 #define SELF "/proc/self/exe"

@@ -23,6 +23,7 @@
 #include <cmocka.h>
 
 #include "encoder/names/jit.h"
+#include "test/unit/at_home.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 

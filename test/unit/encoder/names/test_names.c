@@ -29,6 +29,7 @@
 
 #include "shim/spawn.h"
 #include "encoder/names/names.h"
+#include "test/unit/at_home.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 #define SECOND UINT64_C(1000000000)

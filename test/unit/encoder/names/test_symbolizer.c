@@ -31,6 +31,7 @@
 #include "encoder/names/symbolizer.h"
 #include "encoder/bytes/utf8.h"
 #include "shim/spawn.h"
+#include "test/unit/at_home.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 #define KILLED(n) "no lines and inlined calls: pprofshim-symbolize was killed by signal " n "; names are those of symbol tables"
