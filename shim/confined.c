@@ -1,10 +1,12 @@
 /* confined.c - prctl(PR_SET_SECCOMP) and seccomp(2) are seen coming.
  *
- * Runs in: app's thread, in a signal handler too; a child of vfork, which shares our memory: what it does to itself is none of the
+ * Runs in: app's thread, in a signal handler too; a child of vfork, which shares our memory: what it does to itself
+ * is none of the
  * program's business.
  * So: no lock but the listener's own, errno as the real function left it.
  *
- * One thread's filter is taken for the whole process: which thread a hook runs on costs a look that idle hooks do not have.
+ * One thread's filter is taken for the whole process: which thread a hook runs on costs a look that idle hooks do not
+ * have.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/confined.h"
@@ -31,7 +33,8 @@ void confined_undo(void)
 	listener_resume();
 }
 
-/* A filter is there from 0 on: seccomp(2) may answer with the number of a thread that kept it from being everybody's, or of a
+/* A filter is there from 0 on: seccomp(2) may answer with the number of a thread that kept it from being everybody's,
+ * or of a
  * descriptor. */
 static long end(bool first, long r, bool holds)
 {
@@ -69,7 +72,8 @@ static __attribute__((used)) SLOW int prctl_ptracer(int option, unsigned long a,
 	return real_prctl(option, a, b, c, d);
 }
 
-/* Its arguments are all in registers, however many a caller gives; what is not looked at is jumped on with all of them as they
+/* Its arguments are all in registers, however many a caller gives; what is not looked at is jumped on with all of
+ * them as they
  * were. */
 #if defined(__x86_64__)
 static_assert(PR_SET_SECCOMP == 22 && PR_SET_PTRACER == 0x59616d61, "as the entry has it");
@@ -96,7 +100,8 @@ int prctl_of_five(int option, unsigned long a, unsigned long b, unsigned long c,
 }
 #endif
 
-/* Is it one of the two operations that shut the caller in? (linux/seccomp.h: SECCOMP_SET_MODE_STRICT, SECCOMP_SET_MODE_FILTER) */
+/* Is it one of the two operations that shut the caller in? (linux/seccomp.h: SECCOMP_SET_MODE_STRICT,
+ * SECCOMP_SET_MODE_FILTER) */
 static bool shuts_in(long operation)
 {
 	return operation == 0 || operation == 1;

@@ -2,7 +2,8 @@
  *
  * Runs in: app's thread inside a hook, in a signal handler too.
  *
- * What a filter that is still to come allows is not known, so from before it holds the library makes no system call that the
+ * What a filter that is still to come allows is not known, so from before it holds the library makes no system call
+ * that the
  * program did not ask for: the listener is gone, and hooks do without what they would have to ask the kernel for.
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -21,7 +22,8 @@ static inline bool confined(void)
 	return __builtin_expect(__atomic_load_n(&os_confined, __ATOMIC_RELAXED), 0);
 }
 
-/* The calling thread is about to shut itself in. Returns true if that is the first time; then, should the kernel refuse it,
+/* The calling thread is about to shut itself in. Returns true if that is the first time; then, should the kernel
+ * refuse it,
  * confined_undo is to be called. */
 bool confined_begin(void);
 void confined_undo(void);

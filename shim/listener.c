@@ -1,16 +1,22 @@
 /* listener.c - start what serves, and pass it what the program's threads ask.
  *
- * Runs in: init and app's threads (start, commands; any app lock may be held); the listener, in its handler too (obey_at_once).
- * So: raw system calls alone; waits of the program's threads are for an answer that the handler gives, whatever the listener is
+ * Runs in: init and app's threads (start, commands; any app lock may be held); the listener, in its handler too
+ * (obey_at_once).
+ * So: raw system calls alone; waits of the program's threads are for an answer that the handler gives, whatever the
+ * listener is
  * about, and bounded.
  *
- * Commands: an app's thread sets a bit in `asked`, sends a signal to the listener and waits until `asked` is zero again. The signal is
+ * Commands: an app's thread sets a bit in `asked`, sends a signal to the listener and waits until `asked` is zero
+ * again. The signal is
  * one of the old numbers, of which the kernel keeps one without an entry of anybody's limit. What takes long is left to
- * `later`, for the loop. (A listener that is a thread has the program's handlers: it reads signal 33 from a signalfd, and
+ * `later`, for the loop. (A listener that is a thread has the program's handlers: it reads signal 33 from a signalfd,
+ * and
  * obeys when its loop comes round.)
  *
- * Shared: `state` fields are atomic; `commands.lock` serialises those who ask. It is held while libc changes the identity of the
- * program's threads, which sends them signal 33 and waits for them: so that one is not blocked while the lock is waited for.
+ * Shared: `state` fields are atomic; `commands.lock` serialises those who ask. It is held while libc changes the
+ * identity of the
+ * program's threads, which sends them signal 33 and waits for them: so that one is not blocked while the lock is
+ * waited for.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/listener.h"
@@ -179,7 +185,8 @@ static void close_all(void)
 		os_close(dir);
 }
 
-/* A file table of its own, with nothing in it. (Where the kernel has no such thing and this is an ordinary thread, the table
+/* A file table of its own, with nothing in it. (Where the kernel has no such thing and this is an ordinary thread,
+ * the table
  * stays the program's: http/address/fd.c keeps out of its way.) */
 static bool leave_file_table(void)
 {
@@ -547,7 +554,8 @@ static void read_credentials(void)
 	credentials.has_capabilities = os_call(SYS_capget, &header, credentials.capabilities) == 0;
 }
 
-/* Now, while the program may still signal it: the listener stops in its handler until the change is made. One that does not is
+/* Now, while the program may still signal it: the listener stops in its handler until the change is made. One that
+ * does not is
  * ended. */
 static bool hold_locked(void)
 {

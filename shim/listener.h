@@ -2,7 +2,8 @@
  *
  * Runs in: init and app's threads (start, commands); the listener itself.
  *
- * It is no thread of the program, which has its own threads alone; it shares no descriptor with it, no signal handler, no folder;
+ * It is no thread of the program, which has its own threads alone; it shares no descriptor with it, no signal
+ * handler, no folder;
  * wait(2) does not see it, and what ends it does not end the program. Libc does not know of it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -24,7 +25,8 @@ struct listener_life {
 };
 void listener_configure(const struct listener_life *life);
 
-/* Start it, and wait until it serves, for a second. Returns 0, or a negative errno: what listener_has_opened was told, or why there
+/* Start it, and wait until it serves, for a second. Returns 0, or a negative errno: what listener_has_opened was
+ * told, or why there
  * is none. Init. */
 int listener_start(void);
 void listener_has_opened(int error);
@@ -41,7 +43,8 @@ bool listener_is_inside(void);
 /* Is the caller the listener, as a process or a bare thread? No system call. */
 bool listener_is_me(void);
 
-/* In the listener: is the program still the one that it shares its memory with? It may have ended, or called exec by ways that no
+/* In the listener: is the program still the one that it shares its memory with? It may have ended, or called exec by
+ * ways that no
  * hook sees. */
 bool listener_has_program(void);
 
@@ -49,7 +52,8 @@ bool listener_has_program(void);
 void listener_serves(uint16_t port);
 bool listener_serves_port(uint16_t port);
 
-/* Around a change of the program's identity: on return from the second the listener has the same, whatever it is about. It takes
+/* Around a change of the program's identity: on return from the second the listener has the same, whatever it is
+ * about. It takes
  * no entry of the limit of pending signals. */
 struct listener_hold {
 	bool locked, held;
@@ -61,7 +65,8 @@ void listener_identity_changed(struct listener_hold h, bool changed);
 /* The program wants the port: on return the listener is off it. */
 void listener_make_room(void);
 
-/* End it; true when it has ended, and the process is alone with its own threads and its memory. It starts again at the next
+/* End it; true when it has ended, and the process is alone with its own threads and its memory. It starts again at
+ * the next
  * long wait or sampled event after listener_resume. */
 bool listener_pause(void);
 void listener_resume(void);

@@ -23,7 +23,8 @@ enum {
 	ALTERNATE_BYTES = 32 * 1024, /* the largest frames of the kernel's take 12 */
 };
 
-/* Thread-local variables of the objects that a program was started with lie at fixed distances below the thread block. Ours
+/* Thread-local variables of the objects that a program was started with lie at fixed distances below the thread
+ * block. Ours
  * have zeros there, as far down as two that code of theirs may touch: libc's errno (set by a libc function that
  * libunwind calls), and our own. */
 static size_t find_tls_room(void)
@@ -115,7 +116,8 @@ bool offspring_is_me(const struct offspring_room *r)
 	return r->memory && listener_clone_own_block() == (uintptr_t)block_of(r);
 }
 
-/* Valgrind ends at a clone that it does not know. It is asked as its documentation says: by these rotations, which do nothing
+/* Valgrind ends at a clone that it does not know. It is asked as its documentation says: by these rotations, which do
+ * nothing
  * elsewhere; the answer to what it does not know is the preset. */
 static bool is_valgrind(void)
 {
@@ -156,7 +158,8 @@ static bool is_refusal(long r)
 	return r == -EPERM || r == -ENOSYS || r == -EINVAL;
 }
 
-/* With close_range a process or thread leaves the program's table by a call that, since Linux 6.11, copies nothing of it. */
+/* With close_range a process or thread leaves the program's table by a call that, since Linux 6.11, copies nothing of
+ * it. */
 static unsigned long table_flag(void)
 {
 	return os_call(SYS_close_range, ~0u, ~0u, 0) < 0 ? 0 : CLONE_FILES;

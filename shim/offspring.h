@@ -22,13 +22,15 @@ enum offspring_kind {
 	OFFSPRING_SHARING, /* a thread that has the program's descriptors, too */
 };
 
-/* Memory for one: a guard page, its stack, thread-local storage, a stack for its handlers of faults. Kept, and used again. */
+/* Memory for one: a guard page, its stack, thread-local storage, a stack for its handlers of faults. Kept, and used
+ * again. */
 struct offspring_room {
 	char *memory;
 	size_t tls_bytes;
 };
 
-/* Start a listener that runs run(NULL) and ends. *tid is its id while it lives, then 0. in_init: an ordinary thread will do where a
+/* Start a listener that runs run(NULL) and ends. *tid is its id while it lives, then 0. in_init: an ordinary thread
+ * will do where a
  * bare one is refused. Returns 0 or a negative errno. */
 long offspring_listener(struct offspring_room *r, void (*run)(void *), int *tid, enum offspring_kind *kind, bool in_init);
 

@@ -3,7 +3,8 @@
  * Runs in: listener; app's thread inside a hook, or in our handler; the visitor itself, with all signals blocked.
  * So: raw system calls alone; the program's threads wait for its end alone, which is a matter of microseconds.
  *
- * Shared: `phase`, by exchanges. It is the listener's turn in IDLE and DONE, the visitor's in REQUEST; whoever brings it from IDLE to ENDING
+ * Shared: `phase`, by exchanges. It is the listener's turn in IDLE and DONE, the visitor's in REQUEST; whoever brings
+ * it from IDLE to ENDING
  * ends it. fn, arg and result belong to whose turn it is.
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -201,7 +202,8 @@ static bool find_one(void)
 	return is_ready();
 }
 
-/* Threads that the program made have all ended: it is the last one, and keeps the process. Newer kernels take the status of the last
+/* Threads that the program made have all ended: it is the last one, and keeps the process. Newer kernels take the
+ * status of the last
  * thread for that of the process: it ends with the first one's, which is most likely the one that was meant. */
 static bool is_alone(void)
 {

@@ -351,11 +351,14 @@ static void refuse(struct exchange *x, int rc, const char *what, const char *bus
 	case -ENOMEM:
 		line_str(&l, TEXT_OUT_OF_MEMORY);
 		break;
+	case -ETIME:
+		line_str(&l, "no thread of the program takes signal 33 now; ask again");
+		break;
 	default:
 		line_str(&l, "error ");
 		line_dec(&l, -(int64_t)rc);
 	}
-	response_error(&x->answer, rc == -ENOMEM ? 503 : 500, text);
+	response_error(&x->answer, rc == -ENOMEM || rc == -ETIME ? 503 : 500, text);
 }
 
 /* ---- the CPU profile ---- */

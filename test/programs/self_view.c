@@ -1,6 +1,7 @@
 /* self_view.c - how a program looks to itself, and what it does when it is told to.
  *
- * Reads commands, one a line, and waits for them in poll, 100 ms at a time; "ready" first. At the end of its input it returns 0.
+ * Reads commands, one a line, and waits for them in poll, 100 ms at a time; "ready" first. At the end of its input it
+ * returns 0.
  *   view        prints "threads N" (/proc/self/stat), "tasks N" (/proc/self/task), "wait R E": what wait(2) says
  *   bare_exit   the bare exit call, status 7
  *   exec, exec_syscall, execveat    this program takes its own place

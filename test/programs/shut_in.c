@@ -2,11 +2,13 @@
  *
  * usage: shut_in HOW WHO [ACTION]
  *   HOW     strict: prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT); filter: the same with a filter; syscall: seccomp(2);
- *           tsync: seccomp(2) for all threads, of which there is one more; refused: a filter that the kernel does not take
+ *           tsync: seccomp(2) for all threads, of which there is one more; refused: a filter that the kernel does not
+ *           take
  *   WHO     self, or child: one that was forked
  *   ACTION  of the filter for what is not allowed: kill (the preset), trap, errno, log, notify
  *
- * Prints "ready", waits for its input to end (so that requests can be made before), then shuts itself in, writes, allocates, frees,
+ * Prints "ready", waits for its input to end (so that requests can be made before), then shuts itself in, writes,
+ * allocates, frees,
  * locks, sleeps not at all, and ends by the bare exit call. Prints "allowed N" with a sum that it computed.
  *
  * SPDX-License-Identifier: Apache-2.0 */
