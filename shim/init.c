@@ -350,7 +350,7 @@ static void start(char *const *envp)
 	fork_start();
 	clock_start();
 	threads_start();
-	libc_thread_start();
+	libc_thread_start(get_auxval(AT_HWCAP2));
 	leave_us_out();
 	sampler_thread.stack = unwind_main_stack(get_auxval(AT_EXECFN)); /* the program's name lies there */
 	modules_refresh();

@@ -10,6 +10,8 @@
 
 #include <stdint.h>
 
+#include "shim/confined.h"
+#include "shim/layout.h"
 #include "shim/os.h"
 
 static struct {
@@ -37,10 +39,14 @@ static inline uintptr_t robust_list_of(int tid)
 	return os_call(SYS_get_robust_list, tid, &head, &bytes) == 0 ? head : 1;
 }
 
-void libc_thread_start(void)
+void libc_thread_start(unsigned long hwcap2)
 {
 	uintptr_t head = robust_list_of(0);
 	known.main_pointer = thread_pointer();
+#if defined(__x86_64__)
+	enum { HAS_FSGSBASE = 2 }; /* of AT_HWCAP2: asm/hwcap2.h */
+	libc_thread_tells_pointer = (hwcap2 & HAS_FSGSBASE) != 0;
+#endif
 	known.distance = head > 1 ? head - known.main_pointer : 0;
 }
 
@@ -67,6 +73,19 @@ bool libc_thread_is_here(void)
 	if (pointer == known.main_pointer)
 		return os_tid() == os_pid();
 	return !known.distance && looks_like_a_block(pointer);
+}
+
+bool libc_thread_tells_pointer;
+uintptr_t libc_thread_met[LIBC_THREAD_SLOTS] LARGE;
+
+__attribute__((used)) bool libc_thread_meet(void)
+{
+	if (confined() || !libc_thread_is_here())
+		return false;
+	uintptr_t pointer = thread_pointer();
+	uint32_t hash = (uint32_t)(pointer >> 6) * 0x9e3779b1u >> 22;
+	__atomic_store_n(&libc_thread_met[hash], pointer, __ATOMIC_RELAXED);
+	return true;
 }
 
 bool libc_thread_may_be(int tid)

@@ -12,14 +12,26 @@
 #define PPROFSHIM_LIBC_THREAD_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
-/* Init: learn the distance from the main thread. */
-void libc_thread_start(void);
+#include "shim/exports.h"
+
+/* Init: learn the distance from the main thread. hwcap2: AT_HWCAP2. */
+void libc_thread_start(unsigned long hwcap2);
 
 /* The calling thread. Uses no thread-local storage, and is compiled without a stack guard. */
 bool libc_thread_is_here(void);
 
 /* Another one. Returns false where it is certain that libc does not know it. Listener. */
 bool libc_thread_may_be(int tid);
+
+/* Where the processor tells the thread pointer to anybody (rdfsbase), handlers of the program that run in a thread of libc's are counted:
+ * hooks_signal.c looks for the pointer here, by a hash of it. */
+enum { LIBC_THREAD_SLOTS = 1024 };
+extern HIDDEN bool libc_thread_tells_pointer;             /* immutable after init */
+extern HIDDEN uintptr_t libc_thread_met[LIBC_THREAD_SLOTS]; /* atomic */
+
+/* In a handler, of a pointer that is not there: is the thread libc's? Then it is there from now on. */
+HIDDEN bool libc_thread_meet(void);
 
 #endif

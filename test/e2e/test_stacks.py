@@ -51,6 +51,11 @@ class Strangers(StackCase):
     def test_a_thread_with_the_thread_pointer_of_another(self):
         self.asked([shim.program("raw_thread"), "shared"], self.refused)
 
+    def test_a_handler_of_the_program_in_such_a_thread(self):
+        for kind in ("own", "none", "shared"):
+            with self.subTest(kind=kind):
+                self.assert_same([shim.program("raw_thread"), kind, "alarm"])
+
     test_a_thread_with_a_thread_pointer_of_its_own.long_s = 5
     test_a_thread_without_a_thread_pointer.long_s = 5
     test_a_thread_with_the_thread_pointer_of_another.long_s = 5
