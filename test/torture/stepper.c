@@ -328,7 +328,8 @@ static void read_request(void)
 		return;
 	answer = read_answer(asked);
 	asked = -1;
-	if (answer != 200)
+	/* The listener ends before exec, and comes back when that has failed: then an answer may be cut. */
+	if (answer != 200 && !strstr(row, "exec"))
 		fail("an answer's status", answer);
 }
 
