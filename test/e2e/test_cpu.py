@@ -314,19 +314,26 @@ class Signals(shim.TestCase):
         def truth(text):
             return {w[0]: int(w[1]) for w in (line.split() for line in text.splitlines())}
 
-        # The kernel's clock of ITIMER_PROF counts its own ticks: on a busy machine they find the program too often or too seldom.
-        for turn in range(4):
+        def is_off(t):
+            self.assertEqual((t["raised"], 0, 1, 1), (t["handled"], t["foreign"], t["sigaction_kept"], t["itimer_kept"]))
+            due = t["cpu_us"] / 10000
+            return abs(t["ticks"] - due) >= 0.15 * due + 3
+
+        # The kernel's clock of ITIMER_PROF counts its own ticks: on a busy machine they find the program too often or too
+        # seldom. A run in which they do so to the bare program measures nothing.
+        measured = []
+        for turn in range(10):
             bare, ours, _ = self.watched("own_sigprof", 4)
-            off = None
-            for text in (bare, ours):
-                t = truth(text)
-                self.assertEqual((t["raised"], 0, 1, 1), (t["handled"], t["foreign"], t["sigaction_kept"], t["itimer_kept"]))
-                due = t["cpu_us"] / 10000
-                if abs(t["ticks"] - due) >= 0.15 * due + 3:
-                    off = "ticks for each 10 ms: %s" % t
-            if not off:
+            bare_is_off, ours_is_off = is_off(truth(bare)), is_off(truth(ours))
+            if not ours_is_off:
+                return
+            if not bare_is_off:
+                measured.append("ticks for each 10 ms: %s" % truth(ours))
+            if len(measured) == 4:
                 break
-        self.assertIsNone(off)
+        if not measured:
+            self.skipTest("the kernel's clock of ITIMER_PROF is off without us, too")
+        self.fail(measured)
 
     test_own_sigprof_and_itimer.long_s = 14
 

@@ -1124,7 +1124,12 @@ static void call_io_getevents(struct slot *s)
 		nanosleep(&t, NULL);
 		return;
 	}
-	finish(s, syscall(SYS_io_getevents, aio, 1, 1, &e, &t), 0, 0, 0);
+	long r = syscall(SYS_io_getevents, aio, 1, 1, &e, &t);
+	/* One that began before anybody watched is not made again: nothing tells its number any more (restart.h). */
+	if (r == -1 && errno == EINTR)
+		atomic_store(&s->state, IDLE);
+	else
+		finish(s, r, 0, 0, 0);
 }
 
 /* ---- the table ---- */
