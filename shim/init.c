@@ -116,13 +116,6 @@ static void move(void)
 	now_serving(serving.port);
 }
 
-static int wake_fd_now;
-
-static void wake(void)
-{
-	listener_obey(wake_fd_now);
-}
-
 /* What was taken to be free in init may be another's by now. */
 static int open_address(void)
 {
@@ -161,10 +154,9 @@ static void listen_and_serve(int wake_fd)
 	    .memory_limit_bytes = settings.memory_limit,
 	});
 	powers_use(false);
-	wake_fd_now = wake_fd;
 	now_serving(serving.kind == ADDRESS_TCP ? serving.port : 0);
 	server_run(&(struct server_options){
-	    .listen_fd = listen_fd, .address = serving, .wake_fd = wake_fd, .wake = wake, .rest = rest});
+	    .listen_fd = listen_fd, .address = serving, .wake_fd = wake_fd, .wake = listener_obey, .rest = rest});
 	spawn_kill();
 }
 

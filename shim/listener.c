@@ -24,8 +24,10 @@
 #include <linux/capability.h>
 #include <linux/close_range.h>
 #include <sched.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/uio.h>
@@ -84,7 +86,8 @@ static struct {
 	uint64_t again_ns; /* no sooner is another start tried */
 	uint64_t cookie;   /* not 0 */
 	enum offspring_kind kind;
-	int wake_fd; /* the listener's */
+	int wake_fd; /* the listener's, both */
+	int program_fd;
 } state FORKED;
 
 static struct offspring_room room FORKED;
@@ -287,6 +290,33 @@ static int open_wake_fd(void)
 	return (int)os_call(SYS_signalfd4, -1, &set, sizeof set, O_CLOEXEC | O_NONBLOCK);
 }
 
+/* The program as a descriptor, readable when it has ended: the kernel sends the parent's signal to nobody whose identity is another,
+ * and forgets it. Negative before Linux 5.3. */
+static int open_program(void)
+{
+	enum { PIDFD_OPEN = 434 }; /* on every architecture; not in every libc's headers */
+	return state.kind == OFFSPRING_PROCESS ? (int)os_call(PIDFD_OPEN, house_pid(), 0) : -1;
+}
+
+static bool program_has_ended(void)
+{
+	struct pollfd p = {.fd = state.program_fd, .events = POLLIN};
+	struct timespec at_once = {0};
+	return state.program_fd >= 0 && os_call(SYS_ppoll, &p, 1, &at_once, NULL, 8) > 0;
+}
+
+/* One descriptor that is readable when either is; wake_fd alone, where there is no more. */
+static int both_fds(void)
+{
+	struct epoll_event readable = {.events = EPOLLIN};
+	int set = state.program_fd >= 0 ? (int)os_call(SYS_epoll_create1, EPOLL_CLOEXEC) : -1;
+	if (set < 0)
+		return state.wake_fd;
+	os_call(SYS_epoll_ctl, set, EPOLL_CTL_ADD, state.wake_fd, &readable);
+	os_call(SYS_epoll_ctl, set, EPOLL_CTL_ADD, state.program_fd, &readable);
+	return set;
+}
+
 static void tell_starter(uint32_t ready, int open_error)
 {
 	state.open_error = open_error;
@@ -312,8 +342,9 @@ static void run(void *arg)
 	scheduling_be_ordinary();
 	os_call(SYS_prctl, PR_SET_NAME, "pprofshim");
 	state.wake_fd = left ? open_wake_fd() : -1;
+	state.program_fd = left ? open_program() : -1;
 	if (left)
-		state.life.main(state.wake_fd);
+		state.life.main(both_fds());
 	else
 		tell_starter(FAILED, -ENOMEM);
 	listener_serves(0);
@@ -698,11 +729,13 @@ static void obey_in_thread(void)
 	os_futex_wake(&commands.asked, 1);
 }
 
-void listener_obey(int wake_fd)
+void listener_obey(void)
 {
 	char info[128]; /* struct signalfd_siginfo, or a number */
-	while (os_read(wake_fd, info, sizeof info) > 0)
+	while (os_read(state.wake_fd, info, sizeof info) > 0)
 		continue;
+	if (program_has_ended())
+		end();
 	if (state.kind != OFFSPRING_PROCESS)
 		obey_in_thread();
 	else if (__atomic_exchange_n(&commands.later, 0, __ATOMIC_ACQUIRE) & ASKED_ROOM)

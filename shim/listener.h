@@ -81,7 +81,7 @@ bool listener_is_our_process(void);
 void listener_leaves_ptracer_to_program(void);
 
 /* In the listener: do what the program's threads asked for. */
-void listener_obey(int wake_fd);
+void listener_obey(void);
 
 /* The child has no listener; it starts one when it needs to. */
 void listener_fork_child(void);

@@ -139,10 +139,11 @@ static bool is_question(const void *value)
 	return (uintptr_t)value >> 32 == ((uintptr_t)&ask_mark & 0xffffffffu);
 }
 
-/* The listener asks for a visitor. */
+/* The listener asks for a visitor. At the limit of pending signals it can't say so: then the kernel does not tell who sent it. */
 static bool is_knock(const siginfo_t *info)
 {
-	return info->si_code == VISITOR_CODE && info->si_value.sival_ptr == visitor_mark();
+	return (info->si_code == VISITOR_CODE && info->si_value.sival_ptr == visitor_mark()) ||
+	       (info->si_code == SI_USER && (info->si_pid == 0 || visitor_is_wanted()));
 }
 
 /* A signal that is not ours does what it would have done. */

@@ -170,18 +170,34 @@ static bool may_be_knocked_at(int thread)
 	return tasks_catches(thread, SIGNALS_OURS) && (!t || restart_look(t));
 }
 
+/* At the limit of pending signals, what can be sent is one to the whole process, without a word of whose it is. The kernel gives it
+ * to the main thread, if that takes it. */
+static void knock_without_a_word(void)
+{
+	if (may_be_knocked_at(house_pid()))
+		os_call(SYS_kill, house_pid(), SIGNALS_OURS);
+}
+
 /* Send the signal to one thread that takes it. It would end a program that has put its handler away. */
 static void knock(unsigned attempt)
 {
 	size_t count;
 	struct region scratch = {0};
 	const int *tids = tasks_list(&scratch, &count);
-	for (size_t i = 0; tids && i < count; i++) {
+	long r = -ESRCH;
+	for (size_t i = 0; tids && i < count && r == -ESRCH; i++) {
 		int thread = tids[(i + attempt) % count];
-		if (may_be_knocked_at(thread) && knock_at(thread) == 0)
-			break;
+		if (may_be_knocked_at(thread))
+			r = knock_at(thread);
 	}
 	region_release(&scratch);
+	if (r == -EAGAIN)
+		knock_without_a_word();
+}
+
+bool visitor_is_wanted(void)
+{
+	return __atomic_load_n(&visitor.wanted, __ATOMIC_RELAXED) != 0;
 }
 
 static bool find_one(void)

@@ -39,6 +39,9 @@ enum { VISITOR_CODE = -61 }; /* its si_code: none of the kernel's */
 
 bool visitor_is_there(void);
 
+/* Does the listener want one that is not there yet? Signal handler, too. */
+bool visitor_is_wanted(void);
+
 /* End it, and wait until it is no thread of the process any more: true, if there was one. App's thread. */
 bool visitor_stop(void);
 

@@ -338,16 +338,16 @@ class Signals(shim.TestCase):
     test_own_sigprof_and_itimer.long_s = 14
 
     def test_masks_and_dispositions(self):
-        bare, ours, _ = self.watched("sig_masks", 3)
+        bare, ours, _ = self.watched("sig_masks", 10)
         self.assertEqual(bare, ours)
 
-    test_masks_and_dispositions.long_s = 8
+    test_masks_and_dispositions.long_s = 24
 
     def test_alternate_and_tiny_stacks(self):
-        bare, ours, _ = self.watched("altstack", 3)
+        bare, ours, _ = self.watched("altstack", 10)
         self.assertEqual(bare, ours)
 
-    test_alternate_and_tiny_stacks.long_s = 12
+    test_alternate_and_tiny_stacks.long_s = 24
 
     def test_programs_of_before_are_still_guests(self):
         for name in ("signals", "tiny_stack", "edge_calls", "fp_env", "coroutines"):

@@ -73,6 +73,11 @@ bool init_is_on(void) /* init.c's */
 }
 
 /* The listener here is a thread of the process: it has no use for a visitor. */
+bool visitor_is_wanted(void)
+{
+	return false;
+}
+
 void *visitor_mark(void)
 {
 	return NULL;
