@@ -231,7 +231,8 @@ bool listener_has_program(void)
 	if (!has_parent())
 		return false;
 	long n = os_call(SYS_process_vm_readv, house_pid(), &here, 1, &there, 1, 0);
-	return n == -ENOSYS || (n == sizeof seen && seen == state.cookie);
+	/* -ESRCH: its main thread has ended, others have not */
+	return n == -ENOSYS || n == -ESRCH || (n == sizeof seen && seen == state.cookie);
 }
 
 static void obey_at_once(void);

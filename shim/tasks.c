@@ -194,6 +194,11 @@ static long read_blocked(int tid, char *buf, size_t cap)
 	return n;
 }
 
+static bool has_ended(char letter)
+{
+	return letter == '\0' || letter == 'Z' || letter == 'X';
+}
+
 struct task tasks_look(int tid)
 {
 	char text[256];
@@ -201,12 +206,14 @@ struct task tasks_look(int tid)
 	long n = read_blocked(tid, text, sizeof text);
 	while (n > 0 && text[n - 1] == '\n')
 		text[--n] = '\0';
-	if (n > 0 && parse_blocked(span_of(text), &t))
+	bool is_blocked = n > 0 && parse_blocked(span_of(text), &t);
+	if (is_blocked && (t.sp || t.pc))
 		return t;
-	char letter = state_letter(tid);
-	t.state = letter == '\0' || letter == 'Z' || letter == 'X' ? TASK_GONE
-	          : letter == 'R' || n > 0                         ? TASK_RUNS
-	                                                           : TASK_SLEEPS;
+	char letter = state_letter(tid); /* of one without registers: it has ended, or never was in the program's code */
+	if (has_ended(letter))
+		t.state = TASK_GONE;
+	else if (!is_blocked)
+		t.state = letter == 'R' || n > 0 ? TASK_RUNS : TASK_SLEEPS;
 	return t;
 }
 
@@ -291,12 +298,14 @@ int64_t tasks_idle_ns(int tid)
 	return idle > 0 ? idle : 0;
 }
 
-/* The last field of "stat": wait(2)'s status. */
+/* The last field of "stat": wait(2)'s status. To who lacks powers that the program has it is 0. */
 int tasks_exit_status(int tid)
 {
 	char text[1024];
 	uint64_t status = 0;
+	bool were = powers_use(true);
 	long n = tasks_read(tid, "stat", text, sizeof text), begin;
+	powers_use(were);
 	while (n > 0 && text[n - 1] == '\n')
 		text[--n] = '\0';
 	for (begin = n; begin > 0 && text[begin - 1] != ' '; begin--)

@@ -219,8 +219,7 @@ static bool find_one(void)
 }
 
 /* Threads that the program made have all ended: it is the last one, and keeps the process. Newer kernels take the
- * status of the last
- * thread for that of the process: it ends with the first one's, which is most likely the one that was meant. */
+ * status of the last thread for that of the process: it ends with the first one's, which is most likely the one that was meant. */
 static bool is_alone(void)
 {
 	if (tasks_count() != 1 || tasks_look(house_pid()).state != TASK_GONE)

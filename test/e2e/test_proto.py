@@ -88,6 +88,16 @@ class Facts(shim.TestCase):
                     self.assertFalse(any(isinstance(v, str) for v in values), "string labels split series")
 
     def test_mappings(self):
+        def joined(maps, file):
+            """Our own library writes to the first pages of its code, its table of symbols: they become a map of their own."""
+            if not file.endswith("libpprofshim.so"):
+                return maps
+            ours = [x for x in maps if os.path.realpath(x[4]) == os.path.realpath(file)]
+            for a, b in zip(ours, ours[1:]):
+                if a[1] == b[0] and a[3] + a[1] - a[0] == b[3] and "x" in b[2]:
+                    return [(a[0], b[1], b[2], a[3], a[4])]
+            return ours
+
         for name, q, p in self.profiles():
             with self.subTest(profile=name):
                 with open("/proc/%d/maps" % p.pid) as f:
@@ -99,7 +109,7 @@ class Facts(shim.TestCase):
                     self.assertEqual(1, m.has_functions)
                     if not m.file.startswith("/"):
                         continue
-                    inside = [x for x in maps if x[0] <= m.start and m.limit <= x[1] and "x" in x[2]]
+                    inside = [x for x in joined(maps, m.file) if x[0] <= m.start and m.limit <= x[1] and "x" in x[2]]
                     self.assertEqual(1, len(inside), "%s is inside one r-x map" % m.file)
                     start_, _, _, offset, path = inside[0]
                     self.assertEqual(offset + m.start - start_, m.offset, m.file)
