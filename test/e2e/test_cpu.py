@@ -323,7 +323,7 @@ class Signals(shim.TestCase):
         # seldom. A run in which they do so to the bare program measures nothing.
         measured = []
         for turn in range(10):
-            bare, ours, _ = self.watched("own_sigprof", 4)
+            bare, ours, _ = self.watched("own_sigprof", 8)
             bare_is_off, ours_is_off = is_off(truth(bare)), is_off(truth(ours))
             if not ours_is_off:
                 return
@@ -335,7 +335,7 @@ class Signals(shim.TestCase):
             self.skipTest("the kernel's clock of ITIMER_PROF is off without us, too")
         self.fail(measured)
 
-    test_own_sigprof_and_itimer.long_s = 14
+    test_own_sigprof_and_itimer.long_s = 24
 
     def test_masks_and_dispositions(self):
         bare, ours, _ = self.watched("sig_masks", 10)

@@ -348,7 +348,9 @@ class Guest(shim.TestCase):
             self.assertTrue(box, "the profile did not come")
             seen.profile = box[0]
             shim.wait_until("the helper to end", lambda: not os.path.exists(proc))
-            shim.wait_until("nothing of it to be left", lambda: not children_of(p.pid))
+            listener = p.listener()
+            shim.wait_until("nothing of it to be left", lambda: not children_of(listener))
+            self.assertEqual([str(listener)], children_of(p.pid))
             p.send(b"\n")
             p.wait_line("status")
             seen.pid, seen.guest = pid, p.pid
