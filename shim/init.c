@@ -139,7 +139,7 @@ static unsigned rest(void)
 }
 
 /* The listener's life. */
-static void listen_and_serve(int wake_fd)
+static void listen_and_serve(int wake_fd, int end_fd)
 {
 	int listen_fd = open_address();
 	claim = (struct front_claim){-1, -1}; /* of another listener, in another table */
@@ -156,7 +156,13 @@ static void listen_and_serve(int wake_fd)
 	powers_use(false);
 	now_serving(serving.kind == ADDRESS_TCP ? serving.port : 0);
 	server_run(&(struct server_options){
-	    .listen_fd = listen_fd, .address = serving, .wake_fd = wake_fd, .wake = listener_obey, .rest = rest});
+	    .listen_fd = listen_fd,
+	    .address = serving,
+	    .wake_fd = wake_fd,
+	    .end_fd = end_fd,
+	    .wake = listener_obey,
+	    .rest = rest,
+	});
 	spawn_kill();
 }
 

@@ -27,7 +27,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/uio.h>
@@ -306,18 +305,6 @@ static bool program_has_ended(void)
 	return state.program_fd >= 0 && os_call(SYS_ppoll, &p, 1, &at_once, NULL, 8) > 0;
 }
 
-/* One descriptor that is readable when either is; wake_fd alone, where there is no more. */
-static int both_fds(void)
-{
-	struct epoll_event readable = {.events = EPOLLIN};
-	int set = state.program_fd >= 0 ? (int)os_call(SYS_epoll_create1, EPOLL_CLOEXEC) : -1;
-	if (set < 0)
-		return state.wake_fd;
-	os_call(SYS_epoll_ctl, set, EPOLL_CTL_ADD, state.wake_fd, &readable);
-	os_call(SYS_epoll_ctl, set, EPOLL_CTL_ADD, state.program_fd, &readable);
-	return set;
-}
-
 static void tell_starter(uint32_t ready, int open_error)
 {
 	state.open_error = open_error;
@@ -345,7 +332,7 @@ static void run(void *arg)
 	state.wake_fd = left ? open_wake_fd() : -1;
 	state.program_fd = left ? open_program() : -1;
 	if (left)
-		state.life.main(both_fds());
+		state.life.main(state.wake_fd, state.program_fd);
 	else
 		tell_starter(FAILED, -ENOMEM);
 	listener_serves(0);

@@ -26,12 +26,13 @@
 
 enum {
 	SLOTS = LIMIT_CONNECTIONS + LIMIT_REFUSALS,
-	EVENTS_AT_ONCE = SLOTS + 2, /* all there can be: see expire */
+	EVENTS_AT_ONCE = SLOTS + 3, /* all there can be: see expire */
 	ACCEPT_AT_ONCE = 16,
 
 	/* epoll's data: the slot's number, the generation above it. Or one of these. */
 	TAG_LISTEN = SLOTS,
 	TAG_WAKE,
+	TAG_END,
 };
 
 /* All owned by the listener. In a fork child: what the parent's listener had. */
@@ -43,6 +44,7 @@ static struct {
 	int epoll_fd;
 	int listen_fd; /* -1: serving nothing */
 	int wake_fd;   /* -1: none */
+	int end_fd;    /* -1: none */
 	struct fd_identity listen_identity;
 	uint64_t rest_again_ns;   /* rest() is due then; 0: never */
 	uint64_t accept_again_ns; /* not polling listen_fd until then; 0: polling */
@@ -105,6 +107,8 @@ static int open_epoll(void)
 		return server.epoll_fd;
 	if (server.wake_fd >= 0)
 		watch(EPOLL_CTL_ADD, server.wake_fd, EPOLLIN, TAG_WAKE);
+	if (server.end_fd >= 0)
+		watch(EPOLL_CTL_ADD, server.end_fd, EPOLLIN, TAG_END);
 	if (server.listen_fd >= 0)
 		watch_listen(EPOLL_CTL_ADD);
 	for (struct connection *c = server.slots; c < server.slots + SLOTS; c++)
@@ -435,12 +439,12 @@ static void expire(uint64_t now)
 	}
 }
 
-static void on_wake(uint32_t events)
+static void on_wake(int fd, uint32_t events)
 {
 	if (events & EPOLLIN)
 		server.wake();
 	else
-		watch(EPOLL_CTL_DEL, server.wake_fd, 0, 0); /* it is broken, and would wake us for ever */
+		watch(EPOLL_CTL_DEL, fd, 0, 0); /* it is broken, and would wake us for ever */
 }
 
 static void dispatch(const struct epoll_event *e)
@@ -450,7 +454,10 @@ static void dispatch(const struct epoll_event *e)
 		on_listen();
 		break;
 	case TAG_WAKE:
-		on_wake(e->events);
+		on_wake(server.wake_fd, e->events);
+		break;
+	case TAG_END:
+		on_wake(server.end_fd, e->events);
 		break;
 	default:
 		on_connection(e->data.u64, e->events);
@@ -488,6 +495,7 @@ void server_run(const struct server_options *options)
 	give_back_inherited(options);
 	server.stopping = false;
 	server.wake_fd = options->wake_fd;
+	server.end_fd = options->end_fd;
 	server.wake = options->wake;
 	set_listen(options->listen_fd, &options->address);
 	server.running = true;

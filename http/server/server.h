@@ -13,6 +13,7 @@ struct server_options {
 	int listen_fd;
 	struct address address; /* where listen_fd listens */
 	int wake_fd;            /* when it is readable, the loop calls wake(); -1: none */
+	int end_fd;             /* likewise: what says that the program has ended */
 	void (*wake)(void);     /* reads wake_fd itself; may call the two functions below */
 	unsigned (*rest)(void); /* after each round; in so many milliseconds again, though nothing happens; 0: not so; NULL: none */
 };

@@ -410,6 +410,7 @@ static int start_with(uint32_t deadline_ms)
 		.listen_fd = address_listen(&run.address),
 		.address = run.address,
 		.wake_fd = eventfd(0, EFD_CLOEXEC),
+		.end_fd = -1,
 		.wake = obey,
 	};
 	if (run.options.listen_fd < 0 || run.options.wake_fd < 0)
