@@ -266,7 +266,7 @@ fuzz-build: $(FUZZ:%=$(F)/%) $(F)/corpus/made/stamp
 unit-build: $(UNIT_BINS)
 
 format: ## format the C sources in place
-	$(Q)clang-format -i $(wildcard $(addsuffix /*.[ch],shim shim/* encoder encoder/* encoder/symbolize/* http http/* test/unit test/unit/* test/unit/*/* test/fuzz))
+	$(Q)clang-format -i $$(git ls-files "*.c" "*.h")
 
 lint: all ## check layers, the code of the hooks, scripts and the man pages
 	$(Q)scripts/deps.sh --check lint

@@ -4,9 +4,9 @@
  * Every function returns 0, or a negative errno (-ENOMEM: the shim's memory cap); then the out's
  * content is not to be sent.
  *
- * Those that are given a struct patience need names, for which a helper program is asked: while it has not answered they
- * return -EAGAIN, and are to be called again, with a new out, when encoder_wait_ms says 0. What the helper does not
- * answer in time has names from symbol tables.
+ * Those that are given a struct patience need names, for which a helper program is asked: while it has not answered
+ * they return -EAGAIN, and are to be called again, with a new out, when encoder_wait_ms says 0. What the helper does
+ * not answer in time has names from symbol tables.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_ENCODER_H
@@ -72,9 +72,9 @@ int symbol_answer(struct region *r, struct out *o, struct span query, struct pat
 const char *encoder_trouble(void);
 
 struct encoder_options {
-	const char *symbolizer;   /* path of the helper program; NULL: the one beside the library */
-	bool symbolizer_off;      /* none */
-	const char *debug_dirs;   /* where it looks for debug files; NULL: in the usual places alone */
+	const char *symbolizer; /* path of the helper program; NULL: the one beside the library */
+	bool symbolizer_off;    /* none */
+	const char *debug_dirs; /* where it looks for debug files; NULL: in the usual places alone */
 	uint64_t symbolizer_memory_bytes;
 	uint64_t memory_limit_bytes; /* the cap of the profiler's own memory, of which known names have a share */
 };
@@ -82,8 +82,8 @@ struct encoder_options {
 /* Listener's start: drops what a fork child inherited of caches. */
 void encoder_start(const struct encoder_options *options);
 
-/* Once in a while, between requests: end a helper that has done its work after everybody went. Milliseconds until it should be
- * called again; 0: not before the next request. */
+/* Once in a while, between requests: end a helper that has done its work after everybody went. Milliseconds until it
+ * should be called again; 0: not before the next request. */
 unsigned encoder_rest(void);
 
 #endif

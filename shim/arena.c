@@ -1,9 +1,9 @@
 /* arena.c - the memory of the house.
  *
  * Runs in: app's thread inside a hook, listener, init, fork. No libc but mem*; errno untouched.
- * Shared, without a lock: the current chunk, which says itself what is used of it, so that each changes by one atomic operation and
- * a fork child inherits them sound at any time; the counts of bytes and `refused` are atomic, relaxed (a limit needs no order).
- * A region belongs to one thread at a time.
+ * Shared, without a lock: the current chunk, which says itself what is used of it, so that each changes by one atomic
+ * operation and a fork child inherits them sound at any time; the counts of bytes and `refused` are atomic, relaxed (a
+ * limit needs no order). A region belongs to one thread at a time.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/arena.h"
@@ -41,12 +41,14 @@ struct arena_chunk {
 };
 
 static struct {
-	struct arena_chunk *chunk; /* atomic */
-	uint64_t used_bytes;       /* atomic: of what lasts */
-	uint64_t least_for_requests; /* immutable after init */
+	struct arena_chunk *chunk;      /* atomic */
+	uint64_t used_bytes;            /* atomic: of what lasts */
+	uint64_t least_for_requests;    /* immutable after init */
 	int32_t refused[ARENA_PARTIES]; /* atomic */
 	struct pot lasting, rings, requests;
-} arena FORKED = {.lasting = {.limit_bytes = 32u << 20}, .rings = {.limit_bytes = RINGS_MOST}, .requests = {.limit_bytes = 28u << 20}};
+} arena FORKED = {.lasting = {.limit_bytes = 32u << 20},
+                  .rings = {.limit_bytes = RINGS_MOST},
+                  .requests = {.limit_bytes = 28u << 20}};
 
 static size_t round_up(size_t n, size_t to)
 {
@@ -188,7 +190,8 @@ static void *take_from(struct arena_chunk *c, size_t bytes)
 	return at + bytes <= c->bytes ? (char *)c + at : NULL;
 }
 
-/* A new chunk in the place of this one, whose rest is given up. Where two threads make one, the second uses the first's. */
+/* A new chunk in the place of this one, whose rest is given up. Where two threads make one, the second uses the
+ * first's. */
 static bool replace(struct arena_chunk *full, size_t bytes, int32_t *refused)
 {
 	size_t size = chunk_size(bytes + sizeof *full);

@@ -58,7 +58,8 @@ static int find_prctl(int option, unsigned long a, unsigned long b, unsigned lon
 	return real_prctl(option, a, b, c, d);
 }
 
-static __attribute__((used)) SLOW int prctl_seccomp(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
+static __attribute__((used)) SLOW int prctl_seccomp(int option, unsigned long a, unsigned long b, unsigned long c,
+                                                    unsigned long d)
 {
 	bool first = confined_begin();
 	int r = real_prctl(option, a, b, c, d);
@@ -66,7 +67,8 @@ static __attribute__((used)) SLOW int prctl_seccomp(int option, unsigned long a,
 }
 
 /* PR_SET_PTRACER. */
-static __attribute__((used)) SLOW int prctl_ptracer(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
+static __attribute__((used)) SLOW int prctl_ptracer(int option, unsigned long a, unsigned long b, unsigned long c,
+                                                    unsigned long d)
 {
 	listener_leaves_ptracer_to_program();
 	return real_prctl(option, a, b, c, d);
@@ -91,7 +93,8 @@ __asm__(".text\n"
         "\t.cfi_endproc\n"
         ".size prctl, . - prctl\n");
 #else
-EXPORT int prctl_of_five(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d) __asm__("prctl");
+EXPORT int prctl_of_five(int option, unsigned long a, unsigned long b, unsigned long c,
+                         unsigned long d) __asm__("prctl");
 int prctl_of_five(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
 {
 	return option == PR_SET_SECCOMP ? prctl_seccomp(option, a, b, c, d)

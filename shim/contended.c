@@ -93,8 +93,8 @@ static void leave_locked(struct contended_bucket *b, struct contended *c, struct
 	__atomic_store_n(&b->waiters, b->waiters - 1, __ATOMIC_RELAXED);
 }
 
-/* A handler that interrupts this may fork, and its child come back to here, with an empty table (below): then there is nothing to
- * leave, and hardly anything to go wrong. Where the lock can't be had, the next wait tries again. */
+/* A handler that interrupts this may fork, and its child come back to here, with an empty table (below): then there is
+ * nothing to leave, and hardly anything to go wrong. Where the lock can't be had, the next wait tries again. */
 static void leave(struct thread *t)
 {
 	struct contended *c = __atomic_load_n(&t->waits_for, __ATOMIC_RELAXED);
@@ -208,13 +208,15 @@ uint64_t contended_release(uintptr_t lock)
 	return delay_ns;
 }
 
-/* What was in a bucket is the parent's business; its spare ones are forgotten, too, as another thread may have been at them. */
+/* What was in a bucket is the parent's business; its spare ones are forgotten, too, as another thread may have been at
+ * them. */
 FORKED_CODE void contended_fork_child(void)
 {
 	if (!was_used)
 		return;
 	was_used = false;
-	for (int i = 0; i < 1 << CONTENDED_BUCKET_BITS; i++) { /* what is written is copied: leave alone what need not be */
+	for (int i = 0; i < 1 << CONTENDED_BUCKET_BITS;
+	     i++) { /* what is written is copied: leave alone what need not be */
 		struct contended_bucket *b = &contended_buckets[i];
 		if (b->first || b->spare || b->waiters || b->lock.word)
 			memset(b, 0, sizeof *b);

@@ -2,10 +2,10 @@
  *
  * Runs in: app's thread inside a hook; fork. Not in a thread that holds locks of the house (it is left out, then).
  *
- * The accounts are those of Go's semrelease (runtime/sema.go): at each release all that wait are charged to it, each for the
- * time since it came, or since the last release where that was later. Go takes the first waiter's delay, and for
- * the others the mean of the longest and the shortest; a sum of the beginnings gives the same exactly, at the
- * same price: n waiters that began at b1 … bn have waited for n * now - (b1 + … + bn).
+ * The accounts are those of Go's semrelease (runtime/sema.go): at each release all that wait are charged to it, each
+ * for the time since it came, or since the last release where that was later. Go takes the first waiter's delay, and
+ * for the others the mean of the longest and the shortest; a sum of the beginnings gives the same exactly, at the same
+ * price: n waiters that began at b1 … bn have waited for n * now - (b1 + … + bn).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_CONTENDED_H
@@ -24,9 +24,9 @@ struct contended {
 	struct contended *next; /* in its bucket, or spare there */
 	uintptr_t lock;
 	uint64_t waiters;
-	uint64_t began_ns;   /* the sum of when each began, modulo 2^64 */
-	uint64_t charged_ns; /* the last release; beginnings before it were moved to it */
-	uint64_t looked_ns;  /* when the first of them was last looked for */
+	uint64_t began_ns;          /* the sum of when each began, modulo 2^64 */
+	uint64_t charged_ns;        /* the last release; beginnings before it were moved to it */
+	uint64_t looked_ns;         /* when the first of them was last looked for */
 	struct thread *head, *tail; /* who: in the order they came */
 };
 
@@ -51,9 +51,9 @@ static inline bool contended_maybe(uintptr_t lock)
 	return __atomic_load_n(&contended_bucket_of(lock)->waiters, __ATOMIC_RELAXED) != 0;
 }
 
-/* The thread of this record waits for the lock from now_ns (CLOCK_MONOTONIC) on, until it leaves. A thread waits for one
- * lock at a time; one that it never left (a jump out of the call) is left now. Of a thread that ended while it waited, a release
- * takes notice. */
+/* The thread of this record waits for the lock from now_ns (CLOCK_MONOTONIC) on, until it leaves. A thread waits for
+ * one lock at a time; one that it never left (a jump out of the call) is left now. Of a thread that ended while it
+ * waited, a release takes notice. */
 void contended_enter(struct thread *t, uintptr_t lock, uint64_t now_ns);
 void contended_leave(struct thread *t);
 

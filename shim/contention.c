@@ -1,10 +1,9 @@
 /* contention.c - waits and the delays that holders cause, sampled, as counters by stack.
  *
- * Runs in: app's thread inside a hook. Any app lock may be held, the one that was waited for among them; snapshots and rates in
- * the listener.
- * So: no allocation but the arena's, no dl*, errno preserved; what can't be recorded is counted as lost.
- * Shared, without a lock: the list of sites, linked at its head by one compare-and-exchange, each before its stack knows it; sites
- * are never freed, their counters are atomic. The rates are written by the listener alone.
+ * Runs in: app's thread inside a hook. Any app lock may be held, the one that was waited for among them; snapshots and
+ * rates in the listener. So: no allocation but the arena's, no dl*, errno preserved; what can't be recorded is counted
+ * as lost. Shared, without a lock: the list of sites, linked at its head by one compare-and-exchange, each before its
+ * stack knows it; sites are never freed, their counters are atomic. The rates are written by the listener alone.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/contention.h"
@@ -64,14 +63,16 @@ static struct contention_site *make_site(struct stack *s)
 	site->older = __atomic_load_n(&contention.newest, __ATOMIC_ACQUIRE);
 	do
 		site->number = site->older->number + 1;
-	while (!__atomic_compare_exchange_n(&contention.newest, &site->older, site, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+	while (!__atomic_compare_exchange_n(&contention.newest, &site->older, site, false, __ATOMIC_ACQ_REL,
+	                                    __ATOMIC_ACQUIRE));
 	return site;
 }
 
 /* Where another thread was faster, the first is the one; ours counts nothing. Never NULL. */
 static struct contention_site *site_of(struct stack *s)
 {
-	struct contention_site *site = s == &stacks_others ? &others : __atomic_load_n(&s->contention, __ATOMIC_ACQUIRE);
+	struct contention_site *site =
+		s == &stacks_others ? &others : __atomic_load_n(&s->contention, __ATOMIC_ACQUIRE);
 	if (site)
 		return site;
 	struct contention_site *made = make_site(s);
@@ -79,7 +80,9 @@ static struct contention_site *site_of(struct stack *s)
 		losses_count(stacks_full);
 		return &others;
 	}
-	return __atomic_compare_exchange_n(&s->contention, &site, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) ? made : site;
+	return __atomic_compare_exchange_n(&s->contention, &site, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
+	               ? made
+	               : site;
 }
 
 /* contentions: in 1 / UNIT. */
@@ -90,8 +93,8 @@ static void count(enum contention_kind kind, struct stack *s, uint64_t contentio
 	__atomic_fetch_add(&site->of[kind].delay_ns, delay_ns, __ATOMIC_RELEASE);
 }
 
-/* alone: in a call that a handler may make, or leave by a jump (sampler.h); of the others, that is the program's mistake. False: this
- * thread is busy with the profiler. */
+/* alone: in a call that a handler may make, or leave by a jump (sampler.h); of the others, that is the program's
+ * mistake. False: this thread is busy with the profiler. */
 static bool record(enum contention_kind kind, uintptr_t function, struct unwind_frame from, uint64_t contentions,
                    uint64_t delay_ns, bool alone)
 {
@@ -112,7 +115,8 @@ static bool record(enum contention_kind kind, uintptr_t function, struct unwind_
 
 static bool is_for_handlers(unsigned call)
 {
-	return call == WAIT_syscall || call == WAIT_sem_wait || call == WAIT_sem_timedwait || call == WAIT_sem_clockwait;
+	return call == WAIT_syscall || call == WAIT_sem_wait || call == WAIT_sem_timedwait ||
+	       call == WAIT_sem_clockwait;
 }
 
 /* True once in n. */
@@ -143,8 +147,8 @@ void contention_waited(unsigned call, uintptr_t object, uint64_t since_ns, struc
 	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC), contentions, stands_for_ns;
 	uint64_t delay_ns = now_ns > since_ns ? now_ns - since_ns : 1;
 	bool keep = keep_wait(delay_ns, &contentions, &stands_for_ns), traced = trace_is_on();
-	if (keep && !record(CONTENTION_BLOCK, waits_function(call), from, contentions, stands_for_ns,
-	                    is_for_handlers(call)))
+	if (keep &&
+	    !record(CONTENTION_BLOCK, waits_function(call), from, contentions, stands_for_ns, is_for_handlers(call)))
 		return;
 	if (traced)
 		trace_waited(waits_view(call), call, object, since_ns, now_ns, from);
@@ -222,8 +226,7 @@ int snapshot_contention(struct region *r, enum contention_kind kind, struct cont
 	for (; site; site = site->older) {
 		uint64_t delay_ns = __atomic_load_n(&site->of[kind].delay_ns, __ATOMIC_ACQUIRE);
 		uint64_t contentions = __atomic_load_n(&site->of[kind].contentions, __ATOMIC_RELAXED);
-		s->rows[site->number] =
-			(struct contention_row){site->stack, (contentions + UNIT / 2) / UNIT, delay_ns};
+		s->rows[site->number] = (struct contention_row){site->stack, (contentions + UNIT / 2) / UNIT, delay_ns};
 	}
 	return 0;
 }

@@ -14,12 +14,12 @@
 
 #include "shim/unwind.h"
 
-/* A wait in `call` (enum wait_call) for `object` is over that began at since_ns (CLOCK_MONOTONIC), of the caller at `from`:
- * count it, and show it in a trace. errno is preserved. */
+/* A wait in `call` (enum wait_call) for `object` is over that began at since_ns (CLOCK_MONOTONIC), of the caller at
+ * `from`: count it, and show it in a trace. errno is preserved. */
 void contention_waited(unsigned call, uintptr_t object, uint64_t since_ns, struct unwind_frame from);
 
-/* The caller of `function` at `from` is about to let this lock go: what it made others wait so far, in ns, 0: nobody waits.
- * errno is preserved. */
+/* The caller of `function` at `from` is about to let this lock go: what it made others wait so far, in ns, 0: nobody
+ * waits. errno is preserved. */
 uint64_t contention_lets_go(uintptr_t lock, uintptr_t function, struct unwind_frame from);
 
 /* Whoever called `function` at `from` made others wait for delay_ns in all; 0: for nothing. errno is preserved. */

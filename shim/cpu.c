@@ -1,17 +1,18 @@
 /* cpu.c - CPU profiling: one timer a thread on its CPU clock, samples through a ring.
  *
  * Runs in: listener; signal handler (cpu_tick, cpu_interval).
- * Shared: `cpu.period_ns` says to handlers whether a profile is taken. The rest is the listener's; the timers are in ticks.c.
+ * Shared: `cpu.period_ns` says to handlers whether a profile is taken. The rest is the listener's; the timers are in
+ * ticks.c.
  *
  * The rate. The kernel looks at CPU timers at its ticks alone (clock_tick_ns), so no thread is sampled more often than
  * that. What a thread does after its last tick is never seen: half a tick on average, which would take a third off a
- * thread of 5 ms, if its CPU time were what is divided into periods. So for young threads ticks are: each stands for one tick's
- * time, whatever the thread used since the one before, as every tick of a busy processor falls on some thread. Later each
- * stands for the CPU time since the one before: the end no longer matters then, and ticks get lost (where a machine under
- * a virtual one takes the processor away). Timers expire at every tick (they are set to a microsecond), and of each
- * period's worth one is sampled, the first one drawn at random: systematic sampling with a random start (W. Cochran,
- * Sampling Techniques, 8.1), unbiased for threads that live however short. A tick that is not sampled costs a signal
- * that returns at once.
+ * thread of 5 ms, if its CPU time were what is divided into periods. So for young threads ticks are: each stands for
+ * one tick's time, whatever the thread used since the one before, as every tick of a busy processor falls on some
+ * thread. Later each stands for the CPU time since the one before: the end no longer matters then, and ticks get lost
+ * (where a machine under a virtual one takes the processor away). Timers expire at every tick (they are set to a
+ * microsecond), and of each period's worth one is sampled, the first one drawn at random: systematic sampling with a
+ * random start (W. Cochran, Sampling Techniques, 8.1), unbiased for threads that live however short. A tick that is not
+ * sampled costs a signal that returns at once.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/cpu.h"
@@ -275,8 +276,9 @@ static uint32_t hash_of(const struct sample *s)
 
 static bool is_of(const struct tally *t, const struct sample *s, uint32_t hash)
 {
-	return t->stack->hash == hash && t->tid == s->tid && t->stack->depth == s->depth && t->stack->place == s->place &&
-	       memcmp(t->stack->pc, s->pc, s->depth * sizeof *s->pc) == 0 && strcmp(t->name, s->name) == 0;
+	return t->stack->hash == hash && t->tid == s->tid && t->stack->depth == s->depth &&
+	       t->stack->place == s->place && memcmp(t->stack->pc, s->pc, s->depth * sizeof *s->pc) == 0 &&
+	       strcmp(t->name, s->name) == 0;
 }
 
 /* NULL: there is no room. Half of what there is for requests is left to the answer. */
@@ -420,7 +422,8 @@ static int make_rows(const struct profile *p, struct cpu_snapshot *s)
 	if (!s->rows)
 		return -ENOMEM;
 	if (p->others.count)
-		s->rows[s->count++] = (struct cpu_row){p->others.stack, p->others.name, 0, p->others.count, p->others.ns};
+		s->rows[s->count++] =
+			(struct cpu_row){p->others.stack, p->others.name, 0, p->others.count, p->others.ns};
 	for (size_t i = 0; i < SLOTS; i++)
 		for (const struct tally *t = p->slot[i]; t; t = t->next)
 			s->rows[s->count++] = (struct cpu_row){t->stack, t->name, t->tid, t->count, t->ns};
@@ -442,10 +445,14 @@ static void make_comments(struct profile *p)
 	}
 	comment_count(p, ring_lost(), " samples lost: the ring was full, or a thread was stopped while it wrote one");
 	comment_count(p, p->others.count,
-	              " samples counted at other_stacks, in place of their own: the profiler's own memory is used up; raise PPROF_MEMORY_LIMIT");
+	              " samples counted at other_stacks, in place of their own: the profiler's own memory is used up; "
+	              "raise PPROF_MEMORY_LIMIT");
 	comment_count(p, p->cut_short, " samples with short stacks: too much new code at once");
-	comment_count(p, ticks_pauses(), " times the timers were taken away for a moment, and samples lost: the program changed its user or group");
-	comment_count(p, ticks_untimed(), " threads not sampled: they could get no timer; raise the limit of pending signals (ulimit -i)");
+	comment_count(p, ticks_pauses(),
+	              " times the timers were taken away for a moment, and samples lost: the program changed its user "
+	              "or group");
+	comment_count(p, ticks_untimed(),
+	              " threads not sampled: they could get no timer; raise the limit of pending signals (ulimit -i)");
 }
 
 int snapshot_cpu_end(struct cpu_snapshot *s)
@@ -454,9 +461,9 @@ int snapshot_cpu_end(struct cpu_snapshot *s)
 	if (!p)
 		return -ENOMEM;
 	*s = (struct cpu_snapshot){
-	    .time_ns = p->time_ns,
-	    .duration_ns = os_clock_ns(CLOCK_MONOTONIC) - p->mono_ns,
-	    .period_ns = p->period_ns,
+		.time_ns = p->time_ns,
+		.duration_ns = os_clock_ns(CLOCK_MONOTONIC) - p->mono_ns,
+		.period_ns = p->period_ns,
 	};
 	comment_on_blocked(p); /* while the timers are known */
 	if (cpu.by_interval && signals_interval_given_up()) {

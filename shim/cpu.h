@@ -20,8 +20,8 @@ bool cpu_tick(struct unwind_frame f, int overrun);
 /* The interval timer of the process expired, and this thread was taken. Signal handler. */
 void cpu_interval(struct unwind_frame f);
 
-/* A trace begins, goes on, ends: it gets the samples of a profile while one is taken, and else has samples taken for itself, which
- * lie in this region. 0, or a negative errno: there are none for now. Listener. */
+/* A trace begins, goes on, ends: it gets the samples of a profile while one is taken, and else has samples taken for
+ * itself, which lie in this region. 0, or a negative errno: there are none for now. Listener. */
 struct region;
 int cpu_trace_begins(struct region *r);
 int cpu_trace_drain(struct region *r);

@@ -6,10 +6,9 @@
  * (tasks.h). A blocked thread is unwound from outside, from there; its stack is read as another process's would be, and
  * does not change meanwhile (looked at again afterwards). What the kernel does not say, the frame pointer and what is
  * waited for, is in the thread's own record (waits.h), for calls of the table.
- * A running thread that publishes a wait is in libc or in the kernel, about to block or just woken: its stack is read from
- * the frame of the wait on, which holds still as long as the wait lasts.
- * Another running thread gets our signal, and answers in its handler; what can't be reached in time is listed without a
- * stack.
+ * A running thread that publishes a wait is in libc or in the kernel, about to block or just woken: its stack is read
+ * from the frame of the wait on, which holds still as long as the wait lasts. Another running thread gets our signal,
+ * and answers in its handler; what can't be reached in time is listed without a stack.
  *
  * Shared: the slots for answers: each belongs to the listener, to the thread that claimed it (ASKED to WRITING, by
  * exchange), and to the listener again (DONE). A late answer finds another generation there, and does nothing.
@@ -37,21 +36,21 @@
 
 enum {
 	PLACES = SIGNALS_ASKS, /* threads asked at a time */
-	PATIENCE_MS = 400,  /* for all answers of a dump */
-	TRIES = 20,         /* to find a thread in the same wait before and after */
-	TRIES_SAME = 5,     /* of these, while it runs and its wait is as old */
-	WINDOW_BYTES = 2048, /* read of a stack at a time */
+	PATIENCE_MS = 400,     /* for all answers of a dump */
+	TRIES = 20,            /* to find a thread in the same wait before and after */
+	TRIES_SAME = 5,        /* of these, while it runs and its wait is as old */
+	WINDOW_BYTES = 2048,   /* read of a stack at a time */
 };
 
 /* slot: generation << 8 | place; state: slot << 3 | phase */
 enum phase { FREE, ASKED, WRITING, DONE, REFUSED };
 
 static struct {
-	char *memory;      /* PLACES samples; atomic, never unmapped */
+	char *memory;           /* PLACES samples; atomic, never unmapped */
 	uint32_t state[PLACES]; /* atomic */
-	bool retired[PLACES]; /* its thread never finished writing: not to be used again */
+	bool retired[PLACES];   /* its thread never finished writing: not to be used again */
 	uint32_t generation;
-	uint32_t answers;  /* atomic; a futex */
+	uint32_t answers; /* atomic; a futex */
 } answers FORKED;
 
 static struct sample *place_of(uint32_t slot)
@@ -90,11 +89,11 @@ void dump_refuse(uint32_t slot)
 struct dump {
 	struct region *region;
 	struct dump_snapshot *out;
-	struct task *tasks;         /* one a thread */
-	struct lock_wait *waits;    /* of the threads that wait for a lock */
-	size_t *wait_of;            /* index into threads */
+	struct task *tasks;      /* one a thread */
+	struct lock_wait *waits; /* of the threads that wait for a lock */
+	size_t *wait_of;         /* index into threads */
 	size_t wait_count;
-	uintptr_t *pcs;             /* room for one stack */
+	uintptr_t *pcs; /* room for one stack */
 	struct thread_handles handles;
 };
 
@@ -164,7 +163,8 @@ static size_t walk_blocked(struct dump *d, const struct task *t, const struct wa
 	window.bytes = 0;
 	*in_wait = w && is_in_wait(t, w);
 	if (t->state == TASK_BLOCKED) {
-		/* The hook has a frame pointer (UNWIND_CALLER), which is in the register still, or was saved on the way. */
+		/* The hook has a frame pointer (UNWIND_CALLER), which is in the register still, or was saved on the
+		 * way. */
 		struct unwind_frame at = {.pc = t->pc - 1, .sp = t->sp, .fp = UNWIND_NO_FP};
 		struct unwind_elsewhere e = {.read = read_stack, .memory = &window, .is_leaf = true};
 		if (*in_wait) {
@@ -188,52 +188,52 @@ static const struct {
 	const char *name;
 	enum dump_object kind;
 } system_calls[] = {
-    {SYS_futex, "futex", DUMP_ADDRESS},
-    {SYS_read, "read", DUMP_FD},
-    {SYS_readv, "readv", DUMP_FD},
-    {SYS_pread64, "pread", DUMP_FD},
-    {SYS_write, "write", DUMP_FD},
-    {SYS_writev, "writev", DUMP_FD},
-    {SYS_recvfrom, "recv", DUMP_FD},
-    {SYS_recvmsg, "recvmsg", DUMP_FD},
-    {SYS_sendto, "send", DUMP_FD},
-    {SYS_sendmsg, "sendmsg", DUMP_FD},
-    {SYS_accept, "accept", DUMP_FD},
-    {SYS_accept4, "accept", DUMP_FD},
-    {SYS_connect, "connect", DUMP_FD},
-    {SYS_fsync, "fsync", DUMP_FD},
-    {SYS_fdatasync, "fdatasync", DUMP_FD},
-    {SYS_flock, "flock", DUMP_FD},
-    {SYS_fcntl, "fcntl", DUMP_FD},
-    {SYS_epoll_pwait, "epoll_wait", DUMP_FD},
+	{SYS_futex, "futex", DUMP_ADDRESS},
+	{SYS_read, "read", DUMP_FD},
+	{SYS_readv, "readv", DUMP_FD},
+	{SYS_pread64, "pread", DUMP_FD},
+	{SYS_write, "write", DUMP_FD},
+	{SYS_writev, "writev", DUMP_FD},
+	{SYS_recvfrom, "recv", DUMP_FD},
+	{SYS_recvmsg, "recvmsg", DUMP_FD},
+	{SYS_sendto, "send", DUMP_FD},
+	{SYS_sendmsg, "sendmsg", DUMP_FD},
+	{SYS_accept, "accept", DUMP_FD},
+	{SYS_accept4, "accept", DUMP_FD},
+	{SYS_connect, "connect", DUMP_FD},
+	{SYS_fsync, "fsync", DUMP_FD},
+	{SYS_fdatasync, "fdatasync", DUMP_FD},
+	{SYS_flock, "flock", DUMP_FD},
+	{SYS_fcntl, "fcntl", DUMP_FD},
+	{SYS_epoll_pwait, "epoll_wait", DUMP_FD},
 #ifdef SYS_epoll_pwait2
-    {SYS_epoll_pwait2, "epoll_wait", DUMP_FD},
+	{SYS_epoll_pwait2, "epoll_wait", DUMP_FD},
 #endif
-    {SYS_recvmmsg, "recvmmsg", DUMP_FD},
-    {SYS_sendmmsg, "sendmmsg", DUMP_FD},
-    {SYS_msgrcv, "msgrcv", DUMP_NO_OBJECT},
-    {SYS_msgsnd, "msgsnd", DUMP_NO_OBJECT},
-    {SYS_semop, "semop", DUMP_NO_OBJECT},
-    {SYS_semtimedop, "semop", DUMP_NO_OBJECT},
-    {SYS_ppoll, "poll", DUMP_NO_OBJECT},
-    {SYS_pselect6, "select", DUMP_NO_OBJECT},
-    {SYS_nanosleep, "sleep", DUMP_NO_OBJECT},
-    {SYS_clock_nanosleep, "sleep", DUMP_NO_OBJECT},
-    {SYS_wait4, "waitpid", DUMP_PID},
-    {SYS_waitid, "waitid", DUMP_NO_OBJECT},
-    {SYS_rt_sigtimedwait, "sigwait", DUMP_NO_OBJECT},
-    {SYS_rt_sigsuspend, "sigsuspend", DUMP_NO_OBJECT},
-    {SYS_io_getevents, "io_getevents", DUMP_NO_OBJECT},
-    {SYS_restart_syscall, "restart_syscall", DUMP_NO_OBJECT},
+	{SYS_recvmmsg, "recvmmsg", DUMP_FD},
+	{SYS_sendmmsg, "sendmmsg", DUMP_FD},
+	{SYS_msgrcv, "msgrcv", DUMP_NO_OBJECT},
+	{SYS_msgsnd, "msgsnd", DUMP_NO_OBJECT},
+	{SYS_semop, "semop", DUMP_NO_OBJECT},
+	{SYS_semtimedop, "semop", DUMP_NO_OBJECT},
+	{SYS_ppoll, "poll", DUMP_NO_OBJECT},
+	{SYS_pselect6, "select", DUMP_NO_OBJECT},
+	{SYS_nanosleep, "sleep", DUMP_NO_OBJECT},
+	{SYS_clock_nanosleep, "sleep", DUMP_NO_OBJECT},
+	{SYS_wait4, "waitpid", DUMP_PID},
+	{SYS_waitid, "waitid", DUMP_NO_OBJECT},
+	{SYS_rt_sigtimedwait, "sigwait", DUMP_NO_OBJECT},
+	{SYS_rt_sigsuspend, "sigsuspend", DUMP_NO_OBJECT},
+	{SYS_io_getevents, "io_getevents", DUMP_NO_OBJECT},
+	{SYS_restart_syscall, "restart_syscall", DUMP_NO_OBJECT},
 #ifdef SYS_io_uring_enter
-    {SYS_io_uring_enter, "io_uring_enter", DUMP_FD},
+	{SYS_io_uring_enter, "io_uring_enter", DUMP_FD},
 #endif
 #ifdef SYS_poll
-    {SYS_poll, "poll", DUMP_NO_OBJECT},
-    {SYS_epoll_wait, "epoll_wait", DUMP_FD},
-    {SYS_select, "select", DUMP_NO_OBJECT},
-    {SYS_pause, "pause", DUMP_NO_OBJECT},
-    {SYS_vfork, "vfork", DUMP_NO_OBJECT},
+	{SYS_poll, "poll", DUMP_NO_OBJECT},
+	{SYS_epoll_wait, "epoll_wait", DUMP_FD},
+	{SYS_select, "select", DUMP_NO_OBJECT},
+	{SYS_pause, "pause", DUMP_NO_OBJECT},
+	{SYS_vfork, "vfork", DUMP_NO_OBJECT},
 #endif
 };
 
@@ -299,8 +299,8 @@ static void note_lock(struct dump *d, size_t index, const struct wait *source, c
 	if (owner < 0)
 		return;
 	d->wait_of[d->wait_count] = index;
-	d->waits[d->wait_count++] = (struct lock_wait){
-	    .tid = d->out->threads[index].tid, .owner_tid = owner, .source = source, .wait = *w};
+	d->waits[d->wait_count++] =
+		(struct lock_wait){.tid = d->out->threads[index].tid, .owner_tid = owner, .source = source, .wait = *w};
 	d->out->threads[index].owner_tid = owner;
 }
 
@@ -334,8 +334,8 @@ static bool take_waiting(struct dump *d, size_t index, const struct wait *source
 	return true;
 }
 
-/* False: the thread runs, and has to be asked. A running thread is believed to be in a wait that began while it was looked
- * at; an older one may be what a jump left behind. */
+/* False: the thread runs, and has to be asked. A running thread is believed to be in a wait that began while it was
+ * looked at; an older one may be what a jump left behind. */
 static bool take_unasked(struct dump *d, size_t index)
 {
 	struct dump_thread *out = &d->out->threads[index];
@@ -377,7 +377,8 @@ static const char *ask_failure(int error)
 	                        : "no signal can be sent";
 }
 
-static const char not_libcs[] = "it runs, and libc does not know it (made by a bare clone): a handler cannot be run there";
+static const char not_libcs[] =
+	"it runs, and libc does not know it (made by a bare clone): a handler cannot be run there";
 
 /* Ask the thread, if it is running still. */
 static void ask(struct dump *d, size_t index, uint32_t slot)
@@ -554,7 +555,8 @@ static size_t follow(struct dump *d, size_t start, size_t *chain)
 static int find_stuck(struct dump *d)
 {
 	size_t n = d->wait_count, chained = 0;
-	size_t *ring = region_alloc(d->region, n * sizeof *ring + 1), *chain = region_alloc(d->region, n * sizeof *chain + 1);
+	size_t *ring = region_alloc(d->region, n * sizeof *ring + 1),
+	       *chain = region_alloc(d->region, n * sizeof *chain + 1);
 	struct dump_snapshot *out = d->out;
 	out->stuck = region_alloc(d->region, n * sizeof *out->stuck + 1);
 	if (!ring || !chain || !out->stuck)
@@ -579,15 +581,15 @@ static void begin_thread(struct dump *d, size_t index, int tid)
 {
 	const char *name = tasks_name(d->region, tid);
 	d->out->threads[index] = (struct dump_thread){
-	    .tid = tid,
-	    .name = name ? name : "",
-	    .state = "running",
-	    .since_ns = -1,
+		.tid = tid,
+		.name = name ? name : "",
+		.state = "running",
+		.since_ns = -1,
 	};
 }
 
-/* Threads that ended meanwhile are not listed: those after them move up, and what says who waits with them (in any order:
- * some were found waiting when they were to be asked). now_at: room for an index a thread. */
+/* Threads that ended meanwhile are not listed: those after them move up, and what says who waits with them (in any
+ * order: some were found waiting when they were to be asked). now_at: room for an index a thread. */
 static void leave_out_ended(struct dump *d, size_t *now_at)
 {
 	size_t kept = 0;
@@ -613,16 +615,17 @@ int snapshot_dump(struct region *r, struct dump_snapshot *s)
 	int *tids = tasks_list(r, &count);
 	*s = (struct dump_snapshot){.time_ns = os_clock_ns(CLOCK_REALTIME), .count = count};
 	struct dump d = {
-	    .region = r,
-	    .out = s,
-	    .tasks = region_alloc(r, count * sizeof *d.tasks + 1),
-	    .waits = region_alloc(r, count * sizeof *d.waits + 1),
-	    .wait_of = region_alloc(r, count * sizeof *d.wait_of + 1),
-	    .pcs = region_alloc(r, (sample_depth() + 1) * sizeof *d.pcs),
+		.region = r,
+		.out = s,
+		.tasks = region_alloc(r, count * sizeof *d.tasks + 1),
+		.waits = region_alloc(r, count * sizeof *d.waits + 1),
+		.wait_of = region_alloc(r, count * sizeof *d.wait_of + 1),
+		.pcs = region_alloc(r, (sample_depth() + 1) * sizeof *d.pcs),
 	};
 	size_t *asked = region_alloc(r, count * sizeof *asked + 1);
 	s->threads = region_alloc(r, count * sizeof *s->threads + 1);
-	if (!threads_handles(r, &d.handles) || !tids || !d.tasks || !d.waits || !d.wait_of || !d.pcs || !asked || !s->threads)
+	if (!threads_handles(r, &d.handles) || !tids || !d.tasks || !d.waits || !d.wait_of || !d.pcs || !asked ||
+	    !s->threads)
 		return -ENOMEM;
 	for (size_t i = 0; i < count; i++) {
 		if (pace())

@@ -1,12 +1,14 @@
-/* exports.c - which of our symbols a program sees: the versions of the hooks, and those that it would not have without us.
+/* exports.c - which of our symbols a program sees: the versions of the hooks, and those that it would not have without
+ * us.
  *
  * Runs in: app's thread (the stubs and the old versions, which only go on), init.
  *
- * A preloaded library's symbols stand before all others. So one that nobody else has would be new to the program: a C program
- * would have operators new and delete, and the C++ libraries that it opens later, each with operators of its own, would all
- * be bound to ours instead. Such a symbol is taken out of our table before the program's first constructor; what it opens then is
- * bound as without us. (What it was started with is bound already, to those that exist: they are behind ours, and are never
- * unloaded.) The table is in memory that is only read; it is writable for a moment, alone, and never with code.
+ * A preloaded library's symbols stand before all others. So one that nobody else has would be new to the program: a C
+ * program would have operators new and delete, and the C++ libraries that it opens later, each with operators of its
+ * own, would all be bound to ours instead. Such a symbol is taken out of our table before the program's first
+ * constructor; what it opens then is bound as without us. (What it was started with is bound already, to those that
+ * exist: they are behind ours, and are never unloaded.) The table is in memory that is only read; it is writable for a
+ * moment, alone, and never with code.
  *
  * Formats: ELF gABI, DT_GNU_HASH and symbol versions as in the "ELF Handling For Symbol Versioning" note.
  *
@@ -32,13 +34,15 @@
 #define VERSION(symbol, version) \
 	__asm__(".text\n" \
 	        ".globl " LABEL(symbol, version) "\n" \
-	        ".type " LABEL(symbol, version) ",@function\n" \
-	        LABEL(symbol, version) ":\n" \
-	        ".cfi_startproc\n" \
-	        "jmp " #symbol "\n" \
-	        ".cfi_endproc\n" \
-	        ".size " LABEL(symbol, version) ",.-" LABEL(symbol, version) "\n" \
-	        EXPORTED_AS(symbol, version));
+	                                         ".type " LABEL(symbol, version) ",@function\n" LABEL( \
+							 symbol, version) ":\n" \
+	                                                                  ".cfi_startproc\n" \
+	                                                                  "jmp " #symbol "\n" \
+	                                                                  ".cfi_endproc\n" \
+	                                                                  ".size " LABEL(symbol, version) ",.-" LABEL( \
+										  symbol, \
+										  version) "\n" EXPORTED_AS(symbol, \
+	                                                                                                    version));
 #define VERSIONS(symbol, old, now) \
 	VERSION(symbol, old) \
 	VERSION(symbol, now)
@@ -74,7 +78,7 @@ struct table {
 	ElfW(Sym) * symbols;
 	ElfW(Half) * versions;
 	const char *strings;
-	uint32_t first, end; /* the defined ones */
+	uint32_t first, end;  /* the defined ones */
 	unsigned first_shown; /* index of the first version of now; 0: there are no versions */
 };
 
@@ -97,7 +101,8 @@ static uintptr_t find_entry(ElfW(Sxword) tag)
 static void count_symbols(struct table *t, const uint32_t *hash)
 {
 	uint32_t buckets = hash[0], bloom_words = hash[2];
-	const uint32_t *bucket = hash + 4 + bloom_words * (sizeof(ElfW(Addr)) / sizeof *hash), *chain = bucket + buckets;
+	const uint32_t *bucket = hash + 4 + bloom_words * (sizeof(ElfW(Addr)) / sizeof *hash),
+		       *chain = bucket + buckets;
 	uint32_t last = 0;
 	for (uint32_t i = 0; i < buckets; i++)
 		if (bucket[i] > last)
@@ -150,7 +155,8 @@ static bool set_protection(const struct table *t, int protection)
 /* Every libc that we serve has the others. */
 static bool may_be_missing(const char *name)
 {
-	static const char *const names[] = {"cfree", "epoll_pwait2", "free_aligned_sized", "free_sized", "io_getevents"};
+	static const char *const names[] = {"cfree", "epoll_pwait2", "free_aligned_sized", "free_sized",
+	                                    "io_getevents"};
 	if (name[0] == '_')
 		return name[1] == 'Z';
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -168,7 +174,7 @@ static void fit_symbol(const struct table *t, uint32_t i)
 	if (may_be_missing(name) && !real_find(name).address)
 		s->st_value = 0;
 	else if (t->first_shown && version >= t->first_shown)
-		t->versions[i] &= (ElfW(Half))~HIDDEN_VERSION;
+		t->versions[i] &= (ElfW(Half)) ~HIDDEN_VERSION;
 }
 
 void exports_fit(void)

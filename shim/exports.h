@@ -12,8 +12,8 @@
  * from the GOT. (-fvisibility=hidden says that of definitions only.) */
 #define HIDDEN __attribute__((visibility("hidden")))
 
-/* Programs call with a stack that is off by 8, and get away with it, as libc's functions do not care. A hook that is more
- * than a test and a jump aligns for itself: the whole hook, or its slow half. */
+/* Programs call with a stack that is off by 8, and get away with it, as libc's functions do not care. A hook that is
+ * more than a test and a jump aligns for itself: the whole hook, or its slow half. */
 #if defined(__x86_64__)
 #define ALIGNED __attribute__((force_align_arg_pointer))
 #else

@@ -76,22 +76,23 @@ static FORKED_CODE void on_copy(void)
 	modules_fork_child();    /* who is in dlclose */
 	trace_fork_child();      /* the trace, who writes to it */
 	trace_session_fork_child();
-	cpu_fork_child();        /* the profile, its timers */
-	dump_fork_child();       /* questions and answers */
-	ring_fork_child();       /* samples on their way */
-	sample_fork_child();     /* copies of stacks */
-	ticks_fork_child();      /* ticks on their way */
-	timers_fork_child();     /* visits to the thread group */
-	signals_fork_child();    /* our signals, handlers at work, the interval timer */
-	listener_fork_child();   /* the listener, what it is asked */
-	spawn_fork_child();      /* its helper */
+	cpu_fork_child();      /* the profile, its timers */
+	dump_fork_child();     /* questions and answers */
+	ring_fork_child();     /* samples on their way */
+	sample_fork_child();   /* copies of stacks */
+	ticks_fork_child();    /* ticks on their way */
+	timers_fork_child();   /* visits to the thread group */
+	signals_fork_child();  /* our signals, handlers at work, the interval timer */
+	listener_fork_child(); /* the listener, what it is asked */
+	spawn_fork_child();    /* its helper */
 	log_fork_child();
 }
 
 static FORKED_CODE void child(void)
 {
 	house_hear_of_copy();
-	init_fork_child(); /* a listener of its own, if it stays; a copy that libc was not told of looks as it does bare */
+	init_fork_child(); /* a listener of its own, if it stays; a copy that libc was not told of looks as it does bare
+	                    */
 	unblock();
 }
 
@@ -102,7 +103,7 @@ void fork_start(void)
 	house_start(on_copy);
 	typedef void handler(void);
 	int (*add)(handler *, handler *, handler *, void *) =
-	    (int (*)(handler *, handler *, handler *, void *))real_find_anywhere("__register_atfork").address;
+		(int (*)(handler *, handler *, handler *, void *))real_find_anywhere("__register_atfork").address;
 	if (add)
 		add(prepare, unblock, child, NULL);
 }

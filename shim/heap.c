@@ -8,8 +8,9 @@
  *   live block ─┘   (so that a free finds the counters of its allocation)
  *
  * Shared, without a lock: a stack's list of buckets and the list of all, where buckets are linked at the head by one
- * compare-and-exchange and never unlinked; their counters, each atomic. A bucket is on the list of all before its stack's: a fork
- * child that inherits it between the two has a row of zeros more, and counts nothing where nobody looks.
+ * compare-and-exchange and never unlinked; their counters, each atomic. A bucket is on the list of all before its
+ * stack's: a fork child that inherits it between the two has a row of zeros more, and counts nothing where nobody
+ * looks.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/heap.h"
@@ -140,7 +141,8 @@ static bool remove_block(void *block, struct live_info *info)
 
 void heap_on_alloc(void *block, size_t size_bytes, struct unwind_frame from)
 {
-	struct live_info info = {.bucket = intern_bucket(stack_here(0, from), size_class(size_bytes)), .size_bytes = size_bytes};
+	struct live_info info = {.bucket = intern_bucket(stack_here(0, from), size_class(size_bytes)),
+	                         .size_bytes = size_bytes};
 	struct live_info stale;
 	count_alloc(info);
 	int r = live_insert(block, info, &stale);
@@ -193,8 +195,8 @@ static struct heap_values read_once(const struct heap_values *v)
 	return copy;
 }
 
-/* Frees before allocations, so that no more are seen; and twice the same, so that objects go with their bytes, unless they change
- * all the time. */
+/* Frees before allocations, so that no more are seen; and twice the same, so that objects go with their bytes, unless
+ * they change all the time. */
 static struct heap_values read_values(const struct heap_values *v)
 {
 	enum { TRIES = 8 };
@@ -218,9 +220,9 @@ int snapshot_heap(struct region *r, struct heap_snapshot *s)
 {
 	struct heap_bucket *b = __atomic_load_n(&heap.newest, __ATOMIC_ACQUIRE);
 	*s = (struct heap_snapshot){
-	    .time_ns = os_clock_ns(CLOCK_REALTIME),
-	    .rate_bytes = sampler_rate_bytes(),
-	    .count = b ? b->number + 1 : 0,
+		.time_ns = os_clock_ns(CLOCK_REALTIME),
+		.rate_bytes = sampler_rate_bytes(),
+		.count = b ? b->number + 1 : 0,
 	};
 	s->rows = region_alloc(r, s->count * sizeof *s->rows + 1);
 	if (!s->rows)

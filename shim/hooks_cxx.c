@@ -6,12 +6,12 @@
  * libstdc++'s operators call malloc and free, which are hooked: there the hook only jumps on. An allocator that
  * brings operators beside its malloc (jemalloc, tcmalloc, mimalloc) may serve them without calling malloc;
  * there they are counted here, unless the call went through one of the C hooks after all, which is
- * seen from the countdown and the number of samples. Which of the two holds is found out at each operator's first call. For
- * their sake the operators are hooked at all.
+ * seen from the countdown and the number of samples. Which of the two holds is found out at each operator's first call.
+ * For their sake the operators are hooked at all.
  *
  * They are hooked only where the program was started with operators (exports.c). Then these come first for whatever it
- * opens later, with us as without: the next definition is the same for every caller, and is never unloaded. A program that was
- * started without any has none by us; each library that it opens is bound to those in its own scope.
+ * opens later, with us as without: the next definition is the same for every caller, and is never unloaded. A program
+ * that was started without any has none by us; each library that it opens is bound to those in its own scope.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/exports.h"

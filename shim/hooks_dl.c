@@ -49,7 +49,8 @@ static SLOW bool must_stay(const char *file, int mode, const void *frame_address
 
 EXPORT void *dlopen(const char *file, int mode)
 {
-	return must_stay(file, mode, __builtin_frame_address(0)) ? open_and_refresh(file, mode) : real_dlopen(file, mode);
+	return must_stay(file, mode, __builtin_frame_address(0)) ? open_and_refresh(file, mode)
+	                                                         : real_dlopen(file, mode);
 }
 
 EXPORT ALIGNED int dlclose(void *handle)

@@ -1,11 +1,11 @@
 /* hooks_exec.c - exec: another program takes over this process.
  *
- * Runs in: app's thread; a child of vfork, which shares our memory and is another process: it has no listener, and no interval
- * timer of its parent's, so nothing is done there but the call.
+ * Runs in: app's thread; a child of vfork, which shares our memory and is another process: it has no listener, and no
+ * interval timer of its parent's, so nothing is done there but the call.
  *
- * The listener would stay behind, with the port, its helper and all memory of the program that was. So it is gone before, and
- * comes back if exec fails. Timers go with exec, but for the interval timer that a CPU profile falls back to: its signal would end
- * the new program, which has no handler for it. So that is stopped, too.
+ * The listener would stay behind, with the port, its helper and all memory of the program that was. So it is gone
+ * before, and comes back if exec fails. Timers go with exec, but for the interval timer that a CPU profile falls back
+ * to: its signal would end the new program, which has no handler for it. So that is stopped, too.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>

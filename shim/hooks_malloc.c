@@ -22,7 +22,6 @@
 #include "shim/real.h"
 #include "shim/sampler.h"
 
-
 /* From here on libc maps a block of its own (its default M_MMAP_THRESHOLD), which bears the mark by
  * itself; zeroing or copying it would touch pages that the program may never touch. */
 enum { MAPPED_FROM = 128 * 1024, COPY_MAX = 256 * 1024 };

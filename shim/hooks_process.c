@@ -12,8 +12,9 @@
 #include "shim/quota.h"
 #include "shim/real.h"
 
-/* libc brings the threads that it knows to the new identity, each by a signal that needs an entry of the limit of pending ones:
- * our timers take none meanwhile. The listener, which libc does not know of, is stopped before and has the same identity after. */
+/* libc brings the threads that it knows to the new identity, each by a signal that needs an entry of the limit of
+ * pending ones: our timers take none meanwhile. The listener, which libc does not know of, is stopped before and has
+ * the same identity after. */
 #define FOLLOWED(symbol, params, args) \
 	EXPORT ALIGNED int symbol params \
 	{ \
@@ -37,8 +38,8 @@ FOLLOWED(setgroups, (size_t count, const gid_t *groups), (count, groups))
 FOLLOWED(initgroups, (const char *user, gid_t group), (user, group))
 FOLLOWED(capset, (void *header, const void *capabilities), (header, capabilities))
 
-/* Some namespaces may only be changed by a process of one thread with a file system state of its own (ARCHITECTURE.md, Namespaces).
- * If that is what is wrong, the listener makes room, and comes back later. */
+/* Some namespaces may only be changed by a process of one thread with a file system state of its own (ARCHITECTURE.md,
+ * Namespaces). If that is what is wrong, the listener makes room, and comes back later. */
 #define ALONE(symbol, params, args) \
 	EXPORT ALIGNED int symbol params \
 	{ \

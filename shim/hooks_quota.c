@@ -3,8 +3,9 @@
  * Runs in: app's thread, in a signal handler too; a child of vfork, in our memory, for which nothing is done.
  * So: no lock; errno as the real function left it. While no timer of ours is there, a test and a jump.
  *
- * Which fail with EAGAIN are made again when our timers are gone. Real-time signals of kill lose what they carry where no entry is
- * left, pthread_cancel cannot be made twice, and a standard signal of sigqueue loses its value: room is made before.
+ * Which fail with EAGAIN are made again when our timers are gone. Real-time signals of kill lose what they carry where
+ * no entry is left, pthread_cancel cannot be made twice, and a standard signal of sigqueue loses its value: room is
+ * made before.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
@@ -44,13 +45,13 @@ enum { FIRST_REAL_TIME = 32 };
 	}
 
 #define TAKES_ENTRY(symbol, how, when, params, args) \
-	how(symbol, params, args) \
-	EXPORT int symbol params \
+	how(symbol, params, args) EXPORT int symbol params \
 	{ \
 		return quota_is_used() && (when) ? again_##symbol args : real_##symbol args; \
 	}
 
-TAKES_ENTRY(timer_create, AGAIN_BY_ERRNO, true, (clockid_t clock, struct sigevent *event, timer_t *timer), (clock, event, timer))
+TAKES_ENTRY(timer_create, AGAIN_BY_ERRNO, true, (clockid_t clock, struct sigevent *event, timer_t *timer),
+            (clock, event, timer))
 TAKES_ENTRY(tgkill, AGAIN_BY_ERRNO, sig >= FIRST_REAL_TIME, (pid_t pid, pid_t tid, int sig), (pid, tid, sig))
 TAKES_ENTRY(raise, AGAIN_BY_ERRNO, sig >= FIRST_REAL_TIME, (int sig), (sig))
 TAKES_ENTRY(pthread_kill, AGAIN_BY_RESULT, sig >= FIRST_REAL_TIME, (pthread_t thread, int sig), (thread, sig))

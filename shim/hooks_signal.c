@@ -5,13 +5,14 @@
  * So: no lock; errno as the real function left it.
  *
  * Why: when a call failed with EINTR and our signal was there, it has to be known whether a handler of the program ran,
- * too, before or after ours; nothing else tells (waits.h). The kernel calls a trampoline, with the flags and the mask that
- * the program asked for; it adds one to a number of the thread's and jumps on, so no frame is added. The
- * program sees its own handlers: where it asks for the old one it gets that. In the thread's record the trampoline notes where the
- * thread was: right before a call that our own handler has just set back (restart.h), that call fails now, as it would have.
+ * too, before or after ours; nothing else tells (waits.h). The kernel calls a trampoline, with the flags and the mask
+ * that the program asked for; it adds one to a number of the thread's and jumps on, so no frame is added. The program
+ * sees its own handlers: where it asks for the old one it gets that. In the thread's record the trampoline notes where
+ * the thread was: right before a call that our own handler has just set back (restart.h), that call fails now, as it
+ * would have.
  *
- * A trampoline is given to one handler, once and for all, whatever the signals: so the kernel's own table stays the only
- * truth, for those who change it by bare system calls, in children of vfork, or from two threads at once.
+ * A trampoline is given to one handler, once and for all, whatever the signals: so the kernel's own table stays the
+ * only truth, for those who change it by bare system calls, in children of vfork, or from two threads at once.
  *
  * Left alone: signals of faults, which interrupt no call and whose handlers are the business of runtimes; and handlers
  * beyond the last trampoline. These are not counted, and waits.c sees to them as well as it can.
@@ -97,7 +98,8 @@ __asm__(".text\n"
         "\tcmp %r8, 80(%rcx)\n"
         "\tje 2f\n"
         "1:\tjmp *%rax\n"
-        /* right behind a system call, which leaves %rcx so, and undefined: from now on it tells that a handler has run */
+        /* right behind a system call, which leaves %rcx so, and undefined: from now on it tells that a handler has run
+         */
         "3:\ttest $0xffe, %r8d\n"
         "\tje 4b\n"
         "\tcmpw $0x050f, -2(%r8)\n"
@@ -196,8 +198,8 @@ static uintptr_t known(uintptr_t handler)
 	if (signals_is_interval_handler(handler))
 		return (uintptr_t)SIG_DFL;
 	return signals_counted(handler)
-	           ? (uintptr_t)signal_handlers[(handler - (uintptr_t)signal_trampolines) / TRAMPOLINE_BYTES]
-	           : handler;
+	               ? (uintptr_t)signal_handlers[(handler - (uintptr_t)signal_trampolines) / TRAMPOLINE_BYTES]
+	               : handler;
 }
 
 typedef int (*sigaction_function)(int, const struct sigaction *, struct sigaction *);

@@ -57,7 +57,7 @@ HOOK_WATCHES(unsigned, sleep, (unsigned seconds), (seconds))
 
 /* 0, or an error number. A time on the clock needs no change. */
 HOOK_WATCHES(int, clock_nanosleep, (clockid_t clock, int flags, const struct timespec *time, struct timespec *left),
-        (clock, flags, time, left))
+             (clock, flags, time, left))
 {
 	struct timespec own_left, again;
 	HOOK_ENTER(clock_nanosleep, 0, 0);
@@ -92,13 +92,14 @@ HOOK_WATCHES(int, thrd_sleep, (const struct timespec *time, struct timespec *lef
 /* Of libaio: a count, or a negative error number. */
 EXPORT int io_getevents(void *context, long least, long most, void *events, struct timespec *time);
 HOOK_WATCHES(int, io_getevents, (void *context, long least, long most, void *events, struct timespec *time),
-        (context, least, most, events, time))
+             (context, least, most, events, time))
 {
 	enum { EVENT_BYTES = 32 };
 	HOOK_ENTER(io_getevents, 0, 0);
 	int r = real_io_getevents(context, least, most, events, time), got = r > 0 ? r : 0;
 	while ((r == -EINTR || (r >= 0 && got < least)) && waits_was_cut_short()) {
-		r = real_io_getevents(context, least - got, most - got, (char *)events + (size_t)got * EVENT_BYTES, time);
+		r = real_io_getevents(context, least - got, most - got, (char *)events + (size_t)got * EVENT_BYTES,
+		                      time);
 		got += r > 0 ? r : 0;
 	}
 	HOOK_LEAVE(io_getevents, 0);
@@ -107,7 +108,7 @@ HOOK_WATCHES(int, io_getevents, (void *context, long least, long most, void *eve
 
 /* Messages, not bytes: how many of them came is for the program to see. */
 HOOK_WATCHES(int, recvmmsg, (int fd, struct mmsghdr *msgs, unsigned count, int flags, struct timespec *time),
-        (fd, msgs, count, flags, time))
+             (fd, msgs, count, flags, time))
 {
 	int r;
 	HOOK_ENTER(recvmmsg, fd, 0);

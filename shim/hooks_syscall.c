@@ -1,8 +1,9 @@
 /* hooks_syscall.c - what has more words than there are registers: syscall(), the bare system call, and __recvfrom_chk.
  *
  * Runs in: app's thread, in a signal handler too. As hooks_wait.c.
- * So: no slot of the caller's frame is written, and none is read but those that the kernel call has arguments in: the function has
- * as many arguments as its caller gave, and what lies behind them is the caller's own. Hence the entry in assembly.
+ * So: no slot of the caller's frame is written, and none is read but those that the kernel call has arguments in: the
+ * function has as many arguments as its caller gave, and what lies behind them is the caller's own. Hence the entry in
+ * assembly.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
@@ -30,7 +31,8 @@ static long blocking_call(long nr, long args[6], int which, struct unwind_frame 
 	long *time = which >= 0 ? &args[which & ~RESTART_MILLISECONDS] : NULL, whole = time ? *time : 0, r;
 	bool is_futex = nr == SYS_futex;
 	waits_enter(&scope, WAIT_syscall, (uintptr_t)args[0], caller,
-	            is_futex && hook_is_watched() ? clock_ns(CLOCK_MONOTONIC) : hook_since(whole ? waits_start_ns() : 0));
+	            is_futex && hook_is_watched() ? clock_ns(CLOCK_MONOTONIC)
+	                                          : hook_since(whole ? waits_start_ns() : 0));
 	while ((r = real_syscall(nr, args[0], args[1], args[2], args[3], args[4], args[5])) == -1 && errno == EINTR &&
 	       waits_was_cut_short())
 		if (whole)
@@ -40,7 +42,8 @@ static long blocking_call(long nr, long args[6], int which, struct unwind_frame 
 		if (r == 0 || errno == ETIMEDOUT || errno == EINTR) /* else the word had changed, and it did not wait */
 			contention_waited(WAIT_syscall, (uintptr_t)args[0], scope.since_ns, caller);
 	} else if (trace_is_on() && !is_futex) {
-		trace_waited(VIEW_SYSCALL, WAIT_syscall, (uintptr_t)args[0], scope.since_ns, clock_ns(CLOCK_MONOTONIC), caller);
+		trace_waited(VIEW_SYSCALL, WAIT_syscall, (uintptr_t)args[0], scope.since_ns, clock_ns(CLOCK_MONOTONIC),
+		             caller);
 	}
 	return r;
 }
@@ -132,9 +135,10 @@ static __attribute__((used)) struct answer syscall_watched(const struct caller *
 }
 
 #if defined(__x86_64__)
-/* Who is looked at: all while somebody watches; else SYS_futex (202) alone, as waits for other threads are profiled always, and
- * SYS_seccomp (317), execve (59), execveat (322) and rt_sigaction (13), which others of us want to see: all five, and no number else but
- * 0, have none of these bits in their product. What is not looked at is jumped on with all registers, and the stack, as they were. */
+/* Who is looked at: all while somebody watches; else SYS_futex (202) alone, as waits for other threads are profiled
+ * always, and SYS_seccomp (317), execve (59), execveat (322) and rt_sigaction (13), which others of us want to see: all
+ * five, and no number else but 0, have none of these bits in their product. What is not looked at is jumped on with all
+ * registers, and the stack, as they were. */
 __asm__(".text\n"
         ".p2align 4\n"
         ".globl syscall\n"
@@ -196,13 +200,13 @@ long syscall_of_seven(long nr, long a, long b, long c, long d, long e, long f)
 }
 #endif
 
-/* Of programs built with _FORTIFY_SOURCE; libc's headers declare it for them alone. In C, its last word would be moved on the way. The
- * slow half is recvfrom's; a size that is too small is the real one's to tell. */
+/* Of programs built with _FORTIFY_SOURCE; libc's headers declare it for them alone. In C, its last word would be moved
+ * on the way. The slow half is recvfrom's; a size that is too small is the real one's to tell. */
 EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t count, size_t size, int flags, struct sockaddr *addr,
                               socklen_t *len);
 
-static __attribute__((used, noinline)) ssize_t recvfrom_chk_watched(int fd, void *buf, size_t count, size_t size, int flags,
-                                                                    struct sockaddr *addr, socklen_t *len)
+static __attribute__((used, noinline)) ssize_t recvfrom_chk_watched(int fd, void *buf, size_t count, size_t size,
+                                                                    int flags, struct sockaddr *addr, socklen_t *len)
 {
 	if (count > size)
 		return real___recvfrom_chk(fd, buf, count, size, flags, addr, len);

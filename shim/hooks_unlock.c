@@ -1,9 +1,10 @@
 /* hooks_unlock.c - calls that end other threads' waits: a lock let go, a condition signalled, a semaphore posted.
  *
- * Runs in: app's thread, in a signal handler too (sem_post). Any app lock may be held, the one that is let go for certain.
- * So: where nobody waits, or nobody watches, the real function is jumped to. Where somebody waits, the delay is looked up while
- * the lock is still held (a waiter that has it already is none any more), then it is let go, and only then the holder's
- * stack is taken: nobody waits for the profiler. The lock is not looked at afterwards: it may be gone.
+ * Runs in: app's thread, in a signal handler too (sem_post). Any app lock may be held, the one that is let go for
+ * certain. So: where nobody waits, or nobody watches, the real function is jumped to. Where somebody waits, the delay
+ * is looked up while the lock is still held (a waiter that has it already is none any more), then it is let go, and
+ * only then the holder's stack is taken: nobody waits for the profiler. The lock is not looked at afterwards: it may be
+ * gone.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/contended.h"
@@ -49,9 +50,9 @@ EXPORT int mtx_unlock(mtx_t *mutex)
 	return is_not_waited_for(mutex) ? real_mtx_unlock(mutex) : mtx_unlock_waited(mutex);
 }
 
-/* The first of several readers to go lets nobody in: it is the last one, or the writer, that others waited for. (Two that go in the
- * same moment may both believe in the other: that delay is charged to nobody.) (First word: 1, a
- * writer has its turn; readers are counted from bit 3 on: glibc's pthread_rwlock_common.c.) */
+/* The first of several readers to go lets nobody in: it is the last one, or the writer, that others waited for. (Two
+ * that go in the same moment may both believe in the other: that delay is charged to nobody.) (First word: 1, a writer
+ * has its turn; readers are counted from bit 3 on: glibc's pthread_rwlock_common.c.) */
 static inline bool others_still_read(const pthread_rwlock_t *lock)
 {
 	unsigned word = __atomic_load_n((const unsigned *)(const void *)lock, __ATOMIC_RELAXED);
@@ -65,8 +66,8 @@ static __attribute__((noinline)) int unlock_contended(pthread_rwlock_t *lock)
 	return pthread_rwlock_unlock_waited(lock);
 }
 
-/* Free to go: a writer has it and nobody else wants it; or no writer has it or wants it. (The second word counts writers that are
- * preferred and wait; bit 1 of the fourth says that a writer sleeps.) */
+/* Free to go: a writer has it and nobody else wants it; or no writer has it or wants it. (The second word counts
+ * writers that are preferred and wait; bit 1 of the fourth says that a writer sleeps.) */
 EXPORT int pthread_rwlock_unlock(pthread_rwlock_t *lock)
 {
 	const unsigned *words = (const void *)lock;
@@ -86,7 +87,10 @@ EXPORT int pthread_rwlock_unlock(pthread_rwlock_t *lock)
 		trace_wakes((uintptr_t)(object), FUNCTION(symbol), UNWIND_CALLER()); \
 		return real_##symbol(object); \
 	} \
-	EXPORT int symbol(type *object) { return waits_test(WAITS_FOR_TRACE) ? symbol##_traced(object) : real_##symbol(object); }
+	EXPORT int symbol(type *object) \
+	{ \
+		return waits_test(WAITS_FOR_TRACE) ? symbol##_traced(object) : real_##symbol(object); \
+	}
 
 WAKES(pthread_cond_signal, pthread_cond_t, cond)
 WAKES(pthread_cond_broadcast, pthread_cond_t, cond)

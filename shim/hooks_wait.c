@@ -2,10 +2,10 @@
  * again when our own signal, and nothing else, cut it short.
  *
  * Runs in: app's thread, in a signal handler too. Any app lock may be held.
- * So: no lock, no allocation, no system call, errno as the real function left it. While nobody watches, calls that wait for no other
- * thread are jumped to: no frame, no record. The real function is
- * called as it was asked for, so cancellation, EINTR by the program's own signals and return values are its own.
- * Pointers of the program are not looked at before the real function has seen them.
+ * So: no lock, no allocation, no system call, errno as the real function left it. While nobody watches, calls that wait
+ * for no other thread are jumped to: no frame, no record. The real function is called as it was asked for, so
+ * cancellation, EINTR by the program's own signals and return values are its own. Pointers of the program are not
+ * looked at before the real function has seen them.
  *
  * A process that did not get the port (a child, mostly) starts its listener here, at its first long wait.
  *
@@ -19,9 +19,9 @@
 #include "shim/hooks_wait.h"
 #include "shim/real.h"
 
-/* The kernel leaves the processor's stack of return addresses useless (a defence against attacks on its prediction), so every
- * return that follows a system call is mispredicted: the hook's own return would cost 7 to 20 ns, more than all that it
- * does. A jump is predicted in another way: these files are compiled to return by this one (Makefile: RETURNS).
+/* The kernel leaves the processor's stack of return addresses useless (a defence against attacks on its prediction), so
+ * every return that follows a system call is mispredicted: the hook's own return would cost 7 to 20 ns, more than all
+ * that it does. A jump is predicted in another way: these files are compiled to return by this one (Makefile: RETURNS).
  * Measured on an AMD EPYC: read of a byte from /dev/zero 209 ns, by a hook that only calls and returns 229, by one that
  * returns so 212. */
 #if defined(__x86_64__)
@@ -40,8 +40,8 @@ __asm__(".text\n"
         ".size __x86_return_thunk, . - __x86_return_thunk\n");
 #endif
 
-/* A mutex whose first word is not 0, and that is had at once all the same: a recursive one that the thread holds already; a free
- * one with a priority ceiling, which is kept in the word's upper bits (glibc's pthreadP.h). */
+/* A mutex whose first word is not 0, and that is had at once all the same: a recursive one that the thread holds
+ * already; a free one with a priority ceiling, which is kept in the word's upper bits (glibc's pthreadP.h). */
 static inline bool is_had_at_once(const void *mutex)
 {
 	enum { CEILING_KIND = 0x40, STATE_BITS = 0x7ffff };
@@ -52,7 +52,8 @@ static inline bool is_had_at_once(const void *mutex)
 	       m->__data.__owner == threads_self()->tid;
 }
 
-/* Letting a mutex go does so, save the inner halves of a recursive one, and what is another's of a kind that refuses it. */
+/* Letting a mutex go does so, save the inner halves of a recursive one, and what is another's of a kind that refuses
+ * it. */
 bool hook_lets_go(const void *mutex)
 {
 	enum { ROBUST_KIND = 0x10 };
@@ -79,7 +80,8 @@ static inline void leave_queue(void)
 
 void hook_traced(unsigned call, uintptr_t object, uint64_t since_ns, const void *frame_address)
 {
-	trace_waited(waits_view(call), call, object, since_ns, clock_ns(CLOCK_MONOTONIC), unwind_frame_at(frame_address));
+	trace_waited(waits_view(call), call, object, since_ns, clock_ns(CLOCK_MONOTONIC),
+	             unwind_frame_at(frame_address));
 }
 
 void hook_waited(unsigned call, uintptr_t object, uint64_t since_ns, const void *frame_address)
@@ -138,15 +140,14 @@ static inline bool sigtimedwait_took(const sigset_t *set, const siginfo_t *info,
 	return sigwaitinfo_took(set, info);
 }
 
-/* The ways of the table. BLOCKS_x: may it block, and does anybody care; IDLE_x: does nobody, but for a listener that is to be started;
- * LONG_x: will it be long, so that it starts that; SINCE_x: when it
- * began, where that has to be known; FIRST_x: before the call; FAILED_x: did it fail with EINTR; TOOK_x: did it
- * take our signal; AGAIN_x: before it is made
- * again; LEAVE_x: after it. Names are those of the table's parameters. */
+/* The ways of the table. BLOCKS_x: may it block, and does anybody care; IDLE_x: does nobody, but for a listener that is
+ * to be started; LONG_x: will it be long, so that it starts that; SINCE_x: when it began, where that has to be known;
+ * FIRST_x: before the call; FAILED_x: did it fail with EINTR; TOOK_x: did it take our signal; AGAIN_x: before it is
+ * made again; LEAVE_x: after it. Names are those of the table's parameters. */
 #define IN_ERRNO (__builtin_expect(r == -1, 0) && errno == EINTR)
 
-/* The pthread family returns error numbers, EINTR never (and pthread_barrier_wait -1, when all is well). Of these, a wait can have
- * ended with: done, time-out (C11 has a number of its own for it), the owner died, the lock is lost. */
+/* The pthread family returns error numbers, EINTR never (and pthread_barrier_wait -1, when all is well). Of these, a
+ * wait can have ended with: done, time-out (C11 has a number of its own for it), the owner died, the lock is lost. */
 static inline bool pthread_waited(int r)
 {
 	return r == 0 || r == thrd_timedout || r >= ETIMEDOUT;
@@ -200,7 +201,8 @@ static inline bool pthread_waited(int r)
 #define AGAIN_BARRIER
 #define LEAVE_BARRIER LEAVE_JOIN
 
-/* The first word of a semaphore is its value (glibc's internaltypes.h: struct new_sem, on 64-bit little-endian machines). */
+/* The first word of a semaphore is its value (glibc's internaltypes.h: struct new_sem, on 64-bit little-endian
+ * machines). */
 #define BLOCKS_SEM hook_first_word_is(sem, 0)
 #define IDLE_SEM false
 #define LONG_SEM false
@@ -236,8 +238,8 @@ enum { SPIN_FREE = 0 };
 #define AGAIN_PLAIN
 #define LEAVE_PLAIN HOOK_LEAVE
 
-/* The listener is a child that ends without a signal: only who waits for such children as well (debuggers do) would meet it, and
- * never be told that all of its own have ended. For them it goes for good, before they look. */
+/* The listener is a child that ends without a signal: only who waits for such children as well (debuggers do) would
+ * meet it, and never be told that all of its own have ended. For them it goes for good, before they look. */
 #define BLOCKS_CHILDREN ((options & (__WALL | __WCLONE)) || waits_test(HOOK_WATCHED))
 #define IDLE_CHILDREN (!child_wait_is_watched(options))
 #define LONG_CHILDREN false
@@ -258,9 +260,9 @@ enum { SPIN_FREE = 0 };
 #define AGAIN_LONG
 #define LEAVE_LONG HOOK_LEAVE
 
-/* The first word of a mutex is 0 while it is free, of every kind; that of a rwlock has flags for the writer in its low bits
- * (1: writers' turn, 2: locked for writing, 4: readers wait) and counts readers above (glibc's <bits/struct_mutex.h> and
- * <bits/struct_rwlock.h>). Guessed wrong, the wait is not seen, no more. */
+/* The first word of a mutex is 0 while it is free, of every kind; that of a rwlock has flags for the writer in its low
+ * bits (1: writers' turn, 2: locked for writing, 4: readers wait) and counts readers above (glibc's
+ * <bits/struct_mutex.h> and <bits/struct_rwlock.h>). Guessed wrong, the wait is not seen, no more. */
 #define WORD_OF(lock) __atomic_load_n((const unsigned *)(const void *)(lock), __ATOMIC_RELAXED)
 #define BLOCKS_MUTEX (__builtin_expect(!hook_first_word_is(mutex, 0), 0) && !is_had_at_once(mutex))
 #define IDLE_MUTEX false
@@ -352,8 +354,8 @@ enum { SPIN_FREE = 0 };
 #define AGAIN_LONG_SET set = without_ours(set, &without);
 #define LEAVE_LONG_SET HOOK_LEAVE
 
-/* Two functions a call, so that one that will not block costs no frame: the hook jumps on, to the real function or to the
- * one that waits. */
+/* Two functions a call, so that one that will not block costs no frame: the hook jumps on, to the real function or to
+ * the one that waits. */
 #define HOOK_WAITS(symbol, type, params, args, object_kind, object, time_kind, view) \
 	static SLOW type wait_in_##symbol params \
 	{ \
@@ -361,11 +363,9 @@ enum { SPIN_FREE = 0 };
 		if (IDLE_##time_kind) \
 			return real_##symbol args; \
 		HOOK_ENTER(symbol, object, SINCE_##time_kind); \
-		FIRST_##time_kind(symbol) \
-		type r = real_##symbol args; \
+		FIRST_##time_kind(symbol) type r = real_##symbol args; \
 		while ((FAILED_##time_kind && waits_was_cut_short()) || TOOK_##time_kind(symbol, args)) { \
-			AGAIN_##time_kind \
-			r = real_##symbol args; \
+			AGAIN_##time_kind r = real_##symbol args; \
 		} \
 		LEAVE_##time_kind(symbol, object); \
 		return r; \

@@ -1,6 +1,7 @@
 /* hooks_wait.h - what the hooks of blocking calls share.
  *
- * Runs in: app's thread, in a signal handler too. Header alone, for hooks_wait.c, hooks_sleep.c, hooks_syscall.c and hooks_unlock.c.
+ * Runs in: app's thread, in a signal handler too. Header alone, for hooks_wait.c, hooks_sleep.c, hooks_syscall.c and
+ * hooks_unlock.c.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_HOOKS_WAIT_H
@@ -28,7 +29,8 @@ static inline __attribute__((always_inline)) bool hook_first_word_is(const void 
 #endif
 }
 
-/* What makes a call that waits for no other thread worth a look; of one that may wait long, a listener that is to be started, too. */
+/* What makes a call that waits for no other thread worth a look; of one that may wait long, a listener that is to be
+ * started, too. */
 enum { HOOK_WATCHED = WAITS_FOR_SIGNALS | WAITS_FOR_TRACE, HOOK_WATCHED_LONG = HOOK_WATCHED | WAITS_FOR_LISTENER };
 
 /* Has the word at `lock` one of these bits, constants in its first byte? */
@@ -72,13 +74,13 @@ static inline uint64_t hook_since(uint64_t since_ns)
 #define HOOK_LEAVE(call, object) \
 	waits_leave(&scope); \
 	if (trace_is_on()) \
-		hook_traced(WAIT_##call, (uintptr_t)(object), scope.since_ns, __builtin_frame_address(0))
+	hook_traced(WAIT_##call, (uintptr_t)(object), scope.since_ns, __builtin_frame_address(0))
 
 /* Its end, of a wait for other threads. waited: it did block, and was not refused. */
 #define HOOK_LEAVE_SYNC(call, object, waited) \
 	waits_leave(&scope); \
 	if (hook_is_watched() && scope.since_ns && (waited)) \
-		hook_waited(WAIT_##call, (uintptr_t)(object), scope.since_ns, __builtin_frame_address(0))
+	hook_waited(WAIT_##call, (uintptr_t)(object), scope.since_ns, __builtin_frame_address(0))
 
 /* A hook, and the head of its slow half, for while somebody wants to know of it. */
 #define HOOK_WATCHES(type, symbol, params, args) \

@@ -30,7 +30,7 @@ struct house_mark {
 struct house {
 	int pid;             /* atomic: the program's */
 	uint32_t generation; /* atomic: a copy has another one than the process that it is a copy of */
-	bool was_busy;       /* in a copy: it was made by a handler that had interrupted our code, which goes on here, too */
+	bool was_busy; /* in a copy: it was made by a handler that had interrupted our code, which goes on here, too */
 	struct house_mark *mark;
 };
 extern HIDDEN struct house house;

@@ -147,21 +147,21 @@ static void listen_and_serve(int wake_fd, int end_fd)
 	if (listen_fd < 0)
 		return;
 	encoder_start(&(struct encoder_options){
-	    .symbolizer = settings.symbolizer,
-	    .symbolizer_off = settings.symbolizer && settings_is_no(settings.symbolizer),
-	    .debug_dirs = settings.debug_dirs,
-	    .symbolizer_memory_bytes = settings.symbolizer_memory,
-	    .memory_limit_bytes = settings.memory_limit,
+		.symbolizer = settings.symbolizer,
+		.symbolizer_off = settings.symbolizer && settings_is_no(settings.symbolizer),
+		.debug_dirs = settings.debug_dirs,
+		.symbolizer_memory_bytes = settings.symbolizer_memory,
+		.memory_limit_bytes = settings.memory_limit,
 	});
 	powers_use(false);
 	now_serving(serving.kind == ADDRESS_TCP ? serving.port : 0);
 	server_run(&(struct server_options){
-	    .listen_fd = listen_fd,
-	    .address = serving,
-	    .wake_fd = wake_fd,
-	    .end_fd = end_fd,
-	    .wake = listener_obey,
-	    .rest = rest,
+		.listen_fd = listen_fd,
+		.address = serving,
+		.wake_fd = wake_fd,
+		.end_fd = end_fd,
+		.wake = listener_obey,
+		.rest = rest,
 	});
 	spawn_kill();
 }
@@ -234,7 +234,8 @@ static bool is_left(void)
 	return wanted.kind == ADDRESS_TCP ? front_is_left(wanted.port) : log_parent() == PARENT_NOT_OURS;
 }
 
-/* The address, unless it is taken. A program that is started anew finds its own listener there, which is about to end. */
+/* The address, unless it is taken. A program that is started anew finds its own listener there, which is about to end.
+ */
 static int try_address(void)
 {
 	enum { STEP_MS = 2, STEPS = 100 };
@@ -253,7 +254,7 @@ static int try_address(void)
 static void start_listener(void)
 {
 	listener_configure(&(struct listener_life){
-	    .main = listen_and_serve, .leave_port = server_leave_port, .move = move, .stop = server_stop});
+		.main = listen_and_serve, .leave_port = server_leave_port, .move = move, .stop = server_stop});
 	if (wanted.kind == ADDRESS_OFF)
 		return;
 	serving = wanted;
@@ -326,13 +327,14 @@ static const char *our_path(void)
 	return us ? us->path : "libpprofshim.so";
 }
 
-/* Is this a libc that we can't serve rightly yet: musl, or a glibc whose threads are in a library of their own (before 2.34), which is
- * started before us? There the program runs as without us. */
+/* Is this a libc that we can't serve rightly yet: musl, or a glibc whose threads are in a library of their own
+ * (before 2.34), which is started before us? There the program runs as without us. */
 static bool is_unknown_libc(void)
 {
 	uint64_t major = 0, minor = 0;
 	struct span rest = get_glibc_version ? span_of(get_glibc_version()) : (struct span){0};
-	bool read = text_parse_uint(span_cut(&rest, '.'), 10, &major) && text_parse_uint(span_cut(&rest, '.'), 10, &minor);
+	bool read =
+		text_parse_uint(span_cut(&rest, '.'), 10, &major) && text_parse_uint(span_cut(&rest, '.'), 10, &minor);
 	return !read || major < 2 || (major == 2 && minor < 34);
 }
 
@@ -367,17 +369,17 @@ static void start(char *const *envp)
 	is_on = true;
 }
 
-/* Whoever waits for the program finds nothing of it: its memory, and with that its files that are mapped, go with the last process that
- * shares it. */
+/* Whoever waits for the program finds nothing of it: its memory, and with that its files that are mapped, go with the
+ * last process that shares it. */
 __attribute__((destructor)) static void finish(void)
 {
 	if (is_on && listener_is_our_process())
 		listener_stop_for_good();
 }
 
-/* A program that gained rights when it was started (AT_SECURE) has its environment from somebody who must gain none by us: then
- * nothing of it is even read. (glibc's loader gives constructors the environment, and has not set __environ yet; musl's has, and
- * gives them nothing.) */
+/* A program that gained rights when it was started (AT_SECURE) has its environment from somebody who must gain none by
+ * us: then nothing of it is even read. (glibc's loader gives constructors the environment, and has not set __environ
+ * yet; musl's has, and gives them nothing.) */
 __attribute__((constructor)) static void init(int argc, char **argv, char **envp)
 {
 	(void)argc, (void)argv;

@@ -50,8 +50,8 @@ void libc_thread_start(unsigned long hwcap2)
 	known.distance = head > 1 ? head - known.main_pointer : 0;
 }
 
-/* Libc's block begins with a pointer to itself, and has another one two words later (x86-64: the psABI's TLS, and glibc's
- * tcbhead_t). */
+/* Libc's block begins with a pointer to itself, and has another one two words later (x86-64: the psABI's TLS, and
+ * glibc's tcbhead_t). */
 static inline bool looks_like_a_block(uintptr_t pointer)
 {
 #if defined(__x86_64__)
@@ -63,8 +63,8 @@ static inline bool looks_like_a_block(uintptr_t pointer)
 #endif
 }
 
-/* In a child that was made by clone(2) the kernel has forgotten the list of the thread that lives on. (A thread that was made by
- * clone(2) and was given no thread pointer has another's, and no list.) */
+/* In a child that was made by clone(2) the kernel has forgotten the list of the thread that lives on. (A thread that
+ * was made by clone(2) and was given no thread pointer has another's, and no list.) */
 bool libc_thread_is_here(void)
 {
 	uintptr_t pointer = thread_pointer(), head = known.distance ? robust_list_of(0) : 0;

@@ -54,7 +54,7 @@ enum {
 	COMMAND_SIGNAL = 16, /* SIGSTKFLT, which no kernel sends */
 	WAKE_SIGNAL = SIGNALS_OURS,
 	ANSWER_MS = 2000,
-	HELD_MS = 10000,     /* the longest that the listener waits for an identity to have changed */
+	HELD_MS = 10000, /* the longest that the listener waits for an identity to have changed */
 	STEP_NS = 100 * 1000,
 	KILL_AFTER_MS = 500,
 	FAULTS_MOST = 3,
@@ -75,8 +75,8 @@ static struct {
 	/* immutable after init */
 	struct listener_life life;
 	/* atomic */
-	int tid; /* 0: no listener; cleared by the kernel when it ends */
-	int pid; /* of the process whose listener it is */
+	int tid;   /* 0: no listener; cleared by the kernel when it ends */
+	int pid;   /* of the process whose listener it is */
 	int child; /* a process that is to be reaped; 0: none */
 	uint32_t ready;
 	int open_error; /* with READY: 0, or a negative errno */
@@ -121,7 +121,8 @@ static void pause_ns(long ns)
 static uint64_t take_commands(void)
 {
 	uint64_t before = block_signals();
-	while (!lock_take(&commands.lock, LOCK_COMMANDS)) /* its holder waits for the listener's answer, which is bounded */
+	while (!lock_take(&commands.lock,
+	                  LOCK_COMMANDS)) /* its holder waits for the listener's answer, which is bounded */
 		pause_ns(1000 * 1000);
 	return before;
 }
@@ -252,7 +253,7 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 	end();
 }
 
-#define SIGNAL_BIT(n) ((uint64_t)1 << ((n) - 1))
+#define SIGNAL_BIT(n) ((uint64_t)1 << ((n)-1))
 
 static void take_handlers(void)
 {
@@ -290,8 +291,8 @@ static int open_wake_fd(void)
 	return (int)os_call(SYS_signalfd4, -1, &set, sizeof set, O_CLOEXEC | O_NONBLOCK);
 }
 
-/* The program as a descriptor, readable when it has ended: the kernel sends the parent's signal to nobody whose identity is another,
- * and forgets it. Negative before Linux 5.3. */
+/* The program as a descriptor, readable when it has ended: the kernel sends the parent's signal to nobody whose
+ * identity is another, and forgets it. Negative before Linux 5.3. */
 static int open_program(void)
 {
 	enum { PIDFD_OPEN = 434 }; /* on every architecture; not in every libc's headers */
@@ -417,7 +418,8 @@ void listener_set_pending(bool pending)
 static void start_locked(void)
 {
 	bool expected = true;
-	if (!__atomic_compare_exchange_n(&listener_pending, &expected, false, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+	if (!__atomic_compare_exchange_n(&listener_pending, &expected, false, false, __ATOMIC_RELAXED,
+	                                 __ATOMIC_RELAXED))
 		return;
 	int r = give_birth(false);
 	if (r == -EAGAIN || r == -ENOMEM)
@@ -568,7 +570,7 @@ static void read_credentials(void)
 	long few = sizeof credentials.few / sizeof *credentials.few, count = os_call(SYS_getgroups, 0, NULL);
 	credentials.groups = count > few ? arena_alloc((size_t)count * sizeof(gid_t)) : credentials.few;
 	credentials.group_count =
-	    credentials.groups ? os_call(SYS_getgroups, count > few ? count : few, credentials.groups) : -ENOMEM;
+		credentials.groups ? os_call(SYS_getgroups, count > few ? count : few, credentials.groups) : -ENOMEM;
 	struct __user_cap_header_struct header = capability_header();
 	credentials.has_capabilities = os_call(SYS_capget, &header, credentials.capabilities) == 0;
 }
@@ -581,7 +583,8 @@ static bool hold_locked(void)
 	if (state.kind != OFFSPRING_PROCESS)
 		return true;
 	__atomic_store_n(&commands.change, CHANGE_ASKED, __ATOMIC_RELEASE);
-	if (await_change(&commands.change, CHANGE_ASKED, ANSWER_MS) && __atomic_load_n(&state.tid, __ATOMIC_RELAXED) > 0)
+	if (await_change(&commands.change, CHANGE_ASKED, ANSWER_MS) &&
+	    __atomic_load_n(&state.tid, __ATOMIC_RELAXED) > 0)
 		return true;
 	if (__atomic_load_n(&state.tid, __ATOMIC_RELAXED) > 0)
 		stop_locked();
@@ -592,7 +595,8 @@ static bool hold_locked(void)
 struct listener_hold listener_identity_changes(void)
 {
 	struct listener_hold h = {0};
-	if (!(__atomic_load_n(&state.tid, __ATOMIC_RELAXED) || listener_pending || visitor_is_there()) || state.pid != os_pid())
+	if (!(__atomic_load_n(&state.tid, __ATOMIC_RELAXED) || listener_pending || visitor_is_there()) ||
+	    state.pid != os_pid())
 		return h;
 	h.locked = true;
 	h.signals = take_commands();
@@ -609,7 +613,8 @@ void listener_identity_changed(struct listener_hold h, bool changed)
 		uint32_t made = changed ? CHANGE_MADE : CHANGE_REFUSED;
 		__atomic_store_n(&commands.change, made, __ATOMIC_RELEASE);
 		os_futex_wake(&commands.change, 1);
-		for (int ms = 0; ms < ANSWER_MS && __atomic_load_n(&commands.change, __ATOMIC_ACQUIRE) == made; ms += 20) {
+		for (int ms = 0; ms < ANSWER_MS && __atomic_load_n(&commands.change, __ATOMIC_ACQUIRE) == made;
+		     ms += 20) {
 			struct timespec step = {.tv_nsec = 20 * 1000 * 1000};
 			if (__atomic_load_n(&state.tid, __ATOMIC_RELAXED) <= 0)
 				break;
@@ -659,7 +664,8 @@ static void take_credentials(void)
 static void follow_change(void)
 {
 	uint32_t asked = CHANGE_ASKED;
-	if (!__atomic_compare_exchange_n(&commands.change, &asked, CHANGE_HELD, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+	if (!__atomic_compare_exchange_n(&commands.change, &asked, CHANGE_HELD, false, __ATOMIC_ACQ_REL,
+	                                 __ATOMIC_ACQUIRE))
 		return;
 	os_futex_wake(&commands.change, 1);
 	spawn_dismiss();

@@ -17,8 +17,8 @@
 
 /* What it does. Init. */
 struct listener_life {
-	/* Open, say so by listener_has_opened, serve until the process ends or it gives up; call listener_obey when one of the
-	 * two is readable. -1: none. */
+	/* Open, say so by listener_has_opened, serve until the process ends or it gives up; call listener_obey when one
+	 * of the two is readable. -1: none. */
 	void (*main)(int wake_fd, int end_fd);
 	void (*leave_port)(void); /* off the port, at once, wherever main is: in a signal handler that interrupted it */
 	void (*move)(void);       /* what is left of that to do; and serve elsewhere */

@@ -58,8 +58,8 @@ static inline long listener_clone(unsigned long flags, void *stack, int *tid, vo
 	                 "hlt\n"
 	                 "1:"
 	                 : "=a"(ret)
-	                 : "a"(SYS_clone), "D"(flags), "S"(stack), "d"(tid), "r"(r10), "r"(r8), "r"(r12), "r"(r13),
-	                   [exit] "i"(SYS_exit)
+	                 : "a"(SYS_clone), "D"(flags), "S"(stack), "d"(tid), "r"(r10), "r"(r8), "r"(r12),
+	                   "r"(r13), [exit] "i"(SYS_exit)
 	                 : "rcx", "r11", "memory");
 	return ret;
 }

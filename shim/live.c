@@ -4,8 +4,8 @@
  * Shared: slot chains, under the stripe of their slot (rank LIVE); empty slots are read without it (see
  * live_may_hold). The count of unmarked blocks and the mask that follows it, under unmarked_lock
  * (rank UNMARKED, taken inside a stripe).
- * A fork child may inherit a chain in the middle of a change, and the stripe's lock with it: each store leaves chains that can be
- * walked; what was being unlinked is lost at worst.
+ * A fork child may inherit a chain in the middle of a change, and the stripe's lock with it: each store leaves chains
+ * that can be walked; what was being unlinked is lost at worst.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/live.h"
@@ -98,8 +98,9 @@ static size_t slot_of(const void *block)
 	return (uintptr_t)block >> live_slots.shift & live_slots.mask;
 }
 
-/* While there is an unmarked sampled block, free has to ask for every block. Counted before such a block is linked, and after it is
- * unlinked, so at any time there are no more than the count says. False: the lock could not be had, nothing is changed. */
+/* While there is an unmarked sampled block, free has to ask for every block. Counted before such a block is linked, and
+ * after it is unlinked, so at any time there are no more than the count says. False: the lock could not be had, nothing
+ * is changed. */
 static bool count_unmarked(const void *block, int change)
 {
 	if (live_is_marked(block))

@@ -28,8 +28,8 @@ struct heap_bucket;
  * for each: with blocks of 10 KiB, 4096 cost 3 % more CPU time, and 512 nothing less. */
 enum { LIVE_MARK_ALIGN = 1024 };
 
-/* All ones: nothing is sampled. 0: no marks. Else the low bits that are all zero in a marked address. Written by init and, while an
- * unmarked block is sampled and live, set to 0. */
+/* All ones: nothing is sampled. 0: no marks. Else the low bits that are all zero in a marked address. Written by init
+ * and, while an unmarked block is sampled and live, set to 0. */
 extern HIDDEN uintptr_t live_mark_mask;
 
 /* The one test of free. (The compiler would spend a second instruction on the memory operand.) */
@@ -71,8 +71,8 @@ struct live_info {
 	size_t size_bytes;
 };
 
-/* Enter a block that is about to be handed to the program. 0, -ENOMEM, or -EBUSY: its lock could not be had. A stale entry at the same address
- * (its free was never seen) is given back in *stale, with bucket NULL when there was none. */
+/* Enter a block that is about to be handed to the program. 0, -ENOMEM, or -EBUSY: its lock could not be had. A stale
+ * entry at the same address (its free was never seen) is given back in *stale, with bucket NULL when there was none. */
 int live_insert(const void *block, struct live_info info, struct live_info *stale);
 
 /* Take a block out. 1; 0: it is not a sampled one; -EBUSY: its lock could not be had. */

@@ -21,8 +21,8 @@
 enum { STDERR = 2 };
 
 static struct {
-	bool info;        /* PPROF_LOG says more than warnings */
-	char path[256];   /* PPROF_LOG=/path, copied: programs write over their environment (setproctitle); else "" */
+	bool info;      /* PPROF_LOG says more than warnings */
+	char path[256]; /* PPROF_LOG=/path, copied: programs write over their environment (setproctitle); else "" */
 	struct stat stderr_then; /* only with info */
 	struct span our_name;    /* the file that we are, as LD_PRELOAD has it somewhere */
 } logger;
@@ -77,8 +77,8 @@ static int open_destination(void)
 	return -1;
 }
 
-/* Settings are told as they are, and whoever sets them must not write lines of his own, nor command a terminal: what is no
- * printable ASCII is told as \xNN. */
+/* Settings are told as they are, and whoever sets them must not write lines of his own, nor command a terminal: what is
+ * no printable ASCII is told as \xNN. */
 static void tell_printable(struct line *l, const char *text, size_t most)
 {
 	for (; *text && l->len < most; text++) {

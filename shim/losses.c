@@ -12,8 +12,8 @@
 
 struct losses losses;
 
-/* The loader's, for debuggers; glibc from 2.35 on says in its version whether dlmopen was called. Libraries there have a libc of their
- * own, that no preloaded library stands before. */
+/* The loader's, for debuggers; glibc from 2.35 on says in its version whether dlmopen was called. Libraries there have
+ * a libc of their own, that no preloaded library stands before. */
 extern struct r_debug _r_debug __attribute__((weak));
 
 static void look_for_name_spaces(void)
@@ -29,7 +29,7 @@ void snapshot_losses(void (*tell)(void *arg, const char *line), void *arg)
 		const char *text;
 	} rows[] = {
 #define LOSS(name, what) {&losses.name, what},
-	    LOSSES(LOSS)
+		LOSSES(LOSS)
 #undef LOSS
 	};
 	look_for_name_spaces();

@@ -1,15 +1,16 @@
 /* modules.c - the list of loaded objects.
  *
  * Runs in: init, app's thread inside a hook; signal handler (modules_place_of, modules_cover); listener.
- * So: own memory, own lock; the loader's lock only in modules_refresh. What may be unmapped meanwhile is read by peek.h alone: libc
- * unloads objects of its own (character sets, NSS) while others look at them.
+ * So: own memory, own lock; the loader's lock only in modules_refresh. What may be unmapped meanwhile is read by peek.h
+ * alone: libc unloads objects of its own (character sets, NSS) while others look at them.
  *
- * Two lists: all that were ever seen, for names and to know one that comes back; and those that are loaded, a table of places that
- * are used again, for everything that is done often. What is done at a dlclose does not grow with what was loaded before.
+ * Two lists: all that were ever seen, for names and to know one that comes back; and those that are loaded, a table of
+ * places that are used again, for everything that is done often. What is done at a dlclose does not grow with what was
+ * loaded before.
  *
- * Shared: modules.all and .count, .live and .live_most, published with release stores, read with acquire; the arrays are replaced by
- * larger ones, never freed. A module is immutable once published, save `gone` and the places of `live` (atomic), and what is for
- * writers alone. Writers hold modules.lock (rank MODULES); the loader's lock comes before it.
+ * Shared: modules.all and .count, .live and .live_most, published with release stores, read with acquire; the arrays
+ * are replaced by larger ones, never freed. A module is immutable once published, save `gone` and the places of `live`
+ * (atomic), and what is for writers alone. Writers hold modules.lock (rank MODULES); the loader's lock comes before it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/modules.h"
@@ -44,21 +45,21 @@ struct range {
 };
 
 static struct {
-	struct lock lock; /* MODULES */
-	struct module **all; /* atomic */
-	size_t count;        /* atomic; published after the entry */
-	struct module **live; /* atomic; NULL: a free place */
-	size_t live_most;     /* atomic: no place from here on was ever used */
+	struct lock lock;             /* MODULES */
+	struct module **all;          /* atomic */
+	size_t count;                 /* atomic; published after the entry */
+	struct module **live;         /* atomic; NULL: a free place */
+	size_t live_most;             /* atomic: no place from here on was ever used */
 	unsigned long long subs_seen; /* atomic: the loader's count of removals at the last renewal */
-	int closing;          /* atomic: dlclose calls under way */
-	int again;            /* atomic: objects that are loaded where others were before */
+	int closing;                  /* atomic: dlclose calls under way */
+	int again;                    /* atomic: objects that are loaded where others were before */
 	/* libc's lock-free look-up, or NULL; immutable after the first renewal */
 	int (*find_object)(void *, struct dl_find_object *);
 	int (*iterate)(int (*visit)(struct dl_phdr_info *, size_t, void *), void *arg); /* libc's dl_iterate_phdr */
 	/* under lock */
 	size_t cap, live_cap;
-	struct module *root[ROOTS];  /* all, by identity */
-	struct range *used;          /* where objects are or were, ascending, apart */
+	struct module *root[ROOTS]; /* all, by identity */
+	struct range *used;         /* where objects are or were, ascending, apart */
 	size_t used_count, used_cap;
 	uint64_t renewals;
 } modules FORKED;
@@ -214,7 +215,8 @@ static uint64_t *granule_word(uintptr_t at, uint64_t *bit)
 
 static void mark_granules_locked(const struct module *m)
 {
-	for (uintptr_t at = m->start >> GRANULE_SHIFT << GRANULE_SHIFT; at < m->end; at += (uintptr_t)1 << GRANULE_SHIFT) {
+	for (uintptr_t at = m->start >> GRANULE_SHIFT << GRANULE_SHIFT; at < m->end;
+	     at += (uintptr_t)1 << GRANULE_SHIFT) {
 		uint64_t bit, *word = granule_word(at, &bit);
 		__atomic_fetch_or(word, bit, __ATOMIC_RELAXED);
 	}
@@ -253,7 +255,8 @@ static void leave_live_locked(size_t i)
 static void leave_to_locked(const struct module *m)
 {
 	for (size_t i = 0; i < modules.live_most; i++)
-		if (modules.live[i] && modules.live[i] != m && modules.live[i]->start < m->end && m->start < modules.live[i]->end)
+		if (modules.live[i] && modules.live[i] != m && modules.live[i]->start < m->end &&
+		    m->start < modules.live[i]->end)
 			leave_live_locked(i);
 }
 
@@ -309,16 +312,18 @@ static bool use_range_locked(struct range r)
 
 static uint32_t identity_of(const struct module *m, const char *path)
 {
-	uint64_t h = text_hash(path, strlen(path)) ^ text_hash((const void *)m->build_id, sizeof m->build_id) ^ m->head_hash;
+	uint64_t h =
+		text_hash(path, strlen(path)) ^ text_hash((const void *)m->build_id, sizeof m->build_id) ^ m->head_hash;
 	h = (h ^ m->bias) * 0x9e3779b97f4a7c15u;
 	return (uint32_t)(h >> 32);
 }
 
 static bool is_same(const struct module *m, const struct module *like, const char *path)
 {
-	return m->identity == like->identity && m->bias == like->bias && m->start == like->start && m->end == like->end &&
-	       m->build_id_len == like->build_id_len && memcmp(m->build_id, like->build_id, sizeof m->build_id) == 0 &&
-	       m->head_hash == like->head_hash && strcmp(m->path, path) == 0;
+	return m->identity == like->identity && m->bias == like->bias && m->start == like->start &&
+	       m->end == like->end && m->build_id_len == like->build_id_len &&
+	       memcmp(m->build_id, like->build_id, sizeof m->build_id) == 0 && m->head_hash == like->head_hash &&
+	       strcmp(m->path, path) == 0;
 }
 
 /* The link that leads to such a module, or an empty one. */
@@ -333,7 +338,8 @@ static struct module **find_same_locked(const struct module *like, const char *p
 static struct module *make_locked(const struct module *like, const char *path)
 {
 	size_t len = strlen(path) + 1;
-	struct module *m = make_room_locked(&modules.all, &modules.cap, modules.count) ? arena_alloc(sizeof *m + len) : NULL;
+	struct module *m =
+		make_room_locked(&modules.all, &modules.cap, modules.count) ? arena_alloc(sizeof *m + len) : NULL;
 	if (!m)
 		return NULL;
 	*m = *like;
@@ -366,8 +372,8 @@ static bool add_locked(uintptr_t bias, const char *path, const ElfW(Phdr) * phdr
 	return enter_live_locked(m);
 }
 
-/* What another thread left in the middle of a change can be read; but a module may be counted that was not entered, or the other way
- * about. */
+/* What another thread left in the middle of a change can be read; but a module may be counted that was not entered, or
+ * the other way about. */
 static void count_again_locked(void)
 {
 	int again = 0;
@@ -452,7 +458,8 @@ static void leave_unseen(struct renewal *r)
 static void find_loaders_functions(void)
 {
 	modules.find_object = (int (*)(void *, struct dl_find_object *))real_find("_dl_find_object").address;
-	modules.iterate = (int (*)(int (*)(struct dl_phdr_info *, size_t, void *), void *))real_find("dl_iterate_phdr").address;
+	modules.iterate =
+		(int (*)(int (*)(struct dl_phdr_info *, size_t, void *), void *))real_find("dl_iterate_phdr").address;
 }
 
 void modules_refresh(void)
@@ -526,7 +533,8 @@ static struct module *find_new(uintptr_t pc, const struct dl_find_object *o)
 		added = add_locked(seen.map.l_addr, seen.path, seen.phdr, seen.header.e_phnum, false);
 	lock_release(&modules.lock);
 	struct module *m = find_known(pc);
-	if (added && m && m->number) /* rules of its addresses are another's: libc unloads its own without our knowing */
+	if (added && m &&
+	    m->number) /* rules of its addresses are another's: libc unloads its own without our knowing */
 		unwind_forget();
 	return m;
 }
@@ -535,7 +543,8 @@ static bool is_of(const struct module *m, const struct dl_find_object *o)
 {
 	uintptr_t bias;
 	return m->unwind_table == (uintptr_t)o->dlfo_eh_frame &&
-	       peek((uintptr_t)o->dlfo_link_map + offsetof(struct link_map, l_addr), &bias, sizeof bias) && m->bias == bias;
+	       peek((uintptr_t)o->dlfo_link_map + offsetof(struct link_map, l_addr), &bias, sizeof bias) &&
+	       m->bias == bias;
 }
 
 static void leave(struct module *m)

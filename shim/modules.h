@@ -20,7 +20,8 @@ const struct module *modules_find(uintptr_t pc);
 bool modules_cover(uintptr_t pc);
 
 /* Stacks with the same addresses are not the same when another object lies there meanwhile: part of a stack's identity
- * (snapshot.h). 0 of a stack that touches no address that was used before by another object. Takes no lock: signal handlers, too. */
+ * (snapshot.h). 0 of a stack that touches no address that was used before by another object. Takes no lock: signal
+ * handlers, too. */
 uint64_t modules_place_of(const uintptr_t *pc, size_t depth);
 
 /* Can an object be found without the loader's lock (glibc 2.35 and newer)? Then dlopen needs no

@@ -35,7 +35,8 @@ static size_t find_tls_room(void)
 #else
 	uintptr_t block = 0;
 #endif
-	uintptr_t lowest = (uintptr_t)&errno < (uintptr_t)&sampler_thread ? (uintptr_t)&errno : (uintptr_t)&sampler_thread;
+	uintptr_t lowest =
+		(uintptr_t)&errno < (uintptr_t)&sampler_thread ? (uintptr_t)&errno : (uintptr_t)&sampler_thread;
 	return lowest < block ? (block - lowest + MORE + 4095) & ~(size_t)4095 : MORE;
 }
 
@@ -166,7 +167,8 @@ static unsigned long table_flag(void)
 }
 
 /* The ordinary thread only before main: in a hook it would allocate, and take libc's locks. */
-long offspring_listener(struct offspring_room *r, void (*run)(void *), int *tid, enum offspring_kind *kind, bool in_init)
+long offspring_listener(struct offspring_room *r, void (*run)(void *), int *tid, enum offspring_kind *kind,
+                        bool in_init)
 {
 	unsigned long table = table_flag();
 	*kind = OFFSPRING_PROCESS;

@@ -44,10 +44,7 @@ static inline long os_call6(long nr, long a, long b, long c, long d, long e, lon
 	register long x3 __asm__("x3") = d;
 	register long x4 __asm__("x4") = e;
 	register long x5 __asm__("x5") = f;
-	__asm__ volatile("svc 0"
-	                 : "+r"(x0)
-	                 : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
-	                 : "memory");
+	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
 	return x0;
 #else
 #error "os.h: no system call sequence for this architecture"
@@ -87,8 +84,8 @@ static inline long os_close(int fd)
  * with os_failed(). */
 static inline void *os_map(size_t bytes)
 {
-	return (void *)os_call(SYS_mmap, 0, bytes, PROT_READ | PROT_WRITE,
-	                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	return (void *)os_call(SYS_mmap, 0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+	                       -1, 0);
 }
 
 static inline int os_failed(const void *p)
@@ -127,7 +124,8 @@ static inline int os_tid(void)
  * descriptor.) A process that has shut itself in makes no such call: nothing can be read there. */
 static inline bool os_readable(const void *p)
 {
-	return (uintptr_t)p >= 4096 && !confined() && os_call(SYS_rt_sigprocmask, -1, p, 0, 8) != -EFAULT; /* NULL is no set to copy */
+	return (uintptr_t)p >= 4096 && !confined() &&
+	       os_call(SYS_rt_sigprocmask, -1, p, 0, 8) != -EFAULT; /* NULL is no set to copy */
 }
 
 /* Nanoseconds of CLOCK_MONOTONIC or CLOCK_REALTIME. A real system call: the listener must not enter

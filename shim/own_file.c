@@ -2,8 +2,8 @@
  *
  * Runs in: init, listener. So: system calls alone.
  *
- * The path is walked folder by folder. Who may write into a folder may put a link there, to a file that we may write and
- * he may not; a FIFO, to stop us; a second name of a file of ours; a program.
+ * The path is walked folder by folder. Who may write into a folder may put a link there, to a file that we may write
+ * and he may not; a FIFO, to stop us; a second name of a file of ours; a program.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/own_file.h"
@@ -57,7 +57,8 @@ static int open_entry(int folder, const char *name)
 static int open_folder(const char *path, char name[NAME_MAX + 1])
 {
 	struct span rest = span_of(path);
-	int fd = path[0] == '/' ? (int)os_call(SYS_openat, AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0) : -EINVAL;
+	int fd =
+		path[0] == '/' ? (int)os_call(SYS_openat, AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0) : -EINVAL;
 	while (fd >= 0) {
 		struct span part = span_cut(&rest, '/');
 		if (part.len > NAME_MAX) {

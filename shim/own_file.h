@@ -6,14 +6,13 @@
 #ifndef PPROFSHIM_OWN_FILE_H
 #define PPROFSHIM_OWN_FILE_H
 
-/* Open the regular file of this absolute path to append to it; it is made, for this user alone, if it is missing. A link on
- * the way is followed only if root or this user made it, where nobody else can replace it; the file must be this
- * user's and have one name.
- * Returns a descriptor, or a negative errno. It never waits. */
+/* Open the regular file of this absolute path to append to it; it is made, for this user alone, if it is missing. A
+ * link on the way is followed only if root or this user made it, where nobody else can replace it; the file must be
+ * this user's and have one name. Returns a descriptor, or a negative errno. It never waits. */
 int own_file_append(const char *path);
 
-/* May this absolute path be run? The same for the way; the file must be root's or this user's, and nobody else may write it.
- * Returns 0, or a negative errno. */
+/* May this absolute path be run? The same for the way; the file must be root's or this user's, and nobody else may
+ * write it. Returns 0, or a negative errno. */
 int own_file_may_run(const char *path);
 
 #endif

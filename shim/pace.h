@@ -2,9 +2,9 @@
  *
  * Runs in: listener.
  *
- * A task has a stack of its own. Where its work is long it calls pace() now and then; when its slice is used up, that returns to
- * whoever let the task go on, and comes back when the task is let go on again. There is one thread, so nothing is ever interrupted
- * anywhere else; but what others may use meanwhile must be left fit for use at such a call.
+ * A task has a stack of its own. Where its work is long it calls pace() now and then; when its slice is used up, that
+ * returns to whoever let the task go on, and comes back when the task is let go on again. There is one thread, so
+ * nothing is ever interrupted anywhere else; but what others may use meanwhile must be left fit for use at such a call.
  *
  *   pace_start ──► pace_go_on ──► work … pace() ─┐      ┌─► pace_go_on … ──► is_done ──► pace_end
  *                       ▲                        ▼      │
@@ -40,8 +40,8 @@ void pace_finish(struct pace_task *t);
 /* Give its stack back. It is done, or a fork child's. */
 void pace_end(struct pace_task *t);
 
-/* By the work: if the slice is used up, give way to others. True: nobody wants the outcome, so make an end. Outside of a task it
- * does nothing. */
+/* By the work: if the slice is used up, give way to others. True: nobody wants the outcome, so make an end. Outside of
+ * a task it does nothing. */
 bool pace(void);
 
 /* Give way for so long at least; outside of a task, sleep. */

@@ -54,8 +54,8 @@ void quota_resume(void)
 		ticks_arm_known();
 }
 
-/* So long hooks look closely after timers were given back: signals of theirs that are on their way to threads without a processor
- * hold their entries until they are taken. A count of one timer more says so. */
+/* So long hooks look closely after timers were given back: signals of theirs that are on their way to threads without a
+ * processor hold their entries until they are taken. A count of one timer more says so. */
 static bool end_draining(uint64_t until)
 {
 	if (!until || clock_ns(CLOCK_MONOTONIC) < until)

@@ -3,9 +3,10 @@
  * Runs in: app's thread inside a hook, in a signal handler too; listener (what says so).
  * So: no lock, errno untouched.
  *
- * The kernel takes an entry of that limit for each of our timers. Where the program needs them, our timers go: for a moment, while
- * libc sends its own signals to all threads (setuid & co.: a thread that gets none keeps its old rights), or for good, where a
- * call of the program has failed for want of an entry, or would lose what it sends without saying so.
+ * The kernel takes an entry of that limit for each of our timers. Where the program needs them, our timers go: for a
+ * moment, while libc sends its own signals to all threads (setuid & co.: a thread that gets none keeps its old rights),
+ * or for good, where a call of the program has failed for want of an entry, or would lose what it sends without saying
+ * so.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_QUOTA_H
@@ -22,12 +23,13 @@ static inline bool quota_is_used(void)
 	return __builtin_expect(timers_held() != 0, 0);
 }
 
-/* All our timers are gone, and none is made until quota_resume: then threads get theirs again. They come in pairs and nest. */
+/* All our timers are gone, and none is made until quota_resume: then threads get theirs again. They come in pairs and
+ * nest. */
 void quota_pause(void);
 void quota_resume(void);
 
-/* A call of the program has failed for want of an entry: ours are given back. Returns whether the call is to be made again: there
- * were any, or their signals are still on their way (up to 0.3 s, in steps of 1 ms). */
+/* A call of the program has failed for want of an entry: ours are given back. Returns whether the call is to be made
+ * again: there were any, or their signals are still on their way (up to 0.3 s, in steps of 1 ms). */
 bool quota_give_back(void);
 
 /* The program is about to send what is lost without a word where no entry is left: if none is, ours are given back. */

@@ -91,7 +91,8 @@ static const ElfW(Sym) * find_in_table(const struct symbol_table *t, const char 
 		uint32_t h = chain[i - first];
 		const ElfW(Sym) *s = &t->symbols[i];
 		if ((h | 1) == (hash | 1) && is_definition(s) && strcmp(t->strings + s->st_name, name) == 0) {
-			if (!version ? !t->versions || !(t->versions[i] & 0x8000) : (t->versions[i] & 0x7fff) == version)
+			if (!version ? !t->versions || !(t->versions[i] & 0x8000)
+			             : (t->versions[i] & 0x7fff) == version)
 				return s;
 			hidden = version ? NULL : s;
 		}
@@ -114,17 +115,18 @@ static bool find_in_object(const struct symbol_table *t, const char *name, uint3
 	return true;
 }
 
-/* The objects that the program was started with, in the order of loading. They are never unloaded, so that later look-ups
- * need no lock of the loader's (which another thread may hold and wait for us, or hold at a fork for ever). Written by
- * real_start, before the program has a thread. */
+/* The objects that the program was started with, in the order of loading. They are never unloaded, so that later
+ * look-ups need no lock of the loader's (which another thread may hold and wait for us, or hold at a fork for ever).
+ * Written by real_start, before the program has a thread. */
 static struct {
 	struct symbol_table *at;
 	size_t count;
 	size_t after_us; /* index of the first one behind this library */
 } started_with;
 
-/* The loader's list of objects, as it shows it to debuggers: glibc's under the first name, musl's under the second. The function for it,
- * dl_iterate_phdr, is one that programs define, too (ThreadSanitizer's do), and theirs can't be called before they have started. */
+/* The loader's list of objects, as it shows it to debuggers: glibc's under the first name, musl's under the second. The
+ * function for it, dl_iterate_phdr, is one that programs define, too (ThreadSanitizer's do), and theirs can't be called
+ * before they have started. */
 extern struct r_debug _r_debug __attribute__((weak));
 extern struct r_debug *const _dl_debug_addr __attribute__((weak));
 
@@ -227,9 +229,9 @@ uintptr_t real_function(void *const *real, const char *name)
 	return is_stub ? (uintptr_t)real_find(name).address : now;
 }
 
-/* Some of these an older libc has not, or a library that is loaded later (libaio): a program may have found ours by asking
- * for them, and is told so. The call is no jump: syscall has one word more than there are registers, and a jump would store it in
- * the slot where it was found, which is the caller's own where it gave fewer. */
+/* Some of these an older libc has not, or a library that is loaded later (libaio): a program may have found ours by
+ * asking for them, and is told so. The call is no jump: syscall has one word more than there are registers, and a jump
+ * would store it in the slot where it was found, which is the caller's own where it gave fewer. */
 #define HOOK_WAITS_OWN(symbol, type, params, args, kind, view) \
 	static type boot_##symbol params \
 	{ \
@@ -244,7 +246,8 @@ uintptr_t real_function(void *const *real, const char *name)
 		return r; \
 	} \
 	type(*real_##symbol) params = boot_##symbol;
-#define HOOK_WAITS(symbol, type, params, args, kind, object, time, view) HOOK_WAITS_OWN(symbol, type, params, args, kind, view)
+#define HOOK_WAITS(symbol, type, params, args, kind, object, time, view) \
+	HOOK_WAITS_OWN(symbol, type, params, args, kind, view)
 /* hooks_cxx.c has its own. */
 #define HOOK_NEW(symbol, type, params, args)
 #define HOOK_DELETE(symbol, type, params, args)

@@ -56,16 +56,16 @@ typedef void (*hook_handler)(int); /* of a signal, as signal(2) has it */
 
 /* A definition found in a loaded object. */
 struct real_symbol {
-	void *address;     /* NULL: nowhere */
-	uintptr_t object;  /* base address of the object that defines it: tells two objects apart */
+	void *address;    /* NULL: nowhere */
+	uintptr_t object; /* base address of the object that defines it: tells two objects apart */
 };
 
 /* Init: remember the objects that the program was started with, so that later look-ups need no lock. */
 void real_start(void);
 
-/* The definition of `name` that follows ours in the order of loading, among what the program was started with: the one that
- * every caller's scope has first after ours, and that is never unloaded. (Where there is none, exports.c takes ours out, too.)
- * Takes no lock. */
+/* The definition of `name` that follows ours in the order of loading, among what the program was started with: the one
+ * that every caller's scope has first after ours, and that is never unloaded. (Where there is none, exports.c takes
+ * ours out, too.) Takes no lock. */
 struct real_symbol real_find(const char *name);
 
 /* The same in this version alone. */

@@ -1,9 +1,9 @@
 /* restart.c - a system call that our signal cut short goes on as if nothing had been.
  *
- * Runs in: our signal handler; before handlers of the program's (restart_give_up); app's thread, in the middle of a system call as
- * the program sees it (move_rest); listener (restart_look).
- * So: no lock, no allocation, no libc, errno untouched; in the middle of a system call no register but general ones. Code is read
- * where a thread executes it, the program's memory where the kernel has just used it.
+ * Runs in: our signal handler; before handlers of the program's (restart_give_up); app's thread, in the middle of a
+ * system call as the program sees it (move_rest); listener (restart_look). So: no lock, no allocation, no libc, errno
+ * untouched; in the middle of a system call no register but general ones. Code is read where a thread executes it, the
+ * program's memory where the kernel has just used it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/restart.h"
@@ -24,8 +24,8 @@
 #include "shim/threads.h"
 #include "shim/waits.h"
 
-/* Calls that the kernel makes again by itself after a handler with SA_RESTART are here, too: they may fail with EINTR all the same,
- * on sockets with time-outs. */
+/* Calls that the kernel makes again by itself after a handler with SA_RESTART are here, too: they may fail with EINTR
+ * all the same, on sockets with time-outs. */
 int restart_way(long nr, long second)
 {
 	switch (nr) {
@@ -103,7 +103,8 @@ static bool is_call(uintptr_t at)
 	return (at & 4095) <= 4094 && code[0] == 0x0f && code[1] == 0x05;
 }
 
-/* The number that the code loads right before it makes the call: "mov $nr,%eax", or "xor %eax,%eax"; -1: none that is known. */
+/* The number that the code loads right before it makes the call: "mov $nr,%eax", or "xor %eax,%eax"; -1: none that is
+ * known. */
 static long number_in_code(uintptr_t call)
 {
 	enum { BACK_MOST = 16, MOV_BYTES = 5, XOR_BYTES = 2, REX_B = 0x41 };
@@ -138,8 +139,8 @@ static bool read_note(const struct restart *r, struct restart *note)
 	return __atomic_load_n(&r->number, __ATOMIC_RELAXED) == number && note->nr >= 0;
 }
 
-/* Is it the call that was interrupted in this context? It has the same place and the same arguments (its time-out may be cut already),
- * so at least it is one like it. */
+/* Is it the call that was interrupted in this context? It has the same place and the same arguments (its time-out may
+ * be cut already), so at least it is one like it. */
 static bool is_of(const struct restart *note, const greg_t *regs)
 {
 	int way = restart_way(note->nr, (long)note->args[1]), time = way >= 0 ? way & ~RESTART_MILLISECONDS : -1;
@@ -165,8 +166,9 @@ struct call {
 	bool handled;      /* a handler of the program's has run in it */
 };
 
-/* A system call leaves its return address in %rcx, and a trampoline takes it away (hooks_signal.c). Where it does not (emulators), where a
- * handler came last has to do: that may be long ago, but a program whose handlers come there knows what to do. */
+/* A system call leaves its return address in %rcx, and a trampoline takes it away (hooks_signal.c). Where it does not
+ * (emulators), where a handler came last has to do: that may be long ago, but a program whose handlers come there knows
+ * what to do. */
 static bool calls_leave_rcx(void)
 {
 	uintptr_t left, next;
@@ -182,7 +184,8 @@ static struct call call_of(const greg_t *regs)
 	bool is_noted = read_note(r, &note) && is_of(&note, regs);
 	if (is_noted && is_still(&note))
 		return (struct call){note.nr, note.since_ns, note.handled_then != r->handled};
-	bool handled = calls_leave_rcx() ? (uintptr_t)regs[REG_RCX] != pc : r && r->handled_pc == pc && r->handled_sp == sp;
+	bool handled =
+		calls_leave_rcx() ? (uintptr_t)regs[REG_RCX] != pc : r && r->handled_pc == pc && r->handled_sp == sp;
 	return (struct call){is_noted ? note.nr : number_in_code(pc - SYSCALL_BYTES), 0, handled};
 }
 
@@ -204,7 +207,9 @@ static uint64_t left_of(uint64_t whole_ns, uint64_t since_ns)
 /* Where a sleep says what is left; 0: nowhere. */
 static uintptr_t left_at(const greg_t *regs, long nr)
 {
-	return nr == SYS_nanosleep ? (uintptr_t)regs[REG_RSI] : nr == SYS_clock_nanosleep ? (uintptr_t)regs[REG_R10] : 0;
+	return nr == SYS_nanosleep         ? (uintptr_t)regs[REG_RSI]
+	       : nr == SYS_clock_nanosleep ? (uintptr_t)regs[REG_R10]
+	                                   : 0;
 }
 
 /* The time-out is what is left of it. */
@@ -263,8 +268,8 @@ static void set_back(greg_t *regs, const struct call *c)
 	note_again((uintptr_t)regs[REG_RIP], (uintptr_t)regs[REG_RSP], true);
 }
 
-/* The entry of the function that moves the rest. System calls leave %rcx and %r11 undefined: they say where to go on, and what
- * was moved. All other registers, and the stack, are the program's. */
+/* The entry of the function that moves the rest. System calls leave %rcx and %r11 undefined: they say where to go on,
+ * and what was moved. All other registers, and the stack, are the program's. */
 extern HIDDEN void restart_move_rest(void);
 
 static void move_rest_of(greg_t *regs, long nr)
@@ -355,7 +360,8 @@ static bool was_handled(const struct rest *t)
 	return sampler_thread.handled != t->handled;
 }
 
-/* Messages have no rest, and files are not interrupted: streams alone are moved on. One that may not wait is as it should be. */
+/* Messages have no rest, and files are not interrupted: streams alone are moved on. One that may not wait is as it
+ * should be. */
 static bool has_rest(struct rest *t)
 {
 	struct stat st;
@@ -379,8 +385,8 @@ static uint64_t bytes_in(const struct iovec *iov, size_t count)
 	return n;
 }
 
-/* Wait a little until the socket can move more. 1: try; 0: it has an error (which is left there), or a signal of the program's
- * came. Not every end wakes poll (a Unix socket's peer that shut down), so a try is made now and then. */
+/* Wait a little until the socket can move more. 1: try; 0: it has an error (which is left there), or a signal of the
+ * program's came. Not every end wakes poll (a Unix socket's peer that shut down), so a try is made now and then. */
 static bool is_ready(const struct rest *t, int64_t *waited_ms)
 {
 	enum { STEP_MS = 50 };
@@ -398,8 +404,8 @@ static bool is_ready(const struct rest *t, int64_t *waited_ms)
 	return limit_ms == 0 || *waited_ms <= limit_ms;
 }
 
-/* What is left after `done` bytes: of a piece that was begun, or the pieces after it. A socket's error is told once, so sockets are
- * asked only for what they can do at once. Bytes, or a negative errno. */
+/* What is left after `done` bytes: of a piece that was begun, or the pieces after it. A socket's error is told once, so
+ * sockets are asked only for what they can do at once. Bytes, or a negative errno. */
 static long move_some(const struct rest *t, uint64_t done)
 {
 	const struct iovec *iov = t->iov;
@@ -568,7 +574,8 @@ static bool takes_ours(const struct task *k)
 	return k->nr == SYS_rt_sigtimedwait && peek(k->args[0], &set, sizeof set) && set >> (SIGNALS_OURS - 1) & 1;
 }
 
-static void write_note(struct restart *r, long nr, const struct task *k, uint64_t since_ns, uint64_t sleeps, uint32_t handled)
+static void write_note(struct restart *r, long nr, const struct task *k, uint64_t since_ns, uint64_t sleeps,
+                       uint32_t handled)
 {
 	__atomic_store_n(&r->number, r->number + 1, __ATOMIC_RELAXED);
 	__atomic_thread_fence(__ATOMIC_RELEASE);
@@ -590,12 +597,14 @@ bool restart_look(struct thread *t)
 	int tid = __atomic_load_n(&t->tid, __ATOMIC_RELAXED);
 	uint64_t sleeps = tasks_sleeps(tid);
 	struct task k = tasks_look(tid);
-	bool blocked = k.state == TASK_BLOCKED && k.nr >= 0 && restart_way(k.nr, (long)k.args[1]) != RESTART_NOT_BLOCKING;
+	bool blocked =
+		k.state == TASK_BLOCKED && k.nr >= 0 && restart_way(k.nr, (long)k.args[1]) != RESTART_NOT_BLOCKING;
 	r->keep_off = blocked && takes_ours(&k);
 	if (blocked) {
 		int64_t idle_ns = tasks_idle_ns(tid);
 		uint64_t since_ns = idle_ns < 0 ? 0 : clock_ns(CLOCK_MONOTONIC) - (uint64_t)idle_ns;
-		write_note(r, handled == __atomic_load_n(&r->handled, __ATOMIC_RELAXED) ? k.nr : -1, &k, since_ns, sleeps, handled);
+		write_note(r, handled == __atomic_load_n(&r->handled, __ATOMIC_RELAXED) ? k.nr : -1, &k, since_ns,
+		           sleeps, handled);
 	}
 	return !r->keep_off;
 }

@@ -3,9 +3,9 @@
  * Runs in: signal handler (ring_begin, ring_commit), listener.
  * Shared: `head` counts the places given out, `tail` those taken back; a place belongs to the handler that got its
  * number until it writes that number plus one to sample.ready (release), then to the listener (acquire) until it
- * moves tail (release). Numbers never start again. A handler that was stopped for so long that the listener passed it over still
- * writes: its place is nobody else's until it is done (sample.begun and sample.ready are equal), and whoever gets a number of that
- * place meanwhile leaves it, and says so (sample.left). The memory is never unmapped.
+ * moves tail (release). Numbers never start again. A handler that was stopped for so long that the listener passed it
+ * over still writes: its place is nobody else's until it is done (sample.begun and sample.ready are equal), and whoever
+ * gets a number of that place meanwhile leaves it, and says so (sample.left). The memory is never unmapped.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/ring.h"
@@ -17,7 +17,7 @@
 enum { PLACES_MOST = 4096, PLACES_LEAST = 64 };
 
 static struct {
-	char *memory; /* places * sample_bytes() */
+	char *memory;    /* places * sample_bytes() */
 	uint32_t places; /* a power of two */
 	uint32_t head;   /* atomic */
 	uint32_t tail;   /* atomic */
@@ -33,7 +33,8 @@ static struct sample *place(uint32_t number)
 int ring_start(void)
 {
 	uint32_t places = PLACES_MOST;
-	while (places > PLACES_LEAST && places * sample_bytes() > arena_rings_bytes() / 2) /* there are others of the kind */
+	while (places > PLACES_LEAST &&
+	       places * sample_bytes() > arena_rings_bytes() / 2) /* there are others of the kind */
 		places /= 2;
 	for (; !ring.memory && places >= PLACES_LEAST; places /= 2) { /* less, where the cap is low */
 		ring.places = places;

@@ -1,6 +1,7 @@
 /* ring.h - samples on their way from signal handlers to the listener.
  *
- * Runs in: signal handler (ring_begin, ring_commit; any number at once, one may interrupt another), listener (the rest).
+ * Runs in: signal handler (ring_begin, ring_commit; any number at once, one may interrupt another), listener (the
+ * rest).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_RING_H

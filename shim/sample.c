@@ -30,7 +30,8 @@ static struct copy *copies; /* atomic; never unmapped */
 bool sample_start(void)
 {
 	if (!copies)
-		__atomic_store_n(&copies, (struct copy *)arena_alloc_in(ARENA_RINGS, COPIES * sizeof *copies), __ATOMIC_RELEASE);
+		__atomic_store_n(&copies, (struct copy *)arena_alloc_in(ARENA_RINGS, COPIES * sizeof *copies),
+		                 __ATOMIC_RELEASE);
 	return copies != NULL;
 }
 

@@ -2,8 +2,8 @@
  *
  * Runs in: signal handler (sample_take), listener (sample_finish).
  *
- * A handler learns no rules (unwind.h). Where it comes to code that was never met, it leaves a copy of the stack from there on,
- * and the listener walks that: so the handler is short, and the next sample finds the rules known.
+ * A handler learns no rules (unwind.h). Where it comes to code that was never met, it leaves a copy of the stack from
+ * there on, and the listener walks that: so the handler is short, and the next sample finds the rules known.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_SAMPLE_H
@@ -20,13 +20,13 @@ struct sample {
 	uint32_t begun; /* atomic */
 	uint32_t left;  /* atomic */
 	int tid;
-	char name[16];  /* of the thread */
-	uint32_t weight; /* periods that it stands for */
+	char name[16];    /* of the thread */
+	uint32_t weight;  /* periods that it stands for */
 	uint64_t time_ns; /* CLOCK_MONOTONIC; taken in a trace alone */
-	uint64_t place; /* modules_place_of */
+	uint64_t place;   /* modules_place_of */
 	uint16_t depth;
-	int16_t copy;   /* number of the copy of the rest of the stack; negative: none */
-	bool is_short;  /* there was more, and no copy to be had */
+	int16_t copy;  /* number of the copy of the rest of the stack; negative: none */
+	bool is_short; /* there was more, and no copy to be had */
 	struct unwind_frame rest;
 	uintptr_t pc[]; /* sample_depth() of them */
 };

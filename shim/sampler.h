@@ -25,18 +25,18 @@
 /* All that the shim keeps in thread-local storage: zero at a thread's birth, so its first allocation takes
  * the slow path, which sets it up. */
 struct sampler_thread {
-	int64_t countdown_bytes; /* to the next sample */
-	uint64_t random;         /* state of the generator; 0: not set up */
+	int64_t countdown_bytes;   /* to the next sample */
+	uint64_t random;           /* state of the generator; 0: not set up */
 	struct unwind_stack stack; /* of the thread, where its end is known */
-	struct thread *thread; /* threads.h; NULL: not known yet */
-	uint32_t handled;      /* signals that handlers of the program took on this thread, modulo 2^32: hooks_signal.c */
-	uint32_t samples; /* taken so far, modulo 2^32 */
-	uint32_t cpu_due_us;   /* cpu.c: CPU time to the next sample of a CPU profile; 0: not drawn yet */
-	uint32_t cpu_age_us;   /* cpu.c: CPU time seen while profiled, as far as it matters */
-	uint32_t stamp;   /* sync.h: what it writes into locks that it takes; 0: not known yet */
-	uint8_t closing;  /* modules.c: dlclose calls that this thread is in */
-	bool blocked;     /* fork.c: our signal, while this thread forks */
-	bool busy;        /* this thread may hold locks of the house: whatever it calls meanwhile is not recorded */
+	struct thread *thread;     /* threads.h; NULL: not known yet */
+	uint32_t handled;    /* signals that handlers of the program took on this thread, modulo 2^32: hooks_signal.c */
+	uint32_t samples;    /* taken so far, modulo 2^32 */
+	uint32_t cpu_due_us; /* cpu.c: CPU time to the next sample of a CPU profile; 0: not drawn yet */
+	uint32_t cpu_age_us; /* cpu.c: CPU time seen while profiled, as far as it matters */
+	uint32_t stamp;      /* sync.h: what it writes into locks that it takes; 0: not known yet */
+	uint8_t closing;     /* modules.c: dlclose calls that this thread is in */
+	bool blocked;        /* fork.c: our signal, while this thread forks */
+	bool busy;           /* this thread may hold locks of the house: whatever it calls meanwhile is not recorded */
 };
 extern HIDDEN __thread struct sampler_thread sampler_thread;
 
@@ -75,9 +75,9 @@ static inline void sampler_release(void)
 	__atomic_store_n(&sampler_thread.busy, false, __ATOMIC_RELAXED);
 }
 
-/* The same for calls that a signal handler may make, or leave by a jump (siglongjmp, asynchronous cancellation): all signals are
- * blocked meanwhile, so that no lock is left behind. Two or three system calls: for what is recorded rarely. False, too, on an alternate
- * signal stack, which has no room for us. */
+/* The same for calls that a signal handler may make, or leave by a jump (siglongjmp, asynchronous cancellation): all
+ * signals are blocked meanwhile, so that no lock is left behind. Two or three system calls: for what is recorded
+ * rarely. False, too, on an alternate signal stack, which has no room for us. */
 bool sampler_hold_alone(uint64_t *mask);
 void sampler_release_alone(const uint64_t *mask);
 

@@ -2,11 +2,11 @@
  *
  * Runs in: signal handler (on_signal: any app lock and any lock of the house may be held by the thread it
  * interrupted); listener; app's thread in pthread_create (signals_keep).
- * So: the handler takes no lock, allocates nothing, calls nothing of libc, and runs with every signal blocked: others that
- * are due come after it, which waits.c counts on. Its frames are small: the stack may be too (at most 1 KiB below the
- * kernel's frame). It begins in a few instructions that align the stack, which not every kernel does (qemu-user does not). In
- * a thread that libc does not know it touches no thread-local storage (this file is compiled without a stack guard).
- * Shared: signals_users and at_work are atomic; `next` is written before our handler is in place.
+ * So: the handler takes no lock, allocates nothing, calls nothing of libc, and runs with every signal blocked: others
+ * that are due come after it, which waits.c counts on. Its frames are small: the stack may be too (at most 1 KiB below
+ * the kernel's frame). It begins in a few instructions that align the stack, which not every kernel does (qemu-user
+ * does not). In a thread that libc does not know it touches no thread-local storage (this file is compiled without a
+ * stack guard). Shared: signals_users and at_work are atomic; `next` is written before our handler is in place.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/signals.h"
@@ -30,9 +30,9 @@
 #include "shim/waits.h"
 
 uint32_t signals_users FORKED;
-static uint32_t at_work FORKED;      /* atomic: handlers of ours under way */
+static uint32_t at_work FORKED;   /* atomic: handlers of ours under way */
 static struct timers_action next; /* libc's, that ours took the place of */
-static char timer_mark, ask_mark;    /* their addresses say whose a signal is */
+static char timer_mark, ask_mark; /* their addresses say whose a signal is */
 
 #if defined(__x86_64__)
 enum { KERNEL_SA_RESTORER = 0x04000000 };
@@ -73,9 +73,9 @@ ALIGNED_ENTRY(pprofshim_take_interval, take_interval)
 static struct unwind_frame frame_of(const ucontext_t *u)
 {
 	return (struct unwind_frame){
-	    .pc = (uintptr_t)u->uc_mcontext.gregs[REG_RIP],
-	    .sp = (uintptr_t)u->uc_mcontext.gregs[REG_RSP],
-	    .fp = (uintptr_t)u->uc_mcontext.gregs[REG_RBP],
+		.pc = (uintptr_t)u->uc_mcontext.gregs[REG_RIP],
+		.sp = (uintptr_t)u->uc_mcontext.gregs[REG_RSP],
+		.fp = (uintptr_t)u->uc_mcontext.gregs[REG_RBP],
 	};
 }
 
@@ -99,9 +99,9 @@ enum { KERNEL_SA_RESTORER = 0 };
 static struct unwind_frame frame_of(const ucontext_t *u)
 {
 	return (struct unwind_frame){
-	    .pc = (uintptr_t)u->uc_mcontext.pc,
-	    .sp = (uintptr_t)u->uc_mcontext.sp,
-	    .fp = (uintptr_t)u->uc_mcontext.regs[29],
+		.pc = (uintptr_t)u->uc_mcontext.pc,
+		.sp = (uintptr_t)u->uc_mcontext.sp,
+		.fp = (uintptr_t)u->uc_mcontext.regs[29],
 	};
 }
 
@@ -139,7 +139,8 @@ static bool is_question(const void *value)
 	return (uintptr_t)value >> 32 == ((uintptr_t)&ask_mark & 0xffffffffu);
 }
 
-/* The listener asks for a visitor. At the limit of pending signals it can't say so: then the kernel does not tell who sent it. */
+/* The listener asks for a visitor. At the limit of pending signals it can't say so: then the kernel does not tell who
+ * sent it. */
 static bool is_knock(const siginfo_t *info)
 {
 	return (info->si_code == VISITOR_CODE && info->si_value.sival_ptr == visitor_mark()) ||
@@ -241,10 +242,10 @@ __attribute__((used)) void take_interval(int sig, siginfo_t *info, void *context
 	__atomic_fetch_sub(&at_work, 1, __ATOMIC_RELEASE);
 }
 
-/* Does the program itself take signals that may come at any time on alternate stacks? Then those are made for it, and its threads
- * may need it: Go's goroutines run on stacks that have no room for a handler, and its runtime handles every signal so, SIGURG
- * above all. Elsewhere an alternate stack is mostly the place for one's own handler of SIGSEGV, and may hardly
- * hold the kernel's frame. */
+/* Does the program itself take signals that may come at any time on alternate stacks? Then those are made for it, and
+ * its threads may need it: Go's goroutines run on stacks that have no room for a handler, and its runtime handles every
+ * signal so, SIGURG above all. Elsewhere an alternate stack is mostly the place for one's own handler of SIGSEGV, and
+ * may hardly hold the kernel's frame. */
 static bool takes_on_alternate_stacks(void)
 {
 	static const int at_any_time[] = {SIGURG, SIGPROF};
@@ -260,10 +261,10 @@ static bool takes_on_alternate_stacks(void)
 static struct timers_action action_of(void (*handler)(int, siginfo_t *, void *))
 {
 	return (struct timers_action){
-	    .handler = handler,
-	    .flags = SA_SIGINFO | SA_RESTART | KERNEL_SA_RESTORER | (takes_on_alternate_stacks() ? SA_ONSTACK : 0),
-	    .restorer = pprofshim_restorer,
-	    .mask = ~(uint64_t)0,
+		.handler = handler,
+		.flags = SA_SIGINFO | SA_RESTART | KERNEL_SA_RESTORER | (takes_on_alternate_stacks() ? SA_ONSTACK : 0),
+		.restorer = pprofshim_restorer,
+		.mask = ~(uint64_t)0,
 	};
 }
 
@@ -322,7 +323,8 @@ struct timers_action signals_action_of(void (*handler)(int, siginfo_t *, void *)
 	return a;
 }
 
-/* Those that ask, by the place in the slot: its number plus one; 0: none. A slot's timer is deleted by whoever takes it out. */
+/* Those that ask, by the place in the slot: its number plus one; 0: none. A slot's timer is deleted by whoever takes it
+ * out. */
 static uint32_t asks[SIGNALS_ASKS] FORKED; /* atomic */
 
 static long make_ask(void *request)
@@ -340,13 +342,16 @@ static long make_ask(void *request)
 	return r;
 }
 
-/* By a timer that expires at once: what is pending of a timer goes when the program calls exec; another signal would stay,
- * and end the new program, which has no handler for it. */
+/* By a timer that expires at once: what is pending of a timer goes when the program calls exec; another signal would
+ * stay, and end the new program, which has no handler for it. */
 int signals_ask(int tid, uint32_t slot)
 {
 	const struct timespec at_once[2] = {{0}, {.tv_nsec = 1}};
-	struct timers_request q = {
-	    .clock = CLOCK_MONOTONIC, .tid = tid, .signal = SIGNALS_OURS, .mark = question_of(slot), .value = at_once};
+	struct timers_request q = {.clock = CLOCK_MONOTONIC,
+	                           .tid = tid,
+	                           .signal = SIGNALS_OURS,
+	                           .mark = question_of(slot),
+	                           .value = at_once};
 	return (int)timers_inside(make_ask, &q);
 }
 
@@ -377,7 +382,8 @@ static long begin_fallback(void *period_ns)
 	struct timers_action ours = action_of(pprofshim_take_interval), before;
 	if (timers_interval_us())
 		return -EBUSY;
-	if (timers_set_action(SIGPROF, NULL, &before) < 0 || (before.handler && before.handler != pprofshim_take_interval))
+	if (timers_set_action(SIGPROF, NULL, &before) < 0 ||
+	    (before.handler && before.handler != pprofshim_take_interval))
 		return -EBUSY;
 	timers_set_action(SIGPROF, &ours, NULL);
 	interval_pid = os_pid();
@@ -422,8 +428,8 @@ bool signals_interval_given_up(void)
 	return !__atomic_load_n(&interval_ns, __ATOMIC_RELAXED);
 }
 
-/* The interval timer outlives exec, the handler does not, and a signal of it that is pending would end the new program: to be
- * ignored for a moment takes that away. */
+/* The interval timer outlives exec, the handler does not, and a signal of it that is pending would end the new program:
+ * to be ignored for a moment takes that away. */
 bool signals_before_exec(void)
 {
 	const struct timers_action ignore = {.handler = (void *)SIG_IGN};
@@ -445,12 +451,14 @@ void signals_exec_failed(void)
 		timers_set_interval(ns / 1000);
 }
 
-/* The kernel says what is wrong with the call, and writes what was set before: ours, in which place the program's is put. */
+/* The kernel says what is wrong with the call, and writes what was set before: ours, in which place the program's is
+ * put. */
 bool signals_set_by_syscall(const long args[], long *result)
 {
 	const struct timers_action *act = (const void *)args[1];
 	struct timers_action *old = (void *)args[2], now;
-	if (args[0] != SIGNALS_OURS || timers_set_action(SIGNALS_OURS, NULL, &now) < 0 || now.handler != pprofshim_take_signal)
+	if (args[0] != SIGNALS_OURS || timers_set_action(SIGNALS_OURS, NULL, &now) < 0 ||
+	    now.handler != pprofshim_take_signal)
 		return false;
 	*result = real_syscall(SYS_rt_sigaction, args[0], 0, args[2], args[3], 0, 0);
 	if (*result < 0)

@@ -17,9 +17,9 @@
 /* A call stack, leaf first. pc[i] is the address to look up: a return address minus one (every frame
  * of a stack taken in a hook is a caller). */
 struct stack {
-	struct stack *child[4];      /* stacks.c */
-	struct heap_bucket *buckets; /* heap.c: of this stack, one a size class */
-	struct thread_site *site;    /* threads.c: pthread_create called from here */
+	struct stack *child[4];             /* stacks.c */
+	struct heap_bucket *buckets;        /* heap.c: of this stack, one a size class */
+	struct thread_site *site;           /* threads.c: pthread_create called from here */
 	struct contention_site *contention; /* contention.c: waits at this stack, and what it let others wait */
 	uint32_t hash;
 	uint32_t depth;
@@ -44,16 +44,16 @@ struct module {
 	uintptr_t unwind_table; /* .eh_frame_hdr in memory; 0: none (for the unwinder) */
 	bool gone;              /* unloaded since */
 	/* modules.c's */
-	uint32_t number;        /* of its place; 0: nothing lay there before it */
+	uint32_t number; /* of its place; 0: nothing lay there before it */
 	uint32_t identity;
 	struct module *child[4]; /* of those that were ever loaded, by identity */
-	uint64_t seen_in;       /* the last renewal that saw it */
+	uint64_t seen_in;        /* the last renewal that saw it */
 };
 
-/* The modules known now, the main program first. Where several have lain at an address, one after another, a stack's place says
- * which is meant: it holds, in each half, 0 or the index of such a module plus one. The first of them is meant where it does not
- * say. (Of more than two in one stack, the third is a guess.)
- * Neither the array nor what it points to is ever freed or changed, save `gone`. */
+/* The modules known now, the main program first. Where several have lain at an address, one after another, a stack's
+ * place says which is meant: it holds, in each half, 0 or the index of such a module plus one. The first of them is
+ * meant where it does not say. (Of more than two in one stack, the third is a guess.) Neither the array nor what it
+ * points to is ever freed or changed, save `gone`. */
 struct module_list {
 	size_t count;
 	const struct module *const *at;
@@ -114,8 +114,8 @@ struct cpu_row {
 	const struct stack *stack; /* pc[0] is the very address that was executing */
 	const char *name;          /* of the thread, when it was sampled; never NULL */
 	int tid;
-	uint64_t count;            /* samples really taken */
-	uint64_t ns;               /* CPU time that they stand for */
+	uint64_t count; /* samples really taken */
+	uint64_t ns;    /* CPU time that they stand for */
 };
 struct cpu_snapshot {
 	uint64_t time_ns; /* CLOCK_REALTIME of its beginning */
@@ -135,19 +135,19 @@ void snapshot_cpu_abandon(void);
 enum dump_object { DUMP_NO_OBJECT, DUMP_ADDRESS, DUMP_FD, DUMP_TID, DUMP_PID };
 struct dump_thread {
 	int tid;
-	const char *name;          /* never NULL */
-	const char *state;         /* "running", the call it waits in ("pthread_mutex_lock", "poll"), "futex (system call)" … */
+	const char *name; /* never NULL */
+	const char *state; /* "running", the call it waits in ("pthread_mutex_lock", "poll"), "futex (system call)" … */
 	enum dump_object object_kind;
-	uint64_t object;           /* what it waits for: the mutex's address, a descriptor … */
-	int64_t since_ns;          /* it has been waiting for so long; negative: not known */
-	const struct stack *stack; /* pc[0] as in a CPU profile; NULL: it could not be reached */
-	const char *reason;        /* why there is no stack, or why it is short; NULL: all is well */
+	uint64_t object;                /* what it waits for: the mutex's address, a descriptor … */
+	int64_t since_ns;               /* it has been waiting for so long; negative: not known */
+	const struct stack *stack;      /* pc[0] as in a CPU profile; NULL: it could not be reached */
+	const char *reason;             /* why there is no stack, or why it is short; NULL: all is well */
 	const struct stack *created_by; /* the stack that created it; NULL: not known, or the main thread */
-	int owner_tid;             /* of the lock that it waits for; 0: not known, or it waits for no lock */
-	const char *owner_name;    /* NULL: the owner is no thread any more, or there is none */
+	int owner_tid;                  /* of the lock that it waits for; 0: not known, or it waits for no lock */
+	const char *owner_name;         /* NULL: the owner is no thread any more, or there is none */
 };
-/* What is stuck: a ring of threads each of which holds what the one before waits for, or one thread that has waited long
- * for a lock. Indexes into threads. */
+/* What is stuck: a ring of threads each of which holds what the one before waits for, or one thread that has waited
+ * long for a lock. Indexes into threads. */
 struct dump_stuck {
 	bool is_deadlock;
 	size_t count; /* of the chain; a stalled thread: 1 */
@@ -157,7 +157,8 @@ struct dump_snapshot {
 	uint64_t time_ns;
 	size_t count;
 	struct dump_thread *threads; /* the main thread first, then as they were made */
-	const struct stack *unreached; /* what stands for a stack in counts of threads, where there is none; NULL: nothing */
+	const struct stack
+		*unreached; /* what stands for a stack in counts of threads, where there is none; NULL: nothing */
 	size_t stuck_count;
 	struct dump_stuck *stuck; /* deadlocks first */
 };
@@ -167,7 +168,8 @@ int snapshot_dump(struct region *r, struct dump_snapshot *s); /* 0, or -ENOMEM *
 void snapshot_stuck(struct region *r, void (*tell)(void *arg, const char *line), void *arg);
 
 /* Contention, as counters since the start. Two sides: `block` is who waited (pc[0] is the function it waited in, as an
- * address of its own and no return address), `mutex` who made others wait (pc[0] is the function that let the lock go). */
+ * address of its own and no return address), `mutex` who made others wait (pc[0] is the function that let the lock go).
+ */
 enum contention_kind { CONTENTION_BLOCK, CONTENTION_MUTEX, CONTENTION_KINDS };
 struct contention_row {
 	const struct stack *stack;
@@ -187,27 +189,28 @@ void snapshot_count_contention(uint64_t counts[CONTENTION_KINDS]);
 /* The rate (block: ns; mutex: one event in so many) at which events are kept now; 0: switched off, for good. */
 uint64_t snapshot_contention_rate(enum contention_kind kind);
 
-/* Keep events at this rate (1 or more) if it is finer than what holds, until it is restored with what this returned: a token
- * (0 or more), or -EBUSY: too many ask at once, or -ENOSYS: switched off. */
+/* Keep events at this rate (1 or more) if it is finer than what holds, until it is restored with what this returned: a
+ * token (0 or more), or -EBUSY: too many ask at once, or -ENOSYS: switched off. */
 int snapshot_contention_raise(enum contention_kind kind, uint64_t rate);
 void snapshot_contention_restore(enum contention_kind kind, int token);
 
 /* An execution trace: what each thread did, and when. One at a time in a process. All times are CLOCK_MONOTONIC. */
 enum trace_kind {
 	/* Waits, from start_ns to end_ns, in the function at stack->pc[0] (an address of its own, no return address) */
-	TRACE_SYNC,    /* a lock, a semaphore, a barrier, a futex, another thread's end */
-	TRACE_COND,    /* a condition */
-	TRACE_NET,     /* one socket */
-	TRACE_SELECT,  /* poll, select, epoll_wait: many descriptors */
+	TRACE_SYNC,   /* a lock, a semaphore, a barrier, a futex, another thread's end */
+	TRACE_COND,   /* a condition */
+	TRACE_NET,    /* one socket */
+	TRACE_SELECT, /* poll, select, epoll_wait: many descriptors */
 	TRACE_SLEEP,
 	TRACE_SYSCALL, /* whatever else blocks: a pipe, a file, a child process, a signal */
 	TRACE_WAITS,   /* no kind: so many are waits */
 	/* Points in time: start_ns; end_ns is the same */
-	TRACE_BORN = TRACE_WAITS, /* the thread began; creator_tid created it at created_ns, at `stack` (NULL: not known) */
-	TRACE_ENDED,   /* the thread ended, to the trace's precision */
-	TRACE_CPU,     /* a CPU sample; pc[0] is the very address that was executing */
-	TRACE_HEAP,    /* the memory in use grew by the estimate `bytes` (it may be negative) */
-	TRACE_LOG,     /* `text`, of the category log_category; `stack` may be NULL */
+	TRACE_BORN =
+		TRACE_WAITS, /* the thread began; creator_tid created it at created_ns, at `stack` (NULL: not known) */
+	TRACE_ENDED,         /* the thread ended, to the trace's precision */
+	TRACE_CPU,           /* a CPU sample; pc[0] is the very address that was executing */
+	TRACE_HEAP,          /* the memory in use grew by the estimate `bytes` (it may be negative) */
+	TRACE_LOG,           /* `text`, of the category log_category; `stack` may be NULL */
 };
 struct trace_event {
 	uint64_t start_ns;
@@ -215,15 +218,15 @@ struct trace_event {
 	                            * the trace has a start_ns below begin_ns (0: not known) */
 	const struct stack *stack; /* NULL: not known */
 	int32_t tid;
-	uint8_t kind;              /* enum trace_kind */
-	uint8_t call;              /* of a wait: trace_call_name() */
-	uint8_t category;          /* of a log: trace_log_category() */
+	uint8_t kind;     /* enum trace_kind */
+	uint8_t call;     /* of a wait: trace_call_name() */
+	uint8_t category; /* of a log: trace_log_category() */
 	union {
 		struct {
-			uint64_t object;         /* of a wait: the lock's address, the descriptor …; 0: none */
-			uint64_t woken_ns;       /* another thread ended the wait then; 0: not known, or nobody did */
+			uint64_t object;   /* of a wait: the lock's address, the descriptor …; 0: none */
+			uint64_t woken_ns; /* another thread ended the wait then; 0: not known, or nobody did */
 			const struct stack *woken_by;
-			int32_t other_tid;       /* which; 0: not known */
+			int32_t other_tid; /* which; 0: not known */
 		};
 		struct {
 			uint64_t created_ns;
@@ -233,16 +236,16 @@ struct trace_event {
 		char text[32]; /* ends with NUL */
 	};
 };
-const char *trace_call_name(unsigned call);           /* "pthread_mutex_lock" */
-const char *trace_log_category(unsigned category);    /* "dlopen" */
+const char *trace_call_name(unsigned call);        /* "pthread_mutex_lock" */
+const char *trace_log_category(unsigned category); /* "dlopen" */
 
 /* A thread that was there at the beginning, or at the end, or had an event. */
 struct trace_thread {
 	int tid;
-	const char *name;   /* never NULL; "" when it was never learned */
-	bool was_there;     /* when the trace began */
-	bool was_blocked;   /* then, in whatever call */
-	bool has_ended;     /* before the trace did; no TRACE_ENDED may be there to say when */
+	const char *name; /* never NULL; "" when it was never learned */
+	bool was_there;   /* when the trace began */
+	bool was_blocked; /* then, in whatever call */
+	bool has_ended;   /* before the trace did; no TRACE_ENDED may be there to say when */
 };
 struct trace_chunk {
 	uint32_t count; /* atomic while the trace lasts */
@@ -252,26 +255,26 @@ struct trace_chunk {
 };
 struct trace_snapshot {
 	uint64_t begin_ns, end_ns;
-	uint64_t in_use_bytes;     /* estimate of the memory in use at the beginning */
+	uint64_t in_use_bytes; /* estimate of the memory in use at the beginning */
 	size_t thread_count;
 	struct trace_thread *threads; /* by tid */
 	size_t chunk_count;
 	const struct trace_chunk *chunks; /* events of each thread by the end of what they tell, threads mixed; a
 	                                   * signal handler's waits may lie inside another wait of its thread */
 	size_t comment_count;
-	const char **comments;     /* what was lost, that the buffer was full …: for people */
+	const char **comments; /* what was lost, that the buffer was full …: for people */
 };
-/* As of the CPU profile, which may run at the same time. begin: 0; -EBUSY: one runs already; or another negative errno. drain
- * says in how many milliseconds it wants to be called again, 0: the buffer is full, so end it now. What the snapshot
- * points to lives until snapshot_trace_release, which must follow end. */
+/* As of the CPU profile, which may run at the same time. begin: 0; -EBUSY: one runs already; or another negative errno.
+ * drain says in how many milliseconds it wants to be called again, 0: the buffer is full, so end it now. What the
+ * snapshot points to lives until snapshot_trace_release, which must follow end. */
 int snapshot_trace_begin(struct region *r);
 unsigned snapshot_trace_drain(void);
 int snapshot_trace_end(struct trace_snapshot *s); /* 0, or -ENOMEM; then release, too */
 void snapshot_trace_release(void);
 void snapshot_trace_abandon(void); /* instead of end and release */
 
-/* Totals for the index page: stacks with blocks in use, stacks that ever allocated, threads created, threads alive, stacks that
- * waited, stacks that made others wait. */
+/* Totals for the index page: stacks with blocks in use, stacks that ever allocated, threads created, threads alive,
+ * stacks that waited, stacks that made others wait. */
 struct snapshot_counts {
 	uint64_t heap, allocs, threadcreate, goroutine, block, mutex;
 };

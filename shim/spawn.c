@@ -1,14 +1,14 @@
 /* spawn.c - a helper process that the program does not notice.
  *
- * Runs in: listener; the keeper; the helper's first instructions. All three share the program's memory (the helper until
- * execve), so the latter two make raw system calls alone, on stacks of their own, and keep all signals blocked: a handler of the
- * program would run in that memory.
+ * Runs in: listener; the keeper; the helper's first instructions. All three share the program's memory (the helper
+ * until execve), so the latter two make raw system calls alone, on stacks of their own, and keep all signals blocked: a
+ * handler of the program would run in that memory.
  *
  *   listener ── clone, exit signal 0 ──► keeper ── vfork, execve ──► helper
  *
- * Why a keeper: execve makes a process one that wait(-1) sees and for which SIGCHLD is sent, whatever it was cloned with. The
- * keeper is the helper's parent in the program's place; it never calls execve, so it stays unseen itself. It sleeps until the
- * helper has ended, or the listener wants that, and passes its status on.
+ * Why a keeper: execve makes a process one that wait(-1) sees and for which SIGCHLD is sent, whatever it was cloned
+ * with. The keeper is the helper's parent in the program's place; it never calls execve, so it stays unseen itself. It
+ * sleeps until the helper has ended, or the listener wants that, and passes its status on.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/spawn.h"
@@ -30,14 +30,15 @@
 enum {
 	NICER_BY = 5,
 	CPU_SECONDS = 300,
-	NO_CORE = 1, /* bytes: no core file, nor one through a pipe, for which 0 is no reason (core(5)): it would be the program's memory */
+	NO_CORE = 1, /* bytes: no core file, nor one through a pipe, for which 0 is no reason (core(5)): it would be the
+	                program's memory */
 	PIPE_BYTES = 1 << 20,
-	START_MS = 500,  /* that is waited for execve */
-	END_MS = 50,     /* that a helper may take to end by itself, */
-	KILL_MS = 1000,  /* and that the kernel may take to end it */
+	START_MS = 500, /* that is waited for execve */
+	END_MS = 50,    /* that a helper may take to end by itself, */
+	KILL_MS = 1000, /* and that the kernel may take to end it */
 	STEP_MS = 2,
-	DEATH_SECONDS = 1, /* the keeper waits for a killed helper: one that a dead file system holds is left, for the keeper holds the
-	                    * program's memory, which may have ended */
+	DEATH_SECONDS = 1, /* the keeper waits for a killed helper: one that a dead file system holds is left, for the
+	                    * keeper holds the program's memory, which may have ended */
 	SET_PIPE_BYTES = 1031, /* F_SETPIPE_SZ, which <fcntl.h> keeps for _GNU_SOURCE */
 	ARGS_MAX = 8,
 	FD_LEAST = 10, /* of our ends while the helper's are put in place */
@@ -58,8 +59,8 @@ static void count_in_line(struct span line, const char *key, int *count)
 		*count = (int)value;
 }
 
-/* Seccomp filters of a thread or process; older kernels only say whether there are any. -1: not known. Other lines may be of
- * any length (a user in many groups): of each, the beginning is kept. */
+/* Seccomp filters of a thread or process; older kernels only say whether there are any. -1: not known. Other lines may
+ * be of any length (a user in many groups): of each, the beginning is kept. */
 static int count_filters(const char *status_path)
 {
 	char part[1024], line[64];
@@ -93,8 +94,8 @@ static int count_own_filters(void)
 	return count_filters(path);
 }
 
-/* Filters that a container was started with let processes be started: this one was. Those that a program gives itself later are
- * there to keep it from that, and may kill it for trying. */
+/* Filters that a container was started with let processes be started: this one was. Those that a program gives itself
+ * later are there to keep it from that, and may kill it for trying. */
 static bool has_confined_itself(void)
 {
 	return filters_at_start < 0 || count_own_filters() != filters_at_start;
@@ -109,11 +110,11 @@ static struct {
 	char *argv[ARGS_MAX + 1];
 	uint64_t memory_bytes;
 	int in_fd, out_fd;
-	int listener_pid;   /* of the process */
-	uint32_t state;     /* atomic, a futex: written by the keeper */
-	int error;          /* of clone or execve; before STARTED */
-	int status;         /* of the helper, when the keeper has ended */
-	int keeper_pid;     /* written by the listener alone; 0 when there is none */
+	int listener_pid; /* of the process */
+	uint32_t state;   /* atomic, a futex: written by the keeper */
+	int error;        /* of clone or execve; before STARTED */
+	int status;       /* of the helper, when the keeper has ended */
+	int keeper_pid;   /* written by the listener alone; 0 when there is none */
 } shared FORKED;
 static char keeper_stack[8 * 1024] __attribute__((aligned(16)));
 static char helper_stack[8 * 1024] __attribute__((aligned(16)));
@@ -127,8 +128,8 @@ static void limit(int what, uint64_t value)
 		os_call(SYS_prlimit64, 0, what, &wanted, 0);
 }
 
-/* Filters that a service is started with often kill for this (systemd's ~@resources): behind one, the helper tries it itself, with
- * due care. */
+/* Filters that a service is started with often kill for this (systemd's ~@resources): behind one, the helper tries it
+ * itself, with due care. */
 static void be_nice(void)
 {
 	if (filters_at_start > 0)
@@ -179,23 +180,20 @@ static long clone_sharing(unsigned long flags, char *stack_end, void (*main)(voi
 #endif
 }
 
-#define SIGNAL(n) ((uint64_t)1 << ((n) - 1))
+#define SIGNAL(n) ((uint64_t)1 << ((n)-1))
 
 /* wait(2)'s status out of what SIGCHLD says. */
 static int status_of(const siginfo_t *info)
 {
 	switch (info->si_code) {
-	case CLD_EXITED:
-		return info->si_status << 8;
-	case CLD_DUMPED:
-		return info->si_status | 0x80;
-	default:
-		return info->si_status;
+	case CLD_EXITED: return info->si_status << 8;
+	case CLD_DUMPED: return info->si_status | 0x80;
+	default: return info->si_status;
 	}
 }
 
-/* SIGCHLD: the helper has ended; SIGTERM: it is to. Both are blocked, and taken here. The kernel reaps the helper itself, so that
- * its times do not come to be the program's (RUSAGE_CHILDREN). */
+/* SIGCHLD: the helper has ended; SIGTERM: it is to. Both are blocked, and taken here. The kernel reaps the helper
+ * itself, so that its times do not come to be the program's (RUSAGE_CHILDREN). */
 static int await_end(int helper_pid)
 {
 	uint64_t set = SIGNAL(SIGCHLD) | SIGNAL(SIGTERM);
@@ -222,11 +220,12 @@ static void keep(void *arg)
 	} action = {.flags = SA_NOCLDWAIT | SA_NOCLDSTOP}; /* and the default for a handler, whatever the program has */
 	(void)arg;
 	limit(RLIMIT_CORE, NO_CORE);
-	stand_apart(SIGTERM); /* whoever inherits it (process 1 of a container may be postgres) is to see an ordinary end */
+	stand_apart(
+		SIGTERM); /* whoever inherits it (process 1 of a container may be postgres) is to see an ordinary end */
 	os_call(SYS_rt_sigaction, SIGCHLD, &action, 0, sizeof action.mask);
 	long pid = os_call(SYS_getppid, 0) == shared.listener_pid
-	               ? clone_sharing(CLONE_VFORK | SIGCHLD, helper_stack + sizeof helper_stack, become_helper)
-	               : -ESRCH;
+	                   ? clone_sharing(CLONE_VFORK | SIGCHLD, helper_stack + sizeof helper_stack, become_helper)
+	                   : -ESRCH;
 	close_from(0);
 	if (pid < 0)
 		shared.error = (int)pid;
@@ -237,8 +236,8 @@ static void keep(void *arg)
 	os_call(SYS_exit_group, 0);
 }
 
-/* A program that has confined itself meanwhile: the calls that end a helper might be the program's end. It is left alone, a zombie at
- * most, and none is started any more. */
+/* A program that has confined itself meanwhile: the calls that end a helper might be the program's end. It is left
+ * alone, a zombie at most, and none is started any more. */
 static bool is_out_of_reach(void)
 {
 	if (shared.keeper_pid && has_confined_itself())
@@ -303,8 +302,8 @@ static int open_pipe(int fd[2])
 	return fd[0] < 0 ? fd[0] : fd[1] < 0 ? fd[1] : 0;
 }
 
-/* Until the helper is itself, or could not be. One whose file is slow to come (from a server that is gone) is not waited for: it is
- * on its way, and the listener has others to serve. */
+/* Until the helper is itself, or could not be. One whose file is slow to come (from a server that is gone) is not
+ * waited for: it is on its way, and the listener has others to serve. */
 static int await_start(void)
 {
 	struct timespec step = {.tv_nsec = STEP_MS * 1000 * 1000};

@@ -2,9 +2,9 @@
  *
  * Runs in: listener; init and fork where it is said.
  *
- * It is the child of a child with the exit signal 0: wait(-1) does not see it, no SIGCHLD is sent, fork handlers do not run, and
- * no page of the program is copied (clone(2) with CLONE_VM). It has no descriptors but two pipes, nothing of the environment, a
- * process group of its own, all signals blocked, and is killed when the listener ends.
+ * It is the child of a child with the exit signal 0: wait(-1) does not see it, no SIGCHLD is sent, fork handlers do not
+ * run, and no page of the program is copied (clone(2) with CLONE_VM). It has no descriptors but two pipes, nothing of
+ * the environment, a process group of its own, all signals blocked, and is killed when the listener ends.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_SPAWN_H
@@ -14,13 +14,13 @@
 #include <stdint.h>
 
 struct spawned {
-	int pid; /* of the process that stands between; 0: none */
+	int pid;            /* of the process that stands between; 0: none */
 	int to_fd, from_fd; /* the helper's standard input and output; from_fd is non-blocking; -1: closed */
 };
 
-/* Start argv[0]. memory_bytes is what it may have of its own (RLIMIT_DATA). 0 or a negative errno: what clone or execve said;
- * -ENOSYS: not on this architecture; -EPERM, too: the program has put itself behind a seccomp filter, which might kill it for
- * our clone; -EBUSY: there is one already. */
+/* Start argv[0]. memory_bytes is what it may have of its own (RLIMIT_DATA). 0 or a negative errno: what clone or execve
+ * said; -ENOSYS: not on this architecture; -EPERM, too: the program has put itself behind a seccomp filter, which might
+ * kill it for our clone; -EBUSY: there is one already. */
 int spawn(struct spawned *s, char *const argv[], uint64_t memory_bytes);
 
 /* Of the last one, what execve said when it was later than spawn could wait: 0, or a negative errno. */
@@ -38,8 +38,8 @@ int spawn_end(struct spawned *s);
 /* Does any run? Any thread may ask. */
 bool spawn_is_running(void);
 
-/* Kill whatever runs: before the listener ends, or takes on other credentials (nothing may keep those that the program gives
- * up). To the helper's owner it looks as if it had died. */
+/* Kill whatever runs: before the listener ends, or takes on other credentials (nothing may keep those that the program
+ * gives up). To the helper's owner it looks as if it had died. */
 void spawn_kill(void);
 
 /* The same without waiting for it, in a handler that interrupted the owner. */

@@ -2,8 +2,8 @@
  *
  * Runs in: app's thread inside a hook. Any app lock may be held: no allocation but the arena's.
  * So: what is found is written to memory of ours, not to the program's stack, which may be small.
- * Shared: the list of these places, linked by compare-and-exchange and never unlinked; each is its taker's. There are as many as
- * threads were ever here at once.
+ * Shared: the list of these places, linked by compare-and-exchange and never unlinked; each is its taker's. There are
+ * as many as threads were ever here at once.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/stack_here.h"
@@ -13,14 +13,14 @@
 #include "shim/layout.h"
 #include "shim/sampler.h"
 
-enum { DEPTH_MAX = 512,
-       DEPTH_SMALL = 128 };
+enum { DEPTH_MAX = 512, DEPTH_SMALL = 128 };
 
 static size_t depth_most = DEPTH_SMALL; /* immutable after init */
 
 struct place {
 	struct place *older;
-	uint32_t taken; /* atomic; 0: free, or in which generation: what threads of another process took is free in its copy */
+	uint32_t taken; /* atomic; 0: free, or in which generation: what threads of another process took is free in its
+	                   copy */
 	uintptr_t pc[];
 };
 static struct place *newest FORKED; /* atomic */
@@ -33,8 +33,8 @@ void stack_here_start(size_t depth)
 static bool take(struct place *p, uint32_t generation)
 {
 	uint32_t taken = __atomic_load_n(&p->taken, __ATOMIC_RELAXED);
-	return taken != generation && __atomic_compare_exchange_n(&p->taken, &taken, generation, false, __ATOMIC_ACQUIRE,
-	                                                          __ATOMIC_RELAXED);
+	return taken != generation &&
+	       __atomic_compare_exchange_n(&p->taken, &taken, generation, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
 }
 
 static struct place *make(uint32_t generation)

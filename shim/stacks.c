@@ -4,10 +4,12 @@
  *
  *   root[hash % ROOTS] ──► stack ──► child[next two bits of the hash] ──► stack ──► …
  *
- * Each stack is a node of a tree of its own slot, so the way to it stays short however many there are, and nothing is ever moved.
+ * Each stack is a node of a tree of its own slot, so the way to it stays short however many there are, and nothing is
+ * ever moved.
  *
- * Shared: the links. A stack is complete before it is linked (release; readers acquire), by a compare and exchange of an empty link, and
- * is never unlinked: no lock. Who loses that race goes on from the winner's; two of the same stack at once cost one stack's memory.
+ * Shared: the links. A stack is complete before it is linked (release; readers acquire), by a compare and exchange of
+ * an empty link, and is never unlinked: no lock. Who loses that race goes on from the winner's; two of the same stack
+ * at once cost one stack's memory.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/stacks.h"
@@ -63,7 +65,8 @@ static struct stack *find(struct way *w, const struct stack *like, const uintptr
 
 static struct stack *make(const struct stack *like, const uintptr_t *pc)
 {
-	struct stack *s = arena_is_full(ARENA_STACKS) ? NULL : arena_alloc_in(ARENA_STACKS, sizeof *s + like->depth * sizeof *pc);
+	struct stack *s =
+		arena_is_full(ARENA_STACKS) ? NULL : arena_alloc_in(ARENA_STACKS, sizeof *s + like->depth * sizeof *pc);
 	if (!s)
 		return NULL;
 	*s = *like;

@@ -9,8 +9,8 @@
 #include "shim/exports.h"
 #include "shim/snapshot.h"
 
-/* The one stack with these look-up addresses, leaf first, in the present place (modules_place_of). At the memory cap, of one that is
- * not in the table yet: stacks_others, counted. Never NULL. depth: at most 65535. */
+/* The one stack with these look-up addresses, leaf first, in the present place (modules_place_of). At the memory cap,
+ * of one that is not in the table yet: stacks_others, counted. Never NULL. depth: at most 65535. */
 struct stack *stacks_intern(const uintptr_t *pc, size_t depth);
 
 /* The same in another place. */

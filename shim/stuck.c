@@ -3,8 +3,8 @@
  * Runs in: listener. Reads the program's locks and the threads' records without any lock.
  *
  * Owners: a pthread_mutex_t of glibc keeps the owner's tid in its third word (<bits/struct_mutex.h>: __lock, __count,
- * __owner), of every kind; a pthread_rwlock_t the writer's in its seventh (<bits/struct_rwlock.h>: __cur_writer). Readers are
- * not known to the lock.
+ * __owner), of every kind; a pthread_rwlock_t the writer's in its seventh (<bits/struct_rwlock.h>: __cur_writer).
+ * Readers are not known to the lock.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/stuck.h"
@@ -110,7 +110,8 @@ static bool holds_still(const struct lock_wait *waits, size_t start)
 {
 	size_t i = start;
 	do {
-		if (!still_waits(&waits[i]) || stuck_owner(&waits[i].wait) != waits[i].owner_tid || !still_waits(&waits[i]))
+		if (!still_waits(&waits[i]) || stuck_owner(&waits[i].wait) != waits[i].owner_tid ||
+		    !still_waits(&waits[i]))
 			return false;
 		i = waits[i].next;
 	} while (i != start);
@@ -122,8 +123,8 @@ static bool holds_still(const struct lock_wait *waits, size_t start)
 	return true;
 }
 
-/* Follow the chain from `start` to where one was before; each is come to once in all. NOBODY, or a member of a ring that was not met
- * before. met: by which walk, plus one. */
+/* Follow the chain from `start` to where one was before; each is come to once in all. NOBODY, or a member of a ring
+ * that was not met before. met: by which walk, plus one. */
 static size_t walk(const struct lock_wait *waits, size_t start, size_t *met)
 {
 	size_t i = start;

@@ -14,8 +14,8 @@
 enum {
 	SPINS = 100,
 	SPINS_CONFINED = 20000, /* all the patience that there is where no system call may be made */
-	STEP_MS = 5,       /* holders are looked for so often */
-	TURNS_MOST = 1000, /* lost to others that came later */
+	STEP_MS = 5,            /* holders are looked for so often */
+	TURNS_MOST = 1000,      /* lost to others that came later */
 };
 #define STAMP_MASK ((1u << LOCK_STAMP_BITS) - 1)
 

@@ -55,12 +55,12 @@ struct lock {
 };
 
 enum {
-	LOCK_TID_BITS = 22, /* the kernel's PID_MAX_LIMIT */
+	LOCK_TID_BITS = 22,                  /* the kernel's PID_MAX_LIMIT */
 	LOCK_STAMP_BITS = LOCK_TID_BITS + 7, /* HOUSE_GENERATIONS */
 };
-#define LOCK_INHERITED (1u << LOCK_STAMP_BITS)       /* its holder took it over */
-#define LOCK_STUCK     (1u << (LOCK_STAMP_BITS + 1)) /* somebody waited in vain: nobody does until it is free */
-#define LOCK_WAITED    (1u << (LOCK_STAMP_BITS + 2)) /* to be woken for */
+#define LOCK_INHERITED (1u << LOCK_STAMP_BITS)    /* its holder took it over */
+#define LOCK_STUCK (1u << (LOCK_STAMP_BITS + 1))  /* somebody waited in vain: nobody does until it is free */
+#define LOCK_WAITED (1u << (LOCK_STAMP_BITS + 2)) /* to be woken for */
 
 /* A thread that knows its number spares lock_make_stamp the question. Not a child of vfork. */
 void lock_know_tid(int tid);
@@ -79,9 +79,7 @@ static inline void lock_check_take(enum lock_rank rank)
 {
 	(void)rank;
 }
-static inline void lock_check_release(void)
-{
-}
+static inline void lock_check_release(void) {}
 static inline void lock_check_handler(bool in_handler)
 {
 	(void)in_handler;

@@ -2,8 +2,8 @@
  *
  * Runs in: listener. System calls alone; the state is its own.
  *
- * Formats: proc(5): task/<tid>/{comm,stat,status,sched,syscall}. "syscall" of a blocked thread is its number, six arguments
- * (hexadecimal), stack pointer and program counter; of one that could run, the word "running".
+ * Formats: proc(5): task/<tid>/{comm,stat,status,sched,syscall}. "syscall" of a blocked thread is its number, six
+ * arguments (hexadecimal), stack pointer and program counter; of one that could run, the word "running".
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/tasks.h"
@@ -209,7 +209,8 @@ struct task tasks_look(int tid)
 	bool is_blocked = n > 0 && parse_blocked(span_of(text), &t);
 	if (is_blocked && (t.sp || t.pc))
 		return t;
-	char letter = state_letter(tid); /* of one without registers: it has ended, or never was in the program's code */
+	char letter =
+		state_letter(tid); /* of one without registers: it has ended, or never was in the program's code */
 	if (has_ended(letter))
 		t.state = TASK_GONE;
 	else if (!is_blocked)
@@ -242,8 +243,8 @@ static int64_t last_ran_ns(const char *text)
 	return (int64_t)(ms * 1000000 + ns);
 }
 
-/* The scheduler's clock of a processor leaves out what interrupts and other machines took there, so each has its own. What
- * lies between it and CLOCK_MONOTONIC is seen by going there. */
+/* The scheduler's clock of a processor leaves out what interrupts and other machines took there, so each has its own.
+ * What lies between it and CLOCK_MONOTONIC is seen by going there. */
 enum { PROCESSORS_MOST = 1024, FRESH_NS = 1000000000 };
 static struct {
 	int64_t behind_ns;   /* how far its clock is behind CLOCK_MONOTONIC */
@@ -337,5 +338,6 @@ bool tasks_blocks(int tid, int sig)
 bool tasks_catches(int tid, int sig)
 {
 	uint64_t caught, blocked;
-	return read_mask(tid, "SigCgt", &caught) && read_mask(tid, "SigBlk", &blocked) && (caught & ~blocked) >> (sig - 1) & 1;
+	return read_mask(tid, "SigCgt", &caught) && read_mask(tid, "SigBlk", &blocked) &&
+	       (caught & ~blocked) >> (sig - 1) & 1;
 }

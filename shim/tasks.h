@@ -27,9 +27,9 @@ const char *tasks_name(struct region *r, int tid);
 /* Where a thread stands, says the kernel. */
 enum task_state {
 	TASK_GONE,
-	TASK_RUNS,     /* or could, if it had a processor */
-	TASK_BLOCKED,  /* in a system call (nr), or stopped outside one (nr -1): sp and pc are its registers */
-	TASK_SLEEPS,   /* blocked, but the kernel does not say where */
+	TASK_RUNS,    /* or could, if it had a processor */
+	TASK_BLOCKED, /* in a system call (nr), or stopped outside one (nr -1): sp and pc are its registers */
+	TASK_SLEEPS,  /* blocked, but the kernel does not say where */
 };
 struct task {
 	enum task_state state;

@@ -1,11 +1,10 @@
 /* threads.c - count thread creations by stack, and keep a record of every living thread.
  *
- * Runs in: app's thread inside pthread_create, new threads, threads in a trace; snapshot_threads and the look-ups in the
- * listener.
- * So: no allocation but the arena's; errno preserved.
- * Shared: everything here, under threads.lock (rank THREADS), but for the lists of sites and of blocks of records, which are
- * read without it (linked with release stores, never freed; counts are atomic), and for what a thread
- * writes in its own record (waits.h). No system call is made while the lock is held: threads that begin wait for it.
+ * Runs in: app's thread inside pthread_create, new threads, threads in a trace; snapshot_threads and the look-ups in
+ * the listener. So: no allocation but the arena's; errno preserved. Shared: everything here, under threads.lock (rank
+ * THREADS), but for the lists of sites and of blocks of records, which are read without it (linked with release stores,
+ * never freed; counts are atomic), and for what a thread writes in its own record (waits.h). No system call is made
+ * while the lock is held: threads that begin wait for it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/threads.h"
@@ -51,7 +50,7 @@ static struct {
 	struct lock lock;
 	struct thread_site *newest; /* atomic */
 	struct thread_start *spare_starts;
-	struct thread *slot[SLOTS]; /* by tid */
+	struct thread *slot[SLOTS];  /* by tid */
 	struct record_block *blocks; /* atomic */
 	struct thread *spare;
 	size_t entered;  /* entries in the slots */
@@ -124,7 +123,8 @@ uint32_t threads_take_timer(struct thread *t)
 {
 	uint32_t timer = __atomic_load_n(&t->timer, __ATOMIC_SEQ_CST);
 	while (timer != THREAD_NO_TIMER && timer != THREAD_TIMER_BEING_MADE)
-		if (__atomic_compare_exchange_n(&t->timer, &timer, THREAD_NO_TIMER, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		if (__atomic_compare_exchange_n(&t->timer, &timer, THREAD_NO_TIMER, false, __ATOMIC_ACQ_REL,
+		                                __ATOMIC_RELAXED))
 			return timer;
 	return THREAD_NO_TIMER;
 }
@@ -275,8 +275,8 @@ struct thread *threads_enter(int tid)
 	return t;
 }
 
-/* A thread that this library did not see begin. A child of vfork has its parent's memory, and a number that is none of this
- * process's. */
+/* A thread that this library did not see begin. A child of vfork has its parent's memory, and a number that is none of
+ * this process's. */
 struct thread *threads_enter_busy(void)
 {
 	if (!house_is_ours())
@@ -410,7 +410,8 @@ static void enrol(struct thread *t, void *arg)
 {
 	struct roll *l = arg;
 	if (l->count < l->cap)
-		l->at[l->count] = (struct living){.tid = t->tid, .site = t->site}; /* NULL of one that was not created */
+		l->at[l->count] =
+			(struct living){.tid = t->tid, .site = t->site}; /* NULL of one that was not created */
 	l->count++;
 }
 
@@ -465,8 +466,8 @@ int snapshot_threads(struct region *r, struct thread_snapshot *s)
 	for (const struct thread_site *t = newest; t; t = t->older)
 		sites++;
 	*s = (struct thread_snapshot){
-	    .time_ns = os_clock_ns(CLOCK_REALTIME),
-	    .rows = region_alloc(r, (sites + living + 1) * sizeof *s->rows),
+		.time_ns = os_clock_ns(CLOCK_REALTIME),
+		.rows = region_alloc(r, (sites + living + 1) * sizeof *s->rows),
 	};
 	if (!s->rows)
 		return -ENOMEM;
@@ -543,9 +544,9 @@ static FORKED_CODE void keep_self_alone(void)
 	threads.slot[(unsigned)self->tid % SLOTS] = self;
 }
 
-/* The child has created no thread: its counts begin at 0. The one that forked keeps its record, under its new number. Where a
- * handler forked that had interrupted it in here, it goes on with what it was at: then the records stay as they are, and are
- * found to be of ended threads. */
+/* The child has created no thread: its counts begin at 0. The one that forked keeps its record, under its new number.
+ * Where a handler forked that had interrupted it in here, it goes on with what it was at: then the records stay as they
+ * are, and are found to be of ended threads. */
 FORKED_CODE void threads_fork_child(void)
 {
 	for (struct thread_site *t = threads.newest; t; t = t->older)

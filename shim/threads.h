@@ -1,7 +1,7 @@
 /* threads.h - the threads of the program: who created which, and one record for each that lives.
  *
- * Runs in: app's thread inside pthread_create, the new thread before its start routine, the forking thread in the child; a thread in a
- * trace; the listener.
+ * Runs in: app's thread inside pthread_create, the new thread before its start routine, the forking thread in the
+ * child; a thread in a trace; the listener.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_THREADS_H
@@ -24,16 +24,16 @@ struct thread {
 	struct contended *waits_for; /* contended.c, these two; the thread's own */
 	uint64_t waits_since_ns;
 	struct thread *waits_before, *waits_after; /* contended.c; under its bucket's lock */
-	struct trace_chunk *chunk;   /* trace.c, these four; the thread's own */
-	uint32_t chunk_of;           /* which trace */
-	uint32_t is_tracing;         /* atomic: it is writing to the chunk */
-	uint32_t end_told_in;        /* atomic: in which trace it said that it ends */
-	uint32_t entered;            /* threads.c: how often it was found or given away */
+	struct trace_chunk *chunk;                 /* trace.c, these four; the thread's own */
+	uint32_t chunk_of;                         /* which trace */
+	uint32_t is_tracing;                       /* atomic: it is writing to the chunk */
+	uint32_t end_told_in;                      /* atomic: in which trace it said that it ends */
+	uint32_t entered;                          /* threads.c: how often it was found or given away */
 };
 enum { THREAD_NO_TIMER = 0, THREAD_TIMER_BEING_MADE = UINT32_MAX };
 
-/* Take the timer out of a record: it is the caller's to drop, when no lock of ours is held. THREAD_NO_TIMER: it has none, or none
- * yet. */
+/* Take the timer out of a record: it is the caller's to drop, when no lock of ours is held. THREAD_NO_TIMER: it has
+ * none, or none yet. */
 uint32_t threads_take_timer(struct thread *t);
 void threads_drop_timer(uint32_t timer);
 
@@ -42,8 +42,8 @@ struct thread_start {
 	void *(*routine)(void *);
 	void *arg;
 	struct thread_site *site;
-	bool has_default_size;     /* its stack: created without attributes */
-	int creator_tid;           /* and when, where a trace is taken (trace.h): CLOCK_MONOTONIC */
+	bool has_default_size; /* its stack: created without attributes */
+	int creator_tid;       /* and when, where a trace is taken (trace.h): CLOCK_MONOTONIC */
 	uint64_t created_ns;
 	uintptr_t handle;          /* filled in by the new thread */
 	struct thread_start *next; /* of the spare ones */
@@ -82,7 +82,8 @@ struct thread *threads_begin(struct thread_start *t);
 /* The record of a thread, made if need be; NULL: no memory. Not while the thread holds locks of the house. */
 struct thread *threads_enter(int tid);
 
-/* Call `each` with the record of every thread that lives, without a lock: it may become another's meanwhile. Any thread. */
+/* Call `each` with the record of every thread that lives, without a lock: it may become another's meanwhile. Any
+ * thread. */
 void threads_each(void (*each)(struct thread *t, void *arg), void *arg);
 
 /* What is known of a living thread besides its wait. Listener. */

@@ -1,8 +1,8 @@
 /* ticks.c - the timers of a CPU profile: one a thread, on its CPU clock.
  *
- * Runs in: listener; new threads; app's thread inside a hook that needs what the timers take (quota.c), a signal handler too.
- * So: no lock is held over a system call, and what such a hook calls takes none.
- * Shared: `on` and `given_up` are atomic. A record's `timer` goes from none to a number and back by exchanges, so each timer is deleted
+ * Runs in: listener; new threads; app's thread inside a hook that needs what the timers take (quota.c), a signal
+ * handler too. So: no lock is held over a system call, and what such a hook calls takes none. Shared: `on` and
+ * `given_up` are atomic. A record's `timer` goes from none to a number and back by exchanges, so each timer is deleted
  * once. Whoever makes one says so first (timers_begin_making), and looks afterwards whether it is still wanted.
  *
  * Timers expire at every tick of the kernel (they are set to a microsecond): cpu.c says why.
@@ -39,13 +39,16 @@ static void drop(struct thread *t, void *unused)
 	threads_drop_timer(threads_take_timer(t));
 }
 
-/* Its record may become another thread's meanwhile: who gives it away makes `tid` another one first, and looks for a timer then, so
- * one of both sees the other. */
+/* Its record may become another thread's meanwhile: who gives it away makes `tid` another one first, and looks for a
+ * timer then, so one of both sees the other. */
 static int make_timer(struct thread *t, int tid)
 {
 	const struct timespec value[2] = {{.tv_nsec = CPU_EXPIRY_NS}, {.tv_nsec = CPU_EXPIRY_NS}};
-	struct timers_request q = {
-	    .clock = timers_cpu_clock(tid), .tid = tid, .signal = SIGNALS_OURS, .mark = signals_timer_mark(), .value = value};
+	struct timers_request q = {.clock = timers_cpu_clock(tid),
+	                           .tid = tid,
+	                           .signal = SIGNALS_OURS,
+	                           .mark = signals_timer_mark(),
+	                           .value = value};
 	t->armed_cpu_ns = timers_cpu_ns(tid);
 	int r = quota_has_room() ? timers_make(&q) : -EAGAIN;
 	__atomic_store_n(&t->timer, r < 0 ? THREAD_NO_TIMER : (uint32_t)q.timer + 1, __ATOMIC_SEQ_CST);
@@ -61,8 +64,8 @@ static int arm(struct thread *t)
 	int tid = __atomic_load_n(&t->tid, __ATOMIC_RELAXED), r = 0;
 	if (!tid || t->restart.keep_off || !timers_begin_making())
 		return 0;
-	if (are_wanted() && __atomic_compare_exchange_n(&t->timer, &none, THREAD_TIMER_BEING_MADE, false, __ATOMIC_ACQUIRE,
-	                                                __ATOMIC_RELAXED))
+	if (are_wanted() && __atomic_compare_exchange_n(&t->timer, &none, THREAD_TIMER_BEING_MADE, false,
+	                                                __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		r = make_timer(t, tid);
 	timers_end_making();
 	return r;
@@ -101,8 +104,8 @@ static long arm_all(void *arg)
 	return a->error;
 }
 
-/* Threads that this library did not see begin get records. No lock is held over all this, which takes a while where there are
- * thousands of threads. */
+/* Threads that this library did not see begin get records. No lock is held over all this, which takes a while where
+ * there are thousands of threads. */
 int ticks_arm_all(struct region *scratch)
 {
 	size_t count;

@@ -15,8 +15,8 @@
 /* Threads get timers from now on. Listener. */
 void ticks_begin(void);
 
-/* Timers for all that have none; those of threads that ended go. Returns 0, or the first error: -EAGAIN where there is no room for
- * more. Listener. */
+/* Timers for all that have none; those of threads that ended go. Returns 0, or the first error: -EAGAIN where there is
+ * no room for more. Listener. */
 int ticks_arm_all(struct region *scratch);
 
 /* No timer is left, and none is made. Listener. */
@@ -25,8 +25,8 @@ void ticks_end(void);
 /* A thread begins: it gets a timer, if threads do. On that thread. */
 void ticks_thread_begins(struct thread *t);
 
-/* Since ticks_begin: did the program need what the timers take, so that there are none any more? How many threads got none when they
- * began? How often were all taken away for a moment? Listener. */
+/* Since ticks_begin: did the program need what the timers take, so that there are none any more? How many threads got
+ * none when they began? How often were all taken away for a moment? Listener. */
 bool ticks_given_up(void);
 uint64_t ticks_untimed(void);
 uint64_t ticks_pauses(void);

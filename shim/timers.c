@@ -1,8 +1,8 @@
 /* timers.c - what the kernel does for threads of the program's group alone.
  *
  * Runs in: app's thread, signal handler, listener (timers_inside and what says so).
- * So: system calls, and nothing else but counts of them. The kernel looks timers and CPU clocks up in the caller's thread group, so all that needs to
- * be there goes through this file.
+ * So: system calls, and nothing else but counts of them. The kernel looks timers and CPU clocks up in the caller's
+ * thread group, so all that needs to be there goes through this file.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <signal.h>

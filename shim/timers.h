@@ -1,5 +1,5 @@
-/* timers.h - what the kernel does for threads of the program's group alone: their timers, their CPU clocks, the interval timer and
- * the actions of signals.
+/* timers.h - what the kernel does for threads of the program's group alone: their timers, their CPU clocks, the
+ * interval timer and the actions of signals.
  *
  * Runs in: app's thread, signal handler (timers_delete, timers_cpu_ns); listener through timers_inside.
  * So: one system call each, no lock, no libc, errno untouched. Not while a lock of ours is held: it may take long.
@@ -16,14 +16,15 @@
 #include "shim/exports.h"
 #include "shim/os.h"
 
-/* Run fn(arg) in the program's thread group. Returns what it returns. Any thread; the rest of this file is for code that is there. */
+/* Run fn(arg) in the program's thread group. Returns what it returns. Any thread; the rest of this file is for code
+ * that is there. */
 long timers_inside(long (*fn)(void *arg), void *arg);
 
 /* The way in, for a listener that is outside. Before it is first needed. */
 void timers_enter_by(long (*way)(long (*fn)(void *arg), void *arg));
 
-/* Timers may only be made between these two, by a thread of the program's group; false: not now, none is to be made. Whoever has made
- * one and put its number where it is found asks timers_are_paused once more. */
+/* Timers may only be made between these two, by a thread of the program's group; false: not now, none is to be made.
+ * Whoever has made one and put its number where it is found asks timers_are_paused once more. */
 bool timers_begin_making(void);
 void timers_end_making(void);
 
@@ -51,8 +52,8 @@ void timers_note_entry(int change);
 /* The child has none. */
 void timers_fork_child(void);
 
-/* A timer on this clock that sends `signal` with `mark` to a thread, and is set to `value`. Returns 0, or a negative errno: -EAGAIN
- * where the limit of pending signals is reached, -EINVAL where there is no such thread. */
+/* A timer on this clock that sends `signal` with `mark` to a thread, and is set to `value`. Returns 0, or a negative
+ * errno: -EAGAIN where the limit of pending signals is reached, -EINVAL where there is no such thread. */
 struct timers_request {
 	int clock, tid, signal;
 	void *mark;

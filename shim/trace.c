@@ -1,15 +1,15 @@
 /* trace.c - the buffer of an execution trace, and what the program's threads write to it.
  *
  * Runs in: app's thread inside a hook; listener (the buffer's life).
- * So: no allocation but the arena's (for stacks), errno preserved. A signal handler that interrupts a thread in here finds it busy,
- * and leaves the trace alone.
+ * So: no allocation but the arena's (for stacks), errno preserved. A signal handler that interrupts a thread in here
+ * finds it busy, and leaves the trace alone.
  *
- * The buffer is cut into chunks; a thread takes one and fills it by itself, so threads meet once in so many events. What does
- * not fit is the end of the trace: whole up to there, and nothing after it.
+ * The buffer is cut into chunks; a thread takes one and fills it by itself, so threads meet once in so many events.
+ * What does not fit is the end of the trace: whole up to there, and nothing after it.
  *
- * Shared: `next` and `full` are atomic. A thread says in its record that it is writing (an exchange, so that the listener, which
- * switches the trace off and then looks at every record, either sees that or is seen). A waker's place is written by whoever
- * makes its number odd, and read twice.
+ * Shared: `next` and `full` are atomic. A thread says in its record that it is writing (an exchange, so that the
+ * listener, which switches the trace off and then looks at every record, either sees that or is seen). A waker's place
+ * is written by whoever makes its number odd, and read twice.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/trace.h"
@@ -149,8 +149,8 @@ static void write_waker(const struct thread *t, uintptr_t object, const struct s
 {
 	struct waker *w = waker_of(object);
 	uint32_t number = __atomic_load_n(&w->number, __ATOMIC_RELAXED);
-	if (number & 1 || !__atomic_compare_exchange_n(&w->number, &number, number + 1, false, __ATOMIC_ACQUIRE,
-	                                               __ATOMIC_RELAXED))
+	if (number & 1 ||
+	    !__atomic_compare_exchange_n(&w->number, &number, number + 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return;
 	w->tid = t->tid;
 	w->object = object;
@@ -308,7 +308,8 @@ void trace_log(enum trace_category category, const char *text, struct unwind_fra
 	if (!t || !sampler_hold_alone(&mask))
 		return;
 	size_t len = strlen(text);
-	memcpy(e.text, len < sizeof e.text ? text : text + len - (sizeof e.text - 1), len < sizeof e.text ? len : sizeof e.text - 1);
+	memcpy(e.text, len < sizeof e.text ? text : text + len - (sizeof e.text - 1),
+	       len < sizeof e.text ? len : sizeof e.text - 1);
 	e.stack = stack_here(0, from);
 	put(t, &e);
 	sampler_release_alone(&mask);

@@ -18,7 +18,8 @@ static inline bool trace_is_on(void)
 	return __builtin_expect(waits_are_watched(WAITS_FOR_TRACE), 0);
 }
 
-/* A wait is over, seen as `view`. since_ns 0: it began before the trace did. What was too short to be one is left out. */
+/* A wait is over, seen as `view`. since_ns 0: it began before the trace did. What was too short to be one is left out.
+ */
 void trace_waited(enum wait_view view, unsigned call, uintptr_t object, uint64_t since_ns, uint64_t end_ns,
                   struct unwind_frame from);
 
@@ -50,15 +51,15 @@ void trace_session_fork_child(void); /* trace_session.c's half */
 
 /* The buffer, for trace_session.c. Listener.
  * open: room for events, as much as there may be and at least a little: 0, or -ENOMEM, or -EBUSY: a writer of
- * the last one is late. close: nobody writes from now on; false: a thread was stopped while it wrote one, and may go on: then the
- * addresses stay mapped until it has. free: give the memory back. */
+ * the last one is late. close: nobody writes from now on; false: a thread was stopped while it wrote one, and may go
+ * on: then the addresses stay mapped until it has. free: give the memory back. */
 int trace_open(void);
 bool trace_close(void);
 void trace_free(void);
 struct trace_chunk *trace_chunks(size_t *count);
-uint64_t trace_full_ns(void); /* since when there is no more room; 0: there is */
+uint64_t trace_full_ns(void);                    /* since when there is no more room; 0: there is */
 void trace_add(const struct trace_event *event); /* of any thread */
-bool trace_lost(void); /* has one found no room? */
-bool trace_end_is_told(const struct thread *t); /* by the thread itself */
+bool trace_lost(void);                           /* has one found no room? */
+bool trace_end_is_told(const struct thread *t);  /* by the thread itself */
 
 #endif

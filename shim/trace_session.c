@@ -1,5 +1,5 @@
-/* trace_session.c - an execution trace from its beginning to its end: which threads there are, CPU samples, and what still lasts
- * when it ends.
+/* trace_session.c - an execution trace from its beginning to its end: which threads there are, CPU samples, and what
+ * still lasts when it ends.
  *
  * Runs in: listener. Everything here is its own; the buffer is trace.c's.
  *
@@ -166,13 +166,13 @@ static void add_cancelled_wait(const struct thread *record, uint64_t now_ns)
 	unsigned call = waits_call(w.state);
 	const uintptr_t pc[] = {waits_function(call), w.frame.pc};
 	trace_add(&(struct trace_event){
-	    .start_ns = w.since_ns,
-	    .end_ns = now_ns,
-	    .stack = stacks_intern(pc, 2),
-	    .tid = record->tid,
-	    .kind = (uint8_t)trace_kind_of(waits_view(call), w.object),
-	    .call = (uint8_t)call,
-	    .object = w.object,
+		.start_ns = w.since_ns,
+		.end_ns = now_ns,
+		.stack = stacks_intern(pc, 2),
+		.tid = record->tid,
+		.kind = (uint8_t)trace_kind_of(waits_view(call), w.object),
+		.call = (uint8_t)call,
+		.object = w.object,
 	});
 }
 
@@ -265,8 +265,8 @@ static void add_wait(const struct dump_thread *d, uint64_t end_ns)
 	});
 }
 
-/* All that wait at the end; the dump says where. While the trace is on, so that all that began in it have a beginning; those that
- * end meanwhile are told by their threads, too, with an end after the trace's. */
+/* All that wait at the end; the dump says where. While the trace is on, so that all that began in it have a beginning;
+ * those that end meanwhile are told by their threads, too, with an end after the trace's. */
 static void add_lasting_waits(struct session *s, uint64_t end_ns)
 {
 	struct dump_snapshot dump;
@@ -279,7 +279,8 @@ static void add_lasting_waits(struct session *s, uint64_t end_ns)
 	region_release(&scratch);
 }
 
-/* Whoever told anything is a thread of the trace, and has its name, if it was not there long enough to be asked for it. */
+/* Whoever told anything is a thread of the trace, and has its name, if it was not there long enough to be asked for it.
+ */
 static void note_tellers(struct session *s)
 {
 	size_t count;
@@ -314,7 +315,8 @@ int snapshot_trace_end(struct trace_snapshot *out)
 	struct session *s = session;
 	uint64_t full_ns = trace_full_ns(), end_ns = full_ns ? full_ns : clock_ns(CLOCK_MONOTONIC);
 	if (full_ns)
-		comment(s, "the trace ends here: its buffer was full; raise PPROF_MEMORY_LIMIT, or ask for fewer seconds");
+		comment(s,
+		        "the trace ends here: its buffer was full; raise PPROF_MEMORY_LIMIT, or ask for fewer seconds");
 	note_changes(s);
 	for (size_t i = 0; i < s->thread_count; i++)
 		if (!s->threads[i].has_ended)

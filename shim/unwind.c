@@ -5,10 +5,10 @@
  * so a reader sees a whole entry or none: relaxed loads and stores, no lock. A lost update costs a
  * second look-up.
  *
- * Memory: the walk reads the stack of the thread directly where that is known to be its stack: from the stack pointer on up to
- * its known end (struct unwind_stack). Anything else (coroutines, what lies beyond a stack's end, alternate stacks) may be unmapped by
- * another thread the next moment, or be what another stack's guard page was: it is read by ways that
- * cannot fault, a piece at a time, and never believed for the next walk.
+ * Memory: the walk reads the stack of the thread directly where that is known to be its stack: from the stack pointer
+ * on up to its known end (struct unwind_stack). Anything else (coroutines, what lies beyond a stack's end, alternate
+ * stacks) may be unmapped by another thread the next moment, or be what another stack's guard page was: it is read by
+ * ways that cannot fault, a piece at a time, and never believed for the next walk.
  *
  * A walk takes little of the program's stack itself (a piece of WINDOW_BYTES); learning runs on a stack of our own.
  *
@@ -74,9 +74,9 @@ static struct unwind_rule unpack(uint64_t e)
 {
 	int64_t cfa = (int64_t)(e << (64 - KIND_BITS - CFA_BITS)) >> (64 - CFA_BITS);
 	return (struct unwind_rule){
-	    .kind = (enum unwind_kind)(e & ((1u << KIND_BITS) - 1)),
-	    .cfa_offset = (int32_t)(cfa * WORD),
-	    .fp_at = (int32_t)((e >> (KIND_BITS + CFA_BITS) & ((1u << FP_BITS) - 1)) * WORD),
+		.kind = (enum unwind_kind)(e & ((1u << KIND_BITS) - 1)),
+		.cfa_offset = (int32_t)(cfa * WORD),
+		.fp_at = (int32_t)((e >> (KIND_BITS + CFA_BITS) & ((1u << FP_BITS) - 1)) * WORD),
 	};
 }
 
@@ -94,7 +94,8 @@ static uint32_t count_forgettings(void)
 	return __atomic_load_n(&forgettings, __ATOMIC_SEQ_CST);
 }
 
-/* A rule that was learned while count_forgettings was `when`. Either unwind_forget comes to it here, or we see that it was called. */
+/* A rule that was learned while count_forgettings was `when`. Either unwind_forget comes to it here, or we see that it
+ * was called. */
 static void keep(uintptr_t pc, struct unwind_rule r, uint32_t when)
 {
 	if (r.kind == UNWIND_UNKNOWN || pc >> 47 || !fits(r))
@@ -137,8 +138,8 @@ static uintptr_t page_after(uintptr_t at)
 	return (at & ~(uintptr_t)(PAGE - 1)) + PAGE;
 }
 
-/* Linux leaves at least 128 MiB below the end of the main thread's stack to it (mmap_base); an emulator that maps its guest's stack,
- * as much as the limit says. */
+/* Linux leaves at least 128 MiB below the end of the main thread's stack to it (mmap_base); an emulator that maps its
+ * guest's stack, as much as the limit says. */
 struct unwind_stack unwind_main_stack(uintptr_t near_its_end)
 {
 	enum { MAINS_REACH = 128 << 20 };
@@ -151,8 +152,8 @@ struct unwind_stack unwind_main_stack(uintptr_t near_its_end)
 	return (struct unwind_stack){.lo = end - reach, .hi = end};
 }
 
-/* Libc puts a thread's control block at the end of its stack, where the thread pointer points, and a pthread's stack has at
- * least 16 KiB, a guard page among them in old versions. With the attributes of libc's choice it has more. */
+/* Libc puts a thread's control block at the end of its stack, where the thread pointer points, and a pthread's stack
+ * has at least 16 KiB, a guard page among them in old versions. With the attributes of libc's choice it has more. */
 struct unwind_stack unwind_thread_stack(uintptr_t at, bool has_default_size)
 {
 	enum { LEAST = 12 << 10, LEAST_BY_DEFAULT = 64 << 10 };
@@ -236,8 +237,8 @@ FOR_EACH_MEMORY bool read_word(struct memory *m, bool own, uintptr_t at, uintptr
 	return true;
 }
 
-/* The registers that a signal interrupted, from the ucontext that the kernel left at sp. What was interrupted may run on another
- * stack. */
+/* The registers that a signal interrupted, from the ucontext that the kernel left at sp. What was interrupted may run
+ * on another stack. */
 FOR_EACH_MEMORY bool step_signal(struct unwind_frame *f, struct memory *m, bool own)
 {
 #if defined(__x86_64__)
@@ -326,18 +327,19 @@ size_t unwind_walk_known(struct unwind_frame f, const struct unwind_stack *known
 				*rest = f;
 				break;
 			}
-			r = (struct unwind_rule){.kind = UNWIND_CHAIN}; /* made at run time: in no object, so without a table */
+			r = (struct unwind_rule){
+				.kind = UNWIND_CHAIN}; /* made at run time: in no object, so without a table */
 		}
 	} while (step(&f, r, &m, true));
 	return n;
 }
 
-/* A frame pointer that the kernel did not tell is found by what the stack must look like there: the saved frame pointer, and above it the
- * address to return to, which comes after a call of this very function; one frame further out there has to be such an address again.
- * What is left of earlier calls may fit, too: so first it is asked how far down the function goes for certain, and where
- * that does not help, there must be no second one. A call through a register says nothing about whom it calls: then the saved frame pointer
- * has to lead to another such pair, or be that of the outermost frame. Where nothing fits, or too much, the stack ends. x86-64
- * alone. */
+/* A frame pointer that the kernel did not tell is found by what the stack must look like there: the saved frame
+ * pointer, and above it the address to return to, which comes after a call of this very function; one frame further out
+ * there has to be such an address again. What is left of earlier calls may fit, too: so first it is asked how far down
+ * the function goes for certain, and where that does not help, there must be no second one. A call through a register
+ * says nothing about whom it calls: then the saved frame pointer has to lead to another such pair, or be that of the
+ * outermost frame. Where nothing fits, or too much, the stack ends. x86-64 alone. */
 enum call_kind { NO_CALL_BEFORE, CALLS_SOMETHING, CALLS_THIS };
 
 #if defined(__x86_64__)
@@ -366,8 +368,8 @@ static enum call_kind by_target(uintptr_t target, uintptr_t function)
 	int at = memcmp(code, "\xf3\x0f\x1e\xfa", 4) == 0 ? 4 : 0;
 	at += code[at] == 0xf2;
 	return code[at] == 0xff && code[at + 1] == 0x25 && at + 6 <= 11
-	           ? by_slot(target + (uintptr_t)at + 6 + (uintptr_t)(intptr_t)signed_at(code + at + 2), function)
-	           : NO_CALL_BEFORE;
+	               ? by_slot(target + (uintptr_t)at + 6 + (uintptr_t)(intptr_t)signed_at(code + at + 2), function)
+	               : NO_CALL_BEFORE;
 }
 
 /* What comes before an address that is returned to? function 0: any will do. */
@@ -382,8 +384,10 @@ static enum call_kind call_before(uintptr_t return_address, uintptr_t function)
 		return function ? by_target(relative, function) : CALLS_SOMETHING;
 	if (code[0] == 0xff && code[1] == 0x15)
 		return function ? by_slot(relative, function) : CALLS_SOMETHING;
-	bool by_register = code[4] == 0xff && (code[5] & 0xf8) == 0xd0, by_offset = code[3] == 0xff && (code[4] & 0xf8) == 0x50;
-	return by_register || by_offset || (code[0] == 0xff && (code[1] & 0xf8) == 0x90) ? CALLS_SOMETHING : NO_CALL_BEFORE;
+	bool by_register = code[4] == 0xff && (code[5] & 0xf8) == 0xd0,
+	     by_offset = code[3] == 0xff && (code[4] & 0xf8) == 0x50;
+	return by_register || by_offset || (code[0] == 0xff && (code[1] & 0xf8) == 0x90) ? CALLS_SOMETHING
+	                                                                                 : NO_CALL_BEFORE;
 }
 #else
 static enum call_kind call_before(uintptr_t return_address, uintptr_t function)
@@ -450,8 +454,9 @@ static bool has_rivals(uintptr_t frame, uintptr_t end, uintptr_t function, struc
 	return false;
 }
 
-/* How far below its frame pointer a function's stack pointer is while it calls others, by its first instructions: push %rbp; mov
- * %rsp, %rbp; pushes; sub $n, %rsp. 0: they are others. (If it takes more in between, nothing that fits will be there.) */
+/* How far below its frame pointer a function's stack pointer is while it calls others, by its first instructions: push
+ * %rbp; mov %rsp, %rbp; pushes; sub $n, %rsp. 0: they are others. (If it takes more in between, nothing that fits will
+ * be there.) */
 static uintptr_t fixed_depth(uintptr_t function)
 {
 	static const unsigned char begin[] = {0x55, 0x48, 0x89, 0xe5};
@@ -463,7 +468,8 @@ static uintptr_t fixed_depth(uintptr_t function)
 	if (memcmp(code + at, begin, sizeof begin) != 0)
 		return 0;
 	at += sizeof begin;
-	for (; at < 20 && ((code[at] & 0xf8) == 0x50 || (code[at] == 0x41 && (code[at + 1] & 0xf8) == 0x50)); pushed += WORD)
+	for (; at < 20 && ((code[at] & 0xf8) == 0x50 || (code[at] == 0x41 && (code[at + 1] & 0xf8) == 0x50));
+	     pushed += WORD)
 		at += code[at] == 0x41 ? 2 : 1;
 	if (code[at] != 0x48 || code[at + 2] != 0xec)
 		return 0;

@@ -22,9 +22,9 @@ struct unwind_frame {
  * frame pointer. x86-64 and aarch64 both keep { caller's frame pointer, return address } there. */
 #define UNWIND_CALLER() \
 	((struct unwind_frame){ \
-	    .pc = (uintptr_t)__builtin_return_address(0) - 1, \
-	    .sp = (uintptr_t)__builtin_frame_address(0) + 2 * sizeof(uintptr_t), \
-	    .fp = *(uintptr_t *)__builtin_frame_address(0), \
+		.pc = (uintptr_t)__builtin_return_address(0) - 1, \
+		.sp = (uintptr_t)__builtin_frame_address(0) + 2 * sizeof(uintptr_t), \
+		.fp = *(uintptr_t *)__builtin_frame_address(0), \
 	})
 
 /* The same of a function that was given its caller's __builtin_frame_address(0): the caller's caller. */
@@ -34,8 +34,8 @@ static inline struct unwind_frame unwind_frame_at(const void *frame_address)
 	return (struct unwind_frame){.pc = at[1] - 1, .sp = (uintptr_t)(at + 2), .fp = at[0]};
 }
 
-/* The known part of a thread's own stack: where the stack pointer lies in [lo, hi), all from there to hi is readable as long as the
- * thread runs. Zero-initialised: nothing is known. */
+/* The known part of a thread's own stack: where the stack pointer lies in [lo, hi), all from there to hi is readable as
+ * long as the thread runs. Zero-initialised: nothing is known. */
 struct unwind_stack {
 	uintptr_t lo, hi;
 };
@@ -43,11 +43,12 @@ struct unwind_stack {
 /* Init: the main thread's, of an address near its end. */
 struct unwind_stack unwind_main_stack(uintptr_t near_its_end);
 
-/* The calling thread's, which libc has just begun, at this address of its stack. has_default_size: it was created without attributes. */
+/* The calling thread's, which libc has just begun, at this address of its stack. has_default_size: it was created
+ * without attributes. */
 struct unwind_stack unwind_thread_stack(uintptr_t at, bool has_default_size);
 
-/* Read memory of this process that may not be there, or not the next moment. Returns how many bytes could be read; 0 after a filter of
- * system calls came. */
+/* Read memory of this process that may not be there, or not the next moment. Returns how many bytes could be read; 0
+ * after a filter of system calls came. */
 size_t unwind_read_safely(void *to, uintptr_t from, size_t bytes);
 
 /* Write the look-up addresses of the stack from `start` outwards into pc[0..max), start's own first, but for
@@ -59,9 +60,10 @@ size_t unwind_walk(struct unwind_frame start, const struct unwind_stack *known, 
 size_t unwind_walk_known(struct unwind_frame start, const struct unwind_stack *known, uintptr_t *pc, size_t max,
                          struct unwind_frame *rest);
 
-/* A stack that is another thread's, or was copied: read(memory, address, value) says false where it can't be read. `mark`,
- * where it is not NULL, is a frame further out whose registers are known, and *passed tells whether it was met. The frame pointer
- * need not be known (start.fp may be UNWIND_NO_FP): where it is needed first, it is looked for on the stack. Listener. */
+/* A stack that is another thread's, or was copied: read(memory, address, value) says false where it can't be read.
+ * `mark`, where it is not NULL, is a frame further out whose registers are known, and *passed tells whether it was met.
+ * The frame pointer need not be known (start.fp may be UNWIND_NO_FP): where it is needed first, it is looked for on the
+ * stack. Listener. */
 enum { UNWIND_NO_FP = 1 };
 struct unwind_elsewhere {
 	bool (*read)(void *memory, uintptr_t at, uintptr_t *value);

@@ -47,7 +47,8 @@ static struct {
 	bool is_unreadable; /* what the tables say is not known */
 } learner FORKED;
 
-/* Pieces of tables, read by a way that cannot fault: the object may be unloaded at any moment. Of one look-up. Under lock. */
+/* Pieces of tables, read by a way that cannot fault: the object may be unloaded at any moment. Of one look-up. Under
+ * lock. */
 enum { PIECES = 16, PIECE_BYTES = 512 };
 static struct {
 	uintptr_t at; /* 0: nothing */
@@ -120,14 +121,15 @@ static int find_proc_info(unw_addr_space_t space, unw_word_t ip, unw_proc_info_t
 	    h.table_enc != DATAREL_SDATA4)
 		return -UNW_ENOINFO;
 	unw_dyn_info_t table = {
-	    .start_ip = m->start,
-	    .end_ip = m->end,
-	    .format = UNW_INFO_FORMAT_REMOTE_TABLE,
-	    .u.rti = {
-	        .segbase = m->unwind_table,
-	        .table_len = h.count * 8 / sizeof(unw_word_t),
-	        .table_data = m->unwind_table + sizeof h,
-	    },
+		.start_ip = m->start,
+		.end_ip = m->end,
+		.format = UNW_INFO_FORMAT_REMOTE_TABLE,
+		.u.rti =
+			{
+				.segbase = m->unwind_table,
+				.table_len = h.count * 8 / sizeof(unw_word_t),
+				.table_data = m->unwind_table + sizeof h,
+			},
 	};
 	int r = UNW_OBJ(dwarf_search_unwind_table)(space, ip, &table, info, need_info, arg);
 	if (r == 0 && (ip < info->start_ip || ip >= info->end_ip))
@@ -205,14 +207,14 @@ static int no_name(unw_addr_space_t space, unw_word_t ip, char *buf, size_t len,
 static bool start_locked(void)
 {
 	static unw_accessors_t accessors = {
-	    .find_proc_info = find_proc_info,
-	    .put_unwind_info = put_unwind_info,
-	    .get_dyn_info_list_addr = no_dyn_info,
-	    .access_mem = access_mem,
-	    .access_reg = access_reg,
-	    .access_fpreg = access_fpreg,
-	    .resume = no_resume,
-	    .get_proc_name = no_name,
+		.find_proc_info = find_proc_info,
+		.put_unwind_info = put_unwind_info,
+		.get_dyn_info_list_addr = no_dyn_info,
+		.access_mem = access_mem,
+		.access_reg = access_reg,
+		.access_fpreg = access_fpreg,
+		.resume = no_resume,
+		.get_proc_name = no_name,
 	};
 	if (learner.space)
 		return true;

@@ -170,8 +170,8 @@ static bool may_be_knocked_at(int thread)
 	return tasks_catches(thread, SIGNALS_OURS) && (!t || restart_look(t));
 }
 
-/* At the limit of pending signals, what can be sent is one to the whole process, without a word of whose it is. The kernel gives it
- * to the main thread, if that takes it. */
+/* At the limit of pending signals, what can be sent is one to the whole process, without a word of whose it is. The
+ * kernel gives it to the main thread, if that takes it. */
 static void knock_without_a_word(void)
 {
 	if (may_be_knocked_at(house_pid()))
@@ -219,7 +219,8 @@ static bool find_one(void)
 }
 
 /* Threads that the program made have all ended: it is the last one, and keeps the process. Newer kernels take the
- * status of the last thread for that of the process: it ends with the first one's, which is most likely the one that was meant. */
+ * status of the last thread for that of the process: it ends with the first one's, which is most likely the one that
+ * was meant. */
 static bool is_alone(void)
 {
 	if (tasks_count() != 1 || tasks_look(house_pid()).state != TASK_GONE)

@@ -16,8 +16,8 @@
 #include "shim/snapshot.h"
 
 enum {
-	/* The system call is made so near below the frame that called the hook. A handler's frames are further away: the
-	 * kernel puts more than this of registers between. */
+	/* The system call is made so near below the frame that called the hook. A handler's frames are further away:
+	 * the kernel puts more than this of registers between. */
 	NEAR_BYTES = 1024,
 };
 
@@ -37,9 +37,9 @@ void waits_reset(struct wait *w)
 	__atomic_store_n(&w->state, WAIT_NONE, __ATOMIC_RELEASE);
 }
 
-/* A wait is published already. If its frame is further out on this stack, we are in a handler that interrupted it, and it
- * goes on afterwards; else it was left by a jump. (A handler on a stack of its own may look like that, too: then
- * the outer wait is not published for the rest of its time.) */
+/* A wait is published already. If its frame is further out on this stack, we are in a handler that interrupted it, and
+ * it goes on afterwards; else it was left by a jump. (A handler on a stack of its own may look like that, too: then the
+ * outer wait is not published for the rest of its time.) */
 void waits_nest(struct wait *w, struct wait_scope *s, uintptr_t sp)
 {
 	if (waits_call(w->state) != WAIT_CHANGING && sp >= w->frame.sp) {
@@ -134,7 +134,8 @@ bool waits_is_at(const struct wait *w, uintptr_t sp)
 	       w->frame.sp - sp <= NEAR_BYTES;
 }
 
-/* A handler of the program's that runs is counted (hooks_signal.c), so what is due and counted need not be looked for here. */
+/* A handler of the program's that runs is counted (hooks_signal.c), so what is due and counted need not be looked for
+ * here. */
 bool waits_mark(uintptr_t pc, uintptr_t sp, intptr_t result, uint64_t mask)
 {
 	struct wait *w = waits_self();
@@ -163,7 +164,7 @@ static const struct {
 	unsigned char kind, view;
 	void *const *function;
 } calls[] = {
-    [WAIT_NONE] = {"", DUMP_NO_OBJECT, VIEW_SYSCALL, NULL},
+	[WAIT_NONE] = {"", DUMP_NO_OBJECT, VIEW_SYSCALL, NULL},
 #define HOOK_WAITS(symbol, type, params, args, object_kind, object, time, view) \
 	[WAIT_##symbol] = {#symbol, DUMP_##object_kind, VIEW_##view, (void *const *)&real_##symbol},
 #define HOOK_WAITS_OWN(symbol, type, params, args, object_kind, view) \

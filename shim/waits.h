@@ -3,8 +3,8 @@
  * Runs in: app's thread inside a hook of a call that may block, in a signal handler too (waits_enter, waits_leave); our
  * signal handler (marks); listener (waits_read). No system call, no lock.
  *
- * Who says so: threads that wait for other threads, always (their waits are profiled); all others while a profile, a dump or a trace
- * is taken, and no call that began before (restart.h).
+ * Who says so: threads that wait for other threads, always (their waits are profiled); all others while a profile, a
+ * dump or a trace is taken, and no call that began before (restart.h).
  *
  * What it is for: the thread dump knows what a blocked thread waits for without disturbing it; a call that our own
  * signal interrupted is made again, with the time that is left, so that the program never sees EINTR; and
@@ -51,13 +51,13 @@ enum wait_call {
 
 /* What an execution trace shows a call as. */
 enum wait_view {
-	VIEW_SYNC,    /* a lock, another thread */
+	VIEW_SYNC, /* a lock, another thread */
 	VIEW_COND,
-	VIEW_NET,     /* one socket: what comes in */
-	VIEW_SEND,    /* what goes out of it: mostly work, not a wait */
-	VIEW_READ,    /* a descriptor: a socket, or something else */
+	VIEW_NET,  /* one socket: what comes in */
+	VIEW_SEND, /* what goes out of it: mostly work, not a wait */
+	VIEW_READ, /* a descriptor: a socket, or something else */
 	VIEW_WRITE,
-	VIEW_SELECT,  /* many descriptors */
+	VIEW_SELECT, /* many descriptors */
 	VIEW_SLEEP,
 	VIEW_SYSCALL, /* whatever else */
 };
@@ -65,9 +65,9 @@ enum wait_view {
 /* A wait, as its thread publishes it. The fields change only while `state` says WAIT_NONE or WAIT_CHANGING; a state
  * with a call never comes back once it was left. */
 struct wait {
-	uint64_t state;     /* atomic: instance << 8 | enum wait_call */
-	uint64_t instances; /* waits so far */
-	uintptr_t object;   /* what for: waits_kind() says what it is */
+	uint64_t state;            /* atomic: instance << 8 | enum wait_call */
+	uint64_t instances;        /* waits so far */
+	uintptr_t object;          /* what for: waits_kind() says what it is */
 	struct unwind_frame frame; /* the caller's */
 	uint64_t since_ns;  /* CLOCK_MONOTONIC, of locks that nobody watches CLOCK_MONOTONIC_COARSE; 0: not taken */
 	uint32_t handled;   /* sampler_thread.handled when it began */
@@ -82,14 +82,14 @@ static inline unsigned waits_call(uint64_t state)
 /* A wait while it lasts, on the thread's stack. */
 struct wait_scope {
 	uint64_t since_ns; /* as in struct wait */
-	bool nested; /* in a signal handler that interrupted another wait */
+	bool nested;       /* in a signal handler that interrupted another wait */
 	struct wait outer;
 };
 
-/* Why a hook would do more than to jump to the real function: who wants to know how long threads wait for each other (the first
- * two, from init on), and what is going on now: an execution trace; a profile or a dump, whose signals may cut calls short; a listener
- * that is to be started by the next call that may wait long. While none of the last three is there, the hooks of reads, writes,
- * polls and sleeps test this word, and that is all. */
+/* Why a hook would do more than to jump to the real function: who wants to know how long threads wait for each other
+ * (the first two, from init on), and what is going on now: an execution trace; a profile or a dump, whose signals may
+ * cut calls short; a listener that is to be started by the next call that may wait long. While none of the last three
+ * is there, the hooks of reads, writes, polls and sleeps test this word, and that is all. */
 enum {
 	WAITS_FOR_BLOCK = 1,
 	WAITS_FOR_MUTEX = 2,
@@ -160,9 +160,9 @@ static inline __attribute__((always_inline)) void waits_leave(const struct wait_
 		__atomic_store_n(&w->state, WAIT_NONE, __ATOMIC_RELEASE);
 }
 
-/* After a call that failed with EINTR, or came back with less than was asked for: was it our signal alone, and has no handler
- * of the program's run since it began? Then the program must not know, and the call is made again. Asking takes the
- * mark away. */
+/* After a call that failed with EINTR, or came back with less than was asked for: was it our signal alone, and has no
+ * handler of the program's run since it began? Then the program must not know, and the call is made again. Asking takes
+ * the mark away. */
 bool waits_was_cut_short(void);
 static inline bool waits_may_be_cut_short(void)
 {
@@ -176,13 +176,13 @@ static inline uint64_t waits_start_ns(void)
 	return __builtin_expect(signals_are_about(), 0) ? clock_ns(CLOCK_MONOTONIC) : 0;
 }
 
-/* Of a relative time-out: what is left of it now, at least 0; never less than what is really left. Where its beginning is not
- * known (the signals came later), all of it. */
+/* Of a relative time-out: what is left of it now, at least 0; never less than what is really left. Where its beginning
+ * is not known (the signals came later), all of it. */
 uint64_t waits_left_ns(uint64_t timeout_ns);
 
 /* Our signal handler, which interrupted this thread at (pc, sp), where the register that system calls return in holds
- * `result`, with this mask: if that was a system call of a wait, mark it. True: the kernel will make it again because of our
- * SA_RESTART, but a signal is due whose handler has none: the call has to fail with EINTR instead. */
+ * `result`, with this mask: if that was a system call of a wait, mark it. True: the kernel will make it again because
+ * of our SA_RESTART, but a signal is due whose handler has none: the call has to fail with EINTR instead. */
 bool waits_mark(uintptr_t pc, uintptr_t sp, intptr_t result, uint64_t mask);
 
 /* The same handler: is that, with this stack pointer, in the wait that the thread publishes? */
@@ -194,8 +194,9 @@ static inline uint64_t waits_programs(uint64_t signals)
 	return signals & ~((uint64_t)3 << 31);
 }
 
-/* Is one of these signals due, whose handler ends calls that ours does not (without_flag: SA_RESTART), or any (0)? not_counted: the
- * handlers that are counted as they run are none. Our handler blocks all signals, so the kernel tells of all that are pending. */
+/* Is one of these signals due, whose handler ends calls that ours does not (without_flag: SA_RESTART), or any (0)?
+ * not_counted: the handlers that are counted as they run are none. Our handler blocks all signals, so the kernel tells
+ * of all that are pending. */
 bool waits_others_are_due(uint64_t signals, unsigned long without_flag, bool not_counted);
 
 /* Does the handler of this signal let calls go on (SA_RESTART)? */

@@ -23,7 +23,8 @@ int gzip_begin(struct gzip *g, struct region *r, struct out *o)
 {
 	g->out = o;
 	g->z = (z_stream){.zalloc = alloc_from_region, .zfree = keep, .opaque = r};
-	return deflateInit2(&g->z, LEVEL, Z_DEFLATED, GZIP_WINDOW, MEMORY_LEVEL, Z_DEFAULT_STRATEGY) == Z_OK ? 0 : -ENOMEM;
+	return deflateInit2(&g->z, LEVEL, Z_DEFLATED, GZIP_WINDOW, MEMORY_LEVEL, Z_DEFAULT_STRATEGY) == Z_OK ? 0
+	                                                                                                     : -ENOMEM;
 }
 
 static void run(struct gzip *g, int flush)

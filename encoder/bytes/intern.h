@@ -19,7 +19,7 @@ struct intern {
 		struct span key;
 		uint32_t hash;
 		uint32_t number_plus_1; /* 0: free */
-	} *entry;
+	} * entry;
 	size_t cap, count;
 };
 

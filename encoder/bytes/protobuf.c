@@ -7,9 +7,12 @@
 
 #include <string.h>
 
-enum { VARINT = 0, BYTES = 2, /* how a field is written */
-       VARINT_MOST = 10,      /* bytes */
-       FIRST_CAP = 1024 };
+enum {
+	VARINT = 0,
+	BYTES = 2,        /* how a field is written */
+	VARINT_MOST = 10, /* bytes */
+	FIRST_CAP = 1024
+};
 
 void message_init(struct message *m, struct region *region)
 {

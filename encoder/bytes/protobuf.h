@@ -2,8 +2,8 @@
  *
  * Runs in: listener. All memory from the request's region; no libc but mem*.
  *
- * Source of the format: the encoding guide of Protocol Buffers. A field is a key (its number << 3, and how it is written)
- * and a value: a varint, or a length and so many bytes. A message inside another one is such bytes.
+ * Source of the format: the encoding guide of Protocol Buffers. A field is a key (its number << 3, and how it is
+ * written) and a value: a varint, or a length and so many bytes. A message inside another one is such bytes.
  *
  * A message is used again and again: whoever writes it out or puts it into another one empties it.
  *

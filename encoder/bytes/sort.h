@@ -17,8 +17,8 @@ enum { SORT_ITEM_MAX = 256 };
  * stable. */
 void sort_items(void *items, size_t count, size_t bytes, bool (*before)(const void *a, const void *b));
 
-/* Of items that ascend by the 64-bit number that each begins with: the index of the first whose number is not below `number`;
- * count: there is none. */
+/* Of items that ascend by the 64-bit number that each begins with: the index of the first whose number is not below
+ * `number`; count: there is none. */
 static inline size_t sort_first_from(const void *items, size_t count, size_t bytes, uint64_t number)
 {
 	size_t low = 0, high = count;

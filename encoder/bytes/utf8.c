@@ -10,7 +10,11 @@ static bool is_utf8(struct span s)
 {
 	for (size_t i = 0; i < s.len;) {
 		unsigned char c = (unsigned char)s.at[i];
-		size_t more = c < 0x80 ? 0 : c >= 0xc2 && c < 0xe0 ? 1 : c >= 0xe0 && c < 0xf0 ? 2 : c >= 0xf0 && c < 0xf5 ? 3 : 9;
+		size_t more = c < 0x80                ? 0
+		              : c >= 0xc2 && c < 0xe0 ? 1
+		              : c >= 0xe0 && c < 0xf0 ? 2
+		              : c >= 0xf0 && c < 0xf5 ? 3
+		                                      : 9;
 		if (more >= s.len - i)
 			return false;
 		for (size_t k = 1; k <= more; k++)

@@ -12,7 +12,8 @@ enum {
 	SLOTS = 4096,
 	MODULES = 64, /* of them, the objects are at hand */
 	MOST_BYTES = 16 << 20,
-	INTERNED_BYTES = 3 * sizeof(struct intern_entry), /* of a table, an entry: it is half empty, and was smaller before */
+	INTERNED_BYTES =
+		3 * sizeof(struct intern_entry), /* of a table, an entry: it is half empty, and was smaller before */
 };
 
 static struct {

@@ -3,8 +3,8 @@
  * Runs in: listener. One owner, no lock; memory of its own region, capped. What it gives out is valid until
  * cache_trim or cache_forget.
  *
- * The key is the object's build id and the address in the file: so what was known of a library is known again when it is
- * loaded once more, and stays known when its file is gone.
+ * The key is the object's build id and the address in the file: so what was known of a library is known again when it
+ * is loaded once more, and stays known when its file is gone.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_NAME_CACHE_H
@@ -24,8 +24,8 @@ struct cached {
 	uint64_t address; /* as the file's headers count */
 	uint64_t start;   /* of the function around it; 0: not known */
 	const struct name_frame *frame;
-	uint32_t count;   /* of frames; 0: nothing is known of it, and asking again would not help */
-	bool complete;    /* by the symbolizer; else from a symbol table */
+	uint32_t count; /* of frames; 0: nothing is known of it, and asking again would not help */
+	bool complete;  /* by the symbolizer; else from a symbol table */
 };
 
 /* NULL: no memory. */
@@ -34,7 +34,8 @@ struct object *cache_object(const struct module *m);
 /* NULL: not known yet. */
 const struct cached *cache_find(const struct object *o, uint64_t address);
 
-/* Remember, in place of what was known; the frames and their texts are copied. Without memory, nothing is remembered. */
+/* Remember, in place of what was known; the frames and their texts are copied. Without memory, nothing is remembered.
+ */
 void cache_put(const struct object *o, uint64_t address, uint64_t start, const struct name_frame *frame, uint32_t count,
                bool complete);
 

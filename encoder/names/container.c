@@ -3,10 +3,11 @@
  * Runs in: listener. System calls alone; buffers of its own, one owner.
  *
  * A helper that takes more than the container has makes the kernel kill a process of it, and where Kubernetes sets
- * memory.oom.group, all of them: the program. So it is asked before how much there is, of every group around this process.
+ * memory.oom.group, all of them: the program. So it is asked before how much there is, of every group around this
+ * process.
  *
- * Formats: the kernel's Documentation/admin-guide/cgroup-v2.rst, "Memory Interface Files", and cgroup-v1/memory.rst; proc(5),
- * mountinfo; cgroups(7), /proc/PID/cgroup.
+ * Formats: the kernel's Documentation/admin-guide/cgroup-v2.rst, "Memory Interface Files", and cgroup-v1/memory.rst;
+ * proc(5), mountinfo; cgroups(7), /proc/PID/cgroup.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/names/container.h"
@@ -198,7 +199,8 @@ static bool find_folder(const struct place *p, char folder[2 * PATH_BYTES])
 {
 	size_t root_len = strlen(p->root);
 	struct span group = span_of(p->group);
-	bool is_below = root_len > 1 && span_starts(group, p->root) && (group.len == root_len || group.at[root_len] == '/');
+	bool is_below =
+		root_len > 1 && span_starts(group, p->root) && (group.len == root_len || group.at[root_len] == '/');
 	struct line l = {folder, 2 * PATH_BYTES, 0};
 	if (!p->is_mounted || !p->is_member)
 		return false;

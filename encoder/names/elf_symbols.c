@@ -22,15 +22,17 @@ enum {
 	NAME_MAX_BYTES = 4096,
 	PIECE_BYTES = 256, /* NAME_MAX_BYTES is a multiple of it */
 	UNSIZED_REACH = 4096,
-	OFFERS_MAX = 1 << 26, /* addresses in symbols: where so many overlap it is no symbol table, and would take for ever */
-	SIZED = 2, /* ranks from here on */
+	OFFERS_MAX =
+		1
+		<< 26, /* addresses in symbols: where so many overlap it is no symbol table, and would take for ever */
+	SIZED = 2,     /* ranks from here on */
 };
 
 struct table {
 	int fd;
 	uint64_t at, count;           /* symbols: offset for pread */
 	uint64_t names_at, names_len; /* their strings */
-	const ElfW(Shdr) *section;    /* NULL: not known */
+	const ElfW(Shdr) * section;   /* NULL: not known */
 	uint64_t sections;
 };
 
@@ -48,8 +50,8 @@ static bool read_whole(int fd, void *buf, size_t n, uint64_t at)
 	return true;
 }
 
-/* How good a name is: a symbol that says its size beats one that does not; then the nearest (compare); then the longest; then
- * one that is public (then is_better). */
+/* How good a name is: a symbol that says its size beats one that does not; then the nearest (compare); then the
+ * longest; then one that is public (then is_better). */
 static int rank_of(const ElfW(Sym) * s)
 {
 	return (s->st_size ? SIZED : 0) + (s->st_info >> 4 != STB_LOCAL);
@@ -93,8 +95,8 @@ static void offer(struct elf_query *q, const ElfW(Sym) * s, uint32_t file_at)
 	q->alias[q->alias_count++] = (struct elf_alias){s->st_name, file_at};
 }
 
-/* How far a symbol reaches. One without a size (assembly): at most a page, and not beyond its section; drop_cut_short sees to it
- * that it does not reach over the next symbol. */
+/* How far a symbol reaches. One without a size (assembly): at most a page, and not beyond its section; drop_cut_short
+ * sees to it that it does not reach over the next symbol. */
 static uint64_t reach_of(const struct table *t, const ElfW(Sym) * s)
 {
 	if (s->st_size)
@@ -107,8 +109,10 @@ static uint64_t reach_of(const struct table *t, const ElfW(Sym) * s)
 	return left < UNSIZED_REACH ? left : UNSIZED_REACH;
 }
 
-/* Returns the number of addresses in the symbol. *file_at: of the table, the last symbol that names a source file, to which local symbols after it belong. */
-static size_t offer_to_all(const struct table *t, struct elf_query *q, size_t count, const ElfW(Sym) * s, uint32_t *file_at)
+/* Returns the number of addresses in the symbol. *file_at: of the table, the last symbol that names a source file, to
+ * which local symbols after it belong. */
+static size_t offer_to_all(const struct table *t, struct elf_query *q, size_t count, const ElfW(Sym) * s,
+                           uint32_t *file_at)
 {
 	bool is_local = s->st_info >> 4 == STB_LOCAL;
 	if ((s->st_info & 0xf) == STT_FILE)
@@ -190,9 +194,9 @@ static size_t underscores_before(struct span name)
 	return n;
 }
 
-/* Of aliases, the one with the fewest underscores in front: of libc's, it is what programs call. Of those, the shortest, or first
- * in the alphabet: strtoul, not strtoumax. Of mangled ones (two constructors, functions folded into one) the last in the
- * table, which other tools take, too. */
+/* Of aliases, the one with the fewest underscores in front: of libc's, it is what programs call. Of those, the
+ * shortest, or first in the alphabet: strtoul, not strtoumax. Of mangled ones (two constructors, functions folded into
+ * one) the last in the table, which other tools take, too. */
 static bool is_better(struct span name, struct span best)
 {
 	size_t n = underscores_before(name), least = underscores_before(best);
@@ -307,13 +311,13 @@ static int find_file_table(struct region *r, int fd, struct table *t)
 		return -ENOEXEC;
 	const ElfW(Shdr) *names = &s[best->sh_link];
 	*t = (struct table){
-	    .fd = fd,
-	    .at = best->sh_offset,
-	    .count = best->sh_size / sizeof(ElfW(Sym)),
-	    .names_at = names->sh_offset,
-	    .names_len = names->sh_size,
-	    .section = s,
-	    .sections = sections,
+		.fd = fd,
+		.at = best->sh_offset,
+		.count = best->sh_size / sizeof(ElfW(Sym)),
+		.names_at = names->sh_offset,
+		.names_len = names->sh_size,
+		.section = s,
+		.sections = sections,
 	};
 	return 0;
 }
@@ -341,7 +345,8 @@ static uint64_t count_by_gnu_hash(int fd, uint64_t hash_at)
 	}
 	if (last < header[1])
 		return 0;
-	while (last < SYMBOLS_MAX && read_whole(fd, &chain, sizeof chain, chains_at + (uint64_t)(last - header[1]) * 4)) {
+	while (last < SYMBOLS_MAX &&
+	       read_whole(fd, &chain, sizeof chain, chains_at + (uint64_t)(last - header[1]) * 4)) {
 		last++;
 		if (chain & 1)
 			return last;

@@ -17,7 +17,8 @@ struct elf_query {
 	uint64_t address; /* as the file's headers have it (in memory minus bias) */
 	/* the answer */
 	struct span name; /* in the region; empty: no symbol */
-	struct span file; /* in the region: the source of a local symbol, as the table has it, without a folder; empty: not known */
+	struct span file; /* in the region: the source of a local symbol, as the table has it, without a folder; empty:
+	                     not known */
 	uint64_t start;   /* where that symbol begins */
 	/* of the search: the best so far, and its aliases as good as it */
 	uint64_t nearest; /* of all symbols' starts, the one just below, if no query lies between */

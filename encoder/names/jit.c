@@ -1,11 +1,11 @@
 /* jit.c - names of code that was made at run time, from /tmp/perf-<pid>.map.
  *
- * Runs in: listener. The file grows while it is read, may be hundreds of megabytes, and /tmp belongs to everybody: it is
- * believed only if none but this user and root can have written it, and read with pread in parts of a fixed size.
+ * Runs in: listener. The file grows while it is read, may be hundreds of megabytes, and /tmp belongs to everybody: it
+ * is believed only if none but this user and root can have written it, and read with pread in parts of a fixed size.
  *
- * The last line about an address counts, so the file is read from its end to its beginning. A query is answered once, by
- * the first line that covers it, and is then out of the search: memory grows with the queries, never with the file; a line
- * costs a binary search however much code it claims; and the search ends when nothing is left to ask.
+ * The last line about an address counts, so the file is read from its end to its beginning. A query is answered once,
+ * by the first line that covers it, and is then out of the search: memory grows with the queries, never with the file;
+ * a line costs a binary search however much code it claims; and the search ends when nothing is left to ask.
  *
  * Format: Linux, tools/perf/Documentation/jit-interface.txt.
  *
@@ -32,7 +32,7 @@ struct search {
 	struct region *region;
 	struct jit_query *queries;
 	size_t count, open_count; /* open: not answered */
-	size_t *open;             /* [count + 1]: leads from a query to the next that is open, by steps; itself: it is */
+	size_t *open; /* [count + 1]: leads from a query to the next that is open, by steps; itself: it is */
 };
 
 struct code {
@@ -117,7 +117,8 @@ static bool read_whole(int fd, char *buf, size_t n, uint64_t at)
 	return true;
 }
 
-/* The line from `begin` to its newline at `end`. Where it goes on behind the part that is in memory, its head is read anew. */
+/* The line from `begin` to its newline at `end`. Where it goes on behind the part that is in memory, its head is read
+ * anew. */
 static int take_line(struct search *s, uint64_t begin, uint64_t end)
 {
 	struct span line = {s->part + (begin - s->part_at), end - begin};
@@ -140,8 +141,8 @@ static bool read_part_before(struct search *s, uint64_t end, uint64_t floor)
 	return read_whole(s->fd, s->part, n, s->part_at);
 }
 
-/* Lines that end before `size`, last first, down to `floor`. What follows the last newline is being written right now; what
- * `floor` may have cut is no line, unless the file begins there. */
+/* Lines that end before `size`, last first, down to `floor`. What follows the last newline is being written right now;
+ * what `floor` may have cut is no line, unless the file begins there. */
 static int take_lines(struct search *s, uint64_t floor, uint64_t size)
 {
 	bool ended = false; /* is there a newline at `end`? */

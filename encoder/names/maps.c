@@ -49,11 +49,11 @@ static bool parse_line(struct span line, struct map *m)
 		line.at++, line.len--;
 	size_t tail = sizeof deleted - 1;
 	*m = (struct map){
-	    .start = start,
-	    .end = end,
-	    .offset = offset,
-	    .deleted = line.len > tail && memcmp(line.at + line.len - tail, deleted, tail) == 0,
-	    .path = line,
+		.start = start,
+		.end = end,
+		.offset = offset,
+		.deleted = line.len > tail && memcmp(line.at + line.len - tail, deleted, tail) == 0,
+		.path = line,
 	};
 	if (m->deleted)
 		m->path.len -= tail;

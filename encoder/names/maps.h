@@ -11,7 +11,7 @@
 
 struct map {
 	uintptr_t start, end;
-	uint64_t offset; /* in the file */
+	uint64_t offset;  /* in the file */
 	struct span path; /* without " (deleted)"; empty: anonymous */
 	bool deleted;
 };

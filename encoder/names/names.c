@@ -20,7 +20,7 @@
 enum {
 	PATIENCE_S = 15, /* for the symbolizer; what follows takes its time, too */
 	LATE_PATIENCE_S = 2,
-	ROUNDS_MAX = 4,  /* times that one request asks */
+	ROUNDS_MAX = 4, /* times that one request asks */
 	POLL_MS = 3,
 	CWD_MAX = 4096,
 };
@@ -56,7 +56,8 @@ static struct site find_twin(const struct names *n, uintptr_t address)
 			continue;
 		uint64_t offset = map->offset + (address - map->start);
 		for (unsigned k = 0; k < m->text_count; k++)
-			if (offset >= m->text[k].file_offset && offset - m->text[k].file_offset < m->text[k].end - m->text[k].start)
+			if (offset >= m->text[k].file_offset &&
+			    offset - m->text[k].file_offset < m->text[k].end - m->text[k].start)
 				return (struct site){address, m, m->text[k].start + (offset - m->text[k].file_offset)};
 	}
 	return (struct site){.address = address};
@@ -118,14 +119,15 @@ static bool has_same_head(int fd, const struct module *m)
 static bool is_same(const char *path, const struct module *m)
 {
 	int fd = (int)os_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-	bool same = fd >= 0 && elf_has_build_id(fd, m->build_id, m->build_id_len) && (!m->head_bytes || has_same_head(fd, m));
+	bool same = fd >= 0 && elf_has_build_id(fd, m->build_id, m->build_id_len) &&
+	            (!m->head_bytes || has_same_head(fd, m));
 	if (fd >= 0)
 		os_close(fd);
 	return same;
 }
 
-/* Where the file can be opened that a module was loaded from, for any process; the program itself can be even when it was
- * deleted. NULL: nowhere. */
+/* Where the file can be opened that a module was loaded from, for any process; the program itself can be even when it
+ * was deleted. NULL: nowhere. */
 static const char *find_file(const struct names *n, const struct module *m)
 {
 	struct span s = names_path(n, m);
@@ -228,9 +230,11 @@ static uint64_t ask(struct names *n, const struct missing *missing)
 		const char *path = symbolizer_would_answer(w->object) ? find_file(n, w->module) : NULL;
 		if (path)
 			q[count++] = (struct question){w->module, path, w->address, w->count};
-		else if (!w->module->gone && symbolizer_would_answer(w->object) && span_starts(names_path(n, w->module), "/"))
-			n->note = "files of loaded objects can't be opened (deleted, replaced, another user's, outside of a chroot): their names "
-			          "are few";
+		else if (!w->module->gone && symbolizer_would_answer(w->object) &&
+		         span_starts(names_path(n, w->module), "/"))
+			n->note = "files of loaded objects can't be opened (deleted, replaced, another user's, outside "
+			          "of a chroot): their names "
+				  "are few";
 	}
 	return count ? symbolizer_queue(q, count) : 0;
 }
@@ -358,7 +362,8 @@ static int query_jit(struct names *n, const struct site *sites, size_t count)
 	if (r == -ENOMEM)
 		return r;
 	if (r == -EPERM)
-		n->note = "no names of run-time code: its /tmp/perf-PID.map is another user's, or others may write to it; umask 022 helps";
+		n->note = "no names of run-time code: its /tmp/perf-PID.map is another user's, or others may write to "
+		          "it; umask 022 helps";
 	for (size_t i = 0; i < n->jit_count; i++) {
 		q[i].name.at = utf8_line(n->region, q[i].name);
 		if (!q[i].name.at)
@@ -423,7 +428,10 @@ static struct span plain_name(struct names *n, struct site site)
 {
 	const struct module *m = site.module;
 	const struct map *map = maps_find(&n->maps, site.address);
-	struct span path = m ? names_path(n, m) : names_jit_map(n, site) ? SPAN("[jit]") : map ? map->path : (struct span){0};
+	struct span path = m                        ? names_path(n, m)
+	                   : names_jit_map(n, site) ? SPAN("[jit]")
+	                   : map                    ? map->path
+	                                            : (struct span){0};
 	while (path.len && memchr(path.at, '/', path.len))
 		span_cut(&path, '/');
 	if (!path.len)
@@ -447,8 +455,8 @@ static struct name single(struct names *n, struct span function, uint64_t offset
 	return (struct name){f, 1, offset};
 }
 
-/* The first address of a function stands for the function (the call that a thread waits in has no other): not for what was
- * inlined there. */
+/* The first address of a function stands for the function (the call that a thread waits in has no other): not for what
+ * was inlined there. */
 static struct name function_itself(struct names *n, const struct cached *c)
 {
 	const struct name_frame *outer = &c->frame[c->count - 1];

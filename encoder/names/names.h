@@ -1,7 +1,7 @@
 /* names.h - functions, files and lines for addresses of this process, and the modules they lie in.
  *
- * Runs in: listener. A request's view of the loaded objects, in its region. What the symbolizer finds is kept in a cache of
- * its own for the next request (symbolizer.h).
+ * Runs in: listener. A request's view of the loaded objects, in its region. What the symbolizer finds is kept in a
+ * cache of its own for the next request (symbolizer.h).
  *
  *   names_begin ─► names_prepare (all sites at once; -EAGAIN: ask again later, from names_begin on) ─► names_of …
  *
@@ -18,7 +18,8 @@
 struct site {
 	uintptr_t address;
 	const struct module *module; /* NULL: in no object */
-	uintptr_t home; /* 0, or where this code is in the object: it was mapped a second time (node does that with its own) */
+	uintptr_t home; /* 0, or where this code is in the object: it was mapped a second time (node does that with its
+	                   own) */
 };
 
 /* One function at a site. Spans are well-formed UTF-8 without control characters; those that are not known are empty,
@@ -43,7 +44,7 @@ struct names {
 	struct module_list modules;
 	struct jit_query *jit; /* sites that lie in no object, by address */
 	size_t jit_count;
-	const char *note;      /* why names are not what they could be, for people; NULL: they are */
+	const char *note; /* why names are not what they could be, for people; NULL: they are */
 };
 
 /* 0, or -ENOMEM. */

@@ -19,13 +19,13 @@
 #define SECOND UINT64_C(1000000000)
 
 enum {
-	WRITE_MS = 500,      /* it reads all questions before it begins */
-	AGAIN_SECONDS = 60,  /* after a failure */
-	LIFE_SECONDS = 90,  /* then a helper is given up */
+	WRITE_MS = 500,         /* it reads all questions before it begins */
+	AGAIN_SECONDS = 60,     /* after a failure */
+	LIFE_SECONDS = 90,      /* then a helper is given up */
 	MEMORY_LEAST = 8 << 20, /* with less it finds nothing */
 	READ_BYTES = 64 * 1024,
-	PARTS_AT_ONCE = 16,  /* then others are served */
-	BYTES_MAX = 1 << 28, /* of all its answers */
+	PARTS_AT_ONCE = 16,                  /* then others are served */
+	BYTES_MAX = 1 << 28,                 /* of all its answers */
 	TEXT_BYTES = 4 * SYMBOLIZE_LINE_MAX, /* of an address's frames */
 };
 
@@ -41,8 +41,8 @@ static struct {
 struct asked {
 	struct object *object;
 	size_t asked, answered;
-	uint64_t *address;  /* ascending */
-	bool *is_answered;  /* of each */
+	uint64_t *address; /* ascending */
+	bool *is_answered; /* of each */
 };
 
 /* The helper that runs; zero when there is none. */
@@ -109,7 +109,9 @@ static int give_up(int error)
 {
 	switch (error) {
 	case -ENOENT:
-		remember(SYMBOLIZE_PROGRAM " is not there; install it beside the library, or say where in PPROF_SYMBOLIZER", 0, "");
+		remember(SYMBOLIZE_PROGRAM
+		         " is not there; install it beside the library, or say where in PPROF_SYMBOLIZER",
+		         0, "");
 		break;
 	case -EACCES:
 	case -EPERM:
@@ -122,17 +124,20 @@ static int give_up(int error)
 		remember("no descriptors left to start " SYMBOLIZE_PROGRAM, 0, "; raise the limit (ulimit -n)");
 		break;
 	case -EAGAIN:
-		remember("no room for one more process, " SYMBOLIZE_PROGRAM, 0, "; raise the limit (ulimit -u, pids.max)");
+		remember("no room for one more process, " SYMBOLIZE_PROGRAM, 0,
+		         "; raise the limit (ulimit -u, pids.max)");
 		break;
 	case -ENOSPC:
 		remember("the container has too little memory left for " SYMBOLIZE_PROGRAM, 0,
 		         "; raise its limit, or complete a saved profile elsewhere");
 		break;
 	case -EBUSY:
-		remember(SYMBOLIZE_PROGRAM " does not start: its file can't be read", 0, "; put it on a file system that answers");
+		remember(SYMBOLIZE_PROGRAM " does not start: its file can't be read", 0,
+		         "; put it on a file system that answers");
 		break;
 	default:
-		remember(SYMBOLIZE_PROGRAM " could not be started, error ", -error, "; names are those of symbol tables");
+		remember(SYMBOLIZE_PROGRAM " could not be started, error ", -error,
+		         "; names are those of symbol tables");
 	}
 	symbolizer.again_ns = os_clock_ns(CLOCK_MONOTONIC) + AGAIN_SECONDS * SECOND;
 	return error;
@@ -143,7 +148,8 @@ static void tell_end(int status, const char *fault)
 	if (fault)
 		remember(SYMBOLIZE_PROGRAM, 0, fault);
 	else if (status > 0 && (status & 0x7f))
-		remember(SYMBOLIZE_PROGRAM " was killed by signal ", status & 0x7f, "; names are those of symbol tables");
+		remember(SYMBOLIZE_PROGRAM " was killed by signal ", status & 0x7f,
+		         "; names are those of symbol tables");
 	else if (status > 0)
 		remember(SYMBOLIZE_PROGRAM " failed with status ", status >> 8, "; names are those of symbol tables");
 	else
@@ -178,7 +184,8 @@ static void end_helper(const char *fault)
 		forgive();
 		blame(0, helper.count);
 	} else {
-		bool is_killed = !fault && status > 0 && (status & 0x7f) == SIGKILL; /* by the kernel, for want of memory: it would be again */
+		bool is_killed = !fault && status > 0 &&
+		                 (status & 0x7f) == SIGKILL; /* by the kernel, for want of memory: it would be again */
 		if (helper.begun)
 			blame(0, helper.begun); /* those after it can be asked about again */
 		if (!helper.begun || is_killed)
@@ -258,17 +265,10 @@ static void take_line(struct span line)
 		helper.current = text_parse_uint(line, 10, &n) && n < helper.count ? n : helper.count;
 		helper.begun = helper.current < helper.count ? helper.current + 1 : helper.begun;
 		break;
-	case 'a':
-		take_address(line);
-		break;
-	case 'f':
-		take_frame(line);
-		break;
-	case 'e':
-		helper.is_done = true;
-		break;
-	default:
-		break;
+	case 'a': take_address(line); break;
+	case 'f': take_frame(line); break;
+	case 'e': helper.is_done = true; break;
+	default: break;
 	}
 }
 
@@ -306,10 +306,13 @@ static bool take_answers(void)
 		take_bytes(buf, (size_t)n);
 		helper.bytes += (uint64_t)n;
 	}
-	bool too_long = os_clock_ns(CLOCK_MONOTONIC) - helper.begun_ns > LIFE_SECONDS * SECOND || helper.bytes > BYTES_MAX;
+	bool too_long =
+		os_clock_ns(CLOCK_MONOTONIC) - helper.begun_ns > LIFE_SECONDS * SECOND || helper.bytes > BYTES_MAX;
 	if (!helper.is_done && (n > 0 || n == -EAGAIN) && !too_long)
 		return true;
-	end_helper(n > 0 || n == -EAGAIN ? " took too long, or said too much, and was ended; names are those of symbol tables" : NULL);
+	end_helper(n > 0 || n == -EAGAIN
+	                   ? " took too long, or said too much, and was ended; names are those of symbol tables"
+	                   : NULL);
 	return false;
 }
 
@@ -373,10 +376,10 @@ static int prepare(const struct question *q, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		struct asked *a = &helper.at[i];
 		*a = (struct asked){
-		    .object = cache_object(q[i].module),
-		    .asked = q[i].count,
-		    .address = region_alloc(&helper.region, q[i].count * sizeof *a->address + 1),
-		    .is_answered = region_alloc(&helper.region, q[i].count + 1),
+			.object = cache_object(q[i].module),
+			.asked = q[i].count,
+			.address = region_alloc(&helper.region, q[i].count * sizeof *a->address + 1),
+			.is_answered = region_alloc(&helper.region, q[i].count + 1),
 		};
 		if (!a->object || !a->address || !a->is_answered)
 			return -ENOMEM;
@@ -387,14 +390,15 @@ static int prepare(const struct question *q, size_t count)
 	return 0;
 }
 
-/* A setting may name no program that somebody else could have put there, as it runs as the program's user. (The one beside the
- * library is as good as the library.) */
+/* A setting may name no program that somebody else could have put there, as it runs as the program's user. (The one
+ * beside the library is as good as the library.) */
 static bool is_refused(void)
 {
 	int r = symbolizer.options.symbolizer ? own_file_may_run(symbolizer.program) : 0;
 	if (r != -EINVAL && r != -EPERM && r != -ELOOP)
 		return false;
-	remember("PPROF_SYMBOLIZER is no absolute path, or others than root and this user can change it", 0, "; it is not run");
+	remember("PPROF_SYMBOLIZER is no absolute path, or others than root and this user can change it", 0,
+	         "; it is not run");
 	symbolizer.again_ns = os_clock_ns(CLOCK_MONOTONIC) + AGAIN_SECONDS * SECOND;
 	return true;
 }
@@ -408,7 +412,8 @@ static uint64_t memory_for_helper(void)
 
 int symbolizer_ask(const struct question *q, size_t count)
 {
-	char *argv[] = {symbolizer.program, SYMBOLIZE_PIPE, SYMBOLIZE_DEBUG_DIRS, (char *)symbolizer.options.debug_dirs, NULL};
+	char *argv[] = {symbolizer.program, SYMBOLIZE_PIPE, SYMBOLIZE_DEBUG_DIRS, (char *)symbolizer.options.debug_dirs,
+	                NULL};
 	if (!symbolizer.options.debug_dirs)
 		argv[2] = NULL;
 	if (is_refused())
@@ -423,7 +428,8 @@ int symbolizer_ask(const struct question *q, size_t count)
 	}
 	r = send_questions(q, count);
 	if (r < 0)
-		end_helper(r == -EPIPE ? NULL : " did not read its questions and was ended; names are those of symbol tables");
+		end_helper(r == -EPIPE ? NULL
+		                       : " did not read its questions and was ended; names are those of symbol tables");
 	return 0;
 }
 

@@ -21,61 +21,62 @@
 #include "shim/pace.h"
 
 enum { /* the numbers of fields */
-	PROFILE_SAMPLE_TYPE = 1,
-	PROFILE_SAMPLE = 2,
-	PROFILE_MAPPING = 3,
-	PROFILE_LOCATION = 4,
-	PROFILE_FUNCTION = 5,
-	PROFILE_STRING_TABLE = 6,
-	PROFILE_DROP_FRAMES = 7,
-	PROFILE_TIME_NANOS = 9,
-	PROFILE_DURATION_NANOS = 10,
-	PROFILE_PERIOD_TYPE = 11,
-	PROFILE_PERIOD = 12,
-	PROFILE_COMMENT = 13,
-	PROFILE_DEFAULT_SAMPLE_TYPE = 14,
+       PROFILE_SAMPLE_TYPE = 1,
+       PROFILE_SAMPLE = 2,
+       PROFILE_MAPPING = 3,
+       PROFILE_LOCATION = 4,
+       PROFILE_FUNCTION = 5,
+       PROFILE_STRING_TABLE = 6,
+       PROFILE_DROP_FRAMES = 7,
+       PROFILE_TIME_NANOS = 9,
+       PROFILE_DURATION_NANOS = 10,
+       PROFILE_PERIOD_TYPE = 11,
+       PROFILE_PERIOD = 12,
+       PROFILE_COMMENT = 13,
+       PROFILE_DEFAULT_SAMPLE_TYPE = 14,
 
-	VALUE_TYPE = 1,
-	VALUE_UNIT = 2,
+       VALUE_TYPE = 1,
+       VALUE_UNIT = 2,
 
-	SAMPLE_LOCATION_ID = 1,
-	SAMPLE_VALUE = 2,
-	SAMPLE_LABEL = 3,
-	LABEL_KEY = 1,
-	LABEL_STR = 2,
-	LABEL_NUM = 3,
+       SAMPLE_LOCATION_ID = 1,
+       SAMPLE_VALUE = 2,
+       SAMPLE_LABEL = 3,
+       LABEL_KEY = 1,
+       LABEL_STR = 2,
+       LABEL_NUM = 3,
 
-	MAPPING_ID = 1,
-	MAPPING_START = 2,
-	MAPPING_LIMIT = 3,
-	MAPPING_OFFSET = 4,
-	MAPPING_FILENAME = 5,
-	MAPPING_BUILD_ID = 6,
-	MAPPING_HAS_FUNCTIONS = 7,
-	MAPPING_HAS_FILENAMES = 8,
-	MAPPING_HAS_LINE_NUMBERS = 9,
-	MAPPING_HAS_INLINE_FRAMES = 10,
+       MAPPING_ID = 1,
+       MAPPING_START = 2,
+       MAPPING_LIMIT = 3,
+       MAPPING_OFFSET = 4,
+       MAPPING_FILENAME = 5,
+       MAPPING_BUILD_ID = 6,
+       MAPPING_HAS_FUNCTIONS = 7,
+       MAPPING_HAS_FILENAMES = 8,
+       MAPPING_HAS_LINE_NUMBERS = 9,
+       MAPPING_HAS_INLINE_FRAMES = 10,
 
-	LOCATION_ID = 1,
-	LOCATION_MAPPING_ID = 2,
-	LOCATION_ADDRESS = 3,
-	LOCATION_LINE = 4,
-	LINE_FUNCTION_ID = 1,
-	LINE_LINE = 2,
+       LOCATION_ID = 1,
+       LOCATION_MAPPING_ID = 2,
+       LOCATION_ADDRESS = 3,
+       LOCATION_LINE = 4,
+       LINE_FUNCTION_ID = 1,
+       LINE_LINE = 2,
 
-	FUNCTION_ID = 1,
-	FUNCTION_NAME = 2,
-	FUNCTION_SYSTEM_NAME = 3,
-	FUNCTION_FILENAME = 4,
-	FUNCTION_START_LINE = 5,
+       FUNCTION_ID = 1,
+       FUNCTION_NAME = 2,
+       FUNCTION_SYSTEM_NAME = 3,
+       FUNCTION_FILENAME = 4,
+       FUNCTION_START_LINE = 5,
 };
 
 /* Frames of allocators, to be cut off below the program's own call. Anchored by pprof; on names without
  * parameters. */
 static const char drop_frames[] =
-    "operator new(\\[\\])?|operator new(\\[\\])?\\(.*\\)|_Znwm|_Znam|_Zn[wa]mSt.*|_Zn[wa]mRKSt.*"
-    "|std::allocator<.*>::allocate.*|std::allocator::allocate.*|std::allocator_traits.*::allocate.*"
-    "|(std::__|__gnu_cxx::)new_allocator.*::allocate.*|std::__allocate_guarded.*|std::_Vector_base.*::_M_allocate.*";
+	"operator new(\\[\\])?|operator new(\\[\\])?\\(.*\\)|_Znwm|_Znam|_Zn[wa]mSt.*|_Zn[wa]mRKSt.*"
+	"|std::allocator<.*>::allocate.*|std::allocator::allocate.*|std::allocator_traits.*::allocate.*"
+	"|(std::__|__gnu_cxx::)new_allocator.*::allocate.*|std::__allocate_guarded.*|std::_Vector_base.*::_M_allocate."
+        "*";
 
 struct type {
 	const char *name, *unit;
@@ -88,15 +89,27 @@ static const struct kind {
 	const char *preset; /* default_sample_type; NULL: none */
 	const char *drop;   /* drop_frames; "": none */
 } kinds[] = {
-#define HEAP_TYPES {{"alloc_objects", "count"}, {"alloc_space", "bytes"}, {"inuse_objects", "count"}, {"inuse_space", "bytes"}}
-    [PROFILE_HEAP] = {HEAP_TYPES, 4, {"space", "bytes"}, "inuse_space", drop_frames},
-    [PROFILE_ALLOCS] = {HEAP_TYPES, 4, {"space", "bytes"}, "alloc_space", drop_frames},
-    [PROFILE_THREADCREATE] = {{{"threadcreate", "count"}}, 1, {"threadcreate", "count"}, NULL, ""},
-    [PROFILE_GOROUTINE] = {{{"goroutine", "count"}}, 1, {"goroutine", "count"}, NULL, ""},
-#define CONTENTION_TYPES {{"contentions", "count"}, {"delay", "nanoseconds"}}
-    [PROFILE_BLOCK] = {CONTENTION_TYPES, 2, {"contentions", "count"}, NULL, ""},
-    [PROFILE_MUTEX] = {CONTENTION_TYPES, 2, {"contentions", "count"}, NULL, ""},
-    [PROFILE_CPU] = {{{"samples", "count"}, {"cpu", "nanoseconds"}}, 2, {"cpu", "nanoseconds"}, NULL, ""},
+#define HEAP_TYPES \
+	{ \
+		{"alloc_objects", "count"}, {"alloc_space", "bytes"}, {"inuse_objects", "count"}, \
+		{ \
+			"inuse_space", "bytes" \
+		} \
+	}
+	[PROFILE_HEAP] = {HEAP_TYPES, 4, {"space", "bytes"}, "inuse_space", drop_frames},
+	[PROFILE_ALLOCS] = {HEAP_TYPES, 4, {"space", "bytes"}, "alloc_space", drop_frames},
+	[PROFILE_THREADCREATE] = {{{"threadcreate", "count"}}, 1, {"threadcreate", "count"}, NULL, ""},
+	[PROFILE_GOROUTINE] = {{{"goroutine", "count"}}, 1, {"goroutine", "count"}, NULL, ""},
+#define CONTENTION_TYPES \
+	{ \
+		{"contentions", "count"}, \
+		{ \
+			"delay", "nanoseconds" \
+		} \
+	}
+	[PROFILE_BLOCK] = {CONTENTION_TYPES, 2, {"contentions", "count"}, NULL, ""},
+	[PROFILE_MUTEX] = {CONTENTION_TYPES, 2, {"contentions", "count"}, NULL, ""},
+	[PROFILE_CPU] = {{{"samples", "count"}, {"cpu", "nanoseconds"}}, 2, {"cpu", "nanoseconds"}, NULL, ""},
 };
 
 struct writer {
@@ -105,9 +118,9 @@ struct writer {
 	struct out *out;
 	struct names names;
 	struct intern strings, sites, functions;
-	struct site *spare_site; /* the next key of sites */
-	struct site *site;       /* by location id less one */
-	struct name *name;       /* the same */
+	struct site *spare_site;             /* the next key of sites */
+	struct site *site;                   /* by location id less one */
+	struct name *name;                   /* the same */
 	struct function_key *spare_function; /* of functions */
 	struct message profile, part, inner; /* a Profile, a message in it, and one in that */
 	struct message location;             /* made while functions and strings are written */
@@ -121,18 +134,12 @@ int profile_take(struct region *r, enum profile_kind kind, struct profile_snapsh
 	s->mono_ns = os_clock_ns(CLOCK_MONOTONIC);
 	switch (kind) {
 	case PROFILE_HEAP:
-	case PROFILE_ALLOCS:
-		return snapshot_heap(r, &s->heap);
-	case PROFILE_THREADCREATE:
-		return snapshot_threads(r, &s->threads);
-	case PROFILE_GOROUTINE:
-		return snapshot_dump(r, &s->dump);
-	case PROFILE_BLOCK:
-		return snapshot_contention(r, CONTENTION_BLOCK, &s->contention);
-	case PROFILE_MUTEX:
-		return snapshot_contention(r, CONTENTION_MUTEX, &s->contention);
-	case PROFILE_CPU:
-		break;
+	case PROFILE_ALLOCS: return snapshot_heap(r, &s->heap);
+	case PROFILE_THREADCREATE: return snapshot_threads(r, &s->threads);
+	case PROFILE_GOROUTINE: return snapshot_dump(r, &s->dump);
+	case PROFILE_BLOCK: return snapshot_contention(r, CONTENTION_BLOCK, &s->contention);
+	case PROFILE_MUTEX: return snapshot_contention(r, CONTENTION_MUTEX, &s->contention);
+	case PROFILE_CPU: break;
 	}
 	return -EINVAL;
 }
@@ -218,7 +225,8 @@ static uint64_t location_id(struct writer *w, uintptr_t address, uint64_t place)
 		w->spare_site = region_alloc(w->region, sizeof *w->spare_site);
 	if (w->spare_site) {
 		*w->spare_site = names_site(&w->names, address, place);
-		n = intern(&w->sites, w->region, (struct span){(const char *)w->spare_site, sizeof *w->spare_site}, &is_new);
+		n = intern(&w->sites, w->region, (struct span){(const char *)w->spare_site, sizeof *w->spare_site},
+		           &is_new);
 	}
 	if (n < 0)
 		w->failed = true;
@@ -263,8 +271,8 @@ struct knowledge {
 	uint64_t first_id; /* of its first segment's mapping; 0: it has none */
 };
 
-/* The mappings of the profile: one for each module, in their order; one for each piece of code without a file, or that is mapped
- * once more. */
+/* The mappings of the profile: one for each module, in their order; one for each piece of code without a file, or that
+ * is mapped once more. */
 struct mappings {
 	struct knowledge *of_module;
 	struct intern extra; /* struct map */
@@ -297,7 +305,8 @@ static void learn(struct knowledge *k, const struct name *name)
 }
 
 /* Which objects are worth a mapping: those that are loaded, and those with an address in the profile. */
-static bool find_used(struct writer *w, struct mappings *ms, const struct site *sites, const struct name *names, size_t count)
+static bool find_used(struct writer *w, struct mappings *ms, const struct site *sites, const struct name *names,
+                      size_t count)
 {
 	struct module_list *l = &w->names.modules;
 	const struct module *last = NULL;
@@ -310,7 +319,8 @@ static bool find_used(struct writer *w, struct mappings *ms, const struct site *
 			continue;
 		if (sites[i].module != last)
 			index = module_index(w, last = sites[i].module);
-		learn(&ms->of_module[index], &names[i]); /* one beyond the list: of a module that was loaded meanwhile */
+		learn(&ms->of_module[index],
+		      &names[i]); /* one beyond the list: of a module that was loaded meanwhile */
 	}
 	for (size_t i = 0; ms->of_module && i < count; i++) {
 		const struct map *map = extra_map(w, sites[i]);
@@ -358,14 +368,14 @@ static void write_module(struct writer *w, const struct module *m, const struct 
 {
 	for (unsigned i = 0; i < m->text_count; i++)
 		write_mapping(w, &(struct mapping){
-		                     .id = k->first_id + i,
-		                     .start = m->text[i].start & ~(uintptr_t)4095,
-		                     .limit = (m->text[i].end + 4095) & ~(uintptr_t)4095,
-		                     .offset = m->text[i].file_offset & ~(uint64_t)4095,
-		                     .filename = string_id(w, names_path(&w->names, m)),
-		                     .build_id = build_id_string(w, m),
-		                     .k = k,
-		                 });
+					 .id = k->first_id + i,
+					 .start = m->text[i].start & ~(uintptr_t)4095,
+					 .limit = (m->text[i].end + 4095) & ~(uintptr_t)4095,
+					 .offset = m->text[i].file_offset & ~(uint64_t)4095,
+					 .filename = string_id(w, names_path(&w->names, m)),
+					 .build_id = build_id_string(w, m),
+					 .k = k,
+				 });
 }
 
 static void write_extra(struct writer *w, const struct mappings *ms, const struct map *map, uint64_t id)
@@ -409,7 +419,8 @@ static uint64_t mapping_id(struct writer *w, struct mappings *ms, struct site si
 	const struct map *map = extra_map(w, site);
 	bool is_new;
 	if (map)
-		return ms->extra_first_id + (uint64_t)intern(&ms->extra, w->region, (struct span){(const char *)map, sizeof *map}, &is_new);
+		return ms->extra_first_id +
+		       (uint64_t)intern(&ms->extra, w->region, (struct span){(const char *)map, sizeof *map}, &is_new);
 	uint64_t first_id = m ? ms->of_module[module_index(w, m)].first_id : 0;
 	for (unsigned k = 0; first_id && k < m->text_count; k++)
 		if (site.address >= m->text[k].start && site.address < m->text[k].end)
@@ -431,7 +442,8 @@ static uint64_t function_id(struct writer *w, const struct name_frame *f)
 		w->failed = true;
 		return 0;
 	}
-	*key = (struct function_key){string_id(w, f->function), string_id(w, f->system), string_id(w, f->file), f->start_line};
+	*key = (struct function_key){string_id(w, f->function), string_id(w, f->system), string_id(w, f->file),
+	                             f->start_line};
 	int64_t n = intern(&w->functions, w->region, (struct span){(const char *)key, sizeof *key}, &is_new);
 	uint64_t id = (uint64_t)n + 1;
 	if (n < 0)
@@ -474,8 +486,8 @@ static struct site *list_sites(struct writer *w)
 	return sites;
 }
 
-/* Names are asked for before anything is written: so an answer that has to wait for them is encoded once. 0, -ENOMEM, or
- * -EAGAIN. */
+/* Names are asked for before anything is written: so an answer that has to wait for them is encoded once. 0, -ENOMEM,
+ * or -EAGAIN. */
 static int find_names(struct writer *w, const struct rows *rows, struct patience *patience)
 {
 	for (size_t i = 0; i < rows->count && !pace(); i++)

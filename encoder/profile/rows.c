@@ -38,7 +38,8 @@ static int make_room(struct region *r, struct rows *rows, size_t most)
 	return rows->at ? 0 : -ENOMEM;
 }
 
-static int make_heap(struct region *r, struct rows *rows, const struct heap_snapshot *now, const struct heap_snapshot *before)
+static int make_heap(struct region *r, struct rows *rows, const struct heap_snapshot *now,
+                     const struct heap_snapshot *before)
 {
 	if (make_room(r, rows, now->count) < 0)
 		return -ENOMEM;
@@ -97,12 +98,14 @@ static struct span key_of(const struct stack *s)
 {
 	enum { FROM = offsetof(struct stack, depth) };
 	static_assert(offsetof(struct stack, place) == FROM + sizeof s->depth, "depth, place and pc are one piece");
-	static_assert(offsetof(struct stack, pc) == FROM + sizeof s->depth + sizeof s->place, "depth, place and pc are one piece");
+	static_assert(offsetof(struct stack, pc) == FROM + sizeof s->depth + sizeof s->place,
+	              "depth, place and pc are one piece");
 	return (struct span){(const char *)s + FROM, offsetof(struct stack, pc) - FROM + s->depth * sizeof *s->pc};
 }
 
 /* Count each thread in the row of its stack; number n of `seen` is row n. */
-static int count_threads(struct region *r, struct rows *rows, struct intern *seen, const struct dump_snapshot *s, int sign)
+static int count_threads(struct region *r, struct rows *rows, struct intern *seen, const struct dump_snapshot *s,
+                         int sign)
 {
 	for (size_t i = 0; i < s->count; i++) {
 		const struct dump_thread *t = &s->threads[i];
@@ -121,11 +124,12 @@ static int count_threads(struct region *r, struct rows *rows, struct intern *see
 }
 
 /* Unlike counters, threads come and go: a stack that is in `before` alone makes a row, too. */
-static int make_dump(struct region *r, struct rows *rows, const struct dump_snapshot *now, const struct dump_snapshot *before)
+static int make_dump(struct region *r, struct rows *rows, const struct dump_snapshot *now,
+                     const struct dump_snapshot *before)
 {
 	struct intern seen = {0};
-	if (make_room(r, rows, now->count + (before ? before->count : 0)) < 0 || count_threads(r, rows, &seen, now, 1) < 0 ||
-	    (before && count_threads(r, rows, &seen, before, -1) < 0))
+	if (make_room(r, rows, now->count + (before ? before->count : 0)) < 0 ||
+	    count_threads(r, rows, &seen, now, 1) < 0 || (before && count_threads(r, rows, &seen, before, -1) < 0))
 		return -ENOMEM;
 	rows->time_ns = now->time_ns;
 	rows->period = 1;
@@ -166,7 +170,10 @@ static int make_cpu(struct region *r, struct rows *rows, const struct cpu_snapsh
 	rows->period = s->period_ns;
 	for (size_t i = 0; i < s->count; i++) {
 		const struct cpu_row *c = &s->rows[i];
-		const struct row row = {.stack = c->stack, .thread = c->name, .tid = c->tid, .value = {(int64_t)c->count, (int64_t)c->ns}};
+		const struct row row = {.stack = c->stack,
+		                        .thread = c->name,
+		                        .tid = c->tid,
+		                        .value = {(int64_t)c->count, (int64_t)c->ns}};
 		add(rows, &row);
 	}
 	return 0;
@@ -178,17 +185,12 @@ int rows_make(struct region *r, struct rows *rows, const struct profile_snapshot
 	*rows = (struct rows){.duration_ns = before ? now->mono_ns - before->mono_ns : 0};
 	switch (now->kind) {
 	case PROFILE_HEAP:
-	case PROFILE_ALLOCS:
-		return make_heap(r, rows, &now->heap, before ? &before->heap : NULL);
-	case PROFILE_THREADCREATE:
-		return make_threads(r, rows, &now->threads, before ? &before->threads : NULL);
-	case PROFILE_GOROUTINE:
-		return make_dump(r, rows, &now->dump, before ? &before->dump : NULL);
+	case PROFILE_ALLOCS: return make_heap(r, rows, &now->heap, before ? &before->heap : NULL);
+	case PROFILE_THREADCREATE: return make_threads(r, rows, &now->threads, before ? &before->threads : NULL);
+	case PROFILE_GOROUTINE: return make_dump(r, rows, &now->dump, before ? &before->dump : NULL);
 	case PROFILE_BLOCK:
-	case PROFILE_MUTEX:
-		return make_contention(r, rows, &now->contention, before ? &before->contention : NULL);
-	case PROFILE_CPU:
-		return make_cpu(r, rows, &now->cpu);
+	case PROFILE_MUTEX: return make_contention(r, rows, &now->contention, before ? &before->contention : NULL);
+	case PROFILE_CPU: return make_cpu(r, rows, &now->cpu);
 	}
 	return -EINVAL;
 }
@@ -217,13 +219,10 @@ void rows_sort(struct rows *rows, enum profile_kind kind)
 {
 	static_assert(sizeof(struct row) <= SORT_ITEM_MAX, "a row must fit the sort");
 	static bool (*const order[])(const void *, const void *) = {
-	    [PROFILE_HEAP] = more_in_use,
-	    [PROFILE_ALLOCS] = more_allocated,
-	    [PROFILE_THREADCREATE] = larger_count,
-	    [PROFILE_GOROUTINE] = larger_count,
-	    [PROFILE_BLOCK] = longer_delay,
-	    [PROFILE_MUTEX] = longer_delay,
-	    [PROFILE_CPU] = larger_count,
+		[PROFILE_HEAP] = more_in_use,          [PROFILE_ALLOCS] = more_allocated,
+		[PROFILE_THREADCREATE] = larger_count, [PROFILE_GOROUTINE] = larger_count,
+		[PROFILE_BLOCK] = longer_delay,        [PROFILE_MUTEX] = longer_delay,
+		[PROFILE_CPU] = larger_count,
 	};
 	sort_items(rows->at, rows->count, sizeof *rows->at, order[kind]);
 }

@@ -20,7 +20,8 @@ struct rows {
 	uint64_t time_ns;
 	uint64_t duration_ns; /* of a difference and of the CPU profile; else 0 */
 	uint64_t period;      /* heap: the rate in bytes; CPU: nanoseconds; else 1 */
-	size_t unreached;     /* goroutine: threads without a stack, in the row of dump_snapshot.unreached if there is one */
+	size_t unreached; /* goroutine: threads without a stack, in the row of dump_snapshot.unreached if there is one
+	                   */
 	size_t count;
 	struct row *at;
 };
@@ -32,8 +33,8 @@ int rows_make(struct region *r, struct rows *rows, const struct profile_snapshot
 /* Is there something to show of this thread in a profile by stacks? */
 bool rows_reach(const struct dump_thread *t);
 
-/* The rows that a reader of this kind of profile looks for first: most bytes in use, or allocated, most threads or samples,
- * the longest delay. */
+/* The rows that a reader of this kind of profile looks for first: most bytes in use, or allocated, most threads or
+ * samples, the longest delay. */
 void rows_sort(struct rows *rows, enum profile_kind kind);
 
 #endif

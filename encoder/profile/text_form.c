@@ -1,10 +1,11 @@
-/* text_form.c - the text forms: debug=1 of the snapshot profiles, and the answer of /symbol. (debug=2 is threads_text.c.)
+/* text_form.c - the text forms: debug=1 of the snapshot profiles, and the answer of /symbol. (debug=2 is
+ * threads_text.c.)
  *
  * Runs in: listener. All memory from the request's region.
  *
  * Format: encoder/FORMATS.md, "Text forms": each address printed is a return address, one above the address to
- * look up (the reader subtracts one from the leaf of a contention row, too); heap rows hold the sampled values, which the
- * reader scales by the rate in the header.
+ * look up (the reader subtracts one from the leaf of a contention row, too); heap rows hold the sampled values, which
+ * the reader scales by the rate in the header.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
@@ -186,8 +187,10 @@ static const struct form {
 	[PROFILE_ALLOCS] = {"heap profile: ", print_heap_header, print_heap_row},
 	[PROFILE_THREADCREATE] = {"threadcreate profile: total ", print_count_header, print_count_row},
 	[PROFILE_GOROUTINE] = {"goroutine profile: total ", print_count_header, print_count_row},
-	[PROFILE_BLOCK] = {"--- contention:\ncycles/second=1000000000\n", print_contention_header, print_contention_row},
-	[PROFILE_MUTEX] = {"--- mutex:\ncycles/second=1000000000\nsampling period=1\n", print_contention_header, print_contention_row},
+	[PROFILE_BLOCK] = {"--- contention:\ncycles/second=1000000000\n", print_contention_header,
+                           print_contention_row},
+	[PROFILE_MUTEX] = {"--- mutex:\ncycles/second=1000000000\nsampling period=1\n", print_contention_header,
+                           print_contention_row},
 };
 
 int profile_encode_text(struct region *r, struct out *o, const struct profile_snapshot *now, int64_t debug,

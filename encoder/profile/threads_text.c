@@ -16,8 +16,9 @@
  *   created by start+0x30(...)
  *           /src/program.c:40 +0x1400
  *
- * A function that was inlined has lines of its own before those of the one it was inlined into. Where no source is known, the
- * object's file stands for it, with line 0. Addresses are those to look up (snapshot.h), in the file as its headers count: what addr2line wants.
+ * A function that was inlined has lines of its own before those of the one it was inlined into. Where no source is
+ * known, the object's file stands for it, with line 0. Addresses are those to look up (snapshot.h), in the file as its
+ * headers count: what addr2line wants.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/profile/threads_text.h"
@@ -85,7 +86,9 @@ static struct frame look_up(struct dump *d, struct site site)
 	struct span path = site.module ? names_path(&d->names, site.module) : map ? map->path : SPAN("");
 	uint64_t base = !site.module && path.len ? map->start : 0;
 	if (!path.len)
-		path = site.module ? SPAN("[program]") : names_jit_map(&d->names, site) ? SPAN("[jit]") : SPAN("[anonymous]");
+		path = site.module                      ? SPAN("[program]")
+		       : names_jit_map(&d->names, site) ? SPAN("[jit]")
+		                                        : SPAN("[anonymous]");
 	struct frame f = {names_of(&d->names, site), utf8_line(d->region, path), names_file_address(site) - base};
 	if (!f.path)
 		d->failed = true;
@@ -184,21 +187,14 @@ static void print_thread(struct dump *d, int tid, const char *name)
 static void print_object(struct out *o, const struct dump_thread *t)
 {
 	switch (t->object_kind) {
-	case DUMP_NO_OBJECT:
-		return;
+	case DUMP_NO_OBJECT: return;
 	case DUMP_ADDRESS:
 		out_str(o, "0x");
 		out_hex(o, t->object);
 		return;
-	case DUMP_FD:
-		out_str(o, "descriptor ");
-		break;
-	case DUMP_TID:
-		out_str(o, "thread ");
-		break;
-	case DUMP_PID:
-		out_str(o, "process ");
-		break;
+	case DUMP_FD: out_str(o, "descriptor "); break;
+	case DUMP_TID: out_str(o, "thread "); break;
+	case DUMP_PID: out_str(o, "process "); break;
 	}
 	out_dec(o, (int64_t)t->object);
 }

@@ -139,7 +139,8 @@ struct lines {
 	uint64_t address[LINES_MAX];
 };
 
-/* The whole lines at the beginning of the bytes - all of them, at the end - answered and taken away. 0, or a negative errno. */
+/* The whole lines at the beginning of the bytes - all of them, at the end - answered and taken away. 0, or a negative
+ * errno. */
 static int answer_lines(const struct by_hand *how, struct object *o, struct lines *l, bool at_end, FILE *out)
 {
 	size_t count = 0, done = 0;

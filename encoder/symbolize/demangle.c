@@ -16,10 +16,10 @@
 #include <sys/resource.h>
 
 enum {
-	NAME_MOST = 16 * 1024,       /* bytes of a mangled name: at most a few KiB of stack for each, see STACK_BYTES */
-	NAME_LIBIBERTY = 1024,       /* up to here its own limit of recursion may stay on */
-	NAME_D_MOST = 4 * 1024,      /* its demangler of D has no limit at all */
-	TEXT_MOST = 48 * 1024,       /* bytes of a demangled name */
+	NAME_MOST = 16 * 1024,  /* bytes of a mangled name: at most a few KiB of stack for each, see STACK_BYTES */
+	NAME_LIBIBERTY = 1024,  /* up to here its own limit of recursion may stay on */
+	NAME_D_MOST = 4 * 1024, /* its demangler of D has no limit at all */
+	TEXT_MOST = 48 * 1024,  /* bytes of a demangled name */
 	STACK_BYTES = 64 * 1024 * 1024,
 };
 
@@ -85,7 +85,8 @@ static char *run(demangler *demangle_with, const char *name, const int options)
 	return NULL;
 }
 
-/* The clones' suffixes (.cold, .part.0) are in the whole name only: " [clone .cold]". Taken over, as they tell apart. */
+/* The clones' suffixes (.cold, .part.0) are in the whole name only: " [clone .cold]". Taken over, as they tell apart.
+ */
 static char *with_clones(char *simple, const char *whole)
 {
 	const char *clones = strstr(whole, " [clone .");

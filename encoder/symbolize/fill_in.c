@@ -39,7 +39,8 @@ static uint64_t hash_bytes(uint64_t h, const void *p, size_t len)
 
 /* The slot of what `is_it` recognises by number, or the free one where it belongs. The table must have room. */
 static uint32_t *table_slot(const struct table *t, uint64_t hash,
-                            bool (*is_it)(const void *all, uint32_t number, const void *it), const void *all, const void *it)
+                            bool (*is_it)(const void *all, uint32_t number, const void *it), const void *all,
+                            const void *it)
 {
 	size_t i = (hash ^ hash >> 32) & (t->cap - 1);
 	while (t->slot[i] && !is_it(all, t->slot[i] - 1, it))
@@ -108,7 +109,7 @@ struct completion {
 	struct wanted *run; /* those in it, sorted by address */
 	size_t run_count;
 	/* grown arrays of the profile: */
-	struct table strings;     /* numbers: of string_table */
+	struct table strings; /* numbers: of string_table */
 	size_t string_cap;
 	struct table by_contents; /* numbers: of function */
 	size_t function_cap;
@@ -236,7 +237,9 @@ static bool index_ids(struct completion *c)
 	qsort(c->mappings.at, p->n_mapping, sizeof *c->mappings.at, by_id);
 	qsort(c->functions.at, p->n_function, sizeof *c->functions.at, by_id);
 	c->next_id = p->n_function ? c->functions.at[p->n_function - 1].id + 1 : 1;
-	return c->next_id < UINT64_MAX / 2 && c->next_id ? true : fail(c, "its functions have numbers that leave no room for more");
+	return c->next_id < UINT64_MAX / 2 && c->next_id
+	               ? true
+	               : fail(c, "its functions have numbers that leave no room for more");
 }
 
 static const Pprof__Function *function_of(const struct completion *c, const Pprof__Line *line)

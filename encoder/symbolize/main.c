@@ -177,7 +177,8 @@ static int open_argument(const char *path)
 static void complete(const struct options *o, int fd)
 {
 	if (isatty(STDOUT_FILENO))
-		die("a profile is not for a terminal; let it go to a file: " SYMBOLIZE_PROGRAM " %s >completed.pb.gz", o->argument[0]);
+		die("a profile is not for a terminal; let it go to a file: " SYMBOLIZE_PROGRAM " %s >completed.pb.gz",
+		    o->argument[0]);
 	const char *wrong = complete_file(fd, STDOUT_FILENO, &o->binaries, stderr);
 	if (wrong)
 		die("%s: %s", o->argument[0], wrong);

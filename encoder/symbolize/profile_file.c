@@ -14,9 +14,9 @@
 #include <zlib.h>
 
 enum {
-	GZIP = 16,                        /* zlib: with the header and trailer of gzip, nothing else */
+	GZIP = 16, /* zlib: with the header and trailer of gzip, nothing else */
 	CHUNK = 64 * 1024,
-	BYTES_MAX = 1024 * 1024 * 1024,   /* of a profile, unpacked. It takes several times that in memory */
+	BYTES_MAX = 1024 * 1024 * 1024, /* of a profile, unpacked. It takes several times that in memory */
 };
 
 static const char no_memory[] = "there is not enough memory for it";

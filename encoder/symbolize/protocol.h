@@ -4,9 +4,9 @@
  * (encoder/symbolize/serve.c).
  *
  * Lines of text that end with '\n'. A line begins with its letter and a space (the letter alone where nothing follows);
- * numbers are hexadecimal without "0x" where they are addresses, else decimal. Addresses are those of the file's headers
- * (in memory minus bias). A text holds no control characters (the helper writes '?' for them) and is UTF-8 or not, as in
- * the file: who shows it makes it so.
+ * numbers are hexadecimal without "0x" where they are addresses, else decimal. Addresses are those of the file's
+ * headers (in memory minus bias). A text holds no control characters (the helper writes '?' for them) and is UTF-8 or
+ * not, as in the file: who shows it makes it so.
  *
  * The request, read to its end (EOF) before the work begins:
  *
@@ -20,14 +20,13 @@
  *
  *   o <n>                            object n of the request, from 0, is being looked at now. What follows is of it
  *   n <text>                         why something is not known, for people: one line, at most a few an object
- *   a <address> <start>              an address is answered; start of the function (its symbol) around it, 0: not known.
- *   f <line> <start line>\t<file>\t<system name>\t<name>
- *                                    its frames, innermost first; none: nothing is known. 0 and "" where not known;
- *                                    name is never "" (demangled, without parameters), system name is as linked
- *   d <n> <name>                     name n of the request, from 0, simplified
- *   e                                all is said
+ *   a <address> <start>              an address is answered; start of the function (its symbol) around it, 0: not
+ * known. f <line> <start line>\t<file>\t<system name>\t<name> its frames, innermost first; none: nothing is known. 0
+ * and "" where not known; name is never "" (demangled, without parameters), system name is as linked d <n> <name> name
+ * n of the request, from 0, simplified e                                all is said
  *
- * An object that could not be opened has `n` and no `a`. Who reads must expect anything: a helper may die within a line.
+ * An object that could not be opened has `n` and no `a`. Who reads must expect anything: a helper may die within a
+ * line.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_SYMBOLIZE_PROTOCOL_H

@@ -39,7 +39,8 @@ enum {
 	NAME_MAX_BYTES = 28 * 1024,
 };
 
-static_assert(FILE_MAX + 2 * NAME_MAX_BYTES + 64 <= SYMBOLIZE_LINE_MAX, "an f line always fits: three texts, two numbers");
+static_assert(FILE_MAX + 2 * NAME_MAX_BYTES + 64 <= SYMBOLIZE_LINE_MAX,
+              "an f line always fits: three texts, two numbers");
 
 /* --- the answer: lines, sent soon ------------------------------------------------------------------ */
 
@@ -194,9 +195,10 @@ static bool parse_address(const char *s, uint64_t *address)
 	uint64_t value = 0;
 	size_t n = 0;
 	for (; s[n]; n++) {
-		int digit = s[n] >= '0' && s[n] <= '9' ? s[n] - '0' : s[n] >= 'a' && s[n] <= 'f' ? s[n] - 'a' + 10
-		                                              : s[n] >= 'A' && s[n] <= 'F'       ? s[n] - 'A' + 10
-		                                                                                 : -1;
+		int digit = s[n] >= '0' && s[n] <= '9'   ? s[n] - '0'
+		            : s[n] >= 'a' && s[n] <= 'f' ? s[n] - 'a' + 10
+		            : s[n] >= 'A' && s[n] <= 'F' ? s[n] - 'A' + 10
+		                                         : -1;
 		if (digit < 0 || value >> 60)
 			return false;
 		value = value << 4 | (uint64_t)digit;
@@ -248,8 +250,8 @@ static void answer_address(void *arg, const struct answer *a)
 	}
 }
 
-/* The program's own file by way of /proc/PID/exe takes powers to open that are shed before anything is read: it is opened
- * before that, and then found under this path. */
+/* The program's own file by way of /proc/PID/exe takes powers to open that are shed before anything is read: it is
+ * opened before that, and then found under this path. */
 static struct {
 	char path[64], as[64];
 } program;
@@ -400,7 +402,8 @@ static void be_nice(void)
 
 static bool is_helper; /* of a listener, and a process of its own */
 
-/* Started by a program of root's it has root's powers, and reads files that may be hostile: reading needs none of them. */
+/* Started by a program of root's it has root's powers, and reads files that may be hostile: reading needs none of them.
+ */
 static void shed_powers(void)
 {
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -460,7 +463,8 @@ void serve_prepare(void)
 		fd = dup(fd);
 	if (fd > STDERR_FILENO)
 		close(fd);
-	/* A damaged file may be the end of this process; that is no reason to write a core into the program's folder. */
+	/* A damaged file may be the end of this process; that is no reason to write a core into the program's folder.
+	 */
 	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 	go_first();
 	if (is_filtered() && is_allowed(be_nice)) /* else who started us has seen to it (shim/spawn.c) */

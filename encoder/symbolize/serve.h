@@ -10,8 +10,8 @@
  * longer than ten minutes. */
 void serve_prepare(void);
 
-/* Read the request from `in` to its end, write the answer to `out` as it comes. Any bytes are a request; what is no line
- * of the protocol is passed over. 0, or a negative errno: it could not be read or answered. */
+/* Read the request from `in` to its end, write the answer to `out` as it comes. Any bytes are a request; what is no
+ * line of the protocol is passed over. 0, or a negative errno: it could not be read or answered. */
 int serve(int in, int out);
 
 #endif

@@ -31,7 +31,8 @@ static void find_place(struct finding *k, uintptr_t pc, uint64_t place)
 		k->spare = region_alloc(f->region, sizeof *k->spare);
 	if (k->spare)
 		*k->spare = (struct place){pc, place};
-	if (!k->spare || intern(&f->places, f->region, (struct span){(const char *)k->spare, sizeof *k->spare}, &is_new) < 0)
+	if (!k->spare ||
+	    intern(&f->places, f->region, (struct span){(const char *)k->spare, sizeof *k->spare}, &is_new) < 0)
 		k->failed = true;
 	else if (is_new)
 		k->spare = NULL; /* it is the table's now */
@@ -54,7 +55,8 @@ static int find_all_places(struct trace_frames *f, const struct trace_snapshot *
 {
 	struct finding k = {.frames = f};
 	for (size_t i = 0; i < s->chunk_count; i++)
-		for (size_t at = 0; at < s->chunks[i].count && at < sizeof s->chunks[i].at / sizeof *s->chunks[i].at; at++) {
+		for (size_t at = 0; at < s->chunks[i].count && at < sizeof s->chunks[i].at / sizeof *s->chunks[i].at;
+		     at++) {
 			const struct trace_event *e = &s->chunks[i].at[at];
 			find_places(&k, &e->stack);
 			if (e->kind < TRACE_WAITS)
@@ -76,7 +78,9 @@ static int look_up(struct trace_frames *f, struct trace_frame *frame, struct sit
 	struct name name = names_of(&f->names, site);
 	const struct name_frame *outer = &name.frame[name.count - 1]; /* an address has one frame in a trace */
 	bool is_new;
-	*frame = (struct trace_frame){.function = cut(f, outer->function), .file = cut(f, outer->file), .line = outer->line,
+	*frame = (struct trace_frame){.function = cut(f, outer->function),
+	                              .file = cut(f, outer->file),
+	                              .line = outer->line,
 	                              .address = site.address};
 	struct span address = {(const char *)&frame->address, sizeof frame->address};
 	if (!frame->function.at || !frame->file.at || intern(&f->addresses, f->region, address, &is_new) < 0)
@@ -95,7 +99,8 @@ static int settle(struct trace_frames *f)
 	return 0;
 }
 
-int trace_frames_make(struct trace_frames *f, struct region *r, const struct trace_snapshot *s, struct patience *patience)
+int trace_frames_make(struct trace_frames *f, struct region *r, const struct trace_snapshot *s,
+                      struct patience *patience)
 {
 	*f = (struct trace_frames){.region = r};
 	if (find_all_places(f, s) < 0 || names_begin(&f->names, r) < 0)

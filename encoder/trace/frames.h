@@ -11,11 +11,11 @@
 #include "shim/snapshot.h"
 
 struct trace_frame {
-	struct span function;  /* one line of UTF-8, at most 4096 bytes, never empty */
-	struct span file;      /* likewise; empty: not known */
-	uint32_t line;         /* 0: not known */
+	struct span function; /* one line of UTF-8, at most 4096 bytes, never empty */
+	struct span file;     /* likewise; empty: not known */
+	uint32_t line;        /* 0: not known */
 	uintptr_t address;
-	bool is_other;         /* another object's: an earlier frame has the same address */
+	bool is_other; /* another object's: an earlier frame has the same address */
 };
 
 struct trace_frames {

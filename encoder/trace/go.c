@@ -2,19 +2,20 @@
  *
  * Runs in: listener. All memory from the request's region.
  *
- * A thread's life is a G and a P of its own. What a thread does to another, to create it or to end its wait, is a call: it
- * stands on the P of the one that does it. P 0 is nobody's: it has what has no thread.
+ * A thread's life is a G and a P of its own. What a thread does to another, to create it or to end its wait, is a call:
+ * it stands on the P of the one that does it. P 0 is nobody's: it has what has no thread.
  *
- *   P 0            Gomaxprocs, GoCreate of the threads that were there, HeapAlloc; at the end frequency, stacks, strings
- *   P 1, 2, …      ProcStart, GoStart, { GoBlock…, GoUnblock, GoStart }, GoEnd or GoPreempt, ProcStop; a system call
- *                  is { GoSysCall, GoSysBlock, ProcStop, GoSysExit, ProcStart, GoStart }
+ *   P 0            Gomaxprocs, GoCreate of the threads that were there, HeapAlloc; at the end frequency, stacks,
+ * strings P 1, 2, …      ProcStart, GoStart, { GoBlock…, GoUnblock, GoStart }, GoEnd or GoPreempt, ProcStop; a system
+ * call is { GoSysCall, GoSysBlock, ProcStop, GoSysExit, ProcStart, GoStart }
  *
- * The readers bring the Ps' events into one order by what depends on what, and then want times never to decrease in it. So
- * no event may depend on a later one, nor two at one time on each other: a call is made only where its thread had been at work
- * just before, and ends a wait only if that began earlier; where that does not hold, the thread wakes itself, or P 0 creates it.
+ * The readers bring the Ps' events into one order by what depends on what, and then want times never to decrease in it.
+ * So no event may depend on a later one, nor two at one time on each other: a call is made only where its thread had
+ * been at work just before, and ends a wait only if that began earlier; where that does not hold, the thread wakes
+ * itself, or P 0 creates it.
  *
- * Time: nanoseconds, so counted that the trace begins when what sets the stage is done: each thread that was there starts
- * a few of them earlier, at a time of its own (Go's newer reader moves events of equal times apart, one by one).
+ * Time: nanoseconds, so counted that the trace begins when what sets the stage is done: each thread that was there
+ * starts a few of them earlier, at a time of its own (Go's newer reader moves events of equal times apart, one by one).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/trace/trace.h"
@@ -67,12 +68,8 @@ enum {
 };
 
 static const uint8_t block_event[TRACE_WAITS] = {
-	[TRACE_SYNC] = GO_BLOCK_SYNC,
-	[TRACE_COND] = GO_BLOCK_COND,
-	[TRACE_NET] = GO_BLOCK_NET,
-	[TRACE_SELECT] = GO_BLOCK_SELECT,
-	[TRACE_SLEEP] = GO_SLEEP,
-	[TRACE_SYSCALL] = GO_SYS_CALL,
+	[TRACE_SYNC] = GO_BLOCK_SYNC,     [TRACE_COND] = GO_BLOCK_COND, [TRACE_NET] = GO_BLOCK_NET,
+	[TRACE_SELECT] = GO_BLOCK_SELECT, [TRACE_SLEEP] = GO_SLEEP,     [TRACE_SYSCALL] = GO_SYS_CALL,
 };
 
 /* What is done to a life from elsewhere. */
@@ -104,12 +101,12 @@ struct writer {
 	const struct trace_snapshot *snapshot;
 	struct trace_order order;
 	struct trace_frames frames;
-	struct intern strings, stacks; /* id = number + 1 */
-	struct stack_key *spare;       /* the next key of stacks */
-	size_t own_frames;             /* of stacks of one thread */
+	struct intern strings, stacks;     /* id = number + 1 */
+	struct stack_key *spare;           /* the next key of stacks */
+	size_t own_frames;                 /* of stacks of one thread */
 	struct frame_fields *frame_fields; /* of each frame; zero: not yet */
-	struct goroutine *goroutines;  /* of each life */
-	struct call *calls;            /* by P, then by time */
+	struct goroutine *goroutines;      /* of each life */
+	struct call *calls;                /* by P, then by time */
 	size_t call_count;
 	const struct trace_life *teller; /* whose P has the comments; NULL: P 0 */
 	uint64_t zero_ns;                /* ticks + zero_ns = CLOCK_MONOTONIC; it may wrap around */
@@ -147,7 +144,8 @@ static void write_event(struct writer *w, unsigned type, const uint64_t *args, s
 }
 
 #define EVENT(w, type, ...) \
-	write_event((w), (type), (const uint64_t[]){__VA_ARGS__}, sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
+	write_event((w), (type), (const uint64_t[]){__VA_ARGS__}, \
+	            sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
 
 static uint64_t tick_of(const struct writer *w, uint64_t ns)
 {
@@ -180,8 +178,8 @@ static uint64_t string_id(struct writer *w, struct span s)
 	return (uint64_t)(n + 1);
 }
 
-/* Where many threads have many stacks, those that come late lose the frame that tells the thread: the file must not grow
- * beyond all measure. */
+/* Where many threads have many stacks, those that come late lose the frame that tells the thread: the file must not
+ * grow beyond all measure. */
 static struct stack_key make_key(struct writer *w, const struct stack *stack, const struct trace_life *l)
 {
 	bool is_any = stack && stack->depth && w->own_frames >= OWN_FRAMES_MAX;
@@ -223,7 +221,8 @@ static uint64_t thread_of(const struct trace_life *l)
 	return l->tid > 0 ? (uint64_t)l->tid : 0;
 }
 
-/* In which state a G is counted to be when its wait number k begins: created, started, and twice for each wait before. */
+/* In which state a G is counted to be when its wait number k begins: created, started, and twice for each wait before.
+ */
 static uint64_t wait_sequence(size_t k)
 {
 	return 2 + 2 * k;
@@ -248,7 +247,8 @@ static char *make_label(struct writer *w, const struct trace_life *l)
 static int name_goroutines(struct writer *w)
 {
 	const struct trace_order *o = &w->order;
-	uint64_t next = o->tid_count && o->tids[o->tid_count - 1].tid > 0 ? (uint64_t)o->tids[o->tid_count - 1].tid + 1 : 1;
+	uint64_t next =
+		o->tid_count && o->tids[o->tid_count - 1].tid > 0 ? (uint64_t)o->tids[o->tid_count - 1].tid + 1 : 1;
 	w->goroutines = region_alloc(w->region, o->count * sizeof *w->goroutines + 1);
 	if (!w->goroutines)
 		return -ENOMEM;
@@ -285,7 +285,8 @@ static void write_creation(struct writer *w, const struct trace_life *l, uint64_
 
 /* ---- calls ---- */
 
-/* The thread that ended a wait, if the file can say so. (A system call ends by itself: only so it is counted as one.) */
+/* The thread that ended a wait, if the file can say so. (A system call ends by itself: only so it is counted as one.)
+ */
 static const struct trace_life *waker_of(const struct writer *w, const struct trace_item *wait)
 {
 	const struct trace_event *e = wait->event;
@@ -315,7 +316,8 @@ static void add_calls_to(struct writer *w, const struct trace_life *l, struct ca
 	for (size_t k = 0; k < l->wait_count; k++) {
 		const struct trace_life *waker = waker_of(w, &l->waits[k]);
 		if (waker)
-			list[w->call_count++] = (struct call){l->waits[k].event->woken_ns, p_of(w, waker), (uint32_t)(l - w->order.lives), (uint32_t)k};
+			list[w->call_count++] = (struct call){l->waits[k].event->woken_ns, p_of(w, waker),
+			                                      (uint32_t)(l - w->order.lives), (uint32_t)k};
 	}
 }
 
@@ -393,7 +395,8 @@ static void write_comments(struct writer *w, const struct trace_life *teller, ui
 		if (!text)
 			w->failed = true;
 		else
-			write_log(w, tick, "pprofshim", teller ? stack_id(w, NULL, teller) : 0, (struct span){text, raw.len});
+			write_log(w, tick, "pprofshim", teller ? stack_id(w, NULL, teller) : 0,
+			          (struct span){text, raw.len});
 	}
 }
 
@@ -420,8 +423,7 @@ static void print_milliseconds(struct line *l, uint64_t ns)
 {
 	uint64_t us = ns / 1000 % 1000;
 	line_dec(l, (int64_t)(ns / 1000000));
-	line_str(l, us < 10 ? ".00" : us < 100 ? ".0"
-	                                       : ".");
+	line_str(l, us < 10 ? ".00" : us < 100 ? ".0" : ".");
 	line_dec(l, (int64_t)us);
 	line_str(l, " ms");
 }
@@ -439,7 +441,8 @@ static void write_contention(struct writer *w, const struct trace_life *l, const
 	line_str(&line, " 0x");
 	line_hex(&line, e->object);
 	line_str(&line, " ");
-	print_milliseconds(&line, wait->end_ns - (e->start_ns && e->start_ns < wait->start_ns ? e->start_ns : wait->start_ns));
+	print_milliseconds(&line,
+	                   wait->end_ns - (e->start_ns && e->start_ns < wait->start_ns ? e->start_ns : wait->start_ns));
 	const struct trace_life *by = e->other_tid ? trace_order_alive(&w->order, e->other_tid, e->woken_ns) : NULL;
 	if (by) {
 		line_str(&line, ", let go by ");
@@ -469,8 +472,8 @@ static bool begins_syscall(const struct trace_life *l, uint64_t ns)
 	return false;
 }
 
-/* Samples are in a batch of their own to the readers: one may not come at the time at which its G is created, nor between the
- * two events with which a system call begins. Then it moves by a nanosecond; false: it cannot. */
+/* Samples are in a batch of their own to the readers: one may not come at the time at which its G is created, nor
+ * between the two events with which a system call begins. Then it moves by a nanosecond; false: it cannot. */
 static bool find_sample_time(const struct writer *w, const struct trace_life *l, uint64_t *ns)
 {
 	static const int moves[] = {0, -1, 1, 2};
@@ -488,16 +491,19 @@ static void write_sample(struct writer *w, const struct trace_life *l, const str
 {
 	uint64_t ns = point->start_ns;
 	if (find_sample_time(w, l, &ns))
-		EVENT(w, GO_CPU_SAMPLE, 0, tick_of(w, ns), p_of(w, l), goroutine_of(w, l)->id, stack_id(w, point->event->stack, l));
+		EVENT(w, GO_CPU_SAMPLE, 0, tick_of(w, ns), p_of(w, l), goroutine_of(w, l)->id,
+		      stack_id(w, point->event->stack, l));
 }
 
-/* What is left of calls and points up to the wait, and the points in it: only who is at work can log. NULL: up to the end. */
+/* What is left of calls and points up to the wait, and the points in it: only who is at work can log. NULL: up to the
+ * end. */
 static void write_work(struct writer *w, struct turn *t, const struct trace_item *wait)
 {
 	uint64_t work_ns = wait ? wait->start_ns : UINT64_MAX, until_ns = wait ? wait->end_ns : UINT64_MAX;
 	for (;;) {
 		bool has_call = t->call < t->calls_end && t->call->at_ns <= work_ns;
-		bool has_point = t->point < t->points_end && (t->point->start_ns <= work_ns || t->point->start_ns < until_ns);
+		bool has_point =
+			t->point < t->points_end && (t->point->start_ns <= work_ns || t->point->start_ns < until_ns);
 		if (has_call && (!has_point || t->call->at_ns <= t->point->start_ns)) {
 			write_call(w, t->call++, t->life);
 			continue;
@@ -508,7 +514,8 @@ static void write_work(struct writer *w, struct turn *t, const struct trace_item
 		if (p->event->kind == TRACE_CPU)
 			write_sample(w, t->life, p);
 		else if (p->event->kind == TRACE_LOG)
-			write_log_event(w, t->life, p->event, tick_of(w, p->start_ns < work_ns ? p->start_ns : work_ns));
+			write_log_event(w, t->life, p->event,
+			                tick_of(w, p->start_ns < work_ns ? p->start_ns : work_ns));
 	}
 }
 
@@ -522,7 +529,8 @@ static void write_wait(struct writer *w, const struct trace_life *l, size_t k)
 	EVENT(w, e ? block_event[e->kind] : GO_BLOCK, delta(w, tick_of(w, wait->start_ns)), stack);
 	if (is_syscall) {
 		EVENT(w, GO_SYS_BLOCK, 0);
-		EVENT(w, GO_PROC_STOP, 0); /* Go takes the P away, and its viewer (1.26) fails where it still is there */
+		EVENT(w, GO_PROC_STOP,
+		      0); /* Go takes the P away, and its viewer (1.26) fails where it still is there */
 	}
 	if (wait->end_ns == TRACE_LASTS)
 		return;
@@ -574,7 +582,11 @@ static void write_finish(struct writer *w, const struct trace_life *l)
 
 static void write_life(struct writer *w, const struct trace_life *l, const struct call **call)
 {
-	struct turn t = {.life = l, .call = *call, .calls_end = *call, .point = l->points, .points_end = l->points + l->point_count};
+	struct turn t = {.life = l,
+	                 .call = *call,
+	                 .calls_end = *call,
+	                 .point = l->points,
+	                 .points_end = l->points + l->point_count};
 	while (t.calls_end < w->calls + w->call_count && t.calls_end->on_p == p_of(w, l))
 		t.calls_end++;
 	*call = t.calls_end;
@@ -630,8 +642,8 @@ static void write_nobody(struct writer *w, const struct call **call)
 
 /* ---- what all refer to ---- */
 
-/* A pc is a frame's name to the readers: a frame of another object at an address gets one of its own. Those of root frames
- * are the numbers of their Ps. */
+/* A pc is a frame's name to the readers: a frame of another object at an address gets one of its own. Those of root
+ * frames are the numbers of their Ps. */
 static uint64_t pc_of(const struct writer *w, size_t frame)
 {
 	const struct trace_frame *f = &w->frames.frames[frame];
@@ -657,8 +669,8 @@ static const struct frame_fields *fields_of(struct writer *w, size_t frame)
 	struct frame_fields *fields = &w->frame_fields[frame];
 	const struct trace_frame *f = &w->frames.frames[frame];
 	if (!fields->function)
-		*fields = (struct frame_fields){pc_of(w, frame), string_id(w, f->function), f->file.len ? string_id(w, f->file) : 0,
-		                                f->line};
+		*fields = (struct frame_fields){pc_of(w, frame), string_id(w, f->function),
+		                                f->file.len ? string_id(w, f->file) : 0, f->line};
 	return fields;
 }
 
@@ -667,12 +679,14 @@ static void write_stack(struct writer *w, uint64_t id, const struct stack_key *k
 {
 	uint8_t bytes[STACK_BYTES_MAX], head[2 * VARINT_MAX];
 	size_t n = 0, count = 0, depth = key->stack ? key->stack->depth : 0;
-	for (; count < depth && count < STACK_FRAMES_MAX - 1 && n + 2 * FRAME_BYTES_MAX + sizeof head < sizeof bytes; count++) {
+	for (; count < depth && count < STACK_FRAMES_MAX - 1 && n + 2 * FRAME_BYTES_MAX + sizeof head < sizeof bytes;
+	     count++) {
 		size_t frame = trace_frames_number(&w->frames, key->stack, count);
 		n += put_frame(bytes + n, fields_of(w, frame));
 	}
 	if (key->life != ANY) {
-		struct frame_fields root = {.pc = key->life + 1, .function = string_id(w, span_of(w->goroutines[key->life].label))};
+		struct frame_fields root = {.pc = key->life + 1,
+		                            .function = string_id(w, span_of(w->goroutines[key->life].label))};
 		n += put_frame(bytes + n, &root);
 		count++;
 	}

@@ -96,13 +96,13 @@ static void learn_thread(struct making *m, const struct trace_thread *t)
 
 static int rank(const struct trace_event *e)
 {
-	return e->kind == TRACE_BORN ? 0 : e->kind == TRACE_ENDED ? 2
-	                                                          : 1;
+	return e->kind == TRACE_BORN ? 0 : e->kind == TRACE_ENDED ? 2 : 1;
 }
 
 static bool event_before(const void *first, const void *second)
 {
-	const struct trace_event *a = *(const struct trace_event *const *)first, *b = *(const struct trace_event *const *)second;
+	const struct trace_event *a = *(const struct trace_event *const *)first,
+				 *b = *(const struct trace_event *const *)second;
 	if (a->start_ns != b->start_ns)
 		return a->start_ns < b->start_ns;
 	if (rank(a) != rank(b))
@@ -129,7 +129,8 @@ static int sort_events(struct making *m)
 	for (const struct trace_event *e; (e = next_event(m, &chunk, &at));)
 		m->sorted[place[thread_number(m, &e->tid)]++] = e;
 	for (size_t i = 0; i < count; i++)
-		sort_items(m->sorted + place[i] - m->threads[i].events, m->threads[i].events, sizeof *m->sorted, event_before);
+		sort_items(m->sorted + place[i] - m->threads[i].events, m->threads[i].events, sizeof *m->sorted,
+		           event_before);
 	return 0;
 }
 
@@ -147,7 +148,8 @@ static void drop_wait(struct making *m)
 	m->next_wait--;
 }
 
-static void add_item(struct trace_item **next, size_t *count, const struct trace_event *e, uint64_t start_ns, uint64_t end_ns)
+static void add_item(struct trace_item **next, size_t *count, const struct trace_event *e, uint64_t start_ns,
+                     uint64_t end_ns)
 {
 	*(*next)++ = (struct trace_item){e, start_ns, end_ns};
 	++*count;
@@ -163,7 +165,8 @@ static void see(struct making *m, uint64_t ns)
 static void begin_life(struct making *m, const struct trace_thread *t, uint64_t start_ns)
 {
 	m->life = &m->order->lives[m->order->count++];
-	*m->life = (struct trace_life){.tid = t->tid, .name = t->name, .start_ns = start_ns, .waits = m->next_wait, .points = m->next_point};
+	*m->life = (struct trace_life){
+		.tid = t->tid, .name = t->name, .start_ns = start_ns, .waits = m->next_wait, .points = m->next_point};
 	m->last_ns = start_ns;
 	m->signs = 0;
 }
@@ -201,8 +204,8 @@ static void end_life(struct making *m, uint64_t limit_ns)
 		last_wait(m)->end_ns = l->end_ns;
 }
 
-/* Is the life that is being made the one whose birth is told only now? A thread may do things before its birth is told, and may
- * have been seen by who listed the threads when the trace began. */
+/* Is the life that is being made the one whose birth is told only now? A thread may do things before its birth is told,
+ * and may have been seen by who listed the threads when the trace began. */
 static bool awaits_birth(const struct making *m)
 {
 	return m->life && !m->life->born && !m->life->has_ended && (!m->life->was_there || !m->signs);
@@ -227,8 +230,7 @@ static void add_wait(struct making *m, const struct trace_event *e)
 {
 	struct trace_life *l = m->life;
 	uint64_t start = e->start_ns > l->start_ns ? e->start_ns : l->start_ns;
-	uint64_t end = e->end_ns > m->order->end_ns ? TRACE_LASTS : e->end_ns > start ? e->end_ns
-	                                                                              : start;
+	uint64_t end = e->end_ns > m->order->end_ns ? TRACE_LASTS : e->end_ns > start ? e->end_ns : start;
 	end_unknown_wait(m, start);
 	const struct trace_item *before = last_wait(m);
 	if (before && start < before->end_ns) {
@@ -271,7 +273,8 @@ static void add_event(struct making *m, const struct trace_thread *t, const stru
 		add_point(m, e);
 }
 
-/* A thread that ended unseen did so after its last sign; a wait that was never seen to end lasted until the trace did. */
+/* A thread that ended unseen did so after its last sign; a wait that was never seen to end lasted until the trace did.
+ */
 static void end_last_life(struct making *m, const struct trace_thread *t)
 {
 	struct trace_life *l = m->life;
@@ -400,7 +403,8 @@ const struct trace_life *trace_order_at_work(const struct trace_order *o, int ti
 
 static bool item_before(const void *first, const void *second)
 {
-	const struct trace_item *a = *(const struct trace_item *const *)first, *b = *(const struct trace_item *const *)second;
+	const struct trace_item *a = *(const struct trace_item *const *)first,
+				*b = *(const struct trace_item *const *)second;
 	return a->start_ns < b->start_ns;
 }
 

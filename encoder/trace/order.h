@@ -27,9 +27,9 @@ struct trace_life {
 	int tid;
 	const char *name; /* one line of UTF-8, at most 255 bytes, never empty */
 	uint64_t start_ns, end_ns;
-	bool was_there;                 /* when the trace began, which is start_ns; otherwise it was born then, or first seen */
-	bool has_ended;                 /* at end_ns; otherwise that is the trace's */
-	const struct trace_event *born; /* NULL: nothing is known of its birth */
+	bool was_there; /* when the trace began, which is start_ns; otherwise it was born then, or first seen */
+	bool has_ended; /* at end_ns; otherwise that is the trace's */
+	const struct trace_event *born;    /* NULL: nothing is known of its birth */
 	struct trace_item *waits, *points; /* points: TRACE_CPU, TRACE_HEAP, TRACE_LOG */
 	size_t wait_count, point_count;
 };
@@ -43,7 +43,8 @@ struct trace_tid {
 struct trace_order {
 	uint64_t begin_ns, end_ns;
 	size_t count;
-	struct trace_life *lives; /* of the threads as the snapshot has them, then of others; of one tid the first first */
+	struct trace_life
+		*lives; /* of the threads as the snapshot has them, then of others; of one tid the first first */
 	size_t tid_count;
 	struct trace_tid *tids; /* sorted */
 };
@@ -51,8 +52,8 @@ struct trace_order {
 /* 0, or -ENOMEM. */
 int trace_order_make(struct trace_order *o, struct region *r, const struct trace_snapshot *s);
 
-/* The life of this tid that was at work then, and already had been just before: not in a wait, which may begin at that moment
- * but not end. NULL: none. */
+/* The life of this tid that was at work then, and already had been just before: not in a wait, which may begin at that
+ * moment but not end. NULL: none. */
 const struct trace_life *trace_order_at_work(const struct trace_order *o, int tid, uint64_t ns);
 
 /* The same life or another one, waiting or not; NULL: none lived then. */

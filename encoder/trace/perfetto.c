@@ -1,11 +1,11 @@
-/* perfetto.c - an execution trace for ui.perfetto.dev: a protobuf of TracePackets (encoder/FORMATS.md; the field numbers
- * are those of perfetto's public protos/perfetto/trace).
+/* perfetto.c - an execution trace for ui.perfetto.dev: a protobuf of TracePackets (encoder/FORMATS.md; the field
+ * numbers are those of perfetto's public protos/perfetto/trace).
  *
  * Runs in: listener. All memory from the request's region.
  *
  * A thread's life is a track and a packet sequence of its own, its times in order: waits are slices, everything else
- * instants. Another sequence has the clocks, the process, the heap as a counter, and what was lost. A stack is the text of its
- * functions, the leaf first, sent once for each of its threads: interned data belongs to one sequence.
+ * instants. Another sequence has the clocks, the process, the heap as a counter, and what was lost. A stack is the text
+ * of its functions, the leaf first, sent once for each of its threads: interned data belongs to one sequence.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/trace/trace.h"
@@ -22,63 +22,63 @@
 #include "shim/pace.h"
 
 enum { /* the numbers of fields */
-	TRACE_PACKET = 1,
+       TRACE_PACKET = 1,
 
-	PACKET_CLOCK_SNAPSHOT = 6,
-	PACKET_TIMESTAMP = 8,
-	PACKET_SEQUENCE_ID = 10,
-	PACKET_TRACK_EVENT = 11,
-	PACKET_INTERNED_DATA = 12,
-	PACKET_SEQUENCE_FLAGS = 13,
-	PACKET_CLOCK_ID = 58,
-	PACKET_TRACK_DESCRIPTOR = 60,
+       PACKET_CLOCK_SNAPSHOT = 6,
+       PACKET_TIMESTAMP = 8,
+       PACKET_SEQUENCE_ID = 10,
+       PACKET_TRACK_EVENT = 11,
+       PACKET_INTERNED_DATA = 12,
+       PACKET_SEQUENCE_FLAGS = 13,
+       PACKET_CLOCK_ID = 58,
+       PACKET_TRACK_DESCRIPTOR = 60,
 
-	SNAPSHOT_CLOCKS = 1,
-	SNAPSHOT_PRIMARY = 2,
-	CLOCK_ID = 1,
-	CLOCK_TIMESTAMP = 2,
+       SNAPSHOT_CLOCKS = 1,
+       SNAPSHOT_PRIMARY = 2,
+       CLOCK_ID = 1,
+       CLOCK_TIMESTAMP = 2,
 
-	TRACK_UUID = 1,
-	TRACK_NAME = 2,
-	TRACK_PROCESS = 3,
-	TRACK_THREAD = 4,
-	TRACK_PARENT = 5,
-	TRACK_COUNTER = 8,
-	PROCESS_PID = 1,
-	THREAD_PID = 1,
-	THREAD_TID = 2,
-	THREAD_NAME = 5,
-	COUNTER_UNIT = 3,
+       TRACK_UUID = 1,
+       TRACK_NAME = 2,
+       TRACK_PROCESS = 3,
+       TRACK_THREAD = 4,
+       TRACK_PARENT = 5,
+       TRACK_COUNTER = 8,
+       PROCESS_PID = 1,
+       THREAD_PID = 1,
+       THREAD_TID = 2,
+       THREAD_NAME = 5,
+       COUNTER_UNIT = 3,
 
-	EVENT_ANNOTATIONS = 4,
-	EVENT_TYPE = 9,
-	EVENT_TRACK = 11,
-	EVENT_CATEGORIES = 22,
-	EVENT_NAME = 23,
-	EVENT_COUNTER_VALUE = 30,
+       EVENT_ANNOTATIONS = 4,
+       EVENT_TYPE = 9,
+       EVENT_TRACK = 11,
+       EVENT_CATEGORIES = 22,
+       EVENT_NAME = 23,
+       EVENT_COUNTER_VALUE = 30,
 
-	ANNOTATION_UINT = 3,
-	ANNOTATION_STRING = 6,
-	ANNOTATION_POINTER = 7,
-	ANNOTATION_NAME = 10,
-	ANNOTATION_STRING_IID = 17,
+       ANNOTATION_UINT = 3,
+       ANNOTATION_STRING = 6,
+       ANNOTATION_POINTER = 7,
+       ANNOTATION_NAME = 10,
+       ANNOTATION_STRING_IID = 17,
 
-	INTERNED_ANNOTATION_STRINGS = 29,
-	INTERNED_IID = 1,
-	INTERNED_STR = 2,
+       INTERNED_ANNOTATION_STRINGS = 29,
+       INTERNED_IID = 1,
+       INTERNED_STR = 2,
 };
 
 enum { /* values */
-	PERFETTO_REALTIME = 1,
-	PERFETTO_MONOTONIC = 3,
-	PERFETTO_BOOTTIME = 6,
-	UNIT_BYTES = 3,
-	STATE_CLEARED = 1, /* sequence flags: the first packet */
-	STATE_NEEDED = 2,
-	TYPE_BEGIN = 1,
-	TYPE_END = 2,
-	TYPE_INSTANT = 3,
-	TYPE_COUNTER = 4,
+       PERFETTO_REALTIME = 1,
+       PERFETTO_MONOTONIC = 3,
+       PERFETTO_BOOTTIME = 6,
+       UNIT_BYTES = 3,
+       STATE_CLEARED = 1, /* sequence flags: the first packet */
+       STATE_NEEDED = 2,
+       TYPE_BEGIN = 1,
+       TYPE_END = 2,
+       TYPE_INSTANT = 3,
+       TYPE_COUNTER = 4,
 };
 
 enum {
@@ -93,8 +93,8 @@ enum {
 };
 
 static const char *const wait_category[TRACE_WAITS] = {
-    [TRACE_SYNC] = "sync", [TRACE_COND] = "cond", [TRACE_NET] = "net",
-    [TRACE_SELECT] = "select", [TRACE_SLEEP] = "sleep", [TRACE_SYSCALL] = "syscall",
+	[TRACE_SYNC] = "sync",     [TRACE_COND] = "cond",   [TRACE_NET] = "net",
+	[TRACE_SELECT] = "select", [TRACE_SLEEP] = "sleep", [TRACE_SYSCALL] = "syscall",
 };
 
 /* A stack of a life. */
@@ -177,7 +177,8 @@ static void put_object(struct writer *w, const struct trace_event *e)
 	if (!e->object)
 		return;
 	message_str(&w->part, ANNOTATION_NAME, "object");
-	message_uint(&w->part, e->kind == TRACE_SYNC || e->kind == TRACE_COND ? ANNOTATION_POINTER : ANNOTATION_UINT, e->object);
+	message_uint(&w->part, e->kind == TRACE_SYNC || e->kind == TRACE_COND ? ANNOTATION_POINTER : ANNOTATION_UINT,
+	             e->object);
 	message_part(&w->event, EVENT_ANNOTATIONS, &w->part);
 }
 

@@ -3,8 +3,8 @@
  * Runs in: listener. All scratch memory comes from the region handed in and goes back with it: about 32 bytes an event
  * for the order, 24 a wait that another thread ended, and what the distinct stacks and names take.
  *
- * Both return 0, -EAGAIN (encoder.h) or -ENOMEM (the shim's memory cap); then the out's content is not to be sent. Whatever the snapshot holds, the
- * file is valid: what contradicts itself is clipped, or left out (order.h says how).
+ * Both return 0, -EAGAIN (encoder.h) or -ENOMEM (the shim's memory cap); then the out's content is not to be sent.
+ * Whatever the snapshot holds, the file is valid: what contradicts itself is clipped, or left out (order.h says how).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_TRACE_H

@@ -200,8 +200,8 @@ static bool is_stale_socket(const struct address *a)
 {
 	struct stat st;
 	const char *path = ((const struct sockaddr_un *)&a->sa)->sun_path;
-	if (!path[0] || os_call(SYS_newfstatat, AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISSOCK(st.st_mode) ||
-	    st.st_uid != (uid_t)os_call(SYS_geteuid, 0))
+	if (!path[0] || os_call(SYS_newfstatat, AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    !S_ISSOCK(st.st_mode) || st.st_uid != (uid_t)os_call(SYS_geteuid, 0))
 		return false;
 	int fd = open_socket(a);
 	if (fd < 0)
@@ -262,12 +262,9 @@ static int listen_tcp(struct address *a)
 int address_listen_here(struct address *a)
 {
 	switch (a->kind) {
-	case ADDRESS_TCP:
-		return listen_tcp(a);
-	case ADDRESS_UNIX:
-		return listen_unix(a);
-	default:
-		return -EINVAL;
+	case ADDRESS_TCP: return listen_tcp(a);
+	case ADDRESS_UNIX: return listen_unix(a);
+	default: return -EINVAL;
 	}
 }
 

@@ -109,8 +109,8 @@ static void end_wait(struct exchange *x)
 	x->abandon = NULL;
 }
 
-/* Names, and what is known of them, are one table: one answer is encoded at a time, and others wait for their turn, which holds up
- * nobody else. */
+/* Names, and what is known of them, are one table: one answer is encoded at a time, and others wait for their turn,
+ * which holds up nobody else. */
 static int encode_alone(struct exchange *x)
 {
 	static struct {
@@ -208,7 +208,8 @@ static void answer_now(struct exchange *x, int64_t debug)
 		answer_failure(x, rc);
 }
 
-/* Of contention, a delta may be at a rate of its own: one that keeps more events, while the request lasts (snapshot.h). */
+/* Of contention, a delta may be at a rate of its own: one that keeps more events, while the request lasts (snapshot.h).
+ */
 static const struct rate {
 	int kind; /* of the endpoint */
 	enum contention_kind contention;
@@ -216,10 +217,13 @@ static const struct rate {
 	const char *not_positive, *alone, *off; /* what is wrong */
 } rates[] = {
 #define RATE(kind, parameter, variable) \
-	{PROFILE_##kind, CONTENTION_##kind, parameter, \
-	 "invalid value for \"" parameter "\" - must be a positive integer", \
-	 "\"" parameter "\" needs \"seconds\": it holds while a difference is being taken", \
-	 "pprofshim: nothing is recorded, as the program was started with " variable "=0; start it with another value, or without"}
+	{ \
+		PROFILE_##kind, CONTENTION_##kind, parameter, \
+			"invalid value for \"" parameter "\" - must be a positive integer", \
+			"\"" parameter "\" needs \"seconds\": it holds while a difference is being taken", \
+			"pprofshim: nothing is recorded, as the program was started with " variable \
+			"=0; start it with another value, or without" \
+	}
 	RATE(BLOCK, "rate", "PPROF_BLOCK_RATE"),
 	RATE(MUTEX, "fraction", "PPROF_MUTEX_FRACTION"),
 #undef RATE
@@ -249,7 +253,8 @@ static bool raise_rate(struct exchange *x, int64_t value)
 	else if (x->rate_token == -ENOSYS)
 		response_error(&x->answer, 400, rate->off);
 	else if (x->rate_token == -EBUSY)
-		response_error(&x->answer, 503, "pprofshim: too many requests have a rate of their own already; ask again later");
+		response_error(&x->answer, 503,
+		               "pprofshim: too many requests have a rate of their own already; ask again later");
 	else
 		answer_failure(x, x->rate_token);
 	return x->rate_token >= 0;
@@ -342,21 +347,11 @@ static void refuse(struct exchange *x, int rc, const char *what, const char *bus
 	line_str(&l, what);
 	line_str(&l, ": ");
 	switch (rc) {
-	case -EBUSY:
-		line_str(&l, busy);
-		break;
-	case -ENOSYS:
-		line_str(&l, "not possible on this system");
-		break;
-	case -ENOMEM:
-		line_str(&l, TEXT_OUT_OF_MEMORY);
-		break;
-	case -ETIME:
-		line_str(&l, "no thread of the program takes signal 33 now; ask again");
-		break;
-	default:
-		line_str(&l, "error ");
-		line_dec(&l, -(int64_t)rc);
+	case -EBUSY: line_str(&l, busy); break;
+	case -ENOSYS: line_str(&l, "not possible on this system"); break;
+	case -ENOMEM: line_str(&l, TEXT_OUT_OF_MEMORY); break;
+	case -ETIME: line_str(&l, "no thread of the program takes signal 33 now; ask again"); break;
+	default: line_str(&l, "error "); line_dec(&l, -(int64_t)rc);
 	}
 	response_error(&x->answer, rc == -ENOMEM || rc == -ETIME ? 503 : 500, text);
 }
@@ -579,10 +574,11 @@ static void route(struct exchange *x)
 void endpoint_answer(struct exchange *x)
 {
 	if (x->loopback && x->request.host.len && !host_is_local(x->request.host)) {
-		response_error(&x->answer, 403,
-		               "pprofshim: refused, the Host header is neither localhost nor an IP address, as in a DNS "
-		               "rebinding attack; ask for http://localhost/ or http://127.0.0.1/ with the port, or set "
-		               "PPROF_ADDR to listen on another address");
+		response_error(
+			&x->answer, 403,
+			"pprofshim: refused, the Host header is neither localhost nor an IP address, as in a DNS "
+			"rebinding attack; ask for http://localhost/ or http://127.0.0.1/ with the port, or set "
+			"PPROF_ADDR to listen on another address");
 	} else if (x->request.method == METHOD_OTHER) {
 		response_error(&x->answer, 405, "method not allowed: GET, HEAD and POST are");
 		response_header(&x->answer, "Allow", SPAN("GET, HEAD, POST"));

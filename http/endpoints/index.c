@@ -144,8 +144,9 @@ void answer_index(struct exchange *x)
 	           "<h1>/debug/pprof/</h1>\n");
 	out_program(o);
 	out_stuck(x->region, o);
-	out_str(o, "<p>Set <code>debug=1</code> as a query parameter for the text form, <code>seconds=N</code> for what "
-	           "changes within N seconds.</p>\n");
+	out_str(o,
+	        "<p>Set <code>debug=1</code> as a query parameter for the text form, <code>seconds=N</code> for what "
+	        "changes within N seconds.</p>\n");
 	out_table(o);
 	out_str(o, "<p><a href=\"goroutine?debug=2\">full goroutine stack dump</a></p>\n");
 	out_losses(o);

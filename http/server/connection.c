@@ -173,7 +173,8 @@ static void copy_chunks(struct region *to, const struct out_chunk *from, struct 
 		out_bytes(copy, from->bytes, from->used);
 }
 
-/* A client that reads slowly holds the answer, not what it was made from, which may be ten times as much. Small ones are no matter. */
+/* A client that reads slowly holds the answer, not what it was made from, which may be ten times as much. Small ones
+ * are no matter. */
 static const struct out_chunk *move_answer(struct connection *c, const struct out_chunk *first)
 {
 	enum { SMALL = 256 * 1024 };
@@ -416,25 +417,16 @@ void connection_ready(struct connection *c, uint32_t events)
 		else
 			read_head(c);
 		break;
-	case CONNECTION_IDLE:
-		read_head(c);
-		break;
-	case CONNECTION_BODY:
-		read_body(c);
-		break;
+	case CONNECTION_IDLE: read_head(c); break;
+	case CONNECTION_BODY: read_body(c); break;
 	case CONNECTION_WAIT: /* asked for nothing else than the client's going away */
 		if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 			end(c);
 		break;
-	case CONNECTION_WRITE:
-		send_answer(c);
-		break;
-	case CONNECTION_LINGER:
-		drain(c);
-		break;
+	case CONNECTION_WRITE: send_answer(c); break;
+	case CONNECTION_LINGER: drain(c); break;
 	case CONNECTION_FREE:
-	case CONNECTION_OVER:
-		break;
+	case CONNECTION_OVER: break;
 	}
 }
 
@@ -462,18 +454,12 @@ void connection_expire(struct connection *c)
 		else
 			send_out_of_memory(c);
 		break;
-	case CONNECTION_WAIT:
-		resume_handler(c);
-		break;
-	case CONNECTION_WRITE:
-		expire_write(c);
-		break;
+	case CONNECTION_WAIT: resume_handler(c); break;
+	case CONNECTION_WRITE: expire_write(c); break;
 	case CONNECTION_IDLE:
 	case CONNECTION_LINGER:
 	case CONNECTION_FREE:
-	case CONNECTION_OVER:
-		end(c);
-		break;
+	case CONNECTION_OVER: end(c); break;
 	}
 }
 
@@ -483,15 +469,11 @@ uint32_t connection_interest(const struct connection *c)
 	case CONNECTION_HEAD:
 	case CONNECTION_BODY:
 	case CONNECTION_IDLE:
-	case CONNECTION_LINGER:
-		return EPOLLIN | EPOLLRDHUP;
-	case CONNECTION_WAIT: /* not for the next request, which would wake us all the while */
-		return EPOLLRDHUP;
-	case CONNECTION_WRITE:
-		return EPOLLOUT;
+	case CONNECTION_LINGER: return EPOLLIN | EPOLLRDHUP;
+	case CONNECTION_WAIT: /* not for the next request, which would wake us all the while */ return EPOLLRDHUP;
+	case CONNECTION_WRITE: return EPOLLOUT;
 	case CONNECTION_FREE:
-	case CONNECTION_OVER:
-		break;
+	case CONNECTION_OVER: break;
 	}
 	return 0;
 }

@@ -43,11 +43,11 @@ struct connection {
 	/* HEAD to WRITE. x is NULL before the first byte, and when there was no memory. */
 	struct region region;
 	struct exchange *x;
-	struct pace_task task;         /* WAIT: a handler at work, or without a stack, none */
+	struct pace_task task;               /* WAIT: a handler at work, or without a stack, none */
 	void (*handler)(struct exchange *x); /* the task's */
-	struct region_mark request;    /* in region: what follows belongs to the answer */
-	struct region answer;          /* WRITE: the bytes to send alone, where they were moved; else empty */
-	const struct out_chunk *chunk; /* the next byte to send */
+	struct region_mark request;          /* in region: what follows belongs to the answer */
+	struct region answer;                /* WRITE: the bytes to send alone, where they were moved; else empty */
+	const struct out_chunk *chunk;       /* the next byte to send */
 	size_t chunk_sent;
 };
 

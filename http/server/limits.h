@@ -14,10 +14,11 @@ enum {
 	LIMIT_HEADERS = 16 * 1024,     /* bytes with line ends, the empty line too; more: 431 */
 	LIMIT_BLANK_LINES = 4,         /* before a request line (RFC 9112, 2.2); more: 400 */
 	LIMIT_BODY = 4 << 20,          /* bytes; more: 413 */
-	LIMIT_SECONDS = 60 * 60,       /* of a delta, a CPU profile, a trace: Go's bound is its WriteTimeout, ours is an hour */
-	LIMIT_CONNECTIONS = 64,        /* served at a time */
-	LIMIT_REFUSALS = 8,            /* beyond them, being told 503 at a time */
-	LIMIT_DRAIN = 8 << 20,         /* bytes read and dropped after the last answer of a connection */
+	LIMIT_SECONDS =
+		60 * 60, /* of a delta, a CPU profile, a trace: Go's bound is its WriteTimeout, ours is an hour */
+	LIMIT_CONNECTIONS = 64, /* served at a time */
+	LIMIT_REFUSALS = 8,     /* beyond them, being told 503 at a time */
+	LIMIT_DRAIN = 8 << 20,  /* bytes read and dropped after the last answer of a connection */
 
 	/* A head that keeps the limits above always fits, and one that does not is found out before this
 	 * is full. */

@@ -25,8 +25,8 @@ struct query {
 /* The value of `name`, decoded; empty when it has no '='. False, and an empty value: there is none. */
 bool query_find(struct query *q, const char *name, struct span *value);
 
-/* The whole of s as a decimal number of seconds, as Go's strconv.ParseFloat has it (sign, fraction, exponent, inf; not its
- * hexadecimal form), in ns: cut to whole ones but never to 0, UINT64_MAX for what is longer; 0 for what is
+/* The whole of s as a decimal number of seconds, as Go's strconv.ParseFloat has it (sign, fraction, exponent, inf; not
+ * its hexadecimal form), in ns: cut to whole ones but never to 0, UINT64_MAX for what is longer; 0 for what is
  * negative. False: no number, "nan" included. */
 bool query_parse_seconds(struct span s, uint64_t *ns);
 

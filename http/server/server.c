@@ -304,21 +304,16 @@ static bool accept_one(void)
 	int on = 1;
 	long fd = os_call(SYS_accept4, server.listen_fd, 0, 0, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	switch (fd) {
-	case -EAGAIN:
-		return false;
+	case -EAGAIN: return false;
 	case -EMFILE:
 	case -ENFILE:
 	case -ENOBUFS:
 	case -ENOMEM:
 	case -EPERM: /* a firewall or a seccomp filter says no: not for long, or for ever */
-	case -ENOSYS:
-		pause_accepting();
-		return false;
+	case -ENOSYS: pause_accepting(); return false;
 	case -EBADF: /* shut down by whoever else holds it: epoll would report that for ever */
 	case -EINVAL:
-	case -ENOTSOCK:
-		close_listen();
-		return false;
+	case -ENOTSOCK: close_listen(); return false;
 	}
 	if (fd < 0) /* this client's trouble (accept(2) passes network errors on) */
 		return true;
@@ -450,17 +445,10 @@ static void on_wake(int fd, uint32_t events)
 static void dispatch(const struct epoll_event *e)
 {
 	switch ((uint32_t)e->data.u64) {
-	case TAG_LISTEN:
-		on_listen();
-		break;
-	case TAG_WAKE:
-		on_wake(server.wake_fd, e->events);
-		break;
-	case TAG_END:
-		on_wake(server.end_fd, e->events);
-		break;
-	default:
-		on_connection(e->data.u64, e->events);
+	case TAG_LISTEN: on_listen(); break;
+	case TAG_WAKE: on_wake(server.wake_fd, e->events); break;
+	case TAG_END: on_wake(server.end_fd, e->events); break;
+	default: on_connection(e->data.u64, e->events);
 	}
 }
 

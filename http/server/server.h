@@ -15,7 +15,8 @@ struct server_options {
 	int wake_fd;            /* when it is readable, the loop calls wake(); -1: none */
 	int end_fd;             /* likewise: what says that the program has ended */
 	void (*wake)(void);     /* reads wake_fd itself; may call the two functions below */
-	unsigned (*rest)(void); /* after each round; in so many milliseconds again, though nothing happens; 0: not so; NULL: none */
+	unsigned (*rest)(void); /* after each round; in so many milliseconds again, though nothing happens; 0: not so;
+	                           NULL: none */
 };
 
 /* The listener's life: serve until server_stop, or until there is no descriptor to be had for an epoll set
@@ -28,7 +29,8 @@ void server_run(const struct server_options *options);
  * port is free for the program), then listen on fd instead (fd < 0: serve nothing until the next call). */
 void server_move(int fd, const struct address *address);
 
-/* In a signal handler that interrupted the loop: nothing of ours is at the port any more. server_move is to follow, by wake(). */
+/* In a signal handler that interrupted the loop: nothing of ours is at the port any more. server_move is to follow, by
+ * wake(). */
 void server_leave_port(void);
 
 /* Called by wake() only: close everything and let server_run return. */

@@ -1,10 +1,12 @@
-/* idle.c - calls every hook some thousand times while nobody asks for anything, for bench/idle.py to count instructions.
+/* idle.c - calls every hook some thousand times while nobody asks for anything, for bench/idle.py to count
+ * instructions.
  *
  * idle          runs all rows under callgrind: one dump a row, named after it
  * idle --list   prints the names of the rows
  *
- * What may block is called in a form that fails or returns at once. A row of an allocating function frees, that of a lock
- * lets go. Functions are looked up by name, as the table has some that not every libc has: such a row makes no dump.
+ * What may block is called in a form that fails or returns at once. A row of an allocating function frees, that of a
+ * lock lets go. Functions are looked up by name, as the table has some that not every libc has: such a row makes no
+ * dump.
  *
  * Runs in: a measured program, of one thread.
  * flags: -Wl,--no-as-needed -lstdc++

@@ -11,13 +11,12 @@
  * loops transfer N       write and read of one byte through a pipe
  * loops sem N            sem_post and sem_wait
  * loops cond N           pthread_cond_timedwait until a time that is over
- * loops mutex N [MORE]   lock and unlock; MORE other threads sleep meanwhile; rdlock, wrlock: of a read-write lock; recursive.
- *                        All of these print `ns_each`, of a call
- * loops contend THREADS N    so many threads take turns at one mutex, N times each; prints `wall_ns`
- * loops readers THREADS N    one of them writes and the others read under a read-write lock; prints `wall_ns`
- * loops pingpong N       two threads on one processor wake each other by pthread_cond_signal
- * loops watch THREADS    so many threads wait, and one spins; at each line on stdin: `gap_ns N`, for how long it stood
- *                        still at most since the line before, without having been taken off its processor
+ * loops mutex N [MORE]   lock and unlock; MORE other threads sleep meanwhile; rdlock, wrlock: of a read-write lock;
+ * recursive. All of these print `ns_each`, of a call loops contend THREADS N    so many threads take turns at one
+ * mutex, N times each; prints `wall_ns` loops readers THREADS N    one of them writes and the others read under a
+ * read-write lock; prints `wall_ns` loops pingpong N       two threads on one processor wake each other by
+ * pthread_cond_signal loops watch THREADS    so many threads wait, and one spins; at each line on stdin: `gap_ns N`,
+ * for how long it stood still at most since the line before, without having been taken off its processor
  *
  * Runs in: a measured program. Nothing but the loop allocates meanwhile.
  *
@@ -262,8 +261,8 @@ static int calls(const char *what, long n, long more)
 		const char *name;
 		void (*one)(void);
 		int calls;
-	} known[] = {{"poll", one_poll, 1}, {"poll0", one_poll0, 1}, {"transfer", one_transfer, 2}, {"sem", one_sem, 2},
-	             {"cond", one_cond, 1}, {"mutex", one_mutex, 2},
+	} known[] = {{"poll", one_poll, 1},     {"poll0", one_poll0, 1},   {"transfer", one_transfer, 2},
+	             {"sem", one_sem, 2},       {"cond", one_cond, 1},     {"mutex", one_mutex, 2},
 	             {"rdlock", one_rdlock, 2}, {"wrlock", one_wrlock, 2}, {"recursive", one_recursive, 2}};
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
 		if (strcmp(what, known[i].name) != 0)

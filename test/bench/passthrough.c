@@ -36,15 +36,47 @@ __attribute__((constructor)) static void resolve(void)
 	*(void **)&real_realloc = dlsym(RTLD_NEXT, "realloc");
 }
 
-static void *early_malloc(size_t size) { resolve(); return real_malloc(size); }
-static void early_free(void *p) { resolve(); real_free(p); }
-static void *early_calloc(size_t n, size_t each) { resolve(); return real_calloc(n, each); }
-static void *early_realloc(void *p, size_t size) { resolve(); return real_realloc(p, size); }
+static void *early_malloc(size_t size)
+{
+	resolve();
+	return real_malloc(size);
+}
+static void early_free(void *p)
+{
+	resolve();
+	real_free(p);
+}
+static void *early_calloc(size_t n, size_t each)
+{
+	resolve();
+	return real_calloc(n, each);
+}
+static void *early_realloc(void *p, size_t size)
+{
+	resolve();
+	return real_realloc(p, size);
+}
 
-COLD static void *sampled_malloc(size_t size) { countdown = INTPTR_MAX; return real_malloc(size); }
-COLD static void *sampled_calloc(size_t n, size_t each) { countdown = INTPTR_MAX; return real_calloc(n, each); }
-COLD static void *sampled_realloc(void *p, size_t size) { countdown = INTPTR_MAX; return real_realloc(p, size); }
-COLD static void looked_up_free(void *p) { looked_up++; real_free(p); }
+COLD static void *sampled_malloc(size_t size)
+{
+	countdown = INTPTR_MAX;
+	return real_malloc(size);
+}
+COLD static void *sampled_calloc(size_t n, size_t each)
+{
+	countdown = INTPTR_MAX;
+	return real_calloc(n, each);
+}
+COLD static void *sampled_realloc(void *p, size_t size)
+{
+	countdown = INTPTR_MAX;
+	return real_realloc(p, size);
+}
+COLD static void looked_up_free(void *p)
+{
+	looked_up++;
+	real_free(p);
+}
 
 EXPORT void *malloc(size_t size)
 {

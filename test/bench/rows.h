@@ -1,7 +1,8 @@
-/* rows.h - what the rows of rows.def need: one turn of each hook, as a function row_<symbol>(turns) that calls the one in `self`.
+/* rows.h - what the rows of rows.def need: one turn of each hook, as a function row_<symbol>(turns) that calls the one
+ * in `self`.
  *
- * Runs in: bench/idle.c, which counts, and torture/subject.c, which is stepped through. Functions are looked up by name, as the
- * table has some that not every libc has.
+ * Runs in: bench/idle.c, which counts, and torture/subject.c, which is stepped through. Functions are looked up by
+ * name, as the table has some that not every libc has.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_TEST_ROWS_H
@@ -91,8 +92,7 @@ static void on_signal(int sig)
 			__VA_ARGS__; \
 		} \
 	}
-#define ALLOCATES(symbol, params, ...) \
-	ROW(symbol, void *, params, void *p = call(__VA_ARGS__); KEEP(p); free(p))
+#define ALLOCATES(symbol, params, ...) ROW(symbol, void *, params, void *p = call(__VA_ARGS__); KEEP(p); free(p))
 #define NEWS(symbol, params, ...) ALLOCATES(symbol, params, __VA_ARGS__)
 #define DELETES(symbol, params, ...) ROW(symbol, void, params, void *p = malloc(64); KEEP(p); call(__VA_ARGS__))
 #include "test/bench/rows.def"

@@ -65,9 +65,7 @@ int spawn_end(struct spawned *s)
 	return said.status;
 }
 
-void spawn_start(void)
-{
-}
+void spawn_start(void) {}
 
 /* --- what was asked ------------------------------------------------------------------------------------ */
 
@@ -99,7 +97,8 @@ static uint64_t hash_of(const struct cached *c)
 /* A number for all that is known after these bytes. */
 static uint64_t ask(const uint8_t *data, size_t size, size_t piece, int status)
 {
-	static const struct encoder_options options = {.symbolizer = "/helper", .debug_dirs = "/d", .symbolizer_memory_bytes = 1};
+	static const struct encoder_options options = {
+		.symbolizer = "/helper", .debug_dirs = "/d", .symbolizer_memory_bytes = 1};
 	struct question q[MODULES];
 	uint64_t h = 0;
 	cache_start(64 << 20);

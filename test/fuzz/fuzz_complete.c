@@ -51,8 +51,10 @@ uint64_t object_address_of_offset(const struct object *o, uint64_t offset)
 void object_lookup(struct object *o, const uint64_t *addresses, size_t count,
                    void (*tell)(void *arg, const struct answer *a), void *arg)
 {
-	static const struct frame frame[] = {
-		{"f", "_Z1fv", "/a.c", 12, 10}, {"f", "_Z1fv", "/a.c", 12, 10}, {"main", "main", "/b\xff.c", 7, 0}, {"g\n", "g\n", "", 0, 0}};
+	static const struct frame frame[] = {{"f", "_Z1fv", "/a.c", 12, 10},
+	                                     {"f", "_Z1fv", "/a.c", 12, 10},
+	                                     {"main", "main", "/b\xff.c", 7, 0},
+	                                     {"g\n", "g\n", "", 0, 0}};
 	(void)o;
 	for (size_t i = 0; i < count; i++) {
 		MUST(i == 0 || addresses[i] > addresses[i - 1]);
@@ -81,7 +83,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	lseek(out, 0, SEEK_SET);
 	MUST(!profile_read(in, &before));
 	if (profile_read(out, &after)) {
-		/* protobuf-c reads an unknown field of number 0, whose key is of two bytes, and not the one byte that it writes for that */
+		/* protobuf-c reads an unknown field of number 0, whose key is of two bytes, and not the one byte that
+		 * it writes for that */
 		file_fill(&out, NULL, 0);
 		MUST(!profile_write(out, before) && lseek(out, 0, SEEK_SET) == 0 && profile_read(out, &after));
 		pprof__profile__free_unpacked(before, NULL);

@@ -25,7 +25,8 @@ static void check(const struct elf_query *q, size_t count, int error)
 	for (size_t i = 0; i < count; i++) {
 		MUST(!error || (!q[i].name.len && !q[i].file.len));
 		MUST(!q[i].file.len || !memchr(q[i].file.at, 0, q[i].file.len));
-		MUST(!q[i].name.len || (q[i].start <= q[i].address && q[i].start && !memchr(q[i].name.at, 0, q[i].name.len)));
+		MUST(!q[i].name.len ||
+		     (q[i].start <= q[i].address && q[i].start && !memchr(q[i].name.at, 0, q[i].name.len)));
 	}
 }
 

@@ -1,7 +1,7 @@
 /* fuzz_lookup.c - any bytes as an ELF file with DWARF, looked into as the helper does.
  *
- * Runs in: its own process, under libFuzzer. libdw and libelf are not instrumented: of what goes wrong in them, only that is seen
- * which ends a process.
+ * Runs in: its own process, under libFuzzer. libdw and libelf are not instrumented: of what goes wrong in them, only
+ * that is seen which ends a process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: encoder/symbolize/elf/debug_file.c encoder/symbolize/demangle.c encoder/symbolize/dwarf/dies.c encoder/symbolize/dwarf/dwarf.c */

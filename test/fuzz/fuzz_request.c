@@ -52,7 +52,8 @@ void object_lookup(struct object *o, const uint64_t *addresses, size_t count,
 	for (size_t i = 0; i < count; i++) {
 		MUST(i == 0 || addresses[i] > addresses[i - 1]);
 		size_t frames = addresses[i] % 8 == 7 ? sizeof many / sizeof *many : addresses[i] % 8;
-		tell(arg, &(struct answer){addresses[i], addresses[i] & ~UINT64_C(7), frames, many + addresses[i] / 8 % 2 % (frames + 1)});
+		tell(arg, &(struct answer){addresses[i], addresses[i] & ~UINT64_C(7), frames,
+		                           many + addresses[i] / 8 % 2 % (frames + 1)});
 	}
 }
 
@@ -67,7 +68,8 @@ char *demangle(const char *name, bool whole)
 static void check_line(const char *line, size_t len)
 {
 	size_t tabs = 0;
-	MUST(len && len < SYMBOLIZE_LINE_MAX && strchr("onafde", line[0]) && (line[0] == 'e' ? len == 1 : line[1] == ' '));
+	MUST(len && len < SYMBOLIZE_LINE_MAX && strchr("onafde", line[0]) &&
+	     (line[0] == 'e' ? len == 1 : line[1] == ' '));
 	for (size_t i = 0; i < len; i++) {
 		tabs += line[i] == '\t';
 		MUST((unsigned char)line[i] >= 0x20 || line[i] == '\t');

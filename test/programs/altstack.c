@@ -1,9 +1,9 @@
 /* altstack.c - faults handled on alternate stacks, handlers that burn CPU there, and threads on the smallest stacks.
  *
  * altstack [SECONDS]
- * Runs in: a test program; what it prints must be the same with the shim and without. Every alternate stack lies between
- * two pages that nobody may touch. Threads: faults on SIGSTKSZ bytes that are left by siglongjmp; a handler that burns
- * on SIGSTKSZ bytes; short handlers on the least that the kernel takes, twice; and burning threads of
+ * Runs in: a test program; what it prints must be the same with the shim and without. Every alternate stack lies
+ * between two pages that nobody may touch. Threads: faults on SIGSTKSZ bytes that are left by siglongjmp; a handler
+ * that burns on SIGSTKSZ bytes; short handlers on the least that the kernel takes, twice; and burning threads of
  * PTHREAD_STACK_MIN. Truth: `ready`; at the end `faults_survived 1`, `burnt_on_altstack 1`, `small_altstack 1`,
  * `tiny_threads 1`, `end 1`.
  *
@@ -131,7 +131,7 @@ int main(int argc, char **argv)
 	atomic_store(&stop, 1);
 	for (int i = 0; i < 3; i++)
 		pthread_join(t[i], NULL);
-	printf("faults_survived %d\nburnt_on_altstack %d\nsmall_altstack %d\ntiny_threads %d\nend 1\n", faults > 10, burns > 10,
-	       small > 10, tiny >= 8);
+	printf("faults_survived %d\nburnt_on_altstack %d\nsmall_altstack %d\ntiny_threads %d\nend 1\n", faults > 10,
+	       burns > 10, small > 10, tiny >= 8);
 	return 0;
 }

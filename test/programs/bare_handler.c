@@ -1,7 +1,8 @@
 /* bare_handler.c - set a handler by syscall(SYS_rt_sigaction), and look at it by every way.
  *
- * Runs in: a test program. Truth: `wrong N`: answers that are not the kernel's (0); `runs 1`: how often the handler ran;
- * `kernel_has_own 1`: the kernel calls the handler itself (by a system call that nobody sees; 0 with the shim, which counts handlers).
+ * Runs in: a test program. Truth: `wrong N`: answers that are not the kernel's (0); `runs 1`: how often the handler
+ * ran; `kernel_has_own 1`: the kernel calls the handler itself (by a system call that nobody sees; 0 with the shim,
+ * which counts handlers).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
@@ -48,7 +49,8 @@ int main(void)
 	a.mask = 0x200;
 	wrong += syscall(SYS_rt_sigaction, SIGUSR2, &a, &b, 8) != 0 || b.handler != SIG_IGN;
 	wrong += a.handler != on_signal; /* the caller's own memory */
-	wrong += syscall(SYS_rt_sigaction, SIGUSR2, NULL, &b, 8) != 0 || b.handler != on_signal || b.flags != a.flags || b.mask != 0x200;
+	wrong += syscall(SYS_rt_sigaction, SIGUSR2, NULL, &b, 8) != 0 || b.handler != on_signal || b.flags != a.flags ||
+	         b.mask != 0x200;
 	wrong += sigaction(SIGUSR2, NULL, &c) != 0 || c.sa_handler != on_signal;
 	wrong += syscall(SYS_rt_sigaction, SIGKILL, &a, NULL, 8) != -1;
 	wrong += syscall(SYS_rt_sigaction, SIGUSR2, (void *)8, NULL, 8) != -1;

@@ -5,8 +5,8 @@
  * Prints "ready" when all stand in their calls. Then by lines of its input:
  *   hit      send each of them the profiler's own signal, 20 times; prints "hit N", of so many threads
  *   look     prints "early N": calls that have come back
- *   signal   send each a signal with a handler, without SA_RESTART; prints "interrupted N of N": calls that failed with EINTR, and of how
- *            many
+ *   signal   send each a signal with a handler, without SA_RESTART; prints "interrupted N of N": calls that failed with
+ * EINTR, and of how many
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
@@ -86,9 +86,16 @@ static char byte;
 static struct iovec vector = {&byte, 1};
 static unsigned word;
 static sem_t sem;
-static struct { long type; char text[8]; } message;
+static struct {
+	long type;
+	char text[8];
+} message;
 
-#define CALL(name, ...) static long c_##name(void) { __VA_ARGS__; }
+#define CALL(name, ...) \
+	static long c_##name(void) \
+	{ \
+		__VA_ARGS__; \
+	}
 CALL(read, return read(new_pipe(), &byte, 1))
 CALL(readv, return readv(new_pipe(), &vector, 1))
 CALL(recv, return recv(new_socket(0), &byte, 1, 0))
@@ -126,11 +133,11 @@ static struct stander {
 	pthread_t thread;
 } standers[] = {
 #define ROW(name) {#name, c_##name, 0, 0, 0, 0},
-	ROW(read) ROW(readv) ROW(recv) ROW(recv_timed) ROW(recvmsg) ROW(accept) ROW(poll) ROW(poll_timed) ROW(ppoll) ROW(select)
-	ROW(pselect) ROW(epoll_wait) ROW(epoll_pwait) ROW(nanosleep) ROW(clock_nanosleep) ROW(usleep) ROW(sleep) ROW(pause)
-	ROW(sigsuspend) ROW(sigtimedwait) ROW(sem_wait) ROW(wait) ROW(msgrcv) ROW(semop) ROW(semtimedop) ROW(futex) ROW(futex_timed)
-	ROW(epoll_by_number)
-};
+	ROW(read) ROW(readv) ROW(recv) ROW(recv_timed) ROW(recvmsg) ROW(accept) ROW(poll) ROW(poll_timed) ROW(ppoll)
+		ROW(select) ROW(pselect) ROW(epoll_wait) ROW(epoll_pwait) ROW(nanosleep) ROW(clock_nanosleep)
+			ROW(usleep) ROW(sleep) ROW(pause) ROW(sigsuspend) ROW(sigtimedwait) ROW(sem_wait) ROW(wait)
+				ROW(msgrcv) ROW(semop) ROW(semtimedop) ROW(futex) ROW(futex_timed)
+					ROW(epoll_by_number)};
 enum { STANDERS = sizeof standers / sizeof *standers };
 
 static void on_signal(int sig)

@@ -36,9 +36,9 @@ __attribute__((always_inline, unused)) static inline void spin(long steps)
 		__asm__ volatile("");
 }
 
-/* Steps of spin() for about so much CPU time. Who is to be sampled at the kernel's ticks spins and reads no CPU clock meanwhile:
- * at such a reading the kernel sees that the thread's slice is over, and on a busy machine gives the processor to another, again
- * and again before the tick that would have found it here. The first call measures. */
+/* Steps of spin() for about so much CPU time. Who is to be sampled at the kernel's ticks spins and reads no CPU clock
+ * meanwhile: at such a reading the kernel sees that the thread's slice is over, and on a busy machine gives the
+ * processor to another, again and again before the tick that would have found it here. The first call measures. */
 __attribute__((noinline, noclone, unused)) static long steps_of(int64_t ns)
 {
 	static long steps_in_ms; /* atomic */

@@ -2,9 +2,10 @@
  * wait, by the program's own clock; and rounds in which all waiters are asleep before the holder's time begins.
  *
  * Truth: `block:SITE:CALL COUNT NS VAR_US2 VAR_COUNT` (waits in CALL, called at SITE) and `mutex:SITE:CALL ...` (the
- * waits that CALL, which let a lock go at SITE, ended or interrupted: as Go's semrelease has it, what each waiter waited
- * since it came or since the last such call). The variances are those of the estimates when events are kept at TRUTH_RATE
- * (ns: one of d < rate is kept with p = d/rate) and TRUTH_FRACTION (p = 1/fraction), both from the environment.
+ * waits that CALL, which let a lock go at SITE, ended or interrupted: as Go's semrelease has it, what each waiter
+ * waited since it came or since the last such call). The variances are those of the estimates when events are kept at
+ * TRUTH_RATE (ns: one of d < rate is kept with p = d/rate) and TRUTH_FRACTION (p = 1/fraction), both from the
+ * environment.
  *
  * Runs in: test programs, C and C++. Pauses are raw system calls, made past libc, so that they are nobody's waits.
  *
@@ -69,7 +70,8 @@ __attribute__((unused)) static void tally_add(struct tally *t, long long ns)
 __attribute__((unused)) static void tallies_print(void)
 {
 	for (struct tally *t = __atomic_load_n(&tallies, __ATOMIC_ACQUIRE); t; t = t->next)
-		printf("%s:%s:%s %lld %lld %lld %lld\n", t->side, t->site, t->call, t->count, t->ns, t->var_us2, t->var_count);
+		printf("%s:%s:%s %lld %lld %lld %lld\n", t->side, t->site, t->call, t->count, t->ns, t->var_us2,
+		       t->var_count);
 }
 
 /* Around the call that waits: waits = queue_enter(), the call, queue_leave(). A queue may be NULL. */
@@ -95,7 +97,8 @@ __attribute__((unused)) static void queue_charge(struct queue *q, struct tally *
 	long long now = now_ns(CLOCK_MONOTONIC), sum = 0;
 	for (int i = 0; i < MOST_WAITERS; i++) {
 		long long since = __atomic_load_n(&q->since[i], __ATOMIC_SEQ_CST);
-		if (since && since < now && __atomic_compare_exchange_n(&q->since[i], &since, now, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		if (since && since < now &&
+		    __atomic_compare_exchange_n(&q->since[i], &since, now, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 			sum += now - since;
 	}
 	if (sum)
@@ -131,13 +134,13 @@ __attribute__((unused)) static void must(int result)
 
 struct race {
 	const char *name;
-	void (*hold)(struct race *r);         /* by the holder, before the others come; NULL: nothing */
-	void (*let_go)(struct race *r);       /* what ends the wait of one of them, or of all */
-	void (*wait)(struct race *r, int i);  /* by each waiter */
-	void (*leave)(struct race *r);        /* by each waiter, when it has the lock for its time; NULL: nothing */
+	void (*hold)(struct race *r);        /* by the holder, before the others come; NULL: nothing */
+	void (*let_go)(struct race *r);      /* what ends the wait of one of them, or of all */
+	void (*wait)(struct race *r, int i); /* by each waiter */
+	void (*leave)(struct race *r);       /* by each waiter, when it has the lock for its time; NULL: nothing */
 	int waiters;
-	int burns;                            /* waiters do not sleep */
-	int keeps;                            /* waiters keep it for as long as the holder does */
+	int burns; /* waiters do not sleep */
+	int keeps; /* waiters keep it for as long as the holder does */
 	int rounds;
 	int64_t hold_ns;
 	struct queue queue;
@@ -185,7 +188,8 @@ static void *race_hold(void *arg)
 		__atomic_store_n(&r->round, k, __ATOMIC_SEQ_CST);
 		/* In its call and asleep: asleep in that call. */
 		for (int i = 0; i < r->waiters; i++)
-			while (__atomic_load_n(&r->calling[i], __ATOMIC_SEQ_CST) < k || (!r->burns && state_of(r->tid[i]) != 'S'))
+			while (__atomic_load_n(&r->calling[i], __ATOMIC_SEQ_CST) < k ||
+			       (!r->burns && state_of(r->tid[i]) != 'S'))
 				nap(100000);
 		nap(r->hold_ns);
 		if (r->let_go)

@@ -1,7 +1,8 @@
 /* contention_fork.c - a parent that waited for locks, and a child that inherits nothing of that and waits in its turn.
  *
  * Runs in: a test program. Truth: `block:wait_in_parent:pthread_mutex_lock COUNT NS`, of the parent, and
- * `block:wait_in_child:...` of the child, `child_pid PID`; then `ready` (by the parent). Both live until the end of stdin.
+ * `block:wait_in_child:...` of the child, `child_pid PID`; then `ready` (by the parent). Both live until the end of
+ * stdin.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
@@ -12,18 +13,27 @@
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
-#define SIDE(kind)                                                                                               \
-	static struct tally kind##_waits = {"block", "wait_in_" #kind, "pthread_mutex_lock", 0, 0, 0, 0, NULL};      \
-	static struct tally kind##_held = {"mutex", "let_go_" #kind, "pthread_mutex_unlock", 0, 0, 0, 0, NULL};      \
-	SITE static void hold_##kind(struct race *r) { must(pthread_mutex_lock(&mutex)); KEEP(r); }                  \
-	SITE static void let_go_##kind(struct race *r) { queue_charge(&r->queue, &kind##_held); must(pthread_mutex_unlock(&mutex)); KEEP(r); } \
-	SITE static void wait_in_##kind(struct race *r, int i)                                                       \
-	{                                                                                                            \
-		int64_t t = queue_enter(&r->queue, i);                                                                   \
-		must(pthread_mutex_lock(&mutex));                                                                        \
-		queue_leave(&r->queue, i, t, &kind##_waits);                                                             \
-		let_go_##kind(r);                                                                                        \
-	}                                                                                                            \
+#define SIDE(kind) \
+	static struct tally kind##_waits = {"block", "wait_in_" #kind, "pthread_mutex_lock", 0, 0, 0, 0, NULL}; \
+	static struct tally kind##_held = {"mutex", "let_go_" #kind, "pthread_mutex_unlock", 0, 0, 0, 0, NULL}; \
+	SITE static void hold_##kind(struct race *r) \
+	{ \
+		must(pthread_mutex_lock(&mutex)); \
+		KEEP(r); \
+	} \
+	SITE static void let_go_##kind(struct race *r) \
+	{ \
+		queue_charge(&r->queue, &kind##_held); \
+		must(pthread_mutex_unlock(&mutex)); \
+		KEEP(r); \
+	} \
+	SITE static void wait_in_##kind(struct race *r, int i) \
+	{ \
+		int64_t t = queue_enter(&r->queue, i); \
+		must(pthread_mutex_lock(&mutex)); \
+		queue_leave(&r->queue, i, t, &kind##_waits); \
+		let_go_##kind(r); \
+	} \
 	static struct race race_of_##kind = {#kind, hold_##kind, let_go_##kind, wait_in_##kind, NULL, 2, 0, 0};
 SIDE(parent)
 SIDE(child)

@@ -1,7 +1,8 @@
 /* contention_load.c - a load for memcached: gets and sets of a few hot keys, many in one write, by some threads.
  *
  * contention_load PORT THREADS OPERATIONS [KEYS]      (of each thread; 16 keys)
- * Runs in: a test program. Prints `operations N` and `ns N`, for how long. An answer that is none of memcached's makes it abort.
+ * Runs in: a test program. Prints `operations N` and `ns N`, for how long. An answer that is none of memcached's makes
+ * it abort.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
@@ -52,7 +53,8 @@ static void read_answers(int fd, int expected)
 static void *load(void *arg)
 {
 	uint64_t random = 88172645463325252u + (uint64_t)(long)arg;
-	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in to = {
+		.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
 	char text[BATCH * (VALUE + 64)], value[VALUE + 1];
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
@@ -64,7 +66,8 @@ static void *load(void *arg)
 		for (int k = 0; k < BATCH; k++) {
 			uint64_t x = next_random(&random);
 			if (x % 3 == 0)
-				at += sprintf(text + at, "set key%d 0 0 %d\r\n%s\r\n", (int)((x >> 8) % (uint64_t)keys), VALUE, value);
+				at += sprintf(text + at, "set key%d 0 0 %d\r\n%s\r\n", (int)((x >> 8) % (uint64_t)keys),
+				              VALUE, value);
 			else
 				at += sprintf(text + at, "get key%d\r\n", (int)((x >> 8) % (uint64_t)keys));
 		}

@@ -1,10 +1,11 @@
-/* contention_steady.c - contention that goes on and on: the truth of any stretch of time is the difference of two marks.
+/* contention_steady.c - contention that goes on and on: the truth of any stretch of time is the difference of two
+ * marks.
  *
  * contention_steady
- * Runs in: a test program. Four threads take turns at a mutex that each keeps for 0.3 to 3 ms; 24 more wait as long each in
- * pthread_cond_timedwait, for nobody; a writer and two readers share a lock. At each line on stdin it tells the truth so
- * far (see contention.h), `wall NS` and `mark K`; the line `quiet` makes all of them pause until a line that is not, `end`
- * ends it. Ends with stdin.
+ * Runs in: a test program. Four threads take turns at a mutex that each keeps for 0.3 to 3 ms; 24 more wait as long
+ * each in pthread_cond_timedwait, for nobody; a writer and two readers share a lock. At each line on stdin it tells the
+ * truth so far (see contention.h), `wall NS` and `mark K`; the line `quiet` makes all of them pause until a line that
+ * is not, `end` ends it. Ends with stdin.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
@@ -18,12 +19,12 @@ static struct queue queue, rw_queue;
 static int quiet, at_rest, readers;
 
 static struct tally taken = {"block", "wait_in_steady_mutex", "pthread_mutex_lock", 0, 0, 0, 0, NULL},
-                    held = {"mutex", "let_go_steady_mutex", "pthread_mutex_unlock", 0, 0, 0, 0, NULL},
-                    slept = {"block", "wait_in_steady_cond", "pthread_cond_timedwait", 0, 0, 0, 0, NULL},
-                    read_waits = {"block", "wait_in_steady_read", "pthread_rwlock_rdlock", 0, 0, 0, 0, NULL},
-                    write_waits = {"block", "wait_in_steady_write", "pthread_rwlock_wrlock", 0, 0, 0, 0, NULL},
-                    read_held = {"mutex", "let_go_steady_read", "pthread_rwlock_unlock", 0, 0, 0, 0, NULL},
-                    write_held = {"mutex", "let_go_steady_write", "pthread_rwlock_unlock", 0, 0, 0, 0, NULL};
+		    held = {"mutex", "let_go_steady_mutex", "pthread_mutex_unlock", 0, 0, 0, 0, NULL},
+		    slept = {"block", "wait_in_steady_cond", "pthread_cond_timedwait", 0, 0, 0, 0, NULL},
+		    read_waits = {"block", "wait_in_steady_read", "pthread_rwlock_rdlock", 0, 0, 0, 0, NULL},
+		    write_waits = {"block", "wait_in_steady_write", "pthread_rwlock_wrlock", 0, 0, 0, 0, NULL},
+		    read_held = {"mutex", "let_go_steady_read", "pthread_rwlock_unlock", 0, 0, 0, 0, NULL},
+		    write_held = {"mutex", "let_go_steady_write", "pthread_rwlock_unlock", 0, 0, 0, 0, NULL};
 
 SITE static void wait_in_steady_mutex(int i)
 {
@@ -31,7 +32,12 @@ SITE static void wait_in_steady_mutex(int i)
 	must(pthread_mutex_lock(&mutex));
 	queue_leave(&queue, i, t, &taken);
 }
-SITE static void let_go_steady_mutex(void) { queue_charge(&queue, &held); must(pthread_mutex_unlock(&mutex)); KEEP(&mutex); }
+SITE static void let_go_steady_mutex(void)
+{
+	queue_charge(&queue, &held);
+	must(pthread_mutex_unlock(&mutex));
+	KEEP(&mutex);
+}
 SITE static void wait_in_steady_read(int i)
 {
 	int64_t t = queue_enter(&rw_queue, i);
@@ -46,8 +52,19 @@ SITE static void wait_in_steady_write(int i)
 	queue_leave(&rw_queue, i, t, &write_waits);
 }
 /* The last reader lets the writer in. */
-SITE static void let_go_steady_read(void) { if (__atomic_sub_fetch(&readers, 1, __ATOMIC_SEQ_CST) == 0) queue_charge(&rw_queue, &read_held); must(pthread_rwlock_unlock(&rwlock)); KEEP(&rwlock); }
-SITE static void let_go_steady_write(void) { queue_charge(&rw_queue, &write_held); must(pthread_rwlock_unlock(&rwlock)); KEEP(&rwlock); }
+SITE static void let_go_steady_read(void)
+{
+	if (__atomic_sub_fetch(&readers, 1, __ATOMIC_SEQ_CST) == 0)
+		queue_charge(&rw_queue, &read_held);
+	must(pthread_rwlock_unlock(&rwlock));
+	KEEP(&rwlock);
+}
+SITE static void let_go_steady_write(void)
+{
+	queue_charge(&rw_queue, &write_held);
+	must(pthread_rwlock_unlock(&rwlock));
+	KEEP(&rwlock);
+}
 
 static void rest_if_quiet(void)
 {

@@ -1,8 +1,9 @@
-/* contention_storm.c - many threads at many locks of every kind, for as long as it takes; what it prints is the same each time.
+/* contention_storm.c - many threads at many locks of every kind, for as long as it takes; what it prints is the same
+ * each time.
  *
  * contention_storm [THREADS [ROUNDS]]      (16 threads, 4000 rounds)
- * Runs in: a test program. Each lock guards a counter that is no atomic, so a lock that does not exclude shows. Threads are
- * born and die meanwhile, time-outs end waits, and a signal interrupts them. Prints `ready`, the counters, `end 1`.
+ * Runs in: a test program. Each lock guards a counter that is no atomic, so a lock that does not exclude shows. Threads
+ * are born and die meanwhile, time-outs end waits, and a signal interrupts them. Prints `ready`, the counters, `end 1`.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
@@ -25,16 +26,18 @@ static long counters[LOCKS], of_writers, of_spin, of_mtx, of_sem, tokens, consum
 static int threads = 16, stop;
 static volatile sig_atomic_t handled;
 
-static void handler(int sig) { (void)sig; handled = 1; }
+static void handler(int sig)
+{
+	(void)sig;
+	handled = 1;
+}
 
 static void take(pthread_mutex_t *m, int how)
 {
 	struct timespec t;
 	int result;
 	switch (how % 3) {
-	case 0:
-		must(pthread_mutex_lock(m));
-		return;
+	case 0: must(pthread_mutex_lock(m)); return;
 	case 1:
 		while (pthread_mutex_trylock(m) != 0)
 			sched_yield();
@@ -128,8 +131,9 @@ static void *interrupt(void *arg)
 
 int main(int argc, char **argv)
 {
-	const int types[] = {PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_RECURSIVE, PTHREAD_MUTEX_ERRORCHECK, PTHREAD_MUTEX_ADAPTIVE_NP,
-	                     PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_ERRORCHECK};
+	const int types[] = {PTHREAD_MUTEX_NORMAL,      PTHREAD_MUTEX_RECURSIVE, PTHREAD_MUTEX_ERRORCHECK,
+	                     PTHREAD_MUTEX_ADAPTIVE_NP, PTHREAD_MUTEX_NORMAL,    PTHREAD_MUTEX_NORMAL,
+	                     PTHREAD_MUTEX_ERRORCHECK};
 	struct sigaction act = {.sa_handler = handler};
 	pthread_t breeder, interrupter;
 	if (argc > 1)
@@ -165,6 +169,7 @@ int main(int argc, char **argv)
 		must(pthread_join(workers[i], NULL));
 	for (int i = 0; i < LOCKS; i++)
 		printf("lock%d %ld\n", i, counters[i] - 0);
-	printf("of_writers %ld\nof_spin %ld\nof_mtx %ld\nof_sem %ld\nconsumed %ld\nbrief %ld\nend 1\n", of_writers, of_spin, of_mtx, of_sem, consumed, brief);
+	printf("of_writers %ld\nof_spin %ld\nof_mtx %ld\nof_sem %ld\nconsumed %ld\nbrief %ld\nend 1\n", of_writers,
+	       of_spin, of_mtx, of_sem, consumed, brief);
 	return 0;
 }

@@ -11,7 +11,12 @@
 enum { COROUTINES = 40, STEPS = 20, STACK = 32 << 10, SIZE = 4000 };
 static ucontext_t main_context, contexts[COROUTINES];
 
-SITE static void *site_coroutine(size_t n) { void *p = malloc(n); KEEP(p); return p; }
+SITE static void *site_coroutine(size_t n)
+{
+	void *p = malloc(n);
+	KEEP(p);
+	return p;
+}
 
 static void run(int self)
 {

@@ -56,8 +56,8 @@ SITE static void edge_vla_caller(void)
 		edge_vla(100 + n % 5000);
 }
 
-/* The handler burns; what it interrupted is below it on the stack. It begins with a turn on the processor, right after a
- * tick, and a turn shorter than a tick would never be sampled: its length is anything up to a few ticks. */
+/* The handler burns; what it interrupted is below it on the stack. It begins with a turn on the processor, right after
+ * a tick, and a turn shorter than a tick would never be sampled: its length is anything up to a few ticks. */
 SITE static void edge_handler(int sig)
 {
 	static uint64_t random = 2463534242u;
@@ -108,7 +108,10 @@ __asm__(".text\n.globl edge_no_unwind\n.type edge_no_unwind,%function\nedge_no_u
         ".size edge_no_unwind, .-edge_no_unwind\n");
 static const unsigned code[] = {0xf1000400, 0x54ffffe1, 0xd65f03c0};
 #else
-void edge_no_unwind(long n) { spin(n); }
+void edge_no_unwind(long n)
+{
+	spin(n);
+}
 static const unsigned char code[1];
 #endif
 
@@ -139,9 +142,12 @@ static struct edge {
 	const char *name;
 	void (*run)(void);
 	pthread_t thread;
-} edges[] = {{.name = "leaf", .run = edge_leaf_caller}, {.name = "vla", .run = edge_vla_caller},
-             {.name = "handler", .run = edge_handler_caller}, {.name = "vdso", .run = edge_vdso_caller},
-             {.name = "plt", .run = edge_plt_caller}, {.name = "no_unwind", .run = edge_no_unwind_caller},
+} edges[] = {{.name = "leaf", .run = edge_leaf_caller},
+             {.name = "vla", .run = edge_vla_caller},
+             {.name = "handler", .run = edge_handler_caller},
+             {.name = "vdso", .run = edge_vdso_caller},
+             {.name = "plt", .run = edge_plt_caller},
+             {.name = "no_unwind", .run = edge_no_unwind_caller},
              {.name = "generated", .run = edge_generated_caller}};
 enum { EDGES = sizeof edges / sizeof *edges };
 

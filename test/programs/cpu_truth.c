@@ -31,9 +31,18 @@ static int percent = 150;
 	spin(steps); \
 	atomic_fetch_add(&burnt[of], steps)
 
-SITE static void cpu_seventy(long steps) { BURN(0); }
-SITE static void cpu_twenty(long steps) { BURN(1); }
-SITE static void cpu_ten(long steps) { BURN(2); }
+SITE static void cpu_seventy(long steps)
+{
+	BURN(0);
+}
+SITE static void cpu_twenty(long steps)
+{
+	BURN(1);
+}
+SITE static void cpu_ten(long steps)
+{
+	BURN(2);
+}
 
 /* What is left of a part, `skip` steps having been passed over before it. */
 static long rest(long part, long *skip)
@@ -43,8 +52,8 @@ static long rest(long part, long *skip)
 	return part - cut;
 }
 
-/* Slices far shorter than a tick, of random length, so that no tick keeps step with them; and as on a busy machine a burst begins
- * at a tick and may end before the next, the first ones begin anywhere. */
+/* Slices far shorter than a tick, of random length, so that no tick keeps step with them; and as on a busy machine a
+ * burst begins at a tick and may end before the next, the first ones begin anywhere. */
 SITE static void slices(uint64_t *random, int64_t ns)
 {
 	long skip = -1, steps = steps_of(ns);

@@ -13,7 +13,12 @@
 
 #include "truth.h"
 
-SITE static void *site_daemon(size_t n) { void *p = malloc(n); KEEP(p); return p; }
+SITE static void *site_daemon(size_t n)
+{
+	void *p = malloc(n);
+	KEEP(p);
+	return p;
+}
 
 static void write_file(const char *path, long value)
 {

@@ -1,12 +1,11 @@
 /* deadlock.c - three named threads that wait for each other's locks, for good; and waits that only look so.
  *
  * deadlock mutex|rwlock|self|mixed|timed|slow
- *   mutex, rwlock, mixed   a ring of three: ring-a holds the first lock and waits for the second, which ring-b holds ...
- *   self                   a thread that locks a mutex that it holds
- *   timed                  a ring by pthread_mutex_timedlock: it ends by itself, so it is no deadlock
- *   slow                   a chain that ends at a thread which sleeps with the lock
- * Runs in: a test program. Truth: `thread TID NAME` in the order of the chain; `ready` when all of them sleep; waits
- * for the end of stdin.
+ *   mutex, rwlock, mixed   a ring of three: ring-a holds the first lock and waits for the second, which ring-b holds
+ * ... self                   a thread that locks a mutex that it holds timed                  a ring by
+ * pthread_mutex_timedlock: it ends by itself, so it is no deadlock slow                   a chain that ends at a thread
+ * which sleeps with the lock Runs in: a test program. Truth: `thread TID NAME` in the order of the chain; `ready` when
+ * all of them sleep; waits for the end of stdin.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE

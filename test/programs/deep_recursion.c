@@ -8,7 +8,12 @@
 enum { SIZE = 3000 };
 static long depth_reached;
 
-SITE static void *site_deep(size_t n) { void *p = malloc(n); KEEP(p); return p; }
+SITE static void *site_deep(size_t n)
+{
+	void *p = malloc(n);
+	KEEP(p);
+	return p;
+}
 
 SITE static long descend(long depth)
 {

@@ -1,10 +1,11 @@
-/* dump_truth.c - threads that each stand in a known place: blocked in a known call by way of known functions, or running.
+/* dump_truth.c - threads that each stand in a known place: blocked in a known call by way of known functions, or
+ * running.
  *
  * dump_truth [MORE]      so many more threads, which wait in pthread_cond_wait and in read
  * Runs in: a test program. Truth: `thread TID NAME CALL` for each (CALL: the libc call; `running`; `raw` for a system
  * call past libc; `deaf` for a thread that runs with all 64 signals blocked); the stack of thread NAME is
- * level_a, level_b, level_c, stand, and create_stander made it. `holder TID OBJECT` names the owner of the mutex and its
- * address; `ready`. At each line on stdin: `interrupted N`, how many waits ended (must be 0), and `told K`.
+ * level_a, level_b, level_c, stand, and create_stander made it. `holder TID OBJECT` names the owner of the mutex and
+ * its address; `ready`. At each line on stdin: `interrupted N`, how many waits ended (must be 0), and `told K`.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
@@ -34,26 +35,101 @@ static pthread_t joined;
 static uint32_t word;
 static const struct timespec long_time = {100000, 0};
 
-static void s_mutex(void) { pthread_mutex_lock(&mutex); }
-static void s_timed_mutex(void) { struct timespec t = timespec_of(now_ns(CLOCK_REALTIME) + 100000 * SECOND); pthread_mutex_timedlock(&mutex, &t); }
-static void s_rdlock(void) { pthread_rwlock_rdlock(&rwlock); }
-static void s_wrlock(void) { pthread_rwlock_wrlock(&rwlock); }
-static void s_cond(void) { pthread_mutex_lock(&cond_mutex); pthread_cond_wait(&cond, &cond_mutex); }
-static void s_sem(void) { sem_wait(&sem); }
-static void s_join(void) { pthread_join(joined, NULL); }
-static void s_barrier(void) { pthread_barrier_wait(&barrier); }
-static void s_poll(void) { struct pollfd p = {.fd = pipe_fd[0], .events = POLLIN}; poll(&p, 1, -1); }
-static void s_ppoll(void) { struct pollfd p = {.fd = pipe_fd[0], .events = POLLIN}; ppoll(&p, 1, NULL, NULL); }
-static void s_select(void) { fd_set s; FD_ZERO(&s); FD_SET(pipe_fd[0], &s); select(pipe_fd[0] + 1, &s, NULL, NULL, NULL); }
-static void s_epoll(void) { struct epoll_event e; epoll_wait(epoll, &e, 1, -1); }
-static void s_read(void) { char c; if (read(pipe_fd[0], &c, 1) >= 0) abort(); }
-static void s_recv(void) { char c; recv(pair_fd[0], &c, 1, 0); }
-static void s_accept(void) { accept(listener, NULL, NULL); }
-static void s_nanosleep(void) { nanosleep(&long_time, NULL); }
-static void s_usleep(void) { usleep(UINT_MAX); }
-static void s_sigwait(void) { sigset_t s; int sig; sigemptyset(&s); sigaddset(&s, SIGUSR1); sigwait(&s, &sig); }
-static void s_pause(void) { pause(); }
-static void s_futex(void) { syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0); }
+static void s_mutex(void)
+{
+	pthread_mutex_lock(&mutex);
+}
+static void s_timed_mutex(void)
+{
+	struct timespec t = timespec_of(now_ns(CLOCK_REALTIME) + 100000 * SECOND);
+	pthread_mutex_timedlock(&mutex, &t);
+}
+static void s_rdlock(void)
+{
+	pthread_rwlock_rdlock(&rwlock);
+}
+static void s_wrlock(void)
+{
+	pthread_rwlock_wrlock(&rwlock);
+}
+static void s_cond(void)
+{
+	pthread_mutex_lock(&cond_mutex);
+	pthread_cond_wait(&cond, &cond_mutex);
+}
+static void s_sem(void)
+{
+	sem_wait(&sem);
+}
+static void s_join(void)
+{
+	pthread_join(joined, NULL);
+}
+static void s_barrier(void)
+{
+	pthread_barrier_wait(&barrier);
+}
+static void s_poll(void)
+{
+	struct pollfd p = {.fd = pipe_fd[0], .events = POLLIN};
+	poll(&p, 1, -1);
+}
+static void s_ppoll(void)
+{
+	struct pollfd p = {.fd = pipe_fd[0], .events = POLLIN};
+	ppoll(&p, 1, NULL, NULL);
+}
+static void s_select(void)
+{
+	fd_set s;
+	FD_ZERO(&s);
+	FD_SET(pipe_fd[0], &s);
+	select(pipe_fd[0] + 1, &s, NULL, NULL, NULL);
+}
+static void s_epoll(void)
+{
+	struct epoll_event e;
+	epoll_wait(epoll, &e, 1, -1);
+}
+static void s_read(void)
+{
+	char c;
+	if (read(pipe_fd[0], &c, 1) >= 0)
+		abort();
+}
+static void s_recv(void)
+{
+	char c;
+	recv(pair_fd[0], &c, 1, 0);
+}
+static void s_accept(void)
+{
+	accept(listener, NULL, NULL);
+}
+static void s_nanosleep(void)
+{
+	nanosleep(&long_time, NULL);
+}
+static void s_usleep(void)
+{
+	usleep(UINT_MAX);
+}
+static void s_sigwait(void)
+{
+	sigset_t s;
+	int sig;
+	sigemptyset(&s);
+	sigaddset(&s, SIGUSR1);
+	sigwait(&s, &sig);
+}
+static void s_pause(void)
+{
+	pause();
+}
+static void s_futex(void)
+{
+	syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+}
 
 SITE static void in_vla(size_t n)
 {
@@ -66,7 +142,10 @@ SITE static void in_vla(size_t n)
 		abort();
 	KEEP(array);
 }
-static void s_vla(void) { in_vla(3001); }
+static void s_vla(void)
+{
+	in_vla(3001);
+}
 
 /* Past libc: nobody wraps these. A signal would end the second one. */
 static long raw(long number, long a, long b, long c, long d)
@@ -75,7 +154,10 @@ static long raw(long number, long a, long b, long c, long d)
 	register long r10 __asm__("r10") = d;
 	register long r8 __asm__("r8") = 8;
 	long result;
-	__asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8) : "rcx", "r11", "memory");
+	__asm__ volatile("syscall"
+	                 : "=a"(result)
+	                 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
+	                 : "rcx", "r11", "memory");
 	return result;
 #elif defined(__aarch64__)
 	register long x8 __asm__("x8") = number;
@@ -90,15 +172,24 @@ static long raw(long number, long a, long b, long c, long d)
 	return syscall(number, a, b, c, d, 8);
 #endif
 }
-static void s_raw_futex(void) { raw(SYS_futex, (long)&word, FUTEX_WAIT_PRIVATE, 0, 0); }
-static void s_raw_ppoll(void) { raw(SYS_ppoll, 0, 0, 0, 0); }
+static void s_raw_futex(void)
+{
+	raw(SYS_futex, (long)&word, FUTEX_WAIT_PRIVATE, 0, 0);
+}
+static void s_raw_ppoll(void)
+{
+	raw(SYS_ppoll, 0, 0, 0, 0);
+}
 
 SITE static void burning(void)
 {
 	for (;;)
 		spin(1000000);
 }
-static void s_running(void) { burning(); }
+static void s_running(void)
+{
+	burning();
+}
 static void s_deaf(void)
 {
 	uint64_t all = ~(uint64_t)0;
@@ -110,15 +201,31 @@ static const struct place {
 	const char *name, *call;
 	void (*stand)(void);
 } places[] = {
-	{"in-mutex", "pthread_mutex_lock", s_mutex}, {"in-timed-mutex", "pthread_mutex_timedlock", s_timed_mutex},
-	{"in-rdlock", "pthread_rwlock_rdlock", s_rdlock}, {"in-wrlock", "pthread_rwlock_wrlock", s_wrlock},
-	{"in-cond", "pthread_cond_wait", s_cond}, {"in-sem", "sem_wait", s_sem}, {"in-join", "pthread_join", s_join},
-	{"in-barrier", "pthread_barrier_wait", s_barrier}, {"in-poll", "poll", s_poll}, {"in-ppoll", "ppoll", s_ppoll},
-	{"in-select", "select", s_select}, {"in-epoll", "epoll_wait", s_epoll}, {"in-read", "read", s_read},
-	{"in-recv", "recv", s_recv}, {"in-accept", "accept", s_accept}, {"in-nanosleep", "nanosleep", s_nanosleep},
-	{"in-usleep", "usleep", s_usleep}, {"in-sigwait", "sigwait", s_sigwait}, {"in-pause", "pause", s_pause},
-	{"in-futex", "syscall", s_futex}, {"in-vla", "recv", s_vla}, {"in-raw-futex", "raw", s_raw_futex},
-	{"in-raw-ppoll", "raw", s_raw_ppoll}, {"running", "running", s_running}, {"deaf", "deaf", s_deaf},
+	{"in-mutex", "pthread_mutex_lock", s_mutex},
+	{"in-timed-mutex", "pthread_mutex_timedlock", s_timed_mutex},
+	{"in-rdlock", "pthread_rwlock_rdlock", s_rdlock},
+	{"in-wrlock", "pthread_rwlock_wrlock", s_wrlock},
+	{"in-cond", "pthread_cond_wait", s_cond},
+	{"in-sem", "sem_wait", s_sem},
+	{"in-join", "pthread_join", s_join},
+	{"in-barrier", "pthread_barrier_wait", s_barrier},
+	{"in-poll", "poll", s_poll},
+	{"in-ppoll", "ppoll", s_ppoll},
+	{"in-select", "select", s_select},
+	{"in-epoll", "epoll_wait", s_epoll},
+	{"in-read", "read", s_read},
+	{"in-recv", "recv", s_recv},
+	{"in-accept", "accept", s_accept},
+	{"in-nanosleep", "nanosleep", s_nanosleep},
+	{"in-usleep", "usleep", s_usleep},
+	{"in-sigwait", "sigwait", s_sigwait},
+	{"in-pause", "pause", s_pause},
+	{"in-futex", "syscall", s_futex},
+	{"in-vla", "recv", s_vla},
+	{"in-raw-futex", "raw", s_raw_futex},
+	{"in-raw-ppoll", "raw", s_raw_ppoll},
+	{"running", "running", s_running},
+	{"deaf", "deaf", s_deaf},
 };
 enum { PLACES = sizeof places / sizeof *places };
 static atomic_int tids[PLACES], more_standing, *standing;
@@ -131,8 +238,16 @@ SITE static void level_c(const struct place *p)
 	for (;;)
 		pause();
 }
-SITE static void level_b(const struct place *p) { level_c(p); KEEP(p); }
-SITE static void level_a(const struct place *p) { level_b(p); KEEP(p); }
+SITE static void level_b(const struct place *p)
+{
+	level_c(p);
+	KEEP(p);
+}
+SITE static void level_a(const struct place *p)
+{
+	level_b(p);
+	KEEP(p);
+}
 
 SITE static void *stand(void *arg)
 {

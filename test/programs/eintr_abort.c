@@ -3,8 +3,8 @@
  * eintr_abort [SECONDS [NAME]]      NAME: only the calls whose name begins so
  * Runs in: a test program. A thread calls its call over and over, with bursts of CPU time between, in two ways: until
  * `waker`, one thread for all of them, lets it go, or until the call's own time-out. Each return is held against that.
- * Truth: `ready`; at the end, for each call, `NAME WOKEN TIMED_OUT`, and `end 1`. What is wrong is said on stderr, and the
- * program aborts.
+ * Truth: `ready`; at the end, for each call, `NAME WOKEN TIMED_OUT`, and `end 1`. What is wrong is said on stderr, and
+ * the program aborts.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
@@ -36,7 +36,7 @@ enum { LARGE = 300000, PIECE = 997, FED = 6 * PIECE, FOREVER_MS = 30000, LATE_MS
 struct slot {
 	const char *name;
 	void (*call)(struct slot *s);
-	int (*prepare)(struct slot *s); /* by the waker: may the victim begin? */
+	int (*prepare)(struct slot *s);  /* by the waker: may the victim begin? */
 	void (*release)(struct slot *s); /* by the waker; says RELEASED before the victim can see it */
 	void (*set_up)(struct slot *s);
 
@@ -82,12 +82,19 @@ static void die(const char *name, const char *what, long value, long expected, i
 	static atomic_flag told = ATOMIC_FLAG_INIT;
 	while (atomic_flag_test_and_set(&told)) /* what others see now comes of this */
 		pause();
-	fprintf(stderr, "eintr_abort: %s: %s: %ld for %ld, errno %d (%s)\n", name, what, value, expected, error, strerror(error));
+	fprintf(stderr, "eintr_abort: %s: %s: %ld for %ld, errno %d (%s)\n", name, what, value, expected, error,
+	        strerror(error));
 	clean_up();
 	abort();
 }
 
-#define MUST(call) ({ long must_ = (long)(call); if (must_ < 0) die(#call, "set-up", must_, 0, errno); must_; })
+#define MUST(call) \
+	({ \
+		long must_ = (long)(call); \
+		if (must_ < 0) \
+			die(#call, "set-up", must_, 0, errno); \
+		must_; \
+	})
 
 /* ---- a call's begin and end ---- */
 
@@ -195,7 +202,10 @@ static void let_go(struct slot *s)
 
 /* ---- locks: the waker holds them ---- */
 
-static void set_up_mutex(struct slot *s) { pthread_mutex_init(&s->mutex, NULL); }
+static void set_up_mutex(struct slot *s)
+{
+	pthread_mutex_init(&s->mutex, NULL);
+}
 static void set_up_mutex_pi(struct slot *s)
 {
 	pthread_mutexattr_t a;
@@ -204,7 +214,10 @@ static void set_up_mutex_pi(struct slot *s)
 	pthread_mutexattr_settype(&a, PTHREAD_MUTEX_RECURSIVE);
 	pthread_mutex_init(&s->mutex, &a);
 }
-static int hold_mutex(struct slot *s) { return pthread_mutex_trylock(&s->mutex) == 0; }
+static int hold_mutex(struct slot *s)
+{
+	return pthread_mutex_trylock(&s->mutex) == 0;
+}
 static void let_mutex_go(struct slot *s)
 {
 	let_go(s);
@@ -232,8 +245,14 @@ static void call_mutex_clocklock(struct slot *s)
 	got_mutex(s, pthread_mutex_clocklock(&s->mutex, CLOCK_MONOTONIC, &t));
 }
 
-static void set_up_rwlock(struct slot *s) { pthread_rwlock_init(&s->rwlock, NULL); }
-static int hold_rwlock(struct slot *s) { return pthread_rwlock_trywrlock(&s->rwlock) == 0; }
+static void set_up_rwlock(struct slot *s)
+{
+	pthread_rwlock_init(&s->rwlock, NULL);
+}
+static int hold_rwlock(struct slot *s)
+{
+	return pthread_rwlock_trywrlock(&s->rwlock) == 0;
+}
 static void let_rwlock_go(struct slot *s)
 {
 	let_go(s);
@@ -328,7 +347,10 @@ static void call_cond_clockwait(struct slot *s)
 
 /* ---- semaphores ---- */
 
-static void set_up_sem(struct slot *s) { sem_init(&s->sem, 0, 0); }
+static void set_up_sem(struct slot *s)
+{
+	sem_init(&s->sem, 0, 0);
+}
 static void post(struct slot *s)
 {
 	let_go(s);
@@ -404,7 +426,11 @@ static void join_twice(struct slot *s, int (*how)(pthread_t t, void **result, in
 	if (r != 0 || !p.ended)
 		die(s->name, "pthread_join after it", r, 0, r);
 }
-static int how_join(pthread_t t, void **result, int ms) { (void)ms; return pthread_join(t, result); }
+static int how_join(pthread_t t, void **result, int ms)
+{
+	(void)ms;
+	return pthread_join(t, result);
+}
 static int how_timedjoin(pthread_t t, void **result, int ms)
 {
 	struct timespec at = after(CLOCK_REALTIME, ms);
@@ -415,9 +441,18 @@ static int how_clockjoin(pthread_t t, void **result, int ms)
 	struct timespec at = after(CLOCK_MONOTONIC, ms);
 	return pthread_clockjoin_np(t, result, CLOCK_MONOTONIC, &at);
 }
-static void call_join(struct slot *s) { join(s, how_join); }
-static void call_timedjoin(struct slot *s) { s->timed_out % 2 ? join(s, how_timedjoin) : join_twice(s, how_timedjoin); }
-static void call_clockjoin(struct slot *s) { s->timed_out % 2 ? join(s, how_clockjoin) : join_twice(s, how_clockjoin); }
+static void call_join(struct slot *s)
+{
+	join(s, how_join);
+}
+static void call_timedjoin(struct slot *s)
+{
+	s->timed_out % 2 ? join(s, how_timedjoin) : join_twice(s, how_timedjoin);
+}
+static void call_clockjoin(struct slot *s)
+{
+	s->timed_out % 2 ? join(s, how_clockjoin) : join_twice(s, how_clockjoin);
+}
 
 /* Two victims meet; who stops first lets the other pass through s->word. */
 static pthread_barrier_t barrier;
@@ -468,7 +503,10 @@ static void take_byte(struct slot *s)
 	if (!s->timed && read(s->fd[0], &c, 1) != 1)
 		die(s->name, "there was no byte to read", 0, 1, errno);
 }
-static struct pollfd pollfd_of(struct slot *s) { return (struct pollfd){.fd = s->fd[0], .events = POLLIN}; }
+static struct pollfd pollfd_of(struct slot *s)
+{
+	return (struct pollfd){.fd = s->fd[0], .events = POLLIN};
+}
 
 static const sigset_t *some_mask(struct slot *s, sigset_t *mask)
 {
@@ -959,9 +997,7 @@ static void call_wait(struct slot *s)
 	case 2: got = waitpid(-1, &status, 0); break;
 	case 3: got = wait4(pid, &status, 0, NULL); break;
 	case 4: got = wait3(&status, 0, NULL); break;
-	default:
-		got = waitid(P_PID, (id_t)pid, &info, WEXITED) == 0 ? info.si_pid : -1;
-		status = info.si_status << 8;
+	default: got = waitid(P_PID, (id_t)pid, &info, WEXITED) == 0 ? info.si_pid : -1; status = info.si_status << 8;
 	}
 	int e = errno;
 	if (got == pid && (!WIFEXITED(status) || WEXITSTATUS(status) != 7))
@@ -1053,7 +1089,10 @@ static void set_up_file(struct slot *s)
 	close(s->fd[1]);
 	s->fd[1] = (int)MUST(open(path, O_RDWR | O_CLOEXEC));
 }
-static int hold_flock(struct slot *s) { return flock(s->fd[0], LOCK_EX | LOCK_NB) == 0; }
+static int hold_flock(struct slot *s)
+{
+	return flock(s->fd[0], LOCK_EX | LOCK_NB) == 0;
+}
 static void let_flock_go(struct slot *s)
 {
 	let_go(s);
@@ -1144,8 +1183,10 @@ static struct slot slots[] = {
 	{"pthread_mutex_clocklock", call_mutex_clocklock, hold_mutex, let_mutex_go, set_up_mutex},
 	{"pthread_rwlock_rdlock", call_rdlock, hold_rwlock, let_rwlock_go, set_up_rwlock},
 	{"pthread_rwlock_wrlock", call_wrlock, hold_rwlock, let_rwlock_go, set_up_rwlock},
-	{"pthread_rwlock_timedrdlock", call_timedrdlock, hold_rwlock, let_rwlock_go, set_up_rwlock, .slack_ns = ADJUSTED},
-	{"pthread_rwlock_timedwrlock", call_timedwrlock, hold_rwlock, let_rwlock_go, set_up_rwlock, .slack_ns = ADJUSTED},
+	{"pthread_rwlock_timedrdlock", call_timedrdlock, hold_rwlock, let_rwlock_go, set_up_rwlock,
+         .slack_ns = ADJUSTED},
+	{"pthread_rwlock_timedwrlock", call_timedwrlock, hold_rwlock, let_rwlock_go, set_up_rwlock,
+         .slack_ns = ADJUSTED},
 	{"pthread_rwlock_clockrdlock", call_clockrdlock, hold_rwlock, let_rwlock_go, set_up_rwlock},
 	{"pthread_rwlock_clockwrlock", call_clockwrlock, hold_rwlock, let_rwlock_go, set_up_rwlock},
 	{"pthread_cond_wait", call_cond_wait, prepare_cond, signal_cond, set_up_cond},
@@ -1242,7 +1283,8 @@ static void visit_slot(struct slot *s, int64_t now)
 	int state = atomic_load(&s->state);
 	if (state == IDLE && (!s->prepare || s->prepare(s)))
 		atomic_store(&s->state, READY);
-	else if (now >= atomic_load(&s->release_at) && (state == WAITING || (state == RELEASED && s->call == call_pause)))
+	else if (now >= atomic_load(&s->release_at) &&
+	         (state == WAITING || (state == RELEASED && s->call == call_pause)))
 		s->release(s);
 }
 

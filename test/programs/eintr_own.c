@@ -1,11 +1,11 @@
 /* eintr_own.c - the program's own signals interrupt its calls exactly as often as they are sent.
  *
- * eintr_own [ROUNDS [NAME [bare]]]      of each call; NAME: only the calls whose name begins so; bare: handlers are set by
- *                                syscall(SYS_rt_sigaction)
- * Runs in: a test program; it must print the same with the shim and without. A victim thread waits in each call of the
- * table in turn; the main thread, whenever the kernel says that the victim sleeps, sends it one signal: handlers without
- * SA_RESTART must end the call with EINTR, each signal once; with SA_RESTART, and in calls that are never
- * interrupted, the handler runs and the call goes on. Truth: `ready`; `NAME interrupted N`, or `NAME restarted N`; `end 1`.
+ * eintr_own [ROUNDS [NAME [bare]]]      of each call; NAME: only the calls whose name begins so; bare: handlers are set
+ * by syscall(SYS_rt_sigaction) Runs in: a test program; it must print the same with the shim and without. A victim
+ * thread waits in each call of the table in turn; the main thread, whenever the kernel says that the victim sleeps,
+ * sends it one signal: handlers without SA_RESTART must end the call with EINTR, each signal once; with SA_RESTART, and
+ * in calls that are never interrupted, the handler runs and the call goes on. Truth: `ready`; `NAME interrupted N`, or
+ * `NAME restarted N`; `end 1`.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
@@ -92,7 +92,10 @@ static int c_clock_nanosleep_abs(void)
 	errno = clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL);
 	return errno ? -1 : 0;
 }
-static int c_usleep(void) { return usleep(60000000); }
+static int c_usleep(void)
+{
+	return usleep(60000000);
+}
 /* Tells the seconds that are left. */
 static int c_sleep(void)
 {
@@ -137,15 +140,27 @@ static int c_recv_all(void)
 	char c[100];
 	return (int)recv(pair_fd[0], c, sizeof c, MSG_WAITALL);
 }
-static int c_write(void) { return (int)write(full_fd[1], "x", 1); }
-static int c_accept(void) { return accept(listener, NULL, NULL); }
-static int c_sem_wait(void) { return sem_wait(&sem); }
+static int c_write(void)
+{
+	return (int)write(full_fd[1], "x", 1);
+}
+static int c_accept(void)
+{
+	return accept(listener, NULL, NULL);
+}
+static int c_sem_wait(void)
+{
+	return sem_wait(&sem);
+}
 static int c_sem_timedwait(void)
 {
 	struct timespec at = timespec_of(now_ns(CLOCK_REALTIME) + 60 * SECOND);
 	return sem_timedwait(&sem, &at);
 }
-static int c_pause(void) { return pause(); }
+static int c_pause(void)
+{
+	return pause();
+}
 static int c_sigwaitinfo(void)
 {
 	sigset_t set;
@@ -160,7 +175,10 @@ static int c_sigtimedwait(void)
 	sigaddset(&set, SIGUSR2);
 	return sigtimedwait(&set, NULL, &minute);
 }
-static int c_waitpid(void) { return waitpid(child, NULL, 0); }
+static int c_waitpid(void)
+{
+	return waitpid(child, NULL, 0);
+}
 static int c_waitid(void)
 {
 	siginfo_t info;
@@ -176,9 +194,18 @@ static int c_semop(void)
 	struct sembuf down = {0, -1, 0};
 	return semop(semaphores, &down, 1);
 }
-static int c_flock(void) { return flock(lock_fd[1], LOCK_EX); }
-static int c_futex(void) { return (int)syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0); }
-static int c_futex_timed(void) { return (int)syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, &minute, NULL, 0); }
+static int c_flock(void)
+{
+	return flock(lock_fd[1], LOCK_EX);
+}
+static int c_futex(void)
+{
+	return (int)syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+}
+static int c_futex_timed(void)
+{
+	return (int)syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, &minute, NULL, 0);
+}
 
 /* The signal is blocked but for the call itself. */
 static int with_signal_blocked(int (*call)(const sigset_t *mask))
@@ -214,10 +241,22 @@ static int masked_epoll_pwait(const sigset_t *mask)
 	struct epoll_event e;
 	return epoll_pwait(epoll, &e, 1, -1, mask);
 }
-static int c_ppoll(void) { return with_signal_blocked(masked_ppoll); }
-static int c_pselect(void) { return with_signal_blocked(masked_pselect); }
-static int c_epoll_pwait(void) { return with_signal_blocked(masked_epoll_pwait); }
-static int c_sigsuspend(void) { return with_signal_blocked(sigsuspend); }
+static int c_ppoll(void)
+{
+	return with_signal_blocked(masked_ppoll);
+}
+static int c_pselect(void)
+{
+	return with_signal_blocked(masked_pselect);
+}
+static int c_epoll_pwait(void)
+{
+	return with_signal_blocked(masked_epoll_pwait);
+}
+static int c_sigsuspend(void)
+{
+	return with_signal_blocked(sigsuspend);
+}
 
 /* ---- the table ---- */
 
@@ -225,13 +264,36 @@ static const struct row {
 	const char *name;
 	int (*call)(void);
 } rows[] = {
-	{"nanosleep", c_nanosleep}, {"clock_nanosleep", c_clock_nanosleep}, {"clock_nanosleep_abstime", c_clock_nanosleep_abs},
-	{"usleep", c_usleep}, {"sleep", c_sleep}, {"poll", c_poll}, {"poll_timed", c_poll_timed}, {"ppoll", c_ppoll},
-	{"select", c_select}, {"pselect", c_pselect}, {"epoll_wait", c_epoll_wait}, {"epoll_pwait", c_epoll_pwait},
-	{"read", c_read}, {"recv", c_recv}, {"recv_msg_waitall", c_recv_all}, {"write", c_write}, {"accept", c_accept},
-	{"sem_wait", c_sem_wait}, {"sem_timedwait", c_sem_timedwait}, {"pause", c_pause}, {"sigsuspend", c_sigsuspend},
-	{"sigwaitinfo", c_sigwaitinfo}, {"sigtimedwait", c_sigtimedwait}, {"waitpid", c_waitpid}, {"waitid", c_waitid},
-	{"msgrcv", c_msgrcv}, {"semop", c_semop}, {"flock", c_flock}, {"futex", c_futex}, {"futex_timed", c_futex_timed},
+	{"nanosleep", c_nanosleep},
+	{"clock_nanosleep", c_clock_nanosleep},
+	{"clock_nanosleep_abstime", c_clock_nanosleep_abs},
+	{"usleep", c_usleep},
+	{"sleep", c_sleep},
+	{"poll", c_poll},
+	{"poll_timed", c_poll_timed},
+	{"ppoll", c_ppoll},
+	{"select", c_select},
+	{"pselect", c_pselect},
+	{"epoll_wait", c_epoll_wait},
+	{"epoll_pwait", c_epoll_pwait},
+	{"read", c_read},
+	{"recv", c_recv},
+	{"recv_msg_waitall", c_recv_all},
+	{"write", c_write},
+	{"accept", c_accept},
+	{"sem_wait", c_sem_wait},
+	{"sem_timedwait", c_sem_timedwait},
+	{"pause", c_pause},
+	{"sigsuspend", c_sigsuspend},
+	{"sigwaitinfo", c_sigwaitinfo},
+	{"sigtimedwait", c_sigtimedwait},
+	{"waitpid", c_waitpid},
+	{"waitid", c_waitid},
+	{"msgrcv", c_msgrcv},
+	{"semop", c_semop},
+	{"flock", c_flock},
+	{"futex", c_futex},
+	{"futex_timed", c_futex_timed},
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 static const struct row *current;
@@ -297,13 +359,19 @@ static void interrupt_rounds(const struct row *row, int rounds)
 
 static atomic_int let;
 
-static int g_read(void) { return c_read() - 1; }
+static int g_read(void)
+{
+	return c_read() - 1;
+}
 static int g_recv_all(void)
 {
 	char c[3];
 	return recv(pair_fd[0], c, 3, MSG_WAITALL) == 3 ? 0 : -1;
 }
-static int g_mutex(void) { return pthread_mutex_lock(&mutex) || pthread_mutex_unlock(&mutex); }
+static int g_mutex(void)
+{
+	return pthread_mutex_lock(&mutex) || pthread_mutex_unlock(&mutex);
+}
 static int g_cond(void)
 {
 	int r = pthread_mutex_lock(&mutex);
@@ -311,26 +379,68 @@ static int g_cond(void)
 		r = pthread_cond_wait(&cond, &mutex);
 	return pthread_mutex_unlock(&mutex) || r;
 }
-static int g_flock(void) { return flock(lock_fd[1], LOCK_EX) || flock(lock_fd[1], LOCK_UN); }
-static int g_sem(void) { return sem_wait(&sem); }
-static void r_byte(void) { pthread_kill(victim, 0); if (write(pipe_fd[1], "x", 1) != 1) die("write", "one byte", 0, 1); }
-static void r_bytes(void) { if (write(pair_fd[1], "xyz", 3) != 3) die("write", "three bytes", 0, 3); }
-static void r_mutex(void) { pthread_mutex_unlock(&mutex); }
-static void r_cond(void) { atomic_store(&let, 1); pthread_mutex_lock(&mutex); pthread_cond_signal(&cond); pthread_mutex_unlock(&mutex); }
-static void r_flock(void) { flock(lock_fd[0], LOCK_UN); }
-static void r_sem(void) { sem_post(&sem); }
-static void h_mutex(void) { pthread_mutex_lock(&mutex); }
-static void h_flock(void) { flock(lock_fd[0], LOCK_EX); }
-static void h_none(void) { atomic_store(&let, 0); }
+static int g_flock(void)
+{
+	return flock(lock_fd[1], LOCK_EX) || flock(lock_fd[1], LOCK_UN);
+}
+static int g_sem(void)
+{
+	return sem_wait(&sem);
+}
+static void r_byte(void)
+{
+	pthread_kill(victim, 0);
+	if (write(pipe_fd[1], "x", 1) != 1)
+		die("write", "one byte", 0, 1);
+}
+static void r_bytes(void)
+{
+	if (write(pair_fd[1], "xyz", 3) != 3)
+		die("write", "three bytes", 0, 3);
+}
+static void r_mutex(void)
+{
+	pthread_mutex_unlock(&mutex);
+}
+static void r_cond(void)
+{
+	atomic_store(&let, 1);
+	pthread_mutex_lock(&mutex);
+	pthread_cond_signal(&cond);
+	pthread_mutex_unlock(&mutex);
+}
+static void r_flock(void)
+{
+	flock(lock_fd[0], LOCK_UN);
+}
+static void r_sem(void)
+{
+	sem_post(&sem);
+}
+static void h_mutex(void)
+{
+	pthread_mutex_lock(&mutex);
+}
+static void h_flock(void)
+{
+	flock(lock_fd[0], LOCK_EX);
+}
+static void h_none(void)
+{
+	atomic_store(&let, 0);
+}
 
 static const struct on_row {
 	struct row row;
 	void (*hold)(void);
 	void (*let_go)(void);
 } going_on[] = {
-	{{"read_restart", g_read}, h_none, r_byte}, {{"recv_msg_waitall_restart", g_recv_all}, h_none, r_bytes},
-	{{"pthread_mutex_lock", g_mutex}, h_mutex, r_mutex}, {{"pthread_cond_wait", g_cond}, h_none, r_cond},
-	{{"flock_restart", g_flock}, h_flock, r_flock}, {{"sem_wait_restart", g_sem}, h_none, r_sem},
+	{{"read_restart", g_read}, h_none, r_byte},
+	{{"recv_msg_waitall_restart", g_recv_all}, h_none, r_bytes},
+	{{"pthread_mutex_lock", g_mutex}, h_mutex, r_mutex},
+	{{"pthread_cond_wait", g_cond}, h_none, r_cond},
+	{{"flock_restart", g_flock}, h_flock, r_flock},
+	{{"sem_wait_restart", g_sem}, h_none, r_sem},
 };
 enum { GOING_ON = sizeof going_on / sizeof *going_on };
 

@@ -1,4 +1,5 @@
-/* ever_new_stacks.c - allocates at ever other call stacks, as parsers and interpreters do: 32 frames deep, any path of two functions.
+/* ever_new_stacks.c - allocates at ever other call stacks, as parsers and interpreters do: 32 frames deep, any path of
+ * two functions.
  *
  * ever_new_stacks COUNT      so many stacks; every eighth block is kept.
  * ever_new_stacks COUNT busy the same, and then again without end, until stdin ends.

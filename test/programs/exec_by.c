@@ -1,9 +1,9 @@
 /* exec_by.c - another program takes over while a CPU profile is taken with SIGPROF.
  *
  * exec_by HOW             HOW: execve, execveat, syscall, syscall_at
- * Runs in: a test program, with a limit of pending signals of 0. It burns CPU until it is told by a line; fails to become a program that
- * is not there; burns until the next line, and becomes itself as `exec_by alive`, without an environment: that burns CPU for 300 ms
- * and prints `alive 1`.
+ * Runs in: a test program, with a limit of pending signals of 0. It burns CPU until it is told by a line; fails to
+ * become a program that is not there; burns until the next line, and becomes itself as `exec_by alive`, without an
+ * environment: that burns CPU for 300 ms and prints `alive 1`.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE

@@ -9,8 +9,18 @@
 
 #include "truth.h"
 
-SITE static void *site_inherited(size_t n) { void *p = malloc(n); KEEP(p); return p; }
-SITE static void *site_child(size_t n) { void *p = malloc(n); KEEP(p); return p; }
+SITE static void *site_inherited(size_t n)
+{
+	void *p = malloc(n);
+	KEEP(p);
+	return p;
+}
+SITE static void *site_child(size_t n)
+{
+	void *p = malloc(n);
+	KEEP(p);
+	return p;
+}
 
 enum { COUNT = 400, SIZE = 3000 };
 static void *blocks[COUNT];

@@ -9,13 +9,24 @@
 
 #include "truth.h"
 
-SITE static void *site_sized(size_t n) { void *p = malloc(n); KEEP(p); return p; }
-SITE static void *site_sized_aligned(size_t n) { void *p = aligned_alloc(64, n); KEEP(p); return p; }
+SITE static void *site_sized(size_t n)
+{
+	void *p = malloc(n);
+	KEEP(p);
+	return p;
+}
+SITE static void *site_sized_aligned(size_t n)
+{
+	void *p = aligned_alloc(64, n);
+	KEEP(p);
+	return p;
+}
 
 int main(void)
 {
 	void (*sized)(void *, size_t) = (void (*)(void *, size_t))dlsym(RTLD_DEFAULT, "free_sized");
-	void (*aligned)(void *, size_t, size_t) = (void (*)(void *, size_t, size_t))dlsym(RTLD_DEFAULT, "free_aligned_sized");
+	void (*aligned)(void *, size_t, size_t) =
+		(void (*)(void *, size_t, size_t))dlsym(RTLD_DEFAULT, "free_aligned_sized");
 	void (*old)(void *) = (void (*)(void *))dlsym(RTLD_DEFAULT, "cfree");
 	if (!sized || !aligned || !old)
 		return 4;

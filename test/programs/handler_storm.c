@@ -149,7 +149,7 @@ static void h_spawnlike(void)
 }
 
 static void (*const of_handlers[])(void) = {
-    h_write, h_post, h_poll, h_open, h_socket, h_sleep, h_mask, h_child, h_spawnlike,
+	h_write, h_post, h_poll, h_open, h_socket, h_sleep, h_mask, h_child, h_spawnlike,
 };
 
 static void on_signal(int sig)
@@ -320,22 +320,22 @@ static const struct job {
 	void (*turn)(unsigned seed);
 	int alone; /* in a process of one thread only */
 } jobs[] = {
-    {"fork", by_fork, 0},
-    {"fork and exec", by_fork_and_exec, 0},
-    {"popen", by_popen, 0},
-    {"system", by_system, 0},
-    {"posix_spawn", by_spawn, 0},
-    {"vfork", by_vfork, 0},
-    {"_Fork", by_own_fork, 0},
-    {"clone", by_clone, 0},
-    {"malloc", in_malloc, 0},
-    {"getline", in_getline, 0},
-    {"fflush", in_flush, 0},
-    {"dlopen", in_dlopen, 0},
-    {"getaddrinfo", in_getaddrinfo, 0},
-    {"syslog", in_syslog, 0},
-    {"localtime", in_localtime, 0},
-    {"exit", by_exit, 1},
+	{"fork", by_fork, 0},
+	{"fork and exec", by_fork_and_exec, 0},
+	{"popen", by_popen, 0},
+	{"system", by_system, 0},
+	{"posix_spawn", by_spawn, 0},
+	{"vfork", by_vfork, 0},
+	{"_Fork", by_own_fork, 0},
+	{"clone", by_clone, 0},
+	{"malloc", in_malloc, 0},
+	{"getline", in_getline, 0},
+	{"fflush", in_flush, 0},
+	{"dlopen", in_dlopen, 0},
+	{"getaddrinfo", in_getaddrinfo, 0},
+	{"syslog", in_syslog, 0},
+	{"localtime", in_localtime, 0},
+	{"exit", by_exit, 1},
 };
 enum { JOBS = sizeof jobs / sizeof *jobs };
 
@@ -343,7 +343,7 @@ enum { JOBS = sizeof jobs / sizeof *jobs };
 static struct {
 	long turns[JOBS];
 	int stop;
-} *shared;
+} * shared;
 
 static int is_stopped(void)
 {

@@ -11,12 +11,12 @@
 
 #define SITES(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
 
-#define DEFINE(n)                              \
+#define DEFINE(n) \
 	SITE static void *site_##n(size_t size) \
-	{                                       \
-		void *p = malloc(size);         \
-		KEEP(p);                        \
-		return p;                       \
+	{ \
+		void *p = malloc(size); \
+		KEEP(p); \
+		return p; \
 	}
 SITES(DEFINE)
 

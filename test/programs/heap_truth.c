@@ -30,24 +30,114 @@ static void *must(void *p)
 	return p;
 }
 
-SITE static void *site_many_small(size_t n) { void *p = must(malloc(n)); KEEP(p); return p; }
-SITE static void *site_few_large(size_t n) { void *p = must(malloc(n)); KEEP(p); return p; }
-SITE static void *site_freed(size_t n) { void *p = must(malloc(n)); KEEP(p); return p; }
-SITE static void *site_half_freed(size_t n) { void *p = must(malloc(n)); KEEP(p); return p; }
-SITE static void *site_mixed(size_t n) { void *p = must(malloc(n)); KEEP(p); return p; }
-SITE static void *site_calloc(size_t n, size_t each) { void *p = must(calloc(n, each)); KEEP(p); return p; }
-SITE static void *site_realloc_of_null(size_t n) { void *p = must(realloc(NULL, n)); KEEP(p); return p; }
-SITE static void *site_realloc_grow(void *p, size_t n) { p = must(realloc(p, n)); KEEP(p); return p; }
-SITE static void *site_realloc_shrink(void *p, size_t n) { p = must(realloc(p, n)); KEEP(p); return p; }
-SITE static void *site_realloc_then_freed(void *p, size_t n) { p = must(realloc(p, n)); KEEP(p); return p; }
-SITE static void *site_reallocarray(void *p, size_t n, size_t each) { p = must(reallocarray(p, n, each)); KEEP(p); return p; }
-SITE static void *site_aligned_alloc(size_t align, size_t n) { void *p = must(aligned_alloc(align, n)); KEEP(p); return p; }
-SITE static void *site_memalign(size_t align, size_t n) { void *p = must(memalign(align, n)); KEEP(p); return p; }
-SITE static void *site_valloc(size_t n) { void *p = must(valloc(n)); KEEP(p); return p; }
-SITE static void *site_pvalloc(size_t n) { void *p = must(pvalloc(n)); KEEP(p); return p; }
-SITE static void *site_thread_dies(size_t n) { void *p = must(malloc(n)); KEEP(p); return p; }
-SITE static void *site_freed_elsewhere(size_t n) { void *p = must(malloc(n)); KEEP(p); return p; }
-SITE static void *via_strdup(const char *s) { void *p = must(strdup(s)); KEEP(p); return p; }
+SITE static void *site_many_small(size_t n)
+{
+	void *p = must(malloc(n));
+	KEEP(p);
+	return p;
+}
+SITE static void *site_few_large(size_t n)
+{
+	void *p = must(malloc(n));
+	KEEP(p);
+	return p;
+}
+SITE static void *site_freed(size_t n)
+{
+	void *p = must(malloc(n));
+	KEEP(p);
+	return p;
+}
+SITE static void *site_half_freed(size_t n)
+{
+	void *p = must(malloc(n));
+	KEEP(p);
+	return p;
+}
+SITE static void *site_mixed(size_t n)
+{
+	void *p = must(malloc(n));
+	KEEP(p);
+	return p;
+}
+SITE static void *site_calloc(size_t n, size_t each)
+{
+	void *p = must(calloc(n, each));
+	KEEP(p);
+	return p;
+}
+SITE static void *site_realloc_of_null(size_t n)
+{
+	void *p = must(realloc(NULL, n));
+	KEEP(p);
+	return p;
+}
+SITE static void *site_realloc_grow(void *p, size_t n)
+{
+	p = must(realloc(p, n));
+	KEEP(p);
+	return p;
+}
+SITE static void *site_realloc_shrink(void *p, size_t n)
+{
+	p = must(realloc(p, n));
+	KEEP(p);
+	return p;
+}
+SITE static void *site_realloc_then_freed(void *p, size_t n)
+{
+	p = must(realloc(p, n));
+	KEEP(p);
+	return p;
+}
+SITE static void *site_reallocarray(void *p, size_t n, size_t each)
+{
+	p = must(reallocarray(p, n, each));
+	KEEP(p);
+	return p;
+}
+SITE static void *site_aligned_alloc(size_t align, size_t n)
+{
+	void *p = must(aligned_alloc(align, n));
+	KEEP(p);
+	return p;
+}
+SITE static void *site_memalign(size_t align, size_t n)
+{
+	void *p = must(memalign(align, n));
+	KEEP(p);
+	return p;
+}
+SITE static void *site_valloc(size_t n)
+{
+	void *p = must(valloc(n));
+	KEEP(p);
+	return p;
+}
+SITE static void *site_pvalloc(size_t n)
+{
+	void *p = must(pvalloc(n));
+	KEEP(p);
+	return p;
+}
+SITE static void *site_thread_dies(size_t n)
+{
+	void *p = must(malloc(n));
+	KEEP(p);
+	return p;
+}
+SITE static void *site_freed_elsewhere(size_t n)
+{
+	void *p = must(malloc(n));
+	KEEP(p);
+	return p;
+}
+SITE static void *via_strdup(const char *s)
+{
+	void *p = must(strdup(s));
+	KEEP(p);
+	return p;
+}
 
 SITE static void *site_posix_memalign(size_t align, size_t n)
 {

@@ -1,4 +1,5 @@
-/* iconv_churn.c - goes through many character sets: libc loads and unloads its converters behind dlopen's and dlclose's back.
+/* iconv_churn.c - goes through many character sets: libc loads and unloads its converters behind dlopen's and dlclose's
+ * back.
  *
  * Runs in: a test program. Truth: `ready`; at the end of stdin `converted` and how often.
  *
@@ -12,9 +13,10 @@
 enum { THREADS = 2, IN_BYTES = 3000, OUT_BYTES = 16000, TIMES = 40 };
 
 static const char *const sets[] = {
-	"ISO-8859-15", "CP1252", "KOI8-R", "EUC-JP", "SHIFT_JIS", "BIG5", "GBK", "EUC-KR", "CP850", "CP437", "ISO-8859-2", "ISO-8859-7",
-	"TIS-620", "CP1251", "GB18030", "ISO-2022-JP", "ISO-2022-KR", "JOHAB", "BIG5-HKSCS", "EUC-TW", "MACINTOSH", "CP1140", "UTF-7",
-	"TSCII", "ARMSCII-8", "VISCII", "T.61", "IBM930", "IBM939", "IBM1364",
+	"ISO-8859-15", "CP1252", "KOI8-R",     "EUC-JP",     "SHIFT_JIS", "BIG5",    "GBK",     "EUC-KR",
+	"CP850",       "CP437",  "ISO-8859-2", "ISO-8859-7", "TIS-620",   "CP1251",  "GB18030", "ISO-2022-JP",
+	"ISO-2022-KR", "JOHAB",  "BIG5-HKSCS", "EUC-TW",     "MACINTOSH", "CP1140",  "UTF-7",   "TSCII",
+	"ARMSCII-8",   "VISCII", "T.61",       "IBM930",     "IBM939",    "IBM1364",
 };
 
 static atomic_bool stop;

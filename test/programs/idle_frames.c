@@ -1,8 +1,8 @@
 /* idle_frames.c - threads that block in functions with frame pointers, before anybody asks.
  *
  * flags: -O0 -fno-omit-frame-pointer
- * Runs in: a test program. Each thread goes through outer, by_pointer or direct, and inner to a read of stdin's, a pipe's or a poll.
- * Buffers on the way hold what earlier calls left. Truth: `ready`; until the end of stdin.
+ * Runs in: a test program. Each thread goes through outer, by_pointer or direct, and inner to a read of stdin's, a
+ * pipe's or a poll. Buffers on the way hold what earlier calls left. Truth: `ready`; until the end of stdin.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE

@@ -1,11 +1,11 @@
 /* jit_map.c - machine code made at run time, named in /tmp/perf-PID.map: it burns CPU, calls C, allocates and waits.
  *
- * Runs in: a test program. All of the code keeps frame pointers. Functions of the map: "burn seventy:/srv/a b.js:12" and "burn
- * twenty (code used again)" are loops; the latter lies where "old code" was, which ran and stands earlier in the map.
- * "call:c_ten" calls c_ten, which burns 10; "jit_allocates" and "jit_of_site" call malloc and via_jit, "call:stand_here"
- * calls stand_here, which waits.
- * Truth: `map PATH`, `code START END`, lines of truth.h of the sites, `ready`. At each line on stdin, in ns of CPU:
- * `seventy NS`, `twenty NS`, `ten NS`, `wall NS`, `mark K`. Ends with stdin and removes the file.
+ * Runs in: a test program. All of the code keeps frame pointers. Functions of the map: "burn seventy:/srv/a b.js:12"
+ * and "burn twenty (code used again)" are loops; the latter lies where "old code" was, which ran and stands earlier in
+ * the map. "call:c_ten" calls c_ten, which burns 10; "jit_allocates" and "jit_of_site" call malloc and via_jit,
+ * "call:stand_here" calls stand_here, which waits. Truth: `map PATH`, `code START END`, lines of truth.h of the sites,
+ * `ready`. At each line on stdin, in ns of CPU: `seventy NS`, `twenty NS`, `ten NS`, `wall NS`, `mark K`. Ends with
+ * stdin and removes the file.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
@@ -24,10 +24,12 @@ typedef void *callback(void *);
 /* long f(long steps): counts down. void *f(callback, argument): calls it. */
 #if defined(__x86_64__)
 static const unsigned char loop_code[] = {0x55, 0x48, 0x89, 0xe5, 0x48, 0xff, 0xcf, 0x75, 0xfb, 0x5d, 0xc3};
-static const unsigned char call_code[] = {0x55, 0x48, 0x89, 0xe5, 0x48, 0x89, 0xf8, 0x48, 0x89, 0xf7, 0xff, 0xd0, 0x5d, 0xc3};
+static const unsigned char call_code[] = {0x55, 0x48, 0x89, 0xe5, 0x48, 0x89, 0xf8,
+                                          0x48, 0x89, 0xf7, 0xff, 0xd0, 0x5d, 0xc3};
 #elif defined(__aarch64__)
 static const unsigned loop_code[] = {0xa9bf7bfd, 0x910003fd, 0xf1000400, 0x54ffffe1, 0xa8c17bfd, 0xd65f03c0};
-static const unsigned call_code[] = {0xa9bf7bfd, 0x910003fd, 0xaa0003e2, 0xaa0103e0, 0xd63f0040, 0xa8c17bfd, 0xd65f03c0};
+static const unsigned call_code[] = {0xa9bf7bfd, 0x910003fd, 0xaa0003e2, 0xaa0103e0,
+                                     0xd63f0040, 0xa8c17bfd, 0xd65f03c0};
 #endif
 
 static char *code;
@@ -93,7 +95,8 @@ static void *burning(void *arg)
 
 static void tell(int mark)
 {
-	printf("seventy %lld\ntwenty %lld\nten %lld\n", atomic_load(&burnt[0]), atomic_load(&burnt[1]), atomic_load(&burnt[2]));
+	printf("seventy %lld\ntwenty %lld\nten %lld\n", atomic_load(&burnt[0]), atomic_load(&burnt[1]),
+	       atomic_load(&burnt[2]));
 	printf("wall %lld\nmark %d\n", (long long)now_ns(CLOCK_MONOTONIC), mark);
 	fflush(stdout);
 }
@@ -165,7 +168,8 @@ int main(void)
 	pthread_t thread;
 	make_all();
 	allocate();
-	if (pipe(pipe_fd) || pthread_create(&thread, NULL, burning, NULL) || pthread_create(&thread, NULL, standing, NULL))
+	if (pipe(pipe_fd) || pthread_create(&thread, NULL, burning, NULL) ||
+	    pthread_create(&thread, NULL, standing, NULL))
 		return 1;
 	truth_print();
 	printf("map %s\ncode %ld %ld\nready 1\n", map_path, (long)code, (long)code + CODE_BYTES);

@@ -1,8 +1,8 @@
 /* lock_semantics.c - what every lock call returns, for every kind of lock, in every state that has a defined answer.
  *
- * Runs in: a test program. Prints a line a call: its name, the object and its state, what it returned (an error's name, as
- * the call tells it), and ` errno NAME` if errno is not what it was before. The output is the same at each run, and must be
- * the same with the shim. A row in which somebody must wait first makes sure that he does.
+ * Runs in: a test program. Prints a line a call: its name, the object and its state, what it returned (an error's name,
+ * as the call tells it), and ` errno NAME` if errno is not what it was before. The output is the same at each run, and
+ * must be the same with the shim. A row in which somebody must wait first makes sure that he does.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
@@ -23,24 +23,32 @@ static const char *error_name(int e)
 }
 
 /* One line. errno is set to a value that no call here sets. */
-#define ROW(object, state, call)                                                       \
-	do {                                                                               \
-		errno = EXFULL;                                                                \
-		row(object, state, #call, (call));                                             \
+#define ROW(object, state, call) \
+	do { \
+		errno = EXFULL; \
+		row(object, state, #call, (call)); \
 	} while (0)
 
 static void row(const char *object, const char *state, const char *call, int result)
 {
 	int e = errno;
-	printf("%-28s %-40s %.*s = %s", object, state, (int)strcspn(call, "("), call, result < 0 && result != PTHREAD_BARRIER_SERIAL_THREAD ? "-1" : error_name(result));
+	printf("%-28s %-40s %.*s = %s", object, state, (int)strcspn(call, "("), call,
+	       result < 0 && result != PTHREAD_BARRIER_SERIAL_THREAD ? "-1" : error_name(result));
 	if (e != EXFULL)
 		printf(" errno %s", error_name(e));
 	putchar('\n');
 }
 
-static struct timespec soon(clockid_t c) { return timespec_of(now_ns(c) + 15 * MS); }
-static struct timespec late(clockid_t c) { return timespec_of(now_ns(c) + 60 * SECOND); }
-static const struct timespec bad_times[] = {{2000000000, -1}, {2000000000, 1000000000}}, over[] = {{-1, 0}, {0, 0}, {1, 5}};
+static struct timespec soon(clockid_t c)
+{
+	return timespec_of(now_ns(c) + 15 * MS);
+}
+static struct timespec late(clockid_t c)
+{
+	return timespec_of(now_ns(c) + 60 * SECOND);
+}
+static const struct timespec bad_times[] = {{2000000000, -1}, {2000000000, 1000000000}},
+			     over[] = {{-1, 0}, {0, 0}, {1, 5}};
 
 /* ---- another thread, that does what it is told ---- */
 
@@ -100,8 +108,17 @@ static pthread_t other_end_later(struct other *o)
 	return t;
 }
 
-struct call { int (*call)(void *); void *object; int result; };
-static void *call_main(void *arg) { struct call *c = arg; c->result = c->call(c->object); return NULL; }
+struct call {
+	int (*call)(void *);
+	void *object;
+	int result;
+};
+static void *call_main(void *arg)
+{
+	struct call *c = arg;
+	c->result = c->call(c->object);
+	return NULL;
+}
 static int by_another(int (*call)(void *), void *object)
 {
 	struct call c = {call, object, 0};
@@ -113,14 +130,43 @@ static int by_another(int (*call)(void *), void *object)
 
 /* ---- mutexes ---- */
 
-static int m_lock(void *m) { return pthread_mutex_lock(m); }
-static int m_trylock(void *m) { return pthread_mutex_trylock(m); }
-static int m_unlock(void *m) { return pthread_mutex_unlock(m); }
-static int m_soon(void *m) { struct timespec t = soon(CLOCK_REALTIME); return pthread_mutex_timedlock(m, &t); }
-static int m_late(void *m) { struct timespec t = late(CLOCK_REALTIME); return pthread_mutex_timedlock(m, &t); }
-static int m_clock_soon(void *m) { struct timespec t = soon(CLOCK_MONOTONIC); return pthread_mutex_clocklock(m, CLOCK_MONOTONIC, &t); }
-static int m_clock_late(void *m) { struct timespec t = late(CLOCK_MONOTONIC); return pthread_mutex_clocklock(m, CLOCK_MONOTONIC, &t); }
-static int m_cpu_clock(void *m) { struct timespec t = late(CLOCK_MONOTONIC); return pthread_mutex_clocklock(m, CLOCK_PROCESS_CPUTIME_ID, &t); }
+static int m_lock(void *m)
+{
+	return pthread_mutex_lock(m);
+}
+static int m_trylock(void *m)
+{
+	return pthread_mutex_trylock(m);
+}
+static int m_unlock(void *m)
+{
+	return pthread_mutex_unlock(m);
+}
+static int m_soon(void *m)
+{
+	struct timespec t = soon(CLOCK_REALTIME);
+	return pthread_mutex_timedlock(m, &t);
+}
+static int m_late(void *m)
+{
+	struct timespec t = late(CLOCK_REALTIME);
+	return pthread_mutex_timedlock(m, &t);
+}
+static int m_clock_soon(void *m)
+{
+	struct timespec t = soon(CLOCK_MONOTONIC);
+	return pthread_mutex_clocklock(m, CLOCK_MONOTONIC, &t);
+}
+static int m_clock_late(void *m)
+{
+	struct timespec t = late(CLOCK_MONOTONIC);
+	return pthread_mutex_clocklock(m, CLOCK_MONOTONIC, &t);
+}
+static int m_cpu_clock(void *m)
+{
+	struct timespec t = late(CLOCK_MONOTONIC);
+	return pthread_mutex_clocklock(m, CLOCK_PROCESS_CPUTIME_ID, &t);
+}
 
 static const struct {
 	const char *name;
@@ -148,7 +194,8 @@ enum { KINDS = sizeof kinds / sizeof *kinds };
 
 static pthread_mutex_t *mutex_of_kind(int k)
 {
-	pthread_mutex_t *m = mmap(NULL, 4096, PROT_READ | PROT_WRITE, (kinds[k].shared ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS, -1, 0);
+	pthread_mutex_t *m = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+	                          (kinds[k].shared ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS, -1, 0);
 	pthread_mutexattr_t a;
 	pthread_mutexattr_init(&a);
 	must(pthread_mutexattr_settype(&a, kinds[k].type));
@@ -190,7 +237,8 @@ static void mutex_held(const char *n, pthread_mutex_t *m, int k)
 	ROW(n, "held by another, the CPU's clock", m_cpu_clock(m));
 	for (int i = 0; i < 2; i++) {
 		ROW(n, "held by another, a time that is none", pthread_mutex_timedlock(m, &bad_times[i]));
-		ROW(n, "held by another, a time that is none", pthread_mutex_clocklock(m, CLOCK_MONOTONIC, &bad_times[i]));
+		ROW(n, "held by another, a time that is none",
+		    pthread_mutex_clocklock(m, CLOCK_MONOTONIC, &bad_times[i]));
 	}
 	for (int i = 0; i < 3; i++)
 		ROW(n, "held by another, a time that is over", pthread_mutex_timedlock(m, &over[i]));
@@ -213,7 +261,9 @@ static void mutex_held(const char *n, pthread_mutex_t *m, int k)
 	}
 	/* Three wait at once, with time-outs or without. */
 	must(pthread_mutex_lock(m));
-	struct other w[3] = {{m_lock, m_unlock, m, 0, 0, 0, 0, 0, 0}, {m_late, m_unlock, m, 0, 0, 0, 0, 0, 0}, {m_soon, NULL, m, 0, 0, 0, 0, 0, 0}};
+	struct other w[3] = {{m_lock, m_unlock, m, 0, 0, 0, 0, 0, 0},
+	                     {m_late, m_unlock, m, 0, 0, 0, 0, 0, 0},
+	                     {m_soon, NULL, m, 0, 0, 0, 0, 0, 0}};
 	for (int i = 0; i < 3; i++) {
 		must(pthread_create(&w[i].thread, NULL, other_main, &w[i]));
 		while (!__atomic_load_n(&w[i].tid, __ATOMIC_SEQ_CST))
@@ -350,7 +400,8 @@ static void mutex_robust(const char *n, int k)
 		for (int i = 0; i < 4; i++)
 			for (int waits = 0; waits < (i == 1 ? 1 : 2); waits++) {
 				pthread_mutex_t *m = mutex_of_kind(k);
-				struct other o = {m_lock, NULL, m, 0, 0, 0, 0, 1, 0}, p = {m_lock, m_unlock, m, 0, 0, 0, 0, 0, 0};
+				struct other o = {m_lock, NULL, m, 0, 0, 0, 0, 1, 0},
+					     p = {m_lock, m_unlock, m, 0, 0, 0, 0, 0, 0};
 				int (*const late_takes[])(void *) = {m_lock, NULL, m_late, m_clock_late};
 				pthread_t t;
 				other_begin(&o, 0);
@@ -370,14 +421,16 @@ static void mutex_robust(const char *n, int k)
 				ROW(n, "the same, unlocked", p.gave);
 				int after = takes[i](m);
 				ROW(n, "after that", after);
-				/* (glibc 2.36 leaves a mutex taken whose trylock said ENOTRECOVERABLE: nothing more is asked of it.) */
+				/* (glibc 2.36 leaves a mutex taken whose trylock said ENOTRECOVERABLE: nothing more is
+				 * asked of it.) */
 				if (after == 0)
 					ROW(n, "after that", pthread_mutex_unlock(m));
 				ROW(n, "after that", pthread_mutex_consistent(m));
 			}
 }
 
-/* A ceiling is a real-time priority: who has none of these is refused. In threads of their own, as libc keeps accounts. */
+/* A ceiling is a real-time priority: who has none of these is refused. In threads of their own, as libc keeps accounts.
+ */
 static int lock_protect(void *m)
 {
 	int result = pthread_mutex_lock(m);
@@ -399,7 +452,8 @@ static void mutex_protect(const char *n, pthread_mutex_t *m)
 {
 	int ceiling = 0;
 	ROW(n, "free", pthread_mutex_getprioceiling(m, &ceiling));
-	ROW(n, "free, a ceiling that is none", pthread_mutex_setprioceiling(m, sched_get_priority_max(SCHED_FIFO) + 1, &ceiling));
+	ROW(n, "free, a ceiling that is none",
+	    pthread_mutex_setprioceiling(m, sched_get_priority_max(SCHED_FIFO) + 1, &ceiling));
 	ROW(n, "free, in no real time", by_another(lock_protect, m));
 	ROW(n, "free, in real time", by_another(lock_protect_in_real_time, m));
 }
@@ -424,7 +478,8 @@ static void mutexes(void)
 			mutex_robust(n, k);
 	}
 	static pthread_mutex_t statics[] = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP,
-	                                    PTHREAD_ERRORCHECK_MUTEX_INITIALIZER_NP, PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP};
+	                                    PTHREAD_ERRORCHECK_MUTEX_INITIALIZER_NP,
+	                                    PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP};
 	for (int k = 0; k < 4; k++) {
 		char n[40];
 		snprintf(n, sizeof n, "static %s", kinds[k].name);
@@ -436,17 +491,56 @@ static void mutexes(void)
 
 /* ---- locks of readers and writers ---- */
 
-static int rd_lock(void *l) { return pthread_rwlock_rdlock(l); }
-static int wr_lock(void *l) { return pthread_rwlock_wrlock(l); }
-static int rd_try(void *l) { return pthread_rwlock_tryrdlock(l); }
-static int wr_try(void *l) { return pthread_rwlock_trywrlock(l); }
-static int rw_unlock(void *l) { return pthread_rwlock_unlock(l); }
-static int rd_soon(void *l) { struct timespec t = soon(CLOCK_REALTIME); return pthread_rwlock_timedrdlock(l, &t); }
-static int wr_soon(void *l) { struct timespec t = soon(CLOCK_REALTIME); return pthread_rwlock_timedwrlock(l, &t); }
-static int rd_clock(void *l) { struct timespec t = soon(CLOCK_MONOTONIC); return pthread_rwlock_clockrdlock(l, CLOCK_MONOTONIC, &t); }
-static int wr_clock(void *l) { struct timespec t = soon(CLOCK_MONOTONIC); return pthread_rwlock_clockwrlock(l, CLOCK_MONOTONIC, &t); }
-static int rd_cpu(void *l) { struct timespec t = soon(CLOCK_MONOTONIC); return pthread_rwlock_clockrdlock(l, CLOCK_THREAD_CPUTIME_ID, &t); }
-static int wr_cpu(void *l) { struct timespec t = soon(CLOCK_MONOTONIC); return pthread_rwlock_clockwrlock(l, CLOCK_THREAD_CPUTIME_ID, &t); }
+static int rd_lock(void *l)
+{
+	return pthread_rwlock_rdlock(l);
+}
+static int wr_lock(void *l)
+{
+	return pthread_rwlock_wrlock(l);
+}
+static int rd_try(void *l)
+{
+	return pthread_rwlock_tryrdlock(l);
+}
+static int wr_try(void *l)
+{
+	return pthread_rwlock_trywrlock(l);
+}
+static int rw_unlock(void *l)
+{
+	return pthread_rwlock_unlock(l);
+}
+static int rd_soon(void *l)
+{
+	struct timespec t = soon(CLOCK_REALTIME);
+	return pthread_rwlock_timedrdlock(l, &t);
+}
+static int wr_soon(void *l)
+{
+	struct timespec t = soon(CLOCK_REALTIME);
+	return pthread_rwlock_timedwrlock(l, &t);
+}
+static int rd_clock(void *l)
+{
+	struct timespec t = soon(CLOCK_MONOTONIC);
+	return pthread_rwlock_clockrdlock(l, CLOCK_MONOTONIC, &t);
+}
+static int wr_clock(void *l)
+{
+	struct timespec t = soon(CLOCK_MONOTONIC);
+	return pthread_rwlock_clockwrlock(l, CLOCK_MONOTONIC, &t);
+}
+static int rd_cpu(void *l)
+{
+	struct timespec t = soon(CLOCK_MONOTONIC);
+	return pthread_rwlock_clockrdlock(l, CLOCK_THREAD_CPUTIME_ID, &t);
+}
+static int wr_cpu(void *l)
+{
+	struct timespec t = soon(CLOCK_MONOTONIC);
+	return pthread_rwlock_clockwrlock(l, CLOCK_THREAD_CPUTIME_ID, &t);
+}
 
 static void rw_timed(const char *n, const char *state, pthread_rwlock_t *l)
 {
@@ -520,8 +614,10 @@ static void rwlock_of(const char *n, int kind, int shared)
 		nap(100000);
 	ROW(n, "held by the writer that waited", rd_try(l));
 	/* Readers and a writer wait for it at once. */
-	struct other more[4] = {{rd_lock, rw_unlock, l, 0, 0, 0, 0, 0, 0}, {rd_soon, rw_unlock, l, 0, 0, 0, 0, 0, 0},
-	                        {wr_soon, rw_unlock, l, 0, 0, 0, 0, 0, 0}, {rd_lock, rw_unlock, l, 0, 0, 0, 0, 0, 0}};
+	struct other more[4] = {{rd_lock, rw_unlock, l, 0, 0, 0, 0, 0, 0},
+	                        {rd_soon, rw_unlock, l, 0, 0, 0, 0, 0, 0},
+	                        {wr_soon, rw_unlock, l, 0, 0, 0, 0, 0, 0},
+	                        {rd_lock, rw_unlock, l, 0, 0, 0, 0, 0, 0}};
 	for (int i = 0; i < 4; i++) {
 		must(pthread_create(&more[i].thread, NULL, other_main, &more[i]));
 		while (!__atomic_load_n(&more[i].tid, __ATOMIC_SEQ_CST))
@@ -565,20 +661,31 @@ static void rwlocks(void)
 {
 	rwlock_of("rwlock, readers first", PTHREAD_RWLOCK_PREFER_READER_NP, PTHREAD_PROCESS_PRIVATE);
 	rwlock_of("rwlock, writers first", PTHREAD_RWLOCK_PREFER_WRITER_NP, PTHREAD_PROCESS_PRIVATE);
-	rwlock_of("rwlock, writers really first", PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP, PTHREAD_PROCESS_PRIVATE);
+	rwlock_of("rwlock, writers really first", PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP,
+	          PTHREAD_PROCESS_PRIVATE);
 	rwlock_of("rwlock, shared", PTHREAD_RWLOCK_DEFAULT_NP, PTHREAD_PROCESS_SHARED);
 }
 
 /* ---- C11 ---- */
 
-static int c_unlock(void *m) { return mtx_unlock(m); }
-static int c_lock(void *m) { return mtx_lock(m); }
+static int c_unlock(void *m)
+{
+	return mtx_unlock(m);
+}
+static int c_lock(void *m)
+{
+	return mtx_lock(m);
+}
 
 static void c11(void)
 {
-	static const struct { const char *name; int kind; } mtx_kinds[] = {
-		{"mtx_plain", mtx_plain}, {"mtx_timed", mtx_timed}, {"mtx_plain recursive", mtx_plain | mtx_recursive},
-		{"mtx_timed recursive", mtx_timed | mtx_recursive}};
+	static const struct {
+		const char *name;
+		int kind;
+	} mtx_kinds[] = {{"mtx_plain", mtx_plain},
+	                 {"mtx_timed", mtx_timed},
+	                 {"mtx_plain recursive", mtx_plain | mtx_recursive},
+	                 {"mtx_timed recursive", mtx_timed | mtx_recursive}};
 	for (int i = 0; i < 4; i++) {
 		const char *n = mtx_kinds[i].name;
 		mtx_t m;
@@ -614,11 +721,29 @@ static void c11(void)
 
 /* ---- semaphores, spin locks, barriers, threads ---- */
 
-static int s_wait(void *s) { return sem_wait(s) == 0 ? 0 : errno; }
-static int s_soon(void *s) { struct timespec t = soon(CLOCK_REALTIME); return sem_timedwait(s, &t); }
-static int s_clock_soon(void *s) { struct timespec t = soon(CLOCK_MONOTONIC); return sem_clockwait(s, CLOCK_MONOTONIC, &t); }
-static int s_cpu_clock(void *s) { struct timespec t = soon(CLOCK_MONOTONIC); return sem_clockwait(s, CLOCK_PROCESS_CPUTIME_ID, &t); }
-static int s_post(void *s) { return sem_post(s); }
+static int s_wait(void *s)
+{
+	return sem_wait(s) == 0 ? 0 : errno;
+}
+static int s_soon(void *s)
+{
+	struct timespec t = soon(CLOCK_REALTIME);
+	return sem_timedwait(s, &t);
+}
+static int s_clock_soon(void *s)
+{
+	struct timespec t = soon(CLOCK_MONOTONIC);
+	return sem_clockwait(s, CLOCK_MONOTONIC, &t);
+}
+static int s_cpu_clock(void *s)
+{
+	struct timespec t = soon(CLOCK_MONOTONIC);
+	return sem_clockwait(s, CLOCK_PROCESS_CPUTIME_ID, &t);
+}
+static int s_post(void *s)
+{
+	return sem_post(s);
+}
 
 static void semaphores(void)
 {
@@ -650,10 +775,23 @@ static void semaphores(void)
 	}
 }
 
-static int sp_lock(void *s) { return pthread_spin_lock(s); }
-static int sp_unlock(void *s) { return pthread_spin_unlock(s); }
-static int b_wait(void *b) { return pthread_barrier_wait(b); }
-static int nothing(void *p) { (void)p; return 0; }
+static int sp_lock(void *s)
+{
+	return pthread_spin_lock(s);
+}
+static int sp_unlock(void *s)
+{
+	return pthread_spin_unlock(s);
+}
+static int b_wait(void *b)
+{
+	return pthread_barrier_wait(b);
+}
+static int nothing(void *p)
+{
+	(void)p;
+	return 0;
+}
 
 static void others(void)
 {
@@ -683,7 +821,8 @@ static void others(void)
 		int mine = pthread_barrier_wait(&b);
 		other_end(&w[0]);
 		other_end(&w[1]);
-		ROW("barrier", "of three: how many are the serial one", !((mine != 0) + (w[0].took != 0) + (w[1].took != 0) == 1));
+		ROW("barrier", "of three: how many are the serial one",
+		    !((mine != 0) + (w[0].took != 0) + (w[1].took != 0) == 1));
 	}
 	ROW("barrier", "free", pthread_barrier_destroy(&b));
 
@@ -702,7 +841,10 @@ static void others(void)
 /* ---- conditions ---- */
 
 static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
-struct awaited { pthread_mutex_t *mutex; int entered, may_go; };
+struct awaited {
+	pthread_mutex_t *mutex;
+	int entered, may_go;
+};
 
 static int co_wait(void *arg)
 {
@@ -714,7 +856,10 @@ static int co_wait(void *arg)
 		result = pthread_cond_wait(&cond, w->mutex);
 	return result;
 }
-static int co_leave(void *arg) { return pthread_mutex_unlock(((struct awaited *)arg)->mutex); }
+static int co_leave(void *arg)
+{
+	return pthread_mutex_unlock(((struct awaited *)arg)->mutex);
+}
 
 /* Takes the mutex, wakes the one who waits, and ends. */
 static int wake_and_die(void *arg)
@@ -726,7 +871,10 @@ static int wake_and_die(void *arg)
 }
 
 static int unlocked_in_cleanup;
-static void cleanup(void *m) { unlocked_in_cleanup = pthread_mutex_unlock(m); }
+static void cleanup(void *m)
+{
+	unlocked_in_cleanup = pthread_mutex_unlock(m);
+}
 static void *be_cancelled(void *arg)
 {
 	struct awaited *w = arg;
@@ -833,7 +981,10 @@ static void handler(int sig)
 	handled += pthread_mutex_trylock(&in_handler) == 0 && pthread_mutex_unlock(&in_handler) == 0;
 }
 
-static int wait_sem_or_eintr(void *s) { return sem_wait(s) == 0 ? 0 : errno; }
+static int wait_sem_or_eintr(void *s)
+{
+	return sem_wait(s) == 0 ? 0 : errno;
+}
 static int wait_cond(void *m)
 {
 	struct timespec t = timespec_of(now_ns(CLOCK_REALTIME) + 500 * MS);
@@ -848,12 +999,18 @@ static void signals(void)
 	static sem_t sem;
 	pthread_mutex_t *inherit = mutex_of_kind(10), *robust = mutex_of_kind(6);
 	for (int restart = 0; restart < 2; restart++) {
-		const struct { const char *name; int (*take)(void *), (*give)(void *), (*own)(void *), (*disown)(void *); void *object; } rows[] = {
-			{"mutex", m_lock, m_unlock, m_lock, m_unlock, &mutex}, {"mutex until late", m_late, m_unlock, m_lock, m_unlock, &mutex},
-			{"mutex inherit", m_lock, m_unlock, m_lock, m_unlock, inherit}, {"mutex robust", m_lock, m_unlock, m_lock, m_unlock, robust},
-			{"rdlock", rd_lock, rw_unlock, wr_lock, rw_unlock, &rwlock}, {"wrlock", wr_lock, rw_unlock, rd_lock, rw_unlock, &rwlock},
-			{"cond until soon", wait_cond, m_unlock, nothing, nothing, &cond_mutex},
-			{"sem", wait_sem_or_eintr, NULL, nothing, s_post, &sem}};
+		const struct {
+			const char *name;
+			int (*take)(void *), (*give)(void *), (*own)(void *), (*disown)(void *);
+			void *object;
+		} rows[] = {{"mutex", m_lock, m_unlock, m_lock, m_unlock, &mutex},
+		            {"mutex until late", m_late, m_unlock, m_lock, m_unlock, &mutex},
+		            {"mutex inherit", m_lock, m_unlock, m_lock, m_unlock, inherit},
+		            {"mutex robust", m_lock, m_unlock, m_lock, m_unlock, robust},
+		            {"rdlock", rd_lock, rw_unlock, wr_lock, rw_unlock, &rwlock},
+		            {"wrlock", wr_lock, rw_unlock, rd_lock, rw_unlock, &rwlock},
+		            {"cond until soon", wait_cond, m_unlock, nothing, nothing, &cond_mutex},
+		            {"sem", wait_sem_or_eintr, NULL, nothing, s_post, &sem}};
 		struct sigaction act = {.sa_handler = handler, .sa_flags = restart ? SA_RESTART : 0};
 		sigaction(SIGUSR1, &act, NULL);
 		sem_init(&sem, 0, 0);
@@ -866,7 +1023,8 @@ static void signals(void)
 			other_begin(&o, 1);
 			for (int s = 0; s < 3; s++) {
 				int before = __atomic_load_n(&handled, __ATOMIC_SEQ_CST);
-				if (__atomic_load_n(&o.told, __ATOMIC_SEQ_CST)) /* it was interrupted, and that is its end */
+				if (__atomic_load_n(&o.told,
+				                    __ATOMIC_SEQ_CST)) /* it was interrupted, and that is its end */
 					break;
 				pthread_kill(o.thread, SIGUSR1);
 				while (__atomic_load_n(&handled, __ATOMIC_SEQ_CST) == before)

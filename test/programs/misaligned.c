@@ -1,6 +1,7 @@
 /* misaligned.c - calls made with a stack that is off by 8. Libc's functions below do not care.
  *
- * usage: misaligned SECONDS   makes them over and over, two threads for those that need another; prints "calls N", or dies
+ * usage: misaligned SECONDS   makes them over and over, two threads for those that need another; prints "calls N", or
+ * dies
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE

@@ -12,7 +12,12 @@
 
 enum { SIZE = 2500 };
 
-SITE static void *site_plain(size_t n) { void *p = malloc(n); KEEP(p); return p; }
+SITE static void *site_plain(size_t n)
+{
+	void *p = malloc(n);
+	KEEP(p);
+	return p;
+}
 
 /* A function `void *f(size_t)` that calls malloc: with no frame pointer, or one that is used for something
  * else altogether. */
@@ -23,7 +28,7 @@ static void *generate(int spoil)
 	void *target = (void *)malloc;
 #if defined(__x86_64__)
 	*at++ = 0x55; /* push rbp */
-	if (spoil) { /* mov rbp, 0x10 */
+	if (spoil) {  /* mov rbp, 0x10 */
 		memcpy(at, (unsigned char[]){0x48, 0xc7, 0xc5, 0x10, 0, 0, 0}, 7);
 		at += 7;
 	}
@@ -31,8 +36,8 @@ static void *generate(int spoil)
 	memcpy(at, &target, 8);
 	at += 8;
 	*at++ = 0xff, *at++ = 0xd0; /* call rax */
-	*at++ = 0x5d; /* pop rbp */
-	*at++ = 0xc3; /* ret */
+	*at++ = 0x5d;               /* pop rbp */
+	*at++ = 0xc3;               /* ret */
 #else
 	(void)at, (void)target, (void)spoil;
 	return NULL;

@@ -94,7 +94,8 @@ static int run_by_name(void)
 {
 	void *old = dlvsym(RTLD_DEFAULT, "pthread_cond_signal", "GLIBC_2.2.5");
 	void *now = dlvsym(RTLD_DEFAULT, "pthread_cond_signal", "GLIBC_2.3.2");
-	printf("pthread_cond_signal of 2.2.5 and 2.3.2 %s\n", old && now && old != now ? "differ" : "are one, or missing");
+	printf("pthread_cond_signal of 2.2.5 and 2.3.2 %s\n",
+	       old && now && old != now ? "differ" : "are one, or missing");
 	printf("pthread_create of 2.2.5: %d, of 2.34: %d, by dlsym: %d\n",
 	       try_create(dlvsym(RTLD_DEFAULT, "pthread_create", "GLIBC_2.2.5")),
 	       try_create(dlvsym(RTLD_DEFAULT, "pthread_create", "GLIBC_2.34")),

@@ -1,5 +1,5 @@
-/* own_functions.c - a program that defines functions of libc itself, as those with a sanitizer in them do: they may be called once it has
- * started, not before.
+/* own_functions.c - a program that defines functions of libc itself, as those with a sanitizer in them do: they may be
+ * called once it has started, not before.
  *
  * Runs in: a process of its own, bare or under the shim. Linked with -rdynamic, so that libraries find these.
  *

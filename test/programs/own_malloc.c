@@ -29,13 +29,34 @@ static void *carve(size_t align, size_t size)
 	return p;
 }
 
-void *malloc(size_t size) { return carve(16, size); }
-void free(void *p) { (void)p; }
-void *calloc(size_t n, size_t each) { return carve(16, n * each); }
-void *memalign(size_t align, size_t size) { return carve(align < 16 ? 16 : align, size); }
-void *aligned_alloc(size_t align, size_t size) { return memalign(align, size); }
-void *valloc(size_t size) { return memalign(4096, size); }
-size_t malloc_usable_size(void *p) { return p ? ((size_t *)p)[-1] : 0; }
+void *malloc(size_t size)
+{
+	return carve(16, size);
+}
+void free(void *p)
+{
+	(void)p;
+}
+void *calloc(size_t n, size_t each)
+{
+	return carve(16, n * each);
+}
+void *memalign(size_t align, size_t size)
+{
+	return carve(align < 16 ? 16 : align, size);
+}
+void *aligned_alloc(size_t align, size_t size)
+{
+	return memalign(align, size);
+}
+void *valloc(size_t size)
+{
+	return memalign(4096, size);
+}
+size_t malloc_usable_size(void *p)
+{
+	return p ? ((size_t *)p)[-1] : 0;
+}
 
 int posix_memalign(void **out, size_t align, size_t size)
 {

@@ -1,9 +1,9 @@
 /* own_sigprof.c - a program with a SIGPROF handler and an ITIMER_PROF of its own, and what it does to SIGPROF besides.
  *
  * own_sigprof [SECONDS]
- * Runs in: a test program. Two threads burn CPU all the time; the phases are: an own timer and handler; SIG_IGN with the
- * timer running; SIG_DFL without a timer; signals raised and counted. Truth, at the end: `ticks N` and `cpu_us N` of the
- * first phase (a tick is due every 10 ms of the process), `raised N`, `handled N`, `sigaction_kept 1`,
+ * Runs in: a test program. Two threads burn CPU all the time; the phases are: an own timer and handler; SIG_IGN with
+ * the timer running; SIG_DFL without a timer; signals raised and counted. Truth, at the end: `ticks N` and `cpu_us N`
+ * of the first phase (a tick is due every 10 ms of the process), `raised N`, `handled N`, `sigaction_kept 1`,
  * `itimer_kept 1`, `end 1`. `phase N` is told as each begins.
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -115,7 +115,8 @@ int main(int argc, char **argv)
 	atomic_store(&stop, 1);
 	for (int i = 0; i < 2; i++)
 		pthread_join(t[i], NULL);
-	printf("ticks %ld\ncpu_us %lld\nraised %ld\nhandled %ld\nforeign %ld\nsigaction_kept %d\nitimer_kept %d\nend 1\n", in_phase,
-	       (long long)took / 1000, raised, (long)handled, (long)foreign, kept, timer_kept);
+	printf("ticks %ld\ncpu_us %lld\nraised %ld\nhandled %ld\nforeign %ld\nsigaction_kept %d\nitimer_kept %d\nend "
+	       "1\n",
+	       in_phase, (long long)took / 1000, raised, (long)handled, (long)foreign, kept, timer_kept);
 	return 0;
 }

@@ -2,10 +2,10 @@
  *
  * painted_stack [wait]
  * flags: -Wl,-z,now
- * Runs in: a test program. Every function of hooks.def is called, found by name, several times; what blocks is blocked by another
- * thread for a moment, or times out. With `wait`: `ready`, then once more for each line of stdin (somebody looks on meanwhile);
- * each time ends with `round N`. Truth: `stack NAME MOST LEAST` (bytes below the caller's frame), `handler USED FRAME` (by
- * whatever signals came; the least that the kernel's frame takes).
+ * Runs in: a test program. Every function of hooks.def is called, found by name, several times; what blocks is blocked
+ * by another thread for a moment, or times out. With `wait`: `ready`, then once more for each line of stdin (somebody
+ * looks on meanwhile); each time ends with `round N`. Truth: `stack NAME MOST LEAST` (bytes below the caller's frame),
+ * `handler USED FRAME` (by whatever signals came; the least that the kernel's frame takes).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
@@ -347,12 +347,21 @@ static void measure_memory(void)
 	MEASURE("free_sized", 0, 700);
 	MEASURE("free_aligned_sized", 0, 16, 700);
 	static const char *const news[] = {"_Znwm", "_Znam", "_ZnwmRKSt9nothrow_t", "_ZnamRKSt9nothrow_t"};
-	static const char *const aligned_news[] = {"_ZnwmSt11align_val_t", "_ZnamSt11align_val_t", "_ZnwmSt11align_val_tRKSt9nothrow_t",
+	static const char *const aligned_news[] = {"_ZnwmSt11align_val_t", "_ZnamSt11align_val_t",
+	                                           "_ZnwmSt11align_val_tRKSt9nothrow_t",
 	                                           "_ZnamSt11align_val_tRKSt9nothrow_t"};
-	static const char *const deletes[] = {
-	    "_ZdlPv", "_ZdaPv", "_ZdlPvm", "_ZdaPvm", "_ZdlPvRKSt9nothrow_t", "_ZdaPvRKSt9nothrow_t", "_ZdlPvSt11align_val_t",
-	    "_ZdaPvSt11align_val_t", "_ZdlPvmSt11align_val_t", "_ZdaPvmSt11align_val_t", "_ZdlPvSt11align_val_tRKSt9nothrow_t",
-	    "_ZdaPvSt11align_val_tRKSt9nothrow_t"};
+	static const char *const deletes[] = {"_ZdlPv",
+	                                      "_ZdaPv",
+	                                      "_ZdlPvm",
+	                                      "_ZdaPvm",
+	                                      "_ZdlPvRKSt9nothrow_t",
+	                                      "_ZdaPvRKSt9nothrow_t",
+	                                      "_ZdlPvSt11align_val_t",
+	                                      "_ZdaPvSt11align_val_t",
+	                                      "_ZdlPvmSt11align_val_t",
+	                                      "_ZdaPvmSt11align_val_t",
+	                                      "_ZdlPvSt11align_val_tRKSt9nothrow_t",
+	                                      "_ZdaPvSt11align_val_tRKSt9nothrow_t"};
 	for (size_t i = 0; i < sizeof news / sizeof *news; i++)
 		MEASURE(news[i], 700);
 	for (size_t i = 0; i < sizeof aligned_news / sizeof *aligned_news; i++)
@@ -399,7 +408,8 @@ static void measure_process(void)
 	MEASURE("execlp", P(missing), P("x"), 0);
 	MEASURE("sigaction", SIGUSR1, P(&action), P(&old));
 	MEASURE("__sigaction", SIGUSR1, P(&action), P(&old));
-	static const char *const handlers[] = {"signal", "bsd_signal", "ssignal", "sysv_signal", "__sysv_signal", "sigset"};
+	static const char *const handlers[] = {"signal",      "bsd_signal",    "ssignal",
+	                                       "sysv_signal", "__sysv_signal", "sigset"};
 	for (size_t i = 0; i < sizeof handlers / sizeof *handlers; i++)
 		MEASURE(handlers[i], SIGUSR1, P(SIG_IGN));
 	MEASURE("timer_create", CLOCK_MONOTONIC, 0, P(&timer));
@@ -417,7 +427,8 @@ static void measure_locks(void)
 {
 	before = another_holds_mutex, after = unlock_and_join, MEASURE("pthread_mutex_lock", P(&mutex));
 	before = lock_for_condition, after = unlock, MEASURE("pthread_mutex_timedlock", P(&mutex), P(&until));
-	before = lock_for_condition, after = unlock, MEASURE("pthread_mutex_clocklock", P(&mutex), CLOCK_REALTIME, P(&until));
+	before = lock_for_condition, after = unlock,
+	MEASURE("pthread_mutex_clocklock", P(&mutex), CLOCK_REALTIME, P(&until));
 	after = unlock_mtx, MEASURE("mtx_lock", P(&mtx));
 	before = lock_mtx, after = unlock_mtx, MEASURE("mtx_timedlock", P(&mtx), P(&until));
 	static const char *const rw[] = {"pthread_rwlock_rdlock", "pthread_rwlock_wrlock"};
@@ -425,7 +436,8 @@ static void measure_locks(void)
 		before = another_holds_for_writing, after = rw_unlock_and_join, MEASURE(rw[i], P(&rwlock));
 	static const char *const timed[] = {"pthread_rwlock_timedrdlock", "pthread_rwlock_timedwrlock"};
 	for (size_t i = 0; i < 2; i++)
-		before = another_holds_for_writing, after = rw_unlock_and_join, MEASURE(timed[i], P(&rwlock), P(&until));
+		before = another_holds_for_writing, after = rw_unlock_and_join,
+		MEASURE(timed[i], P(&rwlock), P(&until));
 	static const char *const clocked[] = {"pthread_rwlock_clockrdlock", "pthread_rwlock_clockwrlock"};
 	for (size_t i = 0; i < 2; i++)
 		before = another_holds_for_writing, after = rw_unlock_and_join,
@@ -455,11 +467,14 @@ static void measure_locks(void)
 
 static void measure_join(void)
 {
-	static const char *const joins[] = {"pthread_join", "pthread_timedjoin_np", "pthread_clockjoin_np", "thrd_join"};
+	static const char *const joins[] = {"pthread_join", "pthread_timedjoin_np", "pthread_clockjoin_np",
+	                                    "thrd_join"};
 	for (int i = 0; i < 4; i++) { /* the thread's number changes: one call at a time */
 		start_one();
 		function = (any_function)dlsym(RTLD_DEFAULT, joins[i]);
-		memcpy(arg, i == 2 ? (long[7]){P(thread), 0, CLOCK_REALTIME, P(&until)} : (long[7]){P(thread), 0, P(&until)}, sizeof arg);
+		memcpy(arg,
+		       i == 2 ? (long[7]){P(thread), 0, CLOCK_REALTIME, P(&until)} : (long[7]){P(thread), 0, P(&until)},
+		       sizeof arg);
 		size_t used = used_by_one_call();
 		printf("stack %s %zu %zu\n", joins[i], used, used);
 	}
@@ -492,7 +507,8 @@ static void measure_files(void)
 	MEASURE("connect", -1, P(&event), sizeof event);
 	static const char *const reads[] = {"read", "__read_chk", "recv", "recvfrom"};
 	for (size_t i = 0; i < 4; i++)
-		before = fill_pair, after = drain_pair, MEASURE(reads[i], pair[0], P(text), 8, i == 1 ? (long)sizeof text : 0, 0, 0);
+		before = fill_pair, after = drain_pair,
+		MEASURE(reads[i], pair[0], P(text), 8, i == 1 ? (long)sizeof text : 0, 0, 0);
 	static const char *const checked[] = {"__recv_chk", "__recvfrom_chk"};
 	for (size_t i = 0; i < 2; i++)
 		before = fill_pair, after = drain_pair, MEASURE(checked[i], pair[0], P(text), 8, sizeof text, 0, 0, 0);

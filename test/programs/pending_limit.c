@@ -1,15 +1,13 @@
 /* pending_limit.c - reach the limit of pending signals, and say where it was.
  *
  * pending_limit HOW       HOW: queue, timers, kill, syscall, setuid
- * Runs in: a test program started by root: it takes a user id of its own, so that nobody else's signals count, and keeps the right to
- * change it. 10 threads burn CPU, RLIMIT_SIGPENDING is 60. It says `ready 1`, waits for a line, and then tells, for
- *   queue    `reached N`: how often sigqueue succeeds before EAGAIN; five times
- *   syscall  the same by syscall(SYS_rt_sigqueueinfo)
- *   timers   `reached N`: timers that can be made
- *   kill     `carried N`: real-time signals by kill, while the limit is not reached, that come one by one
- *   setuid   20 times: queues signals up to 3 below the limit, or to where it is reached, and changes the user of all threads, which
- *            needs room for one; `wrong N`: threads that were left behind
- * and `end 1`.
+ * Runs in: a test program started by root: it takes a user id of its own, so that nobody else's signals count, and
+ * keeps the right to change it. 10 threads burn CPU, RLIMIT_SIGPENDING is 60. It says `ready 1`, waits for a line, and
+ * then tells, for queue    `reached N`: how often sigqueue succeeds before EAGAIN; five times syscall  the same by
+ * syscall(SYS_rt_sigqueueinfo) timers   `reached N`: timers that can be made kill     `carried N`: real-time signals by
+ * kill, while the limit is not reached, that come one by one setuid   20 times: queues signals up to 3 below the limit,
+ * or to where it is reached, and changes the user of all threads, which needs room for one; `wrong N`: threads that
+ * were left behind and `end 1`.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE

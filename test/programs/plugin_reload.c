@@ -1,9 +1,9 @@
 /* plugin_reload.c - a host that loads a plug-in, built anew each time, again and again: hot reload.
  *
  * plugin_reload LIBRARY ROUNDS
- * Runs in: a test program. Each round loads a copy of the library that is another file, at the old address, allocates through it, and at
- * 64 call stacks of the host's own.
- * Truth: `own_stack SIZE ALLOCATED LIVE`, `plugin_allocate SIZE ALLOCATED LIVE`; then `ready`; waits for the end of stdin.
+ * Runs in: a test program. Each round loads a copy of the library that is another file, at the old address, allocates
+ * through it, and at 64 call stacks of the host's own. Truth: `own_stack SIZE ALLOCATED LIVE`, `plugin_allocate SIZE
+ * ALLOCATED LIVE`; then `ready`; waits for the end of stdin.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <dlfcn.h>

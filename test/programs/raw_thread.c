@@ -1,9 +1,10 @@
-/* raw_thread.c - a thread that libc does not know: made by clone(2), with a thread pointer to a page of its own, or to nothing.
+/* raw_thread.c - a thread that libc does not know: made by clone(2), with a thread pointer to a page of its own, or to
+ * nothing.
  *
  * raw_thread own|none|shared [alarm]
- * Runs in: a test program; what it prints must be the same with the shim and without. The thread computes and calls nothing;
- * with `alarm` it takes the program's own SIGALRM, which the main thread blocks. Until the end of stdin. Truth: `ready`; at
- * the end `computed 1`, `alarms N` (0 or 1: any), `end 1`.
+ * Runs in: a test program; what it prints must be the same with the shim and without. The thread computes and calls
+ * nothing; with `alarm` it takes the program's own SIGALRM, which the main thread blocks. Until the end of stdin.
+ * Truth: `ready`; at the end `computed 1`, `alarms N` (0 or 1: any), `end 1`.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
@@ -55,7 +56,8 @@ static void alarm_every_us(long us)
 int main(int argc, char **argv)
 {
 	int shared = argc > 1 && strcmp(argv[1], "shared") == 0, own = argc > 1 && strcmp(argv[1], "own") == 0;
-	int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | (shared ? 0 : CLONE_SETTLS);
+	int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
+	            (shared ? 0 : CLONE_SETTLS);
 	char *stack = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct sigaction a = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
 	sigset_t alarm_set;

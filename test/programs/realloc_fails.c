@@ -11,8 +11,18 @@
 
 static volatile size_t too_much = PTRDIFF_MAX - 64;
 
-SITE static void *site_block(size_t n) { void *p = malloc(n); KEEP(p); return p; }
-SITE static void *site_failing(void *p) { p = realloc(p, too_much); KEEP(p); return p; }
+SITE static void *site_block(size_t n)
+{
+	void *p = malloc(n);
+	KEEP(p);
+	return p;
+}
+SITE static void *site_failing(void *p)
+{
+	p = realloc(p, too_much);
+	KEEP(p);
+	return p;
+}
 
 int main(void)
 {

@@ -1,8 +1,9 @@
-/* reset_signals.c - set all signals to their default by bare system calls, as some supervisors do, again and again while computing.
+/* reset_signals.c - set all signals to their default by bare system calls, as some supervisors do, again and again
+ * while computing.
  *
  * reset_signals           ends when stdin does
- * Runs in: a test program. Prints `ready 1`, at the end `rounds N`, `wrong N` (0: every answer was as the kernel gives it: what was set
- * last comes back, bad addresses and sizes are refused).
+ * Runs in: a test program. Prints `ready 1`, at the end `rounds N`, `wrong N` (0: every answer was as the kernel gives
+ * it: what was set last comes back, bad addresses and sizes are refused).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
@@ -35,7 +36,8 @@ static void nothing(int sig)
 /* SIGKILL, 0x100, is in no mask. */
 static int wrong_answers(void)
 {
-	struct action set_now = {.handler = nothing, .flags = 0x04000000, .restorer = (void (*)(void))nothing, .mask = 0x300};
+	struct action set_now = {
+		.handler = nothing, .flags = 0x04000000, .restorer = (void (*)(void))nothing, .mask = 0x300};
 	struct action reset = {0}, old = {.flags = 1};
 	int wrong = 0;
 	wrong += set(33, &set_now, NULL, 8) != 0;

@@ -44,7 +44,8 @@ static int num_threads(void)
 	char text[1024] = "";
 	int n = -1, fd = open("/proc/self/stat", O_RDONLY);
 	if (read(fd, text, sizeof text - 1) > 0)
-		sscanf(strrchr(text, ')') + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %d", &n);
+		sscanf(strrchr(text, ')') + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %d",
+		       &n);
 	close(fd);
 	return n;
 }

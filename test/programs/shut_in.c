@@ -26,8 +26,8 @@
 #include <unistd.h>
 
 static const int allowed[] = {
-	SYS_read, SYS_write, SYS_exit, SYS_exit_group, SYS_rt_sigreturn, SYS_mmap, SYS_munmap, SYS_mremap,
-	SYS_brk, SYS_futex, SYS_mprotect, SYS_madvise, SYS_getrandom,
+	SYS_read,   SYS_write, SYS_exit,  SYS_exit_group, SYS_rt_sigreturn, SYS_mmap,      SYS_munmap,
+	SYS_mremap, SYS_brk,   SYS_futex, SYS_mprotect,   SYS_madvise,      SYS_getrandom,
 };
 enum { ALLOWED = sizeof allowed / sizeof *allowed };
 

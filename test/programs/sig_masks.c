@@ -18,7 +18,10 @@
 extern char **environ;
 static char *self;
 
-static void on_signal(int sig) { (void)sig; }
+static void on_signal(int sig)
+{
+	(void)sig;
+}
 
 /* Signals blocked, ignored, caught, pending: as hexadecimal words. */
 static void account(char *into, size_t size)

@@ -22,7 +22,8 @@ static pthread_t waiting;
 
 static void die(const char *what, int value)
 {
-	fprintf(stderr, "sigwait_all: %s: %d, errno %d, sent %ld, received %ld\n", what, value, errno, (long)sent, (long)received);
+	fprintf(stderr, "sigwait_all: %s: %d, errno %d, sent %ld, received %ld\n", what, value, errno, (long)sent,
+	        (long)received);
 	abort();
 }
 
@@ -95,7 +96,9 @@ static void send_one(int turn)
 	union sigval value = {.sival_int = turn};
 	atomic_store(&expected, sig);
 	atomic_fetch_add(&sent, 1);
-	int r = turn % 2 ? kill(getpid(), sig) : turn % 8 == 2 ? pthread_sigqueue(waiting, sig, value) : pthread_kill(waiting, sig);
+	int r = turn % 2        ? kill(getpid(), sig)
+	        : turn % 8 == 2 ? pthread_sigqueue(waiting, sig, value)
+	                        : pthread_kill(waiting, sig);
 	if (r != 0)
 		die("sending", r);
 	for (int64_t from = now_ns(CLOCK_MONOTONIC); atomic_load(&expected);) {

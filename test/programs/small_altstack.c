@@ -2,8 +2,8 @@
  *
  * small_altstack SIZE
  * Runs in: a test program; what it prints must be the same with the shim and without. The stack lies in the middle of
- * memory that is painted. Until the end of stdin. Truth: `ready`; at the end `used 0`, `below 0` (bytes of it, and of what lies below it, that somebody wrote),
- * `end 1`.
+ * memory that is painted. Until the end of stdin. Truth: `ready`; at the end `used 0`, `below 0` (bytes of it, and of
+ * what lies below it, that somebody wrote), `end 1`.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <poll.h>
@@ -26,7 +26,8 @@ static size_t painted_over(const char *from, const char *to)
 int main(int argc, char **argv)
 {
 	size_t size = argc > 1 ? (size_t)atol(argv[1]) : 2048;
-	char *area = mmap(NULL, 2 * ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *stack = area + ROOM;
+	char *area = mmap(NULL, 2 * ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+	     *stack = area + ROOM;
 	memset(area, PAINT, 2 * ROOM);
 	stack_t s = {.ss_sp = stack, .ss_size = size};
 	if (sigaltstack(&s, NULL) != 0)

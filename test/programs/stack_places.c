@@ -1,10 +1,10 @@
 /* stack_places.c - coroutines on stacks that lie where others were, or whose neighbours go away.
  *
  * stack_places
- * Runs in: a test program; what it prints must be the same with the shim and without. By the unwind tables each coroutine was
- * called by a function whose frame reaches past the end of its stack, as those of libcoro, State Threads and GNU Pth do: nobody ever reads
- * there but an unwinder. Truth: `reused 1` (a stack and a guard page in the place of a larger one), `neighbour 1` (a stack
- * in the same mapping as the next one, which is then unmapped), `end 1`.
+ * Runs in: a test program; what it prints must be the same with the shim and without. By the unwind tables each
+ * coroutine was called by a function whose frame reaches past the end of its stack, as those of libcoro, State Threads
+ * and GNU Pth do: nobody ever reads there but an unwinder. Truth: `reused 1` (a stack and a guard page in the place of
+ * a larger one), `neighbour 1` (a stack in the same mapping as the next one, which is then unmapped), `end 1`.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE

@@ -13,11 +13,36 @@
 
 enum { SLOTS = 512, KINDS = 5, RESIZES = 3 };
 
-SITE static void *site_malloc(size_t n) { void *p = malloc(n); KEEP(p); return p; }
-SITE static void *site_calloc(size_t n) { void *p = calloc(1, n); KEEP(p); return p; }
-SITE static void *site_memalign(size_t n) { void *p = memalign(64, n); KEEP(p); return p; }
-SITE static void *site_large(size_t n) { void *p = malloc(n); KEEP(p); return p; }
-SITE static void *site_realloc(void *p, size_t n) { p = realloc(p, n); KEEP(p); return p; }
+SITE static void *site_malloc(size_t n)
+{
+	void *p = malloc(n);
+	KEEP(p);
+	return p;
+}
+SITE static void *site_calloc(size_t n)
+{
+	void *p = calloc(1, n);
+	KEEP(p);
+	return p;
+}
+SITE static void *site_memalign(size_t n)
+{
+	void *p = memalign(64, n);
+	KEEP(p);
+	return p;
+}
+SITE static void *site_large(size_t n)
+{
+	void *p = malloc(n);
+	KEEP(p);
+	return p;
+}
+SITE static void *site_realloc(void *p, size_t n)
+{
+	p = realloc(p, n);
+	KEEP(p);
+	return p;
+}
 
 static const struct {
 	const char *name;

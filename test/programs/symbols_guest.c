@@ -1,10 +1,10 @@
 /* symbols_guest.c - a program that would notice a child it did not make.
  *
- * symbols_guest [subreaper|ignores]   subreaper: orphans among its descendants become its children, as if it were process 1;
- *                                     ignores: SIGCHLD is ignored, so that nobody need wait for children
- * Runs in: a test program. It waits for any child, in each way, again and again, and has a SIGCHLD handler.
- * A line on stdin: `status WAITS SEEN HANDLED ERRORS`: calls so far, children seen, signals handled,
- * other results than ECHILD. At the end one child of its own must be seen: `own 1`.
+ * symbols_guest [subreaper|ignores]   subreaper: orphans among its descendants become its children, as if it were
+ * process 1; ignores: SIGCHLD is ignored, so that nobody need wait for children Runs in: a test program. It waits for
+ * any child, in each way, again and again, and has a SIGCHLD handler. A line on stdin: `status WAITS SEEN HANDLED
+ * ERRORS`: calls so far, children seen, signals handled, other results than ECHILD. At the end one child of its own
+ * must be seen: `own 1`.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
@@ -46,7 +46,12 @@ static void wait_in_all_ways(void)
 	judge(waitpid(0, &status, WNOHANG));
 }
 
-SITE static void *site_guest(size_t n) { void *p = malloc(n); KEEP(p); return p; }
+SITE static void *site_guest(size_t n)
+{
+	void *p = malloc(n);
+	KEEP(p);
+	return p;
+}
 
 int main(int argc, char **argv)
 {
@@ -81,6 +86,7 @@ int main(int argc, char **argv)
 	if (ignores)
 		printf("own %d\n", got == -1 && errno == ECHILD);
 	else
-		printf("own %d\n", got == child && WIFEXITED(status) && WEXITSTATUS(status) == 7 && handled == before + 1);
+		printf("own %d\n",
+		       got == child && WIFEXITED(status) && WEXITSTATUS(status) == 7 && handled == before + 1);
 	return 0;
 }

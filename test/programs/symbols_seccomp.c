@@ -1,8 +1,8 @@
 /* symbols_seccomp.c - a program that confines itself: who makes a process is killed, or told EPERM.
  *
  * symbols_seccomp kill|errno [thread]      thread: the filter is for this thread alone, else for all there are
- * Runs in: a test program. The filter is there as soon as main begins; then allocations in site_confined, and `ready`. The end
- * of stdin ends it, `end 1`.
+ * Runs in: a test program. The filter is there as soon as main begins; then allocations in site_confined, and `ready`.
+ * The end of stdin ends it, `end 1`.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
@@ -36,7 +36,12 @@ int main(int argc, char **argv)
 	unsigned action = strcmp(argv[1], "kill") == 0 ? SECCOMP_RET_KILL_PROCESS : SECCOMP_RET_ERRNO | EPERM;
 	struct sock_filter filter[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		REFUSE(__NR_execve), REFUSE(__NR_execveat), REFUSE(__NR_clone), REFUSE(__NR_clone3), REFUSE(__NR_fork), REFUSE(__NR_vfork),
+		REFUSE(__NR_execve),
+		REFUSE(__NR_execveat),
+		REFUSE(__NR_clone),
+		REFUSE(__NR_clone3),
+		REFUSE(__NR_fork),
+		REFUSE(__NR_vfork),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
 	struct sock_fprog program = {sizeof filter / sizeof *filter, filter};

@@ -1,5 +1,5 @@
-/* syscall_slot.c - syscall() with fewer than six arguments, called so that the caller's own variable lies where a seventh word would
- * be, while another thread writes to it.
+/* syscall_slot.c - syscall() with fewer than six arguments, called so that the caller's own variable lies where a
+ * seventh word would be, while another thread writes to it.
  *
  * usage: syscall_slot counter ROUNDS   the other thread adds to it: prints "lost N"
  *        syscall_slot flag ROUNDS      the other thread sets it, once a round, for the caller to see: prints "seen N"
@@ -44,8 +44,8 @@ static void *add(void *unused)
 	return NULL;
 }
 
-/* uint64_t word = 0; publish(&word); while (rounds--) syscall(SYS_getpid); finish(); return word; with `word` at the bottom of the
- * frame, where compilers put it. */
+/* uint64_t word = 0; publish(&word); while (rounds--) syscall(SYS_getpid); finish(); return word; with `word` at the
+ * bottom of the frame, where compilers put it. */
 uint64_t count_here(long rounds);
 __asm__(".text\n"
         ".type count_here, @function\n"

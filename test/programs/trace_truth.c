@@ -1,9 +1,10 @@
 /* trace_truth.c - a second of waits of every kind that a trace tells apart, births and ends of threads, and a dlopen.
  *
  * trace_truth [LIBRARY]
- * Runs in: a test program. At each line on stdin it does it all once. Truth, of all so far: `KIND:SITE:CALL COUNT NS ...`
- * (contention.h; KIND is what the wait is in a trace: sync, net, sleep, select, syscall), `born N` of threads named
- * born-K that create_many made and that lived 10 ms, `loads N` of the library; closes with `mark K`. Ends with stdin.
+ * Runs in: a test program. At each line on stdin it does it all once. Truth, of all so far: `KIND:SITE:CALL COUNT NS
+ * ...` (contention.h; KIND is what the wait is in a trace: sync, net, sleep, select, syscall), `born N` of threads
+ * named born-K that create_many made and that lived 10 ms, `loads N` of the library; closes with `mark K`. Ends with
+ * stdin.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
@@ -31,8 +32,16 @@ static int produced;
 #define SITE_OF(kind, name, call) static struct tally name##_waits = {#kind, "wait_in_" #name, call, 0, 0, 0, 0, NULL}
 
 SITE_OF(sync, mutex, "pthread_mutex_lock");
-SITE static void hold_mutex(struct race *r) { must(pthread_mutex_lock(&mutex)); KEEP(r); }
-SITE static void let_go_mutex(struct race *r) { must(pthread_mutex_unlock(&mutex)); KEEP(r); }
+SITE static void hold_mutex(struct race *r)
+{
+	must(pthread_mutex_lock(&mutex));
+	KEEP(r);
+}
+SITE static void let_go_mutex(struct race *r)
+{
+	must(pthread_mutex_unlock(&mutex));
+	KEEP(r);
+}
 SITE static void wait_in_mutex(struct race *r, int i)
 {
 	int64_t t = queue_enter(NULL, i);
@@ -69,7 +78,11 @@ SITE static void wait_in_sem(struct race *r, int i)
 	queue_leave(NULL, i, t, &sem_waits);
 	KEEP(r);
 }
-SITE static void post(struct race *r) { sem_post(&sem); KEEP(r); }
+SITE static void post(struct race *r)
+{
+	sem_post(&sem);
+	KEEP(r);
+}
 
 /* ---- descriptors: somebody else writes after a while ---- */
 
@@ -90,7 +103,11 @@ SITE static void wait_in_recv(struct race *r, int i)
 	queue_leave(NULL, i, t, &recv_waits);
 	KEEP(r);
 }
-SITE static void send_one(struct race *r) { no_less(send(pair[1], "x", 1, 0)); KEEP(r); }
+SITE static void send_one(struct race *r)
+{
+	no_less(send(pair[1], "x", 1, 0));
+	KEEP(r);
+}
 
 SITE_OF(net, socket_read, "read");
 static int read_pair[2];
@@ -102,7 +119,11 @@ SITE static void wait_in_socket_read(struct race *r, int i)
 	queue_leave(NULL, i, t, &socket_read_waits);
 	KEEP(r);
 }
-SITE static void write_one(struct race *r) { no_less(write(read_pair[1], "x", 1)); KEEP(r); }
+SITE static void write_one(struct race *r)
+{
+	no_less(write(read_pair[1], "x", 1));
+	KEEP(r);
+}
 
 SITE_OF(syscall, pipe, "read");
 SITE static void wait_in_pipe(struct race *r, int i)
@@ -113,7 +134,11 @@ SITE static void wait_in_pipe(struct race *r, int i)
 	queue_leave(NULL, i, t, &pipe_waits);
 	KEEP(r);
 }
-SITE static void write_pipe(struct race *r) { no_less(write(pipe_fd[1], "x", 1)); KEEP(r); }
+SITE static void write_pipe(struct race *r)
+{
+	no_less(write(pipe_fd[1], "x", 1));
+	KEEP(r);
+}
 
 /* ---- time, and children: nobody ends these ---- */
 
@@ -206,13 +231,27 @@ SITE static void create_many(void)
 	}
 }
 
-#define ENDED_BY(name, begin, end) {#name, begin, end, wait_in_##name, NULL, 1, 0, 0}
-#define ENDS(name) {#name, NULL, NULL, wait_in_##name, NULL, 1, 1, 0}
+#define ENDED_BY(name, begin, end) \
+	{ \
+#name, begin, end, wait_in_##name, NULL, 1, 0, 0 \
+	}
+#define ENDS(name) \
+	{ \
+#name, NULL, NULL, wait_in_##name, NULL, 1, 1, 0 \
+	}
 static const struct race known[] = {
 	{"mutex", hold_mutex, let_go_mutex, wait_in_mutex, let_go_mutex, 3, 0, 1},
-	ENDED_BY(cond, NULL, produce), ENDED_BY(sem, NULL, post), ENDED_BY(recv, NULL, send_one),
-	ENDED_BY(socket_read, NULL, write_one), ENDED_BY(pipe, NULL, write_pipe),
-	ENDS(nanosleep), ENDS(usleep), ENDS(poll), ENDS(select), ENDS(epoll), ENDS(waitpid),
+	ENDED_BY(cond, NULL, produce),
+	ENDED_BY(sem, NULL, post),
+	ENDED_BY(recv, NULL, send_one),
+	ENDED_BY(socket_read, NULL, write_one),
+	ENDED_BY(pipe, NULL, write_pipe),
+	ENDS(nanosleep),
+	ENDS(usleep),
+	ENDS(poll),
+	ENDS(select),
+	ENDS(epoll),
+	ENDS(waitpid),
 };
 
 int main(int argc, char **argv)
@@ -220,7 +259,8 @@ int main(int argc, char **argv)
 	char line[64];
 	int loads = 0;
 	must(sem_init(&sem, 0, 0));
-	must(pipe(pipe_fd) | pipe(quiet_pipe) | socketpair(AF_UNIX, SOCK_STREAM, 0, pair) | socketpair(AF_UNIX, SOCK_STREAM, 0, read_pair));
+	must(pipe(pipe_fd) | pipe(quiet_pipe) | socketpair(AF_UNIX, SOCK_STREAM, 0, pair) |
+	     socketpair(AF_UNIX, SOCK_STREAM, 0, read_pair));
 	struct epoll_event e = {.events = EPOLLIN};
 	epoll_fd = epoll_create1(0);
 	must(epoll_ctl(epoll_fd, EPOLL_CTL_ADD, quiet_pipe[0], &e));

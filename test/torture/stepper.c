@@ -2,10 +2,9 @@
  *
  * stepper SUBJECT LIBRARY|- PORT SEED SECONDS signal|fork|request|profile|trace [ROW...]
  *
- * For each row in turn, again and again until the time is over: a subject is started, and traced from its first breakpoint.
- * At an instruction among the first 2000 of a turn (now and then, later) one thing happens, and the subject goes on:
- *   signal    SIGUSR2, whose handler calls all that is safe there
- *   fork      the subject's other thread forks
+ * For each row in turn, again and again until the time is over: a subject is started, and traced from its first
+ * breakpoint. At an instruction among the first 2000 of a turn (now and then, later) one thing happens, and the subject
+ * goes on: signal    SIGUSR2, whose handler calls all that is safe there fork      the subject's other thread forks
  *   request   the listener is asked for a heap profile, a dump or the page
  *   profile, trace    as signal, while a CPU profile at 1000 Hz, or a trace, is taken
  * The subject has to end by itself, with status 0, within 20 s; answers have to be whole. Else its stacks are printed.
@@ -74,14 +73,16 @@ static void on_alarm(int sig)
 
 static int send_request(const char *path)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in a = {
+		.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	char text[300];
 	int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (s < 0 || connect(s, (struct sockaddr *)&a, sizeof a)) {
 		close(s);
 		return -1;
 	}
-	int n = snprintf(text, sizeof text, "GET /debug/pprof/%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", path);
+	int n = snprintf(text, sizeof text,
+	                 "GET /debug/pprof/%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", path);
 	if (write(s, text, (size_t)n) != n) {
 		close(s);
 		return -1;
@@ -144,8 +145,8 @@ static void start_subject(void)
 	processes++;
 }
 
-/* Let it run on, by `how`, with that signal, until its next stop; returns the signal of the stop, 0: it has ended (*status), -1:
- * it is too late. Signals that are none of ours are passed on. */
+/* Let it run on, by `how`, with that signal, until its next stop; returns the signal of the stop, 0: it has ended
+ * (*status), -1: it is too late. Signals that are none of ours are passed on. */
 static int go_on(int how, int sig, int *status)
 {
 	for (;;) {
@@ -191,8 +192,9 @@ static int step_through(long steps)
 
 static const char *a_request(void)
 {
-	static const char *const paths[] = {"heap", "goroutine?debug=2", "", "goroutine", "allocs?debug=1", "mutex", "block?debug=1",
-	                                    "threadcreate"};
+	static const char *const paths[] = {"heap",          "goroutine?debug=2", "",
+	                                    "goroutine",     "allocs?debug=1",    "mutex",
+	                                    "block?debug=1", "threadcreate"};
 	return paths[draw() % (sizeof paths / sizeof *paths)];
 }
 
@@ -269,7 +271,10 @@ static void print_stacks(void)
 	if (waitpid(pid, &status, 0) == pid && WIFSTOPPED(status))
 		ptrace(PTRACE_DETACH, pid, NULL, (void *)SIGSTOP);
 	alarm(0);
-	snprintf(path, sizeof path, "gdb -p %d -batch -ex 'thread apply all bt 16' 2>/dev/null | grep -E '^(#|Thread)' | head -60 | sed 's/^/    /'", pid);
+	snprintf(path, sizeof path,
+	         "gdb -p %d -batch -ex 'thread apply all bt 16' 2>/dev/null | grep -E '^(#|Thread)' | head -60 | sed "
+	         "'s/^/    /'",
+	         pid);
 	fflush(stdout);
 	if (system(path))
 		puts("    (no gdb)");
@@ -278,8 +283,8 @@ static void print_stacks(void)
 static void fail(const char *what, int value)
 {
 	failures++;
-	printf("FAIL %s %s: %s (%d), turn %d, step %ld, process %d, seed %llu\n", mode, row, what, value, turn, step, processes,
-	       (unsigned long long)seed);
+	printf("FAIL %s %s: %s (%d), turn %d, step %ld, process %d, seed %llu\n", mode, row, what, value, turn, step,
+	       processes, (unsigned long long)seed);
 	fflush(stdout);
 }
 
@@ -310,7 +315,8 @@ static void finish(bool well)
 	} else if (sig < 0)
 		fail("ended or lost", sig);
 	else if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-		fail(WIFEXITED(status) ? "exit status" : "ended by signal", WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+		fail(WIFEXITED(status) ? "exit status" : "ended by signal",
+		     WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
 		print_output();
 	}
 	alarm(0);
@@ -411,7 +417,7 @@ int main(int argc, char **argv)
 		row = argc > 7 ? argv[7 + processes % (argc - 7)] : names[at++ % count];
 		run_process();
 	}
-	printf("%s: %d landings in %d processes of %d rows, %d failed, seed %llu\n", mode, landings, processes, count, failures,
-	       (unsigned long long)seed);
+	printf("%s: %d landings in %d processes of %d rows, %d failed, seed %llu\n", mode, landings, processes, count,
+	       failures, (unsigned long long)seed);
 	return failures != 0;
 }

@@ -1,7 +1,8 @@
-/* subject.c - the program that torture/stepper.c steps through: turns of one row of bench/rows.def between two breakpoints.
+/* subject.c - the program that torture/stepper.c steps through: turns of one row of bench/rows.def between two
+ * breakpoints.
  *
- * subject ROW TURNS alone|forks     alone: one thread, whose handler may fork as well; forks: a second thread forks at each
- *                                   byte on stdin
+ * subject ROW TURNS alone|forks     alone: one thread, whose handler may fork as well; forks: a second thread forks at
+ * each byte on stdin
  *
  * SIGUSR2 is the signal that lands: its handler calls every kind of function that POSIX calls safe there. Prints
  * `row NAME landed N forked N bad N` and ends with status 0 if nothing was bad; 3: libc has no such function.
@@ -136,8 +137,7 @@ int main(int argc, char **argv)
 		return 3;
 	int turns = atoi(argv[2]);
 	/* (libc's own seteuid and fork are not safe in a handler that interrupts pthread_create.) */
-	alone = !strcmp(argv[3], "alone") && !strstr(row->name, "_create") &&
-	        strcmp(row->name, "pthread_cancel") != 0;
+	alone = !strcmp(argv[3], "alone") && !strstr(row->name, "_create") && strcmp(row->name, "pthread_cancel") != 0;
 	bool forks = !strcmp(argv[3], "forks");
 	bare_fork = (pid_t(*)(void))dlsym(RTLD_DEFAULT, "_Fork");
 	struct sigaction a = {.sa_handler = on_landing, .sa_flags = SA_RESTART};

@@ -1,4 +1,5 @@
-/* at_home.h - a test whose process knows its pid, and whose children know theirs, as init and the fork handlers see to it.
+/* at_home.h - a test whose process knows its pid, and whose children know theirs, as init and the fork handlers see to
+ * it.
  *
  * Runs in: a test program, before main.
  *

@@ -83,7 +83,8 @@ static void test_region_memory_is_zeroed_aligned_and_goes_back_whole(void **stat
 
 static void test_sizes_that_overflow_are_refused(void **state)
 {
-	static const size_t rows[] = {SIZE_MAX, SIZE_MAX - 15, SIZE_MAX - 4096, SIZE_MAX / 2 + 1, SIZE_MAX / 2, (size_t)1 << 48};
+	static const size_t rows[] = {SIZE_MAX,         SIZE_MAX - 15, SIZE_MAX - 4096,
+	                              SIZE_MAX / 2 + 1, SIZE_MAX / 2,  (size_t)1 << 48};
 	(void)state;
 	uint64_t before = arena_mapped_bytes();
 	struct region r = {0};
@@ -147,7 +148,8 @@ static void fill_each_pot(void)
 		continue;
 	uint64_t requests = arena_mapped_bytes();
 	CHECK(requests >= 5 * MIB && requests <= 7 * MIB);
-	CHECK(arena_alloc_in(ARENA_RINGS, MIB / 2) && arena_alloc_in(ARENA_RINGS, MIB / 2) && !arena_alloc_in(ARENA_RINGS, 4096));
+	CHECK(arena_alloc_in(ARENA_RINGS, MIB / 2) && arena_alloc_in(ARENA_RINGS, MIB / 2) &&
+	      !arena_alloc_in(ARENA_RINGS, 4096));
 	CHECK(arena_alloc_in(ARENA_STACKS, 6 * MIB) && !arena_alloc_in(ARENA_STACKS, 2 * MIB));
 	CHECK(arena_mapped_bytes() == requests + 7 * MIB);
 	region_release(&r);
@@ -256,9 +258,7 @@ static void test_a_large_piece_does_not_waste_the_current_chunk(void **state)
 	in_child(small_pieces_after_a_large_one);
 }
 
-enum { THREADS = 4,
-       PIECES = 3000,
-       PIECE = 48 };
+enum { THREADS = 4, PIECES = 3000, PIECE = 48 };
 
 static void *take_pieces(void *arg)
 {
@@ -401,7 +401,8 @@ static void test_what_was_rewound_can_be_had_again_at_the_cap(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_what_matters_least_is_refused_first), /* these first: in children of a process that has nothing yet */
+		cmocka_unit_test(test_what_matters_least_is_refused_first), /* these first: in children of a process
+	                                                                       that has nothing yet */
 		cmocka_unit_test(test_no_pot_eats_another),
 		cmocka_unit_test(test_small_requests_have_room_beside_a_large_one),
 		cmocka_unit_test(test_requests_have_enough_however_small_the_cap),

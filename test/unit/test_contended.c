@@ -1,7 +1,8 @@
-/* test_contended.c - the accounts of those who wait: what each release is charged, by hand, against a simple model, and by many
- * threads at once.
+/* test_contended.c - the accounts of those who wait: what each release is charged, by hand, against a simple model, and
+ * by many threads at once.
  *
- * Runs in: its own process. The clock is a number that the tests set; among threads, one that every look at it moves on.
+ * Runs in: its own process. The clock is a number that the tests set; among threads, one that every look at it moves
+ * on.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: shim/contended.c shim/sampler.c shim/losses.c shim/text.c shim/arena.c shim/sync.c */
@@ -60,7 +61,8 @@ static int reset(void **state)
 	ticks = false;
 	looks = 0;
 	for (size_t i = 0; i < COUNT(contended_buckets); i++)
-		assert_true(contended_buckets[i].waiters == 0 && !contended_buckets[i].first && contended_buckets[i].lock.word == 0);
+		assert_true(contended_buckets[i].waiters == 0 && !contended_buckets[i].first &&
+		            contended_buckets[i].lock.word == 0);
 	return 0;
 }
 
@@ -173,7 +175,8 @@ static void test_who_comes_after_a_release_is_charged_from_its_own_beginning(voi
 	contended_leave(&threads[2]);
 }
 
-/* The time was taken before the bucket's lock was: a release came between. It is not charged with a wait it did not see. */
+/* The time was taken before the bucket's lock was: a release came between. It is not charged with a wait it did not
+ * see. */
 static void test_who_comes_with_a_time_before_the_last_release_is_charged_from_that_release(void **state)
 {
 	(void)state;
@@ -371,8 +374,7 @@ static uint64_t next_random(void)
 	return random_state;
 }
 
-enum { WAITERS = 40,
-       LOCKS = 6 };
+enum { WAITERS = 40, LOCKS = 6 };
 
 static struct {
 	int lock; /* plus one; 0: it does not wait */
@@ -434,7 +436,8 @@ static void test_whatever_comes_when_the_charges_are_those_of_each_waiter_by_its
 			charged += got;
 			due += want;
 			if (got != want)
-				fail_msg("step %d: %llu, not %llu", step, (unsigned long long)got, (unsigned long long)want);
+				fail_msg("step %d: %llu, not %llu", step, (unsigned long long)got,
+				         (unsigned long long)want);
 		}
 		}
 	}
@@ -445,8 +448,7 @@ static void test_whatever_comes_when_the_charges_are_those_of_each_waiter_by_its
 
 /* --- many threads ----------------------------------------------------------------------------------------- */
 
-enum { THREADS = 6,
-       OWN_LOCKS = 4 };
+enum { THREADS = 6, OWN_LOCKS = 4 };
 
 static struct {
 	pthread_mutex_t mutex; /* so that a release and a leave, or a look at the clock and a beginning, are one */

@@ -1,7 +1,7 @@
 /* test_contention.c - which waits are kept and what they stand for; rates that requests raise; rows.
  *
- * Runs in: its own process. The clock is a number that the tests set, and a stack is a function and its caller. The generator
- * is set to a state of our own, so what has to do with chance comes out the same every time.
+ * Runs in: its own process. The clock is a number that the tests set, and a stack is a function and its caller. The
+ * generator is set to a state of our own, so what has to do with chance comes out the same every time.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: shim/contention.c shim/stacks.c shim/sampler.c shim/losses.c shim/text.c shim/arena.c shim/sync.c */
@@ -41,7 +41,7 @@
 
 /* --- stubs ------------------------------------------------------------------------------------- */
 
-static uint64_t now_ns; /* atomic */
+static uint64_t now_ns;      /* atomic */
 uint64_t clock_ns(int clock) /* clock.c's */
 {
 	return clock == CLOCK_MONOTONIC ? __atomic_load_n(&now_ns, __ATOMIC_RELAXED) : 0;
@@ -93,9 +93,11 @@ static struct {
 	struct unwind_frame from;
 } traced;
 
-void trace_waited(enum wait_view view, unsigned call, uintptr_t object, uint64_t since_ns, uint64_t end_ns, struct unwind_frame from)
+void trace_waited(enum wait_view view, unsigned call, uintptr_t object, uint64_t since_ns, uint64_t end_ns,
+                  struct unwind_frame from)
 {
-	traced = (__typeof__(traced)){traced.waits + 1, traced.wakes, view, call, object, 0, since_ns, end_ns, from}; /* trace.c's */
+	traced = (__typeof__(traced)){traced.waits + 1, traced.wakes, view, call, object, 0,
+	                              since_ns,         end_ns,       from}; /* trace.c's */
 	assert_false(sampler_thread.busy);
 }
 
@@ -144,7 +146,8 @@ static struct contention_row row_of(enum contention_kind kind, uintptr_t site)
 			if (leaf == (kind == CONTENTION_BLOCK ? 0x1000 + WAIT_pthread_mutex_lock : FUNCTION))
 				found = s.rows[i], rows++;
 			else
-				assert_true(s.rows[i].contentions == 0 && s.rows[i].delay_ns == 0); /* the other side's */
+				assert_true(s.rows[i].contentions == 0 &&
+				            s.rows[i].delay_ns == 0); /* the other side's */
 		}
 	assert_true(rows <= 1);
 	region_release(&r);
@@ -228,7 +231,9 @@ static void test_shorter_waits_are_kept_without_bias_for_delay_and_count(void **
 {
 	static const struct {
 		uint64_t rate, delay_ns;
-	} rows[] = {{1000, 1}, {1000, 10}, {1000, 500}, {1000, 999}, {10000, 50}, {10000, 3333}, {7, 5}, {2, 1}, {1ull << 40, 1ull << 36}};
+	} rows[] = {{1000, 1},   {1000, 10},  {1000, 500},
+	            {1000, 999}, {10000, 50}, {10000, 3333},
+	            {7, 5},      {2, 1},      {1ull << 40, 1ull << 36}};
 	enum { N = 300000 };
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
@@ -246,8 +251,7 @@ static void test_shorter_waits_are_kept_without_bias_for_delay_and_count(void **
 
 static void test_waits_of_all_lengths_together_are_kept_without_bias(void **state)
 {
-	enum { N = 300000,
-	       RATE = 1000 };
+	enum { N = 300000, RATE = 1000 };
 	double delay = 0, delay_variance = 0, count_variance = 0;
 	uint64_t random = 88172645463325252u;
 	(void)state;
@@ -484,7 +488,8 @@ static void test_a_raised_rate_is_what_waits_are_kept_at(void **state)
 	}
 	expect(CONTENTION_BLOCK, 16, 0, 0);
 	expect(CONTENTION_MUTEX, 16, 0, 0);
-	int block = snapshot_contention_raise(CONTENTION_BLOCK, 1), mutex = snapshot_contention_raise(CONTENTION_MUTEX, 1);
+	int block = snapshot_contention_raise(CONTENTION_BLOCK, 1),
+	    mutex = snapshot_contention_raise(CONTENTION_MUTEX, 1);
 	wait_at(16, 3);
 	cause_at(16, 4);
 	expect(CONTENTION_BLOCK, 16, 1, 3);
@@ -565,7 +570,8 @@ static void test_stacks_that_have_any_are_counted_on_their_side(void **state)
 static void child_of_a_fork(void)
 {
 	contention_start(1000, 1000);
-	CHECK(snapshot_contention_raise(CONTENTION_BLOCK, 1) >= 0 && snapshot_contention_raise(CONTENTION_MUTEX, 1) >= 0);
+	CHECK(snapshot_contention_raise(CONTENTION_BLOCK, 1) >= 0 &&
+	      snapshot_contention_raise(CONTENTION_MUTEX, 1) >= 0);
 	wait_at(40, 10);
 	cause_at(40, 10);
 	pid_t child = fork();
@@ -605,9 +611,7 @@ static void test_the_child_of_a_fork_begins_at_zero_and_the_parent_goes_on(void 
 
 /* --- threads ----------------------------------------------------------------------------------------- */
 
-enum { THREADS = 4,
-       ROUNDS = 30000,
-       SITES = 7 };
+enum { THREADS = 4, ROUNDS = 30000, SITES = 7 };
 
 static void *wait_on_and_on(void *arg)
 {
@@ -634,7 +638,8 @@ static void test_threads_and_a_reader_agree_on_every_row(void **state)
 		assert_int_equal(snapshot_contention(&r, kind, &s), 0);
 		for (size_t i = 0; i < s.count; i++)
 			if (s.rows[i].stack->pc[1] >= 0x400000 + 1000)
-				assert_true(s.rows[i].delay_ns <= s.rows[i].contentions * (kind == CONTENTION_BLOCK ? 7 : 3));
+				assert_true(s.rows[i].delay_ns <=
+				            s.rows[i].contentions * (kind == CONTENTION_BLOCK ? 7 : 3));
 		region_release(&r);
 	}
 	for (int i = 0; i < THREADS; i++)

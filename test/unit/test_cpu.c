@@ -1,8 +1,9 @@
 /* test_cpu.c - CPU profiles of threads that work for a known time at known places.
  *
- * Runs in: its own process, with real timers; the main thread of a child takes the profile, as the listener would. What is measured
- * is CPU time, so other load on the machine matters little; what has to do with chance is measured up to six times. A busy machine
- * takes something off a thread's first 100 ms, in which ticks count, not time (cpu.c says why): threads work for far longer.
+ * Runs in: its own process, with real timers; the main thread of a child takes the profile, as the listener would. What
+ * is measured is CPU time, so other load on the machine matters little; what has to do with chance is measured up to
+ * six times. A busy machine takes something off a thread's first 100 ms, in which ticks count, not time (cpu.c says
+ * why): threads work for far longer.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: shim/cpu.c shim/ring.c shim/sample.c shim/signals.c shim/waits.c shim/restart.c shim/stuck.c shim/threads.c shim/timers.c shim/libc_thread.c shim/ticks.c shim/quota.c shim/tasks.c shim/powers.c shim/sampler.c shim/clock.c
@@ -90,9 +91,7 @@ void *visitor_mark(void)
 	return NULL;
 }
 
-void visitor_start_wanted(void)
-{
-}
+void visitor_start_wanted(void) {}
 
 /* Who asks is hidden, as the listener is; in each child that a test is made in. */
 static int asker;
@@ -188,16 +187,19 @@ static void in_one_child_of_six(void (*body)(void))
 
 #define PLACE(name) __attribute__((noinline, noclone, section("place_" #name)))
 #define BOUNDS(name) extern const char __start_place_##name[], __stop_place_##name[];
-BOUNDS(red) BOUNDS(blue)
-#define IS_IN(pc, name) ((pc) - (uintptr_t)__start_place_##name < (uintptr_t)(__stop_place_##name - __start_place_##name))
+BOUNDS(red)
+BOUNDS(blue)
+#define IS_IN(pc, name) \
+	((pc) - (uintptr_t)__start_place_##name < (uintptr_t)(__stop_place_##name - __start_place_##name))
 
-static uint64_t used_ns(void)
+	static uint64_t used_ns(void)
 {
 	return os_clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
-/* Steps, not time: where a thread reads its CPU clock, the kernel sees that its slice is over, and on a busy machine gives the
- * processor to another, again and again before the tick that would have sampled it. What the steps took is read afterwards. */
+/* Steps, not time: where a thread reads its CPU clock, the kernel sees that its slice is over, and on a busy machine
+ * gives the processor to another, again and again before the tick that would have sampled it. What the steps took is
+ * read afterwards. */
 #define WORK \
 	for (volatile uint64_t left = steps; left; left--) \
 		continue; \
@@ -310,9 +312,11 @@ static struct cpu_snapshot profile_of(int count, unsigned hz)
 	CHECK(snapshot_cpu_end(&s) == 0);
 	for (size_t i = 0; i < s.count; i++) {
 		const struct cpu_row *r = &s.rows[i];
-		CHECK(r->stack && r->stack->depth >= 1 && r->name && r->count && r->ns >= r->count * s.period_ns && r->ns % s.period_ns == 0);
+		CHECK(r->stack && r->stack->depth >= 1 && r->name && r->count && r->ns >= r->count * s.period_ns &&
+		      r->ns % s.period_ns == 0);
 		for (size_t k = 0; k < i; k++) /* a row for each stack of each thread */
-			CHECK(r->tid != s.rows[k].tid || strcmp(r->name, s.rows[k].name) != 0 || r->stack->depth != s.rows[k].stack->depth ||
+			CHECK(r->tid != s.rows[k].tid || strcmp(r->name, s.rows[k].name) != 0 ||
+			      r->stack->depth != s.rows[k].stack->depth ||
 			      memcmp(r->stack->pc, s.rows[k].stack->pc, r->stack->depth * sizeof *r->stack->pc) != 0);
 	}
 	return s;
@@ -497,7 +501,8 @@ static void no_timers(void)
 	CHECK(comment && strstr(comment, "ulimit -i") && strstr(comment, "(error 11)"));
 	CHECK(is_near(ns_of(&s, 0, RED), join(1), 30));
 	struct itimerval left;
-	CHECK(getitimer(ITIMER_PROF, &left) == 0 && !left.it_value.tv_sec && !left.it_value.tv_usec); /* it is off again */
+	CHECK(getitimer(ITIMER_PROF, &left) == 0 && !left.it_value.tv_sec &&
+	      !left.it_value.tv_usec); /* it is off again */
 	CHECK(signal(SIGPROF, SIG_IGN) != SIG_ERR);
 }
 

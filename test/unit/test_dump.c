@@ -83,9 +83,7 @@ void *visitor_mark(void)
 	return NULL;
 }
 
-void visitor_start_wanted(void)
-{
-}
+void visitor_start_wanted(void) {}
 
 /* Who asks is hidden, as the listener is; in each child that a test is made in. */
 static int asker;
@@ -155,8 +153,10 @@ static void in_child(void (*body)(void))
 /* Without a frame pointer, which nobody knows of a thread that is blocked and publishes nothing. */
 #define PLACE(name) __attribute__((noinline, noclone, optimize("omit-frame-pointer"), section("place_" #name)))
 #define BOUNDS(name) extern const char __start_place_##name[], __stop_place_##name[];
-BOUNDS(mutex) BOUNDS(poll) BOUNDS(spin) BOUNDS(outer) BOUNDS(futex) BOUNDS(hook)
-#define IS_IN(pc, name) ((pc) - (uintptr_t)__start_place_##name < (uintptr_t)(__stop_place_##name - __start_place_##name))
+BOUNDS(mutex)
+BOUNDS(poll) BOUNDS(spin) BOUNDS(outer) BOUNDS(futex) BOUNDS(hook)
+#define IS_IN(pc, name) \
+	((pc) - (uintptr_t)__start_place_##name < (uintptr_t)(__stop_place_##name - __start_place_##name))
 #define STACK_HAS(t, name) \
 	({ \
 		bool has_ = false; \
@@ -165,7 +165,7 @@ BOUNDS(mutex) BOUNDS(poll) BOUNDS(spin) BOUNDS(outer) BOUNDS(futex) BOUNDS(hook)
 		has_; \
 	})
 
-static volatile int keep;
+	static volatile int keep;
 static uint32_t ready, go; /* atomic */
 static pthread_mutex_t mutexes[3] = {[0 ... 2] = PTHREAD_MUTEX_INITIALIZER};
 static int tids[1100];
@@ -374,7 +374,8 @@ static void running(void)
 		int found = 0;
 		for (int i = 0; i < 5; i++) {
 			const struct dump_thread *t = find(&s, i);
-			CHECK_DUMP(t && strcmp(t->state, "running") == 0 && t->object_kind == DUMP_NO_OBJECT && t->since_ns < 0);
+			CHECK_DUMP(t && strcmp(t->state, "running") == 0 && t->object_kind == DUMP_NO_OBJECT &&
+			           t->since_ns < 0);
 			CHECK_DUMP(t->stack || t->reason); /* too late, where there is much to do */
 			if (!t->stack)
 				continue;

@@ -30,8 +30,7 @@
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
-enum { RATE = 524288,
-       PAGE = 4096 };
+enum { RATE = 524288, PAGE = 4096 };
 
 /* --- stubs ------------------------------------------------------------------------------------- */
 
@@ -412,8 +411,10 @@ static void fill_the_table(void)
 		heap_on_alloc(block(1000 + n + i), 200, from(1000 + n + i));
 	heap_on_alloc(block(900), 300, from(1000)); /* of a known stack, with room for no size but those it had */
 	struct heap_row row = row_of_others();
-	CHECK(n < many && first.raw.alloc_objects == 1 && first.raw.alloc_bytes == 100 && losses.stacks_full == 1 + MORE + 1);
-	CHECK(row.raw.alloc_objects == 1 + MORE + 1 && row.raw.alloc_bytes == 100 + 200 * MORE + 300 && row.raw.free_objects == 0);
+	CHECK(n < many && first.raw.alloc_objects == 1 && first.raw.alloc_bytes == 100 &&
+	      losses.stacks_full == 1 + MORE + 1);
+	CHECK(row.raw.alloc_objects == 1 + MORE + 1 && row.raw.alloc_bytes == 100 + 200 * MORE + 300 &&
+	      row.raw.free_objects == 0);
 	for (uintptr_t i = 0; i < MORE; i++)
 		heap_on_free(block(1000 + n + i));
 	row = row_of_others();
@@ -452,14 +453,14 @@ static void test_blocks_that_cannot_be_followed_are_counted_as_allocated(void **
 	in_child(fill_the_blocks);
 }
 
-enum { THREADS = 4,
-       ROUNDS = 3000 };
+enum { THREADS = 4, ROUNDS = 3000 };
 
 static void *churn(void *arg)
 {
 	uintptr_t me = (uintptr_t)arg;
 	for (uintptr_t i = 0; i < ROUNDS; i++) {
-		heap_on_alloc(block(2000 + me * 16 + i % 16), 32, from(40000 + i % 7)); /* stacks are shared, blocks are not */
+		heap_on_alloc(block(2000 + me * 16 + i % 16), 32,
+		              from(40000 + i % 7)); /* stacks are shared, blocks are not */
 		heap_on_free(block(2000 + me * 16 + i % 16));
 	}
 	return NULL;

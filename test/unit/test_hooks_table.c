@@ -33,9 +33,11 @@ static const struct hook {
 	const char *params, *args;
 	const char *kind, *object, *time, *view; /* of calls that may block; else NULL */
 } hooks[] = {
-#define REAL(symbol, p, a) .name = #symbol, .in_libc = true, .real = (void *const *)&real_##symbol, .params = #p, .args = #a
+#define REAL(symbol, p, a) \
+	.name = #symbol, .in_libc = true, .real = (void *const *)&real_##symbol, .params = #p, .args = #a
 #define HOOK(symbol, type, p, a) {REAL(symbol, p, a)},
-#define HOOK_WAITS(symbol, type, p, a, k, o, t, v) {REAL(symbol, p, a), .kind = #k, .object = #o, .time = #t, .view = #v},
+#define HOOK_WAITS(symbol, type, p, a, k, o, t, v) \
+	{REAL(symbol, p, a), .kind = #k, .object = #o, .time = #t, .view = #v},
 #define HOOK_WAITS_OWN(symbol, type, p, a, k, v) {REAL(symbol, p, a), .kind = #k, .view = #v},
 #define HOOK_NEW(symbol, type, params, args) {.name = #symbol},
 #define HOOK_DELETE(symbol, type, params, args) {.name = #symbol},
@@ -62,10 +64,12 @@ static void test_no_symbol_is_hooked_twice(void **state)
 /* The allocator's family must be whole: one function that is missing is a block that is freed unseen. */
 static void test_the_allocators_family_is_whole(void **state)
 {
-	static const char *const family[] = {"malloc", "calloc", "realloc", "reallocarray", "free", "cfree", "memalign", "aligned_alloc",
-	                                     "posix_memalign", "valloc", "pvalloc", "free_sized", "free_aligned_sized"};
+	static const char *const family[] = {"malloc",  "calloc",     "realloc",           "reallocarray",   "free",
+	                                     "cfree",   "memalign",   "aligned_alloc",     "posix_memalign", "valloc",
+	                                     "pvalloc", "free_sized", "free_aligned_sized"};
 	static const char *const with[] = {"", "RKSt9nothrow_t", "St11align_val_t", "St11align_val_tRKSt9nothrow_t"};
-	static const char *const without[] = {"", "m", "RKSt9nothrow_t", "St11align_val_t", "mSt11align_val_t", "St11align_val_tRKSt9nothrow_t"};
+	static const char *const without[] = {
+		"", "m", "RKSt9nothrow_t", "St11align_val_t", "mSt11align_val_t", "St11align_val_tRKSt9nothrow_t"};
 	char want[64][64];
 	size_t count = 0;
 	(void)state;
@@ -88,7 +92,8 @@ static void test_the_allocators_family_is_whole(void **state)
 
 static void test_vfork_and_posix_spawn_are_left_alone(void **state)
 {
-	static const char *const never[] = {"vfork", "posix_spawn", "posix_spawnp", "fork", "getenv", "dlsym", "exit", "_exit"};
+	static const char *const never[] = {"vfork",  "posix_spawn", "posix_spawnp", "fork",
+	                                    "getenv", "dlsym",       "exit",         "_exit"};
 	(void)state;
 	for (size_t i = 0; i < COUNT(hooks); i++)
 		for (size_t k = 0; k < COUNT(never); k++)
@@ -182,12 +187,13 @@ static void test_a_call_that_waits_names_an_object_that_it_has(void **state)
 	assert_true(waits > 70);
 }
 
-/* A relative time-out that is forgotten makes a call wait longer each time that our signal interrupts it; a point in time
- * that is taken for a relative one makes it end at once. */
+/* A relative time-out that is forgotten makes a call wait longer each time that our signal interrupts it; a point in
+ * time that is taken for a relative one makes it end at once. */
 static void test_relative_time_outs_are_cut_down_and_points_in_time_are_not(void **state)
 {
-	static const char *const ways[] = {"MUTEX", "READ_LOCK", "WRITE_LOCK", "COND", "SEM", "SPIN", "BARRIER", "JOIN", "JOIN_UNTIL", "PLAIN", "CHILDREN", "LONG", "LONG_SET", "MILLISECONDS", "RELATIVE",
-	                                   "RELATIVE_SET", "SELECT", NULL};
+	static const char *const ways[] = {"MUTEX",    "READ_LOCK",    "WRITE_LOCK", "COND",         "SEM",      "SPIN",
+	                                   "BARRIER",  "JOIN",         "JOIN_UNTIL", "PLAIN",        "CHILDREN", "LONG",
+	                                   "LONG_SET", "MILLISECONDS", "RELATIVE",   "RELATIVE_SET", "SELECT",   NULL};
 	(void)state;
 	for (size_t i = 0; i < COUNT(hooks); i++) {
 		const struct hook *h = &hooks[i];
@@ -195,7 +201,8 @@ static void test_relative_time_outs_are_cut_down_and_points_in_time_are_not(void
 			continue;
 		if (!is_one_of(h->time, ways))
 			fail_msg("%s: way %s", h->name, h->time);
-		bool ms = has_word(h->args, "timeout"), relative = has_word(h->args, "time"), left = has_word(h->args, "left");
+		bool ms = has_word(h->args, "timeout"), relative = has_word(h->args, "time"),
+		     left = has_word(h->args, "left");
 		const char *want = ms ? "MILLISECONDS" : relative ? "RELATIVE" : left ? "SELECT" : NULL;
 		if (want ? strncmp(h->time, want, strlen(want)) != 0
 		         : strstr(h->time, "MILLISECONDS") || strstr(h->time, "RELATIVE") || strstr(h->time, "SELECT"))
@@ -210,7 +217,8 @@ static void test_relative_time_outs_are_cut_down_and_points_in_time_are_not(void
 /* POSIX: the pthread family never returns EINTR, so its calls are not made again; all others may fail with it. */
 static void test_the_pthread_family_alone_never_sees_an_interruption(void **state)
 {
-	static const char *const never[] = {"MUTEX", "READ_LOCK", "WRITE_LOCK", "COND", "SPIN", "BARRIER", "JOIN", "JOIN_UNTIL", NULL};
+	static const char *const never[] = {"MUTEX",   "READ_LOCK", "WRITE_LOCK", "COND", "SPIN",
+	                                    "BARRIER", "JOIN",      "JOIN_UNTIL", NULL};
 	static const char *const prefixes[] = {"pthread_", "mtx_", "cnd_", "thrd_"};
 	(void)state;
 	for (size_t i = 0; i < COUNT(hooks); i++) {
@@ -227,8 +235,8 @@ static void test_each_way_finds_what_it_looks_at(void **state)
 {
 	static const struct {
 		const char *way, *param;
-	} needs[] = {{"MUTEX", "mutex"}, {"READ_LOCK", "lock"}, {"WRITE_LOCK", "lock"}, {"COND", "cond"}, {"COND", "mutex"},
-	             {"SEM", "sem"}, {"SPIN", "lock"}, {"BARRIER", "barrier"}};
+	} needs[] = {{"MUTEX", "mutex"}, {"READ_LOCK", "lock"}, {"WRITE_LOCK", "lock"}, {"COND", "cond"},
+	             {"COND", "mutex"},  {"SEM", "sem"},        {"SPIN", "lock"},       {"BARRIER", "barrier"}};
 	(void)state;
 	for (size_t i = 0; i < COUNT(hooks); i++) {
 		const struct hook *h = &hooks[i];
@@ -249,9 +257,11 @@ static void test_each_way_finds_what_it_looks_at(void **state)
 
 static void test_every_wait_has_a_view_that_suits_its_object(void **state)
 {
-	static const char *const views[] = {"SYNC", "COND", "NET", "SEND", "READ", "WRITE", "SELECT", "SLEEP", "SYSCALL", NULL};
+	static const char *const views[] = {"SYNC",  "COND",   "NET",   "SEND",    "READ",
+	                                    "WRITE", "SELECT", "SLEEP", "SYSCALL", NULL};
 	static const char *const of_address[] = {"SYNC", "COND", NULL};
-	static const char *const of_fd[] = {"NET", "SEND", "READ", "WRITE", NULL}; /* trace_kind_of looks at the descriptor */
+	static const char *const of_fd[] = {"NET", "SEND", "READ", "WRITE",
+	                                    NULL}; /* trace_kind_of looks at the descriptor */
 	static const char *const of_time[] = {"MILLISECONDS", "SELECT", NULL};
 	(void)state;
 	for (size_t i = 0; i < COUNT(hooks); i++) {
@@ -280,8 +290,9 @@ static void test_every_wait_has_a_view_that_suits_its_object(void **state)
 static void test_the_default_version_wins_over_older_ones(void **state)
 {
 	/* each has had several in glibc's history */
-	static const char *const names[] = {"pthread_cond_wait", "pthread_cond_timedwait", "memcpy", "regexec", "nftw", "realpath", "fopen",
-	                                    "posix_spawn", "sched_getaffinity", "glob64", "pthread_create"};
+	static const char *const names[] = {
+		"pthread_cond_wait", "pthread_cond_timedwait", "memcpy", "regexec",       "nftw", "realpath", "fopen",
+		"posix_spawn",       "sched_getaffinity",      "glob64", "pthread_create"};
 	(void)state;
 	int met = 0;
 	for (size_t i = 0; i < COUNT(names); i++) {
@@ -352,7 +363,8 @@ static void test_the_library_exports_the_table_and_nothing_else(void **state)
 	const char *names = image + s[table->sh_link].sh_offset;
 	const char **exported = calloc(table->sh_size / sizeof *symbol, sizeof *exported), *want[COUNT(hooks)];
 	for (size_t i = 0; i < table->sh_size / sizeof *symbol; i++)
-		if (symbol[i].st_shndx != SHN_UNDEF && symbol[i].st_shndx != SHN_ABS /* a version's name */ && symbol[i].st_name)
+		if (symbol[i].st_shndx != SHN_UNDEF && symbol[i].st_shndx != SHN_ABS /* a version's name */ &&
+		    symbol[i].st_name)
 			exported[count++] = names + symbol[i].st_name;
 	for (size_t i = 0; i < COUNT(hooks); i++)
 		want[i] = hooks[i].name;

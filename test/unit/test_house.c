@@ -190,13 +190,13 @@ static void test_generations_start_again_and_none_is_0(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_a_child_that_libc_was_not_told_of_meets_itself_at_its_first_look),
-	    cmocka_unit_test(test_so_does_a_childs_child),
-	    cmocka_unit_test(test_a_child_that_libc_tells_of_is_met_once_too),
-	    cmocka_unit_test(test_a_child_of_vfork_is_no_copy),
-	    cmocka_unit_test(test_whoever_looks_meanwhile_does_without),
-	    cmocka_unit_test(test_whoever_holds_has_looked),
-	    cmocka_unit_test(test_generations_start_again_and_none_is_0),
+		cmocka_unit_test(test_a_child_that_libc_was_not_told_of_meets_itself_at_its_first_look),
+		cmocka_unit_test(test_so_does_a_childs_child),
+		cmocka_unit_test(test_a_child_that_libc_tells_of_is_met_once_too),
+		cmocka_unit_test(test_a_child_of_vfork_is_no_copy),
+		cmocka_unit_test(test_whoever_looks_meanwhile_does_without),
+		cmocka_unit_test(test_whoever_holds_has_looked),
+		cmocka_unit_test(test_generations_start_again_and_none_is_0),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,9 +22,7 @@
 #include "shim/arena.h"
 #include "shim/live.h"
 
-enum { PAGE = 4096,
-       RATE = 524288,
-       LIMIT = 64 << 20 };
+enum { PAGE = 4096, RATE = 524288, LIMIT = 64 << 20 };
 
 /* Checks in a child: cmocka's would jump out of it into the parent's loop. */
 #define CHECK(what) \
@@ -120,7 +118,8 @@ static void unmarked_blocks(void)
 	CHECK(live_mark_mask == 0);
 	CHECK(put(6 * PAGE + 64, 2, 20, &stale) == 0);
 	CHECK(put(7 * PAGE, 3, 30, &stale) == 0);
-	CHECK(put(6 * PAGE + 64, 4, 40, &stale) == 0 && stale.bucket == bucket(2)); /* once more the same: counted once */
+	CHECK(put(6 * PAGE + 64, 4, 40, &stale) == 0 &&
+	      stale.bucket == bucket(2)); /* once more the same: counted once */
 	CHECK(take(5 * PAGE + 64, &info) && info.bucket == bucket(1));
 	CHECK(live_mark_mask == 0);
 	CHECK(take(7 * PAGE, &info) && info.bucket == bucket(3));
@@ -182,7 +181,8 @@ static void collisions(void)
 	for (uintptr_t i = 0; i < N; i += 2) /* every other, from the chain's middle */
 		CHECK(take(PAGE + i * round + i % 256 * 16, &info) && info.size_bytes == i);
 	for (uintptr_t i = 0; i < N; i++)
-		CHECK(take(PAGE + i * round + i % 256 * 16, &info) == i % 2 && (i % 2 == 0 || info.bucket == bucket(i)));
+		CHECK(take(PAGE + i * round + i % 256 * 16, &info) == i % 2 &&
+		      (i % 2 == 0 || info.bucket == bucket(i)));
 	CHECK(!live_may_hold(at(PAGE)));
 }
 
@@ -239,7 +239,8 @@ static void no_table(void)
 {
 	arena_set_limit(0);
 	CHECK(live_start(true, RATE, LIMIT) == -ENOMEM);
-	CHECK(!live_uses_marks() && live_mark_mask == UINTPTR_MAX && !live_may_hold(at(UINTPTR_MAX)) && !live_may_hold(at(PAGE)));
+	CHECK(!live_uses_marks() && live_mark_mask == UINTPTR_MAX && !live_may_hold(at(UINTPTR_MAX)) &&
+	      !live_may_hold(at(PAGE)));
 }
 
 static void test_a_table_that_finds_no_memory_leaves_all_as_it_was(void **state)
@@ -268,9 +269,7 @@ static void test_parent_and_child_of_a_fork_both_go_on(void **state)
 }
 
 /* Threads over the same slots, each with its own addresses; some of them unmarked, so the mask goes up and down. */
-enum { THREADS = 4,
-       ROUNDS = 30,
-       BLOCKS = 200 };
+enum { THREADS = 4, ROUNDS = 30, BLOCKS = 200 };
 static int wrong; /* atomic */
 
 static void *churn(void *arg)

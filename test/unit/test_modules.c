@@ -138,7 +138,8 @@ static void test_an_address_in_the_data_of_an_object_is_no_new_object(void **sta
 	(void)state;
 	static int data;
 	static const int constant = 7;
-	uintptr_t rows[] = {(uintptr_t)&data, (uintptr_t)&constant, (uintptr_t)libraries, (uintptr_t)stdout, (uintptr_t)&environ};
+	uintptr_t rows[] = {(uintptr_t)&data, (uintptr_t)&constant, (uintptr_t)libraries, (uintptr_t)stdout,
+	                    (uintptr_t)&environ};
 	size_t count = snapshot_modules().count;
 	for (int round = 0; round < 3; round++)
 		for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)

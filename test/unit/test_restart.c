@@ -1,9 +1,9 @@
-/* test_restart.c - calls that a signal of ours cuts short go on: never EINTR, the right time, all the bytes; and a signal of the
- * program's ends them all the same.
+/* test_restart.c - calls that a signal of ours cuts short go on: never EINTR, the right time, all the bytes; and a
+ * signal of the program's ends them all the same.
  *
- * Runs in: its own process. Threads stand in real system calls that no hook has recorded; the main thread looks at them as the
- * listener does, and sends a signal (SIGUSR2) whose handler does what ours does. SIGUSR1 is the program's, with a handler that does
- * what a trampoline does first.
+ * Runs in: its own process. Threads stand in real system calls that no hook has recorded; the main thread looks at them
+ * as the listener does, and sends a signal (SIGUSR2) whose handler does what ours does. SIGUSR1 is the program's, with
+ * a handler that does what a trampoline does first.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: shim/restart.c shim/waits.c shim/stuck.c shim/tasks.c shim/powers.c shim/house.c shim/clock.c shim/real.c shim/text.c shim/arena.c shim/sync.c */
@@ -225,13 +225,37 @@ static struct timespec until(clockid_t clock, const struct stander *s)
 
 #define TIME_OF(s) ((s)->ms < 0 ? NULL : &(struct timespec){(s)->ms / 1000, (s)->ms % 1000 * 1000000l})
 
-static void make_pipe(struct stander *s) { assert_int_equal(pipe(s->fd), 0); }
-static void make_pair(struct stander *s) { assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, s->fd), 0); }
-static void feed(struct stander *s) { assert_int_equal(write(s->fd[1], "x", 1), 1); }
+static void make_pipe(struct stander *s)
+{
+	assert_int_equal(pipe(s->fd), 0);
+}
+static void make_pair(struct stander *s)
+{
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, s->fd), 0);
+}
+static void feed(struct stander *s)
+{
+	assert_int_equal(write(s->fd[1], "x", 1), 1);
+}
 
-static long c_read(struct stander *s) { char c; make_pipe(s); return read(s->fd[0], &c, 1); }
-static long c_readv(struct stander *s) { char c; make_pipe(s); return readv(s->fd[0], &(struct iovec){&c, 1}, 1); }
-static long c_recv(struct stander *s) { char c; make_pair(s); return recv(s->fd[0], &c, 1, 0); }
+static long c_read(struct stander *s)
+{
+	char c;
+	make_pipe(s);
+	return read(s->fd[0], &c, 1);
+}
+static long c_readv(struct stander *s)
+{
+	char c;
+	make_pipe(s);
+	return readv(s->fd[0], &(struct iovec){&c, 1}, 1);
+}
+static long c_recv(struct stander *s)
+{
+	char c;
+	make_pair(s);
+	return recv(s->fd[0], &c, 1, 0);
+}
 static long c_recvmsg(struct stander *s)
 {
 	char c;
@@ -247,8 +271,16 @@ static long c_recv_timed(struct stander *s)
 	setsockopt(s->fd[0], SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t);
 	return recv(s->fd[0], &c, 1, 0);
 }
-static long c_poll(struct stander *s) { make_pipe(s); return poll(&(struct pollfd){s->fd[0], POLLIN, 0}, 1, s->ms); }
-static long c_ppoll(struct stander *s) { make_pipe(s); return ppoll(&(struct pollfd){s->fd[0], POLLIN, 0}, 1, TIME_OF(s), NULL); }
+static long c_poll(struct stander *s)
+{
+	make_pipe(s);
+	return poll(&(struct pollfd){s->fd[0], POLLIN, 0}, 1, s->ms);
+}
+static long c_ppoll(struct stander *s)
+{
+	make_pipe(s);
+	return ppoll(&(struct pollfd){s->fd[0], POLLIN, 0}, 1, TIME_OF(s), NULL);
+}
 static long c_select(struct stander *s)
 {
 	fd_set set;
@@ -274,9 +306,21 @@ static int make_epoll(struct stander *s)
 	epoll_ctl(fd, EPOLL_CTL_ADD, s->fd[0], &e);
 	return fd;
 }
-static long c_epoll_wait(struct stander *s) { struct epoll_event e; return epoll_wait(make_epoll(s), &e, 1, s->ms); }
-static long c_epoll_pwait(struct stander *s) { struct epoll_event e; return epoll_pwait(make_epoll(s), &e, 1, s->ms, NULL); }
-static long c_epoll_pwait2(struct stander *s) { struct epoll_event e; return syscall(SYS_epoll_pwait2, make_epoll(s), &e, 1, TIME_OF(s), NULL, 0); }
+static long c_epoll_wait(struct stander *s)
+{
+	struct epoll_event e;
+	return epoll_wait(make_epoll(s), &e, 1, s->ms);
+}
+static long c_epoll_pwait(struct stander *s)
+{
+	struct epoll_event e;
+	return epoll_pwait(make_epoll(s), &e, 1, s->ms, NULL);
+}
+static long c_epoll_pwait2(struct stander *s)
+{
+	struct epoll_event e;
+	return syscall(SYS_epoll_pwait2, make_epoll(s), &e, 1, TIME_OF(s), NULL, 0);
+}
 static int make_socket(struct stander *s)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -291,42 +335,106 @@ static int make_socket(struct stander *s)
 }
 static void r_connect(struct stander *s)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)s->ipc)};
+	struct sockaddr_in a = {
+		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)s->ipc)};
 	connect(s->fd[1], (void *)&a, sizeof a);
 }
-static long c_accept(struct stander *s) { return accept(make_socket(s), NULL, NULL) > 0; }
+static long c_accept(struct stander *s)
+{
+	return accept(make_socket(s), NULL, NULL) > 0;
+}
 static long c_accept_timed(struct stander *s)
 {
 	struct timeval t = {.tv_sec = 60};
 	setsockopt(make_socket(s), SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t);
 	return accept4(s->fd[0], NULL, NULL, SOCK_CLOEXEC) > 0;
 }
-static long c_nanosleep(struct stander *s) { return nanosleep(TIME_OF(s), NULL); }
-static long c_nanosleep_left(struct stander *s) { struct timespec left; return nanosleep(TIME_OF(s), &left); }
-static long c_nanosleep_same(struct stander *s) { struct timespec t = span(s); return nanosleep(&t, &t); }
-static long c_usleep(struct stander *s) { return usleep((useconds_t)s->ms * 1000); }
-static long c_sleep(struct stander *s) { return sleep((unsigned)s->ms / 1000); }
-static long c_clock_nanosleep(struct stander *s) { return clock_nanosleep(CLOCK_MONOTONIC, 0, TIME_OF(s), NULL); }
+static long c_nanosleep(struct stander *s)
+{
+	return nanosleep(TIME_OF(s), NULL);
+}
+static long c_nanosleep_left(struct stander *s)
+{
+	struct timespec left;
+	return nanosleep(TIME_OF(s), &left);
+}
+static long c_nanosleep_same(struct stander *s)
+{
+	struct timespec t = span(s);
+	return nanosleep(&t, &t);
+}
+static long c_usleep(struct stander *s)
+{
+	return usleep((useconds_t)s->ms * 1000);
+}
+static long c_sleep(struct stander *s)
+{
+	return sleep((unsigned)s->ms / 1000);
+}
+static long c_clock_nanosleep(struct stander *s)
+{
+	return clock_nanosleep(CLOCK_MONOTONIC, 0, TIME_OF(s), NULL);
+}
 static long c_clock_nanosleep_until(struct stander *s)
 {
 	struct timespec t = until(CLOCK_MONOTONIC, s);
 	return clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
 }
-static long c_sem_wait(struct stander *s) { sem_init(&s->sem, 0, 0); return sem_wait(&s->sem); }
-static void r_sem(struct stander *s) { sem_post(&s->sem); }
-static long c_sem_timedwait(struct stander *s) { struct timespec t = until(CLOCK_REALTIME, s); sem_init(&s->sem, 0, 0); return sem_timedwait(&s->sem, &t); }
+static long c_sem_wait(struct stander *s)
+{
+	sem_init(&s->sem, 0, 0);
+	return sem_wait(&s->sem);
+}
+static void r_sem(struct stander *s)
+{
+	sem_post(&s->sem);
+}
+static long c_sem_timedwait(struct stander *s)
+{
+	struct timespec t = until(CLOCK_REALTIME, s);
+	sem_init(&s->sem, 0, 0);
+	return sem_timedwait(&s->sem, &t);
+}
 static void usr_set(sigset_t *set)
 {
 	sigemptyset(set);
 	sigaddset(set, SIGRTMIN + 3);
 	pthread_sigmask(SIG_BLOCK, set, NULL);
 }
-static void r_signal(struct stander *s) { os_call(SYS_tgkill, getpid(), s->tid, SIGRTMIN + 3); }
-static long c_sigwait(struct stander *s) { sigset_t set; int sig; (void)s; usr_set(&set); return sigwait(&set, &sig); }
-static long c_sigtimedwait(struct stander *s) { sigset_t set; usr_set(&set); return sigtimedwait(&set, NULL, TIME_OF(s)) > 0 ? 0 : -1; }
-static void r_programs(struct stander *s) { os_call(SYS_tgkill, getpid(), s->tid, PROGRAMS); }
-static long c_pause(struct stander *s) { (void)s; return pause(); }
-static long c_sigsuspend(struct stander *s) { sigset_t set; (void)s; sigemptyset(&set); return sigsuspend(&set); }
+static void r_signal(struct stander *s)
+{
+	os_call(SYS_tgkill, getpid(), s->tid, SIGRTMIN + 3);
+}
+static long c_sigwait(struct stander *s)
+{
+	sigset_t set;
+	int sig;
+	(void)s;
+	usr_set(&set);
+	return sigwait(&set, &sig);
+}
+static long c_sigtimedwait(struct stander *s)
+{
+	sigset_t set;
+	usr_set(&set);
+	return sigtimedwait(&set, NULL, TIME_OF(s)) > 0 ? 0 : -1;
+}
+static void r_programs(struct stander *s)
+{
+	os_call(SYS_tgkill, getpid(), s->tid, PROGRAMS);
+}
+static long c_pause(struct stander *s)
+{
+	(void)s;
+	return pause();
+}
+static long c_sigsuspend(struct stander *s)
+{
+	sigset_t set;
+	(void)s;
+	sigemptyset(&set);
+	return sigsuspend(&set);
+}
 static long c_wait(struct stander *s)
 {
 	s->child = fork();
@@ -339,48 +447,79 @@ static long c_wait(struct stander *s)
 	}
 	return waitpid(s->child, NULL, 0) == s->child;
 }
-static void r_child(struct stander *s) { kill(s->child, SIGKILL); }
-static long c_msgrcv(struct stander *s) { struct { long type; char c; } m; s->ipc = msgget(IPC_PRIVATE, 0600); return msgrcv(s->ipc, &m, 1, 0, 0); }
-static void r_msg(struct stander *s) { struct { long type; char c; } m = {1, 'x'}; msgsnd(s->ipc, &m, 1, 0); }
-static long c_semop(struct stander *s) { s->ipc = semget(IPC_PRIVATE, 1, 0600); return semop(s->ipc, &(struct sembuf){0, -1, 0}, 1); }
-static long c_semtimedop(struct stander *s) { s->ipc = semget(IPC_PRIVATE, 1, 0600); return semtimedop(s->ipc, &(struct sembuf){0, -1, 0}, 1, TIME_OF(s)); }
-static void r_semop(struct stander *s) { semop(s->ipc, &(struct sembuf){0, 1, 0}, 1); }
-static long c_futex(struct stander *s) { return syscall(SYS_futex, &s->word, FUTEX_WAIT_PRIVATE, 0, TIME_OF(s), NULL, 0); }
+static void r_child(struct stander *s)
+{
+	kill(s->child, SIGKILL);
+}
+static long c_msgrcv(struct stander *s)
+{
+	struct {
+		long type;
+		char c;
+	} m;
+	s->ipc = msgget(IPC_PRIVATE, 0600);
+	return msgrcv(s->ipc, &m, 1, 0, 0);
+}
+static void r_msg(struct stander *s)
+{
+	struct {
+		long type;
+		char c;
+	} m = {1, 'x'};
+	msgsnd(s->ipc, &m, 1, 0);
+}
+static long c_semop(struct stander *s)
+{
+	s->ipc = semget(IPC_PRIVATE, 1, 0600);
+	return semop(s->ipc, &(struct sembuf){0, -1, 0}, 1);
+}
+static long c_semtimedop(struct stander *s)
+{
+	s->ipc = semget(IPC_PRIVATE, 1, 0600);
+	return semtimedop(s->ipc, &(struct sembuf){0, -1, 0}, 1, TIME_OF(s));
+}
+static void r_semop(struct stander *s)
+{
+	semop(s->ipc, &(struct sembuf){0, 1, 0}, 1);
+}
+static long c_futex(struct stander *s)
+{
+	return syscall(SYS_futex, &s->word, FUTEX_WAIT_PRIVATE, 0, TIME_OF(s), NULL, 0);
+}
 static long c_futex_bitset(struct stander *s)
 {
 	struct timespec t = until(CLOCK_MONOTONIC, s);
 	return syscall(SYS_futex, &s->word, FUTEX_WAIT_BITSET_PRIVATE, 0, s->ms < 0 ? NULL : &t, NULL, -1);
 }
-static void r_futex(struct stander *s) { __atomic_store_n(&s->word, 1, __ATOMIC_SEQ_CST); os_futex_wake(&s->word, 1); }
+static void r_futex(struct stander *s)
+{
+	__atomic_store_n(&s->word, 1, __ATOMIC_SEQ_CST);
+	os_futex_wake(&s->word, 1);
+}
 
 /* Of those that end by a signal alone, EINTR is the right end. */
 static const struct stander for_ever[] = {
-#define FOR_EVER(text, function, let_go, r) {.name = text, .call = function, .release = let_go, .result_released = r, .ms = -1},
-	FOR_EVER("read", c_read, feed, 1)
-	FOR_EVER("readv", c_readv, feed, 1)
-	FOR_EVER("recv", c_recv, feed, 1)
-	FOR_EVER("recvmsg", c_recvmsg, feed, 1)
-	FOR_EVER("recv, SO_RCVTIMEO", c_recv_timed, feed, 1)
-	FOR_EVER("poll", c_poll, feed, 1)
-	FOR_EVER("ppoll", c_ppoll, feed, 1)
-	FOR_EVER("select", c_select, feed, 1)
-	FOR_EVER("pselect", c_pselect, feed, 1)
-	FOR_EVER("epoll_wait", c_epoll_wait, feed, 1)
-	FOR_EVER("epoll_pwait", c_epoll_pwait, feed, 1)
-	FOR_EVER("epoll_pwait2", c_epoll_pwait2, feed, 1)
-	FOR_EVER("accept", c_accept, r_connect, 1)
-	FOR_EVER("accept4, SO_RCVTIMEO", c_accept_timed, r_connect, 1)
-	FOR_EVER("sem_wait", c_sem_wait, r_sem, 0)
-	FOR_EVER("sigwait", c_sigwait, r_signal, 0)
-	FOR_EVER("sigtimedwait", c_sigtimedwait, r_signal, 0)
-	FOR_EVER("pause", c_pause, r_programs, -1)
-	FOR_EVER("sigsuspend", c_sigsuspend, r_programs, -1)
-	FOR_EVER("waitpid", c_wait, r_child, 1)
-	FOR_EVER("msgrcv", c_msgrcv, r_msg, 1)
-	FOR_EVER("semop", c_semop, r_semop, 0)
-	FOR_EVER("semtimedop", c_semtimedop, r_semop, 0)
-	FOR_EVER("futex", c_futex, r_futex, 0)
-	FOR_EVER("futex, bitset", c_futex_bitset, r_futex, 0)
+#define FOR_EVER(text, function, let_go, r) \
+	{.name = text, .call = function, .release = let_go, .result_released = r, .ms = -1},
+	FOR_EVER("read", c_read, feed, 1) FOR_EVER("readv", c_readv, feed, 1) FOR_EVER("recv", c_recv, feed, 1)
+		FOR_EVER("recvmsg", c_recvmsg, feed, 1) FOR_EVER("recv, SO_RCVTIMEO", c_recv_timed, feed, 1) FOR_EVER(
+			"poll", c_poll, feed, 1) FOR_EVER("ppoll", c_ppoll, feed, 1) FOR_EVER("select", c_select, feed,
+                                                                                              1)
+			FOR_EVER("pselect", c_pselect, feed, 1) FOR_EVER("epoll_wait", c_epoll_wait, feed, 1) FOR_EVER(
+				"epoll_pwait", c_epoll_pwait, feed, 1) FOR_EVER("epoll_pwait2", c_epoll_pwait2, feed, 1)
+				FOR_EVER("accept", c_accept, r_connect,
+                                         1) FOR_EVER("accept4, SO_RCVTIMEO", c_accept_timed, r_connect,
+                                                     1) FOR_EVER("sem_wait", c_sem_wait, r_sem, 0)
+					FOR_EVER("sigwait", c_sigwait, r_signal,
+                                                 0) FOR_EVER("sigtimedwait", c_sigtimedwait, r_signal,
+                                                             0) FOR_EVER("pause", c_pause, r_programs, -1)
+						FOR_EVER("sigsuspend", c_sigsuspend, r_programs,
+                                                         -1) FOR_EVER("waitpid", c_wait, r_child,
+                                                                      1) FOR_EVER("msgrcv", c_msgrcv, r_msg, 1)
+							FOR_EVER("semop", c_semop, r_semop,
+                                                                 0) FOR_EVER("semtimedop", c_semtimedop, r_semop,
+                                                                             0) FOR_EVER("futex", c_futex, r_futex, 0)
+								FOR_EVER("futex, bitset", c_futex_bitset, r_futex, 0)
 #undef FOR_EVER
 };
 
@@ -391,25 +530,18 @@ static const struct timed {
 	int error;
 } timed[] = {
 #define TIMED(text, function, r, e) {.kind = {.name = text, .call = function, .ms = TIME_MS}, .result = r, .error = e},
-	TIMED("poll", c_poll, 0, 0)
-	TIMED("ppoll", c_ppoll, 0, 0)
-	TIMED("select", c_select, 0, 0)
-	TIMED("pselect", c_pselect, 0, 0)
-	TIMED("epoll_wait", c_epoll_wait, 0, 0)
-	TIMED("epoll_pwait", c_epoll_pwait, 0, 0)
-	TIMED("epoll_pwait2", c_epoll_pwait2, 0, 0)
-	TIMED("nanosleep", c_nanosleep, 0, 0)
-	TIMED("nanosleep, left", c_nanosleep_left, 0, 0)
-	TIMED("nanosleep, left in place", c_nanosleep_same, 0, 0)
-	TIMED("usleep", c_usleep, 0, 0)
-	TIMED("sleep", c_sleep, 0, 0)
-	TIMED("clock_nanosleep", c_clock_nanosleep, 0, 0)
-	TIMED("clock_nanosleep, until", c_clock_nanosleep_until, 0, 0)
-	TIMED("sem_timedwait", c_sem_timedwait, -1, ETIMEDOUT)
-	TIMED("sigtimedwait", c_sigtimedwait, -1, EAGAIN)
-	TIMED("semtimedop", c_semtimedop, -1, EAGAIN)
-	TIMED("futex", c_futex, -1, ETIMEDOUT)
-	TIMED("futex, bitset", c_futex_bitset, -1, ETIMEDOUT)
+	TIMED("poll", c_poll, 0, 0) TIMED("ppoll", c_ppoll, 0, 0) TIMED("select", c_select, 0, 0)
+		TIMED("pselect", c_pselect, 0, 0) TIMED("epoll_wait", c_epoll_wait, 0, 0) TIMED(
+			"epoll_pwait", c_epoll_pwait, 0, 0) TIMED("epoll_pwait2", c_epoll_pwait2, 0, 0)
+			TIMED("nanosleep", c_nanosleep, 0, 0) TIMED("nanosleep, left", c_nanosleep_left, 0, 0) TIMED(
+				"nanosleep, left in place", c_nanosleep_same, 0, 0) TIMED("usleep", c_usleep, 0, 0)
+				TIMED("sleep", c_sleep, 0, 0) TIMED("clock_nanosleep", c_clock_nanosleep, 0, 0)
+					TIMED("clock_nanosleep, until", c_clock_nanosleep_until, 0,
+                                              0) TIMED("sem_timedwait", c_sem_timedwait, -1,
+                                                       ETIMEDOUT) TIMED("sigtimedwait", c_sigtimedwait, -1, EAGAIN)
+						TIMED("semtimedop", c_semtimedop, -1, EAGAIN)
+							TIMED("futex", c_futex, -1, ETIMEDOUT)
+								TIMED("futex, bitset", c_futex_bitset, -1, ETIMEDOUT)
 #undef TIMED
 };
 
@@ -458,7 +590,8 @@ static void test_the_code_says_what_libc_calls(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < COUNT(for_ever); i++)
-		if (for_ever[i].call != c_futex && for_ever[i].call != c_futex_bitset && for_ever[i].call != c_epoll_pwait2)
+		if (for_ever[i].call != c_futex && for_ever[i].call != c_futex_bitset &&
+		    for_ever[i].call != c_epoll_pwait2)
 			check_for_ever(&for_ever[i], false);
 }
 
@@ -486,8 +619,8 @@ static void test_a_time_out_is_kept(void **state)
 /* EINTR by its error number, or as its result. */
 static bool was_interrupted(const struct stander *s)
 {
-	return s->result == EINTR || (s->result == -1 && s->error == EINTR) || (s->call == c_sleep && s->result > 0) || s->call == c_wait ||
-	       s->call == c_accept || s->call == c_accept_timed;
+	return s->result == EINTR || (s->result == -1 && s->error == EINTR) || (s->call == c_sleep && s->result > 0) ||
+	       s->call == c_wait || s->call == c_accept || s->call == c_accept_timed;
 }
 
 static void check_ended(const struct stander *kind, void (*happens)(struct stander *s))
@@ -571,7 +704,8 @@ static long c_twice(struct stander *s)
 
 static void test_a_handler_that_ran_in_an_earlier_call_is_no_matter(void **state)
 {
-	const struct stander kind = {.name = "poll, twice", .call = c_twice, .release = feed, .result_released = 1, .ms = -1};
+	const struct stander kind = {
+		.name = "poll, twice", .call = c_twice, .release = feed, .result_released = 1, .ms = -1};
 	struct stander s;
 	(void)state;
 	start(&s, &kind);
@@ -592,19 +726,28 @@ static void test_a_handler_that_ran_in_an_earlier_call_is_no_matter(void **state
 
 static char sent[LARGE], received[LARGE];
 
-static long t_write(struct stander *s) { return write(s->fd[1], sent, LARGE); }
+static long t_write(struct stander *s)
+{
+	return write(s->fd[1], sent, LARGE);
+}
 static long t_writev(struct stander *s)
 {
 	struct iovec v[] = {{sent, 1000}, {sent + 1000, 0}, {sent + 1000, 150000}, {sent + 151000, LARGE - 151000}};
 	return writev(s->fd[1], v, COUNT(v));
 }
-static long t_send(struct stander *s) { return send(s->fd[1], sent, LARGE, 0); }
+static long t_send(struct stander *s)
+{
+	return send(s->fd[1], sent, LARGE, 0);
+}
 static long t_sendmsg(struct stander *s)
 {
 	struct iovec v[] = {{sent, 70000}, {sent + 70000, LARGE - 70000}};
 	return sendmsg(s->fd[1], &(struct msghdr){.msg_iov = v, .msg_iovlen = 2}, MSG_NOSIGNAL);
 }
-static long t_recv(struct stander *s) { return recv(s->fd[0], received, LARGE, MSG_WAITALL); }
+static long t_recv(struct stander *s)
+{
+	return recv(s->fd[0], received, LARGE, MSG_WAITALL);
+}
 static long t_recvmsg(struct stander *s)
 {
 	struct iovec v[] = {{received, 70000}, {received + 70000, LARGE - 70000}};
@@ -615,15 +758,13 @@ static const struct transfer {
 	struct stander kind;
 	bool is_pipe, receives;
 } transfers[] = {
-#define TRANSFER(text, function, pipe, receive) {.kind = {.name = text, .call = function}, .is_pipe = pipe, .receives = receive},
-	TRANSFER("write to a pipe", t_write, true, false)
-	TRANSFER("writev to a pipe", t_writev, true, false)
-	TRANSFER("write to a socket", t_write, false, false)
-	TRANSFER("writev to a socket", t_writev, false, false)
-	TRANSFER("send", t_send, false, false)
-	TRANSFER("sendmsg", t_sendmsg, false, false)
-	TRANSFER("recv", t_recv, false, true)
-	TRANSFER("recvmsg", t_recvmsg, false, true)
+#define TRANSFER(text, function, pipe, receive) \
+	{.kind = {.name = text, .call = function}, .is_pipe = pipe, .receives = receive},
+	TRANSFER("write to a pipe", t_write, true, false) TRANSFER("writev to a pipe", t_writev, true, false)
+		TRANSFER("write to a socket", t_write, false, false)
+			TRANSFER("writev to a socket", t_writev, false, false) TRANSFER("send", t_send, false, false)
+				TRANSFER("sendmsg", t_sendmsg, false, false) TRANSFER("recv", t_recv, false, true)
+					TRANSFER("recvmsg", t_recvmsg, false, true)
 #undef TRANSFER
 };
 
@@ -708,7 +849,8 @@ static void test_a_transfer_that_may_not_wait_has_no_rest(void **state)
 	fcntl(s.fd[1], F_SETFL, O_NONBLOCK);
 	self = &s;
 	sampler_thread.thread = &s.record;
-	for (int i = 0; i < 2000; i++) { /* a signal that is due when the call returns: it is sent in it, by another thread */
+	for (int i = 0; i < 2000;
+	     i++) { /* a signal that is due when the call returns: it is sent in it, by another thread */
 		char drain[65536];
 		raise_here(OURS);
 		ssize_t n = write(s.fd[1], sent, LARGE);
@@ -723,7 +865,8 @@ static void test_a_transfer_that_may_not_wait_has_no_rest(void **state)
 /* All registers but those that a system call leaves undefined, after a transfer with a rest. */
 static long t_registers(struct stander *s)
 {
-	uint64_t vector[4] = {0x1122334455667788, 0x99aabbccddeeff00, 0x0123456789abcdef, 0xfedcba9876543210}, after[4] = {0};
+	uint64_t vector[4] = {0x1122334455667788, 0x99aabbccddeeff00, 0x0123456789abcdef, 0xfedcba9876543210},
+		 after[4] = {0};
 	long result = SYS_write, fd = s->fd[1], same;
 	register long r10 __asm__("r10") = 10, r8 __asm__("r8") = 8, r9 __asm__("r9") = 9, r12 __asm__("r12") = 12;
 	const char *from = sent;
@@ -733,8 +876,8 @@ static long t_registers(struct stander *s)
 	                 : "+a"(result), "+D"(fd), "+S"(from), "+d"(count), "+r"(r10), "+r"(r8), "+r"(r9), "+r"(r12)
 	                 : [v] "r"(vector), [after] "b"(after)
 	                 : "rcx", "r11", "xmm0", "xmm15", "memory");
-	same = memcmp(vector, after, sizeof vector) == 0 && fd == s->fd[1] && from == sent && count == LARGE && r10 == 10 && r8 == 8 &&
-	       r9 == 9 && r12 == 12;
+	same = memcmp(vector, after, sizeof vector) == 0 && fd == s->fd[1] && from == sent && count == LARGE &&
+	       r10 == 10 && r8 == 8 && r9 == 9 && r12 == 12;
 	return same ? result : -2;
 }
 #endif

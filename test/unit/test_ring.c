@@ -1,4 +1,5 @@
-/* test_ring.c - samples from many writers, which signal handlers interrupt, to one reader: none lost but what is counted.
+/* test_ring.c - samples from many writers, which signal handlers interrupt, to one reader: none lost but what is
+ * counted.
  *
  * Runs in: its own process; each test in a child, for the ring is one.
  *
@@ -23,8 +24,7 @@
 #include "shim/arena.h"
 #include "shim/ring.h"
 
-enum { WORDS = 16,
-       LEAST_BYTES = (sizeof(struct sample) + WORDS * sizeof(uintptr_t) + 63) & ~63u };
+enum { WORDS = 16, LEAST_BYTES = (sizeof(struct sample) + WORDS * sizeof(uintptr_t) + 63) & ~63u };
 
 #define CHECK(what) \
 	do { \

@@ -36,7 +36,8 @@
 #define NOINLINE __attribute__((noinline, noclone, no_sanitize("address", "undefined", "thread")))
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1 /* a copy of the stack is then an error; frames and handlers are not the compiler's and the kernel's own */
+#define SANITIZED \
+	1 /* a copy of the stack is then an error; frames and handlers are not the compiler's and the kernel's own */
 #else
 #define SANITIZED 0
 #endif
@@ -126,14 +127,10 @@ static const struct shape {
 	const char *name;
 	int (*run)(int (*)(void));
 } shapes[] = {
-	{"plain", plain},
-	{"array", with_array},
-	{"alloca", with_alloca},
-	{"aligned", aligned},
-	{"registers", many_registers},
+	{"plain", plain},       {"array", with_array},         {"alloca", with_alloca},
+	{"aligned", aligned},   {"registers", many_registers},
 #define STEPPED_SHAPES 5
-	{"libc", through_libc},
-	{"30 deep", thirty},
+	{"libc", through_libc}, {"30 deep", thirty},
 };
 
 /* --- in a handler ------------------------------------------------------------------------------------ */
@@ -178,7 +175,8 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 
 static bool is_right(void)
 {
-	return taken.s.depth == truth.depth && truth.depth > 3 && memcmp(taken.s.pc, truth.pc, truth.depth * sizeof *truth.pc) == 0;
+	return taken.s.depth == truth.depth && truth.depth > 3 &&
+	       memcmp(taken.s.pc, truth.pc, truth.depth * sizeof *truth.pc) == 0;
 }
 
 static void print_both(void)
@@ -340,7 +338,8 @@ static void step_through(int flags)
 	assert_true(truth.steps > 100);
 	assert_true(truth.unfinished > truth.steps / 2);
 	if (truth.wrong)
-		fail_msg("wrong at %d of %d instructions, the first at %#lx", truth.wrong, truth.steps, (long)truth.first_wrong);
+		fail_msg("wrong at %d of %d instructions, the first at %#lx", truth.wrong, truth.steps,
+		         (long)truth.first_wrong);
 }
 
 static void test_at_every_instruction_a_finished_sample_is_the_stack(void **state)
@@ -392,7 +391,8 @@ static void test_wherever_a_timer_meets_it_a_finished_sample_is_the_stack(void *
 	setitimer(ITIMER_REAL, &(struct itimerval){{0, 0}, {0, 0}}, NULL);
 	signal(SIGALRM, SIG_IGN);
 	if (truth.wrong)
-		fail_msg("wrong at %d of %d places, the first at %#lx", truth.wrong, truth.steps, (long)truth.first_wrong);
+		fail_msg("wrong at %d of %d places, the first at %#lx", truth.wrong, truth.steps,
+		         (long)truth.first_wrong);
 	assert_true(truth.steps >= 100);
 }
 
@@ -418,7 +418,8 @@ static void test_no_sample_is_deeper_than_was_asked_for(void **state)
 			assert_memory_equal(taken.s.pc, truth.pc, truth.depth * sizeof *truth.pc);
 			assert_true(taken.s.depth <= depths[i]);
 			if (taken.s.depth < MAX)
-				assert_true(taken.s.pc[depths[i] < MAX ? depths[i] : taken.s.depth] == 0xeeeeeeeeeeeeeeee);
+				assert_true(taken.s.pc[depths[i] < MAX ? depths[i] : taken.s.depth] ==
+				            0xeeeeeeeeeeeeeeee);
 		}
 	}
 }
@@ -538,15 +539,18 @@ static void test_a_copy_ends_where_memory_ends(void **state)
 /* A stack pointer that is none: no crash, and a stack of one frame. */
 static void wild_pointers(void)
 {
-	static const uintptr_t sps[] = {0, 8, 4096, 0x7ffffffff000, 1ull << 47, 1ull << 63, UINTPTR_MAX, UINTPTR_MAX - 7, 0x1234567, 3};
+	static const uintptr_t sps[] = {
+		0, 8, 4096, 0x7ffffffff000, 1ull << 47, 1ull << 63, UINTPTR_MAX, UINTPTR_MAX - 7, 0x1234567, 3};
 	for (size_t i = 0; i < COUNT(sps); i++)
 		for (int warm = 0; warm < 2; warm++) {
-			struct unwind_frame f = {.pc = (uintptr_t)plain + 4, .sp = sps[i], .fp = sps[COUNT(sps) - 1 - i]};
+			struct unwind_frame f = {
+				.pc = (uintptr_t)plain + 4, .sp = sps[i], .fp = sps[COUNT(sps) - 1 - i]};
 			unwind_forget();
 			struct unwind_stack stack = {0};
 			uintptr_t good[16] = {0};
 			if (warm)
-				unwind_walk((struct unwind_frame){f.pc, (uintptr_t)good, (uintptr_t)good}, &stack, truth.pc, 5);
+				unwind_walk((struct unwind_frame){f.pc, (uintptr_t)good, (uintptr_t)good}, &stack,
+				            truth.pc, 5);
 			sample_take(&taken.s, f);
 			sample_finish(&taken.s);
 			CHECK(taken.s.depth == 1 && taken.s.pc[0] == f.pc && taken.s.copy < 0);

@@ -111,14 +111,16 @@ static void test_a_weight_is_one_over_the_probability(void **state)
 		assert_int_equal(sampler_rate_bytes(), rates[i]);
 		for (uint64_t size = 1; size <= 1ull << 42; size = size * 3 / 2 + 1) {
 			struct sampler_weight w = sampler_weight(size);
-			long double objects = 1 / exact_one_minus_exp((long double)size / rates[i] > 90 ? 90 : (long double)size / rates[i]);
+			long double objects = 1 / exact_one_minus_exp((long double)size / rates[i] > 90
+			                                                      ? 90
+			                                                      : (long double)size / rates[i]);
 			long double slack = 0.51L / SAMPLER_OBJECT_UNIT / objects + 1e-11L;
 			if (!is_near((long double)w.objects / SAMPLER_OBJECT_UNIT, objects, slack))
-				fail_msg("rate %llu size %llu: %llu objects", (unsigned long long)rates[i], (unsigned long long)size,
-				         (unsigned long long)w.objects);
+				fail_msg("rate %llu size %llu: %llu objects", (unsigned long long)rates[i],
+				         (unsigned long long)size, (unsigned long long)w.objects);
 			if (!is_near(w.bytes, objects * size, 0.51L / (objects * size) + 1e-11L))
-				fail_msg("rate %llu size %llu: %llu bytes", (unsigned long long)rates[i], (unsigned long long)size,
-				         (unsigned long long)w.bytes);
+				fail_msg("rate %llu size %llu: %llu bytes", (unsigned long long)rates[i],
+				         (unsigned long long)size, (unsigned long long)w.bytes);
 		}
 	}
 }
@@ -157,7 +159,8 @@ static void expect_share(const char *what, uint64_t hits, uint64_t draws, long d
 {
 	long double mean = draws * p, variance = draws * p * (1 - p), off = hits - mean;
 	if (off * off > 25 * variance + 1)
-		fail_msg("%s: %llu of %llu, expected %.1Lf", what, (unsigned long long)hits, (unsigned long long)draws, mean);
+		fail_msg("%s: %llu of %llu, expected %.1Lf", what, (unsigned long long)hits, (unsigned long long)draws,
+		         mean);
 }
 
 static void test_a_block_is_sampled_with_the_probability_of_its_size(void **state)
@@ -166,20 +169,11 @@ static void test_a_block_is_sampled_with_the_probability_of_its_size(void **stat
 		size_t size;
 		uint64_t rate, draws;
 	} rows[] = {
-		{16, 524288, 20000000},
-		{24, 524288, 20000000},
-		{100, 524288, 4000000},
-		{1000, 524288, 2000000},
-		{4096, 524288, 1000000},
-		{65536, 524288, 400000},
-		{524288, 524288, 400000},
-		{1 << 20, 524288, 400000},
-		{4 << 20, 524288, 400000},
-		{16, 64, 400000},
-		{64, 64, 400000},
-		{1, 2, 400000},
-		{3, 2, 400000},
-		{7, 10, 400000},
+		{16, 524288, 20000000},   {24, 524288, 20000000},    {100, 524288, 4000000},
+		{1000, 524288, 2000000},  {4096, 524288, 1000000},   {65536, 524288, 400000},
+		{524288, 524288, 400000}, {1 << 20, 524288, 400000}, {4 << 20, 524288, 400000},
+		{16, 64, 400000},         {64, 64, 400000},          {1, 2, 400000},
+		{3, 2, 400000},           {7, 10, 400000},
 	};
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
@@ -312,8 +306,7 @@ static void test_before_the_start_nothing_happens(void **state)
 /* Every child of a fork draws anew; what it samples must stay unbiased from its first byte on. */
 static void test_the_child_of_a_fork_samples_as_often_as_its_parent(void **state)
 {
-	enum { CHILDREN = 4000,
-	       BLOCKS = 40 };
+	enum { CHILDREN = 4000, BLOCKS = 40 };
 	uint64_t hits = 0;
 	(void)state;
 	sampler_start(1000, 11);
@@ -356,8 +349,7 @@ static void test_two_children_draw_different_sequences(void **state)
 	assert_memory_not_equal(drawn[0], drawn[1], sizeof drawn[0]);
 }
 
-enum { THREADS = 8,
-       THREAD_DRAWS = 200000 };
+enum { THREADS = 8, THREAD_DRAWS = 200000 };
 
 struct tally {
 	uint64_t hits;

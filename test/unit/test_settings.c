@@ -80,29 +80,10 @@ static void test_no_is_said_in_five_ways(void **state)
 		const char *text;
 		bool no;
 	} rows[] = {
-		{NULL, true},
-		{"", true},
-		{"0", true},
-		{"false", true},
-		{"False", true},
-		{"FALSE", true},
-		{"no", true},
-		{"No", true},
-		{"NO", true},
-		{"off", true},
-		{"oFf", true},
-		{"1", false},
-		{"yes", false},
-		{"true", false},
-		{"on", false},
-		{"00", false},
-		{" ", false},
-		{"0 ", false},
-		{"n", false},
-		{"f", false},
-		{"nope", false},
-		{"offf", false},
-		{"2", false},
+		{NULL, true},   {"", true},      {"0", true},     {"false", true}, {"False", true}, {"FALSE", true},
+		{"no", true},   {"No", true},    {"NO", true},    {"off", true},   {"oFf", true},   {"1", false},
+		{"yes", false}, {"true", false}, {"on", false},   {"00", false},   {" ", false},    {"0 ", false},
+		{"n", false},   {"f", false},    {"nope", false}, {"offf", false}, {"2", false},
 	};
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++)
@@ -176,22 +157,17 @@ static void test_the_rate_of_cpu_samples_is_from_1_to_1000(void **state)
 		bool good;
 		uint64_t hz;
 	} rows[] = {
-		{"PPROF_CPU_HZ=1", true, 1},
-		{"PPROF_CPU_HZ=250", true, 250},
-		{"PPROF_CPU_HZ=1000", true, 1000},
-		{"PPROF_CPU_HZ=", true, 100},
-		{"PPROF_CPU_HZ=0", false, 100},
-		{"PPROF_CPU_HZ=1001", false, 100},
-		{"PPROF_CPU_HZ=1K", false, 100},
-		{"PPROF_CPU_HZ=-1", false, 100},
-		{"PPROF_CPU_HZ=99.5", false, 100},
+		{"PPROF_CPU_HZ=1", true, 1},        {"PPROF_CPU_HZ=250", true, 250}, {"PPROF_CPU_HZ=1000", true, 1000},
+		{"PPROF_CPU_HZ=", true, 100},       {"PPROF_CPU_HZ=0", false, 100},  {"PPROF_CPU_HZ=1001", false, 100},
+		{"PPROF_CPU_HZ=1K", false, 100},    {"PPROF_CPU_HZ=-1", false, 100}, {"PPROF_CPU_HZ=99.5", false, 100},
 		{"PPROF_CPU_HZ=100Hz", false, 100},
 	};
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		reset(state);
 		read_one(rows[i].entry);
 		if (settings.cpu_hz != rows[i].hz || complaints != !rows[i].good)
-			fail_msg("%s: %llu, %d complaints", rows[i].entry, (unsigned long long)settings.cpu_hz, complaints);
+			fail_msg("%s: %llu, %d complaints", rows[i].entry, (unsigned long long)settings.cpu_hz,
+			         complaints);
 	}
 	read_one("PPROF_CPU_HZ=0");
 	assert_string_equal(complaint, "PPROF_CPU_HZ=0 is not a number from 1 to 1000; using 100");
@@ -231,8 +207,16 @@ static void test_texts_are_taken_as_they_are(void **state)
 
 static void test_other_variables_are_not_ours(void **state)
 {
-	static const char *const rows[] = {"PPROF_HEAP_RAT=5", "PPROF_HEAP_RATES=5", "XPPROF_HEAP_RATE=5", "pprof_heap_rate=5",
-	                                   "=PPROF_HEAP_RATE=5", "=", "", "PPROF_HEAP_RATE", "HEAP_RATE=5", "PATH=/bin"};
+	static const char *const rows[] = {"PPROF_HEAP_RAT=5",
+	                                   "PPROF_HEAP_RATES=5",
+	                                   "XPPROF_HEAP_RATE=5",
+	                                   "pprof_heap_rate=5",
+	                                   "=PPROF_HEAP_RATE=5",
+	                                   "=",
+	                                   "",
+	                                   "PPROF_HEAP_RATE",
+	                                   "HEAP_RATE=5",
+	                                   "PATH=/bin"};
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		read_one(rows[i]);

@@ -1,6 +1,7 @@
 /* test_spawn.c - the helper process: what it is given, that nobody notices it, and that nothing of it stays.
  *
- * Runs in: its own process, with threads and children. The helper is this program itself, started with the name of a part.
+ * Runs in: its own process, with threads and children. The helper is this program itself, started with the name of a
+ * part.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: shim/spawn.c shim/text.c */
@@ -43,8 +44,7 @@
 #define SELF "/proc/self/exe"
 #define ANY_MEMORY UINT64_MAX /* a sanitizer's shadow counts as data */
 
-enum { MIB = 1 << 20,
-       WAIT_MS = 30 * 1000 };
+enum { MIB = 1 << 20, WAIT_MS = 30 * 1000 };
 
 extern char **environ;
 
@@ -75,7 +75,8 @@ static void tell_limits(void)
 	struct rlimit core, cpu;
 	getrlimit(RLIMIT_CORE, &core);
 	getrlimit(RLIMIT_CPU, &cpu);
-	dprintf(1, "core %d %ld cpu %d\n", core.rlim_cur <= 1, (long)core.rlim_max, cpu.rlim_cur <= 300 && cpu.rlim_max <= 300);
+	dprintf(1, "core %d %ld cpu %d\n", core.rlim_cur <= 1, (long)core.rlim_max,
+	        cpu.rlim_cur <= 300 && cpu.rlim_max <= 300);
 }
 
 static void tell_signals(void)
@@ -106,8 +107,8 @@ static void play(int argc, char **argv)
 		tell_descriptors();
 		tell_limits();
 		tell_signals();
-		dprintf(1, "environment %d group %d arguments %d %s\n", environ && environ[0], getpgrp() == getpid(), argc,
-		        argc > 2 ? argv[2] : "");
+		dprintf(1, "environment %d group %d arguments %d %s\n", environ && environ[0], getpgrp() == getpid(),
+		        argc, argc > 2 ? argv[2] : "");
 	} else if (strcmp(part, "nice") == 0) {
 		dprintf(1, "%d", getpriority(PRIO_PROCESS, 0));
 	} else if (strcmp(part, "status") == 0) {
@@ -729,8 +730,8 @@ static void test_one_that_does_not_read_is_waited_for_no_longer_than_said(void *
 	free(bytes);
 }
 
-/* SIGPIPE is blocked in the listener's thread: what a write leaves there is taken away, what the program itself was sent is
- * not. */
+/* SIGPIPE is blocked in the listener's thread: what a write leaves there is taken away, what the program itself was
+ * sent is not. */
 static void write_to_the_deaf(void)
 {
 	static char bytes[2 * MIB];
@@ -965,7 +966,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_the_programs_threads_go_on),
 	};
 #ifdef __SANITIZE_THREAD__
-	/* Three processes on stacks of one memory, in turn by the kernel's word: the sanitizer takes them for threads that race. */
+	/* Three processes on stacks of one memory, in turn by the kernel's word: the sanitizer takes them for threads
+	 * that race. */
 	printf("1..%zu\n", COUNT(tests));
 	for (size_t n = 0; n < COUNT(tests); n++)
 		printf("ok %zu - %s # SKIP not for this sanitizer\n", n + 1, tests[n].name);

@@ -32,7 +32,8 @@ uint64_t modules_place_of(const uintptr_t *pc, size_t depth) /* modules.c's */
 }
 
 static const struct unwind_stack *walked;
-size_t unwind_walk(struct unwind_frame start, const struct unwind_stack *stack, uintptr_t *pc, size_t max) /* unwind.c's */
+size_t unwind_walk(struct unwind_frame start, const struct unwind_stack *stack, uintptr_t *pc,
+                   size_t max) /* unwind.c's */
 {
 	size_t n = 0;
 	walked = stack;
@@ -78,7 +79,8 @@ static void test_so_many_frames_are_kept_as_the_setting_says_and_never_more_than
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		stack_here_start(rows[i][0]);
 		assert_int_equal(stack_here(0, frames(0x600000, 5000))->depth, rows[i][1]);
-		assert_int_equal(stack_here(0x1000, frames(0x600000, 5000))->depth, rows[i][1] + 1); /* the function comes on top */
+		assert_int_equal(stack_here(0x1000, frames(0x600000, 5000))->depth,
+		                 rows[i][1] + 1); /* the function comes on top */
 	}
 }
 
@@ -94,8 +96,7 @@ static void *on_a_small_stack(void *arg)
 
 static void test_on_a_small_stack_all_is_seen_and_nothing_is_touched_that_is_none_of_it(void **state)
 {
-	enum { SIZE = 16384,
-	       PAGE = 4096 };
+	enum { SIZE = 16384, PAGE = 4096 };
 	(void)state;
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 	skip(); /* they need more themselves */
@@ -124,7 +125,8 @@ static void test_at_the_memory_cap_a_new_stack_is_others_and_a_known_one_is_foun
 		arena_set_limit(0);
 		while (arena_alloc(16))
 			continue;
-		_exit(stack_here(2, frames(0x800000, 2)) != &stacks_others || stack_here(1, frames(0x800000, 2)) != known);
+		_exit(stack_here(2, frames(0x800000, 2)) != &stacks_others ||
+		      stack_here(1, frames(0x800000, 2)) != known);
 	}
 	int status;
 	assert_int_equal(waitpid(child, &status, 0), child);

@@ -38,20 +38,13 @@ static void test_equal_stacks_are_one_and_different_ones_are_not(void **state)
 		uintptr_t pc[4];
 		size_t depth;
 	} rows[] = {
-		{{1}, 1},
-		{{2}, 1},
-		{{1, 2}, 2},
-		{{2, 1}, 2},
-		{{1, 2, 3}, 3},
-		{{1, 2, 3, 0}, 4},
-		{{0}, 1},
-		{{0, 0}, 2},
-		{{0}, 0},
-		{{UINTPTR_MAX}, 1},
-		{{1, 2, 4}, 3},
-		{{0x401000}, 1},
-		{{0x401001}, 1},
-		{{1ul << 32 | 1}, 1},
+		{{1}, 1},        {{2}, 1},
+		{{1, 2}, 2},     {{2, 1}, 2},
+		{{1, 2, 3}, 3},  {{1, 2, 3, 0}, 4},
+		{{0}, 1},        {{0, 0}, 2},
+		{{0}, 0},        {{UINTPTR_MAX}, 1},
+		{{1, 2, 4}, 3},  {{0x401000}, 1},
+		{{0x401001}, 1}, {{1ul << 32 | 1}, 1},
 	};
 	(void)state;
 	struct stack *s[COUNT(rows)];
@@ -105,8 +98,7 @@ static size_t height(const struct stack *s)
 /* Addresses of real programs: few bits differ. More stacks than roots, so trees are walked. */
 static void test_many_stacks_of_like_addresses_stay_apart(void **state)
 {
-	enum { N = 20000,
-	       DEPTH = 12 };
+	enum { N = 20000, DEPTH = 12 };
 	(void)state;
 	static struct stack *s[N];
 	uintptr_t pc[DEPTH];
@@ -128,8 +120,7 @@ static void test_many_stacks_of_like_addresses_stay_apart(void **state)
 	assert_in_range(deepest, 1, 9); /* of five that share a root, four on average are its children */
 }
 
-enum { THREADS = 4,
-       SHARED = 3000 };
+enum { THREADS = 4, SHARED = 3000 };
 static struct stack *found[THREADS][SHARED];
 
 static void *intern_all(void *arg)
@@ -172,7 +163,8 @@ static void test_at_the_cap_new_stacks_are_others_and_old_ones_found(void **stat
 			if (stacks_intern(pc, 100) == &stacks_others)
 				break;
 		}
-		bool good = made < 100000 && losses.stacks_full == 1 && stacks_others.depth == 1 && arena_is_full(ARENA_STACKS);
+		bool good = made < 100000 && losses.stacks_full == 1 && stacks_others.depth == 1 &&
+		            arena_is_full(ARENA_STACKS);
 		pc[99] = 0;
 		good &= stacks_intern(pc, 100) == old && losses.stacks_full == 1;
 		good &= arena_alloc(16) != NULL; /* what must be still has room */

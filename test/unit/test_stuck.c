@@ -58,7 +58,7 @@ bool init_is_on(void) /* init.c's */
 	return true;
 }
 
-uint32_t signals_users;        /* signals.c's */
+uint32_t signals_users;                 /* signals.c's */
 bool signals_counted(uintptr_t handler) /* hooks_signal.c's */
 {
 	(void)handler;
@@ -147,7 +147,8 @@ static int owner_of(unsigned call, const volatile void *object)
 
 static void owners_of_mutexes(void)
 {
-	static const int types[] = {PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_RECURSIVE, PTHREAD_MUTEX_ERRORCHECK, PTHREAD_MUTEX_ADAPTIVE_NP};
+	static const int types[] = {PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_RECURSIVE, PTHREAD_MUTEX_ERRORCHECK,
+	                            PTHREAD_MUTEX_ADAPTIVE_NP};
 	for (size_t i = 0; i < COUNT(types); i++)
 		for (int robust = 0; robust < 2; robust++)
 			for (int pi = 0; pi < 2; pi++)
@@ -156,9 +157,12 @@ static void owners_of_mutexes(void)
 					pthread_mutex_t m;
 					pthread_mutexattr_init(&attr);
 					pthread_mutexattr_settype(&attr, types[i]);
-					pthread_mutexattr_setrobust(&attr, robust ? PTHREAD_MUTEX_ROBUST : PTHREAD_MUTEX_STALLED);
-					pthread_mutexattr_setprotocol(&attr, pi ? PTHREAD_PRIO_INHERIT : PTHREAD_PRIO_NONE);
-					pthread_mutexattr_setpshared(&attr, shared ? PTHREAD_PROCESS_SHARED : PTHREAD_PROCESS_PRIVATE);
+					pthread_mutexattr_setrobust(&attr, robust ? PTHREAD_MUTEX_ROBUST
+					                                          : PTHREAD_MUTEX_STALLED);
+					pthread_mutexattr_setprotocol(&attr,
+					                              pi ? PTHREAD_PRIO_INHERIT : PTHREAD_PRIO_NONE);
+					pthread_mutexattr_setpshared(&attr, shared ? PTHREAD_PROCESS_SHARED
+					                                           : PTHREAD_PROCESS_PRIVATE);
 					if (pthread_mutex_init(&m, &attr) != 0)
 						continue;
 					CHECK(owner_of(WAIT_pthread_mutex_lock, &m) == 0);
@@ -186,8 +190,9 @@ static void test_a_mutex_of_any_kind_knows_its_owner(void **state)
 
 static void owners_of_rwlocks(void)
 {
-	static const unsigned calls[] = {WAIT_pthread_rwlock_rdlock, WAIT_pthread_rwlock_timedrdlock, WAIT_pthread_rwlock_clockrdlock,
-	                                 WAIT_pthread_rwlock_wrlock, WAIT_pthread_rwlock_timedwrlock, WAIT_pthread_rwlock_clockwrlock};
+	static const unsigned calls[] = {WAIT_pthread_rwlock_rdlock,      WAIT_pthread_rwlock_timedrdlock,
+	                                 WAIT_pthread_rwlock_clockrdlock, WAIT_pthread_rwlock_wrlock,
+	                                 WAIT_pthread_rwlock_timedwrlock, WAIT_pthread_rwlock_clockwrlock};
 	pthread_rwlock_t l;
 	pthread_rwlock_init(&l, NULL);
 	for (size_t i = 0; i < COUNT(calls); i++) {
@@ -241,8 +246,18 @@ static void bad_objects(void)
 {
 	char *gone = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	munmap(gone + 4096, 4096);
-	const uintptr_t objects[] = {0, 1, 8, (uintptr_t)gone + 4096, (uintptr_t)gone + 4096 - 10, (uintptr_t)gone + 4096 - 26, (uintptr_t)gone + 8000,
-	                             (uintptr_t)1 << 47, (uintptr_t)1 << 63, UINTPTR_MAX, UINTPTR_MAX - 8, UINTPTR_MAX - 11};
+	const uintptr_t objects[] = {0,
+	                             1,
+	                             8,
+	                             (uintptr_t)gone + 4096,
+	                             (uintptr_t)gone + 4096 - 10,
+	                             (uintptr_t)gone + 4096 - 26,
+	                             (uintptr_t)gone + 8000,
+	                             (uintptr_t)1 << 47,
+	                             (uintptr_t)1 << 63,
+	                             UINTPTR_MAX,
+	                             UINTPTR_MAX - 8,
+	                             UINTPTR_MAX - 11};
 	memset(gone, 0xff, 4096);
 	for (size_t i = 0; i < COUNT(objects); i++) {
 		CHECK(owner_of(WAIT_pthread_mutex_lock, (void *)objects[i]) == 0);
@@ -252,7 +267,8 @@ static void bad_objects(void)
 	memset(gone, 0, 4096);
 	*(int *)(gone + 8) = 77;
 	CHECK(owner_of(WAIT_pthread_mutex_lock, gone) == 77);
-	CHECK(owner_of(WAIT_poll, gone) == -1 && owner_of(WAIT_NONE, gone) == -1 && owner_of(WAIT_CHANGING, gone) == -1);
+	CHECK(owner_of(WAIT_poll, gone) == -1 && owner_of(WAIT_NONE, gone) == -1 &&
+	      owner_of(WAIT_CHANGING, gone) == -1);
 	char copy[4096], *other = gone;
 	CHECK(peek((uintptr_t)other, copy, sizeof copy) && memcmp(copy, other, sizeof copy) == 0);
 	CHECK(!peek((uintptr_t)other + 1, copy, sizeof copy)); /* all or nothing */
@@ -395,7 +411,7 @@ static void ring_of_three(void)
 	table[0] = (struct philosopher){.holds = 0, .wants = 1};
 	table[1] = (struct philosopher){.holds = 1, .wants = 2};
 	table[2] = (struct philosopher){.holds = 2, .wants = 0};
-	table[3] = (struct philosopher){.holds = 3, .wants = 1}; /* waits for one in the ring, is in none */
+	table[3] = (struct philosopher){.holds = 3, .wants = 1};  /* waits for one in the ring, is in none */
 	table[4] = (struct philosopher){.holds = -1, .wants = 3}; /* and for that one */
 	sit_down(5);
 	size_t ring[MOST];
@@ -499,7 +515,7 @@ static void long_chains(void)
 		waits[i].wait.state = WAIT_pthread_mutex_lock;
 	}
 	CHECK(stuck_find_rings(&region, waits, N, ring) == 0); /* the last one waits for who is not there */
-	for (int i = 0; i < N; i++) /* many wait for one */
+	for (int i = 0; i < N; i++)                            /* many wait for one */
 		waits[i].owner_tid = N;
 	waits[N - 1].owner_tid = 0;
 	CHECK(stuck_find_rings(&region, waits, N, ring) == 0);
@@ -522,7 +538,8 @@ static void moved_on(void)
 	size_t ring[2];
 	for (int i = 0; i < 2; i++) {
 		struct thread_facts f = threads_facts(table[i].tid);
-		waits[i] = (struct lock_wait){.tid = table[i].tid, .owner_tid = table[!i].tid, .source = &f.thread->wait};
+		waits[i] =
+			(struct lock_wait){.tid = table[i].tid, .owner_tid = table[!i].tid, .source = &f.thread->wait};
 		CHECK(waits_read(&f.thread->wait, &waits[i].wait));
 	}
 	CHECK(stuck_find_rings(&region, waits, 2, ring) == 1);
@@ -572,7 +589,8 @@ static void contention(void)
 		CHECK(pthread_create(&t[i], NULL, contend, NULL) == 0);
 	uint64_t until = os_clock_ns(CLOCK_MONOTONIC) + 2000000000u;
 	int asked = 0;
-	for (; os_clock_ns(CLOCK_MONOTONIC) < until || asked <= 10 || __atomic_load_n(&rounds, __ATOMIC_RELAXED) <= 100; asked++) {
+	for (; os_clock_ns(CLOCK_MONOTONIC) < until || asked <= 10 || __atomic_load_n(&rounds, __ATOMIC_RELAXED) <= 100;
+	     asked++) {
 		struct told now = ask();
 		CHECK(now.deadlocks == 0 && now.stalled == 0);
 	}
@@ -602,7 +620,9 @@ static void stalled(void)
 	struct told t = ask();
 	CHECK(t.stalled == 1 && t.deadlocks == 0);
 	char want[256];
-	snprintf(want, sizeof want, "STALLED: thread %d (ph0) has been waiting for 65 seconds in pthread_mutex_lock 0x%lx, held by thread %d (",
+	snprintf(want, sizeof want,
+	         "STALLED: thread %d (ph0) has been waiting for 65 seconds in pthread_mutex_lock 0x%lx, held by thread "
+	         "%d (",
 	         table[0].tid, (long)&mutexes[0], os_tid());
 	CHECK(strncmp(t.last, want, strlen(want)) == 0);
 	f.thread->wait.since_ns = 0; /* not known */

@@ -20,8 +20,7 @@
 
 #include "shim/sync.h"
 
-enum { THREADS = 4,
-       TURNS = 20000 };
+enum { THREADS = 4, TURNS = 20000 };
 #define RANK LOCK_THREADS
 
 static struct lock lock;
@@ -239,14 +238,14 @@ static void test_what_the_forking_thread_held_it_holds_in_the_child(void **state
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_a_free_lock_is_taken_with_the_holders_name),
-	    cmocka_unit_test(test_no_update_is_lost_between_threads),
-	    cmocka_unit_test(test_everybody_who_sleeps_is_woken_in_the_end),
-	    cmocka_unit_test(test_who_waits_in_vain_gives_up_and_the_next_one_at_once),
-	    cmocka_unit_test(test_what_a_dead_thread_held_is_taken_over),
-	    cmocka_unit_test(test_a_thread_does_not_wait_for_itself),
-	    cmocka_unit_test(test_what_a_thread_of_the_parent_held_is_taken_over),
-	    cmocka_unit_test(test_what_the_forking_thread_held_it_holds_in_the_child),
+		cmocka_unit_test(test_a_free_lock_is_taken_with_the_holders_name),
+		cmocka_unit_test(test_no_update_is_lost_between_threads),
+		cmocka_unit_test(test_everybody_who_sleeps_is_woken_in_the_end),
+		cmocka_unit_test(test_who_waits_in_vain_gives_up_and_the_next_one_at_once),
+		cmocka_unit_test(test_what_a_dead_thread_held_is_taken_over),
+		cmocka_unit_test(test_a_thread_does_not_wait_for_itself),
+		cmocka_unit_test(test_what_a_thread_of_the_parent_held_is_taken_over),
+		cmocka_unit_test(test_what_the_forking_thread_held_it_holds_in_the_child),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -45,7 +45,7 @@ static struct one {
 	pthread_t thread;
 	char *stack_lo, *stack_hi;
 } ones[400];
-static uint32_t go; /* atomic; a futex */
+static uint32_t go;  /* atomic; a futex */
 static int going[2]; /* a pipe: readable when they may go */
 
 static void *one_main(void *arg)
@@ -246,7 +246,8 @@ static void test_one_that_runs_or_could_is_running(void **state)
 {
 	(void)state;
 	for (int i = 0; i < 4; i++)
-		ones[i] = (struct one){.way = RUNNING, .name = i % 2 ? "x) S (y" : "S"}; /* more than there may be processors */
+		ones[i] = (struct one){.way = RUNNING,
+		                       .name = i % 2 ? "x) S (y" : "S"}; /* more than there may be processors */
 	begin(4);
 	for (int i = 0; i < 4; i++) /* it may have to wait for memory first */
 		look_until(tid_of(i), TASK_RUNS);
@@ -254,7 +255,8 @@ static void test_one_that_runs_or_could_is_running(void **state)
 		for (int i = 0; i < 4; i++) {
 			struct task t = tasks_look(tid_of(i));
 			if (t.state != TASK_RUNS)
-				fail_msg("thread %d, round %d: state %d, call %d, pc %#lx", i, round, t.state, t.nr, (long)t.pc);
+				fail_msg("thread %d, round %d: state %d, call %d, pc %#lx", i, round, t.state, t.nr,
+				         (long)t.pc);
 		}
 	end(4);
 }

@@ -130,14 +130,8 @@ static void test_cutting_takes_the_head_and_leaves_the_rest(void **state)
 	static const struct {
 		const char *text, *head, *rest;
 	} rows[] = {
-		{"a=b", "a", "b"},
-		{"a", "a", ""},
-		{"=b", "", "b"},
-		{"a=", "a", ""},
-		{"a=b=c", "a", "b=c"},
-		{"", "", ""},
-		{"=", "", ""},
-		{"==", "", "="},
+		{"a=b", "a", "b"},     {"a", "a", ""}, {"=b", "", "b"}, {"a=", "a", ""},
+		{"a=b=c", "a", "b=c"}, {"", "", ""},   {"=", "", ""},   {"==", "", "="},
 	};
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
@@ -160,7 +154,8 @@ static void test_trimming_takes_blanks_off_both_ends_alone(void **state)
 {
 	static const struct {
 		const char *text, *want;
-	} rows[] = {{"a", "a"}, {" a", "a"}, {"a ", "a"}, {"\t a b \t", "a b"}, {"", ""}, {" \t ", ""}, {"\na\n", "\na\n"}};
+	} rows[] = {{"a", "a"}, {" a", "a"},  {"a ", "a"},       {"\t a b \t", "a b"},
+	            {"", ""},   {" \t ", ""}, {"\na\n", "\na\n"}};
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++)
 		assert_true(span_is(span_trim(fenced(rows[i].text)), rows[i].want));
@@ -186,7 +181,8 @@ static void test_comparisons_know_case_and_length(void **state)
 
 static void test_numbers_are_written_as_printf_writes_them(void **state)
 {
-	static const uint64_t rows[] = {0, 1, 9, 10, 15, 16, 99, 255, 4096, 1000000007, INT64_MAX, 1ull << 63, UINT64_MAX - 1, UINT64_MAX};
+	static const uint64_t rows[] = {
+		0, 1, 9, 10, 15, 16, 99, 255, 4096, 1000000007, INT64_MAX, 1ull << 63, UINT64_MAX - 1, UINT64_MAX};
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		char want[32], got[64];

@@ -58,7 +58,8 @@ uint64_t modules_place_of(const uintptr_t *pc, size_t depth) /* modules.c's */
 	return 0;
 }
 
-/* What asks the kernel, in place of timers.c: a lock of threads.c that is held meanwhile is waited for, and the alarm ends the test. */
+/* What asks the kernel, in place of timers.c: a lock of threads.c that is held meanwhile is waited for, and the alarm
+ * ends the test. */
 static void no_lock_is_held(void)
 {
 	alarm(60);
@@ -79,7 +80,7 @@ void timers_delete(int timer)
 	__atomic_fetch_add(&dropped_sum, timer, __ATOMIC_RELAXED);
 }
 
-static int left, untold; /* atomic */
+static int left, untold;                /* atomic */
 void contended_forget(struct thread *t) /* contended.c's */
 {
 	(void)t;
@@ -122,7 +123,8 @@ static void *task_main(void *arg)
 	struct task *task = t->arg;
 	struct thread *self = threads_begin(t);
 	if (task->timer)
-		__atomic_store_n(&self->timer, (uint32_t)__atomic_fetch_add(task->timer, 1, __ATOMIC_RELAXED), __ATOMIC_RELEASE);
+		__atomic_store_n(&self->timer, (uint32_t)__atomic_fetch_add(task->timer, 1, __ATOMIC_RELAXED),
+		                 __ATOMIC_RELEASE);
 	if (task->name)
 		prctl(PR_SET_NAME, task->name);
 	if (task->begun)
@@ -183,7 +185,8 @@ static void living_and_dead(void)
 	sem_t begun, go;
 	sem_init(&begun, 0, 0);
 	sem_init(&go, 0, 0);
-	struct task red = {"red", &begun, &go, NULL}, blue = {"blue", &begun, &go, NULL}, gone = {"gone", NULL, NULL, NULL};
+	struct task red = {"red", &begun, &go, NULL}, blue = {"blue", &begun, &go, NULL},
+		    gone = {"gone", NULL, NULL, NULL};
 	pthread_t t[5];
 	t[0] = create(1, &red);
 	t[1] = create(1, &blue);
@@ -268,11 +271,9 @@ static void add_timer(struct thread *t, void *sum)
 static void many_births(void)
 {
 #ifdef __SANITIZE_THREAD__
-	enum { BIRTHS = 1000,
-	       AT_ONCE = 4 };
+	enum { BIRTHS = 1000, AT_ONCE = 4 };
 #else
-	enum { BIRTHS = 3000,
-	       AT_ONCE = 4 };
+	enum { BIRTHS = 3000, AT_ONCE = 4 };
 #endif
 	int next = 1;
 	struct task task = {.timer = &next};
@@ -292,7 +293,7 @@ static void many_births(void)
 	int kept = 0;
 	threads_each(add_timer, &kept);
 	CHECK(dropped_sum + kept == BIRTHS * (BIRTHS - 1) / 2); /* each timer once */
-	CHECK(arena_mapped_bytes() == after_warming); /* records of the ended are used again */
+	CHECK(arena_mapped_bytes() == after_warming);           /* records of the ended are used again */
 	struct thread_snapshot s = snap(&r);
 	for (uintptr_t k = 0; k < AT_ONCE; k++)
 		CHECK(count_rows(&s, 5 + k, NULL) == BIRTHS / AT_ONCE);

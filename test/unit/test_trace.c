@@ -1,7 +1,7 @@
 /* test_trace.c - the buffer of a trace: what threads write to it comes out whole, until it is full; who woke whom.
  *
- * Runs in: its own process, with threads. The clock is a number that the tests set, or one that every look at it moves on; records
- * are the tests' own.
+ * Runs in: its own process, with threads. The clock is a number that the tests set, or one that every look at it moves
+ * on; records are the tests' own.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: shim/trace.c shim/stacks.c shim/losses.c shim/sampler.c shim/settings.c shim/text.c shim/arena.c shim/sync.c */
@@ -282,7 +282,8 @@ static void test_samples_of_memory_and_of_time_are_written(void **state)
 	assert_int_equal(newest()->kind, TRACE_HEAP);
 	assert_true(newest()->bytes == 12345678901);
 	heap_event(-5);
-	assert_true(newest()->bytes == -5 && newest()->tid == 104 && newest()->start_ns == now_ns && newest()->end_ns == now_ns);
+	assert_true(newest()->bytes == -5 && newest()->tid == 104 && newest()->start_ns == now_ns &&
+	            newest()->end_ns == now_ns);
 	assert_int_equal(made, 0);
 	sampler_thread.thread = NULL; /* it was not seen to begin */
 	heap_event(6);
@@ -373,8 +374,9 @@ static void test_what_took_no_time_was_no_wait(void **state)
 	static const struct {
 		enum wait_view view;
 		uint64_t least_ns; /* at most 3 us, of sending 20 us; 0: every one is shown */
-	} rows[] = {{VIEW_SYNC, 0}, {VIEW_COND, 0}, {VIEW_SLEEP, 0}, {VIEW_NET, 3000}, {VIEW_READ, 3000},
-	            {VIEW_SELECT, 3000}, {VIEW_SYSCALL, 3000}, {VIEW_SEND, 20000}, {VIEW_WRITE, 20000}};
+	} rows[] = {{VIEW_SYNC, 0},       {VIEW_COND, 0},     {VIEW_SLEEP, 0},
+	            {VIEW_NET, 3000},     {VIEW_READ, 3000},  {VIEW_SELECT, 3000},
+	            {VIEW_SYSCALL, 3000}, {VIEW_SEND, 20000}, {VIEW_WRITE, 20000}};
 	size_t n = 0;
 	(void)state;
 	assert_int_equal(trace_open(), 0);
@@ -611,7 +613,9 @@ static void *write_on_and_on(void *arg)
 /* Is it one that a writer wrote, and which? */
 static uint64_t number_of(const struct trace_event *e)
 {
-	uint64_t word = e->kind == TRACE_HEAP ? (uint64_t)e->bytes : e->kind == TRACE_LOG ? strtoull(e->text, NULL, 16) : e->object;
+	uint64_t word = e->kind == TRACE_HEAP  ? (uint64_t)e->bytes
+	                : e->kind == TRACE_LOG ? strtoull(e->text, NULL, 16)
+	                                       : e->object;
 	uint64_t n = word & 0xffffffff;
 	assert_int_equal(word >> 32, e->tid);
 	assert_int_equal(e->kind, n % 3 == 0 ? TRACE_HEAP : n % 3 == 1 ? TRACE_SELECT : TRACE_LOG);
@@ -622,8 +626,8 @@ static uint64_t number_of(const struct trace_event *e)
 	return n;
 }
 
-/* Every event of the writers there, whole and in the order of its thread; from the first to the last that found room. Returns how
- * many; the listener's are left out. */
+/* Every event of the writers there, whole and in the order of its thread; from the first to the last that found room.
+ * Returns how many; the listener's are left out. */
 static size_t expect_whole(bool all)
 {
 	uint64_t next[COUNT(records)] = {0};
@@ -701,7 +705,8 @@ static void test_when_the_buffer_is_full_the_trace_ends_there(void **state)
 	assert_int_equal(trace_full_ns(), 2000000 + n - 1); /* when the first one found no room */
 	size_t events = count_events();
 	assert_int_equal(events, n - 1);
-	assert_in_range(events * sizeof(struct trace_event), (256 << 10) / 4 * 3, 256 << 10); /* a quarter of the limit, well used */
+	assert_in_range(events * sizeof(struct trace_event), (256 << 10) / 4 * 3,
+	                256 << 10); /* a quarter of the limit, well used */
 	now_ns = 5000000;
 	for (int i = 0; i < 1000; i++) { /* nobody goes on: not with a chunk that has room, not a new one */
 		be(1 + i % 5);

@@ -1,5 +1,5 @@
-/* test_trace_session.c - traces of real threads: who is there, who comes and goes, what lasts at the end, and what is told when
- * something is missing.
+/* test_trace_session.c - traces of real threads: who is there, who comes and goes, what lasts at the end, and what is
+ * told when something is missing.
  *
  * Runs in: its own process; the main thread of a child takes the trace, as the listener would.
  *
@@ -145,7 +145,7 @@ __attribute__((constructor)) static void hide_askers(void)
 	pthread_atfork(NULL, NULL, hide_asker);
 }
 
-uint32_t signals_users; /* signals.c's */
+uint32_t signals_users;                 /* signals.c's */
 bool signals_counted(uintptr_t handler) /* hooks_signal.c's */
 {
 	(void)handler;
@@ -158,8 +158,8 @@ enum how { BLOCKED, BUSY };
 static struct worker {
 	const char *name; /* NULL: it keeps its parent's */
 	enum how how;
-	bool tells; /* that it begins, and that it ends */
-	int tid;    /* atomic */
+	bool tells;  /* that it begins, and that it ends */
+	int tid;     /* atomic */
 	uint32_t go; /* atomic */
 	pthread_t thread;
 	struct thread_start start;
@@ -171,7 +171,8 @@ static void *worker_main(void *arg)
 	if (w->name)
 		prctl(PR_SET_NAME, w->name);
 	if (w->tells) {
-		struct thread_start *s = threads_prepare(stacks_intern((uintptr_t[]){0x400000}, 1), NULL, NULL), copy = *s;
+		struct thread_start *s = threads_prepare(stacks_intern((uintptr_t[]){0x400000}, 1), NULL, NULL),
+				    copy = *s;
 		struct thread *self = threads_begin(s);
 		if (sampler_hold()) {
 			trace_born(self, &copy);
@@ -316,13 +317,15 @@ static void in_child(void (*body)(void))
 
 static void those_there(void)
 {
-	struct worker *b = start(0, (struct worker){.name = "blocked"}), *r = start(1, (struct worker){.name = "busy", .how = BUSY});
+	struct worker *b = start(0, (struct worker){.name = "blocked"}),
+		      *r = start(1, (struct worker){.name = "busy", .how = BUSY});
 	heap_rows[0].scaled = (struct heap_values){.alloc_bytes = 1000, .free_bytes = 300};
 	heap_rows[1].scaled = (struct heap_values){.alloc_bytes = 50, .free_bytes = 50};
 	uint64_t before_ns = clock_ns(CLOCK_MONOTONIC);
 	begin();
 	CHECK(trace_is_on() && snap.thread_count == 0);
-	CHECK(threads_facts(b->tid).thread && threads_facts(r->tid).thread); /* records for what they are going to tell */
+	CHECK(threads_facts(b->tid).thread &&
+	      threads_facts(r->tid).thread); /* records for what they are going to tell */
 	finish();
 	CHECK(snap.begin_ns >= before_ns && snap.end_ns <= clock_ns(CLOCK_MONOTONIC));
 	CHECK(snap.in_use_bytes == 700);
@@ -343,9 +346,11 @@ static void test_the_threads_there_are_known_and_whether_they_are_blocked(void *
 
 static void coming_and_going(void)
 {
-	struct worker *stays = start(0, (struct worker){.name = "stays"}), *goes = start(1, (struct worker){.name = "goes"});
+	struct worker *stays = start(0, (struct worker){.name = "stays"}),
+		      *goes = start(1, (struct worker){.name = "goes"});
 	begin();
-	struct worker *comes = start(2, (struct worker){.name = "comes"}), *quick = start(3, (struct worker){.name = "quick"});
+	struct worker *comes = start(2, (struct worker){.name = "comes"}),
+		      *quick = start(3, (struct worker){.name = "quick"});
 	CHECK(snapshot_trace_drain() >= 1 && cpu.drained == 1);
 	uint64_t before_ns = clock_ns(CLOCK_MONOTONIC);
 	end(goes);
@@ -417,7 +422,8 @@ static void cancelled(void)
 	snapshot_trace_drain();
 	finish();
 	int waits, ends;
-	const struct trace_event *wait = find_event(TRACE_COND, NOBODY, &waits), *ended = find_event(TRACE_ENDED, NOBODY, &ends);
+	const struct trace_event *wait = find_event(TRACE_COND, NOBODY, &waits),
+				 *ended = find_event(TRACE_ENDED, NOBODY, &ends);
 	CHECK(waits == 1 && ends == 1 && wait->start_ns == now_ns && wait->end_ns == ended->start_ns);
 	CHECK(wait->stack && wait->stack->depth == 2 && wait->stack->pc[1] == 0x4711);
 	CHECK(thread_in_trace(NOBODY) && thread_in_trace(NOBODY)->has_ended);
@@ -488,15 +494,19 @@ static void test_many_threads_are_all_there(void **state)
 
 static void lasting_waits(void)
 {
-	struct worker *lock = start(0, (struct worker){0}), *net = start(1, (struct worker){0}), *runs = start(2, (struct worker){0}),
-	              *lost = start(3, (struct worker){0}), *late = start(4, (struct worker){0});
+	struct worker *lock = start(0, (struct worker){0}), *net = start(1, (struct worker){0}),
+		      *runs = start(2, (struct worker){0}), *lost = start(3, (struct worker){0}),
+		      *late = start(4, (struct worker){0});
 	begin();
 	struct {
 		struct stack s;
 		uintptr_t pc[2];
 	} stack = {.s = {.depth = 2, .place = 4}, .pc = {0x1000, 0x400000}};
-	struct dump_thread threads[] = {
-	    {.tid = lock->tid, .stack = &stack.s}, {.tid = net->tid, .stack = &stack.s}, {.tid = runs->tid, .stack = &stack.s}, {.tid = lost->tid}, {.tid = late->tid, .stack = &stack.s}};
+	struct dump_thread threads[] = {{.tid = lock->tid, .stack = &stack.s},
+	                                {.tid = net->tid, .stack = &stack.s},
+	                                {.tid = runs->tid, .stack = &stack.s},
+	                                {.tid = lost->tid},
+	                                {.tid = late->tid, .stack = &stack.s}};
 	dump = (struct dump_snapshot){.count = COUNT(threads), .threads = threads};
 	struct wait_scope scope;
 	const struct {
@@ -504,21 +514,28 @@ static void lasting_waits(void)
 		enum wait_call call;
 		uintptr_t object;
 		uint64_t since_ns;
-	} waits[] = {{lock->tid, WAIT_pthread_mutex_lock, 0xabc, 77}, {net->tid, WAIT_recv, 5, 0}, {lost->tid, WAIT_recv, 5, 0}, {late->tid, WAIT_recv, 5, UINT64_MAX / 2}};
+	} waits[] = {{lock->tid, WAIT_pthread_mutex_lock, 0xabc, 77},
+	             {net->tid, WAIT_recv, 5, 0},
+	             {lost->tid, WAIT_recv, 5, 0},
+	             {late->tid, WAIT_recv, 5, UINT64_MAX / 2}};
 	for (size_t i = 0; i < COUNT(waits); i++) { /* what the hooks publish */
 		sampler_thread.thread = threads_facts(waits[i].tid).thread;
-		waits_enter(&scope, waits[i].call, waits[i].object, (struct unwind_frame){.pc = 1, .sp = 8000}, waits[i].since_ns);
+		waits_enter(&scope, waits[i].call, waits[i].object, (struct unwind_frame){.pc = 1, .sp = 8000},
+		            waits[i].since_ns);
 	}
 	sampler_thread.thread = NULL;
 	finish();
 	int count;
 	const struct trace_event *e = find_event(TRACE_SYNC, lock->tid, &count);
-	CHECK(count == 1 && e->end_ns == UINT64_MAX && e->start_ns == 77 && e->object == 0xabc && e->call == WAIT_pthread_mutex_lock);
-	CHECK(e->stack->depth == 2 && e->stack->place == 4 && e->stack->pc[1] == 0x400000 && e->stack != &stack.s && !e->woken_ns);
+	CHECK(count == 1 && e->end_ns == UINT64_MAX && e->start_ns == 77 && e->object == 0xabc &&
+	      e->call == WAIT_pthread_mutex_lock);
+	CHECK(e->stack->depth == 2 && e->stack->place == 4 && e->stack->pc[1] == 0x400000 && e->stack != &stack.s &&
+	      !e->woken_ns);
 	e = find_event(TRACE_NET, net->tid, &count);
 	CHECK(count == 1 && e->end_ns == UINT64_MAX && e->start_ns == 0 && e->object == 5);
 	for (int kind = 0; kind < TRACE_WAITS; kind++)
-		CHECK(count_of(kind, runs->tid) == 0 && count_of(kind, lost->tid) == 0 && count_of(kind, late->tid) == 0);
+		CHECK(count_of(kind, runs->tid) == 0 && count_of(kind, lost->tid) == 0 &&
+		      count_of(kind, late->tid) == 0);
 	CHECK(snap.comment_count == 0);
 	give_back();
 	begin();

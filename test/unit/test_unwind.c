@@ -1,4 +1,5 @@
-/* test_unwind.c - the walk against libgcc's, over frames of every shape, through signal handlers, at the edges of memory.
+/* test_unwind.c - the walk against libgcc's, over frames of every shape, through signal handlers, at the edges of
+ * memory.
  *
  * Runs in: its own process. What may crash runs in a child, so that a crash is one failed test.
  *
@@ -40,9 +41,7 @@
 #define SANITIZED 0
 #endif
 
-enum { PAGE = 4096,
-       MAX = 128,
-       WORD = sizeof(uintptr_t) };
+enum { PAGE = 4096, MAX = 128, WORD = sizeof(uintptr_t) };
 
 /* libc's backtrace, and not the one that is in libunwind's archive. */
 static int (*libc_backtrace)(void **, int);
@@ -85,7 +84,8 @@ static void print_both(void)
 		dladdr((int)i + 1 < taken.truths ? (char *)taken.truth[i + 1] - 1 : NULL, &e);
 		print_message("#%zu  walk %#lx %s %s   libgcc %#lx %s\n", i, i < taken.n ? (long)taken.pc[i] : 0,
 		              d.dli_sname ? d.dli_sname : "?", d.dli_fname ? d.dli_fname : "?",
-		              (int)i + 1 < taken.truths ? (long)taken.truth[i + 1] - 1 : 0, e.dli_sname ? e.dli_sname : "?");
+		              (int)i + 1 < taken.truths ? (long)taken.truth[i + 1] - 1 : 0,
+		              e.dli_sname ? e.dli_sname : "?");
 	}
 }
 
@@ -248,7 +248,8 @@ static void test_a_deep_stack_is_walked_to_the_limit_and_no_further(void **state
 	for (size_t max = 1; max <= 5; max++) {
 		uintptr_t pc[6] = {0, 0, 0, 0, 0, 0};
 		struct unwind_stack stack = {0};
-		assert_int_equal(unwind_walk(UNWIND_CALLER(), &stack, pc, max), max < 5 ? max : unwind_walk(UNWIND_CALLER(), &stack, pc, 5));
+		assert_int_equal(unwind_walk(UNWIND_CALLER(), &stack, pc, max),
+		                 max < 5 ? max : unwind_walk(UNWIND_CALLER(), &stack, pc, 5));
 		assert_int_equal(pc[max], 0);
 	}
 }
@@ -321,7 +322,8 @@ static void test_a_library_loaded_later_is_walked_through(void **state)
 	void *h = dlopen("libz.so.1", RTLD_NOW);
 	if (!h)
 		skip();
-	void *(*init)(void *, int, const char *, int) = (void *(*)(void *, int, const char *, int))dlsym(h, "deflateInit_");
+	void *(*init)(void *, int, const char *, int) =
+		(void *(*)(void *, int, const char *, int))dlsym(h, "deflateInit_");
 	assert_non_null(init);
 	const struct module *m = modules_find((uintptr_t)init);
 	assert_non_null(m);
@@ -400,7 +402,8 @@ static void step_through(int flags)
 	sigaction(SIGTRAP, &before, NULL);
 	assert_true(stepped.steps > 100);
 	if (stepped.wrong)
-		fail_msg("the walk is wrong at %d of %d instructions, the first at %#lx", stepped.wrong, stepped.steps, (long)stepped.interrupted);
+		fail_msg("the walk is wrong at %d of %d instructions, the first at %#lx", stepped.wrong, stepped.steps,
+		         (long)stepped.interrupted);
 }
 
 static void test_through_a_signal_handler_every_instruction_is_walked_right(void **state)
@@ -488,9 +491,27 @@ static void fake_frames_without_tables(void)
 	char *area = fenced_pages(2);
 	char *code = mmap(NULL, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	uintptr_t sp = (uintptr_t)area + 512, end = (uintptr_t)area + 2 * PAGE;
-	const uintptr_t fps[] = {0, 1, 8, sp - 16, sp, sp + 1, sp + 16, end - 16, end - 15, end - 8, end, end + 8, end + PAGE,
-	                         sp + (1 << 20), sp + (1 << 20) + 8, (uintptr_t)1 << 47, ((uintptr_t)1 << 63) + 8,
-	                         UINTPTR_MAX, UINTPTR_MAX - 7, UINTPTR_MAX - 15, UINTPTR_MAX - 23};
+	const uintptr_t fps[] = {0,
+	                         1,
+	                         8,
+	                         sp - 16,
+	                         sp,
+	                         sp + 1,
+	                         sp + 16,
+	                         end - 16,
+	                         end - 15,
+	                         end - 8,
+	                         end,
+	                         end + 8,
+	                         end + PAGE,
+	                         sp + (1 << 20),
+	                         sp + (1 << 20) + 8,
+	                         (uintptr_t)1 << 47,
+	                         ((uintptr_t)1 << 63) + 8,
+	                         UINTPTR_MAX,
+	                         UINTPTR_MAX - 7,
+	                         UINTPTR_MAX - 15,
+	                         UINTPTR_MAX - 23};
 	for (size_t i = 0; i < COUNT(fps); i++) {
 		memset(area, 0, 2 * PAGE);
 		CHECK(walk_from((uintptr_t)code + 7, sp, fps[i]) <= 2);
@@ -522,11 +543,43 @@ static void fake_registers_with_tables(void)
 {
 	char *area = fenced_pages(4);
 	uintptr_t sp = (uintptr_t)area + PAGE, end = (uintptr_t)area + 4 * PAGE;
-	const uintptr_t fps[] = {0, 8, 16, 24, 32, 40, 48, 56, 64, sp - 8, sp, sp + 8, sp + 3, end - 8, end, end + 8, end + PAGE,
-	                         (uintptr_t)1 << 47, (uintptr_t)1 << 63, UINTPTR_MAX, UINTPTR_MAX - 7, UINTPTR_MAX - 15,
-	                         UINTPTR_MAX - 23, UINTPTR_MAX - 31, UINTPTR_MAX - 39, UINTPTR_MAX - 47, UINTPTR_MAX - 55};
-	const uintptr_t words[] = {0, sp + 64, UINTPTR_MAX, UINTPTR_MAX - 7, end, end - 8, end + 8, (uintptr_t)qsort + 100,
-	                           (uintptr_t)1 << 47, 8};
+	const uintptr_t fps[] = {0,
+	                         8,
+	                         16,
+	                         24,
+	                         32,
+	                         40,
+	                         48,
+	                         56,
+	                         64,
+	                         sp - 8,
+	                         sp,
+	                         sp + 8,
+	                         sp + 3,
+	                         end - 8,
+	                         end,
+	                         end + 8,
+	                         end + PAGE,
+	                         (uintptr_t)1 << 47,
+	                         (uintptr_t)1 << 63,
+	                         UINTPTR_MAX,
+	                         UINTPTR_MAX - 7,
+	                         UINTPTR_MAX - 15,
+	                         UINTPTR_MAX - 23,
+	                         UINTPTR_MAX - 31,
+	                         UINTPTR_MAX - 39,
+	                         UINTPTR_MAX - 47,
+	                         UINTPTR_MAX - 55};
+	const uintptr_t words[] = {0,
+	                           sp + 64,
+	                           UINTPTR_MAX,
+	                           UINTPTR_MAX - 7,
+	                           end,
+	                           end - 8,
+	                           end + 8,
+	                           (uintptr_t)qsort + 100,
+	                           (uintptr_t)1 << 47,
+	                           8};
 	int kinds[UNWIND_END + 1] = {0};
 	for (size_t k = 0; k < COUNT(shapes); k++)
 		for (uintptr_t pc = (uintptr_t)shapes[k].run; pc < (uintptr_t)shapes[k].run + 120; pc += 3) {
@@ -599,7 +652,8 @@ static void fuzz(void)
 			                                             : w << 8;
 		}
 		uintptr_t sp = (uintptr_t)area + WORD + next_random() % (4 * PAGE / WORD - 1) * WORD;
-		uintptr_t fp = round % 3 ? (uintptr_t)area + next_random() % (4 * PAGE) : next_random() << (next_random() % 64);
+		uintptr_t fp = round % 3 ? (uintptr_t)area + next_random() % (4 * PAGE)
+		                         : next_random() << (next_random() % 64);
 		walk_from(text + next_random() % size, sp, fp);
 	}
 }
@@ -719,8 +773,7 @@ static NOINLINE void narrow_main(void)
 
 static void narrow_stacks(void)
 {
-	enum { PAGES = 12,
-	       GUARD = 4 };
+	enum { PAGES = 12, GUARD = 4 };
 	char *p = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	CHECK(p != MAP_FAILED);
 	CHECK(mprotect(p + GUARD * PAGE, PAGE, PROT_NONE) == 0); /* one page, as below a thread's stack */
@@ -785,7 +838,8 @@ static NOINLINE int take_known(void)
 	unwind_forget();
 	if (in_handler.known)
 		unwind_walk(in_handler.start, &stack, taken.pc, in_handler.known);
-	in_handler.n = unwind_walk_known(in_handler.start, &(struct unwind_stack){0}, in_handler.pc, MAX, &in_handler.rest);
+	in_handler.n =
+		unwind_walk_known(in_handler.start, &(struct unwind_stack){0}, in_handler.pc, MAX, &in_handler.rest);
 	taken.truths = libc_backtrace(taken.truth, MAX);
 	stack = (struct unwind_stack){0};
 	taken.n = unwind_walk(in_handler.start, &stack, taken.pc, MAX);
@@ -809,7 +863,8 @@ static void test_a_handlers_walk_goes_as_far_as_the_rules_are_known(void **state
 {
 	(void)state;
 	for (size_t i = 0; i < COUNT(shapes); i++)
-		for (in_handler.known = 1; in_handler.known < MAX; in_handler.known = in_handler.known < 12 ? in_handler.known + 1 : MAX) {
+		for (in_handler.known = 1; in_handler.known < MAX;
+		     in_handler.known = in_handler.known < 12 ? in_handler.known + 1 : MAX) {
 			shapes[i].run(take_known);
 			assert_in_range(in_handler.n, in_handler.known < taken.n ? in_handler.known : taken.n, taken.n);
 			assert_memory_equal(in_handler.pc, taken.pc, in_handler.n * WORD);
@@ -847,11 +902,22 @@ static void known_without_tables(void)
 	struct unwind_frame rest;
 	w[4] = (uintptr_t)&w[20], w[5] = (uintptr_t)code + 50;
 	w[20] = 0, w[21] = (uintptr_t)code + 60;
-	CHECK(unwind_walk_known((struct unwind_frame){(uintptr_t)code + 7, sp, (uintptr_t)&w[4]}, &(struct unwind_stack){0}, pc, MAX, &rest) == 3);
-	CHECK(pc[0] == (uintptr_t)code + 7 && pc[1] == (uintptr_t)code + 49 && pc[2] == (uintptr_t)code + 59 && rest.pc == 0);
-	const uintptr_t bad[] = {1, 8, sp - 8, sp + 3, (uintptr_t)area + 2 * PAGE - 8, (uintptr_t)area + 2 * PAGE, UINTPTR_MAX, UINTPTR_MAX - 15, 1ull << 47};
+	CHECK(unwind_walk_known((struct unwind_frame){(uintptr_t)code + 7, sp, (uintptr_t)&w[4]},
+	                        &(struct unwind_stack){0}, pc, MAX, &rest) == 3);
+	CHECK(pc[0] == (uintptr_t)code + 7 && pc[1] == (uintptr_t)code + 49 && pc[2] == (uintptr_t)code + 59 &&
+	      rest.pc == 0);
+	const uintptr_t bad[] = {1,
+	                         8,
+	                         sp - 8,
+	                         sp + 3,
+	                         (uintptr_t)area + 2 * PAGE - 8,
+	                         (uintptr_t)area + 2 * PAGE,
+	                         UINTPTR_MAX,
+	                         UINTPTR_MAX - 15,
+	                         1ull << 47};
 	for (size_t i = 0; i < COUNT(bad); i++)
-		CHECK(unwind_walk_known((struct unwind_frame){(uintptr_t)code + 7, sp, bad[i]}, &(struct unwind_stack){0}, pc, MAX, &rest) == 1);
+		CHECK(unwind_walk_known((struct unwind_frame){(uintptr_t)code + 7, sp, bad[i]},
+		                        &(struct unwind_stack){0}, pc, MAX, &rest) == 1);
 }
 
 static void test_in_a_handler_code_without_tables_is_walked_by_frame_pointers(void **state)
@@ -880,7 +946,7 @@ static bool read_copied(void *memory, uintptr_t at, uintptr_t *value)
 
 static struct {
 	bool no_fp, marked;
-	uintptr_t limit;        /* of what can be read */
+	uintptr_t limit;          /* of what can be read */
 	struct unwind_frame mark; /* set by with_mark */
 	struct unwind_elsewhere e;
 	uintptr_t pc[MAX];
@@ -899,7 +965,8 @@ static NOINLINE int take_copy_and_walk(void)
 		copied.bytes = elsewhere.limit;
 	if (elsewhere.no_fp)
 		f.fp = UNWIND_NO_FP;
-	elsewhere.e = (struct unwind_elsewhere){.read = read_copied, .memory = &copied, .mark = elsewhere.marked ? &elsewhere.mark : NULL};
+	elsewhere.e = (struct unwind_elsewhere){
+		.read = read_copied, .memory = &copied, .mark = elsewhere.marked ? &elsewhere.mark : NULL};
 	elsewhere.n = unwind_walk_elsewhere(f, &elsewhere.e, elsewhere.pc, MAX);
 	return ++keep;
 }

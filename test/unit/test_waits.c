@@ -40,7 +40,7 @@
 __thread struct sampler_thread sampler_thread; /* sampler.c's */
 uint32_t signals_users;                        /* signals.c's */
 
-static bool counted; /* all handlers are */
+static bool counted;                    /* all handlers are */
 bool signals_counted(uintptr_t handler) /* hooks_signal.c's */
 {
 	(void)handler;
@@ -229,8 +229,8 @@ static void test_a_wait_that_was_left_by_a_jump_is_overwritten_further_out(void 
 	}
 }
 
-/* Further in it looks like a handler's: the stale one stays until the next wait at its height. (The reader asks the kernel where
- * the thread really is.) */
+/* Further in it looks like a handler's: the stale one stays until the next wait at its height. (The reader asks the
+ * kernel where the thread really is.) */
 static void test_a_wait_that_was_left_by_a_jump_is_hidden_further_in(void **state)
 {
 	(void)state;
@@ -353,7 +353,8 @@ static struct {
 static void wait_once(uintptr_t n, uintptr_t sp)
 {
 	struct wait_scope s;
-	waits_enter(&s, n & 1 ? WAIT_read : WAIT_poll, n, (struct unwind_frame){.pc = n * 3, .sp = sp, .fp = n * 5}, n * 7);
+	waits_enter(&s, n & 1 ? WAIT_read : WAIT_poll, n, (struct unwind_frame){.pc = n * 3, .sp = sp, .fp = n * 5},
+	            n * 7);
 	if (writer.nested && sp == 1 << 20)
 		wait_once(n + 1, 1 << 19);
 	waits_leave(&s);
@@ -662,7 +663,8 @@ static void test_what_is_left_of_a_time_out_is_never_too_short_nor_more_than_all
 		struct wait_scope s;
 		waits_enter(&s, WAIT_poll, 0, frame_at(8000), since);
 		for (int k = 0; k < 2000; k++) {
-			uint64_t before = clock_ns(CLOCK_MONOTONIC), left = waits_left_ns(whole), after = clock_ns(CLOCK_MONOTONIC);
+			uint64_t before = clock_ns(CLOCK_MONOTONIC), left = waits_left_ns(whole),
+				 after = clock_ns(CLOCK_MONOTONIC);
 			uint64_t most = whole > before - since ? whole - (before - since) : 0;
 			uint64_t least = whole > after - since ? whole - (after - since) : 0;
 			assert_true(left <= whole);
@@ -679,7 +681,8 @@ static void test_where_the_beginning_is_not_known_all_of_a_time_out_is_left(void
 	waits_enter(&s, WAIT_poll, 0, frame_at(8000), 0);
 	assert_int_equal(waits_left_ns(12345), 12345);
 	waits_leave(&s);
-	waits_enter(&s, WAIT_poll, 0, frame_at(8000), clock_ns(CLOCK_MONOTONIC) + 1000000000u); /* a clock that is ahead */
+	waits_enter(&s, WAIT_poll, 0, frame_at(8000),
+	            clock_ns(CLOCK_MONOTONIC) + 1000000000u); /* a clock that is ahead */
 	assert_int_equal(waits_left_ns(12345), 12345);
 	waits_leave(&s);
 }

@@ -30,7 +30,7 @@ struct walk {
 	struct region *r;
 	struct budget *budget;
 	enum dies_result result;
-	bool plain_classes; /* C and C++: a class at file level holds declarations alone */
+	bool plain_classes;               /* C and C++: a class at file level holds declarations alone */
 	const unsigned char *begin, *end; /* the unit's bytes */
 	size_t depth;                     /* of the entry at hand, level[depth - 1] */
 	struct level level[DEPTH_MOST];
@@ -179,7 +179,8 @@ static bool find_bounds(struct walk *w, Dwarf_Die *unit)
 {
 	Dwarf_Off at = dwarf_dieoffset(unit), start = at - dwarf_cuoffset(unit), next;
 	size_t header;
-	if (dwarf_next_unit(dwarf_cu_getdwarf(unit->cu), start, &next, &header, NULL, NULL, NULL, NULL, NULL, NULL) != 0)
+	if (dwarf_next_unit(dwarf_cu_getdwarf(unit->cu), start, &next, &header, NULL, NULL, NULL, NULL, NULL, NULL) !=
+	    0)
 		return false;
 	if (next <= at)
 		return false;

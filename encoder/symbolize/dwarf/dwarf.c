@@ -280,9 +280,9 @@ static Dwarf_Die tree_of(struct dwarf *d, Dwarf_Die *unit)
 static void do_unit(struct dwarf *d, struct region *r, struct found *found, struct work *w)
 {
 	static const char *const why[] = {
-	    [DIES_DAMAGED] = "damaged DWARF: a unit",
-	    [DIES_TOO_MUCH] = "there is too much DWARF",
-	    [DIES_NO_MEMORY] = "no memory for DWARF",
+		[DIES_DAMAGED] = "damaged DWARF: a unit",
+		[DIES_TOO_MUCH] = "there is too much DWARF",
+		[DIES_NO_MEMORY] = "no memory for DWARF",
 	};
 	Dwarf_Die unit;
 	if (!dwarf_offdie(d->dw, w->owners[0].unit, &unit))

@@ -26,7 +26,6 @@ struct cursor {
 	bool bad;
 };
 
-
 static size_t left(const struct cursor *c)
 {
 	return (size_t)(c->end - c->at);
@@ -329,7 +328,8 @@ static void row(struct machine *m)
 static void end_sequence(struct machine *m)
 {
 	row(m);
-	for (size_t i = sort_first_from(m->q, m->count, sizeof *m->q, m->low); i < m->count && m->q[i].address < m->address; i++) {
+	for (size_t i = sort_first_from(m->q, m->count, sizeof *m->q, m->low);
+	     i < m->count && m->q[i].address < m->address; i++) {
 		struct line_query *q = &m->q[i];
 		if (q->try_sequence != m->sequence || (q->found && q->high <= m->address))
 			continue;
@@ -354,9 +354,7 @@ static bool extended(struct lines *l, struct machine *m, struct cursor *c)
 	switch (fixed(&in, 1)) {
 	case DW_LNE_end_sequence: end_sequence(m); break;
 	case DW_LNE_set_address: m->address = fixed(&in, (unsigned)(len > 9 ? 8 : len - 1)); break;
-	case DW_LNE_define_file:
-		name = string(&in);
-		return add_file(l, old_file(&in, name));
+	case DW_LNE_define_file: name = string(&in); return add_file(l, old_file(&in, name));
 	default: break;
 	}
 	return true;

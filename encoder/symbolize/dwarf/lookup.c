@@ -54,7 +54,8 @@ static bool is_packed_otherwise(const struct elf_file *f)
 static void open_dwarf(struct object *o, const struct elf_file *f)
 {
 	if (is_packed_otherwise(f)) {
-		o->note = "its DWARF is not packed by zlib (by zstd?), and can't be read; objcopy --decompress-debug-sections helps";
+		o->note = "its DWARF is not packed by zlib (by zstd?), and can't be read; objcopy "
+		          "--decompress-debug-sections helps";
 		return;
 	}
 	o->dwarf = dwarf_open(f, &o->texts);
@@ -134,9 +135,9 @@ static bool prepare(struct lookup *l, const uint64_t *addresses, size_t count)
 	return true;
 }
 
-/* The outermost function is named by its symbol in the file itself: that tells foo from foo.cold and foo.constprop.0, and read
- * from __GI___libc_read. The symbols of a debug file name what its DWARF does not. A frame without any name stays, as its line
- * is known; only where there is no memory for names, frames are left out. */
+/* The outermost function is named by its symbol in the file itself: that tells foo from foo.cold and foo.constprop.0,
+ * and read from __GI___libc_read. The symbols of a debug file name what its DWARF does not. A frame without any name
+ * stays, as its line is known; only where there is no memory for names, frames are left out. */
 static void name_frames(struct lookup *l, struct found *f, const struct symbol *s)
 {
 	size_t kept = 0;

@@ -67,12 +67,12 @@ int symbols_find(struct texts *texts, const struct elf_file *file, const struct 
                  const struct elf_file *mini, const uint64_t *addresses, size_t count, struct symbol *symbols)
 {
 	struct search s = {
-	    .texts = texts,
-	    .addresses = addresses,
-	    .symbols = symbols,
-	    .count = count,
-	    .query = calloc(count, sizeof *s.query),
-	    .place = calloc(count, sizeof *s.place),
+		.texts = texts,
+		.addresses = addresses,
+		.symbols = symbols,
+		.count = count,
+		.query = calloc(count, sizeof *s.query),
+		.place = calloc(count, sizeof *s.place),
 	};
 	int error = s.query && s.place ? search_all(&s, file, debug, mini) : -ENOMEM;
 	free(s.query);

@@ -13,9 +13,24 @@ void *bytes_named(size_t n) __asm__("site_\xff\xfe\xc3name");
 void *long_named(size_t n) __asm__(LONG_NAME);
 void *odd_named(size_t n) __asm__("_ZN4siteIXX");
 
-SITE void *bytes_named(size_t n) { void *p = malloc(n); KEEP(p); return p; }
-SITE void *long_named(size_t n) { void *p = malloc(n); KEEP(p); return p; }
-SITE void *odd_named(size_t n) { void *p = malloc(n); KEEP(p); return p; }
+SITE void *bytes_named(size_t n)
+{
+	void *p = malloc(n);
+	KEEP(p);
+	return p;
+}
+SITE void *long_named(size_t n)
+{
+	void *p = malloc(n);
+	KEEP(p);
+	return p;
+}
+SITE void *odd_named(size_t n)
+{
+	void *p = malloc(n);
+	KEEP(p);
+	return p;
+}
 
 int main(void)
 {

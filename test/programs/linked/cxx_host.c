@@ -1,7 +1,8 @@
 /* cxx_host.c - open C++ plug-ins one after the other, twice, and call each: cxx_host MODE PLUGIN...
  *
- * MODE is made of: local, deepbind or own (a name space of its own); keep: none is unloaded; wait: at the end, for input. Prints what each plug-in says, and
- * whether the program itself has an operator new. Built as C, and as C++ with libstdc++ in it.
+ * MODE is made of: local, deepbind or own (a name space of its own); keep: none is unloaded; wait: at the end, for
+ * input. Prints what each plug-in says, and whether the program itself has an operator new. Built as C, and as C++ with
+ * libstdc++ in it.
  *
  * Runs in: a process of its own, bare or under the shim.
  *

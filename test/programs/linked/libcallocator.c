@@ -25,7 +25,8 @@ static void *carve(size_t bytes)
 		;
 	if (bytes > room) {
 		size_t more = bytes > (64 << 20) ? bytes : 64 << 20;
-		char *fresh = mmap(NULL, more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		char *fresh =
+			mmap(NULL, more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		if (fresh != MAP_FAILED) {
 			chunk = fresh;
 			room = more;
@@ -110,10 +111,19 @@ int posix_memalign(void **out, size_t align, size_t size)
 	return 0;
 }
 
-void *aligned_alloc(size_t align, size_t size) { return memalign(align, size); }
-void *valloc(size_t size) { return memalign(4096, size); }
+void *aligned_alloc(size_t align, size_t size)
+{
+	return memalign(align, size);
+}
+void *valloc(size_t size)
+{
+	return memalign(4096, size);
+}
 void *pvalloc(size_t size);
-void *pvalloc(size_t size) { return memalign(4096, (size + 4095) & ~(size_t)4095); }
+void *pvalloc(size_t size)
+{
+	return memalign(4096, (size + 4095) & ~(size_t)4095);
+}
 void *reallocarray(void *p, size_t n, size_t each)
 {
 	size_t bytes;

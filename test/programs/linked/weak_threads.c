@@ -1,6 +1,8 @@
-/* weak_threads.c - a program that asks by weak references whether it has threads, semaphores, operators, and uses what it has.
+/* weak_threads.c - a program that asks by weak references whether it has threads, semaphores, operators, and uses what
+ * it has.
  *
- * Runs in: a process of its own, bare or under the shim; linked with libpthread or, where libc is a library of its own, without.
+ * Runs in: a process of its own, bare or under the shim; linked with libpthread or, where libc is a library of its own,
+ * without.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef _GNU_SOURCE
@@ -31,10 +33,24 @@ static const struct {
 	const char *name;
 	void *at;
 } asked[] = {
-#define ASK(name) {#name, (void *)(name)}
-	ASK(pthread_create), ASK(pthread_join), ASK(pthread_mutex_lock), ASK(pthread_mutex_unlock), ASK(pthread_rwlock_rdlock),
-	ASK(pthread_rwlock_unlock), ASK(pthread_spin_lock), ASK(pthread_barrier_wait), ASK(pthread_cond_wait), ASK(sem_wait),
-	ASK(sem_post), ASK(dlopen), ASK(dlclose), ASK(clock_nanosleep),
+#define ASK(name) \
+	{ \
+#name, (void *)(name) \
+	}
+	ASK(pthread_create),
+	ASK(pthread_join),
+	ASK(pthread_mutex_lock),
+	ASK(pthread_mutex_unlock),
+	ASK(pthread_rwlock_rdlock),
+	ASK(pthread_rwlock_unlock),
+	ASK(pthread_spin_lock),
+	ASK(pthread_barrier_wait),
+	ASK(pthread_cond_wait),
+	ASK(sem_wait),
+	ASK(sem_post),
+	ASK(dlopen),
+	ASK(dlclose),
+	ASK(clock_nanosleep),
 };
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;

@@ -47,60 +47,60 @@ COLD static void complain(const char *what, long n)
 }
 
 /* A function of this kind gets a .cold part. */
-#define TABLE(name, type, FORMAT)                                                                                              \
-	struct name {                                                                                                          \
-		type *at;                                                                                                      \
-		size_t count, room;                                                                                            \
-	};                                                                                                                     \
-	static inline int name##_order(const void *a, const void *b)                                                           \
-	{                                                                                                                      \
-		type x = *(const type *)a, y = *(const type *)b;                                                               \
-		return x < y ? -1 : x > y;                                                                                     \
-	}                                                                                                                      \
-	KEEP void name##_push(struct name *t, type v)                                                                          \
-	{                                                                                                                      \
-		if (t->count == t->room) {                                                                                     \
-			size_t room = t->room ? t->room * 2 : 8;                                                               \
-			type *at = realloc(t->at, room * sizeof *at);                                                          \
-			if (__builtin_expect(!at, 0)) {                                                                        \
-				complain(#name " is full", (long)t->count);                                                    \
-				exit(1);                                                                                       \
-			}                                                                                                      \
-			t->at = at;                                                                                            \
-			t->room = room;                                                                                        \
-		}                                                                                                              \
-		t->at[t->count++] = v;                                                                                         \
-	}                                                                                                                      \
-	KEEP void name##_sort(struct name *t)                                                                                  \
-	{                                                                                                                      \
-		qsort(t->at, t->count, sizeof *t->at, name##_order);                                                           \
-		for (size_t i = 1; i < t->count; i++)                                                                          \
-			if (__builtin_expect(name##_order(&t->at[i - 1], &t->at[i]) > 0, 0))                                   \
-				complain(#name " is not sorted", (long)i);                                                     \
-	}                                                                                                                      \
-	KEEP size_t name##_find(const struct name *t, type v)                                                                  \
-	{                                                                                                                      \
-		size_t low = 0, high = t->count;                                                                               \
-		while (low < high) {                                                                                           \
-			size_t middle = low + (high - low) / 2;                                                                \
-			if (name##_order(&t->at[middle], &v) < 0)                                                              \
-				low = middle + 1;                                                                              \
-			else                                                                                                   \
-				high = middle;                                                                                 \
-		}                                                                                                              \
-		return low;                                                                                                    \
-	}                                                                                                                      \
-	KEEP void name##_print(const struct name *t)                                                                           \
-	{                                                                                                                      \
-		for (size_t i = 0; i < t->count && i < 3; i++)                                                                 \
-			printf(#name " " FORMAT "\n", t->at[i]);                                                               \
-	}                                                                                                                      \
-	KEEP uint64_t name##_digest(const struct name *t)                                                                      \
-	{                                                                                                                      \
-		uint64_t h = 0;                                                                                                \
-		for (size_t i = 0; i < t->count; i++)                                                                          \
-			h = mix(h ^ (uint64_t)t->at[i]) + t->count / (1 + i % 7);                                              \
-		return h;                                                                                                      \
+#define TABLE(name, type, FORMAT) \
+	struct name { \
+		type *at; \
+		size_t count, room; \
+	}; \
+	static inline int name##_order(const void *a, const void *b) \
+	{ \
+		type x = *(const type *)a, y = *(const type *)b; \
+		return x < y ? -1 : x > y; \
+	} \
+	KEEP void name##_push(struct name *t, type v) \
+	{ \
+		if (t->count == t->room) { \
+			size_t room = t->room ? t->room * 2 : 8; \
+			type *at = realloc(t->at, room * sizeof *at); \
+			if (__builtin_expect(!at, 0)) { \
+				complain(#name " is full", (long)t->count); \
+				exit(1); \
+			} \
+			t->at = at; \
+			t->room = room; \
+		} \
+		t->at[t->count++] = v; \
+	} \
+	KEEP void name##_sort(struct name *t) \
+	{ \
+		qsort(t->at, t->count, sizeof *t->at, name##_order); \
+		for (size_t i = 1; i < t->count; i++) \
+			if (__builtin_expect(name##_order(&t->at[i - 1], &t->at[i]) > 0, 0)) \
+				complain(#name " is not sorted", (long)i); \
+	} \
+	KEEP size_t name##_find(const struct name *t, type v) \
+	{ \
+		size_t low = 0, high = t->count; \
+		while (low < high) { \
+			size_t middle = low + (high - low) / 2; \
+			if (name##_order(&t->at[middle], &v) < 0) \
+				low = middle + 1; \
+			else \
+				high = middle; \
+		} \
+		return low; \
+	} \
+	KEEP void name##_print(const struct name *t) \
+	{ \
+		for (size_t i = 0; i < t->count && i < 3; i++) \
+			printf(#name " " FORMAT "\n", t->at[i]); \
+	} \
+	KEEP uint64_t name##_digest(const struct name *t) \
+	{ \
+		uint64_t h = 0; \
+		for (size_t i = 0; i < t->count; i++) \
+			h = mix(h ^ (uint64_t)t->at[i]) + t->count / (1 + i % 7); \
+		return h; \
 	}
 
 TABLE(bytes, unsigned char, "%u")
@@ -211,12 +211,30 @@ KEEP int machine(const char *s)
 	for (; *s; s++) {
 		switch (state_now) {
 		case 0: state_now = isdigit((unsigned char)*s) ? 1 : isalpha((unsigned char)*s) ? 2 : 3; break;
-		case 1: seen += *s; state_now = *s == 'x' ? 4 : 0; break;
-		case 2: seen ^= *s; state_now = *s == 'y' ? 5 : 1; break;
-		case 3: seen -= *s; state_now = *s == 'z' ? 6 : 2; break;
-		case 4: seen *= 3; state_now = 7; break;
-		case 5: seen += (int)hash(s); state_now = 6; break;
-		case 6: seen += (int)strlen(s); state_now = 0; break;
+		case 1:
+			seen += *s;
+			state_now = *s == 'x' ? 4 : 0;
+			break;
+		case 2:
+			seen ^= *s;
+			state_now = *s == 'y' ? 5 : 1;
+			break;
+		case 3:
+			seen -= *s;
+			state_now = *s == 'z' ? 6 : 2;
+			break;
+		case 4:
+			seen *= 3;
+			state_now = 7;
+			break;
+		case 5:
+			seen += (int)hash(s);
+			state_now = 6;
+			break;
+		case 6:
+			seen += (int)strlen(s);
+			state_now = 0;
+			break;
 		default: state_now = (int)(next_random() % 7); break;
 		}
 	}
@@ -252,8 +270,14 @@ KEEP double matrices(int n)
 	return sum;
 }
 
-static __attribute__((noclone, noinline)) int callback_a(int x) { return header_mix(x) + 1; }
-static int callback_b(int x) { return x > 3 ? header_mix(x) * 2 : header_clamp(x, 0, 3); }
+static __attribute__((noclone, noinline)) int callback_a(int x)
+{
+	return header_mix(x) + 1;
+}
+static int callback_b(int x)
+{
+	return x > 3 ? header_mix(x) * 2 : header_clamp(x, 0, 3);
+}
 
 KEEP int call_all(int (*const *f)(int), int n)
 {

@@ -37,7 +37,10 @@ static char *join(const struct out *o)
 static void expect_unpacked(const struct out *o, const char *want, size_t len)
 {
 	char *packed = join(o), *got = malloc(len + 1);
-	z_stream z = {.next_in = (unsigned char *)packed, .avail_in = (unsigned)o->len, .next_out = (unsigned char *)got, .avail_out = (unsigned)len + 1};
+	z_stream z = {.next_in = (unsigned char *)packed,
+	              .avail_in = (unsigned)o->len,
+	              .next_out = (unsigned char *)got,
+	              .avail_out = (unsigned)len + 1};
 	assert_int_equal(inflateInit2(&z, 15 + 16), Z_OK);     /* + 16: gzip's header and no other */
 	assert_int_equal(inflate(&z, Z_FINISH), Z_STREAM_END); /* checks its sum and length, too */
 	assert_int_equal(z.total_out, len);
@@ -53,7 +56,8 @@ static void test_what_goes_in_comes_out(void **state)
 	static const struct {
 		size_t len, piece;
 		unsigned noise; /* of 256 values: how random */
-	} rows[] = {{0, 1, 1}, {1, 1, 1}, {100, 7, 4}, {5000, 5000, 256}, {70000, 1, 2}, {300000, 4096, 256}, {2000000, 131, 8}};
+	} rows[] = {{0, 1, 1},     {1, 1, 1},           {100, 7, 4},      {5000, 5000, 256},
+	            {70000, 1, 2}, {300000, 4096, 256}, {2000000, 131, 8}};
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		uint64_t before = arena_mapped_bytes(), x = 88172645463325252u;
@@ -118,7 +122,8 @@ static void test_without_memory_it_says_so_and_nothing_leaks(void **state)
 			if (gzip_begin(&g, &r, &o) == -ENOMEM) {
 				failures++;
 			} else {
-				for (uint64_t i = 0, x = 1; i < 200000; i++, x = x * 6364136223846793005u + 1442695040888963407u)
+				for (uint64_t i = 0, x = 1; i < 200000;
+				     i++, x = x * 6364136223846793005u + 1442695040888963407u)
 					gzip_bytes(&g, (char *)&x + 4, 4);
 				gzip_end(&g);
 				successes += !o.failed;

@@ -27,16 +27,9 @@ static void test_strings_get_numbers_in_the_order_of_their_first_appearance(void
 		int64_t number;
 		bool is_new;
 	} rows[] = {
-		{"", 0, 0, true},
-		{"a", 1, 1, true},
-		{"", 0, 0, false},
-		{"ab", 2, 2, true},
-		{"a", 1, 1, false},
-		{"a\0", 2, 3, true},
-		{"a\0b", 3, 4, true},
-		{"a\0c", 3, 5, true},
-		{"a\0b", 3, 4, false},
-		{"\xff\xfe", 2, 6, true},
+		{"", 0, 0, true},      {"a", 1, 1, true},        {"", 0, 0, false},    {"ab", 2, 2, true},
+		{"a", 1, 1, false},    {"a\0", 2, 3, true},      {"a\0b", 3, 4, true}, {"a\0c", 3, 5, true},
+		{"a\0b", 3, 4, false}, {"\xff\xfe", 2, 6, true},
 	};
 	(void)state;
 	struct region r = {0};
@@ -64,7 +57,8 @@ static void test_numbers_stay_while_the_table_grows(void **state)
 			if (round)
 				assert_int_equal(intern(&t, &r, (struct span){(char *)&copy, sizeof copy}, &is_new), i);
 			else
-				assert_int_equal(intern(&t, &r, (struct span){(char *)&key[i], sizeof key[i]}, &is_new), i);
+				assert_int_equal(intern(&t, &r, (struct span){(char *)&key[i], sizeof key[i]}, &is_new),
+				                 i);
 			assert_int_equal(is_new, round == 0);
 		}
 	assert_int_equal(t.count, N);

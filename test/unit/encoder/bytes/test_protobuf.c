@@ -116,14 +116,14 @@ static void test_without_memory_it_has_failed_for_good(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup_teardown(test_an_integer_has_its_key_and_a_varint, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_negative_number_has_ten_bytes, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_number_that_is_zero_is_not_written, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_string_has_its_length, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_repeated_numbers_are_packed, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_message_in_another_is_bytes_and_is_emptied, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_message_grows_and_keeps_what_it_has, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_without_memory_it_has_failed_for_good, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_an_integer_has_its_key_and_a_varint, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_negative_number_has_ten_bytes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_number_that_is_zero_is_not_written, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_string_has_its_length, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_repeated_numbers_are_packed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_message_in_another_is_bytes_and_is_emptied, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_message_grows_and_keeps_what_it_has, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_without_memory_it_has_failed_for_good, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

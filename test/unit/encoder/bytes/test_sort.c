@@ -80,7 +80,7 @@ static void test_every_order_of_every_size_ends_sorted_and_whole(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_every_order_of_every_size_ends_sorted_and_whole),
+		cmocka_unit_test(test_every_order_of_every_size_ends_sorted_and_whole),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -155,7 +155,8 @@ static void test_frames_and_texts_are_copies(void **state)
 	(void)state;
 	struct object *o = cache_object(&plain);
 	char function[] = "f(int)", system[] = "_Z1fi", file[] = "/src/a.c";
-	struct name_frame f[] = {frame_of(function, system, file, 12), frame_of("main", "", "", 0), frame_of("end", "end", "/b", UINT32_MAX)};
+	struct name_frame f[] = {frame_of(function, system, file, 12), frame_of("main", "", "", 0),
+	                         frame_of("end", "end", "/b", UINT32_MAX)};
 	cache_put(o, 0x1234, 0x1200, f, COUNT(f), true);
 	memset(function, 'x', sizeof function);
 	memset(system, 'x', sizeof system);
@@ -166,7 +167,8 @@ static void test_frames_and_texts_are_copies(void **state)
 	assert_int_equal(c->start, 0x1200);
 	assert_int_equal(c->count, 3);
 	assert_true(c->complete);
-	assert_true(span_is(c->frame[0].function, "f(int)") && span_is(c->frame[0].system, "_Z1fi") && span_is(c->frame[0].file, "/src/a.c"));
+	assert_true(span_is(c->frame[0].function, "f(int)") && span_is(c->frame[0].system, "_Z1fi") &&
+	            span_is(c->frame[0].file, "/src/a.c"));
 	assert_int_equal(c->frame[0].line, 12);
 	assert_int_equal(c->frame[0].start_line, 6);
 	assert_true(span_is(c->frame[1].function, "main") && !c->frame[1].system.len && !c->frame[1].file.len);
@@ -183,7 +185,8 @@ static void test_nothing_known_is_knowledge_too(void **state)
 	cache_put(o, 0, 0, NULL, 0, true);
 	cache_put(o, UINT64_MAX, 0, NULL, 0, false);
 	assert_true(cache_find(o, 0) && cache_find(o, 0)->count == 0 && cache_find(o, 0)->complete);
-	assert_true(cache_find(o, UINT64_MAX) && cache_find(o, UINT64_MAX)->count == 0 && !cache_find(o, UINT64_MAX)->complete);
+	assert_true(cache_find(o, UINT64_MAX) && cache_find(o, UINT64_MAX)->count == 0 &&
+	            !cache_find(o, UINT64_MAX)->complete);
 }
 
 static void test_what_is_complete_takes_the_place_of_what_is_not(void **state)
@@ -233,7 +236,8 @@ static void test_the_same_text_is_kept_once(void **state)
 	struct object *o = cache_object(&plain);
 	for (uint64_t a = 0; a < 100; a++) {
 		char function[] = "the_same", file[] = "/the/same.c";
-		struct name_frame f[] = {frame_of(function, function, file, (uint32_t)a), frame_of("other", "the_same", file, 0)};
+		struct name_frame f[] = {frame_of(function, function, file, (uint32_t)a),
+		                         frame_of("other", "the_same", file, 0)};
 		cache_put(o, a, 0, f, 2, true);
 	}
 	const struct name_frame *first = cache_find(o, 0)->frame;
@@ -251,12 +255,8 @@ static void test_the_same_text_is_kept_once(void **state)
 static void test_texts_are_lines_of_utf8(void **state)
 {
 	static const char *const rows[][2] = {
-		{"plain", "plain"},
-		{"\xc3\xa4", "\xc3\xa4"},
-		{"a\xff", "a?"},
-		{"\x1b[0m", "?[0m"},
-		{"a\tb\nc", "a?b?c"},
-		{"\x7f", "?"},
+		{"plain", "plain"},   {"\xc3\xa4", "\xc3\xa4"}, {"a\xff", "a?"},
+		{"\x1b[0m", "?[0m"},  {"a\tb\nc", "a?b?c"},     {"\x7f", "?"},
 		{"\xc2\x85", "\?\?"},
 	};
 	(void)state;
@@ -266,7 +266,8 @@ static void test_texts_are_lines_of_utf8(void **state)
 			struct name_frame f = frame_of(rows[i][0], rows[i][0], rows[i][0], 0);
 			cache_put(o, i, 0, &f, 1, true);
 			const struct name_frame *kept = cache_find(o, i)->frame;
-			assert_true(span_is(kept->function, rows[i][1]) && span_is(kept->system, rows[i][1]) && span_is(kept->file, rows[i][1]));
+			assert_true(span_is(kept->function, rows[i][1]) && span_is(kept->system, rows[i][1]) &&
+			            span_is(kept->file, rows[i][1]));
 		}
 	struct name_frame f = {.function = {"a\0b", 3}};
 	cache_put(o, 100, 0, &f, 1, true);
@@ -317,7 +318,8 @@ static void test_a_large_one_begins_anew_when_it_is_trimmed(void **state)
 	for (uint64_t a = 0; a < 200 * 1000; a++)
 		put(o, a, "f", true);
 	assert_true(is_called(o, 0, "f"));
-	assert_in_range(arena_mapped_bytes() - before, 16 * MIB, 40 * MIB); /* it has gone over its share, but not without end */
+	assert_in_range(arena_mapped_bytes() - before, 16 * MIB,
+	                40 * MIB); /* it has gone over its share, but not without end */
 	cache_trim();
 	assert_int_equal(arena_mapped_bytes(), before);
 	assert_null(cache_find(cache_object(&plain), 0));
@@ -426,7 +428,8 @@ static void leave_some(void)
 		if (a % 1000 == 0)
 			cache_trim();
 		snprintf(name, sizeof name, "f%d", (int)(a % 20000));
-		struct name_frame f[] = {frame_of(name, name, "/src/a.c", 1), frame_of(name, "main", "/src/b.c", 2), frame_of("main", "main", "/src/b.c", 3)};
+		struct name_frame f[] = {frame_of(name, name, "/src/a.c", 1), frame_of(name, "main", "/src/b.c", 2),
+		                         frame_of("main", "main", "/src/b.c", 3)};
 		cache_put(cache_object(&plain), a, 0, f, COUNT(f), true);
 	}
 	cache_trim();

@@ -83,7 +83,8 @@ static void test_a_group_has_what_its_limit_leaves(void **state)
 	make_group("pod", "max\n", "5000\n", "anon 4000\nfile 1000\nshmem 0\n");
 	make_group("pod/app", "1000000\n", "700000\n", "anon 300000\nfile 400000\nkernel 0\nshmem 100000\n");
 	make_group("pod/full", "1000\n", "1200\n", "anon 1200\n");
-	assert_int_equal(room("0::/pod/app\n"), 1000000 - (700000 - 300000)); /* files that can be dropped count as free */
+	assert_int_equal(room("0::/pod/app\n"),
+	                 1000000 - (700000 - 300000)); /* files that can be dropped count as free */
 	assert_int_equal(room("12:cpu:/x\n0::/pod/app\n"), 600000);
 	assert_int_equal(room("0::/pod/full\n"), 0);
 	assert_int_equal(room("0::/pod\n"), UINT64_MAX);
@@ -106,10 +107,11 @@ static void test_the_groups_around_it_limit_it_too(void **state)
 static void test_groups_of_version_1_are_asked_too(void **state)
 {
 	static const char mounts[] = OTHERS "31 22 0:27 / /elsewhere rw - cgroup cgroup rw,cpu,cpuacct\n"
-	                                    "32 22 0:28 / %s/old rw - cgroup cgroup rw,memory\n";
+					    "32 22 0:28 / %s/old rw - cgroup cgroup rw,memory\n";
 	(void)state;
 	make_old_group("old", "9223372036854771712\n", "1000\n", "");
-	make_old_group("old/docker", "25165824\n", "9000000\n", "cache 1\ntotal_inactive_file 500000\ntotal_active_file 400000\ntotal_rss 8\n");
+	make_old_group("old/docker", "25165824\n", "9000000\n",
+	               "cache 1\ntotal_inactive_file 500000\ntotal_active_file 400000\ntotal_rss 8\n");
 	make_old_group("old/docker/app", "30000000\n", "1000000\n", "total_inactive_file 0\n");
 	assert_int_equal(room_mounted("4:memory:/docker\n3:cpu:/y\n", mounts), 25165824 - 8100000);
 	assert_int_equal(room_mounted("4:cpuset,memory:/docker/app\n", mounts), 25165824 - 8100000); /* the tightest */
@@ -127,12 +129,14 @@ static void test_a_group_that_is_the_mount_itself_is_found(void **state)
 	static const char mounts[] = "32 22 0:28 /docker/abc %s/ours rw master:3 - cgroup cgroup rw,memory\n";
 	assert_int_equal(room_mounted("4:memory:/docker/abc\n", mounts), 600000);
 	assert_int_equal(room_mounted("4:memory:/docker/abc/part\n", mounts), 400000);
-	assert_int_equal(room_mounted("4:memory:/docker/abcd\n", mounts), 600000); /* not below: those above it are asked */
+	assert_int_equal(room_mounted("4:memory:/docker/abcd\n", mounts),
+	                 600000); /* not below: those above it are asked */
 }
 
 static void test_both_versions_may_be_there(void **state)
 {
-	static const char mounts[] = "30 22 0:26 / %s/new rw - cgroup2 cgroup2 rw\n32 22 0:28 / %s/old1 rw - cgroup cgroup rw,memory\n";
+	static const char mounts[] =
+		"30 22 0:26 / %s/new rw - cgroup2 cgroup2 rw\n32 22 0:28 / %s/old1 rw - cgroup cgroup rw,memory\n";
 	(void)state;
 	make_group("new", "max\n", "1\n", "");
 	make_group("new/a", "7000\n", "1000\n", "");

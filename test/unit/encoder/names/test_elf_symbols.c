@@ -116,8 +116,9 @@ static void compare_random_addresses(const char *path)
 		const Elf64_Sym *s = &t.symbol[next_random() % t.count];
 		if (!is_function(s))
 			continue;
-		q[n].address = s->st_value + (n % 4 == 0 ? 0 : n % 4 == 1 ? s->st_size - 1
-		                                                          : next_random() % s->st_size);
+		q[n].address = s->st_value + (n % 4 == 0   ? 0
+		                              : n % 4 == 1 ? s->st_size - 1
+		                                           : next_random() % s->st_size);
 		n++;
 	}
 	qsort(q, N, sizeof *q, by_address);
@@ -126,8 +127,8 @@ static void compare_random_addresses(const char *path)
 	close(fd);
 	for (n = 0; n < N; n++)
 		if (!is_right(&t, &q[n]))
-			fail_msg("%s: %#llx is \"%.*s\" from %#llx", path, (unsigned long long)q[n].address, (int)q[n].name.len,
-			         q[n].name.at, (unsigned long long)q[n].start);
+			fail_msg("%s: %#llx is \"%.*s\" from %#llx", path, (unsigned long long)q[n].address,
+			         (int)q[n].name.len, q[n].name.at, (unsigned long long)q[n].start);
 	free(q);
 	free(i.at);
 	region_release(&r);
@@ -162,8 +163,17 @@ static uintptr_t bias_of(const void *p)
 
 static void test_known_functions_have_their_known_names(void **state)
 {
-	static const char *const names[] = {"qsort", "strtoul", "getaddrinfo", "fopen", "regexec", "read", "poll", "nanosleep",
-	                                    "pthread_mutex_lock", "pthread_cond_wait", "sem_wait"};
+	static const char *const names[] = {"qsort",
+	                                    "strtoul",
+	                                    "getaddrinfo",
+	                                    "fopen",
+	                                    "regexec",
+	                                    "read",
+	                                    "poll",
+	                                    "nanosleep",
+	                                    "pthread_mutex_lock",
+	                                    "pthread_cond_wait",
+	                                    "sem_wait"};
 	(void)state;
 	void *libc = dlopen("libc.so.6", RTLD_NOW); /* under a sanitizer the global names may be others' */
 	assert_non_null(libc);
@@ -191,7 +201,8 @@ static void test_addresses_outside_of_every_symbol_have_no_name(void **state)
 {
 	(void)state;
 	struct region r = {0};
-	struct elf_query q[] = {{.address = 0}, {.address = 1}, {.address = (uint64_t)1 << 40}, {.address = UINT64_MAX}};
+	struct elf_query q[] = {
+		{.address = 0}, {.address = 1}, {.address = (uint64_t)1 << 40}, {.address = UINT64_MAX}};
 	int fd = open("/proc/self/exe", O_RDONLY);
 	assert_int_equal(elf_symbols_of_file(&r, fd, q, COUNT(q)), 0);
 	for (size_t i = 0; i < COUNT(q); i++)
@@ -286,19 +297,46 @@ struct small {
 static struct small small(void)
 {
 	struct small f = {
-		.e = {.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT}, .e_type = ET_DYN, .e_machine = EM_X86_64, .e_version = EV_CURRENT, .e_phoff = offsetof(struct small, p), .e_shoff = offsetof(struct small, s), .e_ehsize = sizeof(Elf64_Ehdr), .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 2, .e_shentsize = sizeof(Elf64_Shdr), .e_shnum = 3},
+		.e = {.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
+	              .e_type = ET_DYN,
+	              .e_machine = EM_X86_64,
+	              .e_version = EV_CURRENT,
+	              .e_phoff = offsetof(struct small, p),
+	              .e_shoff = offsetof(struct small, s),
+	              .e_ehsize = sizeof(Elf64_Ehdr),
+	              .e_phentsize = sizeof(Elf64_Phdr),
+	              .e_phnum = 2,
+	              .e_shentsize = sizeof(Elf64_Shdr),
+	              .e_shnum = 3},
 		.p = {{.p_type = PT_LOAD, .p_filesz = 4096, .p_memsz = 4096},
-	              {.p_type = PT_NOTE, .p_offset = offsetof(struct small, note), .p_filesz = sizeof f.note, .p_memsz = sizeof f.note}},
-		.s = {{0}, {.sh_type = SHT_SYMTAB, .sh_offset = offsetof(struct small, symbol), .sh_size = sizeof f.symbol, .sh_link = 2, .sh_entsize = sizeof(Elf64_Sym)}, {.sh_type = SHT_STRTAB, .sh_offset = offsetof(struct small, names), .sh_size = sizeof f.names}},
+	              {.p_type = PT_NOTE,
+	               .p_offset = offsetof(struct small, note),
+	               .p_filesz = sizeof f.note,
+	               .p_memsz = sizeof f.note}},
+		.s = {{0},
+	              {.sh_type = SHT_SYMTAB,
+	               .sh_offset = offsetof(struct small, symbol),
+	               .sh_size = sizeof f.symbol,
+	               .sh_link = 2,
+	               .sh_entsize = sizeof(Elf64_Sym)},
+	              {.sh_type = SHT_STRTAB, .sh_offset = offsetof(struct small, names), .sh_size = sizeof f.names}},
 		.names = "\0small\0large\0weak@@V1\0bare\0inner",
 		.note = {.n = {4, 20, NT_GNU_BUILD_ID}, .name = "GNU", .id = {1, 2, 3}},
 	};
 	const struct {
 		unsigned name, bind, type;
 		uint64_t value, size;
-	} rows[] = {{1, STB_LOCAL, STT_FUNC, 0x1000, 16}, {7, STB_GLOBAL, STT_FUNC, 0x2000, 0x1000}, {13, STB_WEAK, STT_FUNC, 0x4000, 32}, {22, STB_GLOBAL, STT_NOTYPE, 0x5000, 0}, {27, STB_LOCAL, STT_FUNC, 0x2100, 16}};
+	} rows[] = {{1, STB_LOCAL, STT_FUNC, 0x1000, 16},
+	            {7, STB_GLOBAL, STT_FUNC, 0x2000, 0x1000},
+	            {13, STB_WEAK, STT_FUNC, 0x4000, 32},
+	            {22, STB_GLOBAL, STT_NOTYPE, 0x5000, 0},
+	            {27, STB_LOCAL, STT_FUNC, 0x2100, 16}};
 	for (size_t i = 0; i < COUNT(rows); i++)
-		f.symbol[i + 1] = (Elf64_Sym){.st_name = rows[i].name, .st_info = ELF64_ST_INFO(rows[i].bind, rows[i].type), .st_shndx = 1, .st_value = rows[i].value, .st_size = rows[i].size};
+		f.symbol[i + 1] = (Elf64_Sym){.st_name = rows[i].name,
+		                              .st_info = ELF64_ST_INFO(rows[i].bind, rows[i].type),
+		                              .st_shndx = 1,
+		                              .st_value = rows[i].value,
+		                              .st_size = rows[i].size};
 	return f;
 }
 
@@ -315,7 +353,10 @@ static void test_the_nearest_sized_symbol_wins_and_versions_are_cut_off(void **s
 	static const struct {
 		uint64_t address;
 		const char *name;
-	} rows[] = {{0x0fff, ""}, {0x1000, "small"}, {0x100f, "small"}, {0x1010, ""}, {0x2000, "large"}, {0x20ff, "large"}, {0x2100, "inner"}, {0x210f, "inner"}, {0x2110, "large"}, {0x2fff, "large"}, {0x3000, ""}, {0x4001, "weak"}, {0x4020, ""}, {0x5000, "bare"}, {0x5fff, "bare"}, {0x6000, ""}};
+	} rows[] = {{0x0fff, ""},      {0x1000, "small"}, {0x100f, "small"}, {0x1010, ""},
+	            {0x2000, "large"}, {0x20ff, "large"}, {0x2100, "inner"}, {0x210f, "inner"},
+	            {0x2110, "large"}, {0x2fff, "large"}, {0x3000, ""},      {0x4001, "weak"},
+	            {0x4020, ""},      {0x5000, "bare"},  {0x5fff, "bare"},  {0x6000, ""}};
 	(void)state;
 	struct region r = {0};
 	struct small f = small();
@@ -326,7 +367,8 @@ static void test_the_nearest_sized_symbol_wins_and_versions_are_cut_off(void **s
 	assert_int_equal(elf_symbols_of_file(&r, fd, q, COUNT(rows)), 0);
 	for (size_t i = 0; i < COUNT(rows); i++)
 		if (q[i].name.len != strlen(rows[i].name) || (q[i].name.len && !span_is(q[i].name, rows[i].name)))
-			fail_msg("%#llx is \"%.*s\", not \"%s\"", (unsigned long long)rows[i].address, (int)q[i].name.len, q[i].name.at, rows[i].name);
+			fail_msg("%#llx is \"%.*s\", not \"%s\"", (unsigned long long)rows[i].address,
+			         (int)q[i].name.len, q[i].name.at, rows[i].name);
 	assert_true(elf_has_build_id(fd, f.note.id, sizeof f.note.id));
 	f.note.id[7] = 9;
 	assert_false(elf_has_build_id(fd, f.note.id, sizeof f.note.id));
@@ -340,7 +382,8 @@ static void test_a_symbol_without_a_size_ends_where_the_next_one_or_its_section_
 	static const struct {
 		uint64_t address, next, section_end;
 		const char *name;
-	} rows[] = {{0x50ff, 0x5100, 0, "bare"}, {0x5200, 0x5100, 0, ""}, {0x5100, 0x5100, 0, "weak"}, {0x51ff, 0x4000, 0x5200, "bare"}, {0x5200, 0x4000, 0x5200, ""}, {0x5fff, 0x6000, 0x9000, "bare"}};
+	} rows[] = {{0x50ff, 0x5100, 0, "bare"},      {0x5200, 0x5100, 0, ""},      {0x5100, 0x5100, 0, "weak"},
+	            {0x51ff, 0x4000, 0x5200, "bare"}, {0x5200, 0x4000, 0x5200, ""}, {0x5fff, 0x6000, 0x9000, "bare"}};
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		struct region r = {0};
@@ -348,14 +391,18 @@ static void test_a_symbol_without_a_size_ends_where_the_next_one_or_its_section_
 		struct elf_query q = {.address = rows[i].address};
 		f.symbol[3].st_value = rows[i].next; /* of 32 bytes */
 		if (rows[i].section_end) {
-			f.s[3] = (Elf64_Shdr){.sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC, .sh_addr = 0x5000, .sh_size = rows[i].section_end - 0x5000};
+			f.s[3] = (Elf64_Shdr){.sh_type = SHT_PROGBITS,
+			                      .sh_flags = SHF_ALLOC,
+			                      .sh_addr = 0x5000,
+			                      .sh_size = rows[i].section_end - 0x5000};
 			f.symbol[4].st_shndx = 3;
 			f.e.e_shnum = 4;
 		}
 		int fd = file_of(&f, sizeof f);
 		assert_int_equal(elf_symbols_of_file(&r, fd, &q, 1), 0);
 		if (q.name.len != strlen(rows[i].name) || (q.name.len && !span_is(q.name, rows[i].name)))
-			fail_msg("%#llx is \"%.*s\", not \"%s\"", (unsigned long long)rows[i].address, (int)q.name.len, q.name.at, rows[i].name);
+			fail_msg("%#llx is \"%.*s\", not \"%s\"", (unsigned long long)rows[i].address, (int)q.name.len,
+			         q.name.at, rows[i].name);
 		close(fd);
 		region_release(&r);
 	}
@@ -377,16 +424,17 @@ static void test_of_public_aliases_the_one_with_the_fewest_underscores_in_front_
 		{{{"__open", GLOBAL, 16}, {"open", WEAK, 16}, {"_open", GLOBAL, 16}}, "open"},
 		{{{"open", WEAK, 16}, {"__open", GLOBAL, 16}, {"__libc_open", GLOBAL, 16}}, "open"},
 		{{{"___a", GLOBAL, 16}, {"__b", GLOBAL, 16}, {"_c_", GLOBAL, 16}, {"__d", GLOBAL, 16}}, "_c_"},
-		{{{"__b", GLOBAL, 16}, {"__a", GLOBAL, 16}}, "__a"},                      /* equals: by the alphabet, */
-		{{{"strtoumax", GLOBAL, 16}, {"strtoul", WEAK, 16}, {"strtoull", WEAK, 16}}, "strtoul"}, /* the shortest first */
+		{{{"__b", GLOBAL, 16}, {"__a", GLOBAL, 16}}, "__a"}, /* equals: by the alphabet, */
+		{{{"strtoumax", GLOBAL, 16}, {"strtoul", WEAK, 16}, {"strtoull", WEAK, 16}},
+	         "strtoul"}, /* the shortest first */
 		{{{"_ZN1AC1Ev", GLOBAL, 16}, {"_ZN1AC2Ev", GLOBAL, 16}, {"_ZN1AC1Ev", LOCAL, 16}}, "_ZN1AC2Ev"},
-		{{{"plain", LOCAL, 16}, {"__public", GLOBAL, 16}}, "__public"},           /* not one that is not public */
+		{{{"plain", LOCAL, 16}, {"__public", GLOBAL, 16}}, "__public"}, /* not one that is not public */
 		{{{"__public", WEAK, 16}, {"plain", LOCAL, 16}}, "__public"},
-		{{{"__b", LOCAL, 16}, {"_a", LOCAL, 16}}, "_a"},                          /* where none is public, the same */
-		{{{"bare", GLOBAL, 0}, {"__sized", LOCAL, 16}}, "__sized"},               /* nor one that does not say its size */
+		{{{"__b", LOCAL, 16}, {"_a", LOCAL, 16}}, "_a"},            /* where none is public, the same */
+		{{{"bare", GLOBAL, 0}, {"__sized", LOCAL, 16}}, "__sized"}, /* nor one that does not say its size */
 		{{{"__x@@V_2", GLOBAL, 16}, {"x@V_1", GLOBAL, 16}, {"_x", GLOBAL, 16}}, "x"},
 		{{{"__read", GLOBAL, 16}, {"read", GLOBAL, 32}}, "read"},
-		{{{"read", GLOBAL, 16}, {"__read", LOCAL, 32}}, "__read"},                /* the one that reaches farther */
+		{{{"read", GLOBAL, 16}, {"__read", LOCAL, 32}}, "__read"}, /* the one that reaches farther */
 		{{{"___", GLOBAL, 16}, {"__", GLOBAL, 16}}, "__"},
 	};
 	(void)state;
@@ -396,7 +444,11 @@ static void test_of_public_aliases_the_one_with_the_fewest_underscores_in_front_
 		size_t at = 1;
 		memset(f.symbol, 0, sizeof f.symbol);
 		for (size_t k = 0; k < COUNT(rows[i].aliases) && rows[i].aliases[k].name; k++) {
-			f.symbol[k + 1] = (Elf64_Sym){.st_name = (uint32_t)at, .st_info = ELF64_ST_INFO(rows[i].aliases[k].bind, STT_FUNC), .st_shndx = 1, .st_value = 0x1000, .st_size = rows[i].aliases[k].size};
+			f.symbol[k + 1] = (Elf64_Sym){.st_name = (uint32_t)at,
+			                              .st_info = ELF64_ST_INFO(rows[i].aliases[k].bind, STT_FUNC),
+			                              .st_shndx = 1,
+			                              .st_value = 0x1000,
+			                              .st_size = rows[i].aliases[k].size};
 			at += (size_t)snprintf(f.names + at, sizeof f.names - at, "%s", rows[i].aliases[k].name) + 1;
 			assert_true(at < sizeof f.names);
 		}
@@ -405,7 +457,8 @@ static void test_of_public_aliases_the_one_with_the_fewest_underscores_in_front_
 		assert_int_equal(elf_symbols_of_file(&r, fd, q, COUNT(q)), 0);
 		for (size_t k = 0; k < COUNT(q); k++)
 			if (!span_is(q[k].name, rows[i].best))
-				fail_msg("row %zu: \"%.*s\", not \"%s\"", i, (int)q[k].name.len, q[k].name.at, rows[i].best);
+				fail_msg("row %zu: \"%.*s\", not \"%s\"", i, (int)q[k].name.len, q[k].name.at,
+				         rows[i].best);
 		close(fd);
 		region_release(&r);
 	}
@@ -421,9 +474,17 @@ static void test_local_symbols_have_their_source_file(void **state)
 	memcpy(f.names, "\0a.c\0one\0b.c\0two\0all", 21);
 	const struct {
 		unsigned name, bind, type, value, size;
-	} rows[] = {{1, STB_LOCAL, STT_FILE, 0, 0}, {5, STB_LOCAL, STT_FUNC, 0x1000, 16}, {9, STB_LOCAL, STT_FILE, 0, 0}, {13, STB_LOCAL, STT_FUNC, 0x2000, 16}, {17, STB_GLOBAL, STT_FUNC, 0x3000, 16}};
+	} rows[] = {{1, STB_LOCAL, STT_FILE, 0, 0},
+	            {5, STB_LOCAL, STT_FUNC, 0x1000, 16},
+	            {9, STB_LOCAL, STT_FILE, 0, 0},
+	            {13, STB_LOCAL, STT_FUNC, 0x2000, 16},
+	            {17, STB_GLOBAL, STT_FUNC, 0x3000, 16}};
 	for (size_t i = 0; i < COUNT(rows); i++)
-		f.symbol[i + 1] = (Elf64_Sym){.st_name = rows[i].name, .st_info = ELF64_ST_INFO(rows[i].bind, rows[i].type), .st_shndx = 1, .st_value = rows[i].value, .st_size = rows[i].size};
+		f.symbol[i + 1] = (Elf64_Sym){.st_name = rows[i].name,
+		                              .st_info = ELF64_ST_INFO(rows[i].bind, rows[i].type),
+		                              .st_shndx = 1,
+		                              .st_value = rows[i].value,
+		                              .st_size = rows[i].size};
 	struct elf_query q[] = {{.address = 0x1001}, {.address = 0x2001}, {.address = 0x3001}, {.address = 0x4001}};
 	int fd = file_of(&f, sizeof f);
 	assert_int_equal(elf_symbols_of_file(&r, fd, q, COUNT(q)), 0);
@@ -447,14 +508,23 @@ static void test_an_alias_that_ends_earlier_names_nothing(void **state)
 		unsigned name, size;
 	} rows[] = {{1, 32}, {9, 16}};
 	for (size_t i = 0; i < COUNT(rows); i++)
-		f.symbol[i + 1] = (Elf64_Sym){.st_name = rows[i].name, .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_FUNC), .st_shndx = 1, .st_value = 0x1000, .st_size = rows[i].size};
-	struct elf_query q[] = {{.address = 0x1000}, {.address = 0x100f}, {.address = 0x1010}, {.address = 0x101f}, {.address = 0x1020}};
+		f.symbol[i + 1] = (Elf64_Sym){.st_name = rows[i].name,
+		                              .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_FUNC),
+		                              .st_shndx = 1,
+		                              .st_value = 0x1000,
+		                              .st_size = rows[i].size};
+	struct elf_query q[] = {{.address = 0x1000},
+	                        {.address = 0x100f},
+	                        {.address = 0x1010},
+	                        {.address = 0x101f},
+	                        {.address = 0x1020}};
 	static const char *const want[] = {"__whole", "__whole", "__whole", "__whole", ""};
 	int fd = file_of(&f, sizeof f);
 	assert_int_equal(elf_symbols_of_file(&r, fd, q, COUNT(q)), 0);
 	for (size_t i = 0; i < COUNT(q); i++)
 		if (q[i].name.len != strlen(want[i]) || (q[i].name.len && !span_is(q[i].name, want[i])))
-			fail_msg("%#llx is \"%.*s\"", (unsigned long long)q[i].address, (int)q[i].name.len, q[i].name.at);
+			fail_msg("%#llx is \"%.*s\"", (unsigned long long)q[i].address, (int)q[i].name.len,
+			         q[i].name.at);
 	close(fd);
 	static const uint32_t empty[] = {14 /* "@@V" */, 5000, UINT32_MAX};
 	for (size_t i = 0; i < COUNT(empty); i++) { /* a name that is none is better than nothing, and no more */
@@ -484,7 +554,11 @@ static void test_of_very_many_aliases_the_last_ones_are_looked_at(void **state)
 	many.f.s[2].sh_offset = offsetof(__typeof__(many), names);
 	many.f.s[2].sh_size = sizeof many.names;
 	for (unsigned i = 0; i < ALIASES; i++) {
-		many.symbol[i + 1] = (Elf64_Sym){.st_name = 1 + 4 * i, .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_FUNC), .st_shndx = 1, .st_value = 0x1000, .st_size = 8};
+		many.symbol[i + 1] = (Elf64_Sym){.st_name = 1 + 4 * i,
+		                                 .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_FUNC),
+		                                 .st_shndx = 1,
+		                                 .st_value = 0x1000,
+		                                 .st_size = 8};
 		memcpy(many.names + 1 + 4 * i, i == ALIASES - ELF_ALIASES_MOST ? "_z\0" : "__y", 4);
 	}
 	struct region r = {0};
@@ -527,14 +601,28 @@ static void test_truncated_files_are_refused_or_read_but_never_crash(void **stat
 
 static void test_files_with_lying_fields_are_refused_or_read_but_never_crash(void **state)
 {
-	static const uint64_t bad[] = {0, 1, 7, 24, 63, 64, 0xff, 0xffff, 0x7fffffff, 0xffffffff, 1ull << 32, 1ull << 40, INT64_MAX,
-	                               1ull << 63, UINT64_MAX - 63, UINT64_MAX - 7, UINT64_MAX};
+	static const uint64_t bad[] = {0,
+	                               1,
+	                               7,
+	                               24,
+	                               63,
+	                               64,
+	                               0xff,
+	                               0xffff,
+	                               0x7fffffff,
+	                               0xffffffff,
+	                               1ull << 32,
+	                               1ull << 40,
+	                               INT64_MAX,
+	                               1ull << 63,
+	                               UINT64_MAX - 63,
+	                               UINT64_MAX - 7,
+	                               UINT64_MAX};
 	(void)state;
 	for (size_t at = 0; at + 8 <= sizeof(struct small); at += at < offsetof(struct small, symbol) ? 2 : 8)
 		for (size_t i = 0; i < COUNT(bad); i++) {
 			struct small f = small();
-			size_t width = i % 3 == 0 ? 8 : i % 3 == 1 ? 4
-			                                           : 2;
+			size_t width = i % 3 == 0 ? 8 : i % 3 == 1 ? 4 : 2;
 			memcpy((char *)&f + at, &bad[i], width);
 			/* a count of tens of millions is honest work, if the file has them; ours has not */
 			ask_everything(&f, sizeof f);

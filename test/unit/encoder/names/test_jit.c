@@ -27,10 +27,7 @@
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
-enum { PART = 48 * 1024,
-       LIMIT = 64 << 20,
-       NAME_MOST = 4096,
-       NOBODY = 65534 };
+enum { PART = 48 * 1024, LIMIT = 64 << 20, NAME_MOST = 4096, NOBODY = 65534 };
 
 static uint64_t random_state = 88172645463325252u;
 static uint64_t next_random(void)
@@ -83,7 +80,8 @@ static void expect_names(struct jit_query *q, size_t count, const char *const *n
 	for (size_t i = 0; i < count; i++) {
 		const char *name = names[i] ? names[i] : "";
 		if (q[i].name.len != strlen(name) || memcmp(q[i].name.at ? q[i].name.at : "", name, q[i].name.len) != 0)
-			fail_msg("%#lx is \"%.*s\", not \"%s\"", (unsigned long)q[i].address, (int)q[i].name.len, q[i].name.at, name);
+			fail_msg("%#lx is \"%.*s\", not \"%s\"", (unsigned long)q[i].address, (int)q[i].name.len,
+			         q[i].name.at, name);
 	}
 	region_release(&r);
 }
@@ -111,9 +109,11 @@ static void test_an_address_has_the_name_of_the_code_around_it(void **state)
 {
 	(void)state;
 	write_text("2000 10 second\n1000 20 first one\n3000 1 third\n");
-	struct jit_query q[] = {{.address = 0}, {.address = 0xfff}, {.address = 0x1000}, {.address = 0x1000}, {.address = 0x101f}, {.address = 0x1020}, {.address = 0x200f}, {.address = 0x2010}, {.address = 0x3000}, {.address = 0x3001}, {.address = UINTPTR_MAX}};
-	static const char *const names[] = {NULL, NULL, "first one", "first one", "first one",
-	                                    NULL, "second", NULL, "third", NULL, NULL};
+	struct jit_query q[] = {{.address = 0},      {.address = 0xfff},  {.address = 0x1000},     {.address = 0x1000},
+	                        {.address = 0x101f}, {.address = 0x1020}, {.address = 0x200f},     {.address = 0x2010},
+	                        {.address = 0x3000}, {.address = 0x3001}, {.address = UINTPTR_MAX}};
+	static const char *const names[] = {NULL,     NULL, "first one", "first one", "first one", NULL,
+	                                    "second", NULL, "third",     NULL,        NULL};
 	expect_names(q, COUNT(q), names);
 	assert_int_equal(q[4].start, 0x1000);
 	assert_int_equal(q[6].start, 0x2000);
@@ -198,8 +198,7 @@ static void test_the_last_line_is_ignored_until_it_is_complete(void **state)
 	(void)state;
 	for (size_t len = 0; len < sizeof whole; len++) {
 		write_map(whole, len);
-		expect_name(0x1008, len < 12 ? NULL : len < sizeof whole - 1 ? "one"
-		                                                             : "other");
+		expect_name(0x1008, len < 12 ? NULL : len < sizeof whole - 1 ? "one" : "other");
 	}
 }
 
@@ -246,7 +245,8 @@ static void expect_long_name(size_t len, size_t padding)
 
 static void test_long_names_are_cut(void **state)
 {
-	static const size_t lengths[] = {1, 4000, 4095, 4096, 4097, 4400, 5000, PART - 1, PART, PART + 1, 3 * PART + 17, 2 << 20};
+	static const size_t lengths[] = {1,    4000,     4095, 4096,     4097,          4400,
+	                                 5000, PART - 1, PART, PART + 1, 3 * PART + 17, 2 << 20};
 	(void)state;
 	for (size_t i = 0; i < COUNT(lengths); i++) {
 		expect_long_name(lengths[i], 0);
@@ -269,8 +269,7 @@ static void test_numbers_that_do_not_end_are_no_numbers(void **state)
 
 static void test_lines_lie_across_parts_wherever_they_are_cut(void **state)
 {
-	enum { LINES = 4000,
-	       EVERY = 40 };
+	enum { LINES = 4000, EVERY = 40 };
 	(void)state;
 	char *text = malloc(LINES * 48 + 128);
 	static struct jit_query q[LINES];
@@ -279,7 +278,8 @@ static void test_lines_lie_across_parts_wherever_they_are_cut(void **state)
 		struct region r = {0};
 		size_t at = 0;
 		for (unsigned i = 0; i < LINES; i++) {
-			at += (size_t)sprintf(text + at, "%x 10 name number %u%.*s\n", 0x1000 + i * 16, i, (int)(i % 11), "----------");
+			at += (size_t)sprintf(text + at, "%x 10 name number %u%.*s\n", 0x1000 + i * 16, i,
+			                      (int)(i % 11), "----------");
 			q[i].address = 0x1000 + i * 16 + i % 16;
 		}
 		memset(text + at, 'x', padding); /* parts are counted from the end */
@@ -287,7 +287,8 @@ static void test_lines_lie_across_parts_wherever_they_are_cut(void **state)
 		assert_int_equal(jit_names(&r, q, LINES), 0);
 		for (unsigned i = 0; i < LINES; i++) {
 			char name[64];
-			size_t len = (size_t)snprintf(name, sizeof name, "name number %u%.*s", i, (int)(i % 11), "----------");
+			size_t len = (size_t)snprintf(name, sizeof name, "name number %u%.*s", i, (int)(i % 11),
+			                              "----------");
 			assert_int_equal(q[i].name.len, len);
 			assert_memory_equal(q[i].name.at, name, len);
 			assert_int_equal(q[i].start, 0x1000 + i * 16);
@@ -346,7 +347,8 @@ static void test_a_file_that_others_may_write_is_not_believed(void **state)
 	static const struct {
 		mode_t mode;
 		int status;
-	} rows[] = {{0600, 0}, {0644, 0}, {0755, 0}, {0400, 0}, {0660, -EPERM}, {0664, -EPERM}, {0646, -EPERM}, {0602, -EPERM}, {0620, -EPERM}, {0666, -EPERM}};
+	} rows[] = {{0600, 0},      {0644, 0},      {0755, 0},      {0400, 0},      {0660, -EPERM},
+	            {0664, -EPERM}, {0646, -EPERM}, {0602, -EPERM}, {0620, -EPERM}, {0666, -EPERM}};
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		write_text(good);
@@ -446,9 +448,7 @@ static void test_without_memory_it_says_so(void **state)
 
 /* --- against a model ---------------------------------------------------------------------------------- */
 
-enum { BLOCKS = 2048,
-       BLOCK = 16,
-       BASE = 0x7f0000000000 >> 20 };
+enum { BLOCKS = 2048, BLOCK = 16, BASE = 0x7f0000000000 >> 20 };
 
 /* The model: an array with the line that each block of 16 bytes belongs to. */
 static struct model {
@@ -460,9 +460,10 @@ static struct model {
 
 static size_t add_garbage(char *text)
 {
-	static const char *const kinds[] = {"\n", "garbage\n", "%lx\n", "%lx 40\n", "%lx 40 \n",
-	                                    "%lx fffffffffffffff0 huge\n", "zz%lx 40 z\n"};
-	return (size_t)sprintf(text, kinds[next_random() % COUNT(kinds)], (unsigned long)(BASE + next_random() % BLOCKS * BLOCK));
+	static const char *const kinds[] = {
+		"\n", "garbage\n", "%lx\n", "%lx 40\n", "%lx 40 \n", "%lx fffffffffffffff0 huge\n", "zz%lx 40 z\n"};
+	return (size_t)sprintf(text, kinds[next_random() % COUNT(kinds)],
+	                       (unsigned long)(BASE + next_random() % BLOCKS * BLOCK));
 }
 
 static size_t add_line(char *text)
@@ -472,13 +473,14 @@ static size_t add_line(char *text)
 		count = next_random() % BLOCKS;
 	count = count < most ? count : most;
 	char *name = model.name[model.lines];
-	snprintf(name, sizeof *model.name, "line %d%.*s", model.lines, (int)(next_random() % 30), "..............................");
+	snprintf(name, sizeof *model.name, "line %d%.*s", model.lines, (int)(next_random() % 30),
+	         "..............................");
 	model.start[model.lines] = BASE + block * BLOCK;
 	for (size_t i = 0; i < count; i++)
 		model.line_of[block + i] = model.lines;
 	model.lines++;
-	return (size_t)sprintf(text, next_random() % 2 ? "%lx %zx %s\n" : "0x%016lx 0x%zx %s\n", (unsigned long)(BASE + block * BLOCK),
-	                       count * BLOCK, name);
+	return (size_t)sprintf(text, next_random() % 2 ? "%lx %zx %s\n" : "0x%016lx 0x%zx %s\n",
+	                       (unsigned long)(BASE + block * BLOCK), count * BLOCK, name);
 }
 
 static void check_query(const struct jit_query *q)
@@ -499,8 +501,7 @@ static int by_address(const void *a, const void *b)
 
 static void test_random_maps_name_what_a_simple_model_does(void **state)
 {
-	enum { ROUNDS = 300,
-	       QUERIES = 700 };
+	enum { ROUNDS = 300, QUERIES = 700 };
 	static struct jit_query q[QUERIES];
 	(void)state;
 	char *text = malloc(4000 * 256);
@@ -512,7 +513,8 @@ static void test_random_maps_name_what_a_simple_model_does(void **state)
 		memset(model.line_of, -1, sizeof model.line_of);
 		for (size_t i = 0; i < lines; i++)
 			len += next_random() % 16 ? add_line(text + len) : add_garbage(text + len);
-		len += (size_t)sprintf(text + len, "%.*s", (int)(next_random() % 30), "7f000000 ffffff an unfinished line");
+		len += (size_t)sprintf(text + len, "%.*s", (int)(next_random() % 30),
+		                       "7f000000 ffffff an unfinished line");
 		write_map(text, len);
 		size_t count = next_random() % QUERIES;
 		for (size_t i = 0; i < count; i++)
@@ -542,7 +544,8 @@ static void test_random_bytes_do_no_harm(void **state)
 			q[i].address = i * i * i;
 		assert_int_equal(jit_names(&r, q, COUNT(q)), 0);
 		for (size_t i = 0; i < COUNT(q); i++)
-			assert_true(q[i].name.len <= NAME_MOST && q[i].start <= q[i].address && (q[i].name.len > 0 || q[i].start == 0));
+			assert_true(q[i].name.len <= NAME_MOST && q[i].start <= q[i].address &&
+			            (q[i].name.len > 0 || q[i].start == 0));
 		region_release(&r);
 	}
 }

@@ -1,6 +1,7 @@
 /* test_names.c - who is asked for names, how long that may take, and what there is when it took too long.
  *
- * Runs in: its own process, with shell scripts as helper programs. The modules are made up: this program's file, many times.
+ * Runs in: its own process, with shell scripts as helper programs. The modules are made up: this program's file, many
+ * times.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: encoder/names/names.c encoder/names/container.c encoder/names/cache.c encoder/names/symbolizer.c encoder/bytes/intern.c encoder/names/jit.c encoder/names/elf_symbols.c encoder/names/maps.c encoder/bytes/sort.c encoder/bytes/out.c encoder/bytes/utf8.c shim/own_file.c shim/spawn.c shim/text.c shim/arena.c shim/sync.c */
@@ -33,13 +34,14 @@
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 #define SECOND UINT64_C(1000000000)
-#define ABSENT "no lines and inlined calls: pprofshim-symbolize is not there; install it beside the library, or say where in PPROF_SYMBOLIZER"
-#define KILLED "no lines and inlined calls: pprofshim-symbolize was killed by signal 11; names are those of symbol tables"
+#define ABSENT \
+	"no lines and inlined calls: pprofshim-symbolize is not there; install it beside the library, or say where " \
+	"in PPROF_SYMBOLIZER"
+#define KILLED \
+	"no lines and inlined calls: pprofshim-symbolize was killed by signal 11; names are those of symbol tables"
 #define LATE "no lines and inlined calls: the symbolizer is still at work; ask again later"
 
-enum { MODULES = 7,
-       GONE = 6,
-       WAIT_MS = 30 * 1000 };
+enum { MODULES = 7, GONE = 6, WAIT_MS = 30 * 1000 };
 
 void marked_function(void);
 void other_function(void);
@@ -85,7 +87,10 @@ static void make_modules(void)
 	marked = (uintptr_t)marked_function - map->l_addr;
 	other = (uintptr_t)other_function - map->l_addr;
 	for (int m = 0; m < MODULES; m++) {
-		module[m] = (struct module){.path = m == GONE ? "/nowhere/libgone.so" : own_path, .bias = base_of(m), .text_count = 1, .gone = m == GONE};
+		module[m] = (struct module){.path = m == GONE ? "/nowhere/libgone.so" : own_path,
+		                            .bias = base_of(m),
+		                            .text_count = 1,
+		                            .gone = m == GONE};
 		module[m].start = module[m].text[0].start = base_of(m);
 		module[m].end = module[m].text[0].end = base_of(m) + ((uintptr_t)1 << 35);
 		list[m] = &module[m];
@@ -139,11 +144,14 @@ static void use_script(const char *script)
 		path_in(path, names[i]);
 		unlink(path);
 	}
-	snprintf(text, sizeof text, "#!/bin/sh\nself='%s'\ncd %s\ncat >request; { echo =; cat request; } >>requests\n%s\n", own_path, dir, script);
+	snprintf(text, sizeof text,
+	         "#!/bin/sh\nself='%s'\ncd %s\ncat >request; { echo =; cat request; } >>requests\n%s\n", own_path, dir,
+	         script);
 	write_file("helper", text);
 	path_in(program, "helper");
 	assert_int_equal(chmod(program, 0755), 0);
-	names_start(&(struct encoder_options){.symbolizer = program, .symbolizer_memory_bytes = UINT64_MAX, .memory_limit_bytes = 64 << 20});
+	names_start(&(struct encoder_options){
+		.symbolizer = program, .symbolizer_memory_bytes = UINT64_MAX, .memory_limit_bytes = 64 << 20});
 }
 
 static int count_helpers(void)
@@ -156,7 +164,8 @@ static int count_helpers(void)
 
 #define ALL_ANSWERED \
 	"n=0; while read -r letter rest; do case $letter in o) echo \"o $n\"; n=$((n + 1));; " \
-	"a) printf 'a %s %s\\nf 7 5\\t/src/a.c\\t_in\\tinlined\\nf 9 1\\t/src/b.c\\touter\\touter\\n' $rest ${rest%?}0;; esac; done <request; echo e"
+	"a) printf 'a %s %s\\nf 7 5\\t/src/a.c\\t_in\\tinlined\\nf 9 1\\t/src/b.c\\touter\\touter\\n' $rest " \
+	"${rest%?}0;; esac; done <request; echo e"
 #define WAIT_FOR_GO "while [ ! -e go ]; do sleep 0.02; done; "
 
 /* --- asking ---------------------------------------------------------------------------------------- */
@@ -212,7 +221,8 @@ static void expect_complete(struct request *r, struct site s)
 		return;
 	}
 	assert_int_equal(n.count, 2);
-	assert_true(span_is(n.frame[0].function, "inlined") && span_is(n.frame[0].system, "_in") && span_is(n.frame[0].file, "/src/a.c"));
+	assert_true(span_is(n.frame[0].function, "inlined") && span_is(n.frame[0].system, "_in") &&
+	            span_is(n.frame[0].file, "/src/a.c"));
 	assert_true(span_is(n.frame[1].function, "outer") && span_is(n.frame[1].file, "/src/b.c"));
 	assert_int_equal(n.frame[0].line, 7);
 	assert_int_equal(n.frame[0].start_line, 5);
@@ -247,7 +257,8 @@ static void test_all_names_come_from_one_helper_and_stay_known(void **state)
 	(void)state;
 	struct request r = {0};
 	use_script(ALL_ANSWERED);
-	const struct site sites[] = {site_of(1, other), site_of(0, marked + 2), site_of(1, marked + 1), site_of(0, marked + 2), site_of(2, marked)};
+	const struct site sites[] = {site_of(1, other), site_of(0, marked + 2), site_of(1, marked + 1),
+	                             site_of(0, marked + 2), site_of(2, marked)};
 	assert_int_equal(once(&r, sites, COUNT(sites)), -EAGAIN);
 	assert_in_range(r.patience.until_ns, now_ns() + 5 * SECOND, now_ns() + 16 * SECOND);
 	whole(&r, sites, COUNT(sites));
@@ -258,8 +269,9 @@ static void test_all_names_come_from_one_helper_and_stay_known(void **state)
 	assert_int_equal(count_helpers(), 1);
 	char expected[4 * 4200];
 	uint64_t low = marked + 1 < other ? marked + 1 : other, high = marked + 1 < other ? other : marked + 1;
-	snprintf(expected, sizeof expected, "o -\np %s\na %llx\no -\np %s\na %llx\na %llx\no -\np %s\na %llx\n", own_path, (unsigned long long)marked + 2,
-	         own_path, (unsigned long long)low, (unsigned long long)high, own_path, (unsigned long long)marked);
+	snprintf(expected, sizeof expected, "o -\np %s\na %llx\no -\np %s\na %llx\na %llx\no -\np %s\na %llx\n",
+	         own_path, (unsigned long long)marked + 2, own_path, (unsigned long long)low, (unsigned long long)high,
+	         own_path, (unsigned long long)marked);
 	assert_string_equal(read_file("request"), expected);
 	/* the next request finds them, whoever asks */
 	assert_int_equal(once(&r, sites, COUNT(sites)), 0);
@@ -467,7 +479,10 @@ static void test_one_that_is_switched_off_is_no_trouble(void **state)
 	struct request r = {0};
 	const struct site sites[] = {site_of(0, marked + 1)};
 	use_script(ALL_ANSWERED);
-	names_start(&(struct encoder_options){.symbolizer = program, .symbolizer_off = true, .symbolizer_memory_bytes = UINT64_MAX, .memory_limit_bytes = 64 << 20});
+	names_start(&(struct encoder_options){.symbolizer = program,
+	                                      .symbolizer_off = true,
+	                                      .symbolizer_memory_bytes = UINT64_MAX,
+	                                      .memory_limit_bytes = 64 << 20});
 	assert_int_equal(once(&r, sites, 1), 0);
 	expect_table(&r, sites[0], "marked_function", 1);
 	expect_note(&r, NULL);
@@ -479,7 +494,8 @@ static void test_one_that_is_switched_off_is_no_trouble(void **state)
 static void test_when_it_dies_another_is_asked_about_the_rest(void **state)
 {
 	(void)state;
-	use_script("if [ $(grep -c = requests) = 1 ]; then printf 'o 0\\na %s 0\\nf 1 1\\t\\t\\tfirst\\no 1\\n' $(sed -n 's/^a //p;T;q' request); exec \"$self\" die; fi; " ALL_ANSWERED);
+	use_script("if [ $(grep -c = requests) = 1 ]; then printf 'o 0\\na %s 0\\nf 1 1\\t\\t\\tfirst\\no 1\\n' $(sed "
+	           "-n 's/^a //p;T;q' request); exec \"$self\" die; fi; " ALL_ANSWERED);
 	struct request r = {0};
 	const struct site sites[] = {site_of(0, marked), site_of(1, marked + 1), site_of(2, marked + 2)};
 	whole(&r, sites, COUNT(sites));
@@ -534,7 +550,8 @@ static void test_one_request_starts_only_a_few(void **state)
 static void test_what_it_does_not_answer_is_read_from_tables(void **state)
 {
 	(void)state;
-	use_script("printf 'o 0\\nn its file cannot be read\\no 1\\na %s 0\\ne\\n' $(sed -n 's/^a //p' request | tail -n 1)");
+	use_script("printf 'o 0\\nn its file cannot be read\\no 1\\na %s 0\\ne\\n' $(sed -n 's/^a //p' request | tail "
+	           "-n 1)");
 	struct request r = {0};
 	const struct site sites[] = {site_of(0, marked + 1), site_of(1, marked + 2)};
 	whole(&r, sites, COUNT(sites));
@@ -555,7 +572,8 @@ static void test_many_sites_are_asked_for_at_once(void **state)
 {
 	enum { N = 20000 };
 	(void)state;
-	use_script("exec awk '/^o/ { print \"o \" n++ } /^a/ { print \"a \" $2 \" 0\\nf 1 1\\t\\t\\tn\" $2 } END { print \"e\" }' request");
+	use_script("exec awk '/^o/ { print \"o \" n++ } /^a/ { print \"a \" $2 \" 0\\nf 1 1\\t\\t\\tn\" $2 } END { "
+	           "print \"e\" }' request");
 	struct site *sites = calloc(N, sizeof *sites);
 	for (int i = 0; i < N; i++)
 		sites[i] = site_of(i % GONE, 0x1000 + (uint64_t)(N - i) * 8);
@@ -563,7 +581,8 @@ static void test_many_sites_are_asked_for_at_once(void **state)
 	whole(&r, sites, N);
 	for (int i = 0; i < N; i++) {
 		char expected[32];
-		snprintf(expected, sizeof expected, "n%llx", (unsigned long long)(sites[i].address - sites[i].module->bias));
+		snprintf(expected, sizeof expected, "n%llx",
+		         (unsigned long long)(sites[i].address - sites[i].module->bias));
 		struct name n = names_of(&r.names, sites[i]);
 		assert_true(n.count == 1 && span_is(n.frame->function, expected));
 	}
@@ -580,7 +599,8 @@ static void lack_memory(void)
 	alarm(60);
 	for (uint64_t spare = 0; spare < 4 << 20; spare += 32 * 1024) {
 		struct request r = {0};
-		names_start(&(struct encoder_options){.symbolizer = program, .symbolizer_memory_bytes = UINT64_MAX, .memory_limit_bytes = 64 << 20});
+		names_start(&(struct encoder_options){
+			.symbolizer = program, .symbolizer_memory_bytes = UINT64_MAX, .memory_limit_bytes = 64 << 20});
 		arena_set_limit(mapped + spare);
 		int result;
 		while ((result = once(&r, sites, COUNT(sites))) == -EAGAIN)
@@ -593,8 +613,7 @@ static void lack_memory(void)
 		finish(&r);
 	}
 	names_start(&(struct encoder_options){0});
-	_exit(arena_mapped_bytes() != mapped ? 3 : enough ? 0
-	                                                  : 4);
+	_exit(arena_mapped_bytes() != mapped ? 3 : enough ? 0 : 4);
 }
 
 static void test_without_memory_it_is_an_error_and_no_harm(void **state)

@@ -1,4 +1,5 @@
-/* test_symbolizer.c - the helper program's answers, of which any byte may be anything, and its end, which may come any time.
+/* test_symbolizer.c - the helper program's answers, of which any byte may be anything, and its end, which may come any
+ * time.
  *
  * Runs in: its own process, with shell scripts as helper programs.
  *
@@ -34,16 +35,26 @@
 #include "test/unit/at_home.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
-#define KILLED(n) "no lines and inlined calls: pprofshim-symbolize was killed by signal " n "; names are those of symbol tables"
-#define FAILED(n) "no lines and inlined calls: pprofshim-symbolize failed with status " n "; names are those of symbol tables"
+#define KILLED(n) \
+	"no lines and inlined calls: pprofshim-symbolize was killed by signal " n "; names are those of symbol tables"
+#define FAILED(n) \
+	"no lines and inlined calls: pprofshim-symbolize failed with status " n "; names are those of symbol tables"
 #define STOPPED "no lines and inlined calls: pprofshim-symbolize stopped early; names are those of symbol tables"
-#define ABSENT "no lines and inlined calls: pprofshim-symbolize is not there; install it beside the library, or say where in PPROF_SYMBOLIZER"
-#define FORBIDDEN "no lines and inlined calls: starting pprofshim-symbolize is forbidden here; complete a saved profile elsewhere: pprofshim-symbolize FILE"
-#define REFUSED "no lines and inlined calls: PPROF_SYMBOLIZER is no absolute path, or others than root and this user can change it; it is not run"
+#define ABSENT \
+	"no lines and inlined calls: pprofshim-symbolize is not there; install it beside the library, or say where " \
+	"in PPROF_SYMBOLIZER"
+#define FORBIDDEN \
+	"no lines and inlined calls: starting pprofshim-symbolize is forbidden here; complete a saved profile " \
+	"elsewhere: pprofshim-symbolize FILE"
+#define REFUSED \
+	"no lines and inlined calls: PPROF_SYMBOLIZER is no absolute path, or others than root and this user can " \
+	"change it; it is not run"
 
-enum { MODULES = 3,
-       ADDRESSES = 8, /* of each: 10, 20 … 80, hexadecimal */
-       WAIT_MS = 30 * 1000 };
+enum {
+	MODULES = 3,
+	ADDRESSES = 8, /* of each: 10, 20 … 80, hexadecimal */
+	WAIT_MS = 30 * 1000
+};
 
 static uint64_t now_ms(void)
 {
@@ -114,7 +125,8 @@ static void use_script(const char *script)
 	write_file("helper", text, (size_t)n);
 	assert_int_equal(chmod(program, 0755), 0);
 	cache_start(64 << 20);
-	symbolizer_start(&(struct encoder_options){.symbolizer = program, .symbolizer_memory_bytes = UINT64_MAX, .memory_limit_bytes = 64 << 20});
+	symbolizer_start(&(struct encoder_options){
+		.symbolizer = program, .symbolizer_memory_bytes = UINT64_MAX, .memory_limit_bytes = 64 << 20});
 	symbolizer_locate(&none);
 }
 
@@ -177,11 +189,13 @@ static const char *known(void)
 			const struct cached *c = find(m, addresses[i]);
 			if (!c)
 				continue;
-			append(text, sizeof text, "%d:%x from %x%s", m, (unsigned)addresses[i], (unsigned)c->start, c->complete ? "" : " incomplete");
+			append(text, sizeof text, "%d:%x from %x%s", m, (unsigned)addresses[i], (unsigned)c->start,
+			       c->complete ? "" : " incomplete");
 			for (uint32_t k = 0; k < c->count; k++) {
 				const struct name_frame *f = &c->frame[k];
-				append(text, sizeof text, " [%.*s|%.*s|%.*s|%u|%u]", (int)f->function.len, f->function.at, (int)f->system.len,
-				       f->system.at, (int)f->file.len, f->file.at, f->line, f->start_line);
+				append(text, sizeof text, " [%.*s|%.*s|%.*s|%u|%u]", (int)f->function.len,
+				       f->function.at, (int)f->system.len, f->system.at, (int)f->file.len, f->file.at,
+				       f->line, f->start_line);
 			}
 			append(text, sizeof text, "\n");
 		}
@@ -210,24 +224,22 @@ static void expect_nothing_left(void)
 
 /* --- whole answers --------------------------------------------------------------------------------- */
 
-static const char whole[] =
-	"o 0\n"
-	"a 10 8\nf 12 10\t/src/a.c\t_Z1fi\tf(int)\nf 7 0\t/src/b.c\tmain\tmain\n"
-	"a 20 20\nf 0 0\t\tstart\tstart\n"
-	"a 30 0\n"
-	"n something for people\n"
-	"o 1\n"
-	"n /path of/b: no such file\n"
-	"o 2\n"
-	"a 80 70\nf 2147483647 2147483647\t/src/c d.c\t\t(anonymous namespace)::g\n"
-	"a 10 0\nf 1 0\t/x\tx\tx\n"
-	"e\n";
-static const char whole_known[] =
-	"0:10 from 8 [f(int)|_Z1fi|/src/a.c|12|10] [main|main|/src/b.c|7|0]\n"
-	"0:20 from 20 [start|start||0|0]\n"
-	"0:30 from 0\n"
-	"2:10 from 0 [x|x|/x|1|0]\n"
-	"2:80 from 70 [(anonymous namespace)::g||/src/c d.c|2147483647|2147483647]\n";
+static const char whole[] = "o 0\n"
+			    "a 10 8\nf 12 10\t/src/a.c\t_Z1fi\tf(int)\nf 7 0\t/src/b.c\tmain\tmain\n"
+			    "a 20 20\nf 0 0\t\tstart\tstart\n"
+			    "a 30 0\n"
+			    "n something for people\n"
+			    "o 1\n"
+			    "n /path of/b: no such file\n"
+			    "o 2\n"
+			    "a 80 70\nf 2147483647 2147483647\t/src/c d.c\t\t(anonymous namespace)::g\n"
+			    "a 10 0\nf 1 0\t/x\tx\tx\n"
+			    "e\n";
+static const char whole_known[] = "0:10 from 8 [f(int)|_Z1fi|/src/a.c|12|10] [main|main|/src/b.c|7|0]\n"
+				  "0:20 from 20 [start|start||0|0]\n"
+				  "0:30 from 0\n"
+				  "2:10 from 0 [x|x|/x|1|0]\n"
+				  "2:80 from 70 [(anonymous namespace)::g||/src/c d.c|2147483647|2147483647]\n";
 
 static void test_answers_are_in_the_cache(void **state)
 {
@@ -245,12 +257,16 @@ static void test_it_is_asked_in_the_words_of_the_protocol(void **state)
 	ask_all();
 	wait_for_end();
 #define ADDRESS_LINES "a 10\na 20\na 30\na 40\na 50\na 60\na 70\na 80\n"
-	assert_string_equal(read_file("request"), "o abcd01\np /path of/a\n" ADDRESS_LINES "o ff\np /path of/b\n" ADDRESS_LINES
-	                                          "o -\np /path of/c\n" ADDRESS_LINES);
+	assert_string_equal(read_file("request"),
+	                    "o abcd01\np /path of/a\n" ADDRESS_LINES "o ff\np /path of/b\n" ADDRESS_LINES
+	                    "o -\np /path of/c\n" ADDRESS_LINES);
 	char expected[256];
 	snprintf(expected, sizeof expected, "%s 1: --pipe\n", program);
 	assert_string_equal(read_file("arguments"), expected);
-	symbolizer_start(&(struct encoder_options){.symbolizer = program, .symbolizer_memory_bytes = UINT64_MAX, .memory_limit_bytes = 64 << 20, .debug_dirs = "/d:/e f"});
+	symbolizer_start(&(struct encoder_options){.symbolizer = program,
+	                                           .symbolizer_memory_bytes = UINT64_MAX,
+	                                           .memory_limit_bytes = 64 << 20,
+	                                           .debug_dirs = "/d:/e f"});
 	symbolizer_locate(&(struct maps){0});
 	assert_int_equal(symbolizer_ask(questions, 1), 0);
 	wait_for_end();
@@ -263,8 +279,9 @@ static void test_it_is_asked_in_the_words_of_the_protocol(void **state)
 	memcpy(m.build_id, longest, sizeof longest);
 	assert_int_equal(symbolizer_ask(&(struct question){&m, "/p", high, 2}, 1), 0);
 	wait_for_end();
-	assert_string_equal(read_file("request"), "o 5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a\np /p\n"
-	                                          "a 0\na ffffffffffffffff\n");
+	assert_string_equal(read_file("request"),
+	                    "o 5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a\np /p\n"
+	                    "a 0\na ffffffffffffffff\n");
 	assert_null(symbolizer_trouble());
 }
 
@@ -275,7 +292,8 @@ static void test_answers_may_come_in_any_pieces(void **state)
 		"cat >/dev/null; exec dd if=answer bs=3 2>/dev/null",
 		"cat >/dev/null; exec dd if=answer bs=17 2>/dev/null",
 		/* within a number, a letter, before and after an end of a line */
-		"cat >/dev/null; for n in 1 3 1 2 4 5 16 10 40 1 1 10 30; do dd bs=$n count=1 2>/dev/null; sleep 0.01; done <answer; "
+		"cat >/dev/null; for n in 1 3 1 2 4 5 16 10 40 1 1 10 30; do dd bs=$n count=1 2>/dev/null; sleep 0.01; "
+	        "done <answer; "
 		"tail -c +125 answer",
 	};
 	(void)state;
@@ -314,7 +332,8 @@ static void test_a_long_answer_is_whole(void **state)
 		snprintf(name, sizeof name, "f%d", i);
 		snprintf(file, sizeof file, "/src/%d.c", i % 1000);
 		assert_true(c && c->count == 1 && c->start == (uint64_t)i && c->complete);
-		assert_true(span_is(c->frame->function, name) && span_is(c->frame->file, file) && c->frame->line == (uint32_t)i);
+		assert_true(span_is(c->frame->function, name) && span_is(c->frame->file, file) &&
+		            c->frame->line == (uint32_t)i);
 	}
 }
 
@@ -344,10 +363,12 @@ static void expect(const char *answer, const char *what)
 static void test_what_is_no_line_of_the_protocol_is_passed_over(void **state)
 {
 	(void)state;
-	expect("\n\nx\nxyz 1 2\n10 20\n\t\n \n  a 10 0\no 0\n o 1\nhello world\na 20 0\nf 1 1\t\t\tf\nff 1 1\t\t\tg\nf 2 2\t\t\tlate\nE\ne\n",
+	expect("\n\nx\nxyz 1 2\n10 20\n\t\n \n  a 10 0\no 0\n o 1\nhello world\na 20 0\nf 1 1\t\t\tf\nff 1 1\t\t\tg\nf "
+	       "2 2\t\t\tlate\nE\ne\n",
 	       "0:20 from 0 [f|||1|1]\n");
 	expect("o 0\na\na \na x 0\na 10\na 10 \na 10 x\na -10 0\na 0x10 0\na  10 0\nf 1 1\t\t\tf\ne\n", "");
-	expect("o 0\na 20 0\nf\nf \nf 1\nf 1 1\nf x 1\t\t\tf\nf 1 x\t\t\tf\nf -1 1\t\t\tf\nf 1 1\t\t\t\nf 1 1\t\t\nf 2 2\t\t\tg\ne\n",
+	expect("o 0\na 20 0\nf\nf \nf 1\nf 1 1\nf x 1\t\t\tf\nf 1 x\t\t\tf\nf -1 1\t\t\tf\nf 1 1\t\t\t\nf 1 1\t\t\nf 2 "
+	       "2\t\t\tg\ne\n",
 	       "0:20 from 0 [g|||2|2]\n");
 	expect("f 1 1\t\t\tf\no 0\nf 1 1\t\t\tf\ne\n", ""); /* of no address */
 	expect("o 0\na 10 0\nf 1 1\t\t\ta\tb\tc\ne\n", "0:10 from 0 [a?b?c|||1|1]\n");
@@ -368,7 +389,8 @@ static void test_addresses_of_no_object_are_passed_over(void **state)
 static void test_only_what_was_asked_is_taken_and_once(void **state)
 {
 	(void)state;
-	run("o 0\na 11 0\nf 1 1\t\t\tf\na 0 0\nf 1 1\t\t\tf\na 90 0\na 10 0\nf 1 1\t\t\tfirst\na 10 0\nf 2 2\t\t\tsecond\ne\n");
+	run("o 0\na 11 0\nf 1 1\t\t\tf\na 0 0\nf 1 1\t\t\tf\na 90 0\na 10 0\nf 1 1\t\t\tfirst\na 10 0\nf 2 "
+	    "2\t\t\tsecond\ne\n");
 	assert_string_equal(known(), "0:10 from 0 [first|||1|1]\n");
 	assert_null(find(0, 0x11));
 	assert_null(find(0, 0));
@@ -400,7 +422,8 @@ static void test_numbers_that_are_too_large_are_no_numbers(void **state)
 static void test_texts_become_utf8_without_control_characters(void **state)
 {
 	(void)state;
-	expect("o 0\na 10 0\nf 1 1\t/src/\x1b[31m\x7f\t_\x01\xff\tna\xffme\nf 2 2\t\xc3\xa4\t\xc2\x85\t\xf0\x9f\x98\x80\ne\n",
+	expect("o 0\na 10 0\nf 1 1\t/src/\x1b[31m\x7f\t_\x01\xff\tna\xffme\nf 2 "
+	       "2\t\xc3\xa4\t\xc2\x85\t\xf0\x9f\x98\x80\ne\n",
 	       "0:10 from 0 [na?me|_??|/src/?[31m?|1|1] [\xf0\x9f\x98\x80|\?\?|\xc3\xa4|2|2]\n");
 }
 
@@ -550,7 +573,8 @@ static void test_one_that_says_the_same_for_ever_holds_nobody_up(void **state)
 static void test_death_is_blamed_on_the_object_that_was_looked_at(void **state)
 {
 	(void)state;
-	use_script("cat >/dev/null; printf 'o 0\\n'; for i in 1 2 3 4 5 6 7 8; do printf \"a ${i}0 0\\nf 1 1\\t\\t\\tf\\n\"; done; "
+	use_script("cat >/dev/null; printf 'o 0\\n'; for i in 1 2 3 4 5 6 7 8; do printf \"a ${i}0 0\\nf 1 "
+	           "1\\t\\t\\tf\\n\"; done; "
 	           "printf 'o 1\\na 10 0\\nf 1 1\\t\\t\\tg\\na 20 0\\nf 1'; exec \"$self\" die 11");
 	ask_all();
 	wait_for_end();
@@ -608,14 +632,18 @@ static void test_every_end_without_the_last_word_is_trouble(void **state)
 	}
 }
 
-/* Who asks while a helper runs waits for the next, with all others; but not for what the one that runs was asked already. */
+/* Who asks while a helper runs waits for the next, with all others; but not for what the one that runs was asked
+ * already. */
 static void test_questions_wait_for_the_next_helper_and_are_put_together(void **state)
 {
 	static const uint64_t low[] = {0x10, 0x30}, high[] = {0x20, 0x30, 0x40};
 	(void)state;
-	use_script("echo start >>starts; cat >request.$(wc -l <starts | tr -d ' '); while [ ! -e go ]; do sleep 0.01; done\n"
-	           "printf 'o 0\\n'; sed -n 's/^a \\(.*\\)/a \\1 0\\nf 1 1\\t\\t\\tf\\1/p' request.$(wc -l <starts | tr -d ' '); echo e");
-	const struct question first = {&module[0], "/a", low, 2}, second = {&module[0], "/a", high, 3}, third = {&module[0], "/a", high + 2, 1};
+	use_script("echo start >>starts; cat >request.$(wc -l <starts | tr -d ' '); while [ ! -e go ]; do sleep 0.01; "
+	           "done\n"
+	           "printf 'o 0\\n'; sed -n 's/^a \\(.*\\)/a \\1 0\\nf 1 1\\t\\t\\tf\\1/p' request.$(wc -l <starts | "
+	           "tr -d ' '); echo e");
+	const struct question first = {&module[0], "/a", low, 2}, second = {&module[0], "/a", high, 3},
+			      third = {&module[0], "/a", high + 2, 1};
 	uint64_t one = symbolizer_queue(&first, 1);
 	assert_true(one != 0);
 	assert_int_equal(symbolizer_queue(&first, 1), one); /* it is being asked */
@@ -667,7 +695,8 @@ static void test_an_object_that_was_answered_is_not_blamed(void **state)
 {
 	(void)state;
 	use_script("cat >/dev/null; printf 'o 0\\na 10 0\\nf 1 1\\t\\t\\tf\\no 1\\n'; exec \"$self\" die 11");
-	const struct question q[] = {{&module[0], "/a", addresses, 1}, {&module[1], "/b", addresses, 1}, {&module[2], "/c", addresses, 1}};
+	const struct question q[] = {
+		{&module[0], "/a", addresses, 1}, {&module[1], "/b", addresses, 1}, {&module[2], "/c", addresses, 1}};
 	assert_int_equal(symbolizer_ask(q, 3), 0);
 	wait_for_end();
 	assert_true(would_answer(0));
@@ -678,7 +707,8 @@ static void test_an_object_that_was_answered_is_not_blamed(void **state)
 static void test_an_object_without_answers_is_not_asked_for_again_at_once(void **state)
 {
 	(void)state;
-	run("o 0\nn no such file\no 1\na 10 0\no 2\na 10 0\na 20 0\na 30 0\na 40 0\na 50 0\na 60 0\na 70 0\na 80 0\ne\n");
+	run("o 0\nn no such file\no 1\na 10 0\no 2\na 10 0\na 20 0\na 30 0\na 40 0\na 50 0\na 60 0\na 70 0\na 80 "
+	    "0\ne\n");
 	assert_null(symbolizer_trouble());
 	assert_false(would_answer(0));
 	assert_false(would_answer(1)); /* in part */
@@ -731,7 +761,8 @@ static void test_what_cannot_be_started_is_told_and_not_tried_again_at_once(void
 		{"#!/bin/sh\n", 0757, -EPERM, REFUSED},
 		{"#!/nowhere\n", 0755, -ENOENT, ABSENT},
 		{"no program", 0755, -ENOEXEC,
-	         "no lines and inlined calls: pprofshim-symbolize could not be started, error 8; names are those of symbol tables"},
+	         "no lines and inlined calls: pprofshim-symbolize could not be started, error 8; names are those of "
+	         "symbol tables"},
 	};
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
@@ -757,7 +788,8 @@ static void test_a_relative_path_is_not_run(void **state)
 	char before[4096];
 	assert_non_null(getcwd(before, sizeof before));
 	assert_int_equal(chdir(dir), 0);
-	symbolizer_start(&(struct encoder_options){.symbolizer = "./helper", .symbolizer_memory_bytes = UINT64_MAX, .memory_limit_bytes = 64 << 20});
+	symbolizer_start(&(struct encoder_options){
+		.symbolizer = "./helper", .symbolizer_memory_bytes = UINT64_MAX, .memory_limit_bytes = 64 << 20});
 	symbolizer_locate(&(struct maps){0});
 	int r = symbolizer_ask(questions, MODULES);
 	assert_int_equal(chdir(before), 0);
@@ -776,7 +808,8 @@ static void test_it_is_where_the_options_say_else_beside_the_library(void **stat
 	symbolizer_locate(&maps);
 	assert_false(would_answer(0));
 	assert_null(symbolizer_trouble());
-	symbolizer_start(&(struct encoder_options){.symbolizer_memory_bytes = UINT64_MAX, .memory_limit_bytes = 64 << 20});
+	symbolizer_start(
+		&(struct encoder_options){.symbolizer_memory_bytes = UINT64_MAX, .memory_limit_bytes = 64 << 20});
 	assert_false(would_answer(0)); /* not looked for yet */
 	symbolizer_locate(&(struct maps){0});
 	assert_false(would_answer(0));
@@ -807,8 +840,9 @@ static void lack_memory(void)
 	uint64_t mapped = arena_mapped_bytes();
 	CHECK(symbolizer_ask(questions, MODULES) == -ENOMEM);
 	CHECK(!symbolizer_poll());
-	CHECK(strcmp(symbolizer_trouble(), "no lines and inlined calls: pprofshim-symbolize could not be started, error 12; names are "
-	                                   "those of symbol tables") == 0);
+	CHECK(strcmp(symbolizer_trouble(),
+	             "no lines and inlined calls: pprofshim-symbolize could not be started, error 12; names are "
+	             "those of symbol tables") == 0);
 	CHECK(arena_mapped_bytes() <= mapped + 64 * 1024); /* of the cache's */
 	CHECK(count_descriptors() == before);
 }
@@ -824,7 +858,8 @@ static void test_without_memory_it_is_not_started(void **state)
 static void test_nobody_waits_for_one_that_is_silent(void **state)
 {
 	(void)state;
-	use_script("cat >/dev/null; printf 'o 0\\na 10 0\\nf 1 1\\t\\t\\tf\\na 2'; touch here; while [ ! -e go ]; do sleep 0.02; done; "
+	use_script("cat >/dev/null; printf 'o 0\\na 10 0\\nf 1 1\\t\\t\\tf\\na 2'; touch here; while [ ! -e go ]; do "
+	           "sleep 0.02; done; "
 	           "rm go; printf '0 0\\ne\\n'");
 	ask_all();
 	uint64_t until = now_ms() + WAIT_MS;
@@ -855,8 +890,9 @@ static void test_one_that_does_not_read_is_given_up(void **state)
 	uint64_t before = now_ms();
 	assert_int_equal(symbolizer_ask(&(struct question){&module[0], "/a", many, N}, 1), 0);
 	assert_in_range(now_ms() - before, 400, WAIT_MS);
-	assert_string_equal(symbolizer_trouble(), "no lines and inlined calls: pprofshim-symbolize did not read its questions and was ended; "
-	                                          "names are those of symbol tables");
+	assert_string_equal(symbolizer_trouble(),
+	                    "no lines and inlined calls: pprofshim-symbolize did not read its questions and was ended; "
+	                    "names are those of symbol tables");
 	assert_false(would_answer(0));
 	assert_false(would_answer(1));
 	expect_nothing_left();
@@ -875,7 +911,8 @@ static void test_one_that_does_not_read_is_given_up(void **state)
 static void forget_parents(void)
 {
 	cache_start(64 << 20);
-	symbolizer_start(&(struct encoder_options){.symbolizer_memory_bytes = UINT64_MAX, .memory_limit_bytes = 64 << 20, .symbolizer = program});
+	symbolizer_start(&(struct encoder_options){
+		.symbolizer_memory_bytes = UINT64_MAX, .memory_limit_bytes = 64 << 20, .symbolizer = program});
 	CHECK(!symbolizer_poll());
 	CHECK(!symbolizer_trouble());
 }
@@ -980,24 +1017,23 @@ static void check_known(struct region *r)
 				assert_true(f->function.len > 0);
 				assert_true(is_clean(r, f->function) && is_clean(r, f->system) && is_clean(r, f->file));
 			}
-			assert_true(!c || (c->complete && c->count <= SYMBOLIZE_FRAMES_MAX && c->address == addresses[i]));
+			assert_true(!c ||
+			            (c->complete && c->count <= SYMBOLIZE_FRAMES_MAX && c->address == addresses[i]));
 		}
 	region_release(r);
 }
 
 static void test_any_bytes_do_no_harm(void **state)
 {
-	enum { ROUNDS = 3000,
-	       LEAST = 300,
-	       SECONDS = 40,
-	       CAP = 300 * 1000 };
+	enum { ROUNDS = 3000, LEAST = 300, SECONDS = 40, CAP = 300 * 1000 };
 	(void)state;
 	char *bytes = malloc(CAP);
 	uint64_t until = now_ms() + SECONDS * 1000;
 	use_script("exec cat answer");
 	for (int i = 0; i < ROUNDS && (i < LEAST || now_ms() < until); i++) {
 		struct region r = {0};
-		symbolizer_start(&(struct encoder_options){.symbolizer = program, .symbolizer_memory_bytes = UINT64_MAX, .memory_limit_bytes = 64 << 20});
+		symbolizer_start(&(struct encoder_options){
+			.symbolizer = program, .symbolizer_memory_bytes = UINT64_MAX, .memory_limit_bytes = 64 << 20});
 		symbolizer_locate(&(struct maps){0});
 		if (i % 64 == 0)
 			cache_start(64 << 20);

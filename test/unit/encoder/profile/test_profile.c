@@ -33,9 +33,28 @@
 /* --- stubs ------------------------------------------------------------------------------------- */
 
 static struct module program = {.path = "", .text_count = 1};
-static struct module twice_old = {.path = "/nowhere/libold.so", .start = 0x10000, .end = 0x20000, .bias = 0x10000, .text = {{0x11000, 0x12000, 0x1000}}, .text_count = 1, .build_id = {0xab, 0x01}, .build_id_len = 2, .gone = true};
-static struct module twice_new = {.path = "/nowhere/lib\xffnew.so", .start = 0x10000, .end = 0x20000, .bias = 0x10000, .text = {{0x11000, 0x12000, 0x1000}, {0x14000, 0x15000, 0x4000}}, .text_count = 2};
-static struct module unused_gone = {.path = "/nowhere/libgone.so", .start = 0x30000, .end = 0x40000, .bias = 0x30000, .text = {{0x31000, 0x32000, 0x1000}}, .text_count = 1, .gone = true};
+static struct module twice_old = {.path = "/nowhere/libold.so",
+                                  .start = 0x10000,
+                                  .end = 0x20000,
+                                  .bias = 0x10000,
+                                  .text = {{0x11000, 0x12000, 0x1000}},
+                                  .text_count = 1,
+                                  .build_id = {0xab, 0x01},
+                                  .build_id_len = 2,
+                                  .gone = true};
+static struct module twice_new = {.path = "/nowhere/lib\xffnew.so",
+                                  .start = 0x10000,
+                                  .end = 0x20000,
+                                  .bias = 0x10000,
+                                  .text = {{0x11000, 0x12000, 0x1000}, {0x14000, 0x15000, 0x4000}},
+                                  .text_count = 2};
+static struct module unused_gone = {.path = "/nowhere/libgone.so",
+                                    .start = 0x30000,
+                                    .end = 0x40000,
+                                    .bias = 0x30000,
+                                    .text = {{0x31000, 0x32000, 0x1000}},
+                                    .text_count = 1,
+                                    .gone = true};
 static const struct module *modules[] = {&program, &twice_old, &twice_new, &unused_gone};
 static const char *loss;
 
@@ -185,10 +204,7 @@ static const char *name_at(const Pprof__Profile *p, uint64_t location)
 static bool is_utf8(const char *s)
 {
 	for (const unsigned char *u = (const unsigned char *)s; *u; u++) {
-		int more = *u < 0x80 ? 0 : *u >> 5 == 6 ? 1
-		                   : *u >> 4 == 14      ? 2
-		                   : *u >> 3 == 30      ? 3
-		                                        : -1;
+		int more = *u < 0x80 ? 0 : *u >> 5 == 6 ? 1 : *u >> 4 == 14 ? 2 : *u >> 3 == 30 ? 3 : -1;
 		if (more < 0)
 			return false;
 		for (; more; more--)
@@ -281,13 +297,15 @@ static struct profile_snapshot heap(enum profile_kind kind, size_t rows)
 	for (size_t i = 0; i < COUNT(heap_rows); i++)
 		heap_rows[i].stack = stacks[stack_of_row[i]];
 	return (struct profile_snapshot){
-		.kind = kind, .mono_ns = 9000, .heap = {.time_ns = 1234567890123456789, .rate_bytes = 524288, .count = rows, .rows = heap_rows}};
+		.kind = kind,
+		.mono_ns = 9000,
+		.heap = {.time_ns = 1234567890123456789, .rate_bytes = 524288, .count = rows, .rows = heap_rows}};
 }
 
 /* --- tests ------------------------------------------------------------------------------------- */
 
-static void expect_types(const Pprof__Profile *p, const char *const *names, size_t count, const char *period_name, const char *period_unit,
-                         int64_t period, const char *preset)
+static void expect_types(const Pprof__Profile *p, const char *const *names, size_t count, const char *period_name,
+                         const char *period_unit, int64_t period, const char *preset)
 {
 	assert_int_equal(p->n_sample_type, count);
 	for (size_t i = 0; i < count; i++) {
@@ -301,7 +319,8 @@ static void expect_types(const Pprof__Profile *p, const char *const *names, size
 	assert_string_equal(text(p, p->default_sample_type), preset);
 }
 
-static const char *const heap_types[] = {"alloc_objects", "count", "alloc_space", "bytes", "inuse_objects", "count", "inuse_space", "bytes"};
+static const char *const heap_types[] = {"alloc_objects", "count", "alloc_space", "bytes",
+                                         "inuse_objects", "count", "inuse_space", "bytes"};
 
 static void test_each_kind_has_its_types_in_order_even_without_samples(void **state)
 {
@@ -335,15 +354,18 @@ static void test_each_kind_has_its_types_in_order_even_without_samples(void **st
 	for (enum profile_kind kind = PROFILE_BLOCK; kind <= PROFILE_MUTEX; kind++) {
 		s = (struct profile_snapshot){.kind = kind, .contention = {.time_ns = 46}};
 		p = encode(&s, NULL);
-		expect_types(p, (const char *const[]){"contentions", "count", "delay", "nanoseconds"}, 2, "contentions", "count", 1, "");
+		expect_types(p, (const char *const[]){"contentions", "count", "delay", "nanoseconds"}, 2, "contentions",
+		             "count", 1, "");
 		assert_int_equal(p->time_nanos, 46);
 		assert_int_equal(p->duration_nanos, 0);
 		assert_string_equal(text(p, p->drop_frames), "");
 		drop(p);
 	}
-	s = (struct profile_snapshot){.kind = PROFILE_CPU, .cpu = {.time_ns = 44, .duration_ns = 45, .period_ns = 10000000}};
+	s = (struct profile_snapshot){.kind = PROFILE_CPU,
+	                              .cpu = {.time_ns = 44, .duration_ns = 45, .period_ns = 10000000}};
 	p = encode(&s, NULL);
-	expect_types(p, (const char *const[]){"samples", "count", "cpu", "nanoseconds"}, 2, "cpu", "nanoseconds", 10000000, "");
+	expect_types(p, (const char *const[]){"samples", "count", "cpu", "nanoseconds"}, 2, "cpu", "nanoseconds",
+	             10000000, "");
 	assert_int_equal(p->time_nanos, 44);
 	assert_int_equal(p->duration_nanos, 45);
 	assert_int_equal(p->n_comment, 0);
@@ -351,7 +373,8 @@ static void test_each_kind_has_its_types_in_order_even_without_samples(void **st
 	drop(p);
 }
 
-static void expect_sample(const Pprof__Profile *p, size_t i, const struct stack *stack, const int64_t value[4], int64_t bytes)
+static void expect_sample(const Pprof__Profile *p, size_t i, const struct stack *stack, const int64_t value[4],
+                          int64_t bytes)
 {
 	const Pprof__Sample *s = p->sample[i];
 	assert_int_equal(s->n_location_id, stack->depth);
@@ -385,7 +408,8 @@ static void test_heap_samples_hold_the_estimates_their_stack_and_their_size(void
 static void test_a_delta_is_the_difference_with_its_duration(void **state)
 {
 	(void)state;
-	struct heap_row old_rows[2] = {{.raw = {1, 16, 1, 16}, .scaled = {100, 1600, 50, 800}}, {.raw = {1, 60, 0, 0}, .scaled = {70, 4200, 0, 0}}};
+	struct heap_row old_rows[2] = {{.raw = {1, 16, 1, 16}, .scaled = {100, 1600, 50, 800}},
+	                               {.raw = {1, 60, 0, 0}, .scaled = {70, 4200, 0, 0}}};
 	struct profile_snapshot now = heap(PROFILE_HEAP, 3), before = now;
 	old_rows[0].stack = old_rows[1].stack = stacks[0];
 	before.heap.rows = old_rows;
@@ -408,9 +432,14 @@ static void test_a_delta_is_the_difference_with_its_duration(void **state)
 static void test_thread_samples_are_labelled_with_clean_names(void **state)
 {
 	(void)state;
-	struct thread_row rows[] = {{stacks[0], "worker", 3}, {stacks[0], "wei\xdfig", 1}, {stacks[0], "wei\xc3\x9fig", 1}, {stacks[0], NULL, 2}, {stacks[1], "worker", 1}};
+	struct thread_row rows[] = {{stacks[0], "worker", 3},
+	                            {stacks[0], "wei\xdfig", 1},
+	                            {stacks[0], "wei\xc3\x9fig", 1},
+	                            {stacks[0], NULL, 2},
+	                            {stacks[1], "worker", 1}};
 	static const char *const want[] = {"worker", "wei?ig", "wei\xc3\x9fig", NULL, "worker"};
-	struct profile_snapshot s = {.kind = PROFILE_THREADCREATE, .threads = {.time_ns = 1, .count = COUNT(rows), .rows = rows}};
+	struct profile_snapshot s = {.kind = PROFILE_THREADCREATE,
+	                             .threads = {.time_ns = 1, .count = COUNT(rows), .rows = rows}};
 	Pprof__Profile *p = encode(&s, NULL);
 	assert_int_equal(p->n_sample, COUNT(rows));
 	for (size_t i = 0; i < COUNT(rows); i++) {
@@ -443,10 +472,20 @@ static void expect_stack(const Pprof__Profile *p, const Pprof__Sample *s, const 
 static void test_cpu_samples_have_both_values_and_name_their_thread_twice(void **state)
 {
 	(void)state;
-	struct cpu_row rows[] = {{stacks[0], "worker", 101, 3, 30000000}, {stacks[0], "worker", 102, 1, 9999999}, {stacks[1], "b\xff", 103, 7, 70000000}, {stacks[2], "", 104, 1, 1}};
+	struct cpu_row rows[] = {{stacks[0], "worker", 101, 3, 30000000},
+	                         {stacks[0], "worker", 102, 1, 9999999},
+	                         {stacks[1], "b\xff", 103, 7, 70000000},
+	                         {stacks[2], "", 104, 1, 1}};
 	static const char *const names[] = {"worker", "worker", "b?", NULL};
 	const char *comments[] = {"5 samples lost: the ring was full", "one timer for all: \xff"};
-	struct profile_snapshot s = {.kind = PROFILE_CPU, .cpu = {.time_ns = 1, .duration_ns = 2, .period_ns = 3, .count = COUNT(rows), .rows = rows, .comment_count = 2, .comments = comments}};
+	struct profile_snapshot s = {.kind = PROFILE_CPU,
+	                             .cpu = {.time_ns = 1,
+	                                     .duration_ns = 2,
+	                                     .period_ns = 3,
+	                                     .count = COUNT(rows),
+	                                     .rows = rows,
+	                                     .comment_count = 2,
+	                                     .comments = comments}};
 	loss = "7 things lost";
 	Pprof__Profile *p = encode(&s, NULL);
 	loss = NULL;
@@ -478,16 +517,21 @@ static void test_cpu_samples_have_both_values_and_name_their_thread_twice(void *
 static void test_contention_samples_have_both_values_and_name_the_call_they_waited_in(void **state)
 {
 	(void)state;
-	struct stack *waits = stack_of(0, (size_t)3, (uintptr_t)second_function_of_the_test, (uintptr_t)first_function_of_the_test + 1, (uintptr_t)0x9010);
-	struct contention_row rows[] = {{waits, 3, 5000000000}, {stacks[1], 7, 0}, {stacks[0], 0, 0}, {stacks[2], 1, 1}};
-	struct profile_snapshot s = {.kind = PROFILE_BLOCK, .mono_ns = 700, .contention = {.time_ns = 1, .count = COUNT(rows), .rows = rows}};
+	struct stack *waits = stack_of(0, (size_t)3, (uintptr_t)second_function_of_the_test,
+	                               (uintptr_t)first_function_of_the_test + 1, (uintptr_t)0x9010);
+	struct contention_row rows[] = {
+		{waits, 3, 5000000000}, {stacks[1], 7, 0}, {stacks[0], 0, 0}, {stacks[2], 1, 1}};
+	struct profile_snapshot s = {.kind = PROFILE_BLOCK,
+	                             .mono_ns = 700,
+	                             .contention = {.time_ns = 1, .count = COUNT(rows), .rows = rows}};
 	Pprof__Profile *p = encode(&s, NULL);
 	assert_int_equal(p->n_sample, 3);
 	expect_stack(p, p->sample[0], waits);
 	assert_int_equal(p->sample[0]->value[0], 3);
 	assert_int_equal(p->sample[0]->value[1], 5000000000);
 	assert_int_equal(p->sample[0]->n_label, 0);
-	assert_string_equal(name_at(p, p->sample[0]->location_id[0]), "second_function_of_the_test"); /* its first byte */
+	assert_string_equal(name_at(p, p->sample[0]->location_id[0]),
+	                    "second_function_of_the_test"); /* its first byte */
 	assert_string_equal(name_at(p, p->sample[0]->location_id[1]), "first_function_of_the_test");
 	expect_stack(p, p->sample[1], stacks[1]);
 	assert_int_equal(p->sample[1]->value[0], 7);
@@ -514,11 +558,13 @@ static void test_contention_samples_have_both_values_and_name_the_call_they_wait
 static void test_a_goroutine_profile_counts_threads_by_stack_and_tells_who_is_missing(void **state)
 {
 	(void)state;
-	struct dump_thread t[6] = {{.tid = 1, .stack = stacks[0]}, {.tid = 2, .stack = stacks[1]}, {.tid = 3, .reason = "asleep"}, {.tid = 4, .stack = stacks[1]},
+	struct dump_thread t[6] = {{.tid = 1, .stack = stacks[0]}, {.tid = 2, .stack = stacks[1]},
+	                           {.tid = 3, .reason = "asleep"}, {.tid = 4, .stack = stacks[1]},
 	                           {.tid = 5, .stack = stacks[4]}, {.tid = 6, .stack = stacks[1]}};
 	for (size_t i = 0; i < COUNT(t); i++)
 		t[i].name = "pool", t[i].state = "running";
-	struct profile_snapshot s = {.kind = PROFILE_GOROUTINE, .mono_ns = 100, .dump = {.time_ns = 1, .count = COUNT(t), .threads = t}};
+	struct profile_snapshot s = {
+		.kind = PROFILE_GOROUTINE, .mono_ns = 100, .dump = {.time_ns = 1, .count = COUNT(t), .threads = t}};
 	Pprof__Profile *p = encode(&s, NULL);
 	assert_int_equal(p->n_sample, 2);
 	expect_stack(p, p->sample[0], stacks[0]);
@@ -548,7 +594,8 @@ static uint64_t location_with(const Pprof__Profile *p, uint64_t address, const c
 {
 	for (size_t i = 0; i < p->n_location; i++) {
 		uint64_t m = p->location[i]->mapping_id;
-		if (p->location[i]->address == address && (file ? m && strstr(text(p, p->mapping[m - 1]->filename), file) : !m))
+		if (p->location[i]->address == address &&
+		    (file ? m && strstr(text(p, p->mapping[m - 1]->filename), file) : !m))
 			return i + 1;
 	}
 	fail_msg("no location %#llx in %s", (unsigned long long)address, file ? file : "nothing");
@@ -561,8 +608,10 @@ static void test_functions_are_named_and_unknown_addresses_by_their_file(void **
 	struct profile_snapshot s = heap(PROFILE_HEAP, COUNT(heap_rows));
 	for (int round = 0; round < 2; round++) { /* from the file, from the cache */
 		Pprof__Profile *p = encode(&s, NULL);
-		assert_string_equal(name_at(p, location_with(p, stacks[0]->pc[0], "test_profile")), "first_function_of_the_test");
-		assert_string_equal(name_at(p, location_with(p, stacks[0]->pc[1], "test_profile")), "second_function_of_the_test");
+		assert_string_equal(name_at(p, location_with(p, stacks[0]->pc[0], "test_profile")),
+		                    "first_function_of_the_test");
+		assert_string_equal(name_at(p, location_with(p, stacks[0]->pc[1], "test_profile")),
+		                    "second_function_of_the_test");
 		assert_string_equal(name_at(p, location_with(p, 0x11080, "libold.so")), "libold.so+0x1080");
 		assert_string_equal(name_at(p, location_with(p, 0x11080, "new.so")), "lib?new.so+0x1080");
 		assert_string_equal(name_at(p, location_with(p, 0x14010, "new.so")), "lib?new.so+0x4010");
@@ -601,7 +650,8 @@ static void test_equal_addresses_of_two_objects_are_two_locations(void **state)
 	/* and no other address is there twice */
 	for (size_t i = 0; i < p->n_location; i++)
 		for (size_t k = 0; k < i; k++)
-			assert_true(p->location[i]->address != p->location[k]->address || p->location[i]->address == 0x11080);
+			assert_true(p->location[i]->address != p->location[k]->address ||
+			            p->location[i]->address == 0x11080);
 	drop(p);
 }
 
@@ -638,10 +688,11 @@ static void test_thousands_of_samples_are_all_there(void **state)
 	(void)state;
 	struct heap_row *rows = calloc(N, sizeof *rows);
 	for (size_t i = 0; i < N; i++) {
-		rows[i] = (struct heap_row){.stack = stack_of(0, (size_t)2, (uintptr_t)0x5000000000 + i * 16, (uintptr_t)0x9010),
-		                            .class_bytes = 8 + i % 3 * 8,
-		                            .raw = {1, 8, 0, 0},
-		                            .scaled = {i + 1, (i + 1) * 8, 0, 0}};
+		rows[i] = (struct heap_row){
+			.stack = stack_of(0, (size_t)2, (uintptr_t)0x5000000000 + i * 16, (uintptr_t)0x9010),
+			.class_bytes = 8 + i % 3 * 8,
+			.raw = {1, 8, 0, 0},
+			.scaled = {i + 1, (i + 1) * 8, 0, 0}};
 	}
 	struct profile_snapshot s = heap(PROFILE_ALLOCS, N);
 	s.heap.rows = rows;

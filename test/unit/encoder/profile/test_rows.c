@@ -24,13 +24,17 @@ static struct stack stacks[4];
 
 static struct heap_row heap_row(int stack, struct heap_values raw, uint64_t factor)
 {
-	return (struct heap_row){
-		.stack = &stacks[stack], .class_bytes = 16, .raw = raw, .scaled = {raw.alloc_objects * factor, raw.alloc_bytes * factor, raw.free_objects * factor, raw.free_bytes * factor}};
+	return (struct heap_row){.stack = &stacks[stack],
+	                         .class_bytes = 16,
+	                         .raw = raw,
+	                         .scaled = {raw.alloc_objects * factor, raw.alloc_bytes * factor,
+	                                    raw.free_objects * factor, raw.free_bytes * factor}};
 }
 
 static struct profile_snapshot heap_of(struct heap_row *rows, size_t count)
 {
-	return (struct profile_snapshot){.kind = PROFILE_HEAP, .heap = {.time_ns = 77, .rate_bytes = 4096, .count = count, .rows = rows}};
+	return (struct profile_snapshot){.kind = PROFILE_HEAP,
+	                                 .heap = {.time_ns = 77, .rate_bytes = 4096, .count = count, .rows = rows}};
 }
 
 static void expect_columns(const int64_t got[4], int64_t a, int64_t b, int64_t c, int64_t d)
@@ -44,7 +48,8 @@ static void test_heap_rows_hold_allocations_and_what_is_left_of_them(void **stat
 	(void)state;
 	struct region r = {0};
 	struct rows rows;
-	struct heap_row h[] = {heap_row(0, (struct heap_values){10, 160, 4, 64}, 3), heap_row(1, (struct heap_values){5, 80, 5, 80}, 2)};
+	struct heap_row h[] = {heap_row(0, (struct heap_values){10, 160, 4, 64}, 3),
+	                       heap_row(1, (struct heap_values){5, 80, 5, 80}, 2)};
 	struct profile_snapshot s = heap_of(h, 2);
 	assert_int_equal(rows_make(&r, &rows, &s, NULL), 0);
 	assert_int_equal(rows.count, 2);
@@ -64,8 +69,10 @@ static void test_a_difference_leaves_out_what_did_not_change_and_may_be_negative
 	(void)state;
 	struct region r = {0};
 	struct rows rows;
-	struct heap_row before[] = {heap_row(0, (struct heap_values){10, 160, 4, 64}, 3), heap_row(1, (struct heap_values){5, 80, 0, 0}, 2)};
-	struct heap_row now[] = {heap_row(0, (struct heap_values){10, 160, 4, 64}, 3), heap_row(1, (struct heap_values){6, 96, 4, 64}, 2),
+	struct heap_row before[] = {heap_row(0, (struct heap_values){10, 160, 4, 64}, 3),
+	                            heap_row(1, (struct heap_values){5, 80, 0, 0}, 2)};
+	struct heap_row now[] = {heap_row(0, (struct heap_values){10, 160, 4, 64}, 3),
+	                         heap_row(1, (struct heap_values){6, 96, 4, 64}, 2),
 	                         heap_row(2, (struct heap_values){1, 16, 0, 0}, 9)};
 	struct profile_snapshot b = heap_of(before, 2), n = heap_of(now, 3);
 	assert_int_equal(rows_make(&r, &rows, &n, &b), 0);
@@ -82,7 +89,8 @@ static void test_a_difference_leaves_out_what_did_not_change_and_may_be_negative
 
 static struct profile_snapshot threads_of(struct thread_row *rows, size_t count)
 {
-	return (struct profile_snapshot){.kind = PROFILE_THREADCREATE, .threads = {.time_ns = 78, .count = count, .rows = rows}};
+	return (struct profile_snapshot){.kind = PROFILE_THREADCREATE,
+	                                 .threads = {.time_ns = 78, .count = count, .rows = rows}};
 }
 
 static void test_thread_rows_are_by_name_and_their_differences_by_stack(void **state)
@@ -91,7 +99,11 @@ static void test_thread_rows_are_by_name_and_their_differences_by_stack(void **s
 	struct region r = {0};
 	struct rows rows;
 	struct thread_row before[] = {{&stacks[0], "a", 2}, {&stacks[0], NULL, 1}, {&stacks[1], NULL, 4}};
-	struct thread_row now[] = {{&stacks[2], "new", 1}, {&stacks[0], "b", 2}, {&stacks[0], "a", 1}, {&stacks[0], NULL, 3}, {&stacks[1], "x", 4}};
+	struct thread_row now[] = {{&stacks[2], "new", 1},
+	                           {&stacks[0], "b", 2},
+	                           {&stacks[0], "a", 1},
+	                           {&stacks[0], NULL, 3},
+	                           {&stacks[1], "x", 4}};
 	struct profile_snapshot b = threads_of(before, COUNT(before)), n = threads_of(now, COUNT(now));
 	assert_int_equal(rows_make(&r, &rows, &n, NULL), 0);
 	assert_int_equal(rows.count, 5);
@@ -134,7 +146,8 @@ static struct dump_thread dumped_thread(int copy, int i)
 
 static struct profile_snapshot dump_of(struct dump_thread *threads, size_t count)
 {
-	return (struct profile_snapshot){.kind = PROFILE_GOROUTINE, .mono_ns = 5, .dump = {.time_ns = 79, .count = count, .threads = threads}};
+	return (struct profile_snapshot){
+		.kind = PROFILE_GOROUTINE, .mono_ns = 5, .dump = {.time_ns = 79, .count = count, .threads = threads}};
 }
 
 static void test_threads_with_the_same_stack_are_one_row(void **state)
@@ -144,8 +157,13 @@ static void test_threads_with_the_same_stack_are_one_row(void **state)
 	struct region r = {0};
 	struct rows rows;
 	make_dumped();
-	struct dump_thread t[] = {dumped_thread(0, 1), dumped_thread(1, 0), dumped_thread(1, 1), {.tid = 2, .name = "gone"}, dumped_thread(0, 2),
-	                          dumped_thread(1, 1), {.tid = 3, .name = "none", .stack = &no_frames}};
+	struct dump_thread t[] = {dumped_thread(0, 1),
+	                          dumped_thread(1, 0),
+	                          dumped_thread(1, 1),
+	                          {.tid = 2, .name = "gone"},
+	                          dumped_thread(0, 2),
+	                          dumped_thread(1, 1),
+	                          {.tid = 3, .name = "none", .stack = &no_frames}};
 	struct profile_snapshot s = dump_of(t, COUNT(t));
 	assert_int_equal(rows_make(&r, &rows, &s, NULL), 0);
 	assert_int_equal(rows.time_ns, 79);
@@ -192,7 +210,9 @@ static void test_cpu_rows_are_as_they_were_sampled(void **state)
 	struct region r = {0};
 	struct rows rows;
 	struct cpu_row c[] = {{&stacks[0], "a", 7, 3, 30}, {&stacks[0], "a", 8, 1, 10}, {&stacks[1], "", 7, 0, 0}};
-	struct profile_snapshot s = {.kind = PROFILE_CPU, .mono_ns = 4, .cpu = {.time_ns = 80, .duration_ns = 90, .period_ns = 10, .count = 3, .rows = c}};
+	struct profile_snapshot s = {.kind = PROFILE_CPU,
+	                             .mono_ns = 4,
+	                             .cpu = {.time_ns = 80, .duration_ns = 90, .period_ns = 10, .count = 3, .rows = c}};
 	assert_int_equal(rows_make(&r, &rows, &s, NULL), 0);
 	assert_int_equal(rows.time_ns, 80);
 	assert_int_equal(rows.duration_ns, 90);
@@ -207,7 +227,8 @@ static void test_cpu_rows_are_as_they_were_sampled(void **state)
 
 static struct profile_snapshot contention_of(struct contention_row *rows, size_t count)
 {
-	return (struct profile_snapshot){.kind = PROFILE_BLOCK, .mono_ns = 4, .contention = {.time_ns = 81, .count = count, .rows = rows}};
+	return (struct profile_snapshot){
+		.kind = PROFILE_BLOCK, .mono_ns = 4, .contention = {.time_ns = 81, .count = count, .rows = rows}};
 }
 
 static void test_contention_rows_are_counts_and_delays_and_grow(void **state)
@@ -216,7 +237,8 @@ static void test_contention_rows_are_counts_and_delays_and_grow(void **state)
 	struct region r = {0};
 	struct rows rows;
 	struct contention_row before[] = {{&stacks[0], 3, 300}, {&stacks[1], 4, 400}};
-	struct contention_row now[] = {{&stacks[0], 3, 300}, {&stacks[1], 4, 450}, {&stacks[2], 5, 500}, {&stacks[3], 0, 0}};
+	struct contention_row now[] = {
+		{&stacks[0], 3, 300}, {&stacks[1], 4, 450}, {&stacks[2], 5, 500}, {&stacks[3], 0, 0}};
 	struct profile_snapshot b = contention_of(before, COUNT(before)), n = contention_of(now, COUNT(now));
 	n.mono_ns = 1004;
 	for (enum profile_kind kind = PROFILE_BLOCK; kind <= PROFILE_MUTEX; kind++) {
@@ -248,7 +270,8 @@ static void test_without_memory_there_are_no_rows(void **state)
 	struct rows rows;
 	make_dumped();
 	struct dump_thread t[] = {dumped_thread(0, 0)};
-	struct profile_snapshot s[] = {dump_of(t, 1), heap_of(NULL, 0), threads_of(NULL, 0), contention_of(NULL, 0), {.kind = PROFILE_CPU}};
+	struct profile_snapshot s[] = {
+		dump_of(t, 1), heap_of(NULL, 0), threads_of(NULL, 0), contention_of(NULL, 0), {.kind = PROFILE_CPU}};
 	arena_set_limit(0);
 	for (size_t i = 0; i < COUNT(s); i++)
 		assert_int_equal(rows_make(&r, &rows, &s[i], NULL), -ENOMEM);
@@ -282,7 +305,8 @@ static void test_rows_are_sorted_by_what_their_kind_is_about(void **state)
 	static const struct {
 		enum profile_kind kind;
 		unsigned column;
-	} kinds[] = {{PROFILE_HEAP, 3}, {PROFILE_ALLOCS, 1}, {PROFILE_THREADCREATE, 0}, {PROFILE_GOROUTINE, 0}, {PROFILE_BLOCK, 1}, {PROFILE_MUTEX, 1}};
+	} kinds[] = {{PROFILE_HEAP, 3},      {PROFILE_ALLOCS, 1}, {PROFILE_THREADCREATE, 0},
+	             {PROFILE_GOROUTINE, 0}, {PROFILE_BLOCK, 1},  {PROFILE_MUTEX, 1}};
 	enum { N = 500 };
 	(void)state;
 	uint64_t x = 88172645463325252u;

@@ -24,7 +24,12 @@
 #include "encoder/encoder.h"
 
 static struct module program = {.path = "", .text_count = 1};
-static struct module library = {.path = "/nowhere/libfoo.so", .start = 0x10000, .end = 0x20000, .bias = 0x10000, .text = {{0x11000, 0x12000, 0x1000}}, .text_count = 1};
+static struct module library = {.path = "/nowhere/libfoo.so",
+                                .start = 0x10000,
+                                .end = 0x20000,
+                                .bias = 0x10000,
+                                .text = {{0x11000, 0x12000, 0x1000}},
+                                .text_count = 1};
 static const struct module *modules[] = {&program, &library};
 
 struct module_list snapshot_modules(void)
@@ -148,10 +153,11 @@ static void test_thread_text_is_sorted_by_count_with_labels_as_json(void **state
 	(void)state;
 	struct thread_row t[] = {{&b.head, "quo\"te\\\x01", 1}, {&b.head, NULL, 5}, {&b.head, "b\xff", 2}};
 	struct profile_snapshot s = {.kind = PROFILE_THREADCREATE, .threads = {.count = 3, .rows = t}};
-	expect_text(encode(&s), "threadcreate profile: total 8\n"
-	                        "5 @ 0x9011\n#\t0x9011\t[anonymous]+0x9010\n\n"
-	                        "2 @ 0x9011\n# labels: {\"thread\":\"b?\"}\n#\t0x9011\t[anonymous]+0x9010\n\n"
-	                        "1 @ 0x9011\n# labels: {\"thread\":\"quo\\\"te\\\\?\"}\n#\t0x9011\t[anonymous]+0x9010\n\n");
+	expect_text(encode(&s),
+	            "threadcreate profile: total 8\n"
+	            "5 @ 0x9011\n#\t0x9011\t[anonymous]+0x9010\n\n"
+	            "2 @ 0x9011\n# labels: {\"thread\":\"b?\"}\n#\t0x9011\t[anonymous]+0x9010\n\n"
+	            "1 @ 0x9011\n# labels: {\"thread\":\"quo\\\"te\\\\?\"}\n#\t0x9011\t[anonymous]+0x9010\n\n");
 }
 
 static void test_contention_text_begins_with_the_longest_delay(void **state)
@@ -159,11 +165,13 @@ static void test_contention_text_begins_with_the_longest_delay(void **state)
 	(void)state;
 	char want[1000];
 	a.pc[0]--; /* the call waited in, as an exact address */
-	struct contention_row w[] = {{&b.head, 9, 1000}, {&a.head, 2, 5000000000}, {&b.head, 0, 999}, {&b.head, 1, 0}, {&b.head, 0, 0}};
+	struct contention_row w[] = {
+		{&b.head, 9, 1000}, {&a.head, 2, 5000000000}, {&b.head, 0, 999}, {&b.head, 1, 0}, {&b.head, 0, 0}};
 	static const struct {
 		enum profile_kind kind;
 		const char *header;
-	} kinds[] = {{PROFILE_BLOCK, "--- contention:\ncycles/second=1000000000\n"}, {PROFILE_MUTEX, "--- mutex:\ncycles/second=1000000000\nsampling period=1\n"}};
+	} kinds[] = {{PROFILE_BLOCK, "--- contention:\ncycles/second=1000000000\n"},
+	             {PROFILE_MUTEX, "--- mutex:\ncycles/second=1000000000\nsampling period=1\n"}};
 	for (size_t i = 0; i < 2; i++) {
 		struct profile_snapshot s = {.kind = kinds[i].kind, .contention = {.count = 5, .rows = w}};
 		snprintf(want, sizeof want,
@@ -210,7 +218,8 @@ static void test_debug_2_of_goroutine_alone_is_a_dump(void **state)
 {
 	(void)state;
 	struct dump_thread t = {.tid = 11, .name = "main", .state = "running", .since_ns = -1, .reason = "no"};
-	struct profile_snapshot s[] = {{.kind = PROFILE_GOROUTINE, .dump = {.count = 1, .threads = &t}}, heap(PROFILE_HEAP)};
+	struct profile_snapshot s[] = {{.kind = PROFILE_GOROUTINE, .dump = {.count = 1, .threads = &t}},
+	                               heap(PROFILE_HEAP)};
 	for (int i = 0; i < 2; i++) {
 		struct region r = {0};
 		struct out o;
@@ -234,9 +243,14 @@ static void test_every_line_has_a_shape_that_pprof_parses(void **state)
 	regex_t *const row[] = {&heap_row, &thread_row, &thread_row, &contention_row, &contention_row};
 	struct thread_row t[] = {{&a.head, "x", 1}, {&b.head, NULL, 5}};
 	struct contention_row c[] = {{&a.head, 1, 2}, {&b.head, 0, 2}};
-	struct dump_thread d[] = {{.tid = 1, .name = "x\n1 @ 0x1", .stack = &a.head}, {.tid = 2, .name = "y", .stack = &b.head}, {.tid = 3, .name = "z\n1 @ 0x1"}};
-	struct profile_snapshot s[] = {heap(PROFILE_HEAP), {.kind = PROFILE_THREADCREATE, .threads = {.count = 2, .rows = t}}, {.kind = PROFILE_GOROUTINE, .dump = {.count = 3, .threads = d}},
-	                              {.kind = PROFILE_BLOCK, .contention = {.count = 2, .rows = c}}, {.kind = PROFILE_MUTEX, .contention = {.count = 2, .rows = c}}};
+	struct dump_thread d[] = {{.tid = 1, .name = "x\n1 @ 0x1", .stack = &a.head},
+	                          {.tid = 2, .name = "y", .stack = &b.head},
+	                          {.tid = 3, .name = "z\n1 @ 0x1"}};
+	struct profile_snapshot s[] = {heap(PROFILE_HEAP),
+	                               {.kind = PROFILE_THREADCREATE, .threads = {.count = 2, .rows = t}},
+	                               {.kind = PROFILE_GOROUTINE, .dump = {.count = 3, .threads = d}},
+	                               {.kind = PROFILE_BLOCK, .contention = {.count = 2, .rows = c}},
+	                               {.kind = PROFILE_MUTEX, .contention = {.count = 2, .rows = c}}};
 	for (int i = 0; i < 5; i++) {
 		char *all = encode(&s[i]);
 		*strstr(all, "\n--- Memory map") = '\0';
@@ -279,9 +293,12 @@ static void test_symbols_are_told_for_addresses_in_objects_alone(void **state)
 	expect_symbols("0210200", "num_symbols: 1\n0x11080 libfoo.so+0x1080\n");
 	expect_symbols("0X11080+0x11081", "num_symbols: 1\n0x11080 libfoo.so+0x1080\n0x11081 libfoo.so+0x1081\n");
 	expect_symbols("0x11080+0x11080", "num_symbols: 1\n0x11080 libfoo.so+0x1080\n0x11080 libfoo.so+0x1080\n");
-	expect_symbols("0x4000000000+nonsense++ +0x11080+-1+0xfffffffffffffffff+0xffffffffffffffff+0", "num_symbols: 1\n0x11080 libfoo.so+0x1080\n");
+	expect_symbols("0x4000000000+nonsense++ +0x11080+-1+0xfffffffffffffffff+0xffffffffffffffff+0",
+	               "num_symbols: 1\n0x11080 libfoo.so+0x1080\n");
 	snprintf(query, sizeof query, "0x%lx+0x%lx+0x12000", (long)a.pc[0], (long)a.pc[0] - 1);
-	snprintf(want, sizeof want, "num_symbols: 1\n0x%lx known_function_of_the_test\n0x%lx known_function_of_the_test\n", (long)a.pc[0], (long)a.pc[0] - 1);
+	snprintf(want, sizeof want,
+	         "num_symbols: 1\n0x%lx known_function_of_the_test\n0x%lx known_function_of_the_test\n", (long)a.pc[0],
+	         (long)a.pc[0] - 1);
 	expect_symbols(query, want);
 }
 

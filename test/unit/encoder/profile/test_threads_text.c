@@ -31,7 +31,12 @@
 #define SECOND 1000000000ll
 
 static struct module program = {.path = "", .text_count = 1};
-static struct module library = {.path = "/nowhere/lib\nfoo.so", .start = 0x10000, .end = 0x20000, .bias = 0x10000, .text = {{0x11000, 0x12000, 0x1000}}, .text_count = 1};
+static struct module library = {.path = "/nowhere/lib\nfoo.so",
+                                .start = 0x10000,
+                                .end = 0x20000,
+                                .bias = 0x10000,
+                                .text = {{0x11000, 0x12000, 0x1000}},
+                                .text_count = 1};
 static const struct module *modules[] = {&program, &library};
 
 struct module_list snapshot_modules(void)
@@ -119,14 +124,19 @@ static void test_a_running_thread_is_a_header_its_name_and_its_stack(void **stat
 	(void)state;
 	char want[500];
 	snprintf(want, sizeof want, "goroutine 101 [running]:\n# thread alice\n%s\n", known_lines);
-	expect_thread((struct dump_thread){.tid = 101, .name = "alice", .state = "running", .since_ns = -1, .stack = &known.head}, want);
+	expect_thread(
+		(struct dump_thread){
+			.tid = 101, .name = "alice", .state = "running", .since_ns = -1, .stack = &known.head},
+		want);
 }
 
 static void test_frames_in_no_object_have_their_address(void **state)
 {
 	(void)state;
-	expect_thread((struct dump_thread){.tid = 1, .name = "jit", .state = "running", .since_ns = -1, .stack = &nowhere.head},
-	              "goroutine 1 [running]:\n# thread jit\n[anonymous]+0x9010(...)\n\t[anonymous]:0 +0x9010\n\n");
+	expect_thread(
+		(struct dump_thread){
+			.tid = 1, .name = "jit", .state = "running", .since_ns = -1, .stack = &nowhere.head},
+		"goroutine 1 [running]:\n# thread jit\n[anonymous]+0x9010(...)\n\t[anonymous]:0 +0x9010\n\n");
 }
 
 static void test_the_stack_that_created_a_thread_follows_its_own(void **state)
@@ -138,20 +148,41 @@ static void test_the_stack_that_created_a_thread_follows_its_own(void **state)
 	         "lib?foo.so+0x1090(...)\n\t/nowhere/lib?foo.so:0 +0x1090\n"
 	         "created by %s\n",
 	         known_lines);
-	expect_thread((struct dump_thread){.tid = 2, .name = "w", .state = "running", .since_ns = -1, .stack = &foo.head, .created_by = &known.head}, want);
+	expect_thread((struct dump_thread){.tid = 2,
+	                                   .name = "w",
+	                                   .state = "running",
+	                                   .since_ns = -1,
+	                                   .stack = &foo.head,
+	                                   .created_by = &known.head},
+	              want);
 }
 
 static void test_a_thread_without_its_stack_says_why(void **state)
 {
 	(void)state;
-	expect_thread((struct dump_thread){.tid = 3, .name = "x", .state = "running", .since_ns = -1, .reason = "it blocks every signal"},
-	              "goroutine 3 [running]:\n# thread x\n# not reached: it blocks every signal\n\n");
-	expect_thread((struct dump_thread){.tid = 3, .name = "x", .state = "running", .since_ns = -1, .stack = &empty.head},
-	              "goroutine 3 [running]:\n# thread x\n# not reached\n\n");
-	expect_thread((struct dump_thread){.tid = 3, .name = "x", .state = "running", .since_ns = -1, .stack = &nowhere.head, .reason = "no unwind table"},
-	              "goroutine 3 [running]:\n# thread x\n# stack is short: no unwind table\n[anonymous]+0x9010(...)\n\t[anonymous]:0 +0x9010\n\n");
-	expect_thread((struct dump_thread){.tid = 3, .name = "x", .state = "running", .since_ns = -1, .reason = "late", .created_by = &nowhere.head},
-	              "goroutine 3 [running]:\n# thread x\n# not reached: late\ncreated by [anonymous]+0x9010(...)\n\t[anonymous]:0 +0x9010\n\n");
+	expect_thread(
+		(struct dump_thread){
+			.tid = 3, .name = "x", .state = "running", .since_ns = -1, .reason = "it blocks every signal"},
+		"goroutine 3 [running]:\n# thread x\n# not reached: it blocks every signal\n\n");
+	expect_thread(
+		(struct dump_thread){.tid = 3, .name = "x", .state = "running", .since_ns = -1, .stack = &empty.head},
+		"goroutine 3 [running]:\n# thread x\n# not reached\n\n");
+	expect_thread((struct dump_thread){.tid = 3,
+	                                   .name = "x",
+	                                   .state = "running",
+	                                   .since_ns = -1,
+	                                   .stack = &nowhere.head,
+	                                   .reason = "no unwind table"},
+	              "goroutine 3 [running]:\n# thread x\n# stack is short: no unwind "
+	              "table\n[anonymous]+0x9010(...)\n\t[anonymous]:0 +0x9010\n\n");
+	expect_thread((struct dump_thread){.tid = 3,
+	                                   .name = "x",
+	                                   .state = "running",
+	                                   .since_ns = -1,
+	                                   .reason = "late",
+	                                   .created_by = &nowhere.head},
+	              "goroutine 3 [running]:\n# thread x\n# not reached: late\ncreated by "
+	              "[anonymous]+0x9010(...)\n\t[anonymous]:0 +0x9010\n\n");
 }
 
 static void test_what_a_thread_waits_for_is_told_as_far_as_it_is_known(void **state)
@@ -163,28 +194,59 @@ static void test_what_a_thread_waits_for_is_told_as_far_as_it_is_known(void **st
 		{{.state = "poll", .since_ns = -1}, "[poll]", ""},
 		{{.state = "poll", .since_ns = 0}, "[poll]", "# waits in poll since 0.000s\n"},
 		{{.state = "poll", .since_ns = 1204999999}, "[poll]", "# waits in poll since 1.204s\n"},
-		{{.state = "read", .object_kind = DUMP_FD, .object = 5, .since_ns = 59 * SECOND + 45000000}, "[read]", "# waits in read for descriptor 5 since 59.045s\n"},
-		{{.state = "read", .object_kind = DUMP_FD, .object = 0, .since_ns = 60 * SECOND}, "[read, 1 minutes]", "# waits in read for descriptor 0 since 1m0s\n"},
-		{{.state = "pthread_join", .object_kind = DUMP_TID, .object = 123, .since_ns = 192 * SECOND}, "[pthread_join, 3 minutes]", "# waits in pthread_join for thread 123 since 3m12s\n"},
-		{{.state = "waitpid", .object_kind = DUMP_PID, .object = 77, .since_ns = 7510 * SECOND}, "[waitpid, 125 minutes]", "# waits in waitpid for process 77 since 2h5m10s\n"},
-		{{.state = "futex (system call)", .object_kind = DUMP_ADDRESS, .object = 0x7f00dead, .since_ns = -1}, "[futex (system call)]", "# waits in futex (system call) for 0x7f00dead\n"},
-		{{.state = "pthread_mutex_lock", .object_kind = DUMP_ADDRESS, .object = 0x55, .since_ns = 2 * SECOND, .owner_tid = 9, .owner_name = "b\x7fob"}, "[pthread_mutex_lock]", "# waits in pthread_mutex_lock for 0x55 since 2.000s, held by thread 9 (b?ob)\n"},
-		{{.state = "pthread_mutex_lock", .object_kind = DUMP_ADDRESS, .object = 0x55, .since_ns = -1, .owner_tid = 9}, "[pthread_mutex_lock]", "# waits in pthread_mutex_lock for 0x55, held by thread 9, which has ended\n"},
+		{{.state = "read", .object_kind = DUMP_FD, .object = 5, .since_ns = 59 * SECOND + 45000000},
+	         "[read]",
+	         "# waits in read for descriptor 5 since 59.045s\n"},
+		{{.state = "read", .object_kind = DUMP_FD, .object = 0, .since_ns = 60 * SECOND},
+	         "[read, 1 minutes]",
+	         "# waits in read for descriptor 0 since 1m0s\n"},
+		{{.state = "pthread_join", .object_kind = DUMP_TID, .object = 123, .since_ns = 192 * SECOND},
+	         "[pthread_join, 3 minutes]",
+	         "# waits in pthread_join for thread 123 since 3m12s\n"},
+		{{.state = "waitpid", .object_kind = DUMP_PID, .object = 77, .since_ns = 7510 * SECOND},
+	         "[waitpid, 125 minutes]",
+	         "# waits in waitpid for process 77 since 2h5m10s\n"},
+		{{.state = "futex (system call)", .object_kind = DUMP_ADDRESS, .object = 0x7f00dead, .since_ns = -1},
+	         "[futex (system call)]",
+	         "# waits in futex (system call) for 0x7f00dead\n"},
+		{{.state = "pthread_mutex_lock",
+	          .object_kind = DUMP_ADDRESS,
+	          .object = 0x55,
+	          .since_ns = 2 * SECOND,
+	          .owner_tid = 9,
+	          .owner_name = "b\x7fob"},
+	         "[pthread_mutex_lock]",
+	         "# waits in pthread_mutex_lock for 0x55 since 2.000s, held by thread 9 (b?ob)\n"},
+		{{.state = "pthread_mutex_lock",
+	          .object_kind = DUMP_ADDRESS,
+	          .object = 0x55,
+	          .since_ns = -1,
+	          .owner_tid = 9},
+	         "[pthread_mutex_lock]",
+	         "# waits in pthread_mutex_lock for 0x55, held by thread 9, which has ended\n"},
 	};
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		char want[400];
 		struct dump_thread t = rows[i].thread;
 		t.tid = 4, t.name = "n\xff", t.reason = "r";
-		snprintf(want, sizeof want, "goroutine 4 %s:\n# thread n?\n%s# not reached: r\n\n", rows[i].header, rows[i].line);
+		snprintf(want, sizeof want, "goroutine 4 %s:\n# thread n?\n%s# not reached: r\n\n", rows[i].header,
+		         rows[i].line);
 		expect_thread(t, want);
 	}
 }
 
 static struct dump_thread waiter(int tid, const char *name, uint64_t mutex, int owner, const char *owner_name)
 {
-	return (struct dump_thread){.tid = tid, .name = name, .state = "pthread_mutex_lock", .object_kind = DUMP_ADDRESS, .object = mutex,
-	                            .since_ns = 75 * SECOND, .owner_tid = owner, .owner_name = owner_name, .stack = &nowhere.head};
+	return (struct dump_thread){.tid = tid,
+	                            .name = name,
+	                            .state = "pthread_mutex_lock",
+	                            .object_kind = DUMP_ADDRESS,
+	                            .object = mutex,
+	                            .since_ns = 75 * SECOND,
+	                            .owner_tid = owner,
+	                            .owner_name = owner_name,
+	                            .stack = &nowhere.head};
 }
 
 static void test_a_deadlock_is_named_with_its_chain_and_its_blocks_before_all_others(void **state)
@@ -199,22 +261,29 @@ static void test_a_deadlock_is_named_with_its_chain_and_its_blocks_before_all_ot
 	struct dump_stuck stuck = {.is_deadlock = true, .count = 3, .chain = (const size_t[]){1, 2, 3}};
 	struct dump_snapshot s = {.count = 4, .threads = t, .stuck_count = 1, .stuck = &stuck};
 #define FRAME "[anonymous]+0x9010(...)\n\t[anonymous]:0 +0x9010\n\n"
-#define ALICE "goroutine 101 [pthread_mutex_lock, 1 minutes]:\n# thread alice\n# waits in pthread_mutex_lock for 0x5510 since 1m15s, held by thread 102 (bob)\n" FRAME
-#define BOB "goroutine 102 [pthread_mutex_lock, 1 minutes]:\n# thread bob\n# waits in pthread_mutex_lock for 0x5520 since 1m15s, held by thread 103 (ca?rol)\n" FRAME
-#define CAROL "goroutine 103 [pthread_mutex_lock, 1 minutes]:\n# thread ca?rol\n# waits in pthread_mutex_lock for 0x5530 since 1m15s, held by thread 101 (alice)\n" FRAME
+#define ALICE \
+	"goroutine 101 [pthread_mutex_lock, 1 minutes]:\n# thread alice\n# waits in pthread_mutex_lock for 0x5510 " \
+	"since 1m15s, held by thread 102 (bob)\n" FRAME
+#define BOB \
+	"goroutine 102 [pthread_mutex_lock, 1 minutes]:\n# thread bob\n# waits in pthread_mutex_lock for 0x5520 " \
+	"since 1m15s, held by thread 103 (ca?rol)\n" FRAME
+#define CAROL \
+	"goroutine 103 [pthread_mutex_lock, 1 minutes]:\n# thread ca?rol\n# waits in pthread_mutex_lock for 0x5530 " \
+	"since 1m15s, held by thread 101 (alice)\n" FRAME
 	char *all = print(&s);
-	assert_string_equal(all,
-	                    "DEADLOCK: thread 101 (alice) waits for pthread_mutex_lock 0x5510 held by thread 102 (bob), "
-	                    "which waits for pthread_mutex_lock 0x5520 held by thread 103 (ca?rol), "
-	                    "which waits for pthread_mutex_lock 0x5530 held by thread 101 (alice)\n\n" ALICE BOB CAROL
-	                    "goroutine 100 [running]:\n# thread main\n" FRAME ALICE BOB CAROL);
+	assert_string_equal(
+		all, "DEADLOCK: thread 101 (alice) waits for pthread_mutex_lock 0x5510 held by thread 102 (bob), "
+		     "which waits for pthread_mutex_lock 0x5520 held by thread 103 (ca?rol), "
+		     "which waits for pthread_mutex_lock 0x5530 held by thread 101 (alice)\n\n" ALICE BOB CAROL
+		     "goroutine 100 [running]:\n# thread main\n" FRAME ALICE BOB CAROL);
 	free(all);
 }
 
 static void test_a_thread_that_waits_for_itself_is_a_deadlock_of_one(void **state)
 {
 	(void)state;
-	static const char line[] = "DEADLOCK: thread 7 (x) waits for pthread_mutex_lock 0x10 held by thread 7 (x)\n\ngoroutine 7 [";
+	static const char line[] =
+		"DEADLOCK: thread 7 (x) waits for pthread_mutex_lock 0x10 held by thread 7 (x)\n\ngoroutine 7 [";
 	struct dump_thread t = waiter(7, "x", 0x10, 7, "x");
 	struct dump_stuck stuck = {.is_deadlock = true, .count = 1, .chain = (const size_t[]){0}};
 	struct dump_snapshot s = {.count = 1, .threads = &t, .stuck_count = 1, .stuck = &stuck};
@@ -227,15 +296,23 @@ static void test_stalled_threads_are_lines_with_what_is_known_of_the_holder(void
 {
 	(void)state;
 	static const char lines[] =
-	    "STALLED: thread 103 (carol) has been waiting for 75 seconds in pthread_mutex_lock 0x10 held by thread 102 (bob)\n\n"
-	    "STALLED: thread 104 (dave) has been waiting for 75 seconds in pthread_mutex_lock 0x20 held by thread 102, which has ended\n\n"
-	    "STALLED: thread 105 (eve) has been waiting for 75 seconds in pthread_mutex_lock 0x30\n\n"
-	    "STALLED: thread 106 (frank) has been waiting in pthread_rwlock_wrlock\n\n"
-	    "goroutine 103 [";
-	struct dump_thread t[] = {waiter(103, "carol", 0x10, 102, "bob"), waiter(104, "dave", 0x20, 102, NULL), waiter(105, "eve", 0x30, 0, NULL),
+		"STALLED: thread 103 (carol) has been waiting for 75 seconds in pthread_mutex_lock 0x10 held by thread "
+	        "102 (bob)\n\n"
+		"STALLED: thread 104 (dave) has been waiting for 75 seconds in pthread_mutex_lock 0x20 held by thread "
+	        "102, which has ended\n\n"
+		"STALLED: thread 105 (eve) has been waiting for 75 seconds in pthread_mutex_lock 0x30\n\n"
+		"STALLED: thread 106 (frank) has been waiting in pthread_rwlock_wrlock\n\n"
+		"goroutine 103 [";
+	struct dump_thread t[] = {waiter(103, "carol", 0x10, 102, "bob"),
+	                          waiter(104, "dave", 0x20, 102, NULL),
+	                          waiter(105, "eve", 0x30, 0, NULL),
 	                          {.tid = 106, .name = "frank", .state = "pthread_rwlock_wrlock", .since_ns = -1}};
 	static const size_t chain[] = {0, 1, 2, 3};
-	struct dump_stuck stuck[] = {{.count = 1, .chain = chain}, {.count = 1, .chain = chain + 1}, {.count = 1, .chain = chain + 2}, {.count = 1, .chain = chain + 3}, {.count = 0}};
+	struct dump_stuck stuck[] = {{.count = 1, .chain = chain},
+	                             {.count = 1, .chain = chain + 1},
+	                             {.count = 1, .chain = chain + 2},
+	                             {.count = 1, .chain = chain + 3},
+	                             {.count = 0}};
 	struct dump_snapshot s = {.count = 4, .threads = t, .stuck_count = COUNT(stuck), .stuck = stuck};
 	char *all = print(&s);
 	assert_memory_equal(all, lines, sizeof lines - 1);
@@ -260,9 +337,11 @@ static struct dump_thread *many_threads(void)
 		struct stack *s = calloc(1, sizeof *s + DEPTH * sizeof *s->pc);
 		s->depth = DEPTH;
 		for (uintptr_t k = 0; k < DEPTH; k++)
-			s->pc[k] = k % 2 ? program.text[0].start + ((uintptr_t)i * DEPTH + k) % (program.text[0].end - program.text[0].start)
+			s->pc[k] = k % 2 ? program.text[0].start + ((uintptr_t)i * DEPTH + k) %
+			                                                   (program.text[0].end - program.text[0].start)
 			                 : 0x5000000000 + (uintptr_t)i * 4096 + k;
-		t[i] = (struct dump_thread){.tid = i + 1, .name = "worker", .state = "poll", .stack = s, .created_by = &known.head};
+		t[i] = (struct dump_thread){
+			.tid = i + 1, .name = "worker", .state = "poll", .stack = s, .created_by = &known.head};
 	}
 	return t;
 }
@@ -303,7 +382,8 @@ static void test_a_thousand_threads_are_printed_in_a_moment(void **state)
 #endif
 	free(all);
 	drop(t);
-	names_start(&(struct encoder_options){.symbolizer_off = true, .memory_limit_bytes = 64 << 20}); /* gives back what it keeps */
+	names_start(&(struct encoder_options){.symbolizer_off = true,
+	                                      .memory_limit_bytes = 64 << 20}); /* gives back what it keeps */
 }
 
 static void test_without_memory_the_dump_says_so(void **state)
@@ -340,7 +420,9 @@ static void test_a_line_of_text_has_no_control_characters(void **state)
 		{"plain", "plain"},
 		{"a\nb\tc\x1b[0m\x7f", "a?b?c?[0m?"},
 		{"caf\xc3\xa9 \xc2\xa0", "caf\xc3\xa9 \xc2\xa0"},
-		{"\xc2\x9b" "31m", "??31m"}, /* a terminal's CSI in one character */
+		{"\xc2\x9b"
+	         "31m",
+	         "??31m"}, /* a terminal's CSI in one character */
 		{"\xc2", "?"},
 	};
 	(void)state;

@@ -64,14 +64,26 @@ static void test_only_hexadecimal_numbers_are_addresses(void **state)
 		bool good;
 		uint64_t address;
 	} rows[] = {
-		{"0", true, 0}, {"10", true, 0x10}, {"0x10", true, 0x10}, {"0XaF", true, 0xaf}, {"ffffffffffffffff", true, UINT64_MAX},
-		{"", false, 0}, {"-1", false, 0}, {"+1", false, 0}, {" 1", false, 0}, {"1 ", false, 0}, {"main", false, 0}, {"0x", false, 0},
-		{"10g", false, 0}, {"10000000000000000", false, 0},
+		{"0", true, 0},
+		{"10", true, 0x10},
+		{"0x10", true, 0x10},
+		{"0XaF", true, 0xaf},
+		{"ffffffffffffffff", true, UINT64_MAX},
+		{"", false, 0},
+		{"-1", false, 0},
+		{"+1", false, 0},
+		{" 1", false, 0},
+		{"1 ", false, 0},
+		{"main", false, 0},
+		{"0x", false, 0},
+		{"10g", false, 0},
+		{"10000000000000000", false, 0},
 	};
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		uint64_t address = 0;
-		if (by_hand_parse(rows[i].text, &address) != rows[i].good || (rows[i].good && address != rows[i].address))
+		if (by_hand_parse(rows[i].text, &address) != rows[i].good ||
+		    (rows[i].good && address != rows[i].address))
 			fail_msg("\"%s\" is %d, %llx", rows[i].text, !rows[i].good, (unsigned long long)address);
 	}
 }
@@ -84,18 +96,25 @@ static void test_each_option_prints_what_addr2line_prints(void **state)
 	} rows[] = {
 		{{0}, "/src/lib/a.h:12\nb.c:7\n??:?\n/src/c.c:?\n??:0\n/src/lib/a.h:12\nb.c:7\n"},
 		{{.base_names = true}, "a.h:12\nb.c:7\n??:?\nc.c:?\n??:0\na.h:12\nb.c:7\n"},
-		{{.functions = true}, "_Z5twicei\n/src/lib/a.h:12\nmain\nb.c:7\nstart\n??:?\n??\n/src/c.c:?\n??\n??:0\n"
-		                      "_Z5twicei\n/src/lib/a.h:12\nmain\nb.c:7\n"},
-		{{.functions = true, .demangle = true}, "twice(int)\n/src/lib/a.h:12\nmain\nb.c:7\nstart\n??:?\n??\n/src/c.c:?\n??\n??:0\n"
-		                                        "twice(int)\n/src/lib/a.h:12\nmain\nb.c:7\n"},
+		{{.functions = true},
+	         "_Z5twicei\n/src/lib/a.h:12\nmain\nb.c:7\nstart\n??:?\n??\n/src/c.c:?\n??\n??:0\n"
+	         "_Z5twicei\n/src/lib/a.h:12\nmain\nb.c:7\n"},
+		{{.functions = true, .demangle = true},
+	         "twice(int)\n/src/lib/a.h:12\nmain\nb.c:7\nstart\n??:?\n??\n/src/c.c:?\n??\n??:0\n"
+	         "twice(int)\n/src/lib/a.h:12\nmain\nb.c:7\n"},
 		{{.demangle = true}, "/src/lib/a.h:12\nb.c:7\n??:?\n/src/c.c:?\n??:0\n/src/lib/a.h:12\nb.c:7\n"},
-		{{.addresses = true}, "0x0000000000000010\n/src/lib/a.h:12\nb.c:7\n0x0000000000000020\n??:?\n"
-		                      "0x0000000000000030\n/src/c.c:?\n0x0000000000000040\n??:0\n0x0000000000000010\n/src/lib/a.h:12\nb.c:7\n"},
-		{{.pretty = true}, "/src/lib/a.h:12\n (inlined by) b.c:7\n??:?\n/src/c.c:?\n??:0\n/src/lib/a.h:12\n (inlined by) b.c:7\n"},
+		{{.addresses = true},
+	         "0x0000000000000010\n/src/lib/a.h:12\nb.c:7\n0x0000000000000020\n??:?\n"
+	         "0x0000000000000030\n/src/c.c:?\n0x0000000000000040\n??:0\n0x0000000000000010\n/src/lib/"
+	         "a.h:12\nb.c:7\n"},
+		{{.pretty = true},
+	         "/src/lib/a.h:12\n (inlined by) b.c:7\n??:?\n/src/c.c:?\n??:0\n/src/lib/a.h:12\n (inlined by) "
+	         "b.c:7\n"},
 		{{.pretty = true, .functions = true, .addresses = true, .demangle = true, .base_names = true},
-		 "0x0000000000000010: twice(int) at a.h:12\n (inlined by) main at b.c:7\n0x0000000000000020: start at ??:?\n"
-		 "0x0000000000000030: ?? at c.c:?\n0x0000000000000040: ?? ??:0\n"
-		 "0x0000000000000010: twice(int) at a.h:12\n (inlined by) main at b.c:7\n"},
+	         "0x0000000000000010: twice(int) at a.h:12\n (inlined by) main at b.c:7\n0x0000000000000020: start at "
+	         "??:?\n"
+	         "0x0000000000000030: ?? at c.c:?\n0x0000000000000040: ?? ??:0\n"
+	         "0x0000000000000010: twice(int) at a.h:12\n (inlined by) main at b.c:7\n"},
 	};
 	static const uint64_t addresses[] = {0x10, 0x20, 0x30, 0x40, 0x10};
 	(void)state;

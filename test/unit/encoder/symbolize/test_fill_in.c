@@ -36,8 +36,8 @@ struct object {
 };
 
 static struct object files[] = {
-	{"/app", "aa11"}, {"/lib/libc.so", "cc33"}, {"/moved/app", "aa11"}, {"/moved/other", "aa11"},
-	{"/moved/bare", ""}, {"/new/app", ""},
+	{"/app", "aa11"},         {"/lib/libc.so", "cc33"}, {"/moved/app", "aa11"},
+	{"/moved/other", "aa11"}, {"/moved/bare", ""},      {"/new/app", ""},
 };
 static unsigned opened[COUNT(files)], objects_open;
 
@@ -117,8 +117,8 @@ static ProtobufCMessageUnknownField unknown_field = {
 
 enum { LOCATIONS = 12, FUNCTIONS = 6 };
 
-static char *const strings[] = {"", "samples", "count", "/app", "aa11", "/lib/libc.so", "named", "known.c",
-                                "app+0x1234", "comment", "complete", "orphan", "app+0x20", "[vdso]"};
+static char *const strings[] = {"",        "samples",    "count",   "/app",     "aa11",   "/lib/libc.so", "named",
+                                "known.c", "app+0x1234", "comment", "complete", "orphan", "app+0x20",     "[vdso]"};
 
 static struct made {
 	Pprof__Profile p;
@@ -299,9 +299,9 @@ static const char *lines_of(const Pprof__Profile *p, size_t location)
 	buf[0] = '\0';
 	for (size_t i = 0; i < l->n_line; i++) {
 		const Pprof__Function *f = function_of(p, l->line[i]);
-		at += (size_t)snprintf(buf + at, sizeof buf - at, "%s%s,%s,%s:%d from %d", i ? "; " : "", p->string_table[f->name],
-		                       p->string_table[f->system_name], p->string_table[f->filename], (int)l->line[i]->line,
-		                       (int)f->start_line);
+		at += (size_t)snprintf(buf + at, sizeof buf - at, "%s%s,%s,%s:%d from %d", i ? "; " : "",
+		                       p->string_table[f->name], p->string_table[f->system_name],
+		                       p->string_table[f->filename], (int)l->line[i]->line, (int)f->start_line);
 	}
 	return buf;
 }
@@ -378,7 +378,8 @@ static void test_mappings_say_only_what_is_true(void **state)
 	(void)state;
 	Pprof__Profile *p = complete_with(make(), NULL, 0, NULL);
 	const Pprof__Mapping *m = p->mapping[0];
-	assert_true(!m->has_functions && m->has_filenames && m->has_line_numbers && m->has_inline_frames); /* location 12 */
+	assert_true(!m->has_functions && m->has_filenames && m->has_line_numbers &&
+	            m->has_inline_frames); /* location 12 */
 	m = p->mapping[1];
 	assert_true(m->has_functions && m->has_filenames && m->has_line_numbers && !m->has_inline_frames);
 	m = p->mapping[2];
@@ -427,11 +428,11 @@ static void test_a_moved_file_is_found_by_build_id_or_name(void **state)
 	assert_false(found_app("/app", "bb22", NULL));
 	assert_false(found_app("/gone/app", "aa11", NULL));
 	assert_true(found_app("/gone/app", "aa11", "/moved/app"));
-	assert_true(found_app("/gone/app", "aa11", "/moved/other"));  /* by build id */
-	assert_false(found_app("/gone/app", "bb22", "/moved/app"));   /* another version */
-	assert_true(found_app("/gone/app", "", "/moved/app"));        /* by name, where it has no id */
-	assert_true(found_app("/gone/app", "aa11", "/new/app"));      /* by name, where the file has none */
-	assert_false(found_app("/gone/app", "aa11", "/moved/bare"));  /* neither name nor id */
+	assert_true(found_app("/gone/app", "aa11", "/moved/other")); /* by build id */
+	assert_false(found_app("/gone/app", "bb22", "/moved/app"));  /* another version */
+	assert_true(found_app("/gone/app", "", "/moved/app"));       /* by name, where it has no id */
+	assert_true(found_app("/gone/app", "aa11", "/new/app"));     /* by name, where the file has none */
+	assert_false(found_app("/gone/app", "aa11", "/moved/bare")); /* neither name nor id */
 	assert_false(found_app("/gone/app", "", "/moved/other"));
 }
 
@@ -470,8 +471,10 @@ static const char *wrong_with(const void *bytes, size_t len)
 
 static size_t gzip_of(const void *bytes, size_t len, unsigned char *out, size_t cap)
 {
-	z_stream z = {.next_in = (unsigned char *)(uintptr_t)bytes, .avail_in = (unsigned)len,
-	              .next_out = out, .avail_out = (unsigned)cap};
+	z_stream z = {.next_in = (unsigned char *)(uintptr_t)bytes,
+	              .avail_in = (unsigned)len,
+	              .next_out = out,
+	              .avail_out = (unsigned)cap};
 	assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, 15 + 16, 8, 0), Z_OK);
 	assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
 	deflateEnd(&z);
@@ -501,7 +504,12 @@ static void test_gzip_of_several_members_is_read(void **state)
 
 static void test_what_is_no_profile_is_refused(void **state)
 {
-	static const char *const others[] = {"", "x", "heap profile: 1: 2 [3: 4] @ heap/5\n", "\x1f\x8b", "\x1f\x8b\x08", "{}",
+	static const char *const others[] = {"",
+	                                     "x",
+	                                     "heap profile: 1: 2 [3: 4] @ heap/5\n",
+	                                     "\x1f\x8b",
+	                                     "\x1f\x8b\x08",
+	                                     "{}",
 	                                     "\n\x04\x08\x01\x10\x02"};
 	(void)state;
 	for (size_t i = 0; i < COUNT(others); i++)
@@ -555,7 +563,8 @@ static void test_any_bytes_are_a_profile_or_an_error(void **state)
 		memcpy(bytes, good, len);
 		for (unsigned k = 0; k <= round % 8u; k++) {
 			x ^= x << 13, x ^= x >> 7, x ^= x << 17;
-			bytes[x % len] = (x >> 40) & 1 ? (unsigned char)(x >> 32) : bytes[x % len] ^ (1u << (x >> 41) % 8);
+			bytes[x % len] =
+				(x >> 40) & 1 ? (unsigned char)(x >> 32) : bytes[x % len] ^ (1u << (x >> 41) % 8);
 		}
 		int in = file_of(bytes, round % 16 ? len : x % len);
 		complete_file(in, out, &(struct binaries){0}, null);

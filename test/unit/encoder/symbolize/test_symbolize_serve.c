@@ -80,7 +80,8 @@ static const struct {
 	uint64_t address;
 	const struct frame *frame;
 	size_t count;
-} known[] = {{0x10, inlined, 2}, {0x20, symbol_only, 1}, {0x40, many, COUNT(many)}, {0x50, large, 1}, {0x60, controls, 1}};
+} known[] = {
+	{0x10, inlined, 2}, {0x20, symbol_only, 1}, {0x40, many, COUNT(many)}, {0x50, large, 1}, {0x60, controls, 1}};
 
 void object_lookup(struct object *o, const uint64_t *addresses, size_t count,
                    void (*tell)(void *arg, const struct answer *a), void *arg)
@@ -91,7 +92,8 @@ void object_lookup(struct object *o, const uint64_t *addresses, size_t count,
 		assert_true(i == 0 || addresses[i] > addresses[i - 1]); /* each once */
 		for (size_t k = 0; k < COUNT(known); k++)
 			if (known[k].address == addresses[i])
-				a = (struct answer){addresses[i], addresses[i] & ~UINT64_C(7), known[k].count, known[k].frame};
+				a = (struct answer){addresses[i], addresses[i] & ~UINT64_C(7), known[k].count,
+				                    known[k].frame};
 		if (addresses[i] == 0x71)
 			usleep(150 * 1000);
 		if (addresses[i] == 0x72)
@@ -204,7 +206,12 @@ static void test_control_characters_cannot_end_a_line_or_a_text(void **state)
 static void test_what_is_no_line_of_the_protocol_is_passed_over(void **state)
 {
 	static const char *const rows[] = {
-		"a 10\np /plain\n", "x y\n", "\n\n", "ab 10\n", "e\n", "a\n",
+		"a 10\np /plain\n",
+		"x y\n",
+		"\n\n",
+		"ab 10\n",
+		"e\n",
+		"a\n",
 		"o -\np /plain\na\na \na xyz\na 10 \na 0x10\na -1\na 10000000000000000\nnonsense\n p /plain\n",
 	};
 	(void)state;
@@ -279,8 +286,8 @@ static bool is_answer(const char *line, size_t len)
 
 static void test_any_bytes_get_a_whole_answer(void **state)
 {
-	static const char *const parts[] = {"o ", "o", "p ", "/plain", "/damaged", "a ", "10", "50", "60", "\n", "\n", "\n", "-", "aa11",
-	                                    "d ", "_x", "\t", "\xff", "f", " "};
+	static const char *const parts[] = {"o ", "o",  "p ", "/plain", "/damaged", "a ", "10", "50",   "60", "\n",
+	                                    "\n", "\n", "-",  "aa11",   "d ",       "_x", "\t", "\xff", "f",  " "};
 	uint64_t x = 88172645463325252u;
 	(void)state;
 	for (int round = 0; round < 3000; round++) {

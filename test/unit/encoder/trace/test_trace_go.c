@@ -100,8 +100,10 @@ static void read_stack(struct file *f)
 
 static size_t argument_count(unsigned type)
 {
-	static const uint8_t counts[64] = {[2] = 1, [4] = 3, [5] = 2, [6] = 1, [13] = 4, [14] = 3, [15] = 1, [18] = 2, [19] = 2, [20] = 2, [21] = 4, [24] = 2, [25] = 2,
-	                                   [26] = 2, [27] = 2, [28] = 2, [29] = 4, [30] = 1, [31] = 2, [32] = 2, [33] = 2, [38] = 2, [39] = 3, [48] = 4, [49] = 5};
+	static const uint8_t counts[64] = {
+		[2] = 1,  [4] = 3,  [5] = 2,  [6] = 1,  [13] = 4, [14] = 3, [15] = 1, [18] = 2, [19] = 2,
+		[20] = 2, [21] = 4, [24] = 2, [25] = 2, [26] = 2, [27] = 2, [28] = 2, [29] = 4, [30] = 1,
+		[31] = 2, [32] = 2, [33] = 2, [38] = 2, [39] = 3, [48] = 4, [49] = 5};
 	assert_true(counts[type]);
 	return counts[type];
 }
@@ -119,7 +121,8 @@ static void add_event(struct file *f, struct p *p, uint64_t ts, struct event e)
 	if (e.type == 14 || e.type == 38)
 		p->g = e.args[0];
 	e.g = p->g;
-	if (e.type == 15 || e.type == 18 || e.type == 19 || e.type == 20 || (e.type >= 24 && e.type <= 27) || e.type == 30)
+	if (e.type == 15 || e.type == 18 || e.type == 19 || e.type == 20 || (e.type >= 24 && e.type <= 27) ||
+	    e.type == 30)
 		p->g = 0;
 	if (e.type == 29)
 		e.g = e.args[0];
@@ -197,19 +200,13 @@ static bool is_ready(struct file *f, const struct event *e)
 {
 	const struct g *g = g_of(f, e->type == 13 || e->type == 21 || e->type == 39 ? e->args[0] : e->g);
 	switch (e->type) {
-	case 13:
-		return g->state == NONE && !g->seq;
-	case 14:
-		return g->state == RUNNABLE && g->seq == e->args[1];
-	case 38:
-		return g->state == RUNNABLE;
+	case 13: return g->state == NONE && !g->seq;
+	case 14: return g->state == RUNNABLE && g->seq == e->args[1];
+	case 38: return g->state == RUNNABLE;
 	case 21:
-	case 29:
-		return g->state == WAITING && g->seq == e->args[1];
-	case 39:
-		return g->state == WAITING;
-	default:
-		return (!is_block(e->type) && e->type != 30 && e->type != 18) || g->state == RUNNING;
+	case 29: return g->state == WAITING && g->seq == e->args[1];
+	case 39: return g->state == WAITING;
+	default: return (!is_block(e->type) && e->type != 30 && e->type != 18) || g->state == RUNNING;
 	}
 }
 
@@ -223,13 +220,17 @@ static void count_wait(struct file *f, const struct g *g, uint64_t ts)
 {
 	uint64_t spent = ts - g->since;
 	assert_true(!g->in || g->in == 28 || g->stack);
-	*(g->in == 27 ? &f->net_ns : g->in == 28 ? &f->syscall_ns : g->in >= 24 ? &f->sync_ns : &(uint64_t){0}) += spent;
+	*(g->in == 27   ? &f->net_ns
+	  : g->in == 28 ? &f->syscall_ns
+	  : g->in >= 24 ? &f->sync_ns
+	                : &(uint64_t){0}) += spent;
 }
 
 static void apply(struct file *f, struct p *p, const struct event *e)
 {
 	struct g *g = g_of(f, e->type == 13 || e->type == 21 || e->type == 39 ? e->args[0] : e->g);
-	assert_true(e->type == 5 || e->type == 29 || e->type == 13 || e->type == 4 || e->type == 33 || e->type == 48 || p->runs);
+	assert_true(e->type == 5 || e->type == 29 || e->type == 13 || e->type == 4 || e->type == 33 || e->type == 48 ||
+	            p->runs);
 	switch (e->type) {
 	case 5:
 		assert_false(p->runs);
@@ -290,14 +291,13 @@ static void apply(struct file *f, struct p *p, const struct event *e)
 		g->state = WAITING;
 		p->g = 0;
 		break;
-	case 33:
-		f->heap = e->args[0];
-		break;
+	case 33: f->heap = e->args[0]; break;
 	case 48:
 		assert_true(!e->args[0] && e->args[1] < IDS_MAX && f->string_len[e->args[1]]);
 		check_stack(f, e->args[2]);
 		snprintf(f->last_log, sizeof f->last_log, "%.*s", (int)e->text_len, (const char *)e->text);
-		snprintf(f->last_category, sizeof f->last_category, "%.*s", (int)f->string_len[e->args[1]], (const char *)f->string[e->args[1]]);
+		snprintf(f->last_category, sizeof f->last_category, "%.*s", (int)f->string_len[e->args[1]],
+		         (const char *)f->string[e->args[1]]);
 		f->logs++;
 		break;
 	default:
@@ -305,7 +305,12 @@ static void apply(struct file *f, struct p *p, const struct event *e)
 			break;
 		assert_true(p->g == g->id && g->state == RUNNING && e->args[0]);
 		check_stack(f, e->args[0]);
-		*g = (struct g){.id = g->id, .seq = g->seq, .since = e->ts, .state = WAITING, .in = e->type, .stack = e->args[0]};
+		*g = (struct g){.id = g->id,
+		                .seq = g->seq,
+		                .since = e->ts,
+		                .state = WAITING,
+		                .in = e->type,
+		                .stack = e->args[0]};
 		p->g = 0;
 	}
 }
@@ -320,7 +325,8 @@ static void merge(struct file *f)
 		bool is_left = false;
 		for (struct p *p = f->ps; p < f->ps + PS_MAX; p++) {
 			is_left |= p->next < p->count;
-			if (p->next < p->count && is_ready(f, &p->at[p->next]) && (!best || p->at[p->next].ts < best->at[best->next].ts))
+			if (p->next < p->count && is_ready(f, &p->at[p->next]) &&
+			    (!best || p->at[p->next].ts < best->at[best->next].ts))
 				best = p;
 		}
 		assert_true(!is_left || best); /* "no consistent ordering of events possible" */
@@ -333,7 +339,8 @@ static void merge(struct file *f)
 	}
 }
 
-/* A sample makes its G known to Go's reader: it may not be there before; and it may not part the events of a system call. */
+/* A sample makes its G known to Go's reader: it may not be there before; and it may not part the events of a system
+ * call. */
 static void check_samples(const struct file *f)
 {
 	for (size_t i = 0; i < f->sample_count; i++) {
@@ -396,7 +403,12 @@ static struct made *two_threads(void)
 
 static struct trace_event made_wait(struct made *m, int tid, unsigned kind, uint64_t from_ms, uint64_t to_ms)
 {
-	return (struct trace_event){.tid = tid, .kind = (uint8_t)kind, .call = (uint8_t)kind, .stack = m->stacks[kind], .start_ns = BEGIN_NS + from_ms * MS, .end_ns = BEGIN_NS + to_ms * MS};
+	return (struct trace_event){.tid = tid,
+	                            .kind = (uint8_t)kind,
+	                            .call = (uint8_t)kind,
+	                            .stack = m->stacks[kind],
+	                            .start_ns = BEGIN_NS + from_ms * MS,
+	                            .end_ns = BEGIN_NS + to_ms * MS};
 }
 
 static void test_waits_of_each_kind_come_to_their_totals(void **state)

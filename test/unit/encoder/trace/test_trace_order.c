@@ -32,7 +32,10 @@ static void drop(struct made *m)
 
 static void add(struct made *m, int tid, unsigned kind, uint64_t from_ms, uint64_t to_ms)
 {
-	made_add(m, (struct trace_event){.tid = tid, .kind = (uint8_t)kind, .start_ns = BEGIN_NS + from_ms * MS, .end_ns = BEGIN_NS + to_ms * MS});
+	made_add(m, (struct trace_event){.tid = tid,
+	                                 .kind = (uint8_t)kind,
+	                                 .start_ns = BEGIN_NS + from_ms * MS,
+	                                 .end_ns = BEGIN_NS + to_ms * MS});
 }
 
 static void test_a_thread_that_was_blocked_is_so_until_its_first_sign(void **state)
@@ -90,10 +93,13 @@ static void test_each_life_is_in_order_whatever_comes_in(void **state)
 		struct trace_order o = order_of(m);
 		for (const struct trace_life *l = o.lives; l < o.lives + o.count; l++) {
 			uint64_t now = l->start_ns;
-			assert_true(l->start_ns >= o.begin_ns && l->start_ns <= l->end_ns && l->end_ns <= o.end_ns && l->name[0]);
+			assert_true(l->start_ns >= o.begin_ns && l->start_ns <= l->end_ns && l->end_ns <= o.end_ns &&
+			            l->name[0]);
 			for (size_t i = 0; i < l->wait_count; i++) {
 				assert_true(l->waits[i].start_ns >= now && l->waits[i].end_ns >= l->waits[i].start_ns);
-				assert_true(l->waits[i].end_ns <= l->end_ns || (l->waits[i].end_ns == TRACE_LASTS && i + 1 == l->wait_count && !l->has_ended));
+				assert_true(
+					l->waits[i].end_ns <= l->end_ns ||
+					(l->waits[i].end_ns == TRACE_LASTS && i + 1 == l->wait_count && !l->has_ended));
 				now = l->waits[i].end_ns;
 			}
 			now = l->start_ns;

@@ -1,4 +1,5 @@
-/* test_trace_perfetto.c - execution traces for perfetto, read field by field: tracks are known, slices nest, times are in order.
+/* test_trace_perfetto.c - execution traces for perfetto, read field by field: tracks are known, slices nest, times are
+ * in order.
  *
  * Runs in: its own process.
  *
@@ -124,14 +125,9 @@ static void read_event(struct file *f, struct field event, uint64_t ns, uint64_t
 		t->slice_ns += ns - t->began_ns;
 		f->slices++;
 		break;
-	case 3:
-		f->instants++;
-		break;
-	case 4:
-		f->counter = find(event, 30).value;
-		break;
-	default:
-		fail();
+	case 3: f->instants++; break;
+	case 4: f->counter = find(event, 30).value; break;
+	default: fail();
 	}
 }
 
@@ -191,10 +187,22 @@ static void test_a_threads_waits_are_slices_of_its_track(void **state)
 	(void)state;
 	struct made *m = made_new(100 * MS);
 	made_add_thread(m, (struct trace_thread){100, "main", true, false, false});
-	made_add(m, (struct trace_event){.tid = 100, .kind = TRACE_SYNC, .stack = m->stacks[0], .object = 0x55, .start_ns = BEGIN_NS - 5 * MS, .end_ns = BEGIN_NS + 10 * MS});
-	made_add(m, (struct trace_event){.tid = 100, .kind = TRACE_NET, .call = 2, .stack = m->stacks[0], .start_ns = BEGIN_NS + 90 * MS, .end_ns = UINT64_MAX});
-	made_add(m, (struct trace_event){.tid = 100, .kind = TRACE_CPU, .stack = m->stacks[1], .start_ns = BEGIN_NS + 5 * MS});
-	made_add(m, (struct trace_event){.tid = 100, .kind = TRACE_HEAP, .bytes = 4096, .start_ns = BEGIN_NS + 50 * MS});
+	made_add(m, (struct trace_event){.tid = 100,
+	                                 .kind = TRACE_SYNC,
+	                                 .stack = m->stacks[0],
+	                                 .object = 0x55,
+	                                 .start_ns = BEGIN_NS - 5 * MS,
+	                                 .end_ns = BEGIN_NS + 10 * MS});
+	made_add(m, (struct trace_event){.tid = 100,
+	                                 .kind = TRACE_NET,
+	                                 .call = 2,
+	                                 .stack = m->stacks[0],
+	                                 .start_ns = BEGIN_NS + 90 * MS,
+	                                 .end_ns = UINT64_MAX});
+	made_add(m, (struct trace_event){
+			    .tid = 100, .kind = TRACE_CPU, .stack = m->stacks[1], .start_ns = BEGIN_NS + 5 * MS});
+	made_add(m,
+	         (struct trace_event){.tid = 100, .kind = TRACE_HEAP, .bytes = 4096, .start_ns = BEGIN_NS + 50 * MS});
 	struct file *f = encode(m);
 	assert_int_equal(f->slices, 2);
 	assert_int_equal(f->tracks[3].slice_ns, 20 * MS);
@@ -208,7 +216,11 @@ static void test_births_and_ends_are_instants(void **state)
 {
 	(void)state;
 	struct made *m = made_new(100 * MS);
-	made_add(m, (struct trace_event){.tid = 5, .kind = TRACE_BORN, .start_ns = BEGIN_NS + MS, .created_ns = BEGIN_NS, .creator_tid = 4});
+	made_add(m, (struct trace_event){.tid = 5,
+	                                 .kind = TRACE_BORN,
+	                                 .start_ns = BEGIN_NS + MS,
+	                                 .created_ns = BEGIN_NS,
+	                                 .creator_tid = 4});
 	made_add(m, (struct trace_event){.tid = 5, .kind = TRACE_ENDED, .start_ns = BEGIN_NS + 5 * MS});
 	struct file *f = encode(m);
 	assert_int_equal(f->instants, 2);

@@ -23,7 +23,8 @@ struct module_list snapshot_modules(void)
 
 const char *trace_call_name(unsigned call)
 {
-	static const char *const names[] = {"pthread_mutex_lock", "pthread_cond_wait", "recv", "epoll_wait", "nanosleep", "read", "sem_wait"};
+	static const char *const names[] = {
+		"pthread_mutex_lock", "pthread_cond_wait", "recv", "epoll_wait", "nanosleep", "read", "sem_wait"};
 	return call < 7 ? names[call] : NULL;
 }
 
@@ -93,9 +94,15 @@ static unsigned below(uint64_t n)
 static void made_add_random(struct made *m, unsigned threads, unsigned length)
 {
 	uint64_t begin = m->snapshot.begin_ns;
-	uint64_t start = begin + below(length + length / 4 + 1) - (below(10) ? 0 : below(begin < 50 ? begin + 1 : 50)), spent = below(3) ? below(1 + length / 8) : below(length);
-	struct trace_event e = {.start_ns = below(40) ? start : 0, .end_ns = below(30) ? start + spent : UINT64_MAX, .stack = below(8) ? m->stacks[below(6)] : NULL,
-	                        .tid = (int)(1 + below(threads + below(2))), .kind = (uint8_t)(below(3) ? below(6) : below(12)), .call = (uint8_t)below(9), .category = (uint8_t)below(3)};
+	uint64_t start = begin + below(length + length / 4 + 1) - (below(10) ? 0 : below(begin < 50 ? begin + 1 : 50)),
+		 spent = below(3) ? below(1 + length / 8) : below(length);
+	struct trace_event e = {.start_ns = below(40) ? start : 0,
+	                        .end_ns = below(30) ? start + spent : UINT64_MAX,
+	                        .stack = below(8) ? m->stacks[below(6)] : NULL,
+	                        .tid = (int)(1 + below(threads + below(2))),
+	                        .kind = (uint8_t)(below(3) ? below(6) : below(12)),
+	                        .call = (uint8_t)below(9),
+	                        .category = (uint8_t)below(3)};
 	if (!below(20))
 		e.end_ns = start - below(3);
 	if (e.kind < TRACE_WAITS) {
@@ -123,18 +130,21 @@ static struct made *made_random(uint64_t seed)
 	made_seed = seed * 977 + 1;
 	for (int i = 0; i < 10; i++)
 		below(2);
-	unsigned threads = 1 + below(below(4) ? 6 : 60), events = below(below(4) ? 60 : 600), length = below(3) ? 1 + below(100) : 1 + below(1000000);
+	unsigned threads = 1 + below(below(4) ? 6 : 60), events = below(below(4) ? 60 : 600),
+		 length = below(3) ? 1 + below(100) : 1 + below(1000000);
 	struct made *m = made_new(length);
 	m->snapshot.begin_ns = below(4) ? BEGIN_NS : below(3);
 	m->snapshot.end_ns = below(40) ? m->snapshot.begin_ns + length : m->snapshot.begin_ns - 1;
 	m->snapshot.in_use_bytes = below(1000000);
 	for (size_t i = 0; i < 6; i++) {
 		free(m->stacks[i]);
-		m->stacks[i] = made_stack(below(below(5) ? 40 : 600), below(2) ? below(100000) : 0x7f0000000000 + below(100000));
+		m->stacks[i] = made_stack(below(below(5) ? 40 : 600),
+		                          below(2) ? below(100000) : 0x7f0000000000 + below(100000));
 	}
 	for (unsigned i = 0; i < threads; i++)
 		if (below(5))
-			made_add_thread(m, (struct trace_thread){(int)i + 1 - (below(30) ? 0 : 5), names[below(4)], below(2), below(2), !below(4)});
+			made_add_thread(m, (struct trace_thread){(int)i + 1 - (below(30) ? 0 : 5), names[below(4)],
+			                                         below(2), below(2), !below(4)});
 	for (unsigned i = 0; i < events; i++)
 		made_add_random(m, threads, length);
 	m->snapshot.comments = comments;

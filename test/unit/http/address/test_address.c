@@ -27,8 +27,9 @@
 #include "http/address/ip.h"
 #include "http/address/address.h"
 
-#define LONG_PATH_107 "/234567890123456789012345678901234567890123456789" \
-                      "0123456789012345678901234567890123456789012345678901234567"
+#define LONG_PATH_107 \
+	"/234567890123456789012345678901234567890123456789" \
+	"0123456789012345678901234567890123456789012345678901234567"
 
 static void test_addresses_are_parsed_and_printed(void **state)
 {
@@ -68,10 +69,37 @@ static void test_addresses_that_go_would_refuse_are_refused_with_a_reason(void *
 {
 	(void)state;
 	static const char *const rows[] = {
-		"", "6060", "localhost", "127.0.0.1", ":", "localhost:", ":-1", ":+1", ":65536", ":6060 ", " :6060", ":http",
-		"example.com:6060", "1.2.3:6060", "1.2.3.4.5:6060", "1.2.3.256:6060", "01.2.3.4:6060", "::1:6060", "[::1]",
-		"[::1", "[::1]6060", "[]:6060", "[1.2.3.4]:6060", "[::1%lo]:6060", "OFF", "unix:", "unix:/", "unix:@",
-		"unix:relative", "unix:" LONG_PATH_107 "8", "tcp:1:2",
+		"",
+		"6060",
+		"localhost",
+		"127.0.0.1",
+		":",
+		"localhost:",
+		":-1",
+		":+1",
+		":65536",
+		":6060 ",
+		" :6060",
+		":http",
+		"example.com:6060",
+		"1.2.3:6060",
+		"1.2.3.4.5:6060",
+		"1.2.3.256:6060",
+		"01.2.3.4:6060",
+		"::1:6060",
+		"[::1]",
+		"[::1",
+		"[::1]6060",
+		"[]:6060",
+		"[1.2.3.4]:6060",
+		"[::1%lo]:6060",
+		"OFF",
+		"unix:",
+		"unix:/",
+		"unix:@",
+		"unix:relative",
+		"unix:" LONG_PATH_107 "8",
+		"tcp:1:2",
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct address a;
@@ -145,14 +173,38 @@ static void test_hosts_that_a_rebound_name_cannot_be_are_local(void **state)
 		const char *host;
 		bool local;
 	} rows[] = {
-		{"localhost", 1},         {"localhost:6060", 1}, {"LOCALHOST:1", 1},        {"a.b.localhost:6060", 1},
-		{"127.0.0.1", 1},         {"127.0.0.1:6060", 1}, {"10.0.0.1:6060", 1},      {"[::1]", 1},
-		{"[::1]:6060", 1},        {"localhost:", 1},     {"[::ffff:127.0.0.1]", 1}, {"", 0},
-		{"evil.example", 0},      {"evil.example:6060", 0}, {"localhost.evil.example", 0}, {"notlocalhost", 0},
-		{".localhost", 0},        {"127.0.0.1.evil.example", 0}, {"127.0.0.1@evil.example", 0}, {"evil@127.0.0.1", 0},
-		{"[::1].evil.example", 0}, {"[evil.example]", 0}, {"[::1", 0},              {"::1", 0},
-		{"[", 0},                 {"localhost:80:80", 0}, {"localhost:x", 0},       {"localhost:65536", 0},
-		{"127.1", 0},             {"0x7f.0.0.1", 0},     {"127.0.0.1 ", 0},         {"a, localhost", 0},
+		{"localhost", 1},
+		{"localhost:6060", 1},
+		{"LOCALHOST:1", 1},
+		{"a.b.localhost:6060", 1},
+		{"127.0.0.1", 1},
+		{"127.0.0.1:6060", 1},
+		{"10.0.0.1:6060", 1},
+		{"[::1]", 1},
+		{"[::1]:6060", 1},
+		{"localhost:", 1},
+		{"[::ffff:127.0.0.1]", 1},
+		{"", 0},
+		{"evil.example", 0},
+		{"evil.example:6060", 0},
+		{"localhost.evil.example", 0},
+		{"notlocalhost", 0},
+		{".localhost", 0},
+		{"127.0.0.1.evil.example", 0},
+		{"127.0.0.1@evil.example", 0},
+		{"evil@127.0.0.1", 0},
+		{"[::1].evil.example", 0},
+		{"[evil.example]", 0},
+		{"[::1", 0},
+		{"::1", 0},
+		{"[", 0},
+		{"localhost:80:80", 0},
+		{"localhost:x", 0},
+		{"localhost:65536", 0},
+		{"127.1", 0},
+		{"0x7f.0.0.1", 0},
+		{"127.0.0.1 ", 0},
+		{"a, localhost", 0},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
 		if (host_is_local(span_of(rows[i].host)) != rows[i].local)

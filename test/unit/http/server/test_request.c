@@ -93,7 +93,8 @@ static const struct {
 	{"GET / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n", METHOD_GET, "/", "", "", 0, 1, 0, 0, 0},
 	{"GET / HTTP/1.1\r\nhOsT: \t a \t\r\nConnection: TE , cLose\r\n\r\n", METHOD_GET, "/", "", "a", 0, 0, 0, 0, 0},
 	{"GET / HTTP/1.1\r\nHost:\r\n\r\n", METHOD_GET, "/", "", "", 0, 0, 1, 0, 0},
-	{"GET / HTTP/1.1\r\n" HOST "X-Empty:\r\nX: \x80\xff\t:\r\n\r\n", METHOD_GET, "/", "", "localhost:6060", 0, 0, 1, 0, 0},
+	{"GET / HTTP/1.1\r\n" HOST "X-Empty:\r\nX: \x80\xff\t:\r\n\r\n", METHOD_GET, "/", "", "localhost:6060", 0, 0, 1,
+         0, 0},
 	{"GET http://a:1/b?c HTTP/1.1\r\n" HOST "\r\n", METHOD_GET, "/b", "c", "a:1", 0, 0, 1, 0, 0},
 	{"GET HTTPS://a HTTP/1.1\r\n" HOST "\r\n", METHOD_GET, "/", "", "a", 0, 0, 1, 0, 0},
 	{"GET http://a?b HTTP/1.1\r\n" HOST "\r\n", METHOD_GET, "/", "b", "a", 0, 0, 1, 0, 0},
@@ -102,9 +103,10 @@ static const struct {
 	{"get / HTTP/1.1\r\n" HOST "\r\n", METHOD_OTHER, "", "", "localhost:6060", 0, 0, 1, 0, 0},
 	{"POST / HTTP/1.1\r\n" HOST "\r\n", METHOD_POST, "/", "", "localhost:6060", 0, 0, 1, 0, 0},
 	{"POST / HTTP/1.1\r\n" HOST "Content-Length: 0012\r\nContent-length:12\r\nExpect: 100-Continue\r\n"
-	 "Content-Type: Application/X-www-form-urlencoded ; charset=x\r\n\r\n",
-	 METHOD_POST, "/", "", "localhost:6060", 12, 0, 1, 1, 1},
-	{"POST / HTTP/1.1\r\n" HOST "Content-Length: 4194304\r\n\r\n", METHOD_POST, "/", "", "localhost:6060", 4194304, 0, 1, 0, 0},
+         "Content-Type: Application/X-www-form-urlencoded ; charset=x\r\n\r\n",
+         METHOD_POST, "/", "", "localhost:6060", 12, 0, 1, 1, 1},
+	{"POST / HTTP/1.1\r\n" HOST "Content-Length: 4194304\r\n\r\n", METHOD_POST, "/", "", "localhost:6060", 4194304,
+         0, 1, 0, 0},
 };
 
 static void check_good(size_t i, const struct request *q, long n)
@@ -159,7 +161,10 @@ static void test_what_follows_the_head_is_not_looked_at(void **state)
 	assert_int_equal(parse(&q, text, sizeof text), strlen("GET / HTTP/1.1\r\n" HOST "\r\n"));
 }
 
-#define ROW(status, text) {status, text, sizeof text - 1}
+#define ROW(status, text) \
+	{ \
+		status, text, sizeof text - 1 \
+	}
 static const struct {
 	unsigned status;
 	const char *text;
@@ -285,7 +290,8 @@ static void test_limits_are_exact(void **state)
 static void test_endless_input_is_decided_within_the_input_buffer(void **state)
 {
 	(void)state;
-	static const char *const starts[] = {"", "A", "\r\n\r\n\r\n\r\nA", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nA:", "GET /"};
+	static const char *const starts[] = {
+		"", "A", "\r\n\r\n\r\n\r\nA", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nA:", "GET /"};
 	static char buf[LIMIT_INPUT];
 	struct request q;
 	for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
@@ -352,7 +358,7 @@ static void test_mutated_requests_end_in_one_of_three_ways_however_cut(void **st
 		char buf[1024];
 		struct request whole, cut, bytewise;
 		const char *text = round % 3 ? good[random_below(sizeof good / sizeof *good)].text
-					     : broken[random_below(sizeof broken / sizeof *broken)].text;
+		                             : broken[random_below(sizeof broken / sizeof *broken)].text;
 		size_t len = strlen(text);
 		memcpy(buf, text, len);
 		len = mutate(buf, len);

@@ -60,8 +60,8 @@ static struct {
 	size_t body_bytes; /* of a binary profile */
 	int error;         /* of every call */
 	const char *loss;
-	int busy_ms;       /* of a binary profile */
-	int takes;         /* atomic */
+	int busy_ms; /* of a binary profile */
+	int takes;   /* atomic */
 	bool had_before;
 	enum profile_kind kind;
 	int64_t debug; /* of a text form */
@@ -199,7 +199,8 @@ void snapshot_losses(void (*tell)(void *arg, const char *line), void *arg)
 
 struct snapshot_counts snapshot_counts(void)
 {
-	return (struct snapshot_counts){.heap = 101, .allocs = 202, .threadcreate = 303, .goroutine = 404, .block = 505, .mutex = 606};
+	return (struct snapshot_counts){
+		.heap = 101, .allocs = 202, .threadcreate = 303, .goroutine = 404, .block = 505, .mutex = 606};
 }
 
 void snapshot_stuck(struct region *r, void (*tell)(void *arg, const char *line), void *arg)
@@ -324,8 +325,8 @@ static struct {
 	pthread_t thread;
 	struct server_options options;
 	struct address address; /* that clients connect to */
-	void (*order)(void); /* carried out by wake(), in the server's thread */
-	int done;            /* atomic: orders carried out */
+	void (*order)(void);    /* carried out by wake(), in the server's thread */
+	int done;               /* atomic: orders carried out */
 	int move_fd;
 	struct address move_to;
 	uint64_t limit_bytes;
@@ -401,8 +402,12 @@ static int start_with(uint32_t deadline_ms)
 {
 	memset(&stub, 0, sizeof stub);
 	stub.body_bytes = 100;
-	server_deadlines = (struct server_deadlines){.head_ms = deadline_ms, .body_ms = deadline_ms, .idle_ms = deadline_ms,
-	                                             .write_ms = deadline_ms, .linger_ms = deadline_ms, .accept_pause_ms = 50};
+	server_deadlines = (struct server_deadlines){.head_ms = deadline_ms,
+	                                             .body_ms = deadline_ms,
+	                                             .idle_ms = deadline_ms,
+	                                             .write_ms = deadline_ms,
+	                                             .linger_ms = deadline_ms,
+	                                             .accept_pause_ms = 50};
 	arena_set_limit(64 << 20);
 	run.fds_before = open_fds();
 	run.address = parsed("127.0.0.1:0");
@@ -557,7 +562,7 @@ static bool takes_ms(int from, int least, int most)
 	return ms <= most;
 }
 
-#define GET(path)  "GET " path " HTTP/1.1\r\nHost: localhost\r\n\r\n"
+#define GET(path) "GET " path " HTTP/1.1\r\nHost: localhost\r\n\r\n"
 #define GETC(path) "GET " path " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 static void assert_has(const struct reply *r, const char *header)
@@ -591,9 +596,17 @@ static void test_index_lists_every_endpoint_and_what_got_lost(void **state)
 		"<td>505</td><td><a href=\"block?debug=1\">block</a></td>",
 		"<td>606</td><td><a href=\"mutex?debug=1\">mutex</a></td>",
 		"<td>0</td><td><a href=\"trace?debug=1\">trace</a></td>",
-		"rate=N", "PPROF_BLOCK_RATE", "fraction=N", "PPROF_MUTEX_FRACTION", "perfetto",
-		"\"cmdline?debug=1\"", "\"symbol?debug=1\"", "\"goroutine?debug=2\"",
-		"3 samples &lt;lost&gt; &amp; &#34;gone&#34;", "<b>test_server</b>", "</html>",
+		"rate=N",
+		"PPROF_BLOCK_RATE",
+		"fraction=N",
+		"PPROF_MUTEX_FRACTION",
+		"perfetto",
+		"\"cmdline?debug=1\"",
+		"\"symbol?debug=1\"",
+		"\"goroutine?debug=2\"",
+		"3 samples &lt;lost&gt; &amp; &#34;gone&#34;",
+		"<b>test_server</b>",
+		"</html>",
 	};
 	for (size_t i = 0; i < sizeof expected / sizeof *expected; i++)
 		if (!strstr(r.body, expected[i]))
@@ -609,7 +622,8 @@ static void test_index_warns_of_what_is_stuck_before_all_else(void **state)
 	struct reply r = ask(GET("/debug/pprof/"));
 	const char *title = strstr(r.body, "<h2>Stuck</h2>"), *table = strstr(r.body, "<table>");
 	assert_true(title && title < table);
-	const char *lines = strstr(title, "<li>DEADLOCK: thread 1 (&lt;a&gt;) waits</li>\n<li>STALLED: thread 2 (b)</li>\n</ul>");
+	const char *lines =
+		strstr(title, "<li>DEADLOCK: thread 1 (&lt;a&gt;) waits</li>\n<li>STALLED: thread 2 (b)</li>\n</ul>");
 	assert_true(lines && lines < table);
 	const char *link = strstr(lines, "href=\"goroutine?debug=2\"");
 	assert_true(link && link < table);
@@ -638,7 +652,8 @@ static void test_snapshot_profiles_are_attachments_or_text(void **state)
 	} rows[] = {
 		{GET("/debug/pprof/heap"), "aaa", "attachment; filename=\"heap\"\r\n", PROFILE_HEAP},
 		{GET("/debug/pprof/allocs?debug=0"), "aaa", "attachment; filename=\"allocs\"\r\n", PROFILE_ALLOCS},
-		{GET("/debug/pprof/threadcreate?debug=x"), "aaa", "filename=\"threadcreate\"\r\n", PROFILE_THREADCREATE},
+		{GET("/debug/pprof/threadcreate?debug=x"), "aaa", "filename=\"threadcreate\"\r\n",
+	         PROFILE_THREADCREATE},
 		{GET("/debug/pprof/heap?gc=1&seconds="), "aaa", "filename=\"heap\"\r\n", PROFILE_HEAP},
 		{GET("http://localhost/debug/pprof/heap"), "aaa", "filename=\"heap\"\r\n", PROFILE_HEAP},
 		{GET("/debug/pprof/goroutine"), "aaa", "filename=\"goroutine\"\r\n", PROFILE_GOROUTINE},
@@ -652,10 +667,10 @@ static void test_snapshot_profiles_are_attachments_or_text(void **state)
 		{GET("/debug/pprof/heap?debug=1"), "text form\n", NULL, PROFILE_HEAP},
 		{GET("/debug/pprof/heap?debug=-2"), "text form\n", NULL, PROFILE_HEAP},
 		{"POST /debug/pprof/heap?debug=0 HTTP/1.1\r\nHost: [::1]:1\r\nContent-Length: 7\r\n"
-		 "Content-Type: application/x-www-form-urlencoded\r\n\r\ndebug=1",
-		 "text form\n", NULL, PROFILE_HEAP},
-		{"POST /debug/pprof/heap?debug=0 HTTP/1.1\r\nHost: [::1]:1\r\nContent-Length: 7\r\n\r\ndebug=1",
-		 "aaa", "filename=\"heap\"\r\n", PROFILE_HEAP},
+	         "Content-Type: application/x-www-form-urlencoded\r\n\r\ndebug=1",
+	         "text form\n", NULL, PROFILE_HEAP},
+		{"POST /debug/pprof/heap?debug=0 HTTP/1.1\r\nHost: [::1]:1\r\nContent-Length: 7\r\n\r\ndebug=1", "aaa",
+	         "filename=\"heap\"\r\n", PROFILE_HEAP},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct reply r = ask(rows[i].request);
@@ -682,8 +697,10 @@ static void test_symbol_reads_the_query_of_a_get_and_the_body_of_a_post(void **s
 	(void)state;
 	assert_string_equal(ask(GET("/debug/pprof/symbol")).body, "num_symbols: 1\n");
 	assert_string_equal(ask(GET("/debug/pprof/symbol?0x1+%2B")).body, "num_symbols: 1\n0x1+%2B");
-	assert_string_equal(ask("POST /debug/pprof/symbol?0x9 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 7\r\n\r\n0x1+0x2").body,
-	                    "num_symbols: 1\n0x1+0x2");
+	assert_string_equal(
+		ask("POST /debug/pprof/symbol?0x9 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 7\r\n\r\n0x1+0x2")
+			.body,
+		"num_symbols: 1\n0x1+0x2");
 	assert_string_equal(ask("POST /debug/pprof/symbol?0x9 HTTP/1.1\r\nHost: localhost\r\n\r\n").body,
 	                    "num_symbols: 1\n");
 }
@@ -734,13 +751,15 @@ static void test_refusals_have_gos_texts_and_keep_the_connection(void **state)
 		{GET("/debug/pprof/block?rate=1"), 400, alone, NULL},
 		{GET("/debug/pprof/block?seconds=&rate=1&debug=1"), 400, alone, NULL},
 		{GET("/debug/pprof/mutex?seconds=1&fraction=x"), 400, bad_fraction, NULL},
-		{GET("/debug/pprof/mutex?fraction=1"), 400, "\"fraction\" needs \"seconds\": it holds while a difference is being taken\n", NULL},
+		{GET("/debug/pprof/mutex?fraction=1"), 400,
+	         "\"fraction\" needs \"seconds\": it holds while a difference is being taken\n", NULL},
 		{GET("/debug/pprof/trace?seconds=3600.1"), 400, too_long, NULL},
 		{GET("/debug/pprof/trace?seconds=1e99&format=x"), 400, too_long, NULL},
 		{GET("/debug/pprof/trace?seconds=inf"), 400, too_long, NULL},
 		{GET("/debug/pprof/trace?format=x"), 400, bad_format, NULL},
 		{GET("/debug/pprof/trace?format=GO"), 400, bad_format, NULL},
-		{"DELETE /debug/pprof/heap HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, NULL, "Allow: GET, HEAD, POST\r\n"},
+		{"DELETE /debug/pprof/heap HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, NULL,
+	         "Allow: GET, HEAD, POST\r\n"},
 		{"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, NULL, "Allow: GET, HEAD, POST\r\n"},
 		{"PUT /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc", 405, NULL, NULL},
 		{"GET /debug/pprof/ HTTP/1.1\r\nHost: evil.example:6060\r\n\r\n", 403, NULL, NULL},
@@ -781,13 +800,14 @@ static void test_the_folder_without_its_slash_is_redirected(void **state)
 static void test_encoder_errors_are_one_line_and_nothing_else(void **state)
 {
 	(void)state;
-	static const char *const requests[] = {
-		GET("/debug/pprof/heap"), GET("/debug/pprof/heap?debug=1"), GET("/debug/pprof/symbol?0x1")};
+	static const char *const requests[] = {GET("/debug/pprof/heap"), GET("/debug/pprof/heap?debug=1"),
+	                                       GET("/debug/pprof/symbol?0x1")};
 	stub.error = -ENOMEM;
 	for (size_t i = 0; i < 3; i++) {
 		struct reply r = ask(requests[i]);
 		assert_int_equal(r.status, 503);
-		assert_string_equal(r.body, "pprofshim: no memory left for this answer; ask again when others are done, or raise PPROF_MEMORY_LIMIT\n");
+		assert_string_equal(r.body, "pprofshim: no memory left for this answer; ask again when others are "
+		                            "done, or raise PPROF_MEMORY_LIMIT\n");
 		assert_lacks(&r, "Content-Disposition");
 		assert_has(&r, "X-Go-Pprof: 1\r\n");
 	}
@@ -828,12 +848,14 @@ static void test_out_of_memory_is_said_without_memory(void **state)
 	limit_memory(0);
 	struct reply r = ask(GET("/debug/pprof/heap"));
 	assert_int_equal(r.status, 503);
-	assert_string_equal(r.body, "pprofshim: no memory left for this answer; ask again when others are done, or raise PPROF_MEMORY_LIMIT\n");
+	assert_string_equal(r.body, "pprofshim: no memory left for this answer; ask again when others are done, or "
+	                            "raise PPROF_MEMORY_LIMIT\n");
 	limit_memory(160 * 1024); /* enough for the request, not for the answer */
 	stub.body_bytes = 200000;
 	r = ask(GET("/debug/pprof/heap"));
 	assert_int_equal(r.status, 503);
-	assert_string_equal(r.body, "pprofshim: no memory left for this answer; ask again when others are done, or raise PPROF_MEMORY_LIMIT\n");
+	assert_string_equal(r.body, "pprofshim: no memory left for this answer; ask again when others are done, or "
+	                            "raise PPROF_MEMORY_LIMIT\n");
 	limit_memory(64 << 20);
 	assert_int_equal(ask(GET("/debug/pprof/heap")).status, 200);
 }
@@ -875,8 +897,8 @@ static void test_pipelined_requests_are_answered_in_order(void **state)
 {
 	(void)state;
 	enum { ROUNDS = 300 };
-	static const char three[] = GET("/debug/pprof/heap") GET("/nothing")
-		"POST /debug/pprof/symbol HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n0x1";
+	static const char three[] = GET("/debug/pprof/heap")
+		GET("/nothing") "POST /debug/pprof/symbol HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n0x1";
 	char *all = malloc(ROUNDS * (sizeof three - 1));
 	for (int i = 0; i < ROUNDS; i++)
 		memcpy(all + i * (sizeof three - 1), three, sizeof three - 1);
@@ -894,8 +916,8 @@ static void test_pipelined_requests_are_answered_in_order(void **state)
 static void test_a_slow_client_is_served_byte_by_byte(void **state)
 {
 	(void)state;
-	static const char text[] = "POST /debug/pprof/symbol HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n0x1"
-				   GET("/nothing");
+	static const char text[] =
+		"POST /debug/pprof/symbol HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n0x1" GET("/nothing");
 	int fd = dial();
 	for (size_t i = 0; i < sizeof text - 1; i++) {
 		say_bytes(fd, text + i, 1);
@@ -922,7 +944,8 @@ static void test_a_body_on_a_get_is_read_and_dropped(void **state)
 	(void)state;
 	enum { LENGTH = 300000 };
 	char head[200], *body = calloc(1, LENGTH);
-	snprintf(head, sizeof head, "GET /debug/pprof/heap HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", LENGTH);
+	snprintf(head, sizeof head, "GET /debug/pprof/heap HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n",
+	         LENGTH);
 	int fd = dial();
 	say(fd, head);
 	say_bytes(fd, body, LENGTH);
@@ -938,8 +961,8 @@ static void test_a_large_body_is_taken_whole(void **state)
 	(void)state;
 	char head[200], *body = malloc(LIMIT_BODY);
 	memset(body, '1', LIMIT_BODY);
-	snprintf(head, sizeof head, "POST /debug/pprof/symbol HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n",
-	         LIMIT_BODY);
+	snprintf(head, sizeof head,
+	         "POST /debug/pprof/symbol HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", LIMIT_BODY);
 	int fd = dial();
 	say(fd, head);
 	say_bytes(fd, body, LIMIT_BODY);
@@ -955,12 +978,14 @@ static void test_a_client_that_waits_for_100_is_told_to_continue(void **state)
 {
 	(void)state;
 	int fd = dial();
-	say(fd, "POST /debug/pprof/symbol HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
+	say(fd, "POST /debug/pprof/symbol HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: "
+	        "3\r\n\r\n");
 	struct reply r = hear(fd);
 	assert_string_equal(r.head, "HTTP/1.1 100 Continue\r\n\r\n");
 	say(fd, "0x1");
 	assert_string_equal(hear(fd).body, "num_symbols: 1\n0x1");
-	say(fd, "POST /debug/pprof/symbol HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n0x1");
+	say(fd, "POST /debug/pprof/symbol HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: "
+	        "3\r\n\r\n0x1");
 	assert_int_equal(hear(fd).status, 200); /* it did not wait */
 	close(fd);
 }
@@ -1026,7 +1051,8 @@ static void test_what_follows_a_broken_request_is_not_a_request(void **state)
 {
 	(void)state;
 	int fd = dial();
-	say(fd, GET("/debug/pprof/heap") "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" GET("/debug/pprof/heap"));
+	say(fd, GET("/debug/pprof/heap") "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" GET(
+			"/debug/pprof/heap"));
 	assert_int_equal(hear(fd).status, 200);
 	assert_int_equal(hear(fd).status, 501);
 	assert_closed(fd);
@@ -1133,7 +1159,8 @@ static bool busy_server(void)
 	stub.takes = stub.busy_ms = 0;
 	for (int i = 0; i < N; i++) {
 		fds[i] = dial();
-		say(fds[i], i % 2 ? "GET /nothing HTTP/1.1\r\n" : "POST /nothing HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n");
+		say(fds[i], i % 2 ? "GET /nothing HTTP/1.1\r\n"
+		                  : "POST /nothing HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n");
 	}
 	sleep_ms(50);
 	stub.busy_ms = BUSY_MS;
@@ -1335,10 +1362,13 @@ static bool rates_of_their_own(void)
 		enum contention_kind side;
 		uint64_t rate;
 	} rows[] = {
-		{GET("/debug/pprof/block?seconds=1&rate=1"), "filename=\"block-delta\"\r\n", PROFILE_BLOCK, CONTENTION_BLOCK, 1},
-		{GET("/debug/pprof/mutex?fraction=%2b9223372036854775807&rate=x&seconds=1"), "filename=\"mutex-delta\"\r\n", PROFILE_MUTEX, CONTENTION_MUTEX, INT64_MAX},
+		{GET("/debug/pprof/block?seconds=1&rate=1"), "filename=\"block-delta\"\r\n", PROFILE_BLOCK,
+	         CONTENTION_BLOCK, 1},
+		{GET("/debug/pprof/mutex?fraction=%2b9223372036854775807&rate=x&seconds=1"),
+	         "filename=\"mutex-delta\"\r\n", PROFILE_MUTEX, CONTENTION_MUTEX, INT64_MAX},
 		{"POST /debug/pprof/block?rate=7 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16\r\n"
-		 "Content-Type: application/x-www-form-urlencoded\r\n\r\nseconds=1&rate=5", "filename=\"block-delta\"\r\n", PROFILE_BLOCK, CONTENTION_BLOCK, 5},
+	         "Content-Type: application/x-www-form-urlencoded\r\n\r\nseconds=1&rate=5",
+	         "filename=\"block-delta\"\r\n", PROFILE_BLOCK, CONTENTION_BLOCK, 5},
 	};
 	bool in_time = true;
 	stub.raises = stub.restores = stub.takes = 0;
@@ -1394,11 +1424,16 @@ static void test_a_rate_that_cannot_be_had_is_refused_in_one_line(void **state)
 		const char *text;
 	} rows[] = {
 		{GET("/debug/pprof/block?seconds=1&rate=1"), -ENOSYS, 400,
-		 "pprofshim: nothing is recorded, as the program was started with PPROF_BLOCK_RATE=0; start it with another value, or without\n"},
+	         "pprofshim: nothing is recorded, as the program was started with PPROF_BLOCK_RATE=0; start it with "
+	         "another value, or without\n"},
 		{GET("/debug/pprof/mutex?seconds=1&fraction=1"), -ENOSYS, 400,
-		 "pprofshim: nothing is recorded, as the program was started with PPROF_MUTEX_FRACTION=0; start it with another value, or without\n"},
-		{GET("/debug/pprof/mutex?seconds=1&fraction=1"), -EBUSY, 503, "pprofshim: too many requests have a rate of their own already; ask again later\n"},
-		{GET("/debug/pprof/block?seconds=1&rate=1"), -ENOMEM, 503, "pprofshim: no memory left for this answer; ask again when others are done, or raise PPROF_MEMORY_LIMIT\n"},
+	         "pprofshim: nothing is recorded, as the program was started with PPROF_MUTEX_FRACTION=0; start it "
+	         "with another value, or without\n"},
+		{GET("/debug/pprof/mutex?seconds=1&fraction=1"), -EBUSY, 503,
+	         "pprofshim: too many requests have a rate of their own already; ask again later\n"},
+		{GET("/debug/pprof/block?seconds=1&rate=1"), -ENOMEM, 503,
+	         "pprofshim: no memory left for this answer; ask again when others are done, or raise "
+	         "PPROF_MEMORY_LIMIT\n"},
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -1544,7 +1579,8 @@ static void test_a_profile_that_cannot_begin_says_why(void **state)
 	} rows[] = {
 		{-EBUSY, "Could not enable CPU profiling: cpu profiling already in use\n"},
 		{-ENOSYS, "Could not enable CPU profiling: not possible on this system\n"},
-		{-ENOMEM, "Could not enable CPU profiling: pprofshim: no memory left for this answer; ask again when others are done, or raise PPROF_MEMORY_LIMIT\n"},
+		{-ENOMEM, "Could not enable CPU profiling: pprofshim: no memory left for this answer; ask again when "
+	                  "others are done, or raise PPROF_MEMORY_LIMIT\n"},
 		{-EAGAIN, "Could not enable CPU profiling: error 11\n"},
 	};
 	(void)state;
@@ -1567,7 +1603,8 @@ static void test_a_profile_that_cannot_end_says_so_and_is_over(void **state)
 	stub.end_error = -ENOMEM;
 	struct reply r = ask(GET("/debug/pprof/profile?seconds=1"));
 	assert_int_equal(r.status, 503);
-	assert_string_equal(r.body, "pprofshim: no memory left for this answer; ask again when others are done, or raise PPROF_MEMORY_LIMIT\n");
+	assert_string_equal(r.body, "pprofshim: no memory left for this answer; ask again when others are done, or "
+	                            "raise PPROF_MEMORY_LIMIT\n");
 	assert_lacks(&r, "Content-Disposition");
 	sleep_ms(50);
 	assert_int_equal(counted(&stub.ends), 1);
@@ -1604,10 +1641,16 @@ static void test_a_profile_of_impossible_length_or_rate_is_refused(void **state)
 
 static void test_a_profile_without_a_good_length_takes_long(void **state)
 {
-	static const char *const requests[] = {PROFILE(""), PROFILE("seconds=0"), PROFILE("seconds=-1"), PROFILE("seconds=1.5"), PROFILE("seconds=x"),
-	                                       PROFILE("seconds=99999999999999999999"), PROFILE("seconds=3600"),
-	                                       "POST /debug/pprof/profile?seconds=1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
-	                                       "Content-Type: application/x-www-form-urlencoded\r\n\r\nseconds=0"};
+	static const char *const requests[] = {
+		PROFILE(""),
+		PROFILE("seconds=0"),
+		PROFILE("seconds=-1"),
+		PROFILE("seconds=1.5"),
+		PROFILE("seconds=x"),
+		PROFILE("seconds=99999999999999999999"),
+		PROFILE("seconds=3600"),
+		"POST /debug/pprof/profile?seconds=1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+		"Content-Type: application/x-www-form-urlencoded\r\n\r\nseconds=0"};
 	enum { N = sizeof requests / sizeof *requests };
 	int fd[N];
 	(void)state;
@@ -1733,7 +1776,8 @@ static void test_a_trace_is_in_the_format_and_of_the_length_asked_for(void **sta
 		{TRACE("seconds=x"), "go", "filename=\"trace\"\r\n", 1000},
 		{TRACE("seconds=nan"), "go", "filename=\"trace\"\r\n", 1000},
 		{"POST /debug/pprof/trace?seconds=30 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 27\r\n"
-		 "Content-Type: application/x-www-form-urlencoded\r\n\r\nseconds=0.2&format=perfetto", "perfetto", "filename=\"trace.perfetto-trace\"\r\n", 200},
+	         "Content-Type: application/x-www-form-urlencoded\r\n\r\nseconds=0.2&format=perfetto",
+	         "perfetto", "filename=\"trace.perfetto-trace\"\r\n", 200},
 	};
 	enum { N = sizeof rows / sizeof *rows };
 	(void)state;
@@ -1799,7 +1843,8 @@ static void test_a_trace_that_cannot_begin_says_why(void **state)
 		const char *text;
 	} rows[] = {
 		{-EBUSY, "Could not enable tracing: tracing is already enabled\n"},
-		{-ENOMEM, "Could not enable tracing: pprofshim: no memory left for this answer; ask again when others are done, or raise PPROF_MEMORY_LIMIT\n"},
+		{-ENOMEM, "Could not enable tracing: pprofshim: no memory left for this answer; ask again when others "
+	                  "are done, or raise PPROF_MEMORY_LIMIT\n"},
 		{-EAGAIN, "Could not enable tracing: error 11\n"},
 	};
 	(void)state;
@@ -1811,7 +1856,8 @@ static void test_a_trace_that_cannot_begin_says_why(void **state)
 		assert_has(&r, "X-Go-Pprof: 1\r\n");
 		assert_lacks(&r, "Content-Disposition");
 	}
-	assert_int_equal(counted(&stub.drains) + counted(&stub.ends) + counted(&stub.abandons) + counted(&stub.releases), 0);
+	assert_int_equal(
+		counted(&stub.drains) + counted(&stub.ends) + counted(&stub.abandons) + counted(&stub.releases), 0);
 }
 
 static void test_a_trace_that_cannot_end_or_be_encoded_is_given_back(void **state)
@@ -1823,7 +1869,8 @@ static void test_a_trace_that_cannot_end_or_be_encoded_is_given_back(void **stat
 		stub.error = i == 1 ? -ENOMEM : 0;
 		struct reply r = ask(TRACE("seconds=0.1"));
 		assert_int_equal(r.status, 503);
-		assert_string_equal(r.body, "pprofshim: no memory left for this answer; ask again when others are done, or raise PPROF_MEMORY_LIMIT\n");
+		assert_string_equal(r.body, "pprofshim: no memory left for this answer; ask again when others are "
+		                            "done, or raise PPROF_MEMORY_LIMIT\n");
 		assert_lacks(&r, "Content-Disposition");
 		sleep_ms(50);
 		assert_int_equal(counted(&stub.ends), i + 1);
@@ -2101,7 +2148,7 @@ static void test_a_descriptor_that_the_program_took_is_left_alone(void **state)
 	say(fd, GET("/debug/pprof/heap"));
 	assert_int_equal(hear(fd).status, 200);
 	int theirs = highest_fd();
-	assert_true(theirs > before); /* fd's, idle now, or other's */
+	assert_true(theirs > before);                 /* fd's, idle now, or other's */
 	int copy = fcntl(theirs, F_DUPFD_CLOEXEC, 0); /* keeps it in the epoll set, as a fork child does */
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
 	assert_int_equal(dup2(pair[0], theirs), theirs);
@@ -2335,8 +2382,9 @@ static void test_the_programs_lowest_numbers_stay_free(void **state)
 static void test_random_bytes_do_not_stop_the_service(void **state)
 {
 	(void)state;
-	static const char seed[] = GET("/debug/pprof/heap?debug=1") "POST /debug/pprof/symbol HTTP/1.1\r\nHost: localhost\r\n"
-								     "Content-Length: 5\r\nExpect: 100-continue\r\n\r\n0x1+2" GET("/");
+	static const char seed[] =
+		GET("/debug/pprof/heap?debug=1") "POST /debug/pprof/symbol HTTP/1.1\r\nHost: localhost\r\n"
+						 "Content-Length: 5\r\nExpect: 100-continue\r\n\r\n0x1+2" GET("/");
 	uint32_t x = 1;
 	for (int round = 0; round < 1500; round++) {
 		char text[sizeof seed];
