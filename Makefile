@@ -1,14 +1,14 @@
 # libpprofshim.so: /debug/pprof/ for programs that nobody recompiled. `make help` lists the targets.
 #
 # CC CXX CFLAGS CPPFLAGS LDFLAGS PREFIX DESTDIR are honoured, V=1 shows the commands, CI=true makes
-# warnings errors, DEBUG=1 builds what checks itself (shim/sync.h) in build/debug. All that is made lands in build/.
+# warnings errors, DEBUG=1 builds what checks itself (shim/base/sync.h) in build/debug. All that is made lands in build/.
 #
 # SPDX-License-Identifier: Apache-2.0
 .SUFFIXES:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
 
-B      := build$(if $(DEBUG),/debug)# DEBUG=1: locks and their order are checked (shim/sync.h)
+B      := build$(if $(DEBUG),/debug)# DEBUG=1: locks and their order are checked (shim/base/sync.h)
 CFLAGS ?= -O2 -g
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
@@ -34,31 +34,32 @@ OUR_C    := -std=gnu11 -fPIC -fno-plt -fvisibility=hidden -ftls-model=initial-ex
             -ffile-prefix-map=$(CURDIR)=. $(WARN) $(WERROR)
 COMPILE   = $(CC) $(OUR_CPP) $(CPPFLAGS) $(OUR_C) $(CFLAGS) $(CFLAGS_$(subst /,_,$*)) -MMD -MP
 # A source's own flags: CFLAGS_<path without .c, / as _>.
-CFLAGS_shim_mem := -fno-builtin -fno-tree-loop-distribute-patterns
-# Hooks of system calls return by a jump (shim/hooks_wait.c says why). Not for programs with a shadow stack, hence unmarked.
+CFLAGS_shim_base_mem := -fno-builtin -fno-tree-loop-distribute-patterns
+# Hooks of system calls return by a jump (shim/hooks/wait.c says why). Not for programs with a shadow stack, hence unmarked.
 RETURNS := $(if $(filter x86_64,$(ARCH)),-mfunction-return=thunk-extern -fcf-protection=none)
-# Hooks that align their stack (shim/exports.h: ALIGNED) keep their return address and frame pointer in one place only so.
+# Hooks that align their stack (shim/base/exports.h: ALIGNED) keep their return address and frame pointer in one place only so.
 REALIGN := $(if $(filter x86_64,$(ARCH)),-maccumulate-outgoing-args)
-$(foreach f,$(wildcard shim/hooks_*.c),$(eval CFLAGS_$(subst /,_,$(f:.c=)) := $(REALIGN)))
+$(foreach f,$(wildcard shim/hooks/*.c),$(eval CFLAGS_$(subst /,_,$(f:.c=)) := $(REALIGN)))
 CFLAGS_shim_hooks_wait     += $(RETURNS)
 CFLAGS_shim_hooks_sleep    += $(RETURNS)
 CFLAGS_shim_hooks_syscall  += $(RETURNS)
 # What runs in a thread that libc does not know must not look for the compiler's guard, which lies in libc's thread block.
-CFLAGS_shim_signals     := -fno-stack-protector
-CFLAGS_shim_dump        := -fno-stack-protector
-CFLAGS_shim_libc_thread := -fno-stack-protector
+CFLAGS_shim_waits_signals    := -fno-stack-protector
+CFLAGS_shim_profiles_dump    := -fno-stack-protector
+CFLAGS_shim_libc_libc_thread := -fno-stack-protector
 # The rest of a transfer is moved in the middle of a system call, which leaves all other registers alone.
-CFLAGS_shim_restart := -mgeneral-regs-only
+CFLAGS_shim_waits_restart := -mgeneral-regs-only
 
 # What runs on a program's stack, which may be small: hooks with all that they call, and our handler. What all of it takes
 # together is measured (test/programs/painted_stack.c). Not with sanitizers (SAN), which take more.
-ON_PROGRAMS_STACK := $(patsubst shim/%.c,%,$(wildcard shim/hooks_*.c)) clock contended contention heap libc_thread live \
-                     own_stack restart ring sample sampler signals stack_here stacks sync trace unwind waits
+ON_PROGRAMS_STACK := $(wildcard shim/hooks/*.c) $(addprefix shim/,$(addsuffix .c,base/sync libc/clock libc/libc_thread \
+                     stack/here stack/own_stack stack/ring stack/sample stack/stacks stack/unwind waits/queues waits/restart \
+                     waits/signals waits/waits profiles/delays profiles/heap profiles/live profiles/sampling profiles/trace_events))
 LOW_STACK = $(if $(SAN),,-Wstack-usage=416)
-$(foreach f,$(ON_PROGRAMS_STACK),$(eval CFLAGS_shim_$(f) += $$(LOW_STACK)))
+$(foreach f,$(ON_PROGRAMS_STACK),$(eval CFLAGS_$(subst /,_,$(f:.c=)) += $$(LOW_STACK)))
 
-# Static libraries, by full name. WRAP: the symbols that they reach as our __wrap_<symbol>, read off wrap.c.
-WRAP     := $(shell sed -n 's/^[A-Za-z_].*[ *]__wrap_\([A-Za-z0-9_]*\)(.*);$$/\1/p' shim/wrap.c 2>/dev/null)
+# Static libraries, by full name. WRAP: the symbols that they reach as our __wrap_<symbol>, read off unwind_libc.c.
+WRAP     := $(shell sed -n 's/^[A-Za-z_].*[ *]__wrap_\([A-Za-z0-9_]*\)(.*);$$/\1/p' shim/stack/unwind_libc.c 2>/dev/null)
 ARCHIVES := $(UNWIND)/lib/libunwind-$(ARCH).a $(UNWIND)/lib/libunwind.a -l:libz.a
 LINK_SO   = $(CC) -shared -Wl,-soname,libpprofshim.so -Wl,-Bsymbolic -Wl,--exclude-libs,ALL \
             -Wl,--gc-sections -Wl,--as-needed -Wl,--build-id=sha1 -Wl,-z,relro -Wl,-z,defs -Wl,-z,initfirst -Wl,--sort-section=name -Wl,-z,noseparate-code \
@@ -86,7 +87,7 @@ $(B)/libpprofshim.debug.so: $(OBJ) $(B)/exports.map $(UNWIND)/stamp
 # --- the helper program: static, so that it runs in any container -----------------------------------
 
 SYMBOLIZE_SRC := $(sort $(wildcard encoder/symbolize/*.c encoder/symbolize/*/*.c)) encoder/names/elf_symbols.c encoder/bytes/intern.c encoder/bytes/utf8.c \
-                 shim/text.c shim/arena.c
+                 shim/base/text.c shim/base/arena.c
 SYMBOLIZE_OBJ := $(SYMBOLIZE_SRC:%.c=$(B)/obj/%.o) $(PB:%=$(B)/obj/%.o)
 SYMBOLIZE_LIB := -ldw -lelf -liberty -lprotobuf-c -llzma -lbz2 -lz
 
@@ -95,7 +96,7 @@ $(SYMBOLIZE): $(SYMBOLIZE_OBJ)
 	$(Q)$(CC) -static -Wl,--gc-sections $(CFLAGS) $(LDFLAGS) -s -o $@ $(SYMBOLIZE_OBJ) $(SYMBOLIZE_LIB)
 
 # The version nodes, and which plain names are not exported as their versions are. What else is exported says its declaration (EXPORT).
-$(B)/exports.map: shim/versions.def Makefile
+$(B)/exports.map: shim/libc/versions.def Makefile
 	$(call say,GEN,$@)
 	$(Q){ echo 'PPROFSHIM { local: versioned_*;'; \
 	      [ $(ARCH) != x86_64 ] || sed -n 's/^VERSIONS*( *\([A-Za-z0-9_]*\).*/	\1;/p' $<; echo '};'; \
@@ -123,7 +124,7 @@ $(B)/obj/%.pb-c.o: $(B)/%.pb-c.c
 	$(call say,CC,$<)
 	$(Q)$(COMPILE) -w -c -o $@ $<
 
-# --- unit tests: in folders as the sources are; each names its sources in lines /* links: shim/text.c ... */ ---------------------
+# --- unit tests: in folders as the sources are; each names its sources in lines /* links: shim/base/text.c ... */ ---------------------
 
 SAN  :=# address,undefined or thread: the same tests in a folder of their own
 comma := ,
@@ -135,7 +136,7 @@ UNIT_SAN   := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-
 links_of = $(shell sed -n 's,^[ /*]*links: *\(.*\),\1,p' $(1) | sed 's,\*/.*,,')
 
 # What most of shim/ stands on, for tests that neither link it nor bring their own.
-$(U)/base.a: $(U)/obj/shim/pace.o $(U)/obj/shim/peek.o $(U)/obj/shim/house.o $(U)/obj/shim/sampler.o $(U)/obj/shim/arena.o
+$(U)/base.a: $(addprefix $(U)/obj/shim/,base/pace.o base/peek.o base/house.o profiles/sampling.o base/arena.o)
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && ar rcs $@ $^
 

@@ -14,9 +14,9 @@
 
 #include "encoder/bytes/out.h"
 #include "encoder/trace/trace.h"
-#include "shim/arena.h"
+#include "shim/base/arena.h"
 #include "shim/snapshot.h"
-#include "shim/text.h"
+#include "shim/base/text.h"
 
 /* The profiles this build can make. */
 enum profile_kind {

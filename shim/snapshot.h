@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "shim/arena.h"
+#include "shim/base/arena.h"
 
 /* A call stack, leaf first. pc[i] is the address to look up: a return address minus one (every frame
  * of a stack taken in a hook is a caller). */
@@ -20,7 +20,7 @@ struct stack {
 	struct stack *child[4];             /* stacks.c */
 	struct heap_bucket *buckets;        /* heap.c: of this stack, one a size class */
 	struct thread_site *site;           /* threads.c: pthread_create called from here */
-	struct contention_site *contention; /* contention.c: waits at this stack, and what it let others wait */
+	struct contention_site *contention; /* delays.c: waits at this stack, and what it let others wait */
 	uint32_t hash;
 	uint32_t depth;
 	uint64_t place; /* which objects lay where when it was taken: modules_place_of */

@@ -10,8 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "shim/arena.h"
-#include "shim/text.h"
+#include "shim/base/arena.h"
+#include "shim/base/text.h"
 
 /* A set of byte strings, each with its number, 0, 1, 2 … Zero-initialise. The bytes are the caller's and must stay. */
 struct intern {

@@ -11,8 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "shim/arena.h"
-#include "shim/text.h"
+#include "shim/base/arena.h"
+#include "shim/base/text.h"
 
 struct out_chunk {
 	struct out_chunk *next;

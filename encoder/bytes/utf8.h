@@ -6,8 +6,8 @@
 #ifndef PPROFSHIM_UTF8_H
 #define PPROFSHIM_UTF8_H
 
-#include "shim/arena.h"
-#include "shim/text.h"
+#include "shim/base/arena.h"
+#include "shim/base/text.h"
 
 /* A copy, NUL-terminated. NULs in it become '?', and so do all bytes that are not ASCII when the whole is not
  * well formed. NULL: no memory. */

@@ -12,8 +12,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/names/container.h"
 
-#include "shim/os.h"
-#include "shim/text.h"
+#include "shim/base/os.h"
+#include "shim/base/text.h"
 
 enum { PATH_BYTES = 4096, LINE_BYTES = 4096, READ_BYTES = 4096 };
 

@@ -13,7 +13,7 @@
 #include <link.h>
 
 #include "encoder/bytes/sort.h"
-#include "shim/os.h"
+#include "shim/base/os.h"
 
 enum {
 	PART_BYTES = 48 * 1024, /* a multiple of the symbol's size */

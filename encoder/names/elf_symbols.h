@@ -7,8 +7,8 @@
 #ifndef PPROFSHIM_ELF_SYMBOLS_H
 #define PPROFSHIM_ELF_SYMBOLS_H
 
-#include "shim/arena.h"
-#include "shim/text.h"
+#include "shim/base/arena.h"
+#include "shim/base/text.h"
 
 enum { ELF_ALIASES_MOST = 6 };
 

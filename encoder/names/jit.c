@@ -15,8 +15,8 @@
 #include <sys/stat.h>
 
 #include "encoder/bytes/sort.h"
-#include "shim/house.h"
-#include "shim/os.h"
+#include "shim/base/house.h"
+#include "shim/base/os.h"
 
 enum {
 	PART_BYTES = 48 * 1024,

@@ -9,8 +9,8 @@
 #ifndef PPROFSHIM_JIT_H
 #define PPROFSHIM_JIT_H
 
-#include "shim/arena.h"
-#include "shim/text.h"
+#include "shim/base/arena.h"
+#include "shim/base/text.h"
 
 /* One address to name. */
 struct jit_query {

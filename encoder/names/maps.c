@@ -5,7 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/names/maps.h"
 
-#include "shim/os.h"
+#include "shim/base/os.h"
 
 static int read_text(struct region *r, struct span *text)
 {

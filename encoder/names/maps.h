@@ -6,8 +6,8 @@
 #ifndef PPROFSHIM_MAPS_H
 #define PPROFSHIM_MAPS_H
 
-#include "shim/arena.h"
-#include "shim/text.h"
+#include "shim/base/arena.h"
+#include "shim/base/text.h"
 
 struct map {
 	uintptr_t start, end;

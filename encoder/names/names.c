@@ -14,8 +14,8 @@
 #include "encoder/bytes/sort.h"
 #include "encoder/names/symbolizer.h"
 #include "encoder/bytes/utf8.h"
-#include "shim/os.h"
-#include "shim/pace.h"
+#include "shim/base/os.h"
+#include "shim/base/pace.h"
 
 enum {
 	PATIENCE_S = 15, /* for the symbolizer; what follows takes its time, too */

@@ -12,9 +12,9 @@
 #include "encoder/bytes/sort.h"
 #include "encoder/names/container.h"
 #include "encoder/symbolize/protocol.h"
-#include "shim/os.h"
-#include "shim/own_file.h"
-#include "shim/spawn.h"
+#include "shim/base/os.h"
+#include "shim/base/own_file.h"
+#include "shim/listener/spawn.h"
 
 #define SECOND UINT64_C(1000000000)
 

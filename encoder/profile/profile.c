@@ -17,8 +17,8 @@
 #include "encoder/bytes/utf8.h"
 #include "encoder/names/names.h"
 #include "encoder/profile/rows.h"
-#include "shim/os.h"
-#include "shim/pace.h"
+#include "shim/base/os.h"
+#include "shim/base/pace.h"
 
 enum { /* the numbers of fields */
        PROFILE_SAMPLE_TYPE = 1,

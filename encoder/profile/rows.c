@@ -10,7 +10,7 @@
 
 #include "encoder/bytes/intern.h"
 #include "encoder/bytes/sort.h"
-#include "shim/pace.h"
+#include "shim/base/pace.h"
 
 enum { ALLOC_OBJECTS, ALLOC_BYTES, INUSE_OBJECTS, INUSE_BYTES };
 enum { CONTENTIONS, DELAY_NS };

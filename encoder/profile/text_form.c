@@ -15,7 +15,7 @@
 #include "encoder/names/names.h"
 #include "encoder/profile/rows.h"
 #include "encoder/bytes/utf8.h"
-#include "shim/pace.h"
+#include "shim/base/pace.h"
 
 enum { ALLOC_OBJECTS, ALLOC_BYTES, INUSE_OBJECTS, INUSE_BYTES };
 enum { CONTENTIONS, DELAY_NS };

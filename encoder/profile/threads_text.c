@@ -28,7 +28,7 @@
 #include "encoder/bytes/intern.h"
 #include "encoder/names/names.h"
 #include "encoder/bytes/utf8.h"
-#include "shim/pace.h"
+#include "shim/base/pace.h"
 
 #define SECOND UINT64_C(1000000000)
 

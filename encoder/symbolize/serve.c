@@ -467,7 +467,7 @@ void serve_prepare(void)
 	 */
 	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 	go_first();
-	if (is_filtered() && is_allowed(be_nice)) /* else who started us has seen to it (shim/spawn.c) */
+	if (is_filtered() && is_allowed(be_nice)) /* else who started us has seen to it (shim/listener/spawn.c) */
 		be_nice();
 	is_helper = true;
 	alarm(LIFETIME_S);

@@ -27,7 +27,7 @@
 #include "encoder/trace/frames.h"
 #include "encoder/trace/order.h"
 #include "encoder/bytes/utf8.h"
-#include "shim/pace.h"
+#include "shim/base/pace.h"
 
 enum {
 	GO_BATCH = 1,

@@ -17,9 +17,9 @@
 #include "encoder/bytes/utf8.h"
 #include "encoder/trace/frames.h"
 #include "encoder/trace/order.h"
-#include "shim/house.h"
-#include "shim/os.h"
-#include "shim/pace.h"
+#include "shim/base/house.h"
+#include "shim/base/os.h"
+#include "shim/base/pace.h"
 
 enum { /* the numbers of fields */
        TRACE_PACKET = 1,

@@ -11,7 +11,7 @@
 #define PPROFSHIM_TRACE_H
 
 #include "encoder/bytes/out.h"
-#include "shim/arena.h"
+#include "shim/base/arena.h"
 #include "shim/snapshot.h"
 
 struct patience; /* encoder.h */

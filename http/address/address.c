@@ -1,7 +1,7 @@
 /* address.c - where to listen: PPROF_ADDR read, printed, bound.
  *
  * Runs in: init (the app's thread, before main), listener. So: no libc but mem*, no errno; system calls
- * through shim/os.h; what it opens is CLOEXEC and numbered high.
+ * through shim/base/os.h; what it opens is CLOEXEC and numbered high.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "http/address/address.h"
@@ -12,7 +12,7 @@
 
 #include "http/address/fd.h"
 #include "http/address/ip.h"
-#include "shim/os.h"
+#include "shim/base/os.h"
 
 enum {
 	BACKLOG = 128,

@@ -1,7 +1,7 @@
 /* address.h - where to listen: PPROF_ADDR read, printed, bound.
  *
  * Runs in: init (the app's thread, before main), listener.
- * So: no libc but mem*, system calls through shim/os.h, text through shim/text.h.
+ * So: no libc but mem*, system calls through shim/base/os.h, text through shim/base/text.h.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_HTTP_ADDRESS_H
@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-#include "shim/text.h"
+#include "shim/base/text.h"
 
 /* Where to listen: PPROF_ADDR, parsed. */
 struct address {

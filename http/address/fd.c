@@ -8,7 +8,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-#include "shim/os.h"
+#include "shim/base/os.h"
 
 enum {
 	ROOM = 128,     /* more than the connections, the listening socket and the loop's own */

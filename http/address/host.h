@@ -11,7 +11,7 @@
 
 #include <stdbool.h>
 
-#include "shim/text.h"
+#include "shim/base/text.h"
 
 /* An IP literal, localhost or a name below localhost, with or without a port. */
 bool host_is_local(struct span host);

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "shim/text.h"
+#include "shim/base/text.h"
 
 /* Four decimal numbers, none with a leading zero, as Go and browsers have it. */
 bool ip_parse_v4(struct span s, uint8_t address[4]);

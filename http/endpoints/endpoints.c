@@ -7,8 +7,8 @@
 #include "http/endpoints/endpoints.h"
 
 #include "http/address/host.h"
-#include "shim/os.h"
-#include "shim/pace.h"
+#include "shim/base/os.h"
+#include "shim/base/pace.h"
 
 #define ROOT "/debug/pprof"
 

@@ -4,8 +4,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "http/endpoints/endpoints.h"
-#include "shim/house.h"
-#include "shim/os.h"
+#include "shim/base/house.h"
+#include "shim/base/os.h"
 
 static void out_html(struct out *o, struct span s)
 {

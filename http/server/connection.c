@@ -11,7 +11,7 @@
 #include <sys/epoll.h>
 #include <sys/uio.h>
 
-#include "shim/os.h"
+#include "shim/base/os.h"
 
 enum {
 	CHUNKS_AT_ONCE = 16,

@@ -12,7 +12,7 @@
 #define PPROFSHIM_HTTP_CONNECTION_H
 
 #include "http/server/exchange.h"
-#include "shim/pace.h"
+#include "shim/base/pace.h"
 #include "http/address/fd.h"
 
 enum connection_state {

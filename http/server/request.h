@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "shim/text.h"
+#include "shim/base/text.h"
 
 enum request_method {
 	METHOD_OTHER,

@@ -10,8 +10,8 @@
 #include <stdbool.h>
 
 #include "encoder/bytes/out.h"
-#include "shim/arena.h"
-#include "shim/text.h"
+#include "shim/base/arena.h"
+#include "shim/base/text.h"
 
 #define TYPE_TEXT "text/plain; charset=utf-8"
 #define TYPE_HTML "text/html; charset=utf-8"

@@ -22,7 +22,7 @@
 #include <sys/un.h>
 
 #include "http/server/connection.h"
-#include "shim/os.h"
+#include "shim/base/os.h"
 
 enum {
 	SLOTS = LIMIT_CONNECTIONS + LIMIT_REFUSALS,

@@ -1,7 +1,7 @@
 /* server.h - the event loop, as init sets it going.
  *
  * Runs in: listener.
- * So: no libc but mem*, system calls through shim/os.h.
+ * So: no libc but mem*, system calls through shim/base/os.h.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_SERVER_H

@@ -4,7 +4,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: encoder/symbolize/fill_in.c encoder/symbolize/profile_file.c encoder/profile/profile.pb-c.c encoder/bytes/utf8.c */
-/* links: shim/text.c test/fuzz/region_malloc.c */
+/* links: shim/base/text.c test/fuzz/region_malloc.c */
 /* libs: -lprotobuf-c -lz */
 #define _GNU_SOURCE
 #include "test/fuzz/input.h"

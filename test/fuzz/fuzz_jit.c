@@ -3,11 +3,11 @@
  * Runs in: its own process, under libFuzzer. The file is in memory.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/text.c test/fuzz/region_malloc.c */
+/* links: shim/base/text.c test/fuzz/region_malloc.c */
 #define _GNU_SOURCE
 #include "test/fuzz/input.h"
 
-#include "shim/os.h"
+#include "shim/base/os.h"
 
 static int map;
 

@@ -1,12 +1,12 @@
-/* region_malloc.c - shim/arena.c for fuzz targets: every piece is one of malloc's, so that AddressSanitizer sees its
+/* region_malloc.c - shim/base/arena.c for fuzz targets: every piece is one of malloc's, so that AddressSanitizer sees its
  * ends.
  *
- * Runs in: fuzz targets, in place of shim/arena.c.
+ * Runs in: fuzz targets, in place of shim/base/arena.c.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 
-#include "shim/arena.h"
+#include "shim/base/arena.h"
 
 struct region_chunk {
 	struct region_chunk *older;

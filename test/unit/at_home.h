@@ -9,7 +9,7 @@
 
 #include <pthread.h>
 
-#include "shim/house.h"
+#include "shim/base/house.h"
 
 __attribute__((constructor)) static void be_at_home(void)
 {

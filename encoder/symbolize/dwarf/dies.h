@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "shim/arena.h"
+#include "shim/base/arena.h"
 
 /* Of a DIE that has code, outwards to the function that the code belongs to. */
 struct chain {

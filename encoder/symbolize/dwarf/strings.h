@@ -8,7 +8,7 @@
 
 #include <stddef.h>
 
-#include "shim/arena.h"
+#include "shim/base/arena.h"
 
 struct text_entry;
 

@@ -3,7 +3,7 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/bytes/intern.c shim/text.c shim/arena.c shim/sync.c */
+/* links: encoder/bytes/intern.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -3,7 +3,7 @@
  * Runs in: a process of its own.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/bytes/protobuf.c shim/arena.c shim/sync.c shim/text.c */
+/* links: encoder/bytes/protobuf.c shim/base/arena.c shim/base/sync.c shim/base/text.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

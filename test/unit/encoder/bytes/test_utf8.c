@@ -2,7 +2,7 @@
  *
  * Runs in: the test runner.
  *
- * links: encoder/bytes/utf8.c shim/arena.c shim/sync.c shim/text.c
+ * links: encoder/bytes/utf8.c shim/base/arena.c shim/base/sync.c shim/base/text.c
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>

@@ -3,7 +3,7 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/names/container.c shim/text.c */
+/* links: encoder/names/container.c shim/base/text.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

@@ -3,7 +3,7 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/names/elf_symbols.c shim/text.c shim/arena.c shim/sync.c */
+/* links: encoder/names/elf_symbols.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

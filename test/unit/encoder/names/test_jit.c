@@ -3,7 +3,7 @@
  * Runs in: its own process, whose pid names the file.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/names/jit.c shim/text.c shim/arena.c shim/sync.c */
+/* links: encoder/names/jit.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

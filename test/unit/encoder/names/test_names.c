@@ -4,7 +4,7 @@
  * times.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/names/names.c encoder/names/container.c encoder/names/cache.c encoder/names/symbolizer.c encoder/bytes/intern.c encoder/names/jit.c encoder/names/elf_symbols.c encoder/names/maps.c encoder/bytes/sort.c encoder/bytes/out.c encoder/bytes/utf8.c shim/own_file.c shim/spawn.c shim/text.c shim/arena.c shim/sync.c */
+/* links: encoder/names/names.c encoder/names/container.c encoder/names/cache.c encoder/names/symbolizer.c encoder/bytes/intern.c encoder/names/jit.c encoder/names/elf_symbols.c encoder/names/maps.c encoder/bytes/sort.c encoder/bytes/out.c encoder/bytes/utf8.c shim/base/own_file.c shim/listener/spawn.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -28,7 +28,7 @@
 
 #include <cmocka.h>
 
-#include "shim/spawn.h"
+#include "shim/listener/spawn.h"
 #include "encoder/names/names.h"
 #include "test/unit/at_home.h"
 

@@ -4,7 +4,7 @@
  * Runs in: its own process, with shell scripts as helper programs.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/names/symbolizer.c encoder/names/cache.c encoder/bytes/intern.c encoder/bytes/utf8.c encoder/bytes/out.c encoder/names/maps.c shim/own_file.c shim/spawn.c shim/text.c shim/arena.c shim/sync.c */
+/* links: encoder/names/symbolizer.c encoder/names/cache.c encoder/bytes/intern.c encoder/bytes/utf8.c encoder/bytes/out.c encoder/names/maps.c shim/base/own_file.c shim/listener/spawn.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -31,7 +31,7 @@
 #include "encoder/names/container.h"
 #include "encoder/names/symbolizer.h"
 #include "encoder/bytes/utf8.h"
-#include "shim/spawn.h"
+#include "shim/listener/spawn.h"
 #include "test/unit/at_home.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))

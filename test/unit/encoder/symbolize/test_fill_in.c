@@ -4,7 +4,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: encoder/symbolize/fill_in.c encoder/symbolize/profile_file.c encoder/profile/profile.pb-c.c encoder/bytes/utf8.c */
-/* links: shim/text.c shim/arena.c shim/sync.c */
+/* links: shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

@@ -4,7 +4,7 @@
  * folder.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: http/address/address.c http/address/ip.c http/address/host.c http/address/fd.c shim/text.c */
+/* links: http/address/address.c http/address/ip.c http/address/host.c http/address/fd.c shim/base/text.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

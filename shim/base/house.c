@@ -1,0 +1,116 @@
+/* house.c - which process the profiler lives in, and how a copy of that process finds out that it is one.
+ *
+ * Runs in: init; app's thread inside a hook, at a moment when it holds no lock of ours; fork.
+ * So: raw system calls alone; no allocation but one page in init.
+ * Shared: the mark. Whoever changes it from HOUSE_WIPED calls on_copy; nobody waits for that. In a child of libc's
+ * fork there is one thread, and a signal handler at most that comes before libc's fork handler.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/base/house.h"
+
+#include "shim/base/confined.h"
+#include "shim/base/layout.h"
+#include "shim/base/os.h"
+#include "shim/profiles/sampling.h"
+
+enum { PAGE = 4096, WIPE_ON_FORK = 18 /* MADV_WIPEONFORK; not in every libc's headers */ };
+
+/* Where the kernel wipes no page (before Linux 4.14): it does not change in a copy. */
+static struct house_mark unwiped FORKED = {.state = HOUSE_MET};
+
+struct house house FORKED = {.generation = 1, .mark = &unwiped};
+
+static void (*tell_of_copy)(void); /* immutable after init */
+
+/* There, too: a page that copies do not have. It holds the pid, for something else may lie there in a copy. */
+static const int *not_in_copies FORKED;
+
+bool house_is_ours(void)
+{
+	return !confined() && os_pid() == house_pid();
+}
+
+static void *map_page(int advice)
+{
+	void *page = os_map(PAGE);
+	if (os_failed(page))
+		return NULL;
+	if (os_call(SYS_madvise, page, PAGE, advice) == 0)
+		return page;
+	os_unmap(page, PAGE);
+	return NULL;
+}
+
+void house_start(void (*on_copy)(void))
+{
+	house.pid = os_pid();
+	tell_of_copy = on_copy;
+	struct house_mark *mark = map_page(WIPE_ON_FORK);
+	if (mark) {
+		*mark = (struct house_mark){.state = HOUSE_MET, .pid = house.pid};
+		house.mark = mark;
+		return;
+	}
+	int *page = map_page(MADV_DONTFORK);
+	if (page)
+		*page = house.pid;
+	not_in_copies = page;
+}
+
+FORKED_CODE void house_fork_child(void)
+{
+	__atomic_store_n(&house.pid, confined() ? 0 : os_pid(), __ATOMIC_RELAXED);
+	__atomic_store_n(&house.generation, house.generation % HOUSE_GENERATIONS + 1, __ATOMIC_RELAXED);
+	not_in_copies = NULL;
+}
+
+/* Busy, so that a signal handler that comes meanwhile leaves alone what is half done. */
+static FORKED_CODE void call_on_copy(void)
+{
+	bool was_busy = sampler_thread.busy;
+	__atomic_store_n(&house.mark->state, HOUSE_BEING_MET, __ATOMIC_RELAXED);
+	house.was_busy = was_busy;
+	__atomic_store_n(&sampler_thread.busy, true, __ATOMIC_RELAXED);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (tell_of_copy)
+		tell_of_copy();
+	house.mark->pid = house.pid;
+	__atomic_store_n(&house.mark->state, HOUSE_MET, __ATOMIC_RELEASE);
+	__atomic_store_n(&sampler_thread.busy, was_busy, __ATOMIC_RELAXED);
+}
+
+FORKED_CODE void house_hear_of_copy(void)
+{
+	/* the pid, for emulators claim to wipe pages and do not */
+	if (house.mark == &unwiped || house.mark->state != HOUSE_MET || confined() || house.mark->pid != os_pid())
+		call_on_copy();
+}
+
+/* Of a page that was wiped that is all there is to know. */
+static bool is_copy(void)
+{
+	if (house.mark != &unwiped)
+		return true;
+	return not_in_copies && !house_is_ours() && (!os_readable(not_in_copies) || *not_in_copies != house_pid());
+}
+
+bool house_meet(void)
+{
+	uint32_t state = HOUSE_WIPED;
+	if (!__atomic_compare_exchange_n(&house.mark->state, &state, HOUSE_BEING_MET, false, __ATOMIC_ACQUIRE,
+	                                 __ATOMIC_ACQUIRE))
+		return state == HOUSE_MET;
+	if (is_copy())
+		call_on_copy();
+	else
+		__atomic_store_n(&house.mark->state, HOUSE_MET, __ATOMIC_RELEASE);
+	return true;
+}
+
+void house_suspect(void)
+{
+	uint32_t met = HOUSE_MET;
+	if (house.mark == &unwiped)
+		__atomic_compare_exchange_n(&unwiped.state, &met, HOUSE_WIPED, false, __ATOMIC_RELAXED,
+		                            __ATOMIC_RELAXED);
+}

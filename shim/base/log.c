@@ -1,0 +1,173 @@
+/* log.c - the few lines that people may read.
+ *
+ * Runs in: init (stderr is the program's as it was started); the listener's start, which has no stderr of its
+ * own and opens the program's by /proc, if it is still what it was.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/base/log.h"
+
+#include <stdbool.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "shim/base/house.h"
+#include "shim/base/layout.h"
+#include "shim/base/os.h"
+#include "shim/base/own_file.h"
+#include "shim/base/powers.h"
+#include "shim/base/settings.h"
+#include "shim/base/text.h"
+
+enum { STDERR = 2 };
+
+static struct {
+	bool info;      /* PPROF_LOG says more than warnings */
+	char path[256]; /* PPROF_LOG=/path, copied: programs write over their environment (setproctitle); else "" */
+	struct stat stderr_then; /* only with info */
+	struct span our_name;    /* the file that we are, as LD_PRELOAD has it somewhere */
+} logger;
+
+static enum log_parent parent FORKED;
+
+static long stat_fd(int fd, struct stat *s)
+{
+	/* fstat's kernel structure is libc's on 64-bit Linux */
+	return os_call(SYS_fstat, fd, s);
+}
+
+void log_start(const char *destination, const char *our_path)
+{
+	logger.our_name = span_of(our_path);
+	while (memchr(logger.our_name.at, '/', logger.our_name.len))
+		span_cut(&logger.our_name, '/');
+	struct line path = LINE(logger.path);
+	if (destination && strcmp(destination, "/dev/stderr") == 0) /* a link, and no file */
+		destination = "info";
+	if (destination && destination[0] == '/' && strnlen(destination, path.cap) < path.cap)
+		line_str(&path, destination);
+	logger.info = path.len || (destination && span_is_nocase(span_of(destination), "info"));
+	if (logger.info && !path.len)
+		stat_fd(STDERR, &logger.stderr_then);
+	if (destination && destination[0] && !logger.info)
+		log_warn("PPROF_LOG is neither info nor a path that begins with /; only warnings are told");
+}
+
+/* The file, or stderr as the program has it now: descriptor 2 itself in init; in the listener, whose file table is
+ * its own, whatever the program has there if that is still the same file. */
+static int open_destination(void)
+{
+	if (logger.path[0])
+		return own_file_append(logger.path);
+	if (os_tid() == (house_pid() ? house_pid() : os_pid()))
+		return STDERR;
+	char path[64];
+	struct line l = LINE(path);
+	line_str(&l, "/proc/");
+	line_dec(&l, house_pid());
+	line_str(&l, "/fd/2");
+	bool were = powers_use(true); /* the descriptors of another process, if it has any capability */
+	int fd = (int)os_open(path, O_WRONLY | O_APPEND | O_NOCTTY | O_NONBLOCK);
+	powers_use(were);
+	struct stat now;
+	if (fd >= 0 && stat_fd(fd, &now) == 0 && now.st_dev == logger.stderr_then.st_dev &&
+	    now.st_ino == logger.stderr_then.st_ino)
+		return fd;
+	if (fd >= 0)
+		os_close(fd);
+	return -1;
+}
+
+/* Settings are told as they are, and whoever sets them must not write lines of his own, nor command a terminal: what is
+ * no printable ASCII is told as \xNN. */
+static void tell_printable(struct line *l, const char *text, size_t most)
+{
+	for (; *text && l->len < most; text++) {
+		unsigned char c = (unsigned char)*text;
+		char escaped[] = {'\\', 'x', "0123456789abcdef"[c >> 4], "0123456789abcdef"[c & 15]};
+		if (c < ' ' || c > '~')
+			line_bytes(l, escaped, sizeof escaped);
+		else
+			line_bytes(l, text, 1);
+	}
+}
+
+static void tell(const char *line)
+{
+	char text[512];
+	struct line l = LINE(text);
+	line_str(&l, "pprofshim: ");
+	tell_printable(&l, line, sizeof text - 8);
+	line_str(&l, "\n");
+	int fd = open_destination();
+	if (fd < 0)
+		return;
+	os_write(fd, l.at, l.len);
+	if (fd != STDERR)
+		os_close(fd);
+}
+
+void log_warn(const char *line)
+{
+	if (log_parent() != PARENT_OURS)
+		tell(line);
+}
+
+void log_info(const char *line)
+{
+	if (logger.info)
+		tell(line);
+}
+
+/* (Not by memmem: before a program has started, its own may not be called, as those of sanitizers are.) */
+static bool has_our_name(struct span s)
+{
+	for (; s.len >= logger.our_name.len; s.at++, s.len--)
+		if (memcmp(s.at, logger.our_name.at, logger.our_name.len) == 0)
+			return true;
+	return false;
+}
+
+/* Does the environment that a process was started with (its first bytes) preload us, and not disable us? */
+static bool environ_is_ours(char *buf, size_t n)
+{
+	static const char preload[] = "LD_PRELOAD=", disable[] = "DISABLE_PPROF=";
+	bool ours = false;
+	struct span rest = {buf, n};
+	while (rest.len) {
+		struct span s = span_cut(&rest, '\0');
+		if (span_starts(s, disable) && s.at + s.len < buf + n /* whole, with its NUL */ &&
+		    !settings_is_no(s.at + sizeof disable - 1))
+			return false;
+		if (span_starts(s, preload) && has_our_name(s))
+			ours = true;
+	}
+	return ours;
+}
+
+static enum log_parent look_at_parent(void)
+{
+	char buf[16 * 1024]; /* the main thread's stack has room, before main */
+	char path[64];
+	struct line l = LINE(path);
+	line_str(&l, "/proc/");
+	line_dec(&l, os_call(SYS_getppid, 0));
+	line_str(&l, "/environ");
+	int fd = (int)os_open(path, O_RDONLY);
+	if (fd < 0)
+		return fd == -EACCES ? PARENT_HIDDEN : PARENT_NOT_OURS;
+	long n = os_read(fd, buf, sizeof buf);
+	os_close(fd);
+	return n > 0 && environ_is_ours(buf, (size_t)n) ? PARENT_OURS : PARENT_NOT_OURS;
+}
+
+enum log_parent log_parent(void)
+{
+	if (parent == PARENT_UNKNOWN)
+		parent = look_at_parent();
+	return parent;
+}
+
+FORKED_CODE void log_fork_child(void)
+{
+	parent = PARENT_OURS;
+}

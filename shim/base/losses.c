@@ -1,0 +1,47 @@
+/* losses.c - tell what was lost.
+ *
+ * Runs in: listener (snapshot_losses); the counters are written everywhere.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/base/losses.h"
+
+#include <link.h>
+
+#include "shim/snapshot.h"
+#include "shim/base/text.h"
+
+struct losses losses;
+
+/* The loader's, for debuggers; glibc from 2.35 on says in its version whether dlmopen was called. Libraries there have
+ * a libc of their own, that no preloaded library stands before. */
+extern struct r_debug _r_debug __attribute__((weak));
+
+static void look_for_name_spaces(void)
+{
+	if (&_r_debug && __atomic_load_n(&_r_debug.r_version, __ATOMIC_RELAXED) > 1)
+		__atomic_store_n(&losses.name_spaces, 1, __ATOMIC_RELAXED);
+}
+
+void snapshot_losses(void (*tell)(void *arg, const char *line), void *arg)
+{
+	const struct {
+		const uint64_t *count;
+		const char *text;
+	} rows[] = {
+#define LOSS(name, what) {&losses.name, what},
+		LOSSES(LOSS)
+#undef LOSS
+	};
+	look_for_name_spaces();
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		uint64_t count = __atomic_load_n(rows[i].count, __ATOMIC_RELAXED);
+		char text[256];
+		struct line l = LINE(text);
+		if (!count)
+			continue;
+		line_dec(&l, (int64_t)count);
+		line_str(&l, " ");
+		line_str(&l, rows[i].text);
+		tell(arg, l.at);
+	}
+}

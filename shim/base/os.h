@@ -1,0 +1,140 @@
+/* os.h - the one boundary to the kernel: system calls that touch no errno, no TLS, no libc.
+ *
+ * Runs in: everywhere (app's thread inside a hook, signal handler, listener, init, fork child).
+ * So: every function is inline assembly around one system call, returns 0 or more on success and a
+ * negative errno on failure, and may be called by a thread that libc does not know.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_OS_H
+#define PPROFSHIM_OS_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "shim/base/confined.h"
+
+/* The six-argument system call of the architecture. Numbers are those of <sys/syscall.h>; only calls
+ * that every Linux architecture has (openat, epoll_pwait, …) are used, so a port adds this function
+ * and the few lines of clone.h. */
+static inline long os_call6(long nr, long a, long b, long c, long d, long e, long f)
+{
+#if defined(__x86_64__)
+	register long r10 __asm__("r10") = d;
+	register long r8 __asm__("r8") = e;
+	register long r9 __asm__("r9") = f;
+	long ret;
+	__asm__ volatile("syscall"
+	                 : "=a"(ret)
+	                 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+	                 : "rcx", "r11", "memory");
+	return ret;
+#elif defined(__aarch64__)
+	register long x8 __asm__("x8") = nr;
+	register long x0 __asm__("x0") = a;
+	register long x1 __asm__("x1") = b;
+	register long x2 __asm__("x2") = c;
+	register long x3 __asm__("x3") = d;
+	register long x4 __asm__("x4") = e;
+	register long x5 __asm__("x5") = f;
+	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
+	return x0;
+#else
+#error "os.h: no system call sequence for this architecture"
+#endif
+}
+
+#define os_call(nr, ...) OS_CALL_PAD_(nr, __VA_ARGS__, 0, 0, 0, 0, 0, 0)
+#define OS_CALL_PAD_(nr, a, b, c, d, e, f, ...) \
+	os_call6((nr), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+
+static inline long os_read(int fd, void *buf, size_t n)
+{
+	return os_call(SYS_read, fd, buf, n);
+}
+
+static inline long os_pread(int fd, void *buf, size_t n, uint64_t offset)
+{
+	return os_call(SYS_pread64, fd, buf, n, offset);
+}
+
+static inline long os_write(int fd, const void *buf, size_t n)
+{
+	return os_call(SYS_write, fd, buf, n);
+}
+
+static inline long os_open(const char *path, int flags)
+{
+	return os_call(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC, 0600);
+}
+
+static inline long os_close(int fd)
+{
+	return os_call(SYS_close, fd);
+}
+
+/* Anonymous private memory, readable and writable. Negative errno cast to a pointer on failure: test
+ * with os_failed(). */
+static inline void *os_map(size_t bytes)
+{
+	return (void *)os_call(SYS_mmap, 0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+	                       -1, 0);
+}
+
+static inline int os_failed(const void *p)
+{
+	return (uintptr_t)p >= (uintptr_t)-4095;
+}
+
+static inline long os_unmap(void *p, size_t bytes)
+{
+	return os_call(SYS_munmap, p, bytes);
+}
+
+/* Sleep while *word == value, at most until timeout (relative; NULL: for ever). */
+static inline long os_futex_wait(uint32_t *word, uint32_t value, const struct timespec *timeout)
+{
+	return os_call(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, timeout);
+}
+
+static inline long os_futex_wake(uint32_t *word, int count)
+{
+	return os_call(SYS_futex, word, FUTEX_WAKE_PRIVATE, count);
+}
+
+static inline int os_pid(void)
+{
+	return (int)os_call(SYS_getpid, 0);
+}
+
+static inline int os_tid(void)
+{
+	return (int)os_call(SYS_gettid, 0);
+}
+
+/* Can the eight bytes at p be read? rt_sigprocmask copies the new set in before it refuses a bad `how`,
+ * so it answers EFAULT where a load would fault and EINVAL where not, and changes nothing. (No pipe, no
+ * descriptor.) A process that has shut itself in makes no such call: nothing can be read there. */
+static inline bool os_readable(const void *p)
+{
+	return (uintptr_t)p >= 4096 && !confined() &&
+	       os_call(SYS_rt_sigprocmask, -1, p, 0, 8) != -EFAULT; /* NULL is no set to copy */
+}
+
+/* Nanoseconds of CLOCK_MONOTONIC or CLOCK_REALTIME. A real system call: the listener must not enter
+ * libc's vDSO glue. */
+static inline uint64_t os_clock_ns(int clock)
+{
+	struct timespec ts = {0};
+	os_call(SYS_clock_gettime, clock, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+#endif

@@ -1,0 +1,141 @@
+/* pace.c - long work of the listener in pieces.
+ *
+ * Runs in: listener. System calls alone.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/base/pace.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "shim/base/arena.h"
+#include "shim/base/exports.h"
+#include "shim/base/os.h"
+
+enum {
+	GUARD_BYTES = 4096,
+	STACK_BYTES = 128 * 1024 + GUARD_BYTES, /* only touched pages cost memory */
+	SLICE_NS = 20 * 1000 * 1000,
+};
+
+static struct {
+	struct pace_task *task; /* that works now */
+	void *sp;               /* who let it go on */
+	uint64_t until_ns;      /* the end of its slice */
+	bool in_a_hurry;
+} now;
+
+/* Push what a function must keep, leave the stack pointer in *from, and go on where `to` was left. */
+#if defined(__x86_64__)
+#define PACE_SWITCH 1
+HIDDEN void pace_switch(void **from, void *to);
+__asm__(".pushsection .text\n"
+        ".globl pace_switch\n.hidden pace_switch\n.type pace_switch, @function\n"
+        "pace_switch:\n"
+        "\tpushq %rbp\n\tpushq %rbx\n\tpushq %r12\n\tpushq %r13\n\tpushq %r14\n\tpushq %r15\n"
+        "\tmovq %rsp, (%rdi)\n\tmovq %rsi, %rsp\n"
+        "\tpopq %r15\n\tpopq %r14\n\tpopq %r13\n\tpopq %r12\n\tpopq %rbx\n\tpopq %rbp\n\tret\n"
+        ".size pace_switch, . - pace_switch\n"
+        ".popsection\n");
+
+/* What pace_switch finds at the first time: six registers, and where to go on. */
+static void *first_frame(char *end, void (*entry)(void))
+{
+	uintptr_t *sp = (uintptr_t *)(void *)end;
+	*--sp = 0; /* a function is entered 8 bytes below a multiple of 16 */
+	*--sp = (uintptr_t)entry;
+	return sp - 6;
+}
+#else
+static void pace_switch(void **from, void *to)
+{
+	(void)from, (void)to;
+}
+static void *first_frame(char *end, void (*entry)(void))
+{
+	(void)end, (void)entry;
+	return NULL;
+}
+#endif
+
+static void enter(void)
+{
+	struct pace_task *t = now.task;
+	t->work(t->arg);
+	t->is_done = true;
+	pace_switch(&t->sp, now.sp);
+	__builtin_trap(); /* a task that is done is not let go on */
+}
+
+bool pace_start(struct pace_task *t, void (*work)(void *arg), void *arg)
+{
+#ifndef PACE_SWITCH
+	return false;
+#endif
+	if (arena_charge_request(STACK_BYTES) < 0)
+		return false;
+	char *stack = os_map(STACK_BYTES);
+	if (os_failed(stack)) {
+		arena_uncharge_request(STACK_BYTES);
+		return false;
+	}
+	os_call(SYS_mprotect, stack, GUARD_BYTES, PROT_NONE);
+	*t = (struct pace_task){.stack = stack, .work = work, .arg = arg};
+	t->sp = first_frame(stack + STACK_BYTES, enter);
+	return true;
+}
+
+void pace_go_on(struct pace_task *t)
+{
+	now.task = t;
+	now.until_ns = os_clock_ns(CLOCK_MONOTONIC) + SLICE_NS;
+	pace_switch(&now.sp, t->sp);
+	now.task = NULL;
+}
+
+void pace_finish(struct pace_task *t)
+{
+	now.in_a_hurry = true;
+	while (!t->is_done)
+		pace_go_on(t);
+	now.in_a_hurry = false;
+}
+
+void pace_end(struct pace_task *t)
+{
+	os_unmap(t->stack, STACK_BYTES);
+	arena_uncharge_request(STACK_BYTES);
+	t->stack = NULL;
+}
+
+static void give_way(uint64_t again_ns)
+{
+	struct pace_task *t = now.task;
+	t->again_ns = again_ns;
+	pace_switch(&t->sp, now.sp);
+}
+
+bool pace_is_task(void)
+{
+	return now.task && !now.in_a_hurry;
+}
+
+bool pace(void)
+{
+	if (!pace_is_task())
+		return now.task;
+	uint64_t ns = os_clock_ns(CLOCK_MONOTONIC);
+	if (ns >= now.until_ns)
+		give_way(ns);
+	return now.in_a_hurry;
+}
+
+bool pace_sleep(unsigned ms)
+{
+	struct timespec step = {.tv_nsec = (long)ms * 1000000};
+	if (pace_is_task())
+		give_way(os_clock_ns(CLOCK_MONOTONIC) + ms * UINT64_C(1000000));
+	else
+		os_call(SYS_nanosleep, &step, NULL);
+	return now.task && now.in_a_hurry;
+}

@@ -1,0 +1,177 @@
+/* sync.c - the slow half of the profiler's lock.
+ *
+ * Runs in: app's thread inside a hook, listener, fork. No libc, errno untouched.
+ *
+ * A futex lock after U. Drepper, "Futexes are tricky", 2011 (mutex 3: who slept for it takes it as one that is waited
+ * for), whose word names the holder.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/base/sync.h"
+
+#include "shim/base/confined.h"
+#include "shim/base/layout.h"
+
+enum {
+	SPINS = 100,
+	SPINS_CONFINED = 20000, /* all the patience that there is where no system call may be made */
+	STEP_MS = 5,            /* holders are looked for so often */
+	TURNS_MOST = 1000,      /* lost to others that came later */
+};
+#define STAMP_MASK ((1u << LOCK_STAMP_BITS) - 1)
+
+/* Stamps of the thread that forked while it was busy, in the processes that this one is a copy of. */
+static uint32_t inherited_stamps[2] FORKED;
+
+/* Not kept in a child of vfork: its thread-local storage is its parent's, which has another number. */
+uint32_t lock_make_stamp(void)
+{
+	if (confined())
+		return 0;
+	uint32_t stamp = house.generation << LOCK_TID_BITS | (uint32_t)os_tid();
+	if (house_is_ours())
+		sampler_thread.stamp = stamp;
+	return stamp;
+}
+
+void lock_know_tid(int tid)
+{
+	sampler_thread.stamp = house.generation << LOCK_TID_BITS | (uint32_t)tid;
+}
+
+FORKED_CODE void lock_fork_child(void)
+{
+	if (house.was_busy) {
+		inherited_stamps[1] = inherited_stamps[0];
+		inherited_stamps[0] = sampler_thread.stamp;
+	} else if (inherited_stamps[0]) {
+		inherited_stamps[0] = inherited_stamps[1] = 0;
+	}
+	lock_know_tid(house_pid()); /* the first thread has the process's number */
+}
+
+static bool is_of_who_forked(uint32_t stamp)
+{
+	return stamp == inherited_stamps[0] || stamp == inherited_stamps[1];
+}
+
+FORKED_CODE bool lock_is_of_who_forked(const struct lock *l)
+{
+	return l->word && is_of_who_forked(l->word & STAMP_MASK);
+}
+
+/* Has the holder gone? A thread that waits for itself was thrown out of what it did (a jump out of a handler, a child
+ * of vfork that was killed), and is not coming back. */
+static bool is_abandoned(uint32_t word, uint32_t own_stamp, bool look)
+{
+	uint32_t stamp = word & STAMP_MASK;
+	if (stamp == own_stamp)
+		return true;
+	if (is_of_who_forked(stamp))
+		return false;
+	return stamp >> LOCK_TID_BITS != house.generation ||
+	       (look && os_call(SYS_tkill, stamp & ((1u << LOCK_TID_BITS) - 1), 0) == -ESRCH);
+}
+
+static bool exchange(struct lock *l, uint32_t *word, uint32_t to)
+{
+	return __atomic_compare_exchange_n(&l->word, word, to, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+}
+
+static bool spin(struct lock *l, uint32_t stamp)
+{
+	int spins = confined() ? SPINS_CONFINED : SPINS;
+	for (int i = 0; i < spins; i++) {
+#if defined(__x86_64__)
+		__builtin_ia32_pause();
+#endif
+		uint32_t word = __atomic_load_n(&l->word, __ATOMIC_RELAXED);
+		if (word == 0 && exchange(l, &word, stamp))
+			return true;
+		if (word & LOCK_STUCK)
+			return false;
+	}
+	return false;
+}
+
+/* Sleep until the holder lets it go, or for one step. False: it was still the same one's after the step. */
+static bool await_release(struct lock *l, uint32_t word)
+{
+	struct timespec step = {.tv_nsec = STEP_MS * 1000 * 1000};
+	if (!(word & LOCK_WAITED)) {
+		if (!exchange(l, &word, word | LOCK_WAITED))
+			return true;
+		word |= LOCK_WAITED;
+	}
+	return os_futex_wait(&l->word, word, &step) != -ETIMEDOUT;
+}
+
+/* One look at the lock, and at its holder where that takes long. True: it is ours. */
+static bool try_slowly(struct lock *l, uint32_t *word, uint32_t stamp, bool takes_long)
+{
+	*word = __atomic_load_n(&l->word, __ATOMIC_RELAXED);
+	if (*word == 0) /* others may sleep for it, too */
+		return exchange(l, word, stamp | LOCK_WAITED);
+	return is_abandoned(*word, stamp, takes_long || *word & LOCK_STUCK) &&
+	       exchange(l, word, stamp | LOCK_WAITED | LOCK_INHERITED);
+}
+
+bool lock_wait(struct lock *l, uint32_t stamp)
+{
+	uint32_t word;
+	if (spin(l, stamp))
+		return true;
+	if (confined())
+		return false;
+	for (int turns = 0, steps = 0; turns < TURNS_MOST; turns++) {
+		if (try_slowly(l, &word, stamp, steps > 0))
+			return true;
+		if (word & LOCK_STUCK)
+			return false;
+		if (word == 0 || await_release(l, word))
+			continue;
+		if (++steps < LOCK_PATIENCE_MS / STEP_MS)
+			continue;
+		word = __atomic_load_n(&l->word, __ATOMIC_RELAXED);
+		if (word)
+			exchange(l, &word, word | LOCK_STUCK);
+		house_suspect();
+		return false;
+	}
+	return false;
+}
+
+void lock_wake(struct lock *l)
+{
+	if (!confined()) /* else who sleeps wakes up by itself after a step */
+		os_futex_wake(&l->word, 1);
+}
+
+#ifdef PPROF_DEBUG
+static __thread uint32_t ranks_held, handlers;
+
+static void check(bool holds)
+{
+	if (!holds)
+		__builtin_trap();
+}
+
+void lock_check_take(enum lock_rank rank)
+{
+	check(sampler_thread.busy || rank == LOCK_COMMANDS);
+	check(!handlers);
+	check(ranks_held >> rank == 0);
+	ranks_held |= 1u << rank;
+}
+
+/* The highest is let go first. */
+void lock_check_release(void)
+{
+	check(ranks_held != 0);
+	ranks_held &= ~(1u << (31 - __builtin_clz(ranks_held)));
+}
+
+void lock_check_handler(bool in_handler)
+{
+	handlers += in_handler ? 1 : -1u;
+}
+#endif

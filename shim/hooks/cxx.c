@@ -1,0 +1,94 @@
+/* cxx.c - the C++ operators new and delete.
+ *
+ * Runs in: app's thread. An exception (bad_alloc) may pass through every function here: nothing is held, and
+ * there is nothing to undo.
+ *
+ * libstdc++'s operators call malloc and free, which are hooked: there the hook only jumps on. An allocator that
+ * brings operators beside its malloc (jemalloc, tcmalloc, mimalloc) may serve them without calling malloc;
+ * there they are counted here, unless the call went through one of the C hooks after all, which is
+ * seen from the countdown and the number of samples. Which of the two holds is found out at each operator's first call.
+ * For their sake the operators are hooked at all.
+ *
+ * They are hooked only where the program was started with operators (exports.c). Then these come first for whatever it
+ * opens later, with us as without: the next definition is the same for every caller, and is never unloaded. A program
+ * that was started without any has none by us; each library that it opens is bound to those in its own scope.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/base/exports.h"
+#include "shim/profiles/heap.h"
+#include "shim/libc/real.h"
+#include "shim/profiles/sampling.h"
+
+static void count_new(void *p, size_t size, struct unwind_frame from)
+{
+	if (sampler_skip(size) || !sampler_enter(size))
+		return;
+	heap_on_alloc(p, size, from);
+	sampler_leave();
+}
+
+static bool is_allocators_own(struct real_symbol s)
+{
+	return s.address && s.object == real_find("malloc").object && !real_malloc_is_libc();
+}
+
+/* plain_: for a call that nobody else defines (a weak reference of the program's, resolved by our being here). */
+#define HOOK_NEW(symbol, type, params, args) \
+	static type(*next_##symbol) params; \
+	static type counted_##symbol params \
+	{ \
+		int64_t before = sampler_thread.countdown_bytes; \
+		uint32_t samples = sampler_thread.samples; \
+		void *p = next_##symbol args; \
+		if (p && sampler_thread.countdown_bytes == before && sampler_thread.samples == samples) \
+			count_new(p, size, UNWIND_CALLER()); \
+		return p; \
+	} \
+	static type plain_##symbol params \
+	{ \
+		return real_malloc(size); \
+	} \
+	BOOT(symbol, type, params, args) \
+	EXPORT type symbol params \
+	{ \
+		return real_##symbol args; \
+	}
+
+#define HOOK_DELETE(symbol, type, params, args) \
+	static type(*next_##symbol) params; \
+	static type counted_##symbol params \
+	{ \
+		heap_on_free(block); \
+		next_##symbol args; \
+	} \
+	static type plain_##symbol params \
+	{ \
+		real_free(block); \
+	} \
+	BOOT(symbol, type, params, args) \
+	EXPORT type symbol params \
+	{ \
+		real_##symbol args; \
+	}
+
+#define BOOT(symbol, type, params, args) \
+	static type boot_##symbol params \
+	{ \
+		struct real_symbol s = real_find(#symbol); \
+		type(*go) params = s.address ? (type(*) params)s.address : plain_##symbol; \
+		if (is_allocators_own(s)) { \
+			next_##symbol = go; \
+			go = counted_##symbol; \
+		} \
+		__atomic_store_n(&real_##symbol, go, __ATOMIC_RELEASE); \
+		return go args; \
+	} \
+	type(*real_##symbol) params = boot_##symbol;
+
+#define HOOK(symbol, type, params, args)
+#define HOOK_VARIADIC(symbol, type, params)
+#define HOOK_OWN(symbol, type, params, args)
+#define HOOK_WAITS(symbol, type, params, args, kind, object, time, view)
+#define HOOK_WAITS_OWN(symbol, type, params, args, kind, view)
+#pragma GCC diagnostic ignored "-Wunused-parameter" /* the sizes and tags of forms that have a plainer fallback */
+#include "shim/hooks.def"

@@ -1,0 +1,120 @@
+/* exec.c - exec: another program takes over this process.
+ *
+ * Runs in: app's thread; a child of vfork, which shares our memory and is another process: it has no listener, and no
+ * interval timer of its parent's, so nothing is done there but the call.
+ *
+ * The listener would stay behind, with the port, its helper and all memory of the program that was. So it is gone
+ * before, and comes back if exec fails. Timers go with exec, but for the interval timer that a CPU profile falls back
+ * to: its signal would end the new program, which has no handler for it. So that is stopped, too.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdarg.h>
+
+#include "shim/hooks/exec.h"
+
+#include "shim/base/exports.h"
+#include "shim/listener/listener.h"
+#include "shim/libc/real.h"
+#include "shim/waits/signals.h"
+
+struct exec_scope exec_begins(void)
+{
+	return (struct exec_scope){.listener = listener_pause(), .interval = signals_before_exec()};
+}
+
+void exec_failed(struct exec_scope scope)
+{
+	if (!scope.interval && !scope.listener)
+		return;
+	int saved = errno;
+	if (scope.interval)
+		signals_exec_failed();
+	if (scope.listener)
+		listener_resume();
+	errno = saved;
+}
+
+#define EXECS(call) \
+	struct exec_scope scope = exec_begins(); \
+	int r = call; \
+	exec_failed(scope); \
+	return r
+
+EXPORT ALIGNED int execve(const char *path, char *const argv[], char *const envp[])
+{
+	EXECS(real_execve(path, argv, envp));
+}
+
+EXPORT ALIGNED int execv(const char *path, char *const argv[])
+{
+	EXECS(real_execv(path, argv));
+}
+
+EXPORT ALIGNED int execvp(const char *file, char *const argv[])
+{
+	EXECS(real_execvp(file, argv));
+}
+
+EXPORT ALIGNED int execvpe(const char *file, char *const argv[], char *const envp[])
+{
+	EXECS(real_execvpe(file, argv, envp));
+}
+
+EXPORT ALIGNED int execveat(int dir, const char *path, char *const argv[], char *const envp[], int flags)
+{
+	EXECS(real_execveat(dir, path, argv, envp, flags));
+}
+
+EXPORT ALIGNED int fexecve(int fd, char *const argv[], char *const envp[])
+{
+	EXECS(real_fexecve(fd, argv, envp));
+}
+
+/* How many arguments there are, the NULL at their end included. */
+static size_t count_args(const char *first, va_list list)
+{
+	size_t n = 1;
+	for (const char *arg = first; arg; arg = va_arg(list, const char *))
+		n++;
+	return n;
+}
+
+/* Copy them; what follows is left in the list. */
+static void copy_args(char **argv, const char *first, va_list *list)
+{
+	*argv = (char *)(uintptr_t)first;
+	while (*argv++)
+		*argv = va_arg(*list, char *);
+}
+
+#define COLLECT(arg) \
+	va_list list; \
+	va_start(list, arg); \
+	size_t count = count_args(arg, list); \
+	va_end(list); \
+	char *argv[count]; \
+	va_start(list, arg); \
+	copy_args(argv, arg, &list)
+
+EXPORT ALIGNED int execl(const char *path, const char *arg, ...)
+{
+	COLLECT(arg);
+	va_end(list);
+	EXECS(real_execv(path, argv));
+}
+
+EXPORT ALIGNED int execlp(const char *file, const char *arg, ...)
+{
+	COLLECT(arg);
+	va_end(list);
+	EXECS(real_execvp(file, argv));
+}
+
+EXPORT ALIGNED int execle(const char *path, const char *arg, ...)
+{
+	COLLECT(arg);
+	char *const *envp = va_arg(list, char *const *);
+	va_end(list);
+	EXECS(real_execve(path, argv, envp));
+}

@@ -1,0 +1,78 @@
+/* process.c - calls after which the listener has to follow or to give way: setuid & co., unshare, bind.
+ *
+ * Runs in: app's thread. errno as the real function left it.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <netinet/in.h>
+#include <sched.h>
+
+#include "shim/base/exports.h"
+#include "shim/listener/listener.h"
+#include "shim/threads/quota.h"
+#include "shim/libc/real.h"
+
+/* libc brings the threads that it knows to the new identity, each by a signal that needs an entry of the limit of
+ * pending ones: our timers take none meanwhile. The listener, which libc does not know of, is stopped before and has
+ * the same identity after. */
+#define FOLLOWED(symbol, params, args) \
+	EXPORT ALIGNED int symbol params \
+	{ \
+		struct listener_hold hold = listener_identity_changes(); \
+		quota_pause(); \
+		int r = real_##symbol args; \
+		quota_resume(); \
+		listener_identity_changed(hold, r == 0); \
+		return r; \
+	}
+
+FOLLOWED(setuid, (uid_t uid), (uid))
+FOLLOWED(setgid, (gid_t gid), (gid))
+FOLLOWED(seteuid, (uid_t euid), (euid))
+FOLLOWED(setegid, (gid_t egid), (egid))
+FOLLOWED(setreuid, (uid_t ruid, uid_t euid), (ruid, euid))
+FOLLOWED(setregid, (gid_t rgid, gid_t egid), (rgid, egid))
+FOLLOWED(setresuid, (uid_t ruid, uid_t euid, uid_t suid), (ruid, euid, suid))
+FOLLOWED(setresgid, (gid_t rgid, gid_t egid, gid_t sgid), (rgid, egid, sgid))
+FOLLOWED(setgroups, (size_t count, const gid_t *groups), (count, groups))
+FOLLOWED(initgroups, (const char *user, gid_t group), (user, group))
+FOLLOWED(capset, (void *header, const void *capabilities), (header, capabilities))
+
+/* Some namespaces may only be changed by a process of one thread with a file system state of its own (ARCHITECTURE.md,
+ * Namespaces). If that is what is wrong, the listener makes room, and comes back later. */
+#define ALONE(symbol, params, args) \
+	EXPORT ALIGNED int symbol params \
+	{ \
+		int saved = errno; \
+		int r = real_##symbol args; \
+		if (r == 0 || (errno != EINVAL && errno != EUSERS) || !listener_pause()) \
+			return r; \
+		errno = saved; \
+		r = real_##symbol args; \
+		listener_resume(); \
+		return r; \
+	}
+
+ALONE(unshare, (int flags), (flags))
+ALONE(setns, (int fd, int type), (fd, type))
+
+static uint16_t port_of(const struct sockaddr *addr, socklen_t len)
+{
+	if (len >= sizeof(struct sockaddr_in) && addr->sa_family == AF_INET)
+		return ntohs(((const struct sockaddr_in *)addr)->sin_port);
+	if (len >= sizeof(struct sockaddr_in6) && addr->sa_family == AF_INET6)
+		return ntohs(((const struct sockaddr_in6 *)addr)->sin6_port);
+	return 0;
+}
+
+/* The program wants the port that we are on: it gets it (ARCHITECTURE.md, Ports). */
+EXPORT ALIGNED int bind(int fd, const struct sockaddr *addr, socklen_t len)
+{
+	int saved = errno;
+	int r = real_bind(fd, addr, len);
+	if (r == 0 || errno != EADDRINUSE || !listener_serves_port(port_of(addr, len)))
+		return r;
+	listener_make_room();
+	errno = saved;
+	return real_bind(fd, addr, len);
+}

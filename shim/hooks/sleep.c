@@ -1,0 +1,120 @@
+/* sleep.c - calls that may block and fail in ways of their own: sleeps, io_getevents and recvmmsg.
+ *
+ * Runs in: app's thread, in a signal handler too. As hooks/wait.c.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+
+#include "shim/base/exports.h"
+#include "shim/hooks/wait.h"
+#include "shim/libc/real.h"
+
+/* A sleep, made again with what the kernel says is left. *left is written when it was interrupted. */
+static int sleep_through(const struct timespec *time, struct timespec *left)
+{
+	struct timespec again;
+	int r;
+	while ((r = real_nanosleep(time, left)) == -1 && errno == EINTR && waits_was_cut_short()) {
+		again = *left;
+		time = &again;
+	}
+	return r;
+}
+
+HOOK_WATCHES(int, nanosleep, (const struct timespec *time, struct timespec *left), (time, left))
+{
+	struct timespec own_left;
+	HOOK_ENTER(nanosleep, 0, 0);
+	int r = sleep_through(time, &own_left);
+	HOOK_LEAVE(nanosleep, 0);
+	if (r == -1 && left && errno == EINTR)
+		*left = own_left;
+	return r;
+}
+
+HOOK_WATCHES(int, usleep, (useconds_t us), (us))
+{
+	struct timespec time = {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000l}, left;
+	HOOK_ENTER(usleep, 0, 0);
+	int r = sleep_through(&time, &left);
+	HOOK_LEAVE(usleep, 0);
+	return r;
+}
+
+/* As libc's: errno is the caller's when the sleep is whole; else whole seconds that are left. */
+HOOK_WATCHES(unsigned, sleep, (unsigned seconds), (seconds))
+{
+	struct timespec time = {.tv_sec = seconds}, left;
+	int saved = errno;
+	HOOK_ENTER(sleep, 0, 0);
+	int r = sleep_through(&time, &left);
+	HOOK_LEAVE(sleep, 0);
+	if (r == -1)
+		return (unsigned)left.tv_sec;
+	errno = saved;
+	return 0;
+}
+
+/* 0, or an error number. A time on the clock needs no change. */
+HOOK_WATCHES(int, clock_nanosleep, (clockid_t clock, int flags, const struct timespec *time, struct timespec *left),
+             (clock, flags, time, left))
+{
+	struct timespec own_left, again;
+	HOOK_ENTER(clock_nanosleep, 0, 0);
+	int r;
+	while ((r = real_clock_nanosleep(clock, flags, time, &own_left)) == EINTR && waits_was_cut_short())
+		if (!(flags & TIMER_ABSTIME)) {
+			again = own_left;
+			time = &again;
+		}
+	HOOK_LEAVE(clock_nanosleep, 0);
+	if (r == EINTR && left && !(flags & TIMER_ABSTIME))
+		*left = own_left;
+	return r;
+}
+
+/* 0, -1 when interrupted, another negative number when it failed (C11, 7.26.5.7). */
+HOOK_WATCHES(int, thrd_sleep, (const struct timespec *time, struct timespec *left), (time, left))
+{
+	struct timespec own_left, again;
+	HOOK_ENTER(thrd_sleep, 0, 0);
+	int r;
+	while ((r = real_thrd_sleep(time, &own_left)) == -1 && waits_was_cut_short()) {
+		again = own_left;
+		time = &again;
+	}
+	HOOK_LEAVE(thrd_sleep, 0);
+	if (r == -1 && left)
+		*left = own_left;
+	return r;
+}
+
+/* Of libaio: a count, or a negative error number. */
+EXPORT int io_getevents(void *context, long least, long most, void *events, struct timespec *time);
+HOOK_WATCHES(int, io_getevents, (void *context, long least, long most, void *events, struct timespec *time),
+             (context, least, most, events, time))
+{
+	enum { EVENT_BYTES = 32 };
+	HOOK_ENTER(io_getevents, 0, 0);
+	int r = real_io_getevents(context, least, most, events, time), got = r > 0 ? r : 0;
+	while ((r == -EINTR || (r >= 0 && got < least)) && waits_was_cut_short()) {
+		r = real_io_getevents(context, least - got, most - got, (char *)events + (size_t)got * EVENT_BYTES,
+		                      time);
+		got += r > 0 ? r : 0;
+	}
+	HOOK_LEAVE(io_getevents, 0);
+	return got ? got : r;
+}
+
+/* Messages, not bytes: how many of them came is for the program to see. */
+HOOK_WATCHES(int, recvmmsg, (int fd, struct mmsghdr *msgs, unsigned count, int flags, struct timespec *time),
+             (fd, msgs, count, flags, time))
+{
+	int r;
+	HOOK_ENTER(recvmmsg, fd, 0);
+	do
+		r = real_recvmmsg(fd, msgs, count, flags, time);
+	while (r == -1 && errno == EINTR && waits_was_cut_short());
+	HOOK_LEAVE(recvmmsg, fd);
+	return r;
+}

@@ -1,0 +1,236 @@
+/* syscall.c - what has more words than there are registers: syscall(), the bare system call, and __recvfrom_chk.
+ *
+ * Runs in: app's thread, in a signal handler too. As hooks/wait.c.
+ * So: no slot of the caller's frame is written, and none is read but those that the kernel call has arguments in: the
+ * function has as many arguments as its caller gave, and what lies behind them is the caller's own. Hence the entry in
+ * assembly.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+#include <errno.h>
+
+#include "shim/base/confined.h"
+#include "shim/base/exports.h"
+#include "shim/hooks/exec.h"
+#include "shim/hooks/wait.h"
+#include "shim/threads/quota.h"
+#include "shim/libc/real.h"
+#include "shim/waits/restart.h"
+
+/* The time-out, as it is to be when the call is made again. */
+static long time_again(int which, long time, struct timespec *left)
+{
+	return which & RESTART_MILLISECONDS ? hook_left_ms((int)time) : (long)hook_left((const void *)time, left);
+}
+
+/* A futex word may have changed meanwhile: then the kernel says so, as if the thread had come late. */
+static long blocking_call(long nr, long args[6], int which, struct unwind_frame caller)
+{
+	struct wait_scope scope;
+	struct timespec left;
+	long *time = which >= 0 ? &args[which & ~RESTART_MILLISECONDS] : NULL, whole = time ? *time : 0, r;
+	bool is_futex = nr == SYS_futex;
+	waits_enter(&scope, WAIT_syscall, (uintptr_t)args[0], caller,
+	            is_futex && hook_is_watched() ? clock_ns(CLOCK_MONOTONIC)
+	                                          : hook_since(whole ? waits_start_ns() : 0));
+	while ((r = real_syscall(nr, args[0], args[1], args[2], args[3], args[4], args[5])) == -1 && errno == EINTR &&
+	       waits_was_cut_short())
+		if (whole)
+			*time = time_again(which, whole, &left);
+	waits_leave(&scope);
+	if (is_futex && hook_is_watched() && scope.since_ns) {
+		if (r == 0 || errno == ETIMEDOUT || errno == EINTR) /* else the word had changed, and it did not wait */
+			contention_waited(WAIT_syscall, (uintptr_t)args[0], scope.since_ns, caller);
+	} else if (trace_is_on() && !is_futex) {
+		trace_waited(VIEW_SYSCALL, WAIT_syscall, (uintptr_t)args[0], scope.since_ns, clock_ns(CLOCK_MONOTONIC),
+		             caller);
+	}
+	return r;
+}
+
+/* Does this operation of a futex end others' waits? */
+static bool wakes(long operation)
+{
+	switch (operation & ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME)) {
+	case FUTEX_WAKE:
+	case FUTEX_WAKE_BITSET:
+	case FUTEX_WAKE_OP:
+	case FUTEX_REQUEUE:
+	case FUTEX_CMP_REQUEUE:
+	case FUTEX_UNLOCK_PI: return true;
+	default: return false;
+	}
+}
+
+/* The words of the caller, as the entry saved them. */
+struct caller {
+	long nr, args[5];
+	uintptr_t fp, pc;
+	long sixth; /* where the kernel call has one; else the caller's own */
+};
+
+/* What the entry returns; made: the call was made here, and this is its result. */
+struct answer {
+	long result, made;
+};
+
+static bool has_six(long nr)
+{
+	switch (nr) {
+	case SYS_futex:
+	case SYS_pselect6:
+	case SYS_epoll_pwait:
+	case SYS_recvfrom:
+#ifdef SYS_io_uring_enter
+	case SYS_io_uring_enter:
+#endif
+#ifdef SYS_epoll_pwait2
+	case SYS_epoll_pwait2:
+#endif
+		return true;
+	default: return false;
+	}
+}
+
+static long exec_call(long nr, const long a[])
+{
+	struct exec_scope scope = exec_begins();
+	long r = real_syscall(nr, a[0], a[1], a[2], a[3], a[4], 0);
+	exec_failed(scope);
+	return r;
+}
+
+/* What is ours to do before the call, or in its place: true, then this is the result. */
+static bool stand_in(long nr, const long a[], long *result)
+{
+	if (nr == SYS_execve || nr == SYS_execveat) {
+		*result = exec_call(nr, a);
+		return true;
+	}
+	if (nr == SYS_seccomp) {
+		*result = confined_by_number(nr, a);
+		return true;
+	}
+	if (nr == SYS_rt_sigaction)
+		return signals_action_by_number(a, result);
+	quota_before_syscall(nr, a);
+	return false;
+}
+
+static __attribute__((used)) struct answer syscall_watched(const struct caller *c)
+{
+	const long *a = c->args;
+	long result;
+	if (stand_in(c->nr, a, &result))
+		return (struct answer){result, true};
+	/* a transfer's rest is moved where it is interrupted: restart.h */
+	int which = restart_is_transfer(c->nr) ? RESTART_NOT_BLOCKING : restart_way(c->nr, a[1]);
+	struct unwind_frame caller = {.pc = c->pc - 1, .sp = (uintptr_t)&c->sixth, .fp = c->fp};
+	if (trace_is_on() && c->nr == SYS_futex && wakes(a[1]))
+		trace_wakes((uintptr_t)a[0], waits_function(WAIT_syscall), caller);
+	if (which == RESTART_NOT_BLOCKING || !(c->nr == SYS_futex || waits_test(HOOK_WATCHED)))
+		return (struct answer){0, false};
+	long args[] = {a[0], a[1], a[2], a[3], a[4], has_six(c->nr) ? c->sixth : 0};
+	return (struct answer){blocking_call(c->nr, args, which, caller), true};
+}
+
+#if defined(__x86_64__)
+/* Who is looked at: all while somebody watches; else SYS_futex (202) alone, as waits for other threads are profiled
+ * always, and SYS_seccomp (317), execve (59), execveat (322) and rt_sigaction (13), which others of us want to see: all
+ * five, and no number else but 0, have none of these bits in their product. What is not looked at is jumped on with all
+ * registers, and the stack, as they were. */
+__asm__(".text\n"
+        ".p2align 4\n"
+        ".globl syscall\n"
+        ".type syscall, @function\n"
+        "syscall:\n"
+        "\t.cfi_startproc\n"
+        "\ttestb $12, waits_watchers(%rip)\n"
+        "\tjne 1f\n"
+        "\timul $1884372547, %edi, %eax\n"
+        "\ttest $0x9448600, %eax\n"
+        "\tje 1f\n"
+        "\tjmp *real_syscall(%rip)\n"
+        "1:\tpush %rbp\n"
+        "\t.cfi_def_cfa_offset 16\n"
+        "\t.cfi_offset rbp, -16\n"
+        "\tmov %rsp, %rbp\n"
+        "\t.cfi_def_cfa_register rbp\n"
+        "\tpush %r9\n"
+        "\tpush %r8\n"
+        "\tpush %rcx\n"
+        "\tpush %rdx\n"
+        "\tpush %rsi\n"
+        "\tpush %rdi\n"
+        "\tmov %rsp, %rdi\n"
+        "\tand $-16, %rsp\n"
+        "\tcall syscall_watched\n"
+        "\ttest %rdx, %rdx\n"
+        "\tlea -48(%rbp), %rsp\n"
+        "\tpop %rdi\n"
+        "\tpop %rsi\n"
+        "\tpop %rdx\n"
+        "\tpop %rcx\n"
+        "\tpop %r8\n"
+        "\tpop %r9\n"
+        "\tpop %rbp\n"
+        "\t.cfi_remember_state\n"
+        "\t.cfi_def_cfa rsp, 8\n"
+        "\t.cfi_restore rbp\n"
+        "\tje 2f\n"
+        "\tpop %rcx\n"
+        "\t.cfi_adjust_cfa_offset -8\n"
+        "\t.cfi_register rip, rcx\n"
+        "\tjmp *%rcx\n"
+        "\t.cfi_adjust_cfa_offset 8\n"
+        "\t.cfi_restore rip\n"
+        "2:\tjmp *real_syscall(%rip)\n"
+        "\t.cfi_endproc\n"
+        ".size syscall, . - syscall\n");
+static_assert(HOOK_WATCHED == 12, "as the entry has it");
+#else
+/* Arguments in registers, all of them: none is another's. */
+EXPORT long syscall_of_seven(long nr, long a, long b, long c, long d, long e, long f) __asm__("syscall");
+long syscall_of_seven(long nr, long a, long b, long c, long d, long e, long f)
+{
+	struct unwind_frame from = UNWIND_CALLER();
+	struct caller caller = {nr, {a, b, c, d, e}, from.fp, from.pc + 1, f};
+	struct answer answer = syscall_watched(&caller);
+	return answer.made ? answer.result : real_syscall(nr, a, b, c, d, e, f);
+}
+#endif
+
+/* Of programs built with _FORTIFY_SOURCE; libc's headers declare it for them alone. In C, its last word would be moved
+ * on the way. The slow half is recvfrom's; a size that is too small is the real one's to tell. */
+EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t count, size_t size, int flags, struct sockaddr *addr,
+                              socklen_t *len);
+
+static __attribute__((used, noinline)) ssize_t recvfrom_chk_watched(int fd, void *buf, size_t count, size_t size,
+                                                                    int flags, struct sockaddr *addr, socklen_t *len)
+{
+	if (count > size)
+		return real___recvfrom_chk(fd, buf, count, size, flags, addr, len);
+	return recvfrom(fd, buf, count, flags, addr, len);
+}
+
+#if defined(__x86_64__)
+__asm__(".text\n"
+        ".p2align 4\n"
+        ".globl __recvfrom_chk\n"
+        ".type __recvfrom_chk, @function\n"
+        "__recvfrom_chk:\n"
+        "\t.cfi_startproc\n"
+        "\ttestb $12, waits_watchers(%rip)\n"
+        "\tjne recvfrom_chk_watched\n"
+        "\tjmp *real___recvfrom_chk(%rip)\n"
+        "\t.cfi_endproc\n"
+        ".size __recvfrom_chk, . - __recvfrom_chk\n");
+static_assert(HOOK_WATCHED == 12, "as the hook has it");
+#else
+EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t count, size_t size, int flags, struct sockaddr *addr,
+                              socklen_t *len)
+{
+	return waits_test(HOOK_WATCHED) ? recvfrom_chk_watched(fd, buf, count, size, flags, addr, len)
+	                                : real___recvfrom_chk(fd, buf, count, size, flags, addr, len);
+}
+#endif

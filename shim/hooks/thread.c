@@ -1,0 +1,96 @@
+/* thread.c - pthread_create, and C11's thrd_create.
+ *
+ * Runs in: app's thread inside the call; the new thread, once, before its start routine.
+ * So: errno as the real function left it; the start routine is jumped to, so no frame of ours is below the
+ * thread's own (but for threads born in a trace).
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <pthread.h>
+
+#include "shim/base/exports.h"
+#include "shim/start/init.h"
+#include "shim/libc/real.h"
+#include "shim/profiles/sampling.h"
+#include "shim/waits/signals.h"
+#include "shim/stack/here.h"
+#include "shim/threads/threads.h"
+#include "shim/profiles/ticks.h"
+#include "shim/profiles/trace_events.h"
+
+/* In a trace the end is told, too, of a thread that returns; of others the listener finds out. */
+static __attribute__((noinline)) void *run_traced(void *(*routine)(void *), void *arg)
+{
+	void *result = routine(arg);
+	if (trace_is_on()) {
+		trace_wakes((uintptr_t)pthread_self(), (uintptr_t)routine, UNWIND_CALLER());
+		trace_ended();
+	}
+	return result;
+}
+
+static void *thread_main(void *arg)
+{
+	struct thread_start *t = arg;
+	void *(*routine)(void *) = t->routine;
+	void *routine_arg = t->arg;
+	t->handle = (uintptr_t)pthread_self();
+	sampler_thread.stack = unwind_thread_stack((uintptr_t)__builtin_frame_address(0), t->has_default_size);
+	sampler_hold(); /* a new thread holds nothing */
+	struct thread_start start = *t;
+	struct thread *self = threads_begin(t);
+	ticks_thread_begins(self);
+	if (trace_is_on() && self)
+		trace_born(self, &start);
+	sampler_release();
+	return trace_is_on() ? run_traced(routine, routine_arg) : routine(routine_arg);
+}
+
+/* What the new thread is to take along; NULL: it starts without us. */
+static struct thread_start *prepare(void *(*routine)(void *), void *arg, struct unwind_frame caller)
+{
+	if (!init_is_on() || !sampler_hold())
+		return NULL;
+	struct thread_start *t = threads_prepare(stack_here(0, caller), routine, arg);
+	if (t && trace_is_on()) {
+		t->creator_tid = threads_self() ? threads_self()->tid : os_tid();
+		t->created_ns = clock_ns(CLOCK_MONOTONIC);
+	}
+	sampler_release();
+	return t;
+}
+
+static void finish(struct thread_start *t, struct thread_site *site, bool created)
+{
+	if (created) {
+		threads_count(site);
+	} else if (sampler_hold()) {
+		threads_cancel(t);
+		sampler_release();
+	}
+	signals_keep();
+}
+
+EXPORT ALIGNED int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
+{
+	struct thread_start *t = prepare(start, arg, UNWIND_CALLER());
+	if (!t)
+		return real_pthread_create(thread, attr, start, arg);
+	struct thread_site *site = t->site; /* the thread gives t back */
+	t->has_default_size = !attr;
+	int r = real_pthread_create(thread, attr, thread_main, t);
+	finish(t, site, r == 0);
+	return r;
+}
+
+/* A C11 thread returns an int, in the register in which others return a pointer. */
+EXPORT ALIGNED int thrd_create(thrd_t *thread, thrd_start_t start, void *arg)
+{
+	struct thread_start *t = prepare((void *(*)(void *))(uintptr_t)start, arg, UNWIND_CALLER());
+	if (!t)
+		return real_thrd_create(thread, start, arg);
+	struct thread_site *site = t->site;
+	t->has_default_size = true;
+	int r = real_thrd_create(thread, (thrd_start_t)(uintptr_t)thread_main, t);
+	finish(t, site, r == thrd_success);
+	return r;
+}

@@ -1,0 +1,128 @@
+/* wait.h - what the hooks of blocking calls share.
+ *
+ * Runs in: app's thread, in a signal handler too. Header alone, for hooks/wait.c, hooks/sleep.c, hooks/syscall.c and
+ * hooks/unlock.c.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_HOOKS_WAIT_H
+#define PPROFSHIM_HOOKS_WAIT_H
+
+#include "shim/profiles/delays.h"
+#include "shim/base/exports.h"
+#include "shim/listener/listener.h"
+#include "shim/base/os.h"
+#include "shim/profiles/trace_events.h"
+#include "shim/waits/waits.h"
+
+/* A wait this long is one of a process that stays. */
+#define HOOK_LONG_NS 50000000
+
+/* Has the first word of a lock this value, of a constant? In one instruction. */
+static inline __attribute__((always_inline)) bool hook_first_word_is(const void *lock, int value)
+{
+#if defined(__x86_64__)
+	bool is;
+	__asm__("cmpl %2, %1" : "=@cce"(is) : "m"(*(const int *)lock), "ri"(value));
+	return is;
+#else
+	return __atomic_load_n((const int *)lock, __ATOMIC_RELAXED) == value;
+#endif
+}
+
+/* What makes a call that waits for no other thread worth a look; of one that may wait long, a listener that is to be
+ * started, too. */
+enum { HOOK_WATCHED = WAITS_FOR_SIGNALS | WAITS_FOR_TRACE, HOOK_WATCHED_LONG = HOOK_WATCHED | WAITS_FOR_LISTENER };
+
+/* Has the word at `lock` one of these bits, constants in its first byte? */
+static inline __attribute__((always_inline)) bool hook_has_bit(const void *lock, unsigned bits)
+{
+#if defined(__x86_64__)
+	bool is;
+	__asm__("testb %2, %1" : "=@ccne"(is) : "m"(*(const unsigned char *)lock), "i"(bits));
+	return is;
+#else
+	return (__atomic_load_n((const unsigned *)lock, __ATOMIC_RELAXED) & bits) != 0;
+#endif
+}
+
+/* Will unlocking this mutex let it go? (It is locked, or the caller is mistaken.) */
+bool hook_lets_go(const void *mutex);
+
+/* NULL: no time-out. What can't be read is the real function's to refuse. */
+static inline bool hook_is_long(const struct timespec *t)
+{
+	return !t || (os_readable(t) && (t->tv_sec > 0 || t->tv_nsec >= HOOK_LONG_NS));
+}
+
+/* In a trace every wait has a beginning. */
+static inline uint64_t hook_since(uint64_t since_ns)
+{
+	return trace_is_on() && !since_ns ? clock_ns(CLOCK_MONOTONIC) : since_ns;
+}
+
+/* Start a listener that is pending. */
+#define HOOK_START_LISTENER(is_long) \
+	if (waits_test(WAITS_FOR_LISTENER) && (is_long)) \
+		listener_start_pending();
+
+/* The beginning of a hook's slow half: publish the wait in `scope`. */
+#define HOOK_ENTER(call, object, since_ns) \
+	struct wait_scope scope; \
+	waits_enter(&scope, WAIT_##call, (uintptr_t)(object), UNWIND_CALLER(), hook_since(since_ns))
+
+/* Its end, of a wait that a trace alone is interested in. */
+#define HOOK_LEAVE(call, object) \
+	waits_leave(&scope); \
+	if (trace_is_on()) \
+	hook_traced(WAIT_##call, (uintptr_t)(object), scope.since_ns, __builtin_frame_address(0))
+
+/* Its end, of a wait for other threads. waited: it did block, and was not refused. */
+#define HOOK_LEAVE_SYNC(call, object, waited) \
+	waits_leave(&scope); \
+	if (hook_is_watched() && scope.since_ns && (waited)) \
+	hook_waited(WAIT_##call, (uintptr_t)(object), scope.since_ns, __builtin_frame_address(0))
+
+/* A hook, and the head of its slow half, for while somebody wants to know of it. */
+#define HOOK_WATCHES(type, symbol, params, args) \
+	static SLOW type symbol##_watched params; \
+	EXPORT type symbol params \
+	{ \
+		return waits_test(HOOK_WATCHED) ? symbol##_watched args : real_##symbol args; \
+	} \
+	static type symbol##_watched params
+
+/* Their rare halves: out of line, and with few arguments, so that a hook saves no registers for them. */
+void hook_traced(unsigned call, uintptr_t object, uint64_t since_ns, const void *frame_address);
+void hook_waited(unsigned call, uintptr_t object, uint64_t since_ns, const void *frame_address);
+
+/* Does anybody want to know how long threads wait for each other? */
+static inline bool hook_is_watched(void)
+{
+	return waits_are_watched(WAITS_FOR_BLOCK | WAITS_FOR_MUTEX | WAITS_FOR_TRACE);
+}
+
+/* When such a wait begins; 0: nobody wants to know. */
+static inline uint64_t hook_sync_since(void)
+{
+	return hook_is_watched() ? clock_ns(CLOCK_MONOTONIC) : 0;
+}
+
+/* What is left of a relative time-out, in *left. The kernel has read it, so it can be read. */
+static inline const struct timespec *hook_left(const struct timespec *whole, struct timespec *left)
+{
+	uint64_t ns;
+	if (__builtin_mul_overflow((uint64_t)whole->tv_sec, 1000000000u, &ns) ||
+	    __builtin_add_overflow(ns, (uint64_t)whole->tv_nsec, &ns))
+		ns = UINT64_MAX;
+	ns = waits_left_ns(ns);
+	*left = (struct timespec){.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
+	return left;
+}
+
+/* The same in milliseconds, rounded up; negative: for ever. */
+static inline int hook_left_ms(int whole)
+{
+	return whole < 0 ? whole : (int)((waits_left_ns((uint64_t)whole * 1000000) + 999999) / 1000000);
+}
+
+#endif

@@ -1,0 +1,94 @@
+/* libc_thread.c - tell libc's threads from others.
+ *
+ * Runs in: signal handler of any thread; listener; init.
+ * So: system calls alone; no thread-local storage, and none of the compiler's stack guard, which lies there
+ * (Makefile: CFLAGS_shim_libc_thread).
+ * Shared: all of it is immutable after init.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/libc/libc_thread.h"
+
+#include <stdint.h>
+
+#include "shim/base/confined.h"
+#include "shim/base/layout.h"
+#include "shim/base/os.h"
+
+static struct {
+	uintptr_t main_pointer; /* the main thread's thread pointer */
+	uintptr_t distance;     /* from a thread pointer to the list; 0: not known (no such call, or another libc) */
+} known;
+
+static inline uintptr_t thread_pointer(void)
+{
+#if defined(__x86_64__)
+	enum { ARCH_GET_FS_ = 0x1003 }; /* asm/prctl.h */
+	uintptr_t pointer = 0;
+	os_call(SYS_arch_prctl, ARCH_GET_FS_, &pointer);
+	return pointer;
+#else
+	return (uintptr_t)__builtin_thread_pointer();
+#endif
+}
+
+/* Of a thread (0: the calling one). 0: it has none; 1: the kernel does not say. */
+static inline uintptr_t robust_list_of(int tid)
+{
+	uintptr_t head = 0;
+	size_t bytes;
+	return os_call(SYS_get_robust_list, tid, &head, &bytes) == 0 ? head : 1;
+}
+
+void libc_thread_start(unsigned long hwcap2)
+{
+	uintptr_t head = robust_list_of(0);
+	known.main_pointer = thread_pointer();
+#if defined(__x86_64__)
+	enum { HAS_FSGSBASE = 2 }; /* of AT_HWCAP2: asm/hwcap2.h */
+	libc_thread_tells_pointer = (hwcap2 & HAS_FSGSBASE) != 0;
+#endif
+	known.distance = head > 1 ? head - known.main_pointer : 0;
+}
+
+/* Libc's block begins with a pointer to itself, and has another one two words later (x86-64: the psABI's TLS, and
+ * glibc's tcbhead_t). */
+static inline bool looks_like_a_block(uintptr_t pointer)
+{
+#if defined(__x86_64__)
+	const uintptr_t *word = (const uintptr_t *)pointer;
+	return pointer % sizeof *word == 0 && os_readable(word) && os_readable(word + 2) && word[0] == pointer &&
+	       word[2] == pointer;
+#else
+	return pointer != 0;
+#endif
+}
+
+/* In a child that was made by clone(2) the kernel has forgotten the list of the thread that lives on. (A thread that
+ * was made by clone(2) and was given no thread pointer has another's, and no list.) */
+bool libc_thread_is_here(void)
+{
+	uintptr_t pointer = thread_pointer(), head = known.distance ? robust_list_of(0) : 0;
+	if (known.distance && head == pointer + known.distance)
+		return true;
+	if (pointer == known.main_pointer)
+		return os_tid() == os_pid();
+	return !known.distance && looks_like_a_block(pointer);
+}
+
+bool libc_thread_tells_pointer;
+uintptr_t libc_thread_met[LIBC_THREAD_SLOTS] LARGE;
+
+__attribute__((used)) bool libc_thread_meet(void)
+{
+	if (confined() || !libc_thread_is_here())
+		return false;
+	uintptr_t pointer = thread_pointer();
+	uint32_t hash = (uint32_t)(pointer >> 6) * 0x9e3779b1u >> 22;
+	__atomic_store_n(&libc_thread_met[hash], pointer, __ATOMIC_RELAXED);
+	return true;
+}
+
+bool libc_thread_may_be(int tid)
+{
+	return !known.distance || robust_list_of(tid) != 0;
+}

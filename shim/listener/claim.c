@@ -1,0 +1,124 @@
+/* claim.c - tell other processes under the shim who holds the port.
+ *
+ * Runs in: init (front_is_ours, front_is_left: a descriptor that is closed again at once); listener (front_claim).
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/listener/claim.h"
+
+#include <stddef.h>
+#include <string.h>
+#include <sys/un.h>
+
+#include "shim/base/house.h"
+#include "shim/base/os.h"
+#include "shim/base/text.h"
+
+/* "pprofshim/<port>", or with a pid "pprofshim/<port>/<pid>". */
+static void put_name(struct line *l, uint16_t port)
+{
+	line_str(l, "pprofshim/");
+	line_dec(l, port);
+}
+
+static socklen_t name_of(uint16_t port, int pid, struct sockaddr_un *name)
+{
+	*name = (struct sockaddr_un){.sun_family = AF_UNIX};
+	struct line l = {name->sun_path + 1, sizeof name->sun_path - 1, 0};
+	put_name(&l, port);
+	if (pid) {
+		line_str(&l, "/");
+		line_dec(&l, pid);
+	}
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + l.len);
+}
+
+static int open_socket(void)
+{
+	return (int)os_call(SYS_socket, AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+}
+
+bool front_is_ours(uint16_t port)
+{
+	struct sockaddr_un name;
+	socklen_t len = name_of(port, 0, &name);
+	int fd = open_socket();
+	long r = fd < 0 ? fd : os_call(SYS_connect, fd, &name, len);
+	if (fd >= 0)
+		os_close(fd);
+	return r == 0;
+}
+
+static int claim(uint16_t port, int pid)
+{
+	struct sockaddr_un name;
+	socklen_t len = name_of(port, pid, &name);
+	int fd = open_socket();
+	long r = fd < 0 ? fd : os_call(SYS_bind, fd, &name, len);
+	if (r < 0 && fd >= 0)
+		os_close(fd);
+	return r < 0 ? (int)r : fd;
+}
+
+struct front_claim front_claim(uint16_t port)
+{
+	return (struct front_claim){.port_fd = claim(port, 0), .pid_fd = claim(port, house_pid())};
+}
+
+void front_give_up(struct front_claim *c)
+{
+	if (c->port_fd >= 0)
+		os_close(c->port_fd);
+	if (c->pid_fd >= 0)
+		os_close(c->pid_fd);
+	*c = (struct front_claim){-1, -1};
+}
+
+/* A process that has ended and whose parent does not know it yet is dead, too. */
+static bool is_dead(int pid)
+{
+	char path[32], text[512];
+	struct line l = LINE(path);
+	line_str(&l, "/proc/");
+	line_dec(&l, pid);
+	line_str(&l, "/stat");
+	int fd = (int)os_open(path, O_RDONLY);
+	long n = fd < 0 ? 0 : os_read(fd, text, sizeof text - 1);
+	if (fd >= 0)
+		os_close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	const char *state = strrchr(text, ')');
+	return fd == -ENOENT || n == -ESRCH || (state && (state[2] == 'Z' || state[2] == 'X'));
+}
+
+/* The pid in a line of the kernel's table that ends in "@pprofshim/<port>/<pid>"; 0: it has none. */
+static int pid_in(struct span line, struct span name)
+{
+	uint64_t pid;
+	const char *at = memmem(line.at, line.len, name.at, name.len);
+	if (!at)
+		return 0;
+	at += name.len;
+	struct span rest = span_trim((struct span){at, line.len - (size_t)(at - line.at)});
+	return text_parse_uint(rest, 10, &pid) && pid <= INT32_MAX ? (int)pid : 0;
+}
+
+bool front_is_left(uint16_t port)
+{
+	char text[4096], name[32];
+	struct line l = LINE(name);
+	size_t len = 0;
+	int pid = 0, fd = (int)os_open("/proc/net/unix", O_RDONLY);
+	line_str(&l, "@");
+	put_name(&l, port);
+	line_str(&l, "/");
+	for (long n; fd >= 0 && !pid && (n = os_read(fd, text + len, sizeof text - len)) > 0;) {
+		struct span rest = {text, len + (size_t)n};
+		while (!pid && memchr(rest.at, '\n', rest.len))
+			pid = pid_in(span_cut(&rest, '\n'), (struct span){l.at, l.len});
+		len = rest.len < sizeof text / 2 ? rest.len : 0;
+		memmove(text, rest.at, len);
+	}
+	if (fd >= 0)
+		os_close(fd);
+	return pid && is_dead(pid);
+}

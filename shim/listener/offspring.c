@@ -1,0 +1,191 @@
+/* offspring.c - the memory and the birth of the listener and of the visitor.
+ *
+ * Runs in: init, app's thread inside a hook or our handler (raw system calls alone there; the pthread only in init).
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/listener/offspring.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <string.h>
+
+#include "shim/base/layout.h"
+#include "shim/listener/clone.h"
+#include "shim/base/os.h"
+#include "shim/libc/real.h"
+#include "shim/profiles/sampling.h"
+
+enum {
+	STACK_BYTES = 128 * 1024,
+	BLOCK_BYTES = 4096,
+	GUARD_BYTES = 4096,
+	ALTERNATE_BYTES = 32 * 1024, /* the largest frames of the kernel's take 12 */
+};
+
+/* Thread-local variables of the objects that a program was started with lie at fixed distances below the thread
+ * block. Ours
+ * have zeros there, as far down as two that code of theirs may touch: libc's errno (set by a libc function that
+ * libunwind calls), and our own. */
+static size_t find_tls_room(void)
+{
+	enum { MORE = 4096 };
+#ifdef LISTENER_CLONE
+	uintptr_t block = listener_clone_own_block();
+#else
+	uintptr_t block = 0;
+#endif
+	uintptr_t lowest =
+		(uintptr_t)&errno < (uintptr_t)&sampler_thread ? (uintptr_t)&errno : (uintptr_t)&sampler_thread;
+	return lowest < block ? (block - lowest + MORE + 4095) & ~(size_t)4095 : MORE;
+}
+
+static char *stack_top(const struct offspring_room *r)
+{
+	return r->memory + GUARD_BYTES + STACK_BYTES;
+}
+
+static char *block_of(const struct offspring_room *r)
+{
+	return stack_top(r) + r->tls_bytes;
+}
+
+void *offspring_alternate_stack(const struct offspring_room *r, size_t *bytes)
+{
+	*bytes = ALTERNATE_BYTES;
+	return block_of(r) + BLOCK_BYTES;
+}
+
+static bool map_memory(struct offspring_room *r)
+{
+	if (r->memory) { /* of one that ended */
+		memset(stack_top(r), 0, r->tls_bytes + BLOCK_BYTES);
+		return true;
+	}
+	r->tls_bytes = find_tls_room();
+	size_t bytes = GUARD_BYTES + STACK_BYTES + r->tls_bytes + BLOCK_BYTES + ALTERNATE_BYTES;
+	char *p = os_map(bytes);
+	if (os_failed(p))
+		return false;
+	os_call(SYS_mprotect, p, GUARD_BYTES, PROT_NONE);
+	os_call(SYS_madvise, p, bytes, MADV_DONTFORK); /* a child has no use for it, and need not pay for it */
+	r->memory = p;
+	return true;
+}
+
+/* For a pthread: what it is to run, and where its id goes. One listener at a time. */
+static struct {
+	void (*run)(void *);
+	int *tid;
+} ordinary;
+
+static void *run_as_pthread(void *arg)
+{
+	__atomic_store_n(ordinary.tid, os_tid(), __ATOMIC_RELAXED);
+	ordinary.run(arg);
+	__atomic_store_n(ordinary.tid, 0, __ATOMIC_RELAXED);
+	return NULL;
+}
+
+/* An ordinary thread, which libc knows of. */
+static long spawn_pthread(void)
+{
+	pthread_t thread;
+	pthread_attr_t attr;
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	long r = -real_pthread_create(&thread, &attr, run_as_pthread, NULL);
+	pthread_attr_destroy(&attr);
+	return r;
+}
+
+#ifdef LISTENER_CLONE
+enum { AS_THREAD = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM };
+
+static long spawn_bare(struct offspring_room *r, unsigned long flags, void (*run)(void *), int *tid)
+{
+	if (!map_memory(r))
+		return -ENOMEM;
+	listener_clone_block(block_of(r));
+	flags |= CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+	long pid = listener_clone(flags, stack_top(r), tid, block_of(r), run, NULL);
+	return pid < 0 ? pid : 0;
+}
+
+bool offspring_is_me(const struct offspring_room *r)
+{
+	return r->memory && listener_clone_own_block() == (uintptr_t)block_of(r);
+}
+
+/* Valgrind ends at a clone that it does not know. It is asked as its documentation says: by these rotations, which do
+ * nothing
+ * elsewhere; the answer to what it does not know is the preset. */
+static bool is_valgrind(void)
+{
+	enum { RUNNING_ON_VALGRIND = 0x1001 };
+	volatile unsigned long request[6] = {RUNNING_ON_VALGRIND};
+	unsigned long answer = 0;
+	__asm__ volatile("rolq $3, %%rdi; rolq $13, %%rdi\n\t"
+	                 "rolq $61, %%rdi; rolq $51, %%rdi\n\t"
+	                 "xchgq %%rbx, %%rbx"
+	                 : "+d"(answer)
+	                 : "a"(&request[0])
+	                 : "cc", "memory", "rdi");
+	return answer != 0;
+}
+#else
+enum { AS_THREAD = 0 };
+
+static long spawn_bare(struct offspring_room *r, unsigned long flags, void (*run)(void *), int *tid)
+{
+	(void)r, (void)flags, (void)run, (void)tid, (void)map_memory;
+	return -ENOSYS; /* no assembly for this architecture */
+}
+
+bool offspring_is_me(const struct offspring_room *r)
+{
+	(void)r;
+	return false;
+}
+
+static bool is_valgrind(void)
+{
+	return false;
+}
+#endif
+
+static bool is_refusal(long r)
+{
+	return r == -EPERM || r == -ENOSYS || r == -EINVAL;
+}
+
+/* With close_range a process or thread leaves the program's table by a call that, since Linux 6.11, copies nothing of
+ * it. */
+static unsigned long table_flag(void)
+{
+	return os_call(SYS_close_range, ~0u, ~0u, 0) < 0 ? 0 : CLONE_FILES;
+}
+
+/* The ordinary thread only before main: in a hook it would allocate, and take libc's locks. */
+long offspring_listener(struct offspring_room *r, void (*run)(void *), int *tid, enum offspring_kind *kind,
+                        bool in_init)
+{
+	unsigned long table = table_flag();
+	*kind = OFFSPRING_PROCESS;
+	long error = is_valgrind() ? -ENOSYS : spawn_bare(r, CLONE_VM | table, run, tid);
+	if (!is_refusal(error))
+		return error;
+	*kind = OFFSPRING_THREAD;
+	error = spawn_bare(r, (unsigned long)AS_THREAD | table, run, tid);
+	if (!is_refusal(error) || !in_init)
+		return error;
+	*kind = OFFSPRING_SHARING;
+	ordinary.run = run;
+	ordinary.tid = tid;
+	return spawn_pthread();
+}
+
+long offspring_visitor(struct offspring_room *r, void (*run)(void *), int *tid)
+{
+	return spawn_bare(r, (unsigned long)AS_THREAD | CLONE_FILES, run, tid);
+}

@@ -1,0 +1,462 @@
+/* spawn.c - a helper process that the program does not notice.
+ *
+ * Runs in: listener; the keeper; the helper's first instructions. All three share the program's memory (the helper
+ * until execve), so the latter two make raw system calls alone, on stacks of their own, and keep all signals blocked: a
+ * handler of the program would run in that memory.
+ *
+ *   listener ── clone, exit signal 0 ──► keeper ── vfork, execve ──► helper
+ *
+ * Why a keeper: execve makes a process one that wait(-1) sees and for which SIGCHLD is sent, whatever it was cloned
+ * with. The keeper is the helper's parent in the program's place; it never calls execve, so it stays unseen itself. It
+ * sleeps until the helper has ended, or the listener wants that, and passes its status on.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/listener/spawn.h"
+
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "shim/base/house.h"
+#include "shim/base/layout.h"
+#include "shim/listener/clone.h"
+#include "shim/base/os.h"
+#include "shim/base/text.h"
+
+enum {
+	NICER_BY = 5,
+	CPU_SECONDS = 300,
+	NO_CORE = 1, /* bytes: no core file, nor one through a pipe, for which 0 is no reason (core(5)): it would be the
+	                program's memory */
+	PIPE_BYTES = 1 << 20,
+	START_MS = 500, /* that is waited for execve */
+	END_MS = 50,    /* that a helper may take to end by itself, */
+	KILL_MS = 1000, /* and that the kernel may take to end it */
+	STEP_MS = 2,
+	DEATH_SECONDS = 1, /* the keeper waits for a killed helper: one that a dead file system holds is left, for the
+	                    * keeper holds the program's memory, which may have ended */
+	SET_PIPE_BYTES = 1031, /* F_SETPIPE_SZ, which <fcntl.h> keeps for _GNU_SOURCE */
+	ARGS_MAX = 8,
+	FD_LEAST = 10, /* of our ends while the helper's are put in place */
+};
+
+/* ---- how the program is confined ---- */
+
+static int filters_at_start = -1; /* immutable after init; -1: not known, then nothing is started */
+
+/* "Seccomp_filters:	2" */
+static void count_in_line(struct span line, const char *key, int *count)
+{
+	uint64_t value;
+	if (!span_starts(line, key))
+		return;
+	span_cut(&line, ':');
+	if (text_parse_uint(span_trim(line), 10, &value))
+		*count = (int)value;
+}
+
+/* Seccomp filters of a thread or process; older kernels only say whether there are any. -1: not known. Other lines may
+ * be of any length (a user in many groups): of each, the beginning is kept. */
+static int count_filters(const char *status_path)
+{
+	char part[1024], line[64];
+	size_t len = 0;
+	int fd = (int)os_open(status_path, O_RDONLY), filters = -1, mode = -1;
+	if (fd < 0)
+		return -1;
+	for (long n; (n = os_read(fd, part, sizeof part)) > 0;)
+		for (long i = 0; i < n; i++) {
+			if (part[i] != '\n') {
+				if (len < sizeof line)
+					line[len++] = part[i];
+				continue;
+			}
+			count_in_line((struct span){line, len}, "Seccomp_filters:", &filters);
+			count_in_line((struct span){line, len}, "Seccomp:", &mode);
+			len = 0;
+		}
+	os_close(fd);
+	return filters >= 0 ? filters : mode;
+}
+
+/* The program's, whose memory the listener, which is another process, might be used to act for. */
+static int count_own_filters(void)
+{
+	char path[64];
+	struct line l = LINE(path);
+	line_str(&l, "/proc/");
+	line_dec(&l, house_pid());
+	line_str(&l, "/status");
+	return count_filters(path);
+}
+
+/* Filters that a container was started with let processes be started: this one was. Those that a program gives itself
+ * later are there to keep it from that, and may kill it for trying. */
+static bool has_confined_itself(void)
+{
+	return filters_at_start < 0 || count_own_filters() != filters_at_start;
+}
+
+/* ---- the helper, until it is itself ---- */
+
+enum { STARTING, STARTED };
+
+/* What the three share. One listener, one helper at a time. */
+static struct {
+	char *argv[ARGS_MAX + 1];
+	uint64_t memory_bytes;
+	int in_fd, out_fd;
+	int listener_pid; /* of the process */
+	uint32_t state;   /* atomic, a futex: written by the keeper */
+	int error;        /* of clone or execve; before STARTED */
+	int status;       /* of the helper, when the keeper has ended */
+	int keeper_pid;   /* written by the listener alone; 0 when there is none */
+} shared FORKED;
+static char keeper_stack[8 * 1024] __attribute__((aligned(16)));
+static char helper_stack[8 * 1024] __attribute__((aligned(16)));
+
+static void limit(int what, uint64_t value)
+{
+	struct {
+		uint64_t now, most;
+	} old = {0, 0}, wanted = {value, value};
+	if (os_call(SYS_prlimit64, 0, what, 0, &old) == 0 && old.most >= value)
+		os_call(SYS_prlimit64, 0, what, &wanted, 0);
+}
+
+/* Filters that a service is started with often kill for this (systemd's ~@resources): behind one, the helper tries it
+ * itself, with due care. */
+static void be_nice(void)
+{
+	if (filters_at_start > 0)
+		return;
+	long now = 20 - os_call(SYS_getpriority, PRIO_PROCESS, 0); /* the system call answers 20 - nice */
+	os_call(SYS_setpriority, PRIO_PROCESS, 0, now + NICER_BY < 19 ? now + NICER_BY : 19);
+}
+
+static void close_from(int first)
+{
+	if (os_call(SYS_close_range, first, ~0u, 0) == 0)
+		return;
+	for (int fd = first; fd < 65536; fd++)
+		os_close(fd);
+}
+
+/* Away from what is sent to the program's group; what is sent when who started this has ended. */
+static void stand_apart(int orphans_signal)
+{
+	os_call(SYS_prctl, PR_SET_PDEATHSIG, orphans_signal);
+	os_call(SYS_setpgid, 0, 0);
+}
+
+static void become_helper(void *arg)
+{
+	static char *const no_environment[] = {NULL};
+	(void)arg;
+	stand_apart(SIGKILL);
+	be_nice();
+	limit(RLIMIT_DATA, shared.memory_bytes);
+	limit(RLIMIT_CPU, CPU_SECONDS);
+	os_call(SYS_dup3, shared.in_fd, 0, 0);
+	os_call(SYS_dup3, shared.out_fd, 1, 0);
+	close_from(2);
+	shared.error = (int)os_call(SYS_execve, shared.argv[0], shared.argv, no_environment);
+	os_call(SYS_exit_group, 127);
+}
+
+/* ---- the keeper ---- */
+
+static long clone_sharing(unsigned long flags, char *stack_end, void (*main)(void *))
+{
+#ifdef LISTENER_CLONE
+	return listener_clone(CLONE_VM | flags, stack_end, NULL, NULL, main, NULL);
+#else /* no assembly for this architecture */
+	(void)flags, (void)stack_end, (void)main;
+	return -ENOSYS;
+#endif
+}
+
+#define SIGNAL(n) ((uint64_t)1 << ((n)-1))
+
+/* wait(2)'s status out of what SIGCHLD says. */
+static int status_of(const siginfo_t *info)
+{
+	switch (info->si_code) {
+	case CLD_EXITED: return info->si_status << 8;
+	case CLD_DUMPED: return info->si_status | 0x80;
+	default: return info->si_status;
+	}
+}
+
+/* SIGCHLD: the helper has ended; SIGTERM: it is to. Both are blocked, and taken here. The kernel reaps the helper
+ * itself, so that its times do not come to be the program's (RUSAGE_CHILDREN). */
+static int await_end(int helper_pid)
+{
+	uint64_t set = SIGNAL(SIGCHLD) | SIGNAL(SIGTERM);
+	struct timespec patience = {.tv_sec = DEATH_SECONDS};
+	bool is_killed = false;
+	siginfo_t info;
+	int status = -1;
+	for (;;) {
+		long n = os_call(SYS_rt_sigtimedwait, &set, &info, is_killed ? &patience : NULL, sizeof set);
+		if (n == SIGCHLD)
+			status = status_of(&info);
+		if (os_call(SYS_wait4, helper_pid, 0, WNOHANG | __WALL, 0) != 0 || (n == -EAGAIN && is_killed))
+			return status;
+		if (n == SIGTERM)
+			is_killed = os_call(SYS_kill, helper_pid, SIGKILL) == 0;
+	}
+}
+
+static void keep(void *arg)
+{
+	struct {
+		uintptr_t handler, flags, restorer;
+		uint64_t mask;
+	} action = {.flags = SA_NOCLDWAIT | SA_NOCLDSTOP}; /* and the default for a handler, whatever the program has */
+	(void)arg;
+	limit(RLIMIT_CORE, NO_CORE);
+	stand_apart(
+		SIGTERM); /* whoever inherits it (process 1 of a container may be postgres) is to see an ordinary end */
+	os_call(SYS_rt_sigaction, SIGCHLD, &action, 0, sizeof action.mask);
+	long pid = os_call(SYS_getppid, 0) == shared.listener_pid
+	                   ? clone_sharing(CLONE_VFORK | SIGCHLD, helper_stack + sizeof helper_stack, become_helper)
+	                   : -ESRCH;
+	close_from(0);
+	if (pid < 0)
+		shared.error = (int)pid;
+	__atomic_store_n(&shared.state, STARTED, __ATOMIC_RELEASE);
+	os_futex_wake(&shared.state, 1);
+	if (pid > 0)
+		shared.status = await_end((int)pid);
+	os_call(SYS_exit_group, 0);
+}
+
+/* A program that has confined itself meanwhile: the calls that end a helper might be the program's end. It is left
+ * alone, a zombie at most, and none is started any more. */
+static bool is_out_of_reach(void)
+{
+	if (shared.keeper_pid && has_confined_itself())
+		__atomic_store_n(&shared.keeper_pid, 0, __ATOMIC_RELAXED);
+	return !shared.keeper_pid;
+}
+
+/* Has it ended? Its pid is then free. */
+static bool reap_keeper(void)
+{
+	int status;
+	if (shared.keeper_pid && os_call(SYS_wait4, shared.keeper_pid, &status, WNOHANG | __WALL, 0) != 0)
+		__atomic_store_n(&shared.keeper_pid, 0, __ATOMIC_RELAXED);
+	return !shared.keeper_pid;
+}
+
+static void pause_ms(int ms)
+{
+	static uint32_t never;
+	struct timespec step = {.tv_nsec = ms * 1000 * 1000};
+	os_futex_wait(&never, 0, &step);
+}
+
+static bool await_keeper(int most_ms)
+{
+	for (int ms = 0; !reap_keeper() && ms < most_ms; ms += STEP_MS)
+		pause_ms(STEP_MS);
+	return !shared.keeper_pid;
+}
+
+/* ---- pipes ---- */
+
+struct pipes {
+	int in[2], out[2];
+};
+
+static void close_pipe(int fd[2])
+{
+	for (int i = 0; i < 2; i++)
+		if (fd[i] >= 0)
+			os_close(fd[i]);
+}
+
+/* Out of the way of 0 and 1, which the child needs. */
+static int raise_fd(int fd)
+{
+	int high = (int)os_call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, FD_LEAST);
+	os_close(fd);
+	return high;
+}
+
+static int open_pipe(int fd[2])
+{
+	int low[2];
+	fd[0] = fd[1] = -1;
+	int r = (int)os_call(SYS_pipe2, low, O_CLOEXEC);
+	if (r < 0)
+		return r;
+	for (int i = 0; i < 2; i++)
+		fd[i] = raise_fd(low[i]);
+	os_call(SYS_fcntl, fd[0], SET_PIPE_BYTES, PIPE_BYTES); /* what is refused stays as it is */
+	return fd[0] < 0 ? fd[0] : fd[1] < 0 ? fd[1] : 0;
+}
+
+/* Until the helper is itself, or could not be. One whose file is slow to come (from a server that is gone) is not
+ * waited for: it is on its way, and the listener has others to serve. */
+static int await_start(void)
+{
+	struct timespec step = {.tv_nsec = STEP_MS * 1000 * 1000};
+	for (int ms = 0; ms < START_MS; ms += STEP_MS) {
+		os_futex_wait(&shared.state, STARTING, &step);
+		if (__atomic_load_n(&shared.state, __ATOMIC_ACQUIRE) == STARTED)
+			return shared.error;
+		if (reap_keeper())
+			return -ECHILD;
+	}
+	return 0;
+}
+
+int spawn_error(void)
+{
+	return __atomic_load_n(&shared.state, __ATOMIC_ACQUIRE) == STARTED ? shared.error : 0;
+}
+
+static void give_up(struct spawned *s)
+{
+	spawn_close_input(s);
+	if (s->from_fd >= 0)
+		os_close(s->from_fd);
+	s->from_fd = -1;
+	s->pid = 0;
+}
+
+static int start(struct spawned *s, char *const argv[], uint64_t memory_bytes, struct pipes *p)
+{
+	for (int i = 0; i < ARGS_MAX; i++)
+		if (!(shared.argv[i] = argv[i]))
+			break;
+	shared.memory_bytes = memory_bytes;
+	shared.in_fd = p->in[0];
+	shared.out_fd = p->out[1];
+	shared.listener_pid = os_pid();
+	shared.state = STARTING;
+	shared.error = 0;
+	shared.status = -1;
+	long pid = clone_sharing(0, keeper_stack + sizeof keeper_stack, keep);
+	if (pid < 0)
+		return (int)pid;
+	__atomic_store_n(&shared.keeper_pid, (int)pid, __ATOMIC_RELAXED);
+	*s = (struct spawned){.pid = (int)pid, .to_fd = p->in[1], .from_fd = p->out[0]};
+	p->in[1] = p->out[0] = -1; /* they are s's now */
+	int error = await_start();
+	if (error < 0) {
+		spawn_end(s);
+		return error;
+	}
+	os_call(SYS_fcntl, s->to_fd, F_SETFL, O_NONBLOCK);
+	os_call(SYS_fcntl, s->from_fd, F_SETFL, O_NONBLOCK);
+	return 0;
+}
+
+int spawn(struct spawned *s, char *const argv[], uint64_t memory_bytes)
+{
+	struct pipes p = {{-1, -1}, {-1, -1}};
+	*s = (struct spawned){.to_fd = -1, .from_fd = -1};
+	if (has_confined_itself())
+		return -EPERM;
+	if (!reap_keeper())
+		return -EBUSY; /* of one that would not end: its stack is in use */
+	int r = open_pipe(p.in);
+	if (r == 0)
+		r = open_pipe(p.out);
+	if (r == 0)
+		r = start(s, argv, memory_bytes, &p);
+	close_pipe(p.in);
+	close_pipe(p.out);
+	return r;
+}
+
+/* A write to a pipe that nobody reads leaves SIGPIPE pending on this thread, for which it is blocked. */
+static void drop_sigpipe(void)
+{
+	uint64_t set = (uint64_t)1 << (SIGPIPE - 1);
+	struct timespec none = {0};
+	os_call(SYS_rt_sigtimedwait, &set, 0, &none, sizeof set);
+}
+
+int spawn_write(struct spawned *s, const void *bytes, uint64_t count, uint64_t until_ns)
+{
+	const char *at = bytes;
+	while (count) {
+		long n = os_write(s->to_fd, at, count);
+		if (n >= 0) {
+			at += n;
+			count -= (uint64_t)n;
+			continue;
+		}
+		if (n != -EAGAIN) {
+			drop_sigpipe();
+			return -EPIPE;
+		}
+		uint64_t now_ns = os_clock_ns(CLOCK_MONOTONIC);
+		if (now_ns >= until_ns)
+			return -ETIMEDOUT;
+		struct pollfd wait = {.fd = s->to_fd, .events = POLLOUT};
+		struct timespec rest = {.tv_nsec = 10 * 1000 * 1000};
+		os_call(SYS_ppoll, &wait, 1, &rest, 0, 0);
+	}
+	return 0;
+}
+
+void spawn_close_input(struct spawned *s)
+{
+	if (s->to_fd >= 0)
+		os_close(s->to_fd);
+	s->to_fd = -1;
+}
+
+int spawn_end(struct spawned *s)
+{
+	bool is_ours = s->pid > 0 && s->pid == shared.keeper_pid;
+	give_up(s);
+	if (!is_ours || is_out_of_reach())
+		return -1;
+	if (await_keeper(END_MS))
+		return shared.status;
+	os_call(SYS_kill, shared.keeper_pid, SIGTERM);
+	return await_keeper(KILL_MS) ? shared.status : -1;
+}
+
+/* The keeper was told its listener's end, and tells the helper. */
+void spawn_dismiss(void)
+{
+	int keeper = __atomic_load_n(&shared.keeper_pid, __ATOMIC_RELAXED);
+	if (keeper)
+		os_call(SYS_kill, keeper, SIGTERM);
+}
+
+bool spawn_is_running(void)
+{
+	return __atomic_load_n(&shared.keeper_pid, __ATOMIC_RELAXED) != 0;
+}
+
+void spawn_kill(void)
+{
+	if (is_out_of_reach() || reap_keeper())
+		return;
+	os_call(SYS_kill, shared.keeper_pid, SIGTERM);
+	await_keeper(KILL_MS);
+}
+
+/* Most programs have no filter: to ask for that is cheap. */
+void spawn_start(void)
+{
+	filters_at_start = os_call(SYS_prctl, PR_GET_SECCOMP) == 0 ? 0 : count_own_filters();
+}
+
+FORKED_CODE void spawn_fork_child(void)
+{
+	if (shared.keeper_pid) /* where it is 0, the page need not be copied */
+		shared.keeper_pid = 0;
+}

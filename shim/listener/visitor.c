@@ -1,0 +1,280 @@
+/* visitor.c - a thread of the program's group that exists while the listener needs one.
+ *
+ * Runs in: listener; app's thread inside a hook, or in our handler; the visitor itself, with all signals blocked.
+ * So: raw system calls alone; the program's threads wait for its end alone, which is a matter of microseconds.
+ *
+ * Shared: `phase`, by exchanges. It is the listener's turn in IDLE and DONE, the visitor's in REQUEST; whoever brings
+ * it from IDLE to ENDING
+ * ends it. fn, arg and result belong to whose turn it is.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/listener/visitor.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#include "shim/base/arena.h"
+#include "shim/base/house.h"
+#include "shim/base/layout.h"
+#include "shim/listener/listener.h"
+#include "shim/listener/offspring.h"
+#include "shim/base/os.h"
+#include "shim/waits/restart.h"
+#include "shim/waits/signals.h"
+#include "shim/base/sync.h"
+#include "shim/threads/tasks.h"
+#include "shim/threads/threads.h"
+#include "shim/waits/waits.h"
+
+enum {
+	IDLE_NS = 200 * 1000 * 1000,
+	REST_MS = 100,
+	LEFT_ALONE_S = 5,   /* the listener has ended */
+	PATIENCE_MS = 1000, /* to find a thread that makes it */
+	HOOKS_MS = 10,      /* of these, before one is sent a signal */
+	STEP_MS = 2,
+	STOP_STEPS = 4000,
+	STOP_STEP_NS = 50 * 1000,
+};
+
+enum { NONE, IDLE, REQUEST, DONE, ENDING };
+
+static struct {
+	int tid;         /* atomic: cleared by the kernel when it has left our memory */
+	uint32_t phase;  /* atomic; a futex */
+	uint32_t wanted; /* atomic */
+	long (*fn)(void *arg);
+	void *arg;
+	long result;
+	int status;       /* of its end; see below */
+	uint64_t last_ns; /* the listener's: when it was called */
+} visitor FORKED;
+
+static struct offspring_room room FORKED;
+static char mark;
+
+void *visitor_mark(void)
+{
+	return &mark;
+}
+
+static bool turn(uint32_t from, uint32_t to)
+{
+	if (!__atomic_compare_exchange_n(&visitor.phase, &from, to, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		return false;
+	os_futex_wake(&visitor.phase, 2);
+	return true;
+}
+
+static uint32_t phase(void)
+{
+	return __atomic_load_n(&visitor.phase, __ATOMIC_ACQUIRE);
+}
+
+static int tid(void)
+{
+	return __atomic_load_n(&visitor.tid, __ATOMIC_ACQUIRE);
+}
+
+/* ---- the visitor ---- */
+
+static void visit(void *unused)
+{
+	(void)unused;
+	struct timespec most = {.tv_sec = LEFT_ALONE_S};
+	lock_know_tid(os_tid());
+	sampler_thread.busy = true; /* no handler ever interrupts it */
+	os_call(SYS_prctl, PR_SET_NAME, "pprofshim");
+	for (;;) {
+		uint32_t now = phase();
+		if (now == ENDING)
+			os_call(SYS_exit, visitor.status);
+		if (now == REQUEST) {
+			visitor.result = visitor.fn(visitor.arg);
+			turn(REQUEST, DONE);
+		} else if (os_futex_wait(&visitor.phase, now, &most) == -ETIMEDOUT) {
+			turn(now, ENDING);
+		}
+	}
+}
+
+/* ---- its birth and its end, by the program's threads ---- */
+
+static void start(void)
+{
+	uint64_t all = ~(uint64_t)0, before;
+	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof all);
+	tasks_hide(TASKS_VISITOR, &visitor.tid);
+	visitor.status = 0;
+	__atomic_store_n(&visitor.phase, IDLE, __ATOMIC_RELEASE);
+	if (offspring_visitor(&room, visit, &visitor.tid) < 0)
+		__atomic_store_n(&visitor.phase, NONE, __ATOMIC_RELEASE);
+	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof before);
+}
+
+void visitor_start_wanted(void)
+{
+	uint32_t wanted = 1;
+	if (!__atomic_load_n(&visitor.wanted, __ATOMIC_RELAXED) || !house_is_ours() || tid() ||
+	    !__atomic_compare_exchange_n(&visitor.wanted, &wanted, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		return;
+	start();
+}
+
+bool visitor_is_there(void)
+{
+	return tid() != 0;
+}
+
+/* What it is about takes no time, once it has a processor. */
+bool visitor_stop(void)
+{
+	int was = tid();
+	struct timespec step = {.tv_nsec = STOP_STEP_NS};
+	__atomic_store_n(&visitor.wanted, 0, __ATOMIC_RELAXED);
+	if (!was || !house_is_ours())
+		return false;
+	for (int i = 0; i < STOP_STEPS; i++) {
+		if (os_call(SYS_tgkill, house_pid(), was, 0) == -ESRCH)
+			return true;
+		if (phase() != ENDING)
+			turn(IDLE, ENDING);
+		os_call(SYS_nanosleep, &step, NULL);
+	}
+	return false;
+}
+
+/* ---- requests, by the listener ---- */
+
+static bool is_ready(void)
+{
+	return phase() == IDLE && tid() > 0;
+}
+
+static long knock_at(int thread)
+{
+	siginfo_t info;
+	memset(&info, 0, sizeof info);
+	info.si_signo = SIGNALS_OURS;
+	info.si_code = VISITOR_CODE;
+	info.si_pid = os_pid();
+	info.si_value.sival_ptr = &mark;
+	return os_call(SYS_rt_tgsigqueueinfo, house_pid(), thread, SIGNALS_OURS, &info);
+}
+
+/* What it is blocked in is noted, so that it goes on there with the time that is left. */
+static bool may_be_knocked_at(int thread)
+{
+	struct thread *t = threads_facts(thread).thread;
+	return tasks_catches(thread, SIGNALS_OURS) && (!t || restart_look(t));
+}
+
+/* At the limit of pending signals, what can be sent is one to the whole process, without a word of whose it is. The
+ * kernel gives it to the main thread, if that takes it. */
+static void knock_without_a_word(void)
+{
+	if (may_be_knocked_at(house_pid()))
+		os_call(SYS_kill, house_pid(), SIGNALS_OURS);
+}
+
+/* Send the signal to one thread that takes it. It would end a program that has put its handler away. */
+static void knock(unsigned attempt)
+{
+	size_t count;
+	struct region scratch = {0};
+	const int *tids = tasks_list(&scratch, &count);
+	long r = -ESRCH;
+	for (size_t i = 0; tids && i < count && r == -ESRCH; i++) {
+		int thread = tids[(i + attempt) % count];
+		if (may_be_knocked_at(thread))
+			r = knock_at(thread);
+	}
+	region_release(&scratch);
+	if (r == -EAGAIN)
+		knock_without_a_word();
+}
+
+bool visitor_is_wanted(void)
+{
+	return __atomic_load_n(&visitor.wanted, __ATOMIC_RELAXED) != 0;
+}
+
+static bool find_one(void)
+{
+	static unsigned attempt;
+	struct timespec step = {.tv_nsec = STEP_MS * 1000 * 1000};
+	__atomic_store_n(&visitor.wanted, 1, __ATOMIC_RELEASE);
+	waits_watch(WAITS_FOR_LISTENER, true);
+	for (int ms = 0; ms < PATIENCE_MS && !is_ready(); ms += STEP_MS) {
+		if (ms % (5 * HOOKS_MS) == HOOKS_MS)
+			knock(attempt++);
+		os_call(SYS_nanosleep, &step, NULL);
+		if (phase() != IDLE && !tid()) /* it could not be made; or the last one has just ended */
+			__atomic_store_n(&visitor.wanted, 1, __ATOMIC_RELEASE);
+	}
+	__atomic_store_n(&visitor.wanted, 0, __ATOMIC_RELEASE);
+	waits_watch(WAITS_FOR_LISTENER, listener_pending);
+	return is_ready();
+}
+
+/* Threads that the program made have all ended: it is the last one, and keeps the process. Newer kernels take the
+ * status of the last thread for that of the process: it ends with the first one's, which is most likely the one that
+ * was meant. */
+static bool is_alone(void)
+{
+	if (tasks_count() != 1 || tasks_look(house_pid()).state != TASK_GONE)
+		return false;
+	visitor.status = tasks_exit_status(house_pid());
+	return true;
+}
+
+unsigned visitor_rest(void)
+{
+	if (!tid())
+		return 0;
+	if (phase() == IDLE && (is_alone() || os_clock_ns(CLOCK_MONOTONIC) - visitor.last_ns > IDLE_NS))
+		turn(IDLE, ENDING);
+	return REST_MS;
+}
+
+static long ask(long (*fn)(void *arg), void *arg)
+{
+	struct timespec step = {.tv_nsec = 50 * 1000 * 1000};
+	visitor.fn = fn;
+	visitor.arg = arg;
+	if (!turn(IDLE, REQUEST))
+		return -ETIME;
+	while (phase() == REQUEST) {
+		if (os_futex_wait(&visitor.phase, REQUEST, &step) == -ETIMEDOUT && !tid())
+			return -ETIME;
+	}
+	long result = visitor.result;
+	turn(DONE, IDLE);
+	return result;
+}
+
+long visitor_call(long (*fn)(void *arg), void *arg)
+{
+	if (!listener_is_me() || listener_is_inside())
+		return fn(arg);
+	if (is_alone()) {
+		turn(IDLE, ENDING);
+		return -ETIME;
+	}
+	for (int i = 0; i < 2; i++) { /* it may end just now */
+		long r = is_ready() || find_one() ? ask(fn, arg) : -ETIME;
+		visitor.last_ns = os_clock_ns(CLOCK_MONOTONIC);
+		if (r != -ETIME)
+			return r;
+	}
+	return -ETIME;
+}
+
+FORKED_CODE void visitor_fork_child(void)
+{
+	if (!room.memory && !visitor.wanted)
+		return;
+	memset(&visitor, 0, sizeof visitor);
+	room.memory = NULL;
+}

@@ -1,0 +1,262 @@
+/* deadlock.c - which threads wait for a lock, who owns it, and whether that is a ring.
+ *
+ * Runs in: listener. Reads the program's locks and the threads' records without any lock.
+ *
+ * Owners: a pthread_mutex_t of glibc keeps the owner's tid in its third word (<bits/struct_mutex.h>: __lock, __count,
+ * __owner), of every kind; a pthread_rwlock_t the writer's in its seventh (<bits/struct_rwlock.h>: __cur_writer).
+ * Readers are not known to the lock.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/profiles/deadlock.h"
+
+#include "shim/libc/clock.h"
+#include "shim/base/os.h"
+#include "shim/base/peek.h"
+#include "shim/threads/tasks.h"
+#include "shim/base/text.h"
+#include "shim/threads/threads.h"
+
+enum {
+	MUTEX_OWNER_AT = 8,
+	RWLOCK_WRITER_AT = 24,
+	WAITS_MOST = 4096,
+	TID_LIMIT = 1 << 22, /* the kernel's; larger numbers mark robust mutexes whose owner died */
+};
+
+/* Where the owner is kept in a lock of this call; 0: it is no lock. */
+static size_t owner_at(unsigned call)
+{
+	switch (call) {
+	case WAIT_pthread_mutex_lock:
+	case WAIT_pthread_mutex_timedlock:
+	case WAIT_pthread_mutex_clocklock:
+	case WAIT_mtx_lock:
+	case WAIT_mtx_timedlock: return MUTEX_OWNER_AT;
+	case WAIT_pthread_rwlock_rdlock:
+	case WAIT_pthread_rwlock_timedrdlock:
+	case WAIT_pthread_rwlock_clockrdlock:
+	case WAIT_pthread_rwlock_wrlock:
+	case WAIT_pthread_rwlock_timedwrlock:
+	case WAIT_pthread_rwlock_clockwrlock: return RWLOCK_WRITER_AT;
+	default: return 0;
+	}
+}
+
+/* A wait that ends by itself is no part of a deadlock. */
+static bool is_for_ever(unsigned call)
+{
+	return call == WAIT_pthread_mutex_lock || call == WAIT_mtx_lock || call == WAIT_pthread_rwlock_rdlock ||
+	       call == WAIT_pthread_rwlock_wrlock;
+}
+
+int stuck_owner(const struct wait *w)
+{
+	size_t at = owner_at(waits_call(w->state));
+	int owner = 0;
+	if (!at)
+		return -1;
+	return peek(w->object + at, &owner, sizeof owner) && owner > 0 && owner < TID_LIMIT ? owner : 0;
+}
+
+static bool still_waits(const struct lock_wait *l)
+{
+	if (__atomic_load_n(&l->source->state, __ATOMIC_ACQUIRE) != l->wait.state)
+		return false;
+	struct task t = tasks_look(l->tid);
+	return t.state == TASK_SLEEPS || (t.state == TASK_BLOCKED && t.nr == SYS_futex);
+}
+
+enum { NOBODY = SIZE_MAX };
+
+/* Open addressing: each tid is in it once, with its index. */
+struct tid_table {
+	size_t mask;
+	size_t *slot; /* index plus one; 0: free */
+};
+
+static size_t *slot_of(const struct tid_table *t, const struct lock_wait *waits, int tid)
+{
+	size_t i = (uint32_t)tid * 0x9e3779b9u & t->mask;
+	while (t->slot[i] && waits[t->slot[i] - 1].tid != tid)
+		i = (i + 1) & t->mask;
+	return &t->slot[i];
+}
+
+static bool make_table(struct tid_table *t, struct region *r, const struct lock_wait *waits, size_t count)
+{
+	t->mask = 1;
+	while (t->mask < 2 * count)
+		t->mask = 2 * t->mask + 1;
+	t->slot = region_alloc(r, (t->mask + 1) * sizeof *t->slot);
+	for (size_t i = 0; t->slot && i < count; i++) {
+		size_t *slot = slot_of(t, waits, waits[i].tid);
+		*slot = *slot ? *slot : i + 1;
+	}
+	return t->slot;
+}
+
+/* Each thread waits for one lock, so where one leads to is one other, or nobody. */
+static void link_waits(struct lock_wait *waits, size_t count, const struct tid_table *t)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct lock_wait *w = &waits[i];
+		bool leads_on = w->owner_tid && is_for_ever(waits_call(w->wait.state));
+		waits[i].next = leads_on ? *slot_of(t, waits, w->owner_tid) - 1 : NOBODY; /* 0 - 1: nobody */
+	}
+}
+
+/* All of it: still the same waits, and the owners were read in between. */
+static bool holds_still(const struct lock_wait *waits, size_t start)
+{
+	size_t i = start;
+	do {
+		if (!still_waits(&waits[i]) || stuck_owner(&waits[i].wait) != waits[i].owner_tid ||
+		    !still_waits(&waits[i]))
+			return false;
+		i = waits[i].next;
+	} while (i != start);
+	do {
+		if (!still_waits(&waits[i]))
+			return false;
+		i = waits[i].next;
+	} while (i != start);
+	return true;
+}
+
+/* Follow the chain from `start` to where one was before; each is come to once in all. NOBODY, or a member of a ring
+ * that was not met before. met: by which walk, plus one. */
+static size_t walk(const struct lock_wait *waits, size_t start, size_t *met)
+{
+	size_t i = start;
+	for (; i != NOBODY && !met[i]; i = waits[i].next)
+		met[i] = start + 1;
+	return i != NOBODY && met[i] == start + 1 ? i : NOBODY;
+}
+
+/* Ring numbers in the order of their first members. map: as many zeros as there are waits. */
+static void renumber(size_t *ring, size_t count, size_t *map)
+{
+	size_t last = 0;
+	for (size_t i = 0; i < count; i++) {
+		if (ring[i] && !map[ring[i] - 1])
+			map[ring[i] - 1] = ++last;
+		ring[i] = ring[i] ? map[ring[i] - 1] : 0;
+	}
+}
+
+size_t stuck_find_rings(struct region *r, struct lock_wait *waits, size_t count, size_t *ring)
+{
+	struct tid_table t;
+	size_t rings = 0, *met = region_alloc(r, count * sizeof *met + 1);
+	memset(ring, 0, count * sizeof *ring);
+	if (!met || !make_table(&t, r, waits, count))
+		return 0;
+	link_waits(waits, count, &t);
+	for (size_t i = 0; i < count; i++) {
+		size_t k = met[i] ? NOBODY : walk(waits, i, met);
+		if (k == NOBODY || !holds_still(waits, k))
+			continue;
+		rings++;
+		for (; !ring[k]; k = waits[k].next)
+			ring[k] = rings;
+	}
+	memset(met, 0, count * sizeof *met);
+	renumber(ring, count, met);
+	return rings;
+}
+
+/* The index page's question. */
+
+struct gathering {
+	struct lock_wait *at;
+	size_t count, cap;
+};
+
+static void gather(struct thread *t, void *arg)
+{
+	struct gathering *g = arg;
+	struct wait w;
+	if (g->count == g->cap || !owner_at(waits_call(__atomic_load_n(&t->wait.state, __ATOMIC_RELAXED))) ||
+	    !waits_read(&t->wait, &w))
+		return;
+	g->at[g->count++] = (struct lock_wait){.tid = t->tid, .source = &t->wait, .wait = w};
+}
+
+static void line_thread(struct line *l, struct region *r, int tid)
+{
+	const char *name = tasks_name(r, tid);
+	line_str(l, "thread ");
+	line_dec(l, tid);
+	if (name) {
+		line_str(l, " (");
+		line_str(l, name);
+		line_str(l, ")");
+	}
+}
+
+static void line_wait(struct line *l, const struct lock_wait *w)
+{
+	line_str(l, waits_name(waits_call(w->wait.state)));
+	line_str(l, " 0x");
+	line_hex(l, w->wait.object);
+}
+
+static void tell_ring(const struct gathering *g, size_t start, struct region *r, void (*tell)(void *, const char *),
+                      void *arg)
+{
+	char text[1024];
+	struct line l = LINE(text);
+	size_t i = start;
+	line_str(&l, "DEADLOCK: ");
+	line_thread(&l, r, g->at[i].tid);
+	do {
+		line_str(&l, " waits in ");
+		line_wait(&l, &g->at[i]);
+		line_str(&l, " for ");
+		i = g->at[i].next;
+		line_thread(&l, r, g->at[i].tid);
+		line_str(&l, i == start ? "" : ", which");
+	} while (i != start && l.len < sizeof text - 1);
+	tell(arg, l.at);
+}
+
+static void tell_stalled(const struct lock_wait *w, uint64_t ns, struct region *r, void (*tell)(void *, const char *),
+                         void *arg)
+{
+	char text[256];
+	struct line l = LINE(text);
+	line_str(&l, "STALLED: ");
+	line_thread(&l, r, w->tid);
+	line_str(&l, " has been waiting for ");
+	line_dec(&l, (int64_t)(ns / 1000000000u));
+	line_str(&l, " seconds in ");
+	line_wait(&l, w);
+	if (w->owner_tid) {
+		line_str(&l, ", held by ");
+		line_thread(&l, r, w->owner_tid);
+	}
+	tell(arg, l.at);
+}
+
+void snapshot_stuck(struct region *r, void (*tell)(void *arg, const char *line), void *arg)
+{
+	struct gathering g = {.at = region_alloc(r, WAITS_MOST * sizeof *g.at), .cap = WAITS_MOST};
+	size_t *ring = region_alloc(r, WAITS_MOST * sizeof *ring);
+	if (!g.at || !ring)
+		return;
+	threads_each(gather, &g);
+	for (size_t i = 0; i < g.count; i++)
+		g.at[i].owner_tid = stuck_owner(&g.at[i].wait);
+	stuck_find_rings(r, g.at, g.count, ring);
+	for (size_t i = 0, told = 0; i < g.count; i++)
+		if (ring[i] > told) { /* its first; rings are numbered in the order of these */
+			told = ring[i];
+			tell_ring(&g, i, r, tell, arg);
+		}
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+	for (size_t i = 0; i < g.count; i++) {
+		uint64_t since = g.at[i].wait.since_ns, ns = since && now > since ? now - since : 0;
+		if (!ring[i] && ns >= STUCK_STALLED_NS && still_waits(&g.at[i]))
+			tell_stalled(&g.at[i], ns, r, tell, arg);
+	}
+}

@@ -1,0 +1,250 @@
+/* delays.c - waits and the delays that holders cause, sampled, as counters by stack.
+ *
+ * Runs in: app's thread inside a hook. Any app lock may be held, the one that was waited for among them; snapshots and
+ * rates in the listener. So: no allocation but the arena's, no dl*, errno preserved; what can't be recorded is counted
+ * as lost. Shared, without a lock: the list of sites, linked at its head by one compare-and-exchange, each before its
+ * stack knows it; sites are never freed, their counters are atomic. The rates are written by the listener alone.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/profiles/delays.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "shim/libc/clock.h"
+#include "shim/waits/queues.h"
+#include "shim/base/layout.h"
+#include "shim/listener/listener.h"
+#include "shim/base/losses.h"
+#include "shim/base/os.h"
+#include "shim/profiles/sampling.h"
+#include "shim/snapshot.h"
+#include "shim/stack/here.h"
+#include "shim/stack/stacks.h"
+#include "shim/profiles/trace_events.h"
+#include "shim/waits/waits.h"
+
+enum {
+	UNIT = 1 << 12, /* of a contention: a kept wait may stand for a broken number of them */
+	ASKING_MOST = 16,
+};
+
+struct contention_site {
+	struct contention_site *older;
+	const struct stack *stack;
+	size_t number; /* how many were made before */
+	struct {
+		uint64_t contentions; /* atomic; in 1 / UNIT */
+		uint64_t delay_ns;    /* atomic; written after, read before */
+	} of[CONTENTION_KINDS];
+};
+
+/* Of what has no room. */
+static struct contention_site others = {.stack = &stacks_others};
+
+static struct {
+	struct contention_site *newest;                /* atomic */
+	uint64_t rate[CONTENTION_KINDS];               /* atomic: the finest that is asked for */
+	uint64_t preset[CONTENTION_KINDS];             /* immutable after init */
+	uint64_t asked[CONTENTION_KINDS][ASKING_MOST]; /* by requests; 0: a free place */
+} contention FORKED = {.newest = &others};
+
+static uint64_t rate_of(enum contention_kind kind)
+{
+	return __atomic_load_n(&contention.rate[kind], __ATOMIC_RELAXED);
+}
+
+static struct contention_site *make_site(struct stack *s)
+{
+	struct contention_site *site = arena_is_full(ARENA_STACKS) ? NULL : arena_alloc_in(ARENA_STACKS, sizeof *site);
+	if (!site)
+		return NULL;
+	site->stack = s;
+	site->older = __atomic_load_n(&contention.newest, __ATOMIC_ACQUIRE);
+	do
+		site->number = site->older->number + 1;
+	while (!__atomic_compare_exchange_n(&contention.newest, &site->older, site, false, __ATOMIC_ACQ_REL,
+	                                    __ATOMIC_ACQUIRE));
+	return site;
+}
+
+/* Where another thread was faster, the first is the one; ours counts nothing. Never NULL. */
+static struct contention_site *site_of(struct stack *s)
+{
+	struct contention_site *site =
+		s == &stacks_others ? &others : __atomic_load_n(&s->contention, __ATOMIC_ACQUIRE);
+	if (site)
+		return site;
+	struct contention_site *made = make_site(s);
+	if (!made) {
+		losses_count(stacks_full);
+		return &others;
+	}
+	return __atomic_compare_exchange_n(&s->contention, &site, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
+	               ? made
+	               : site;
+}
+
+/* contentions: in 1 / UNIT. */
+static void count(enum contention_kind kind, struct stack *s, uint64_t contentions, uint64_t delay_ns)
+{
+	struct contention_site *site = site_of(s);
+	__atomic_fetch_add(&site->of[kind].contentions, contentions, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&site->of[kind].delay_ns, delay_ns, __ATOMIC_RELEASE);
+}
+
+/* alone: in a call that a handler may make, or leave by a jump (sampling.h); of the others, that is the program's
+ * mistake. False: this thread is busy with the profiler. */
+static bool record(enum contention_kind kind, uintptr_t function, struct unwind_frame from, uint64_t contentions,
+                   uint64_t delay_ns, bool alone)
+{
+	uint64_t mask;
+	if (alone ? !sampler_hold_alone(&mask) : !sampler_hold()) {
+		losses_count(contention_nested);
+		return false;
+	}
+	count(kind, stack_here(function, from), contentions, delay_ns);
+	if (__builtin_expect(listener_pending, 0))
+		listener_start_pending();
+	if (alone)
+		sampler_release_alone(&mask);
+	else
+		sampler_release();
+	return true;
+}
+
+static bool is_for_handlers(unsigned call)
+{
+	return call == WAIT_syscall || call == WAIT_sem_wait || call == WAIT_sem_timedwait ||
+	       call == WAIT_sem_clockwait;
+}
+
+/* True once in n. */
+static bool once_in(uint64_t n)
+{
+	return n == 1 || (uint64_t)((__uint128_t)sampler_random() * n >> 64) == 0;
+}
+
+/* Is a wait of this delay to be kept, and how much does it stand for? */
+static bool keep_wait(uint64_t delay_ns, uint64_t *contentions, uint64_t *stands_for_ns)
+{
+	uint64_t rate = rate_of(CONTENTION_BLOCK);
+	*contentions = UNIT;
+	*stands_for_ns = delay_ns;
+	if (rate == 0)
+		return false;
+	if (delay_ns >= rate)
+		return true;
+	if ((uint64_t)((__uint128_t)sampler_random() * rate >> 64) >= delay_ns)
+		return false;
+	*contentions = rate * UNIT / delay_ns; /* a rate is at most 2^40 (settings.def; requests make it smaller) */
+	*stands_for_ns = rate;
+	return true;
+}
+
+void contention_waited(unsigned call, uintptr_t object, uint64_t since_ns, struct unwind_frame from)
+{
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC), contentions, stands_for_ns;
+	uint64_t delay_ns = now_ns > since_ns ? now_ns - since_ns : 1;
+	bool keep = keep_wait(delay_ns, &contentions, &stands_for_ns), traced = trace_is_on();
+	if (keep &&
+	    !record(CONTENTION_BLOCK, waits_function(call), from, contentions, stands_for_ns, is_for_handlers(call)))
+		return;
+	if (traced)
+		trace_waited(waits_view(call), call, object, since_ns, now_ns, from);
+}
+
+uint64_t contention_lets_go(uintptr_t lock, uintptr_t function, struct unwind_frame from)
+{
+	if (trace_is_on())
+		trace_wakes(lock, function, from);
+	return contended_release(lock);
+}
+
+void contention_caused(uintptr_t function, uint64_t delay_ns, struct unwind_frame from)
+{
+	uint64_t fraction = rate_of(CONTENTION_MUTEX);
+	if (delay_ns == 0 || fraction == 0 || !once_in(fraction))
+		return;
+	record(CONTENTION_MUTEX, function, from, fraction * UNIT, fraction * delay_ns, false);
+}
+
+/* The finest of the preset and what requests ask for. */
+static void set_rate(enum contention_kind kind)
+{
+	uint64_t rate = contention.preset[kind];
+	for (int i = 0; i < ASKING_MOST; i++)
+		if (contention.asked[kind][i] && contention.asked[kind][i] < rate)
+			rate = contention.asked[kind][i];
+	__atomic_store_n(&contention.rate[kind], rate, __ATOMIC_RELAXED);
+}
+
+void contention_start(uint64_t block_rate_ns, uint64_t mutex_fraction)
+{
+	contention.preset[CONTENTION_BLOCK] = block_rate_ns;
+	contention.preset[CONTENTION_MUTEX] = mutex_fraction;
+	set_rate(CONTENTION_BLOCK);
+	set_rate(CONTENTION_MUTEX);
+	waits_watch(WAITS_FOR_BLOCK, block_rate_ns != 0);
+	waits_watch(WAITS_FOR_MUTEX, mutex_fraction != 0);
+}
+
+uint64_t snapshot_contention_rate(enum contention_kind kind)
+{
+	return rate_of(kind);
+}
+
+int snapshot_contention_raise(enum contention_kind kind, uint64_t rate)
+{
+	if (contention.preset[kind] == 0)
+		return -ENOSYS;
+	for (int i = 0; i < ASKING_MOST; i++)
+		if (contention.asked[kind][i] == 0) {
+			contention.asked[kind][i] = rate;
+			set_rate(kind);
+			return i;
+		}
+	return -EBUSY;
+}
+
+void snapshot_contention_restore(enum contention_kind kind, int token)
+{
+	contention.asked[kind][token] = 0;
+	set_rate(kind);
+}
+
+int snapshot_contention(struct region *r, enum contention_kind kind, struct contention_snapshot *s)
+{
+	const struct contention_site *site = __atomic_load_n(&contention.newest, __ATOMIC_ACQUIRE);
+	*s = (struct contention_snapshot){
+		.time_ns = os_clock_ns(CLOCK_REALTIME),
+		.count = site ? site->number + 1 : 0,
+	};
+	s->rows = region_alloc(r, s->count * sizeof *s->rows + 1);
+	if (!s->rows)
+		return -ENOMEM;
+	for (; site; site = site->older) {
+		uint64_t delay_ns = __atomic_load_n(&site->of[kind].delay_ns, __ATOMIC_ACQUIRE);
+		uint64_t contentions = __atomic_load_n(&site->of[kind].contentions, __ATOMIC_RELAXED);
+		s->rows[site->number] = (struct contention_row){site->stack, (contentions + UNIT / 2) / UNIT, delay_ns};
+	}
+	return 0;
+}
+
+void snapshot_count_contention(uint64_t counts[CONTENTION_KINDS])
+{
+	counts[CONTENTION_BLOCK] = counts[CONTENTION_MUTEX] = 0;
+	for (const struct contention_site *s = __atomic_load_n(&contention.newest, __ATOMIC_ACQUIRE); s; s = s->older)
+		for (int kind = 0; kind < CONTENTION_KINDS; kind++)
+			counts[kind] += __atomic_load_n(&s->of[kind].contentions, __ATOMIC_RELAXED) != 0;
+}
+
+FORKED_CODE void contention_fork_child(void)
+{
+	for (struct contention_site *s = contention.newest; s; s = s->older)
+		if (s->of[CONTENTION_BLOCK].contentions || s->of[CONTENTION_MUTEX].contentions)
+			memset(s->of, 0, sizeof s->of); /* else its page need not be copied */
+	memset(contention.asked, 0, sizeof contention.asked);
+	set_rate(CONTENTION_BLOCK);
+	set_rate(CONTENTION_MUTEX);
+}

@@ -1,0 +1,650 @@
+/* dump.c - the stacks of all threads, none of them disturbed that is blocked.
+ *
+ * Runs in: listener; signal handler (dump_answer).
+ *
+ * The kernel says of every thread whether it is blocked, and if so at which stack pointer and program counter
+ * (tasks.h). A blocked thread is unwound from outside, from there; its stack is read as another process's would be, and
+ * does not change meanwhile (looked at again afterwards). What the kernel does not say, the frame pointer and what is
+ * waited for, is in the thread's own record (waits.h), for calls of the table.
+ * A running thread that publishes a wait is in libc or in the kernel, about to block or just woken: its stack is read
+ * from the frame of the wait on, which holds still as long as the wait lasts. Another running thread gets our signal,
+ * and answers in its handler; what can't be reached in time is listed without a stack.
+ *
+ * Shared: the slots for answers: each belongs to the listener, to the thread that claimed it (ASKED to WRITING, by
+ * exchange), and to the listener again (DONE). A late answer finds another generation there, and does nothing.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/profiles/dump.h"
+
+#include "shim/base/arena.h"
+#include "shim/libc/clock.h"
+#include "shim/base/layout.h"
+#include "shim/libc/libc_thread.h"
+#include "shim/libc/modules.h"
+#include "shim/base/os.h"
+#include "shim/base/pace.h"
+#include "shim/base/peek.h"
+#include "shim/waits/restart.h"
+#include "shim/stack/sample.h"
+#include "shim/waits/signals.h"
+#include "shim/snapshot.h"
+#include "shim/profiles/deadlock.h"
+#include "shim/threads/tasks.h"
+#include "shim/base/text.h"
+#include "shim/threads/threads.h"
+#include "shim/waits/waits.h"
+
+enum {
+	PLACES = SIGNALS_ASKS, /* threads asked at a time */
+	PATIENCE_MS = 400,     /* for all answers of a dump */
+	TRIES = 20,            /* to find a thread in the same wait before and after */
+	TRIES_SAME = 5,        /* of these, while it runs and its wait is as old */
+	WINDOW_BYTES = 2048,   /* read of a stack at a time */
+};
+
+/* slot: generation << 8 | place; state: slot << 3 | phase */
+enum phase { FREE, ASKED, WRITING, DONE, REFUSED };
+
+static struct {
+	char *memory;           /* PLACES samples; atomic, never unmapped */
+	uint32_t state[PLACES]; /* atomic */
+	bool retired[PLACES];   /* its thread never finished writing: not to be used again */
+	uint32_t generation;
+	uint32_t answers; /* atomic; a futex */
+} answers FORKED;
+
+static struct sample *place_of(uint32_t slot)
+{
+	return (struct sample *)(void *)(answers.memory + (slot & 0xff) * sample_bytes());
+}
+
+static uint32_t state_of(uint32_t slot, enum phase phase)
+{
+	return slot << 3 | phase;
+}
+
+void dump_answer(uint32_t slot, struct unwind_frame f)
+{
+	uint32_t asked = state_of(slot, ASKED), *state = &answers.state[(slot & 0xff) % PLACES];
+	if (!__atomic_compare_exchange_n(state, &asked, state_of(slot, WRITING), false, __ATOMIC_ACQUIRE,
+	                                 __ATOMIC_RELAXED))
+		return;
+	sample_take(place_of(slot), f);
+	__atomic_store_n(state, state_of(slot, DONE), __ATOMIC_RELEASE);
+	__atomic_fetch_add(&answers.answers, 1, __ATOMIC_RELEASE);
+	os_futex_wake(&answers.answers, 1);
+}
+
+void dump_refuse(uint32_t slot)
+{
+	uint32_t asked = state_of(slot, ASKED), *state = &answers.state[(slot & 0xff) % PLACES];
+	if (!__atomic_compare_exchange_n(state, &asked, state_of(slot, REFUSED), false, __ATOMIC_RELEASE,
+	                                 __ATOMIC_RELAXED))
+		return;
+	__atomic_fetch_add(&answers.answers, 1, __ATOMIC_RELEASE);
+	os_futex_wake(&answers.answers, 1);
+}
+
+/* A dump under way. */
+struct dump {
+	struct region *region;
+	struct dump_snapshot *out;
+	struct task *tasks;      /* one a thread */
+	struct lock_wait *waits; /* of the threads that wait for a lock */
+	size_t *wait_of;         /* index into threads */
+	size_t wait_count;
+	uintptr_t *pcs; /* room for one stack */
+	struct thread_handles handles;
+};
+
+/* A piece of a blocked thread's stack. */
+struct window {
+	uintptr_t at;
+	size_t bytes;
+	char stack[WINDOW_BYTES];
+};
+
+static bool read_stack(void *memory, uintptr_t at, uintptr_t *value)
+{
+	struct window *w = memory;
+	if (at < w->at || at - w->at + sizeof *value > w->bytes) {
+		w->at = at;
+		w->bytes = WINDOW_BYTES;
+		if (!peek(at, w->stack, w->bytes)) { /* the stack ends sooner, with its page */
+			w->bytes = 4096 - (at & 4095) < WINDOW_BYTES ? 4096 - (at & 4095) : WINDOW_BYTES;
+			if (!peek(at, w->stack, w->bytes)) {
+				w->bytes = 0;
+				return false;
+			}
+		}
+	}
+	memcpy(value, w->stack + (at - w->at), sizeof *value);
+	return true;
+}
+
+static struct stack *keep_stack(struct dump *d, size_t depth, uint64_t place)
+{
+	struct stack *s = depth ? region_alloc(d->region, sizeof *s + depth * sizeof *d->pcs) : NULL;
+	if (!s)
+		return NULL;
+	s->depth = (uint32_t)depth;
+	s->place = place;
+	memcpy(s->pc, d->pcs, depth * sizeof *d->pcs);
+	return s;
+}
+
+/* Locks, conditions and the like block in one system call. */
+static bool fits(unsigned call, int nr)
+{
+	return nr == SYS_futex || waits_kind(call) != DUMP_ADDRESS || call == WAIT_syscall;
+}
+
+/* Is the thread in the wait that it publishes? One that was left by a jump is further in, or in another place. */
+static bool is_in_wait(const struct task *t, const struct wait *w)
+{
+	enum { NEAR = 4096 };
+	if (t->state == TASK_BLOCKED && !fits(waits_call(w->state), t->nr))
+		return false;
+	return t->state != TASK_BLOCKED || (t->sp < w->frame.sp && w->frame.sp - t->sp < NEAR);
+}
+
+/* From the wait's frame alone: the function that was called, then its caller and so on. */
+static size_t walk_from_wait(struct dump *d, const struct wait *w, struct window *window)
+{
+	struct unwind_elsewhere e = {.read = read_stack, .memory = window};
+	d->pcs[0] = waits_function(waits_call(w->state));
+	return 1 + unwind_walk_elsewhere(w->frame, &e, d->pcs + 1, sample_depth());
+}
+
+/* The stack of a blocked thread. w: its wait, or NULL. *in_wait: it is in that one. */
+static size_t walk_blocked(struct dump *d, const struct task *t, const struct wait *w, bool *in_wait)
+{
+	static struct window window;
+	window.bytes = 0;
+	*in_wait = w && is_in_wait(t, w);
+	if (t->state == TASK_BLOCKED) {
+		/* The hook has a frame pointer (UNWIND_CALLER), which is in the register still, or was saved on the
+		 * way. */
+		struct unwind_frame at = {.pc = t->pc - 1, .sp = t->sp, .fp = UNWIND_NO_FP};
+		struct unwind_elsewhere e = {.read = read_stack, .memory = &window, .is_leaf = true};
+		if (*in_wait) {
+			at.fp = w->frame.sp - 2 * sizeof(uintptr_t);
+			e.mark = &w->frame;
+		}
+		size_t depth = unwind_walk_elsewhere(at, &e, d->pcs, sample_depth());
+		if (e.passed || !*in_wait)
+			return depth;
+		if (depth > 2) { /* it is somewhere else: a wait that a jump left behind */
+			*in_wait = false;
+			return depth;
+		}
+	}
+	return *in_wait ? walk_from_wait(d, w, &window) : 0;
+}
+
+/* What people call these, mostly by the function of libc that makes the call. */
+static const struct {
+	int nr;
+	const char *name;
+	enum dump_object kind;
+} system_calls[] = {
+	{SYS_futex, "futex", DUMP_ADDRESS},
+	{SYS_read, "read", DUMP_FD},
+	{SYS_readv, "readv", DUMP_FD},
+	{SYS_pread64, "pread", DUMP_FD},
+	{SYS_write, "write", DUMP_FD},
+	{SYS_writev, "writev", DUMP_FD},
+	{SYS_recvfrom, "recv", DUMP_FD},
+	{SYS_recvmsg, "recvmsg", DUMP_FD},
+	{SYS_sendto, "send", DUMP_FD},
+	{SYS_sendmsg, "sendmsg", DUMP_FD},
+	{SYS_accept, "accept", DUMP_FD},
+	{SYS_accept4, "accept", DUMP_FD},
+	{SYS_connect, "connect", DUMP_FD},
+	{SYS_fsync, "fsync", DUMP_FD},
+	{SYS_fdatasync, "fdatasync", DUMP_FD},
+	{SYS_flock, "flock", DUMP_FD},
+	{SYS_fcntl, "fcntl", DUMP_FD},
+	{SYS_epoll_pwait, "epoll_wait", DUMP_FD},
+#ifdef SYS_epoll_pwait2
+	{SYS_epoll_pwait2, "epoll_wait", DUMP_FD},
+#endif
+	{SYS_recvmmsg, "recvmmsg", DUMP_FD},
+	{SYS_sendmmsg, "sendmmsg", DUMP_FD},
+	{SYS_msgrcv, "msgrcv", DUMP_NO_OBJECT},
+	{SYS_msgsnd, "msgsnd", DUMP_NO_OBJECT},
+	{SYS_semop, "semop", DUMP_NO_OBJECT},
+	{SYS_semtimedop, "semop", DUMP_NO_OBJECT},
+	{SYS_ppoll, "poll", DUMP_NO_OBJECT},
+	{SYS_pselect6, "select", DUMP_NO_OBJECT},
+	{SYS_nanosleep, "sleep", DUMP_NO_OBJECT},
+	{SYS_clock_nanosleep, "sleep", DUMP_NO_OBJECT},
+	{SYS_wait4, "waitpid", DUMP_PID},
+	{SYS_waitid, "waitid", DUMP_NO_OBJECT},
+	{SYS_rt_sigtimedwait, "sigwait", DUMP_NO_OBJECT},
+	{SYS_rt_sigsuspend, "sigsuspend", DUMP_NO_OBJECT},
+	{SYS_io_getevents, "io_getevents", DUMP_NO_OBJECT},
+	{SYS_restart_syscall, "restart_syscall", DUMP_NO_OBJECT},
+#ifdef SYS_io_uring_enter
+	{SYS_io_uring_enter, "io_uring_enter", DUMP_FD},
+#endif
+#ifdef SYS_poll
+	{SYS_poll, "poll", DUMP_NO_OBJECT},
+	{SYS_epoll_wait, "epoll_wait", DUMP_FD},
+	{SYS_select, "select", DUMP_NO_OBJECT},
+	{SYS_pause, "pause", DUMP_NO_OBJECT},
+	{SYS_vfork, "vfork", DUMP_NO_OBJECT},
+#endif
+};
+
+static const char *numbered(struct region *r, const char *text, int number)
+{
+	char *copy = region_alloc(r, 64);
+	struct line l = {copy, 64, 0};
+	if (!copy)
+		return text;
+	line_str(&l, text);
+	line_dec(&l, number);
+	return copy;
+}
+
+/* A blocked thread that is in no call of the table: what the kernel says. */
+static void name_system_call(struct dump *d, struct dump_thread *out, const struct task *t)
+{
+	if (t->nr < 0) {
+		out->state = "stopped, or waiting for memory";
+		return;
+	}
+	for (size_t i = 0; i < sizeof system_calls / sizeof *system_calls; i++)
+		if (system_calls[i].nr == t->nr) {
+			out->state = system_calls[i].name;
+			bool has_object = system_calls[i].kind == DUMP_ADDRESS || (int)t->args[0] > 0 ||
+			                  (system_calls[i].kind == DUMP_FD && t->args[0] == 0);
+			out->object_kind = has_object ? system_calls[i].kind : DUMP_NO_OBJECT;
+			out->object = has_object ? t->args[0] : 0;
+			return;
+		}
+	out->state = numbered(d->region, "system call ", t->nr);
+}
+
+static void name_wait(struct dump_thread *out, const struct wait *w, const struct thread_handles *handles)
+{
+	unsigned call = waits_call(w->state);
+	const char *name = waits_name(call);
+	while (*name == '_')
+		name++;
+	out->state = call == WAIT___poll_chk || call == WAIT___ppoll_chk ? "poll" : name;
+	out->object_kind = (enum dump_object)waits_kind(call);
+	out->object = w->object;
+	if (out->object_kind == DUMP_TID) { /* a pthread_t: whose? */
+		int tid = threads_tid_of(handles, w->object);
+		out->object_kind = tid ? DUMP_TID : DUMP_ADDRESS;
+		out->object = tid ? (uint64_t)tid : w->object;
+	} else if (out->object_kind == DUMP_PID && (int64_t)w->object <= 0) {
+		out->object_kind = DUMP_NO_OBJECT;
+	} else if (out->object_kind == DUMP_NO_OBJECT) {
+		out->object = 0;
+	}
+}
+
+static int64_t waited_ns(const struct wait *w, int tid)
+{
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+	return w && w->since_ns ? (now > w->since_ns ? (int64_t)(now - w->since_ns) : 0) : tasks_idle_ns(tid);
+}
+
+static void note_lock(struct dump *d, size_t index, const struct wait *source, const struct wait *w)
+{
+	int owner = stuck_owner(w);
+	if (owner < 0)
+		return;
+	d->wait_of[d->wait_count] = index;
+	d->waits[d->wait_count++] =
+		(struct lock_wait){.tid = d->out->threads[index].tid, .owner_tid = owner, .source = source, .wait = *w};
+	d->out->threads[index].owner_tid = owner;
+}
+
+/* One try at a thread that is blocked, or waits. False: it moved meanwhile, or does neither. */
+static bool take_waiting(struct dump *d, size_t index, const struct wait *source)
+{
+	struct dump_thread *out = &d->out->threads[index];
+	struct task *t = &d->tasks[index];
+	struct wait w;
+	bool has_wait = source && waits_read(source, &w), in_wait;
+	size_t depth = walk_blocked(d, t, has_wait ? &w : NULL, &in_wait);
+	uint64_t place = modules_place_of(d->pcs, depth);
+	struct task after = t->state == TASK_RUNS ? *t : tasks_look(out->tid);
+	if (!depth || !tasks_same(t, &after) ||
+	    (in_wait && __atomic_load_n(&source->state, __ATOMIC_ACQUIRE) != w.state)) {
+		*t = after;
+		return false;
+	}
+	out->stack = keep_stack(d, depth, place);
+	if (!out->stack)
+		out->reason = "the profiler's own memory is used up";
+	else if (!in_wait && depth <= 2)
+		out->reason = "the kernel does not tell the frame pointer, which the way out needs";
+	if (in_wait && waits_call(w.state) != WAIT_syscall)
+		name_wait(out, &w, &d->handles);
+	else
+		name_system_call(d, out, t);
+	out->since_ns = waited_ns(in_wait ? &w : NULL, out->tid);
+	if (in_wait)
+		note_lock(d, index, source, &w);
+	return true;
+}
+
+/* False: the thread runs, and has to be asked. A running thread is believed to be in a wait that began while it was
+ * looked at; an older one may be what a jump left behind. */
+static bool take_unasked(struct dump *d, size_t index)
+{
+	struct dump_thread *out = &d->out->threads[index];
+	struct thread_facts facts = threads_facts(out->tid);
+	const struct wait *source = facts.thread ? &facts.thread->wait : NULL;
+	uint64_t first = source ? __atomic_load_n(&source->state, __ATOMIC_RELAXED) : WAIT_NONE;
+	struct task *t = &d->tasks[index];
+	out->created_by = facts.created_by;
+	for (int i = 0; i < TRIES; i++) {
+		struct timespec step = {.tv_nsec = 100000};
+		*t = tasks_look(out->tid);
+		uint64_t state = source ? __atomic_load_n(&source->state, __ATOMIC_RELAXED) : WAIT_NONE;
+		if (t->state == TASK_GONE ||
+		    ((t->state != TASK_RUNS || state != first) && take_waiting(d, index, source)))
+			return true;
+		if (t->state == TASK_RUNS && (!waits_call(state) || (state == first && i >= TRIES_SAME)))
+			return false;
+		os_call(SYS_nanosleep, &step, NULL);
+	}
+	if (t->state == TASK_RUNS)
+		return false;
+	out->reason = t->state == TASK_SLEEPS ? "blocked in no call of the table, and the kernel does not say where"
+	                                      : "it goes from wait to wait too fast, or its stack cannot be read";
+	return true;
+}
+
+/* What is left of the patience, as a time to sleep; false: nothing. */
+static bool time_left(uint64_t deadline_ns, struct timespec *t)
+{
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+	uint64_t left = now < deadline_ns ? deadline_ns - now : 0;
+	*t = (struct timespec){.tv_nsec = (long)(left < 20000000 ? left : 20000000)};
+	return left > 0;
+}
+
+static const char *ask_failure(int error)
+{
+	return error == -EAGAIN ? "no signal can be sent: the limit of pending signals is reached (ulimit -i)"
+	                        : "no signal can be sent";
+}
+
+static const char not_libcs[] =
+	"it runs, and libc does not know it (made by a bare clone): a handler cannot be run there";
+
+/* Ask the thread, if it is running still. */
+static void ask(struct dump *d, size_t index, uint32_t slot)
+{
+	struct dump_thread *out = &d->out->threads[index];
+	if (tasks_blocks(out->tid, SIGNALS_OURS)) {
+		out->reason = "it runs, and blocks signal 33, by which threads are asked";
+		return;
+	}
+	if (take_unasked(d, index))
+		return;
+	if (!libc_thread_may_be(out->tid)) {
+		out->reason = not_libcs;
+		return;
+	}
+	struct thread *t = threads_facts(out->tid).thread;
+	if (t && !restart_look(t)) {
+		out->reason = "it waits for signal 33, by which threads are asked";
+		return;
+	}
+	if (answers.retired[slot & 0xff]) {
+		out->reason = "another thread never finished its answer; ask again";
+		return;
+	}
+	__atomic_store_n(&answers.state[slot & 0xff], state_of(slot, ASKED), __ATOMIC_RELEASE);
+	int error = signals_ask(out->tid, slot);
+	if (error < 0) {
+		__atomic_store_n(&answers.state[slot & 0xff], FREE, __ATOMIC_RELAXED);
+		if (error == -EINVAL) /* no such thread */
+			d->tasks[index].state = TASK_GONE;
+		out->reason = ask_failure(error);
+	}
+}
+
+/* True when the place holds an answer, or never will. */
+static bool collect(struct dump *d, size_t index, uint32_t slot, bool last_call)
+{
+	struct dump_thread *out = &d->out->threads[index];
+	uint32_t *state = &answers.state[slot & 0xff], asked = state_of(slot, ASKED);
+	if (__atomic_load_n(state, __ATOMIC_ACQUIRE) == state_of(slot, DONE)) {
+		struct sample *s = place_of(slot);
+		if (s->is_short)
+			out->reason = "too much new code at once; ask again";
+		sample_finish(s);
+		memcpy(d->pcs, s->pc, s->depth * sizeof *d->pcs);
+		out->stack = keep_stack(d, s->depth, s->place);
+		signals_unask(slot);
+		*state = FREE;
+		return true;
+	}
+	if (__atomic_load_n(state, __ATOMIC_ACQUIRE) == state_of(slot, REFUSED)) {
+		out->reason = not_libcs;
+		signals_unask(slot);
+		*state = FREE;
+		return true;
+	}
+	if (last_call && __atomic_compare_exchange_n(state, &asked, FREE, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+		signals_unask(slot);
+		out->reason = "it did not answer in time: it has no processor, or is long in the kernel";
+	}
+	return __atomic_load_n(state, __ATOMIC_RELAXED) == FREE;
+}
+
+/* Threads that were stopped while they wrote keep their places. */
+static void retire(struct dump *d, const size_t *index, size_t count, uint32_t first)
+{
+	for (size_t i = 0; i < count; i++)
+		if (__atomic_load_n(&answers.state[i], __ATOMIC_RELAXED) == state_of(first | (uint32_t)i, WRITING)) {
+			answers.retired[i] = true;
+			signals_unask((uint32_t)i);
+			d->out->threads[index[i]].reason = "it was stopped while it answered";
+		}
+}
+
+static uint64_t deadline_in(unsigned ms)
+{
+	return clock_ns(CLOCK_MONOTONIC) + ms * 1000000ull;
+}
+
+/* Ask `count` running threads at once, and wait for their answers. */
+static void ask_some(struct dump *d, const size_t *index, size_t count, uint64_t deadline_ns)
+{
+	enum { WRITING_MS = 500 };
+	uint32_t first = ++answers.generation << 8;
+	bool pending = true, last_call = false;
+	int writing_ms = 0;
+	for (size_t i = 0; i < count; i++)
+		ask(d, index[i], first | (uint32_t)i);
+	while (pending) {
+		struct timespec step;
+		uint32_t seen = __atomic_load_n(&answers.answers, __ATOMIC_ACQUIRE);
+		pending = false;
+		for (size_t i = 0; i < count; i++)
+			pending |= !collect(d, index[i], first | (uint32_t)i, last_call);
+		if (pending && last_call && ++writing_ms > WRITING_MS) {
+			retire(d, index, count, first);
+			return;
+		}
+		if (pending && last_call) { /* they are writing: that takes no time, once they have a processor */
+			pace_sleep(1);
+		} else if (pending && time_left(deadline_ns, &step)) {
+			if (pace_is_task())
+				pace_sleep(1);
+			else
+				os_futex_wait(&answers.answers, seen, &step);
+		} else {
+			last_call = pending;
+		}
+	}
+}
+
+static int start_answers(void)
+{
+	if (!answers.memory)
+		answers.memory = arena_alloc_in(ARENA_RINGS, PLACES * sample_bytes());
+	return answers.memory && sample_start() ? 0 : -ENOMEM;
+}
+
+static void ask_by_turn(struct dump *d, const size_t *running, size_t count)
+{
+	const char *refused = !count ? NULL : start_answers() < 0 ? "the profiler's own memory is used up" : NULL;
+	int error = count && !refused ? signals_begin() : 0;
+	if (error)
+		refused = "the handler of our signal cannot be installed";
+	for (size_t i = 0; refused && i < count; i++)
+		d->out->threads[running[i]].reason = refused;
+	if (refused || !count)
+		return;
+	uint64_t deadline_ns = deadline_in(PATIENCE_MS);
+	for (size_t i = 0; i < count; i += PLACES)
+		ask_some(d, running + i, count - i < PLACES ? count - i : PLACES, deadline_ns);
+	signals_end();
+}
+
+/* The places for answers are those of one dump at a time: others wait for their turn. */
+static void ask_running(struct dump *d, const size_t *running, size_t count)
+{
+	static struct {
+		int pid; /* whose: a fork child inherits it */
+		bool is_taken;
+	} turn;
+	if (!count)
+		return;
+	while (turn.is_taken && turn.pid == house_pid())
+		if (pace_sleep(2) || !pace_is_task())
+			return; /* nobody wants it, or there was no memory to wait with */
+	turn.pid = house_pid();
+	turn.is_taken = true;
+	ask_by_turn(d, running, count);
+	turn.is_taken = false;
+}
+
+static void name_owners(struct dump *d)
+{
+	for (size_t i = 0; i < d->wait_count; i++) {
+		struct dump_thread *t = &d->out->threads[d->wait_of[i]];
+		pace();
+		if (t->owner_tid)
+			t->owner_name = tasks_name(d->region, t->owner_tid);
+	}
+}
+
+/* The chain of a ring from its first thread on. */
+static size_t follow(struct dump *d, size_t start, size_t *chain)
+{
+	size_t n = 0, i = start;
+	do {
+		chain[n++] = d->wait_of[i];
+		i = d->waits[i].next;
+	} while (i != start);
+	return n;
+}
+
+static int find_stuck(struct dump *d)
+{
+	size_t n = d->wait_count, chained = 0;
+	size_t *ring = region_alloc(d->region, n * sizeof *ring + 1),
+	       *chain = region_alloc(d->region, n * sizeof *chain + 1);
+	struct dump_snapshot *out = d->out;
+	out->stuck = region_alloc(d->region, n * sizeof *out->stuck + 1);
+	if (!ring || !chain || !out->stuck)
+		return -ENOMEM;
+	stuck_find_rings(d->region, d->waits, n, ring);
+	for (size_t i = 0, told = 0; i < n; i++)
+		if (ring[i] > told) { /* its first */
+			size_t length = follow(d, i, chain + chained);
+			out->stuck[out->stuck_count++] = (struct dump_stuck){true, length, chain + chained};
+			chained += length;
+			told = ring[i];
+		}
+	for (size_t i = 0; i < n; i++)
+		if (!ring[i] && out->threads[d->wait_of[i]].since_ns >= STUCK_STALLED_NS) {
+			chain[chained] = d->wait_of[i];
+			out->stuck[out->stuck_count++] = (struct dump_stuck){false, 1, chain + chained++};
+		}
+	return 0;
+}
+
+static void begin_thread(struct dump *d, size_t index, int tid)
+{
+	const char *name = tasks_name(d->region, tid);
+	d->out->threads[index] = (struct dump_thread){
+		.tid = tid,
+		.name = name ? name : "",
+		.state = "running",
+		.since_ns = -1,
+	};
+}
+
+/* Threads that ended meanwhile are not listed: those after them move up, and what says who waits with them (in any
+ * order: some were found waiting when they were to be asked). now_at: room for an index a thread. */
+static void leave_out_ended(struct dump *d, size_t *now_at)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < d->out->count; i++) {
+		now_at[i] = kept;
+		if (d->tasks[i].state != TASK_GONE)
+			d->out->threads[kept++] = d->out->threads[i];
+	}
+	for (size_t w = 0; w < d->wait_count; w++)
+		d->wait_of[w] = now_at[d->wait_of[w]];
+	d->out->count = kept;
+}
+
+/* The one frame of threads without a stack: its name says what it is. Never called. */
+static __attribute__((used, noinline)) void thread_not_reached(void)
+{
+	__asm__ volatile("");
+}
+
+int snapshot_dump(struct region *r, struct dump_snapshot *s)
+{
+	size_t count, running = 0;
+	int *tids = tasks_list(r, &count);
+	*s = (struct dump_snapshot){.time_ns = os_clock_ns(CLOCK_REALTIME), .count = count};
+	struct dump d = {
+		.region = r,
+		.out = s,
+		.tasks = region_alloc(r, count * sizeof *d.tasks + 1),
+		.waits = region_alloc(r, count * sizeof *d.waits + 1),
+		.wait_of = region_alloc(r, count * sizeof *d.wait_of + 1),
+		.pcs = region_alloc(r, (sample_depth() + 1) * sizeof *d.pcs),
+	};
+	size_t *asked = region_alloc(r, count * sizeof *asked + 1);
+	s->threads = region_alloc(r, count * sizeof *s->threads + 1);
+	if (!threads_handles(r, &d.handles) || !tids || !d.tasks || !d.waits || !d.wait_of || !d.pcs || !asked ||
+	    !s->threads)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		if (pace())
+			return -ECANCELED;
+		begin_thread(&d, i, tids[i]);
+		if (!take_unasked(&d, i))
+			asked[running++] = i;
+	}
+	d.pcs[0] = (uintptr_t)&thread_not_reached;
+	s->unreached = keep_stack(&d, 1, 0);
+	ask_running(&d, asked, running);
+	leave_out_ended(&d, asked); /* nobody is asked any more */
+	name_owners(&d);
+	return find_stuck(&d);
+}
+
+/* A dump of the parent's may have been under way; its answers went to the parent. */
+FORKED_CODE void dump_fork_child(void)
+{
+	for (int i = 0; i < PLACES && answers.generation; i++)
+		answers.state[i] = FREE;
+}

@@ -1,0 +1,22 @@
+/* dump.h - the stacks of all threads.
+ *
+ * Runs in: listener (snapshot_dump: snapshot.h), signal handler (dump_answer, dump_refuse).
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_DUMP_H
+#define PPROFSHIM_DUMP_H
+
+#include <stdint.h>
+
+#include "shim/stack/unwind.h"
+
+/* The listener asked this thread for its stack, to be written to that slot. Signal handler. */
+void dump_answer(uint32_t slot, struct unwind_frame f);
+
+/* The same in a thread that libc does not know: no thread-local storage is touched. */
+void dump_refuse(uint32_t slot);
+
+/* Nobody waits for answers in the child. */
+void dump_fork_child(void);
+
+#endif

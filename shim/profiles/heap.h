@@ -1,0 +1,31 @@
+/* heap.h - sampled blocks turned into counters by stack and size class.
+ *
+ * Runs in: app's thread inside an allocation hook, between sampler_enter and sampler_leave (alloc), or in
+ * free before the real one.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_HEAP_H
+#define PPROFSHIM_HEAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "shim/profiles/live.h"
+#include "shim/snapshot.h"
+#include "shim/stack/unwind.h"
+
+/* Record a block that is about to be handed to the caller at `from`. What finds no memory is counted
+ * as lost; the block is a plain one then. */
+void heap_on_alloc(void *block, size_t size_bytes, struct unwind_frame from);
+
+/* Record that a block will be freed. Before the real free: after it, another thread may own the address. Any
+ * pointer will do. */
+void heap_on_free(void *block);
+
+/* realloc in two steps: take a sampled block out without counting it, then either count it as freed or, when the
+ * real realloc failed, put it back. Between sampler_hold (or sampler_enter) and its end. */
+bool heap_take(void *block, struct live_info *info);
+void heap_give_back(void *block, struct live_info info);
+void heap_count_free(struct live_info info);
+
+#endif

@@ -1,0 +1,189 @@
+/* ticks.c - the timers of a CPU profile: one a thread, on its CPU clock.
+ *
+ * Runs in: listener; new threads; app's thread inside a hook that needs what the timers take (quota.c), a signal
+ * handler too. So: no lock is held over a system call, and what such a hook calls takes none. Shared: `on` and
+ * `given_up` are atomic. A record's `timer` goes from none to a number and back by exchanges, so each timer is deleted
+ * once. Whoever makes one says so first (timers_begin_making), and looks afterwards whether it is still wanted.
+ *
+ * Timers expire at every tick of the kernel (they are set to a microsecond): cpu.c says why.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/profiles/ticks.h"
+
+#include "shim/profiles/cpu.h"
+#include "shim/base/house.h"
+#include "shim/base/layout.h"
+#include "shim/libc/libc_thread.h"
+#include "shim/base/os.h"
+#include "shim/threads/quota.h"
+#include "shim/waits/restart.h"
+#include "shim/waits/signals.h"
+#include "shim/threads/tasks.h"
+#include "shim/threads/timers.h"
+
+static struct {
+	uint32_t on;       /* atomic */
+	uint32_t given_up; /* atomic */
+	uint64_t untimed;  /* atomic */
+	uint64_t pauses;   /* atomic */
+} ticks FORKED;
+
+static bool are_wanted(void)
+{
+	return __atomic_load_n(&ticks.on, __ATOMIC_SEQ_CST) && !__atomic_load_n(&ticks.given_up, __ATOMIC_SEQ_CST);
+}
+
+static void drop(struct thread *t, void *unused)
+{
+	(void)unused;
+	threads_drop_timer(threads_take_timer(t));
+}
+
+/* Its record may become another thread's meanwhile: who gives it away makes `tid` another one first, and looks for a
+ * timer then, so one of both sees the other. */
+static int make_timer(struct thread *t, int tid)
+{
+	const struct timespec value[2] = {{.tv_nsec = CPU_EXPIRY_NS}, {.tv_nsec = CPU_EXPIRY_NS}};
+	struct timers_request q = {.clock = timers_cpu_clock(tid),
+	                           .tid = tid,
+	                           .signal = SIGNALS_OURS,
+	                           .mark = signals_timer_mark(),
+	                           .value = value};
+	t->armed_cpu_ns = timers_cpu_ns(tid);
+	int r = quota_has_room() ? timers_make(&q) : -EAGAIN;
+	__atomic_store_n(&t->timer, r < 0 ? THREAD_NO_TIMER : (uint32_t)q.timer + 1, __ATOMIC_SEQ_CST);
+	if (r == 0 && (!are_wanted() || timers_are_paused() || __atomic_load_n(&t->tid, __ATOMIC_SEQ_CST) != tid))
+		drop(t, NULL);
+	return r;
+}
+
+/* Give the thread a timer, if it has none. Returns 0, or a negative errno. */
+static int arm(struct thread *t)
+{
+	uint32_t none = THREAD_NO_TIMER;
+	int tid = __atomic_load_n(&t->tid, __ATOMIC_RELAXED), r = 0;
+	if (!tid || t->restart.keep_off || !timers_begin_making())
+		return 0;
+	if (are_wanted() && __atomic_compare_exchange_n(&t->timer, &none, THREAD_TIMER_BEING_MADE, false,
+	                                                __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+		r = make_timer(t, tid);
+	timers_end_making();
+	return r;
+}
+
+void ticks_thread_begins(struct thread *t)
+{
+	if (__builtin_expect(__atomic_load_n(&ticks.on, __ATOMIC_RELAXED) != 0, 0) && t && arm(t) < 0)
+		__atomic_fetch_add(&ticks.untimed, 1, __ATOMIC_RELAXED);
+}
+
+struct arming {
+	int pid, error;
+};
+
+static void drop_of_ended(struct thread *t, void *pid)
+{
+	if (__atomic_load_n(&t->timer, __ATOMIC_RELAXED) != THREAD_NO_TIMER &&
+	    timers_has_ended(*(int *)pid, __atomic_load_n(&t->tid, __ATOMIC_RELAXED)))
+		drop(t, NULL);
+}
+
+static void arm_one(struct thread *t, void *arg)
+{
+	struct arming *a = arg;
+	int e = arm(t);
+	if ((e == -ENOMEM || e == -EAGAIN) && !a->error) /* else the thread has ended meanwhile */
+		a->error = e;
+}
+
+static long arm_all(void *arg)
+{
+	struct arming *a = arg;
+	threads_each(drop_of_ended, &a->pid);
+	threads_each(arm_one, a);
+	return a->error;
+}
+
+/* Threads that this library did not see begin get records. No lock is held over all this, which takes a while where
+ * there are thousands of threads. */
+int ticks_arm_all(struct region *scratch)
+{
+	size_t count;
+	struct arming a = {.pid = house_pid()};
+	int *tids = tasks_list(scratch, &count);
+	for (size_t i = 0; i < count; i++) {
+		struct thread *t = libc_thread_may_be(tids[i]) ? threads_enter(tids[i]) : NULL;
+		if (t && __atomic_load_n(&t->timer, __ATOMIC_RELAXED) == THREAD_NO_TIMER)
+			restart_look(t);
+	}
+	return are_wanted() ? (int)timers_inside(arm_all, &a) : 0;
+}
+
+void ticks_arm_known(void)
+{
+	if (are_wanted())
+		threads_each(arm_one, &(struct arming){0});
+}
+
+void ticks_drop_all(void)
+{
+	threads_each(drop, NULL);
+}
+
+static long drop_all(void *unused)
+{
+	(void)unused;
+	ticks_drop_all();
+	return 0;
+}
+
+void ticks_begin(void)
+{
+	if (timers_held()) /* the last profile could not delete its own: no thread of the program let it in */
+		timers_inside(drop_all, NULL);
+	ticks.given_up = 0;
+	ticks.untimed = 0;
+	ticks.pauses = 0;
+	__atomic_store_n(&ticks.on, 1, __ATOMIC_SEQ_CST);
+}
+
+void ticks_end(void)
+{
+	__atomic_store_n(&ticks.on, 0, __ATOMIC_SEQ_CST);
+	timers_inside(drop_all, NULL);
+}
+
+bool ticks_are_on(void)
+{
+	return __atomic_load_n(&ticks.on, __ATOMIC_RELAXED) != 0;
+}
+
+void ticks_give_up(void)
+{
+	__atomic_store_n(&ticks.given_up, 1, __ATOMIC_SEQ_CST);
+}
+
+bool ticks_given_up(void)
+{
+	return __atomic_load_n(&ticks.given_up, __ATOMIC_RELAXED) != 0;
+}
+
+uint64_t ticks_untimed(void)
+{
+	return __atomic_load_n(&ticks.untimed, __ATOMIC_RELAXED);
+}
+
+void ticks_note_pause(void)
+{
+	__atomic_fetch_add(&ticks.pauses, 1, __ATOMIC_RELAXED);
+}
+
+uint64_t ticks_pauses(void)
+{
+	return __atomic_load_n(&ticks.pauses, __ATOMIC_RELAXED);
+}
+
+FORKED_CODE void ticks_fork_child(void)
+{
+	ticks.on = 0;
+}

@@ -1,0 +1,158 @@
+/* ring.c - samples on their way from signal handlers to the listener.
+ *
+ * Runs in: signal handler (ring_begin, ring_commit), listener.
+ * Shared: `head` counts the places given out, `tail` those taken back; a place belongs to the handler that got its
+ * number until it writes that number plus one to sample.ready (release), then to the listener (acquire) until it
+ * moves tail (release). Numbers never start again. A handler that was stopped for so long that the listener passed it
+ * over still writes: its place is nobody else's until it is done (sample.begun and sample.ready are equal), and whoever
+ * gets a number of that place meanwhile leaves it, and says so (sample.left). The memory is never unmapped.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/stack/ring.h"
+
+#include "shim/base/arena.h"
+#include "shim/base/layout.h"
+#include "shim/base/os.h"
+
+enum { PLACES_MOST = 4096, PLACES_LEAST = 64 };
+
+static struct {
+	char *memory;    /* places * sample_bytes() */
+	uint32_t places; /* a power of two */
+	uint32_t head;   /* atomic */
+	uint32_t tail;   /* atomic */
+	uint64_t lost;   /* atomic */
+	bool has_late;   /* places that were passed over: their writers may be gone, or late */
+} ring;
+
+static struct sample *place(uint32_t number)
+{
+	return (struct sample *)(void *)(ring.memory + (size_t)(number & (ring.places - 1)) * sample_bytes());
+}
+
+int ring_start(void)
+{
+	uint32_t places = PLACES_MOST;
+	while (places > PLACES_LEAST &&
+	       places * sample_bytes() > arena_rings_bytes() / 2) /* there are others of the kind */
+		places /= 2;
+	for (; !ring.memory && places >= PLACES_LEAST; places /= 2) { /* less, where the cap is low */
+		ring.places = places;
+		ring.memory = arena_alloc_in(ARENA_RINGS, places * sample_bytes());
+	}
+	if (!ring.memory)
+		return -ENOMEM;
+	ring_empty();
+	__atomic_store_n(&ring.lost, 0, __ATOMIC_RELAXED);
+	return 0;
+}
+
+void ring_next(void)
+{
+	__atomic_store_n(&ring.tail, ring.tail + 1, __ATOMIC_RELEASE);
+}
+
+struct sample *ring_front(void)
+{
+	for (; ring.memory; ring_next()) {
+		struct sample *s = place(ring.tail);
+		if (__atomic_load_n(&s->ready, __ATOMIC_ACQUIRE) == ring.tail + 1)
+			return s;
+		if (__atomic_load_n(&s->left, __ATOMIC_ACQUIRE) != ring.tail + 1)
+			return NULL;
+	}
+	return NULL;
+}
+
+/* The oldest was begun and is not complete: leave it. False: there is none. */
+static bool pass_over(void)
+{
+	if (ring.tail == __atomic_load_n(&ring.head, __ATOMIC_RELAXED))
+		return false;
+	ring.has_late = true;
+	ring_next();
+	return true;
+}
+
+void ring_empty(void)
+{
+	do {
+		for (struct sample *s; (s = ring_front()); ring_next())
+			sample_drop(s);
+	} while (pass_over());
+}
+
+void ring_forget_late(void)
+{
+	for (uint32_t i = 0; ring.has_late && ring.memory && i < ring.places; i++)
+		place(i)->begun = place(i)->ready;
+	ring.has_late = false;
+}
+
+FORKED_CODE void ring_fork_child(void)
+{
+	if (ring.memory) /* else its page need not be copied */
+		ring.has_late = true;
+}
+
+uint64_t ring_places(void)
+{
+	return ring.places;
+}
+
+static bool take_number(uint32_t *number)
+{
+	uint32_t head = __atomic_load_n(&ring.head, __ATOMIC_RELAXED);
+	do {
+		if (head - __atomic_load_n(&ring.tail, __ATOMIC_ACQUIRE) >= ring.places)
+			return false;
+	} while (!__atomic_compare_exchange_n(&ring.head, &head, head + 1, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
+	*number = head;
+	return true;
+}
+
+/* Nobody else writes to the place, and none that came later did. */
+static bool own_place(struct sample *s, uint32_t number)
+{
+	uint32_t begun = __atomic_load_n(&s->begun, __ATOMIC_ACQUIRE);
+	return begun == __atomic_load_n(&s->ready, __ATOMIC_ACQUIRE) && (int32_t)(number + 1 - begun) > 0 &&
+	       __atomic_compare_exchange_n(&s->begun, &begun, number + 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+}
+
+static void leave_place(struct sample *s, uint32_t number)
+{
+	uint32_t left = __atomic_load_n(&s->left, __ATOMIC_RELAXED);
+	while ((int32_t)(number + 1 - left) > 0 &&
+	       !__atomic_compare_exchange_n(&s->left, &left, number + 1, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		continue;
+}
+
+struct sample *ring_begin(uint32_t *number)
+{
+	while (take_number(number)) {
+		struct sample *s = place(*number);
+		if (own_place(s, *number))
+			return s;
+		leave_place(s, *number);
+	}
+	__atomic_fetch_add(&ring.lost, 1, __ATOMIC_RELAXED);
+	return NULL;
+}
+
+void ring_commit(struct sample *s, uint32_t number)
+{
+	__atomic_store_n(&s->ready, number + 1, __ATOMIC_RELEASE);
+}
+
+bool ring_skip(void)
+{
+	if (ring_front() || !pass_over())
+		return false;
+	__atomic_fetch_add(&ring.lost, 1, __ATOMIC_RELAXED);
+	return true;
+}
+
+uint64_t ring_lost(void)
+{
+	return __atomic_load_n(&ring.lost, __ATOMIC_RELAXED);
+}

@@ -1,0 +1,109 @@
+/* unwind.h - call stacks: a walk by cached per-address rules, which libunwind is asked for once each.
+ *
+ * Runs in: app's thread inside a hook (unwind_walk), signal handler (unwind_walk_known), listener
+ * (unwind_walk_elsewhere).
+ * So: no allocation, no loader, no errno; memory that is not known to be the thread's stack is read by ways that cannot
+ * fault. The worst outcome is a short stack.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_UNWIND_H
+#define PPROFSHIM_UNWIND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The registers at which a walk starts: `pc` is the address to look up (a return address minus one). */
+struct unwind_frame {
+	uintptr_t pc, sp, fp;
+};
+
+/* The caller of the function this is used in, as it stood before the call. That function then has a
+ * frame pointer. x86-64 and aarch64 both keep { caller's frame pointer, return address } there. */
+#define UNWIND_CALLER() \
+	((struct unwind_frame){ \
+		.pc = (uintptr_t)__builtin_return_address(0) - 1, \
+		.sp = (uintptr_t)__builtin_frame_address(0) + 2 * sizeof(uintptr_t), \
+		.fp = *(uintptr_t *)__builtin_frame_address(0), \
+	})
+
+/* The same of a function that was given its caller's __builtin_frame_address(0): the caller's caller. */
+static inline struct unwind_frame unwind_frame_at(const void *frame_address)
+{
+	const uintptr_t *at = frame_address;
+	return (struct unwind_frame){.pc = at[1] - 1, .sp = (uintptr_t)(at + 2), .fp = at[0]};
+}
+
+/* The known part of a thread's own stack: where the stack pointer lies in [lo, hi), all from there to hi is readable as
+ * long as the thread runs. Zero-initialised: nothing is known. */
+struct unwind_stack {
+	uintptr_t lo, hi;
+};
+
+/* Init: the main thread's, of an address near its end. */
+struct unwind_stack unwind_main_stack(uintptr_t near_its_end);
+
+/* The calling thread's, which libc has just begun, at this address of its stack. has_default_size: it was created
+ * without attributes. */
+struct unwind_stack unwind_thread_stack(uintptr_t at, bool has_default_size);
+
+/* Read memory of this process that may not be there, or not the next moment. Returns how many bytes could be read; 0
+ * after a filter of system calls came. */
+size_t unwind_read_safely(void *to, uintptr_t from, size_t bytes);
+
+/* Write the look-up addresses of the stack from `start` outwards into pc[0..max), start's own first, but for
+ * those that are left out. known: of the calling thread. Returns their number. */
+size_t unwind_walk(struct unwind_frame start, const struct unwind_stack *known, uintptr_t *pc, size_t max);
+
+/* The same in a signal handler: no lock is taken, nothing is learned. The walk ends where no
+ * rule is known yet: *rest is that frame, which is in pc[] already (rest->pc 0: the walk came to its end). */
+size_t unwind_walk_known(struct unwind_frame start, const struct unwind_stack *known, uintptr_t *pc, size_t max,
+                         struct unwind_frame *rest);
+
+/* A stack that is another thread's, or was copied: read(memory, address, value) says false where it can't be read.
+ * `mark`, where it is not NULL, is a frame further out whose registers are known, and *passed tells whether it was met.
+ * The frame pointer need not be known (start.fp may be UNWIND_NO_FP): where it is needed first, it is looked for on the
+ * stack. Listener. */
+enum { UNWIND_NO_FP = 1 };
+struct unwind_elsewhere {
+	bool (*read)(void *memory, uintptr_t at, uintptr_t *value);
+	void *memory;
+	const struct unwind_frame *mark;
+	bool passed;
+	bool is_leaf; /* start is where the thread executes: shown even where it is ours */
+};
+size_t unwind_walk_elsewhere(struct unwind_frame start, struct unwind_elsewhere *e, uintptr_t *pc, size_t max);
+
+/* Init: leave frames with an address in [start, end) out of every stack: hooks that had to stay on the stack
+ * (pthread_create, operator new around another allocator's). */
+void unwind_leave_out(const void *start, const void *end);
+
+/* Forget every rule: the set of loaded objects changed. */
+void unwind_forget(void);
+
+/* How to get from a frame to its caller's, for one address. cfa is the caller's stack pointer.  */
+enum unwind_kind {
+	UNWIND_UNKNOWN,  /* must be 0: an empty cache slot */
+	UNWIND_SP,       /* cfa = sp + cfa_offset; return address at cfa - 8 */
+	UNWIND_FP,       /* cfa = fp + cfa_offset */
+	UNWIND_FP_DEREF, /* cfa = *(fp + cfa_offset): a frame that aligned its stack */
+	UNWIND_CHAIN,    /* no unwind table: guess by the frame pointer */
+	UNWIND_SIGNAL,   /* a signal frame: registers from the ucontext at sp */
+	UNWIND_END,      /* the outermost frame */
+};
+struct unwind_rule {
+	enum unwind_kind kind;
+	int32_t cfa_offset;
+	int32_t fp_at; /* the caller's frame pointer is at cfa - fp_at; 0: still in the register */
+};
+
+/* Ask libunwind for the rule at `pc`. learn.c. Holds the LEARN lock meanwhile; may change errno. */
+struct unwind_rule unwind_learn(uintptr_t pc);
+
+/* The first address of the function that pc lies in, by the same tables; 0: they don't say. */
+uintptr_t unwind_function_start(uintptr_t pc);
+
+/* Wait until no learner reads an object's tables (dlclose, after modules_closing_begin). */
+void unwind_learn_drain(void);
+
+#endif

@@ -1,0 +1,109 @@
+/* fork.c - what a fork does to us: nothing in the parent, and one list of what is made fit for use in the child.
+ *
+ * Runs in: app's thread, in libc's fork handlers, in a signal handler, too (fork may be called there); at the first
+ * use of us in a child that libc's handlers did not see (house.h).
+ * So: no lock, no allocation, no system call beyond getpid (and sigprocmask while our signals are about): fork + exec
+ * must not pay for us.
+ *
+ * No lock is taken around fork. Libc takes its own there, other libraries theirs in their fork handlers, and whoever
+ * holds one of those may wait for one of ours, or the other way about. So the child inherits our structures in the
+ * middle of any change. They are made for that: sync.h says how.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/start/fork.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+#include "shim/base/arena.h"
+#include "shim/waits/queues.h"
+#include "shim/profiles/delays.h"
+#include "shim/profiles/cpu.h"
+#include "shim/profiles/dump.h"
+#include "shim/profiles/heap.h"
+#include "shim/base/house.h"
+#include "shim/start/init.h"
+#include "shim/base/layout.h"
+#include "shim/listener/listener.h"
+#include "shim/profiles/live.h"
+#include "shim/base/log.h"
+#include "shim/libc/modules.h"
+#include "shim/base/os.h"
+#include "shim/stack/ring.h"
+#include "shim/threads/quota.h"
+#include "shim/libc/real.h"
+#include "shim/stack/sample.h"
+#include "shim/profiles/sampling.h"
+#include "shim/waits/signals.h"
+#include "shim/listener/spawn.h"
+#include "shim/threads/threads.h"
+#include "shim/profiles/ticks.h"
+#include "shim/threads/timers.h"
+#include "shim/profiles/trace_events.h"
+#include "shim/stack/unwind.h"
+
+/* Older kernels begin a fork anew when a signal arrives in the middle; of a large program that never ends
+ * (ARCHITECTURE.md). Only while our signals are about. */
+static FORKED_CODE void prepare(void)
+{
+	uint64_t ours = (uint64_t)1 << (SIGNALS_OURS - 1), before = 0;
+	if (!signals_are_about())
+		return;
+	os_call(SYS_rt_sigprocmask, SIG_BLOCK, &ours, &before, sizeof ours);
+	if (!(before & ours)) /* else a handler forks that interrupted a fork */
+		sampler_thread.blocked = true;
+}
+
+static FORKED_CODE void unblock(void)
+{
+	uint64_t ours = (uint64_t)1 << (SIGNALS_OURS - 1);
+	if (!sampler_thread.blocked)
+		return;
+	sampler_thread.blocked = false;
+	os_call(SYS_rt_sigprocmask, SIG_UNBLOCK, &ours, NULL, sizeof ours);
+}
+
+/* The one list. Whatever says that somebody is at something is on it: in the child nobody is, but the thread that
+ * forked where it was interrupted in our code (house.was_busy). */
+static FORKED_CODE void on_copy(void)
+{
+	house_fork_child();      /* pid, generation */
+	lock_fork_child();       /* holders: threads of another generation hold nothing */
+	sampler_fork_child();    /* the sequence of random numbers */
+	threads_fork_child();    /* records, who sweeps */
+	contended_fork_child();  /* who waits for which lock */
+	contention_fork_child(); /* counts, rates that requests ask for */
+	modules_fork_child();    /* who is in dlclose */
+	trace_fork_child();      /* the trace, who writes to it */
+	trace_session_fork_child();
+	cpu_fork_child();      /* the profile, its timers */
+	dump_fork_child();     /* questions and answers */
+	ring_fork_child();     /* samples on their way */
+	sample_fork_child();   /* copies of stacks */
+	ticks_fork_child();    /* ticks on their way */
+	timers_fork_child();   /* visits to the thread group */
+	signals_fork_child();  /* our signals, handlers at work, the interval timer */
+	listener_fork_child(); /* the listener, what it is asked */
+	spawn_fork_child();    /* its helper */
+	log_fork_child();
+}
+
+static FORKED_CODE void child(void)
+{
+	house_hear_of_copy();
+	init_fork_child(); /* a listener of its own, if it stays; a copy that libc was not told of looks as it does bare
+	                    */
+	unblock();
+}
+
+/* What glibc's pthread_atfork, a static function, calls. Looked up, as musl has no such function, and would not load
+ * a library that asks for it. */
+void fork_start(void)
+{
+	house_start(on_copy);
+	typedef void handler(void);
+	int (*add)(handler *, handler *, handler *, void *) =
+		(int (*)(handler *, handler *, handler *, void *))real_find_anywhere("__register_atfork").address;
+	if (add)
+		add(prepare, unblock, child, NULL);
+}

@@ -1,0 +1,144 @@
+/* quota.c - the limit of pending signals is the program's.
+ *
+ * Runs in: app's thread inside a hook, in a signal handler too; listener (quota_look).
+ * So: no lock, no libc, errno untouched; records are walked without one (threads_each).
+ * Shared: `most` is atomic.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/threads/quota.h"
+
+#include <signal.h>
+#include <string.h>
+
+#include "shim/libc/clock.h"
+#include "shim/base/confined.h"
+#include "shim/base/house.h"
+#include "shim/base/layout.h"
+#include "shim/base/os.h"
+#include "shim/waits/signals.h"
+#include "shim/threads/tasks.h"
+#include "shim/base/text.h"
+#include "shim/profiles/ticks.h"
+
+enum { DRAIN_NS = 300 * 1000000 };
+static uint64_t draining_until_ns FORKED; /* atomic; 0: not draining */
+static uint32_t most FORKED = UINT32_MAX; /* atomic: so many timers there may be */
+
+static void drop_all(void)
+{
+	ticks_drop_all();
+	signals_unask_all();
+}
+
+/* Those that are being made are waited for, but not for long: this may be a handler that interrupted their maker. */
+static void drop_all_surely(void)
+{
+	drop_all();
+	if (!timers_wait_for_makers())
+		return;
+	drop_all();
+}
+
+void quota_pause(void)
+{
+	timers_pause();
+	if (!quota_is_used() || !house_is_ours())
+		return;
+	ticks_note_pause();
+	drop_all_surely();
+}
+
+void quota_resume(void)
+{
+	if (timers_resume() && ticks_are_on() && house_is_ours())
+		ticks_arm_known();
+}
+
+/* So long hooks look closely after timers were given back: signals of theirs that are on their way to threads without a
+ * processor hold their entries until they are taken. A count of one timer more says so. */
+static bool end_draining(uint64_t until)
+{
+	if (!until || clock_ns(CLOCK_MONOTONIC) < until)
+		return false;
+	if (__atomic_compare_exchange_n(&draining_until_ns, &until, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+		timers_note_entry(-1);
+	return true;
+}
+
+static bool begin_draining(void)
+{
+	uint64_t none = 0;
+	if (!__atomic_compare_exchange_n(&draining_until_ns, &none, clock_ns(CLOCK_MONOTONIC) + DRAIN_NS, false,
+	                                 __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+		return false;
+	timers_note_entry(1);
+	return true;
+}
+
+bool quota_give_back(void)
+{
+	const struct timespec step = {.tv_nsec = 1000000};
+	if (!quota_is_used() || !house_is_ours() || end_draining(__atomic_load_n(&draining_until_ns, __ATOMIC_SEQ_CST)))
+		return false;
+	if (begin_draining())
+		ticks_give_up();
+	else
+		os_call(SYS_nanosleep, &step, NULL);
+	drop_all_surely();
+	return true;
+}
+
+/* A timer that is made and not set takes an entry, too, and leaves no trace. */
+static bool is_room(void)
+{
+	struct sigevent e;
+	int timer;
+	memset(&e, 0, sizeof e);
+	e.sigev_signo = SIGNALS_OURS;
+	e.sigev_notify = SIGEV_SIGNAL;
+	long r = os_call(SYS_timer_create, CLOCK_MONOTONIC, &e, &timer);
+	if (r == 0)
+		os_call(SYS_timer_delete, timer);
+	return r != -EAGAIN;
+}
+
+void quota_make_room(void)
+{
+	if (confined() || !house_is_ours() || end_draining(__atomic_load_n(&draining_until_ns, __ATOMIC_SEQ_CST)))
+		return;
+	while (!is_room() && quota_give_back())
+		continue;
+}
+
+bool quota_has_room(void)
+{
+	return timers_held() < __atomic_load_n(&most, __ATOMIC_RELAXED);
+}
+
+static long give_back(void *unused)
+{
+	(void)unused;
+	return quota_give_back();
+}
+
+/* "SigQ:\t12/31000": used by all processes of the user, and the limit of this one. */
+void quota_look(void)
+{
+	char text[2048];
+	uint64_t used, limit;
+	struct span value = {0};
+	if (tasks_read(house_pid(), "status", text, sizeof text) > 0)
+		value = tasks_value(text, "SigQ");
+	bool known = text_parse_uint(span_cut(&value, '/'), 10, &used) && text_parse_uint(value, 10, &limit);
+	uint64_t held = timers_held(), left = !known ? UINT32_MAX : used < limit ? limit - used : 0;
+	uint64_t half = (held + left) / 2;
+	__atomic_store_n(&most, half < UINT32_MAX ? (uint32_t)half : UINT32_MAX, __ATOMIC_RELAXED);
+	end_draining(__atomic_load_n(&draining_until_ns, __ATOMIC_SEQ_CST));
+	if (left < held / 2)
+		timers_inside(give_back, NULL);
+}
+
+FORKED_CODE void quota_fork_child(void)
+{
+	draining_until_ns = 0;
+}

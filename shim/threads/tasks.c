@@ -1,0 +1,343 @@
+/* tasks.c - the threads of this process as the kernel has them.
+ *
+ * Runs in: listener. System calls alone; the state is its own.
+ *
+ * Formats: proc(5): task/<tid>/{comm,stat,status,sched,syscall}. "syscall" of a blocked thread is its number, six
+ * arguments (hexadecimal), stack pointer and program counter; of one that could run, the word "running".
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/threads/tasks.h"
+
+#include "shim/libc/clock.h"
+#include "shim/base/layout.h"
+#include "shim/base/house.h"
+#include "shim/base/os.h"
+#include "shim/base/powers.h"
+
+struct dir_entry { /* linux_dirent64 */
+	uint64_t ino, off;
+	unsigned short bytes;
+	unsigned char type;
+	char name[];
+};
+
+static const int *ours[TASKS_OURS]; /* atomic */
+
+void tasks_hide(enum tasks_ours which, const int *tid)
+{
+	__atomic_store_n(&ours[which], tid, __ATOMIC_RELAXED);
+}
+
+static bool is_ours(int tid)
+{
+	for (int i = 0; i < TASKS_OURS; i++) {
+		const int *at = __atomic_load_n(&ours[i], __ATOMIC_RELAXED);
+		if (at && __atomic_load_n(at, __ATOMIC_RELAXED) == tid)
+			return true;
+	}
+	return false;
+}
+
+/* The folder of the program's threads: the listener's own is another. */
+static void begin_path(struct line *l)
+{
+	line_str(l, "/proc/");
+	if (house_pid())
+		line_dec(l, house_pid());
+	else /* not in the library: a unit test */
+		line_str(l, "self");
+	line_str(l, "/task");
+}
+
+/* Call `each` with every tid but ours. */
+static void walk(void (*each)(void *arg, int tid), void *arg)
+{
+	_Alignas(struct dir_entry) char buf[4096];
+	char path[64];
+	struct line l = LINE(path);
+	begin_path(&l);
+	int dir = (int)os_open(path, O_RDONLY | O_DIRECTORY);
+	if (dir < 0)
+		return;
+	for (long n; (n = os_call(SYS_getdents64, dir, buf, sizeof buf)) > 0;)
+		for (long at = 0; at < n;) {
+			const struct dir_entry *e = (const void *)(buf + at);
+			uint64_t tid;
+			if (text_parse_uint(span_of(e->name), 10, &tid) && !is_ours((int)tid))
+				each(arg, (int)tid);
+			at += e->bytes;
+		}
+	os_close(dir);
+}
+
+static void count_one(void *arg, int tid)
+{
+	(void)tid;
+	++*(size_t *)arg;
+}
+
+size_t tasks_count(void)
+{
+	size_t n = 0;
+	walk(count_one, &n);
+	return n;
+}
+
+struct tids {
+	struct region *region;
+	int *at;
+	size_t count, cap;
+};
+
+static void keep_one(void *arg, int tid)
+{
+	struct tids *t = arg;
+	if (t->count == t->cap) {
+		size_t cap = t->cap ? t->cap * 2 : 256;
+		int *at = region_alloc(t->region, cap * sizeof *at);
+		if (!at)
+			return; /* those that are left are not told */
+		if (t->count)
+			memcpy(at, t->at, t->count * sizeof *at);
+		t->at = at;
+		t->cap = cap;
+	}
+	t->at[t->count++] = tid;
+}
+
+int *tasks_list(struct region *r, size_t *count)
+{
+	struct tids t = {.region = r};
+	walk(keep_one, &t);
+	*count = t.count;
+	return t.at;
+}
+
+static long read_file(const char *path, char *buf, size_t cap)
+{
+	int fd = (int)os_open(path, O_RDONLY);
+	if (fd < 0)
+		return fd;
+	long n = os_read(fd, buf, cap - 1);
+	os_close(fd);
+	buf[n > 0 ? n : 0] = '\0';
+	return n;
+}
+
+long tasks_read(int tid, const char *file, char *buf, size_t cap)
+{
+	char path[64];
+	struct line l = LINE(path);
+	begin_path(&l);
+	line_str(&l, "/");
+	line_dec(&l, tid);
+	line_str(&l, "/");
+	line_str(&l, file);
+	return read_file(path, buf, cap);
+}
+
+const char *tasks_name(struct region *r, int tid)
+{
+	char name[32];
+	long n = tasks_read(tid, "comm", name, sizeof name);
+	if (n > 0 && name[n - 1] == '\n')
+		n--;
+	char *copy = n > 0 ? region_alloc(r, (size_t)n + 1) : NULL;
+	return copy ? memcpy(copy, name, (size_t)n) : NULL;
+}
+
+/* The letter in "tid (any name) S …": after the last parenthesis. */
+static char state_letter(int tid)
+{
+	char text[256];
+	long n = tasks_read(tid, "stat", text, sizeof text);
+	while (n > 0 && text[n - 1] != ')')
+		n--;
+	return n > 0 && text[n] == ' ' ? text[n + 1] : '\0';
+}
+
+static bool next_number(struct span *rest, uint64_t *value)
+{
+	return text_parse_uint(span_cut(rest, ' '), 0, value);
+}
+
+/* "202 0x.. 0x.. 0x.. 0x.. 0x.. 0x.. 0xsp 0xpc", or "-1 0xsp 0xpc" outside a system call. */
+static bool parse_blocked(struct span text, struct task *t)
+{
+	uint64_t v, sp, pc;
+	struct span first = span_cut(&text, ' ');
+	int64_t nr;
+	if (!text_parse_int(first, &nr))
+		return false;
+	t->nr = (int)nr;
+	for (int i = 0; nr >= 0 && i < 6; i++) {
+		if (!next_number(&text, &v))
+			return false;
+		t->args[i] = v;
+	}
+	if (!next_number(&text, &sp) || !next_number(&text, &pc))
+		return false;
+	t->sp = sp;
+	t->pc = pc;
+	return true;
+}
+
+/* The kernel tells this to who may trace the program: to us only if we use all powers that it has. */
+static long read_blocked(int tid, char *buf, size_t cap)
+{
+	long n = tasks_read(tid, "syscall", buf, cap);
+	if (n != -EPERM && n != -EACCES)
+		return n;
+	bool were = powers_use(true);
+	n = tasks_read(tid, "syscall", buf, cap);
+	powers_use(were);
+	return n;
+}
+
+static bool has_ended(char letter)
+{
+	return letter == '\0' || letter == 'Z' || letter == 'X';
+}
+
+struct task tasks_look(int tid)
+{
+	char text[256];
+	struct task t = {.state = TASK_BLOCKED};
+	long n = read_blocked(tid, text, sizeof text);
+	while (n > 0 && text[n - 1] == '\n')
+		text[--n] = '\0';
+	bool is_blocked = n > 0 && parse_blocked(span_of(text), &t);
+	if (is_blocked && (t.sp || t.pc))
+		return t;
+	char letter =
+		state_letter(tid); /* of one without registers: it has ended, or never was in the program's code */
+	if (has_ended(letter))
+		t.state = TASK_GONE;
+	else if (!is_blocked)
+		t.state = letter == 'R' || n > 0 ? TASK_RUNS : TASK_SLEEPS;
+	return t;
+}
+
+/* The value of the line that begins with `key`: what follows the last colon. */
+struct span tasks_value(const char *text, const char *key)
+{
+	struct span rest = span_of(text);
+	while (rest.len) {
+		struct span line = span_cut(&rest, '\n');
+		if (!span_starts(line, key))
+			continue;
+		span_cut(&line, ':');
+		return span_trim(line);
+	}
+	return (struct span){0};
+}
+
+/* "11759105.372617": milliseconds of the scheduler's clock, at which a thread last ran. */
+static int64_t last_ran_ns(const char *text)
+{
+	struct span fraction = tasks_value(text, "se.exec_start");
+	uint64_t ms, ns;
+	struct span whole = span_cut(&fraction, '.');
+	if (!text_parse_uint(whole, 10, &ms) || fraction.len != 6 || !text_parse_uint(fraction, 10, &ns))
+		return -1;
+	return (int64_t)(ms * 1000000 + ns);
+}
+
+/* The scheduler's clock of a processor leaves out what interrupts and other machines took there, so each has its own.
+ * What lies between it and CLOCK_MONOTONIC is seen by going there. */
+enum { PROCESSORS_MOST = 1024, FRESH_NS = 1000000000 };
+static struct {
+	int64_t behind_ns;   /* how far its clock is behind CLOCK_MONOTONIC */
+	uint64_t learned_ns; /* CLOCK_MONOTONIC */
+} clocks[PROCESSORS_MOST] LARGE;
+
+static bool learn_clock(unsigned processor)
+{
+	char text[512];
+	uint64_t before[PROCESSORS_MOST / 64] = {0}, there[PROCESSORS_MOST / 64] = {0};
+	long bytes = os_call(SYS_sched_getaffinity, 0, sizeof before, before);
+	there[processor / 64] = (uint64_t)1 << processor % 64;
+	if (bytes <= 0 || !(before[processor / 64] & there[processor / 64]) ||
+	    os_call(SYS_sched_setaffinity, 0, sizeof there, there) < 0)
+		return false;
+	int64_t then = read_file("/proc/thread-self/sched", text, sizeof text) > 0 ? last_ran_ns(text) : -1;
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+	os_call(SYS_sched_setaffinity, 0, bytes, before);
+	clocks[processor].behind_ns = (int64_t)now - then;
+	clocks[processor].learned_ns = now;
+	return then >= 0;
+}
+
+/* The number of the processor that a thread ran on last: field 39 of stat, the 37th after the name. */
+static bool last_processor(int tid, unsigned *processor)
+{
+	char text[1024];
+	uint64_t value;
+	long n = tasks_read(tid, "stat", text, sizeof text);
+	while (n > 0 && text[n - 1] != ')')
+		n--;
+	struct span rest = span_of(text + n);
+	for (int field = 2; field < 39; field++)
+		span_cut(&rest, ' ');
+	if (!text_parse_uint(span_cut(&rest, ' '), 10, &value) || value >= PROCESSORS_MOST)
+		return false;
+	*processor = (unsigned)value;
+	return true;
+}
+
+int64_t tasks_idle_ns(int tid)
+{
+	char text[512];
+	unsigned processor;
+	int64_t then = tasks_read(tid, "sched", text, sizeof text) > 0 ? last_ran_ns(text) : -1;
+	if (then < 0 || !last_processor(tid, &processor))
+		return -1;
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+	if (now - clocks[processor].learned_ns > FRESH_NS && !learn_clock(processor))
+		return -1;
+	int64_t idle = (int64_t)now - clocks[processor].behind_ns - then;
+	return idle > 0 ? idle : 0;
+}
+
+/* The last field of "stat": wait(2)'s status. To who lacks powers that the program has it is 0. */
+int tasks_exit_status(int tid)
+{
+	char text[1024];
+	uint64_t status = 0;
+	bool were = powers_use(true);
+	long n = tasks_read(tid, "stat", text, sizeof text), begin;
+	powers_use(were);
+	while (n > 0 && text[n - 1] == '\n')
+		text[--n] = '\0';
+	for (begin = n; begin > 0 && text[begin - 1] != ' '; begin--)
+		continue;
+	return text_parse_uint(span_of(text + begin), 10, &status) ? (int)(status >> 8 & 0xff) : 0;
+}
+
+uint64_t tasks_sleeps(int tid)
+{
+	char text[2048];
+	uint64_t n = 0;
+	if (tasks_read(tid, "status", text, sizeof text) > 0)
+		text_parse_uint(tasks_value(text, "voluntary_ctxt_switches"), 10, &n);
+	return n;
+}
+
+static bool read_mask(int tid, const char *key, uint64_t *mask)
+{
+	char text[2048];
+	return tasks_read(tid, "status", text, sizeof text) > 0 && text_parse_uint(tasks_value(text, key), 16, mask);
+}
+
+bool tasks_blocks(int tid, int sig)
+{
+	uint64_t mask;
+	return read_mask(tid, "SigBlk", &mask) && mask >> (sig - 1) & 1;
+}
+
+bool tasks_catches(int tid, int sig)
+{
+	uint64_t caught, blocked;
+	return read_mask(tid, "SigCgt", &caught) && read_mask(tid, "SigBlk", &blocked) &&
+	       (caught & ~blocked) >> (sig - 1) & 1;
+}

@@ -1,0 +1,565 @@
+/* threads.c - count thread creations by stack, and keep a record of every living thread.
+ *
+ * Runs in: app's thread inside pthread_create, new threads, threads in a trace; snapshot_threads and the look-ups in
+ * the listener. So: no allocation but the arena's; errno preserved. Shared: everything here, under threads.lock (rank
+ * THREADS), but for the lists of sites and of blocks of records, which are read without it (linked with release stores,
+ * never freed; counts are atomic), and for what a thread writes in its own record (waits.h). No system call is made
+ * while the lock is held: threads that begin wait for it.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/threads/threads.h"
+
+#include "shim/waits/queues.h"
+#include "shim/base/house.h"
+#include "shim/start/init.h"
+#include "shim/base/layout.h"
+#include "shim/base/losses.h"
+#include "shim/base/os.h"
+#include "shim/base/pace.h"
+#include "shim/profiles/sampling.h"
+#include "shim/stack/stacks.h"
+#include "shim/base/sync.h"
+#include "shim/threads/tasks.h"
+#include "shim/threads/timers.h"
+#include "shim/profiles/trace_events.h"
+
+enum {
+	SLOTS = 256,
+	SWEEP_FROM = 256,
+	CACHE_LINE = 64, /* records of two threads share none */
+	RECORDS_AT_ONCE = 16,
+};
+
+struct thread_site {
+	struct thread_site *older;
+	const struct stack *stack;
+	uint64_t count; /* atomic */
+};
+
+/* Records made together. */
+struct record_block {
+	struct record_block *older;
+	struct thread *first; /* the others follow at RECORD_BYTES */
+};
+enum { RECORD_BYTES = (sizeof(struct thread) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE };
+
+/* Of what has no room. */
+static struct thread_site others = {.stack = &stacks_others};
+
+static struct {
+	struct lock lock;
+	struct thread_site *newest; /* atomic */
+	struct thread_start *spare_starts;
+	struct thread *slot[SLOTS];  /* by tid */
+	struct record_block *blocks; /* atomic */
+	struct thread *spare;
+	size_t entered;  /* entries in the slots */
+	size_t sweep_at; /* look for ended threads when there are so many */
+} threads FORKED = {.newest = &others, .sweep_at = SWEEP_FROM};
+
+/* In this order: a fork child may inherit the lists at any time. */
+#define SET(where, value) __atomic_store_n(&(where), (value), __ATOMIC_RELEASE)
+
+/* Never NULL. */
+static struct thread_site *site_of_locked(struct stack *s)
+{
+	if (s->site)
+		return s->site;
+	struct thread_site *site = s == &stacks_others ? NULL : arena_alloc_in(ARENA_STACKS, sizeof *site);
+	if (!site)
+		return &others;
+	site->stack = s;
+	site->older = threads.newest;
+	SET(threads.newest, site);
+	SET(s->site, site);
+	return site;
+}
+
+static struct thread_start *take_start_locked(void)
+{
+	struct thread_start *t = threads.spare_starts;
+	if (!t)
+		return arena_alloc(sizeof *t);
+	SET(threads.spare_starts, t->next);
+	return t;
+}
+
+static void give_start_locked(struct thread_start *t)
+{
+	SET(t->next, threads.spare_starts);
+	SET(threads.spare_starts, t);
+}
+
+struct thread_start *threads_prepare(struct stack *stack, void *(*routine)(void *), void *arg)
+{
+	if (!lock_take(&threads.lock, LOCK_THREADS)) {
+		losses_count(thread_lock_not_had);
+		return NULL;
+	}
+	struct thread_site *site = site_of_locked(stack);
+	struct thread_start *t = take_start_locked();
+	lock_release(&threads.lock);
+	if (t)
+		*t = (struct thread_start){.routine = routine, .arg = arg, .site = site};
+	else
+		losses_count(thread_no_memory);
+	return t;
+}
+
+void threads_cancel(struct thread_start *t)
+{
+	if (!lock_take(&threads.lock, LOCK_THREADS))
+		return; /* a few bytes are lost */
+	give_start_locked(t);
+	lock_release(&threads.lock);
+}
+
+void threads_count(struct thread_site *site)
+{
+	__atomic_fetch_add(&site->count, 1, __ATOMIC_RELAXED);
+}
+
+uint32_t threads_take_timer(struct thread *t)
+{
+	uint32_t timer = __atomic_load_n(&t->timer, __ATOMIC_SEQ_CST);
+	while (timer != THREAD_NO_TIMER && timer != THREAD_TIMER_BEING_MADE)
+		if (__atomic_compare_exchange_n(&t->timer, &timer, THREAD_NO_TIMER, false, __ATOMIC_ACQ_REL,
+		                                __ATOMIC_RELAXED))
+			return timer;
+	return THREAD_NO_TIMER;
+}
+
+void threads_drop_timer(uint32_t timer)
+{
+	if (timer != THREAD_NO_TIMER)
+		timers_delete((int)timer - 1);
+}
+
+/* The record is nobody's from now on. Returns its timer. */
+static uint32_t clear_locked(struct thread *t)
+{
+	__atomic_store_n(&t->tid, 0, __ATOMIC_SEQ_CST); /* before its timer is looked for: cpu.c */
+	contended_forget(t);
+	trace_forget(t);
+	return threads_take_timer(t);
+}
+
+static struct thread *find_locked(int tid)
+{
+	struct thread *t = threads.slot[(unsigned)tid % SLOTS];
+	while (t && t->tid != tid)
+		t = t->next;
+	return t;
+}
+
+/* The thread ended, if the record was not used since. Returns its timer. */
+static uint32_t remove_locked(struct thread *t, int tid, uint32_t entered)
+{
+	struct thread **at = &threads.slot[(unsigned)tid % SLOTS];
+	while (*at && *at != t)
+		at = &(*at)->next;
+	if (!*at || t->tid != tid || t->entered != entered)
+		return THREAD_NO_TIMER;
+	SET(*at, t->next);
+	uint32_t timer = clear_locked(t);
+	SET(t->next, threads.spare);
+	SET(threads.spare, t);
+	threads.entered--;
+	return timer;
+}
+
+static void remove_if_ended(struct thread *t, void *pid)
+{
+	uint32_t entered = __atomic_load_n(&t->entered, __ATOMIC_ACQUIRE);
+	int tid = __atomic_load_n(&t->tid, __ATOMIC_RELAXED);
+	if (!tid || !timers_has_ended(*(int *)pid, tid))
+		return;
+	if (!lock_take(&threads.lock, LOCK_THREADS))
+		return;
+	uint32_t timer = remove_locked(t, tid, entered);
+	lock_release(&threads.lock);
+	threads_drop_timer(timer);
+}
+
+/* Is it time, and nobody at it? Then the caller sweeps. */
+static bool begin_sweep_locked(void)
+{
+	if (threads.entered < threads.sweep_at)
+		return false;
+	threads.sweep_at = SIZE_MAX;
+	return true;
+}
+
+/* Threads don't tell when they end (they may end in many ways); a tid that is no more is found out here, at
+ * a cost that is spread over the births since the last time. */
+static void sweep(void)
+{
+	int pid = house_pid();
+	threads_each(remove_if_ended, &pid);
+	size_t entered = __atomic_load_n(&threads.entered, __ATOMIC_RELAXED);
+	__atomic_store_n(&threads.sweep_at, entered * 2 > SWEEP_FROM ? entered * 2 : SWEEP_FROM, __ATOMIC_RELAXED);
+}
+
+/* More records, which were never used. */
+static void make_locked(void)
+{
+	struct record_block *b = arena_alloc(sizeof *b);
+	char *at = b ? arena_alloc(RECORDS_AT_ONCE * RECORD_BYTES + CACHE_LINE) : NULL;
+	if (!at)
+		return;
+	at += -(uintptr_t)at % CACHE_LINE;
+	b->first = (void *)at;
+	b->older = threads.blocks;
+	SET(threads.blocks, b); /* before they are spare: a fork child may have to find them all here */
+	for (int i = RECORDS_AT_ONCE - 1; i >= 0; i--) {
+		struct thread *t = (void *)(at + i * RECORD_BYTES);
+		SET(t->next, threads.spare);
+		SET(threads.spare, t);
+	}
+}
+
+static struct thread *take_locked(void)
+{
+	if (!threads.spare)
+		make_locked();
+	struct thread *t = threads.spare;
+	if (t)
+		SET(threads.spare, t->next);
+	return t;
+}
+
+/* begins: a thread with this tid begins now, so a record of the same number is that of a thread that ended: the kernel
+ * uses tids again. */
+static struct thread *enter_locked(int tid, bool begins, uint32_t *timer)
+{
+	struct thread *t = find_locked(tid);
+	*timer = THREAD_NO_TIMER;
+	if (t)
+		__atomic_fetch_add(&t->entered, 1, __ATOMIC_RELEASE); /* it is no ended thread's from now on */
+	if (t && !begins)
+		return t;
+	if (t) {
+		*timer = clear_locked(t);
+	} else {
+		t = take_locked();
+		if (!t)
+			return NULL;
+		SET(t->next, threads.slot[(unsigned)tid % SLOTS]);
+		SET(threads.slot[(unsigned)tid % SLOTS], t);
+		threads.entered++;
+		t->entered++;
+	}
+	t->site = NULL;
+	t->handle = 0;
+	memset(&t->restart, 0, sizeof t->restart);
+	waits_reset(&t->wait);
+	__atomic_store_n(&t->tid, tid, __ATOMIC_RELEASE);
+	return t;
+}
+
+void threads_start(void)
+{
+	threads_enter_busy();
+}
+
+struct thread *threads_enter(int tid)
+{
+	uint32_t timer;
+	if (!lock_take(&threads.lock, LOCK_THREADS))
+		return NULL;
+	struct thread *t = enter_locked(tid, false, &timer);
+	bool to_sweep = begin_sweep_locked();
+	lock_release(&threads.lock);
+	if (to_sweep)
+		sweep();
+	return t;
+}
+
+/* A thread that this library did not see begin. A child of vfork has its parent's memory, and a number that is none of
+ * this process's. */
+struct thread *threads_enter_busy(void)
+{
+	if (!house_is_ours())
+		return NULL;
+	int tid = os_tid();
+	lock_know_tid(tid);
+	return sampler_thread.thread = threads_enter(tid);
+}
+
+struct thread *threads_enter_self(void)
+{
+	uint64_t mask;
+	if (!init_is_on() || !sampler_hold_alone(&mask))
+		return NULL;
+	struct thread *t = threads_enter_busy();
+	sampler_release_alone(&mask);
+	return t;
+}
+
+const struct stack *threads_site_stack(const struct thread_site *site)
+{
+	return site ? site->stack : NULL;
+}
+
+struct thread *threads_begin(struct thread_start *t)
+{
+	int tid = os_tid();
+	uint32_t timer;
+	lock_know_tid(tid);
+	if (!lock_take(&threads.lock, LOCK_THREADS))
+		return NULL; /* its first wait makes it known */
+	struct thread *self = enter_locked(tid, true, &timer);
+	if (self) {
+		self->site = t->site;
+		self->handle = t->handle;
+	}
+	give_start_locked(t);
+	bool to_sweep = begin_sweep_locked();
+	lock_release(&threads.lock);
+	threads_drop_timer(timer);
+	if (to_sweep)
+		sweep();
+	return sampler_thread.thread = self;
+}
+
+void threads_each(void (*each)(struct thread *t, void *arg), void *arg)
+{
+	for (struct record_block *b = __atomic_load_n(&threads.blocks, __ATOMIC_ACQUIRE); b; b = b->older)
+		for (size_t i = 0; i < RECORDS_AT_ONCE; i++) {
+			struct thread *t = (void *)((char *)b->first + i * RECORD_BYTES);
+			if (__atomic_load_n(&t->tid, __ATOMIC_RELAXED))
+				each(t, arg);
+		}
+}
+
+struct thread_facts threads_facts(int tid)
+{
+	if (!lock_take(&threads.lock, LOCK_THREADS))
+		return (struct thread_facts){0};
+	struct thread *t = find_locked(tid);
+	struct thread_facts f = {t, t && t->site ? t->site->stack : NULL};
+	lock_release(&threads.lock);
+	return f;
+}
+
+struct thread_handle {
+	uintptr_t handle; /* 0: a free slot */
+	int tid;
+};
+
+static size_t handle_slot(const struct thread_handles *h, uintptr_t handle)
+{
+	return (size_t)((uint64_t)handle * 0x9e3779b97f4a7c15u >> 32) & h->mask;
+}
+
+/* Records of ended threads may have the same handle as a living one's: each has a slot. */
+static void keep_handle(struct thread *t, void *arg)
+{
+	struct thread_handles *h = arg;
+	uintptr_t handle = __atomic_load_n(&t->handle, __ATOMIC_RELAXED);
+	int tid = __atomic_load_n(&t->tid, __ATOMIC_RELAXED);
+	if (!handle || !tid || h->count > h->mask / 2)
+		return;
+	size_t i = handle_slot(h, handle);
+	while (h->at[i].handle)
+		i = (i + 1) & h->mask;
+	h->at[i] = (struct thread_handle){handle, tid};
+	h->count++;
+}
+
+static void count_one(struct thread *t, void *arg)
+{
+	(void)t;
+	++*(size_t *)arg;
+}
+
+bool threads_handles(struct region *r, struct thread_handles *h)
+{
+	size_t count = 0, room = 64;
+	threads_each(count_one, &count);
+	while (room < 4 * count)
+		room *= 2;
+	*h = (struct thread_handles){.mask = room - 1, .at = region_alloc(r, room * sizeof *h->at)};
+	if (h->at)
+		threads_each(keep_handle, h);
+	return h->at;
+}
+
+int threads_tid_of(const struct thread_handles *h, uintptr_t handle)
+{
+	for (size_t i = handle_slot(h, handle); handle && h->at[i].handle; i = (i + 1) & h->mask)
+		if (h->at[i].handle == handle && !timers_has_ended(house_pid(), h->at[i].tid))
+			return h->at[i].tid;
+	return 0;
+}
+
+/* The snapshot: which threads live is read from the table, their names from /proc. */
+
+struct living {
+	int tid;
+	const struct thread_site *site;
+	const char *name; /* NULL: it ended meanwhile */
+};
+
+struct roll {
+	struct living *at;
+	size_t count, cap;
+};
+
+static void enrol(struct thread *t, void *arg)
+{
+	struct roll *l = arg;
+	if (l->count < l->cap)
+		l->at[l->count] =
+			(struct living){.tid = t->tid, .site = t->site}; /* NULL of one that was not created */
+	l->count++;
+}
+
+static struct living *copy_living(struct region *r, size_t *count)
+{
+	for (size_t cap = 64;; cap *= 2) {
+		struct roll l = {.at = region_alloc(r, cap * sizeof *l.at), .cap = cap};
+		if (!l.at)
+			return NULL;
+		threads_each(enrol, &l);
+		*count = l.count;
+		if (l.count <= cap)
+			return l.at;
+	}
+}
+
+static void add_row(struct thread_snapshot *s, const struct thread_site *site, const char *name, uint64_t count)
+{
+	if (count)
+		s->rows[s->count++] = (struct thread_row){.stack = site->stack, .name = name, .count = count};
+}
+
+/* One row for each name among the living threads of a site, one without a name for the rest. */
+static void add_site(struct thread_snapshot *s, const struct thread_site *site, struct living *l, size_t living)
+{
+	uint64_t left = __atomic_load_n(&site->count, __ATOMIC_RELAXED);
+	for (size_t i = 0; i < living && left && !pace(); i++) {
+		if (l[i].site != site || !l[i].name)
+			continue;
+		const char *name = l[i].name;
+		uint64_t same = 0;
+		for (size_t k = i; k < living && same < left; k++)
+			if (l[k].site == site && l[k].name && strcmp(l[k].name, name) == 0) {
+				l[k].name = NULL;
+				same++;
+			}
+		add_row(s, site, name, same);
+		left -= same;
+	}
+	add_row(s, site, NULL, left);
+}
+
+int snapshot_threads(struct region *r, struct thread_snapshot *s)
+{
+	size_t living = 0, sites = 0;
+	struct living *l = copy_living(r, &living);
+	if (!l)
+		return -ENOMEM;
+	for (size_t i = 0; i < living && !pace(); i++)
+		l[i].name = tasks_name(r, l[i].tid);
+	const struct thread_site *newest = __atomic_load_n(&threads.newest, __ATOMIC_ACQUIRE);
+	for (const struct thread_site *t = newest; t; t = t->older)
+		sites++;
+	*s = (struct thread_snapshot){
+		.time_ns = os_clock_ns(CLOCK_REALTIME),
+		.rows = region_alloc(r, (sites + living + 1) * sizeof *s->rows),
+	};
+	if (!s->rows)
+		return -ENOMEM;
+	for (const struct thread_site *t = newest; t; t = t->older)
+		add_site(s, t, l, living);
+	return 0;
+}
+
+static uint64_t count_created(void)
+{
+	uint64_t n = 0;
+	for (const struct thread_site *t = __atomic_load_n(&threads.newest, __ATOMIC_ACQUIRE); t; t = t->older)
+		n += __atomic_load_n(&t->count, __ATOMIC_RELAXED);
+	return n;
+}
+
+struct snapshot_counts snapshot_counts(void)
+{
+	uint64_t contention[CONTENTION_KINDS];
+	struct snapshot_counts c = {.threadcreate = count_created(), .goroutine = tasks_count()};
+	snapshot_count_contention(contention);
+	c.block = contention[CONTENTION_BLOCK];
+	c.mutex = contention[CONTENTION_MUTEX];
+	snapshot_count_heap(&c.heap, &c.allocs);
+	return c;
+}
+
+static FORKED_CODE void forget_in_child(struct thread *t)
+{
+	t->tid = 0;
+	t->timer = THREAD_NO_TIMER; /* timers are not inherited */
+	t->waits_for = NULL;        /* its queue is gone */
+	t->is_tracing = false;
+	if (t == sampler_thread.thread)
+		return;
+	t->next = threads.spare;
+	threads.spare = t;
+}
+
+/* Every record becomes a spare one; also those that another thread was just linking, if one was. */
+static FORKED_CODE void gather_all_records(void)
+{
+	threads.spare = NULL;
+	threads.spare_starts = NULL;
+	for (struct record_block *b = threads.blocks; b; b = b->older)
+		for (size_t i = 0; i < RECORDS_AT_ONCE; i++)
+			forget_in_child((void *)((char *)b->first + i * RECORD_BYTES));
+}
+
+/* The same of those that are in use: what is not written to need not be copied. */
+static FORKED_CODE void gather_used_records(void)
+{
+	for (int i = 0; i < SLOTS; i++)
+		for (struct thread *t = threads.slot[i], *next; t; t = next) {
+			next = t->next;
+			forget_in_child(t);
+		}
+}
+
+/* Its wait goes on, should it have forked in a handler. */
+static FORKED_CODE void keep_self_alone(void)
+{
+	struct thread *self = sampler_thread.thread;
+	for (int i = 0; i < SLOTS; i++)
+		if (threads.slot[i])
+			threads.slot[i] = NULL;
+	threads.entered = self != NULL;
+	if (!self)
+		return;
+	self->tid = house_pid();
+	self->site = NULL;
+	self->handle = 0;
+	self->next = NULL;
+	threads.slot[(unsigned)self->tid % SLOTS] = self;
+}
+
+/* The child has created no thread: its counts begin at 0. The one that forked keeps its record, under its new number.
+ * Where a handler forked that had interrupted it in here, it goes on with what it was at: then the records stay as they
+ * are, and are found to be of ended threads. */
+FORKED_CODE void threads_fork_child(void)
+{
+	for (struct thread_site *t = threads.newest; t; t = t->older)
+		if (t->count)
+			t->count = 0;
+	threads.sweep_at = SWEEP_FROM; /* another thread may have been at it */
+	if (lock_is_of_who_forked(&threads.lock)) {
+		sampler_thread.thread = NULL;
+		return;
+	}
+	if (threads.lock.word)
+		gather_all_records();
+	else
+		gather_used_records();
+	keep_self_alone();
+}

@@ -1,0 +1,224 @@
+/* queues.c - the table of locks that are waited for.
+ *
+ * Runs in: app's thread inside a hook, marked as busy: a signal handler that interrupts it here leaves the table alone.
+ * So: no allocation but the arena's; a bucket's lock is held for a few dozen instructions.
+ * Shared: a bucket, under its lock (rank CONTENDED); `waiters` of it is read without.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/waits/queues.h"
+
+#include <string.h>
+
+#include "shim/base/arena.h"
+#include "shim/libc/clock.h"
+#include "shim/base/confined.h"
+#include "shim/base/layout.h"
+#include "shim/base/losses.h"
+#include "shim/profiles/sampling.h"
+#include "shim/threads/threads.h"
+
+struct contended_bucket contended_buckets[1 << CONTENDED_BUCKET_BITS] LARGE;
+
+static bool was_used FORKED; /* by this process, or the one that it is a copy of */
+
+static struct contended *find_locked(const struct contended_bucket *b, uintptr_t lock)
+{
+	struct contended *c = b->first;
+	while (c && c->lock != lock)
+		c = c->next;
+	return c;
+}
+
+static struct contended *add_locked(struct contended_bucket *b, uintptr_t lock)
+{
+	struct contended *c = b->spare;
+	if (c)
+		b->spare = c->next;
+	else if (!(c = arena_alloc(sizeof *c)))
+		return NULL;
+	*c = (struct contended){.next = b->first, .lock = lock};
+	b->first = c;
+	return c;
+}
+
+static void drop_locked(struct contended_bucket *b, struct contended **at)
+{
+	struct contended *c = *at;
+	*at = c->next;
+	c->next = b->spare;
+	b->spare = c;
+}
+
+/* What another thread left in the middle of a change is forgotten, with all who wait there. */
+static bool take_bucket(struct contended_bucket *b)
+{
+	if (!lock_take(&b->lock, LOCK_CONTENDED))
+		return false;
+	if (lock_is_inherited(&b->lock)) {
+		b->first = b->spare = NULL;
+		__atomic_store_n(&b->waiters, 0, __ATOMIC_RELAXED);
+	}
+	return true;
+}
+
+/* Where the entry is linked; NULL: nowhere. */
+static struct contended **link_locked(struct contended_bucket *b, const struct contended *c)
+{
+	struct contended **at = &b->first;
+	while (*at && *at != c)
+		at = &(*at)->next;
+	return *at ? at : NULL;
+}
+
+static void enqueue_locked(struct contended *c, struct thread *t)
+{
+	t->waits_before = c->tail;
+	t->waits_after = NULL;
+	*(c->tail ? &c->tail->waits_after : &c->head) = t;
+	c->tail = t;
+}
+
+static void dequeue_locked(struct contended *c, struct thread *t)
+{
+	*(t->waits_before ? &t->waits_before->waits_after : &c->head) = t->waits_after;
+	*(t->waits_after ? &t->waits_after->waits_before : &c->tail) = t->waits_before;
+}
+
+/* Take the thread, which waits at this entry, out of the accounts. */
+static void leave_locked(struct contended_bucket *b, struct contended *c, struct thread *t)
+{
+	dequeue_locked(c, t);
+	c->began_ns -= t->waits_since_ns > c->charged_ns ? t->waits_since_ns : c->charged_ns;
+	c->waiters--;
+	__atomic_store_n(&b->waiters, b->waiters - 1, __ATOMIC_RELAXED);
+}
+
+/* A handler that interrupts this may fork, and its child come back to here, with an empty table (below): then there is
+ * nothing to leave, and hardly anything to go wrong. Where the lock can't be had, the next wait tries again. */
+static void leave(struct thread *t)
+{
+	struct contended *c = __atomic_load_n(&t->waits_for, __ATOMIC_RELAXED);
+	if (!c)
+		return;
+	struct contended_bucket *b = contended_bucket_of(c->lock);
+	if (!take_bucket(b))
+		return;
+	struct contended **at = t->waits_for == c ? link_locked(b, c) : NULL;
+	if (at) {
+		leave_locked(b, c, t);
+		if (c->waiters == 0 && (at = link_locked(b, c)))
+			drop_locked(b, at);
+	}
+	t->waits_for = NULL;
+	lock_release(&b->lock);
+}
+
+/* A thread that jumped out of its wait and then ended is still in the queue: sooner or later it is the first there. */
+static void look_for_first_locked(struct contended_bucket *b, struct contended *c, uint64_t now_ns)
+{
+	enum { PATIENCE_NS = 100000000 };
+	struct thread *t = c->head;
+	if (confined() || now_ns - t->waits_since_ns < PATIENCE_NS || now_ns - c->looked_ns < PATIENCE_NS)
+		return;
+	c->looked_ns = now_ns;
+	if (!t->tid || os_call(SYS_tgkill, house_pid(), t->tid, 0) == -ESRCH) {
+		leave_locked(b, c, t);
+		t->waits_for = NULL;
+	}
+}
+
+static bool enter_locked(struct contended_bucket *b, struct thread *t, uintptr_t lock, uint64_t now_ns)
+{
+	struct contended *c = find_locked(b, lock);
+	if (!c && !(c = add_locked(b, lock)))
+		return false;
+	t->waits_for = c;
+	t->waits_since_ns = now_ns;
+	enqueue_locked(c, t);
+	c->waiters++;
+	c->began_ns += now_ns > c->charged_ns ? now_ns : c->charged_ns;
+	__atomic_store_n(&b->waiters, b->waiters + 1, __ATOMIC_RELAXED);
+	return true;
+}
+
+void contended_enter(struct thread *t, uintptr_t lock, uint64_t now_ns)
+{
+	if (!sampler_hold()) {
+		losses_count(contention_nested);
+		return;
+	}
+	leave(t);
+	struct contended_bucket *b = contended_bucket_of(lock);
+	__atomic_store_n(&was_used, true, __ATOMIC_RELAXED);
+	bool has_lock = !t->waits_for && take_bucket(b), has_memory = has_lock && enter_locked(b, t, lock, now_ns);
+	if (has_lock)
+		lock_release(&b->lock);
+	sampler_release();
+	if (!has_lock)
+		losses_count(lock_not_had);
+	else if (!has_memory)
+		losses_count(contention_no_memory);
+}
+
+void contended_leave(struct thread *t)
+{
+	if (!t->waits_for || !sampler_hold())
+		return; /* a handler that holds locks of the house: the thread's next wait mends it */
+	leave(t);
+	sampler_release();
+}
+
+void contended_forget(struct thread *t)
+{
+	leave(t);
+}
+
+static uint64_t charge_locked(struct contended_bucket *b, uintptr_t lock)
+{
+	struct contended *c = find_locked(b, lock);
+	if (!c)
+		return 0;
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC); /* under the lock: nobody here began later */
+	look_for_first_locked(b, c, now_ns);
+	uint64_t delay_ns = c->waiters * now_ns - c->began_ns;
+	c->began_ns = c->waiters * now_ns;
+	c->charged_ns = now_ns;
+	if (c->waiters == 0)
+		drop_locked(b, link_locked(b, c));
+	return delay_ns;
+}
+
+uint64_t contended_release(uintptr_t lock)
+{
+	struct contended_bucket *b = contended_bucket_of(lock);
+	uint64_t delay_ns = 0;
+	if (!contended_maybe(lock))
+		return 0;
+	if (!sampler_hold()) {
+		losses_count(contention_nested);
+		return 0;
+	}
+	if (take_bucket(b)) {
+		delay_ns = charge_locked(b, lock);
+		lock_release(&b->lock);
+	} else {
+		losses_count(lock_not_had);
+	}
+	sampler_release();
+	return delay_ns;
+}
+
+/* What was in a bucket is the parent's business; its spare ones are forgotten, too, as another thread may have been at
+ * them. */
+FORKED_CODE void contended_fork_child(void)
+{
+	if (!was_used)
+		return;
+	was_used = false;
+	for (int i = 0; i < 1 << CONTENDED_BUCKET_BITS;
+	     i++) { /* what is written is copied: leave alone what need not be */
+		struct contended_bucket *b = &contended_buckets[i];
+		if (b->first || b->spare || b->waiters || b->lock.word)
+			memset(b, 0, sizeof *b);
+	}
+}

@@ -1,0 +1,610 @@
+/* restart.c - a system call that our signal cut short goes on as if nothing had been.
+ *
+ * Runs in: our signal handler; before handlers of the program's (restart_give_up); app's thread, in the middle of a
+ * system call as the program sees it (move_rest); listener (restart_look). So: no lock, no allocation, no libc, errno
+ * untouched; in the middle of a system call no register but general ones. Code is read where a thread executes it, the
+ * program's memory where the kernel has just used it.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/waits/restart.h"
+
+#include <assert.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+#include "shim/base/os.h"
+#include "shim/base/peek.h"
+#include "shim/waits/signals.h"
+#include "shim/threads/tasks.h"
+#include "shim/threads/threads.h"
+#include "shim/waits/waits.h"
+
+/* Calls that the kernel makes again by itself after a handler with SA_RESTART are here, too: they may fail with EINTR
+ * all the same, on sockets with time-outs. */
+int restart_way(long nr, long second)
+{
+	switch (nr) {
+	case SYS_futex:
+		switch (second & ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME)) {
+		case FUTEX_WAIT: return 3;
+		case FUTEX_WAIT_BITSET:
+		case FUTEX_WAIT_REQUEUE_PI:
+		case FUTEX_LOCK_PI: return RESTART_AS_IT_IS;
+		default: return RESTART_NOT_BLOCKING;
+		}
+	case SYS_nanosleep: return 0;
+	case SYS_clock_nanosleep: return second & TIMER_ABSTIME ? RESTART_AS_IT_IS : 2;
+	case SYS_rt_sigtimedwait: return 2;
+	case SYS_semtimedop: return 3;
+	case SYS_io_getevents: return 4;
+	case SYS_epoll_pwait: return 3 | RESTART_MILLISECONDS;
+#ifdef SYS_epoll_pwait2
+	case SYS_epoll_pwait2: return 3;
+#endif
+#ifdef SYS_poll
+	case SYS_poll: return 2 | RESTART_MILLISECONDS;
+	case SYS_epoll_wait: return 3 | RESTART_MILLISECONDS;
+	case SYS_pause:
+	case SYS_select:
+#endif
+#ifdef SYS_io_uring_enter
+	case SYS_io_uring_enter:
+#endif
+#ifdef SYS_futex_waitv
+	case SYS_futex_waitv:
+#endif
+	case SYS_ppoll:
+	case SYS_pselect6:
+	case SYS_read:
+	case SYS_readv:
+	case SYS_write:
+	case SYS_writev:
+	case SYS_recvfrom:
+	case SYS_recvmsg:
+	case SYS_recvmmsg:
+	case SYS_sendto:
+	case SYS_sendmsg:
+	case SYS_sendmmsg:
+	case SYS_accept:
+	case SYS_accept4:
+	case SYS_connect:
+	case SYS_flock:
+	case SYS_wait4:
+	case SYS_waitid:
+	case SYS_rt_sigsuspend:
+	case SYS_msgrcv:
+	case SYS_msgsnd:
+	case SYS_semop:
+	case SYS_mq_timedsend:
+	case SYS_mq_timedreceive: return RESTART_AS_IT_IS;
+	default: return RESTART_NOT_BLOCKING;
+	}
+}
+
+bool restart_is_transfer(long nr)
+{
+	return nr == SYS_write || nr == SYS_writev || nr == SYS_sendto || nr == SYS_sendmsg || nr == SYS_recvfrom ||
+	       nr == SYS_recvmsg;
+}
+
+#if defined(__x86_64__)
+enum { SYSCALL_BYTES = 2 };
+
+static const int argument[] = {REG_RDI, REG_RSI, REG_RDX, REG_R10, REG_R8, REG_R9};
+
+static bool is_call(uintptr_t at)
+{
+	const unsigned char *code = (const unsigned char *)at;
+	return (at & 4095) <= 4094 && code[0] == 0x0f && code[1] == 0x05;
+}
+
+/* The number that the code loads right before it makes the call: "mov $nr,%eax", or "xor %eax,%eax"; -1: none that is
+ * known. */
+static long number_in_code(uintptr_t call)
+{
+	enum { BACK_MOST = 16, MOV_BYTES = 5, XOR_BYTES = 2, REX_B = 0x41 };
+	const unsigned char *code = (const unsigned char *)call;
+	for (size_t back = XOR_BYTES; back <= BACK_MOST && back < (call & 4095); back++) {
+		const unsigned char *at = code - back;
+		bool is_other = (at[-1] & 0xf1) == REX_B; /* that register is %r8 */
+		uint32_t nr;
+		if ((at[0] == 0x31 || at[0] == 0x33) && at[1] == 0xc0 && !is_other)
+			return 0;
+		if (at[0] != 0xb8 || back < MOV_BYTES || is_other)
+			continue;
+		memcpy(&nr, at + 1, sizeof nr);
+		return restart_way(nr, FUTEX_WAIT) != RESTART_NOT_BLOCKING ? (long)nr : -1;
+	}
+	return -1;
+}
+
+static struct restart *restart_of_self(void)
+{
+	return threads_self() ? &threads_self()->restart : NULL;
+}
+
+/* What the listener noted, in one piece. False: nothing. */
+static bool read_note(const struct restart *r, struct restart *note)
+{
+	uint32_t number = r ? __atomic_load_n(&r->number, __ATOMIC_ACQUIRE) : 1;
+	if (number & 1)
+		return false;
+	*note = *r;
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return __atomic_load_n(&r->number, __ATOMIC_RELAXED) == number && note->nr >= 0;
+}
+
+/* Is it the call that was interrupted in this context? It has the same place and the same arguments (its time-out may
+ * be cut already), so at least it is one like it. */
+static bool is_of(const struct restart *note, const greg_t *regs)
+{
+	int way = restart_way(note->nr, (long)note->args[1]), time = way >= 0 ? way & ~RESTART_MILLISECONDS : -1;
+	for (int i = 0; i < 6; i++)
+		if (i != time && note->args[i] != (uint64_t)regs[argument[i]])
+			return false;
+	return note->pc == (uintptr_t)regs[REG_RIP] && note->sp == (uintptr_t)regs[REG_RSP];
+}
+
+/* Is it that very call? Then the thread was not woken since. */
+static bool is_still(const struct restart *note)
+{
+	enum { FRESH_NS = 50000000 };
+	struct rusage usage = {0};
+	return clock_ns(CLOCK_MONOTONIC) - note->looked_ns < FRESH_NS &&
+	       os_call(SYS_getrusage, RUSAGE_THREAD, &usage) == 0 && (uint64_t)usage.ru_nvcsw == note->sleeps;
+}
+
+/* A call that was interrupted. */
+struct call {
+	long nr;           /* -1: not known */
+	uint64_t since_ns; /* 0: not known */
+	bool handled;      /* a handler of the program's has run in it */
+};
+
+/* A system call leaves its return address in %rcx, and a trampoline takes it away (hooks/signal.c). Where it does not
+ * (emulators), where a handler came last has to do: that may be long ago, but a program whose handlers come there knows
+ * what to do. */
+static bool calls_leave_rcx(void)
+{
+	uintptr_t left, next;
+	long nr = SYS_getpid;
+	__asm__ volatile("lea 1f(%%rip), %2\n\tsyscall\n1:" : "=c"(left), "+a"(nr), "=&r"(next) : : "r11", "memory");
+	return left == next;
+}
+
+static struct call call_of(const greg_t *regs)
+{
+	struct restart *r = restart_of_self(), note;
+	uintptr_t pc = (uintptr_t)regs[REG_RIP], sp = (uintptr_t)regs[REG_RSP];
+	bool is_noted = read_note(r, &note) && is_of(&note, regs);
+	if (is_noted && is_still(&note))
+		return (struct call){note.nr, note.since_ns, note.handled_then != r->handled};
+	bool handled =
+		calls_leave_rcx() ? (uintptr_t)regs[REG_RCX] != pc : r && r->handled_pc == pc && r->handled_sp == sp;
+	return (struct call){is_noted ? note.nr : number_in_code(pc - SYSCALL_BYTES), 0, handled};
+}
+
+static uint64_t ns_of(const struct timespec *t)
+{
+	uint64_t ns;
+	if (__builtin_mul_overflow((uint64_t)t->tv_sec, 1000000000u, &ns) ||
+	    __builtin_add_overflow(ns, (uint64_t)t->tv_nsec, &ns))
+		return UINT64_MAX;
+	return ns;
+}
+
+static uint64_t left_of(uint64_t whole_ns, uint64_t since_ns)
+{
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC), gone_ns = since_ns && now_ns > since_ns ? now_ns - since_ns : 0;
+	return gone_ns < whole_ns ? whole_ns - gone_ns : 0;
+}
+
+/* Where a sleep says what is left; 0: nowhere. */
+static uintptr_t left_at(const greg_t *regs, long nr)
+{
+	return nr == SYS_nanosleep         ? (uintptr_t)regs[REG_RSI]
+	       : nr == SYS_clock_nanosleep ? (uintptr_t)regs[REG_R10]
+	                                   : 0;
+}
+
+/* The time-out is what is left of it. */
+static void cut_time(greg_t *regs, const struct call *c, int way)
+{
+	greg_t *arg = way >= 0 ? &regs[argument[way & ~RESTART_MILLISECONDS]] : NULL;
+	struct restart *r = restart_of_self();
+	if (!arg || !*arg || (way & RESTART_MILLISECONDS && (int)*arg < 0))
+		return;
+	if (way & RESTART_MILLISECONDS) {
+		*arg = (greg_t)((left_of((uint64_t)*arg * 1000000, c->since_ns) + 999999) / 1000000);
+	} else if (left_at(regs, c->nr)) {
+		*arg = (greg_t)left_at(regs, c->nr);
+	} else if (r && c->since_ns) {
+		uint64_t ns = left_of(ns_of((const struct timespec *)*arg), c->since_ns);
+		r->time = (struct timespec){.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
+		*arg = (greg_t)&r->time;
+	}
+}
+
+static void note_again(uintptr_t pc, uintptr_t sp, bool always)
+{
+	struct restart *r = restart_of_self();
+	if (!r)
+		return;
+	r->again_sp = sp;
+	r->again_always = always;
+	r->again_pc = pc;
+}
+
+static void fail(greg_t *regs)
+{
+	regs[REG_RIP] += SYSCALL_BYTES;
+	regs[REG_RAX] = -EINTR;
+}
+
+/* The kernel makes the call again, as our handler has SA_RESTART; or it is to be made for the first time. */
+static void before_call(greg_t *regs, uint64_t due)
+{
+	if (restart_way(regs[REG_RAX], regs[REG_RSI]) == RESTART_NOT_BLOCKING)
+		return;
+	if (waits_others_are_due(due, SA_RESTART, false))
+		fail(regs);
+	else
+		note_again((uintptr_t)regs[REG_RIP], (uintptr_t)regs[REG_RSP], false);
+}
+
+static void set_back(greg_t *regs, const struct call *c)
+{
+	int way = c->nr < 0 ? RESTART_NOT_BLOCKING : restart_way(c->nr, regs[REG_RSI]);
+	if (way == RESTART_NOT_BLOCKING)
+		return;
+	cut_time(regs, c, way);
+	regs[REG_RIP] -= SYSCALL_BYTES;
+	regs[REG_RAX] = c->nr;
+	note_again((uintptr_t)regs[REG_RIP], (uintptr_t)regs[REG_RSP], true);
+}
+
+/* The entry of the function that moves the rest. System calls leave %rcx and %r11 undefined: they say where to go on,
+ * and what was moved. All other registers, and the stack, are the program's. */
+extern HIDDEN void restart_move_rest(void);
+
+static void move_rest_of(greg_t *regs, long nr)
+{
+	if (!restart_is_transfer(nr) || (nr == SYS_write && regs[REG_RAX] >= regs[REG_RDX]))
+		return;
+	regs[REG_RCX] = regs[REG_RIP];
+	regs[REG_R11] = regs[REG_RAX];
+	regs[REG_RAX] = nr;
+	regs[REG_RIP] = (greg_t)&restart_move_rest;
+}
+
+void restart_interrupted(ucontext_t *u, uint64_t mask)
+{
+	greg_t *regs = u->uc_mcontext.gregs;
+	uintptr_t pc = (uintptr_t)regs[REG_RIP];
+	intptr_t result = regs[REG_RAX];
+	if (is_call(pc))
+		before_call(regs, waits_programs(~mask));
+	if (!is_call(pc - SYSCALL_BYTES) || (result != -EINTR && result <= 0))
+		return;
+	struct call c = call_of(regs);
+	if (c.nr < 0 || c.handled || waits_others_are_due(waits_programs(~mask), 0, false))
+		return;
+	if (result > 0)
+		move_rest_of(regs, c.nr);
+	else
+		set_back(regs, &c);
+}
+
+/* The system call that a hook's function makes, of those that may move a part. */
+static long transfer_of(unsigned call)
+{
+	switch (call) {
+	case WAIT_write: return SYS_write;
+	case WAIT_writev: return SYS_writev;
+	case WAIT_send:
+	case WAIT_sendto: return SYS_sendto;
+	case WAIT_sendmsg: return SYS_sendmsg;
+	case WAIT_recv:
+	case WAIT___recv_chk:
+	case WAIT_recvfrom:
+	case WAIT___recvfrom_chk: return SYS_recvfrom;
+	case WAIT_recvmsg: return SYS_recvmsg;
+	default: return -1;
+	}
+}
+
+void restart_interrupted_in(ucontext_t *u, uint64_t mask, const struct wait *w)
+{
+	greg_t *regs = u->uc_mcontext.gregs;
+	long nr = transfer_of(waits_call(w->state));
+	if (nr >= 0 && is_call((uintptr_t)regs[REG_RIP] - SYSCALL_BYTES) && regs[REG_RAX] > 0 &&
+	    w->handled == sampler_thread.handled && !waits_others_are_due(waits_programs(~mask), 0, false))
+		move_rest_of(regs, nr);
+}
+
+void restart_give_up(int sig, ucontext_t *u)
+{
+	greg_t *regs = u->uc_mcontext.gregs;
+	struct restart *r = restart_of_self();
+	if (!r || r->again_sp != (uintptr_t)regs[REG_RSP] || !is_call((uintptr_t)regs[REG_RIP]))
+		return;
+	r->again_pc = 0;
+	if (r->again_always || !waits_signal_restarts(sig))
+		fail(regs);
+}
+
+/* What the entry saved: registers of a transfer that moved `done` bytes. */
+struct moved {
+	long r9, r8, r10, rdx, rsi, rdi, rbp, nr;
+	uint64_t done;
+};
+
+/* So much is left of a transfer; in the program's thread, with its registers. */
+struct rest {
+	int fd, flags;
+	bool receives, is_socket;
+	const struct iovec *iov;
+	size_t count;
+	const struct msghdr *msg;
+	long addr, addr_bytes; /* of sendto */
+	uint32_t handled;
+};
+
+static bool was_handled(const struct rest *t)
+{
+	return sampler_thread.handled != t->handled;
+}
+
+/* Messages have no rest, and files are not interrupted: streams alone are moved on. One that may not wait is as it
+ * should be. */
+static bool has_rest(struct rest *t)
+{
+	struct stat st;
+	int type = 0;
+	socklen_t bytes = sizeof type;
+	if (t->receives ? (t->flags & (MSG_WAITALL | MSG_PEEK | MSG_DONTWAIT)) != MSG_WAITALL : t->flags & MSG_DONTWAIT)
+		return false;
+	if (os_call(SYS_fcntl, t->fd, F_GETFL) & O_NONBLOCK)
+		return false;
+	t->is_socket = os_call(SYS_getsockopt, t->fd, SOL_SOCKET, SO_TYPE, &type, &bytes) == 0;
+	if (t->is_socket)
+		return type == SOCK_STREAM && !(t->receives && t->msg && t->msg->msg_control);
+	return os_call(SYS_fstat, t->fd, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode));
+}
+
+static uint64_t bytes_in(const struct iovec *iov, size_t count)
+{
+	uint64_t n = 0;
+	for (size_t i = 0; i < count; i++)
+		n += iov[i].iov_len;
+	return n;
+}
+
+/* Wait a little until the socket can move more. 1: try; 0: it has an error (which is left there), or a signal of the
+ * program's came. Not every end wakes poll (a Unix socket's peer that shut down), so a try is made now and then. */
+static bool is_ready(const struct rest *t, int64_t *waited_ms)
+{
+	enum { STEP_MS = 50 };
+	struct timeval limit = {0};
+	socklen_t bytes = sizeof limit;
+	struct pollfd p = {.fd = t->fd, .events = t->receives ? POLLIN : POLLOUT};
+	struct timespec step = {.tv_nsec = STEP_MS * 1000000};
+	long r = os_call(SYS_ppoll, &p, 1, &step, NULL, 0);
+	if ((r < 0 && r != -EINTR) || was_handled(t) || p.revents & (POLLERR | POLLNVAL) ||
+	    (!t->receives && p.revents & POLLHUP))
+		return false;
+	*waited_ms = r > 0 ? 0 : *waited_ms + STEP_MS;
+	os_call(SYS_getsockopt, t->fd, SOL_SOCKET, t->receives ? SO_RCVTIMEO : SO_SNDTIMEO, &limit, &bytes);
+	int64_t limit_ms = (int64_t)limit.tv_sec * 1000 + limit.tv_usec / 1000;
+	return limit_ms == 0 || *waited_ms <= limit_ms;
+}
+
+/* What is left after `done` bytes: of a piece that was begun, or the pieces after it. A socket's error is told once, so
+ * sockets are asked only for what they can do at once. Bytes, or a negative errno. */
+static long move_some(const struct rest *t, uint64_t done)
+{
+	const struct iovec *iov = t->iov;
+	size_t count = t->count;
+	for (; count && done >= iov->iov_len; count--)
+		done -= iov++->iov_len;
+	struct iovec piece = {(char *)iov->iov_base + done, iov->iov_len - done};
+	if (done) {
+		iov = &piece;
+		count = 1;
+	}
+	if (!t->is_socket)
+		return os_call(SYS_writev, t->fd, iov, count);
+	struct msghdr msg;
+	msg.msg_name = t->receives ? NULL : t->msg ? t->msg->msg_name : (void *)t->addr;
+	msg.msg_namelen = t->receives ? 0 : t->msg ? t->msg->msg_namelen : (socklen_t)t->addr_bytes;
+	msg.msg_iov = (struct iovec *)iov;
+	msg.msg_iovlen = count;
+	msg.msg_control = NULL;
+	msg.msg_controllen = 0;
+	msg.msg_flags = 0;
+	return t->receives ? os_call(SYS_recvmsg, t->fd, &msg, t->flags | MSG_DONTWAIT)
+	                   : os_call(SYS_sendmsg, t->fd, &msg, t->flags | MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* What ends the rest early is not told: what was moved is, as the kernel does; the error comes with the next call. */
+static uint64_t move_on(struct rest *t, uint64_t done)
+{
+	int64_t waited_ms = 0;
+	uint64_t whole = bytes_in(t->iov, t->count);
+	if (done >= whole || !has_rest(t))
+		return done;
+	while (done < whole && !was_handled(t)) {
+		if (t->is_socket && !is_ready(t, &waited_ms))
+			break;
+		long more = move_some(t, done);
+		if (more == 0 || (more < 0 && !(more == -EAGAIN && t->is_socket) && more != -EINTR))
+			break;
+		done += more > 0 ? (uint64_t)more : 0;
+	}
+	return done;
+}
+
+/* Called by the entry. Returns the bytes that were moved in all. */
+static __attribute__((used)) uint64_t restart_rest_of(const struct moved *m)
+{
+	struct iovec buffer = {(void *)m->rsi, (size_t)m->rdx};
+	struct rest t;
+	t.fd = (int)m->rdi;
+	t.flags = 0;
+	t.receives = m->nr == SYS_recvfrom || m->nr == SYS_recvmsg;
+	t.is_socket = false;
+	t.iov = &buffer;
+	t.count = 1;
+	t.msg = NULL;
+	t.addr = t.addr_bytes = 0;
+	t.handled = sampler_thread.handled;
+	if (m->nr == SYS_writev) {
+		t.iov = (const struct iovec *)m->rsi;
+		t.count = (size_t)m->rdx;
+	} else if (m->nr == SYS_sendmsg || m->nr == SYS_recvmsg) {
+		t.msg = (const struct msghdr *)m->rsi;
+		t.iov = t.msg->msg_iov;
+		t.count = t.msg->msg_iovlen;
+		t.flags = (int)m->rdx;
+	} else if (m->nr != SYS_write) {
+		t.flags = (int)m->r10;
+		t.addr = m->r8;
+		t.addr_bytes = m->r9;
+	}
+	return move_on(&t, m->done);
+}
+
+/* Comes from no call, but from the handler: the 128 bytes below the stack pointer may be in use. */
+__asm__(".text\n"
+        ".p2align 4\n"
+        ".type restart_move_rest, @function\n"
+        ".globl restart_move_rest\n"
+        ".hidden restart_move_rest\n"
+        "restart_move_rest:\n"
+        "\t.cfi_startproc simple\n"
+        "\t.cfi_signal_frame\n"
+        "\t.cfi_def_cfa rsp, 0\n"
+        "\t.cfi_register rip, rcx\n"
+        "\tlea -128(%rsp), %rsp\n"
+        "\t.cfi_adjust_cfa_offset 128\n"
+        "\tpush %rcx\n"
+        "\t.cfi_adjust_cfa_offset 8\n"
+        "\t.cfi_offset rip, -136\n"
+        "\tpush %r11\n"
+        "\t.cfi_adjust_cfa_offset 8\n"
+        "\tpush %rax\n"
+        "\t.cfi_adjust_cfa_offset 8\n"
+        "\tpush %rbp\n"
+        "\t.cfi_adjust_cfa_offset 8\n"
+        "\t.cfi_offset rbp, -160\n"
+        "\tpush %rdi\n"
+        "\t.cfi_adjust_cfa_offset 8\n"
+        "\tpush %rsi\n"
+        "\t.cfi_adjust_cfa_offset 8\n"
+        "\tpush %rdx\n"
+        "\t.cfi_adjust_cfa_offset 8\n"
+        "\tpush %r10\n"
+        "\t.cfi_adjust_cfa_offset 8\n"
+        "\tpush %r8\n"
+        "\t.cfi_adjust_cfa_offset 8\n"
+        "\tpush %r9\n"
+        "\t.cfi_adjust_cfa_offset 8\n"
+        "\tmov %rsp, %rdi\n"
+        "\tmov %rsp, %rbp\n"
+        "\t.cfi_def_cfa_register rbp\n"
+        "\tand $-16, %rsp\n"
+        "\tcld\n"
+        "\tcall restart_rest_of\n"
+        "\tmov %rbp, %rsp\n"
+        "\t.cfi_def_cfa_register rsp\n"
+        "\tpop %r9\n"
+        "\t.cfi_adjust_cfa_offset -8\n"
+        "\tpop %r8\n"
+        "\t.cfi_adjust_cfa_offset -8\n"
+        "\tpop %r10\n"
+        "\t.cfi_adjust_cfa_offset -8\n"
+        "\tpop %rdx\n"
+        "\t.cfi_adjust_cfa_offset -8\n"
+        "\tpop %rsi\n"
+        "\t.cfi_adjust_cfa_offset -8\n"
+        "\tpop %rdi\n"
+        "\t.cfi_adjust_cfa_offset -8\n"
+        "\tpop %rbp\n"
+        "\t.cfi_adjust_cfa_offset -8\n"
+        "\t.cfi_restore rbp\n"
+        "\tpop %rcx\n"
+        "\t.cfi_adjust_cfa_offset -8\n"
+        "\tpop %rcx\n"
+        "\t.cfi_adjust_cfa_offset -8\n"
+        "\tpop %rcx\n"
+        "\t.cfi_adjust_cfa_offset -8\n"
+        "\t.cfi_register rip, rcx\n"
+        "\tlea 128(%rsp), %rsp\n"
+        "\t.cfi_adjust_cfa_offset -128\n"
+        "\tjmp *%rcx\n"
+        "\t.cfi_endproc\n"
+        ".size restart_move_rest, . - restart_move_rest\n");
+static_assert(offsetof(struct moved, done) == 64, "as the entry saves them");
+#else
+void restart_interrupted(ucontext_t *u, uint64_t mask)
+{
+	(void)u, (void)mask;
+}
+
+void restart_interrupted_in(ucontext_t *u, uint64_t mask, const struct wait *w)
+{
+	(void)u, (void)mask, (void)w;
+}
+
+void restart_give_up(int sig, ucontext_t *u)
+{
+	(void)sig, (void)u;
+}
+#endif
+
+/* Would this call take our signal as one that the program waits for? */
+static bool takes_ours(const struct task *k)
+{
+	uint64_t set;
+	return k->nr == SYS_rt_sigtimedwait && peek(k->args[0], &set, sizeof set) && set >> (SIGNALS_OURS - 1) & 1;
+}
+
+static void write_note(struct restart *r, long nr, const struct task *k, uint64_t since_ns, uint64_t sleeps,
+                       uint32_t handled)
+{
+	__atomic_store_n(&r->number, r->number + 1, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	r->nr = nr;
+	memcpy(r->args, k->args, sizeof r->args);
+	r->pc = k->pc;
+	r->sp = k->sp;
+	r->looked_ns = clock_ns(CLOCK_MONOTONIC);
+	r->since_ns = since_ns;
+	r->sleeps = sleeps;
+	r->handled_then = handled;
+	__atomic_store_n(&r->number, r->number + 1, __ATOMIC_RELEASE);
+}
+
+bool restart_look(struct thread *t)
+{
+	struct restart *r = &t->restart;
+	uint32_t handled = __atomic_load_n(&r->handled, __ATOMIC_RELAXED);
+	int tid = __atomic_load_n(&t->tid, __ATOMIC_RELAXED);
+	uint64_t sleeps = tasks_sleeps(tid);
+	struct task k = tasks_look(tid);
+	bool blocked =
+		k.state == TASK_BLOCKED && k.nr >= 0 && restart_way(k.nr, (long)k.args[1]) != RESTART_NOT_BLOCKING;
+	r->keep_off = blocked && takes_ours(&k);
+	if (blocked) {
+		int64_t idle_ns = tasks_idle_ns(tid);
+		uint64_t since_ns = idle_ns < 0 ? 0 : clock_ns(CLOCK_MONOTONIC) - (uint64_t)idle_ns;
+		write_note(r, handled == __atomic_load_n(&r->handled, __ATOMIC_RELAXED) ? k.nr : -1, &k, since_ns,
+		           sleeps, handled);
+	}
+	return !r->keep_off;
+}

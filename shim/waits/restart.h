@@ -1,0 +1,70 @@
+/* restart.h - a system call that our signal cut short goes on as if nothing had been.
+ *
+ * Runs in: our signal handler (restart_interrupted); app's thread, sent there by the handler (the rest of a transfer),
+ * or by the kernel before a handler of the program's (restart_give_up); listener (restart_look).
+ *
+ * Calls that began while somebody watched say so in their record, and their hooks make them again (waits.h). All
+ * others, those that began before and those that libc makes for itself, our handler sets back to the instruction that
+ * made them. What it must know for that is the number of the call: the kernel says it of a thread that is blocked
+ * (restart_look), and mostly the code that made the call says it, too. Where neither does, the call fails with EINTR.
+ *
+ * A transfer that came back with less than was asked for cannot be set back: the thread goes on in a function of ours,
+ * which moves the rest, and then where it was.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_RESTART_H
+#define PPROFSHIM_RESTART_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+#include <ucontext.h>
+
+struct thread;
+struct wait;
+
+/* A part of a thread's record. */
+struct restart {
+	/* The thread's own. Where it was when a handler of the program's came last, and how many came: hooks/signal.c.
+	 */
+	uintptr_t handled_pc, handled_sp;
+	/* The call that our handler set back last: should a handler of the program's come before it is made, it fails.
+	 */
+	uintptr_t again_pc, again_sp;
+	uint32_t handled;
+	bool again_always;    /* whatever that handler's SA_RESTART says */
+	bool keep_off;        /* the listener's: no signal of ours to this thread now */
+	struct timespec time; /* what is left of a time-out */
+	/* Written by the listener, while the thread was blocked. */
+	uint32_t number; /* atomic; odd: what follows is being written */
+	uint32_t handled_then;
+	long nr; /* -1: nothing is known */
+	uint64_t args[6];
+	uintptr_t pc, sp;
+	uint64_t looked_ns, since_ns; /* CLOCK_MONOTONIC; since_ns 0: not known */
+	uint64_t sleeps;              /* how often it had gone to sleep */
+};
+
+/* What has to be changed in a call that may block, before it is made again: the time-out that is relative, and not kept
+ * up to date by the kernel. The number of that argument, which is a struct timespec, or in milliseconds; or none. */
+enum { RESTART_NOT_BLOCKING = -1, RESTART_AS_IT_IS = -2, RESTART_MILLISECONDS = 16 };
+int restart_way(long nr, long second);
+
+/* Does it move bytes, so that it may come back with a part of them? */
+bool restart_is_transfer(long nr);
+
+/* Our handler interrupted this context, with this mask, in no wait of its record. */
+void restart_interrupted(ucontext_t *u, uint64_t mask);
+
+/* The same in this wait, whose hook sees to all but a transfer of which a part was moved. */
+void restart_interrupted_in(ucontext_t *u, uint64_t mask, const struct wait *w);
+
+/* A handler of the program's comes between our handler and the call that it set back. */
+void restart_give_up(int sig, ucontext_t *u);
+
+/* Right before a signal of ours goes to this thread: note where it is blocked. False, and keep_off: the call would take
+ * the signal for the program's; it has to be waited for. Listener. */
+bool restart_look(struct thread *t);
+
+#endif

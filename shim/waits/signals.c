@@ -1,0 +1,499 @@
+/* signals.c - the one signal of ours, and its handler.
+ *
+ * Runs in: signal handler (on_signal: any app lock and any lock of the house may be held by the thread it
+ * interrupted); listener; app's thread in pthread_create (signals_keep).
+ * So: the handler takes no lock, allocates nothing, calls nothing of libc, and runs with every signal blocked: others
+ * that are due come after it, which waits.c counts on. Its frames are small: the stack may be too (at most 1 KiB below
+ * the kernel's frame). It begins in a few instructions that align the stack, which not every kernel does (qemu-user
+ * does not). In a thread that libc does not know it touches no thread-local storage (this file is compiled without a
+ * stack guard). Shared: signals_users and at_work are atomic; `next` is written before our handler is in place.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/waits/signals.h"
+
+#include <signal.h>
+#include <string.h>
+#include <ucontext.h>
+
+#include "shim/base/confined.h"
+#include "shim/profiles/cpu.h"
+#include "shim/profiles/dump.h"
+#include "shim/base/layout.h"
+#include "shim/libc/libc_thread.h"
+#include "shim/base/losses.h"
+#include "shim/libc/real.h"
+#include "shim/waits/restart.h"
+#include "shim/base/sync.h"
+#include "shim/threads/timers.h"
+#include "shim/stack/unwind.h"
+#include "shim/listener/visitor.h"
+#include "shim/waits/waits.h"
+
+uint32_t signals_users FORKED;
+static uint32_t at_work FORKED;   /* atomic: handlers of ours under way */
+static struct timers_action next; /* libc's, that ours took the place of */
+static char timer_mark, ask_mark; /* their addresses say whose a signal is */
+
+#if defined(__x86_64__)
+enum { KERNEL_SA_RESTORER = 0x04000000 };
+
+/* What a handler returns to. Unwinders know it by these very instructions. */
+__asm__(".text\n"
+        ".p2align 4\n"
+        "nop\n"
+        ".type pprofshim_restorer, @function\n"
+        "pprofshim_restorer:\n"
+        "\tmov $15, %rax\n"
+        "\tsyscall\n"
+        ".size pprofshim_restorer, . - pprofshim_restorer\n");
+extern HIDDEN void pprofshim_restorer(void);
+
+/* What the kernel calls: the same, on an aligned stack. */
+#define ALIGNED_ENTRY(entry, handler) \
+	__asm__(".text\n" \
+	        ".p2align 4\n" \
+	        ".type " #entry ", @function\n" #entry ":\n" \
+	        "\t.cfi_startproc\n" \
+	        "\tpush %rbp\n" \
+	        "\t.cfi_def_cfa_offset 16\n" \
+	        "\t.cfi_offset rbp, -16\n" \
+	        "\tmov %rsp, %rbp\n" \
+	        "\t.cfi_def_cfa_register rbp\n" \
+	        "\tand $-16, %rsp\n" \
+	        "\tcall " #handler "\n" \
+	        "\tleave\n" \
+	        "\t.cfi_def_cfa rsp, 8\n" \
+	        "\tret\n" \
+	        "\t.cfi_endproc\n" \
+	        ".size " #entry ", . - " #entry "\n"); \
+	extern HIDDEN void entry(int sig, siginfo_t *info, void *context);
+ALIGNED_ENTRY(pprofshim_take_signal, take_signal)
+ALIGNED_ENTRY(pprofshim_take_interval, take_interval)
+
+static struct unwind_frame frame_of(const ucontext_t *u)
+{
+	return (struct unwind_frame){
+		.pc = (uintptr_t)u->uc_mcontext.gregs[REG_RIP],
+		.sp = (uintptr_t)u->uc_mcontext.gregs[REG_RSP],
+		.fp = (uintptr_t)u->uc_mcontext.gregs[REG_RBP],
+	};
+}
+
+static intptr_t result_of(const ucontext_t *u)
+{
+	return u->uc_mcontext.gregs[REG_RAX];
+}
+
+/* A system call that is about to be made again fails with EINTR instead. */
+static void fail_instead(ucontext_t *u)
+{
+	u->uc_mcontext.gregs[REG_RIP] += 2;
+	u->uc_mcontext.gregs[REG_RAX] = -EINTR;
+}
+#else
+enum { KERNEL_SA_RESTORER = 0 };
+#define pprofshim_restorer NULL
+#define pprofshim_take_signal take_signal
+#define pprofshim_take_interval take_interval
+
+static struct unwind_frame frame_of(const ucontext_t *u)
+{
+	return (struct unwind_frame){
+		.pc = (uintptr_t)u->uc_mcontext.pc,
+		.sp = (uintptr_t)u->uc_mcontext.sp,
+		.fp = (uintptr_t)u->uc_mcontext.regs[29],
+	};
+}
+
+static intptr_t result_of(const ucontext_t *u)
+{
+	return (intptr_t)u->uc_mcontext.regs[0];
+}
+
+static void fail_instead(ucontext_t *u)
+{
+	(void)u; /* waits.c knows no system call of this architecture */
+}
+#endif
+
+static void at_interrupted(ucontext_t *u, const struct unwind_frame *f)
+{
+	uint64_t mask;
+	memcpy(&mask, &u->uc_sigmask, sizeof mask);
+	if (!waits_is_at(waits_self(), f->sp))
+		restart_interrupted(u, mask);
+	else if (waits_mark(f->pc, f->sp, result_of(u), mask))
+		fail_instead(u);
+	else
+		restart_interrupted_in(u, mask, waits_self());
+}
+
+/* The value of a question's signal: our mark's lower half, and the slot. */
+static void *question_of(uint32_t slot)
+{
+	return (void *)(((uintptr_t)&ask_mark & 0xffffffffu) << 32 | slot);
+}
+
+static bool is_question(const void *value)
+{
+	return (uintptr_t)value >> 32 == ((uintptr_t)&ask_mark & 0xffffffffu);
+}
+
+/* The listener asks for a visitor. At the limit of pending signals it can't say so: then the kernel does not tell who
+ * sent it. */
+static bool is_knock(const siginfo_t *info)
+{
+	return (info->si_code == VISITOR_CODE && info->si_value.sival_ptr == visitor_mark()) ||
+	       (info->si_code == SI_USER && (info->si_pid == 0 || visitor_is_wanted()));
+}
+
+/* A signal that is not ours does what it would have done. */
+static void pass_on(int sig, siginfo_t *info, void *context)
+{
+	static const struct timers_action default_action; /* SIG_DFL: it ends the program */
+	void (*handler)(int, siginfo_t *, void *) = __atomic_load_n(&next.handler, __ATOMIC_RELAXED);
+	if ((uintptr_t)handler > (uintptr_t)SIG_IGN) {
+		handler(sig, info, context);
+	} else if ((uintptr_t)handler == (uintptr_t)SIG_DFL) {
+		timers_set_action(sig, &default_action, NULL);
+		os_call(SYS_tgkill, os_pid(), os_tid(), sig);
+	}
+}
+
+/* That timer expires no more; to delete it is its record's business. */
+static void silence(const siginfo_t *info)
+{
+	static const struct timespec never[2];
+	if (!confined())
+		os_call(SYS_timer_settime, info->si_timerid, 0, never, NULL);
+}
+
+/* A thread that libc does not know: it is left in peace from now on. (The timer is another's to delete.) */
+static void leave_alone(int sig, siginfo_t *info, void *context)
+{
+	if (is_knock(info))
+		return;
+	if (info->si_code == SI_TIMER && info->si_value.sival_ptr == &timer_mark)
+		silence(info);
+	else if (info->si_code == SI_TIMER && is_question(info->si_value.sival_ptr))
+		dump_refuse((uint32_t)(uintptr_t)info->si_value.sival_ptr);
+	else
+		pass_on(sig, info, context);
+	losses_count(unknown_thread);
+}
+
+static __attribute__((noinline)) void on_signal(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *u = context;
+	struct unwind_frame f = frame_of(u);
+	if (info->si_code == SI_TIMER && info->si_value.sival_ptr == &timer_mark) {
+		if (!cpu_tick(f, info->si_overrun))
+			silence(info);
+		at_interrupted(u, &f);
+	} else if (info->si_code == SI_TIMER && is_question(info->si_value.sival_ptr)) {
+		dump_answer((uint32_t)(uintptr_t)info->si_value.sival_ptr, f);
+		at_interrupted(u, &f);
+	} else if (is_knock(info)) {
+		visitor_start_wanted();
+		at_interrupted(u, &f);
+	} else {
+		pass_on(sig, info, context);
+	}
+}
+
+/* Called by the aligned entries alone. */
+HIDDEN void take_signal(int sig, siginfo_t *info, void *context);
+__attribute__((used)) void take_signal(int sig, siginfo_t *info, void *context)
+{
+	__atomic_fetch_add(&at_work, 1, __ATOMIC_ACQUIRE);
+	if (libc_thread_is_here()) {
+		lock_check_handler(true);
+		on_signal(sig, info, context);
+		lock_check_handler(false);
+	} else {
+		leave_alone(sig, info, context);
+	}
+	__atomic_fetch_sub(&at_work, 1, __ATOMIC_RELEASE);
+}
+
+static __attribute__((noinline)) void on_interval(void *context)
+{
+	ucontext_t *u = context;
+	struct unwind_frame f = frame_of(u);
+	cpu_interval(f);
+	at_interrupted(u, &f);
+}
+
+/* The interval timer's: the kernel's own, and no other. */
+HIDDEN void take_interval(int sig, siginfo_t *info, void *context);
+__attribute__((used)) void take_interval(int sig, siginfo_t *info, void *context)
+{
+	(void)sig;
+	if (info->si_code != SI_KERNEL)
+		return;
+	__atomic_fetch_add(&at_work, 1, __ATOMIC_ACQUIRE);
+	if (libc_thread_is_here()) {
+		lock_check_handler(true);
+		on_interval(context);
+		lock_check_handler(false);
+	} else {
+		losses_count(unknown_thread);
+	}
+	__atomic_fetch_sub(&at_work, 1, __ATOMIC_RELEASE);
+}
+
+/* Does the program itself take signals that may come at any time on alternate stacks? Then those are made for it, and
+ * its threads may need it: Go's goroutines run on stacks that have no room for a handler, and its runtime handles every
+ * signal so, SIGURG above all. Elsewhere an alternate stack is mostly the place for one's own handler of SIGSEGV, and
+ * may hardly hold the kernel's frame. */
+static bool takes_on_alternate_stacks(void)
+{
+	static const int at_any_time[] = {SIGURG, SIGPROF};
+	for (size_t i = 0; i < sizeof at_any_time / sizeof *at_any_time; i++) {
+		struct timers_action now = {0};
+		if (timers_set_action(at_any_time[i], NULL, &now) == 0 && (uintptr_t)now.handler > (uintptr_t)SIG_IGN &&
+		    now.flags & SA_ONSTACK && now.handler != pprofshim_take_interval)
+			return true;
+	}
+	return false;
+}
+
+static struct timers_action action_of(void (*handler)(int, siginfo_t *, void *))
+{
+	return (struct timers_action){
+		.handler = handler,
+		.flags = SA_SIGINFO | SA_RESTART | KERNEL_SA_RESTORER | (takes_on_alternate_stacks() ? SA_ONSTACK : 0),
+		.restorer = pprofshim_restorer,
+		.mask = ~(uint64_t)0,
+	};
+}
+
+/* Libc's handler is noted before ours takes its place, and again by the exchange itself. */
+static long install(void *unused)
+{
+	(void)unused;
+	struct timers_action ours = action_of(pprofshim_take_signal), before;
+	int r = timers_set_action(SIGNALS_OURS, NULL, &before);
+	if (r < 0 || (before.handler == ours.handler && before.flags == ours.flags))
+		return r;
+	if (before.handler != ours.handler)
+		next = before;
+	r = timers_set_action(SIGNALS_OURS, &ours, &before);
+	if (r == 0 && before.handler != ours.handler)
+		next = before;
+	return r;
+}
+
+int signals_begin(void)
+{
+	int r = (int)timers_inside(install, NULL);
+	if (r == 0 && __atomic_fetch_add(&signals_users, 1, __ATOMIC_SEQ_CST) == 0)
+		waits_watch(WAITS_FOR_SIGNALS, true);
+	return r;
+}
+
+void signals_end(void)
+{
+	if (__atomic_fetch_sub(&signals_users, 1, __ATOMIC_SEQ_CST) == 1)
+		waits_watch(WAITS_FOR_SIGNALS, false);
+}
+
+/* Libc does it once, when the first thread is made. */
+static enum { NOT_READY, BEFORE_THREADS, FOR_GOOD } readiness FORKED;
+
+void signals_keep(void)
+{
+	if (readiness == BEFORE_THREADS || signals_are_about())
+		timers_inside(install, NULL);
+	if (readiness == BEFORE_THREADS)
+		readiness = FOR_GOOD;
+}
+
+void signals_get_ready(void)
+{
+	install(NULL);
+	if (readiness == NOT_READY)
+		readiness = BEFORE_THREADS;
+}
+
+struct timers_action signals_action_of(void (*handler)(int, siginfo_t *, void *))
+{
+	struct timers_action a = action_of(handler);
+	a.flags &= ~(unsigned long)SA_ONSTACK;
+	return a;
+}
+
+/* Those that ask, by the place in the slot: its number plus one; 0: none. A slot's timer is deleted by whoever takes it
+ * out. */
+static uint32_t asks[SIGNALS_ASKS] FORKED; /* atomic */
+
+static long make_ask(void *request)
+{
+	struct timers_request *q = request;
+	uint32_t *ask = &asks[(uintptr_t)q->mark % SIGNALS_ASKS];
+	if (!timers_begin_making())
+		return -EAGAIN;
+	int r = timers_make(q);
+	if (r == 0)
+		__atomic_store_n(ask, (uint32_t)q->timer + 1, __ATOMIC_SEQ_CST);
+	if (r == 0 && timers_are_paused())
+		signals_unask((uint32_t)(uintptr_t)q->mark);
+	timers_end_making();
+	return r;
+}
+
+/* By a timer that expires at once: what is pending of a timer goes when the program calls exec; another signal would
+ * stay, and end the new program, which has no handler for it. */
+int signals_ask(int tid, uint32_t slot)
+{
+	const struct timespec at_once[2] = {{0}, {.tv_nsec = 1}};
+	struct timers_request q = {.clock = CLOCK_MONOTONIC,
+	                           .tid = tid,
+	                           .signal = SIGNALS_OURS,
+	                           .mark = question_of(slot),
+	                           .value = at_once};
+	return (int)timers_inside(make_ask, &q);
+}
+
+void signals_unask(uint32_t slot)
+{
+	uint32_t timer = __atomic_exchange_n(&asks[slot % SIGNALS_ASKS], 0, __ATOMIC_ACQ_REL);
+	if (timer)
+		timers_delete((int)timer - 1);
+}
+
+void signals_unask_all(void)
+{
+	for (uint32_t i = 0; i < SIGNALS_ASKS; i++)
+		if (__atomic_load_n(&asks[i], __ATOMIC_RELAXED))
+			signals_unask(i);
+}
+
+void *signals_timer_mark(void)
+{
+	return &timer_mark;
+}
+
+static uint64_t interval_ns FORKED; /* atomic; 0: the interval timer is not ours now */
+static int interval_pid;            /* whose it is: a child of vfork sees this memory, and has no timer */
+
+static long begin_fallback(void *period_ns)
+{
+	struct timers_action ours = action_of(pprofshim_take_interval), before;
+	if (timers_interval_us())
+		return -EBUSY;
+	if (timers_set_action(SIGPROF, NULL, &before) < 0 ||
+	    (before.handler && before.handler != pprofshim_take_interval))
+		return -EBUSY;
+	timers_set_action(SIGPROF, &ours, NULL);
+	interval_pid = os_pid();
+	__atomic_store_n(&interval_ns, *(uint64_t *)period_ns, __ATOMIC_SEQ_CST);
+	timers_set_interval(*(uint64_t *)period_ns / 1000);
+	return 0;
+}
+
+int signals_begin_fallback(uint64_t period_ns)
+{
+	return (int)timers_inside(begin_fallback, &period_ns);
+}
+
+static long give_up_interval(void *unused)
+{
+	(void)unused;
+	uint64_t ns = interval_pid == os_pid() ? __atomic_exchange_n(&interval_ns, 0, __ATOMIC_SEQ_CST) : 0;
+	if (ns && timers_interval_us() == ns / 1000) /* the program may have set its own */
+		timers_set_interval(0);
+	return 0;
+}
+
+/* The handler stays: a signal may still be on its way, and would end the program. */
+void signals_end_fallback(void)
+{
+	timers_inside(give_up_interval, NULL);
+}
+
+void signals_give_up_interval(void)
+{
+	if (__atomic_load_n(&interval_ns, __ATOMIC_RELAXED))
+		give_up_interval(NULL);
+}
+
+bool signals_is_interval_handler(uintptr_t handler)
+{
+	return handler == (uintptr_t)pprofshim_take_interval;
+}
+
+bool signals_interval_given_up(void)
+{
+	return !__atomic_load_n(&interval_ns, __ATOMIC_RELAXED);
+}
+
+/* The interval timer outlives exec, the handler does not, and a signal of it that is pending would end the new program:
+ * to be ignored for a moment takes that away. */
+bool signals_before_exec(void)
+{
+	const struct timers_action ignore = {.handler = (void *)SIG_IGN};
+	struct timers_action now;
+	if (!__atomic_load_n(&interval_ns, __ATOMIC_RELAXED) || interval_pid != os_pid())
+		return false;
+	timers_set_interval(0);
+	if (timers_set_action(SIGPROF, NULL, &now) == 0 && now.handler == pprofshim_take_interval) {
+		timers_set_action(SIGPROF, &ignore, NULL);
+		timers_set_action(SIGPROF, &now, NULL);
+	}
+	return true;
+}
+
+void signals_exec_failed(void)
+{
+	uint64_t ns = __atomic_load_n(&interval_ns, __ATOMIC_RELAXED);
+	if (ns) /* else the profile ended meanwhile */
+		timers_set_interval(ns / 1000);
+}
+
+/* The kernel says what is wrong with the call, and writes what was set before: ours, in which place the program's is
+ * put. */
+bool signals_set_by_syscall(const long args[], long *result)
+{
+	const struct timers_action *act = (const void *)args[1];
+	struct timers_action *old = (void *)args[2], now;
+	if (args[0] != SIGNALS_OURS || timers_set_action(SIGNALS_OURS, NULL, &now) < 0 ||
+	    now.handler != pprofshim_take_signal)
+		return false;
+	*result = real_syscall(SYS_rt_sigaction, args[0], 0, args[2], args[3], 0, 0);
+	if (*result < 0)
+		return true;
+	if (act && !(os_readable(act) && os_readable(&act->mask))) {
+		*result = real_syscall(SYS_rt_sigaction, args[0], args[1], args[2], args[3], 0, 0);
+		return true;
+	}
+	struct timers_action wanted = act ? *act : next;
+	wanted.mask &= ~((uint64_t)1 << (SIGKILL - 1) | (uint64_t)1 << (SIGSTOP - 1));
+	if (old)
+		*old = next;
+	next = wanted;
+	return true;
+}
+
+bool signals_quiesce(unsigned ms)
+{
+	for (; __atomic_load_n(&at_work, __ATOMIC_ACQUIRE); ms--) {
+		struct timespec step = {.tv_nsec = 1000000};
+		if (!ms)
+			return false;
+		os_call(SYS_nanosleep, &step, NULL);
+	}
+	return true;
+}
+
+/* Any handler of ours that was at work elsewhere is not in the child. */
+FORKED_CODE void signals_fork_child(void)
+{
+	for (int i = 0; i < SIGNALS_ASKS; i++)
+		if (asks[i])
+			asks[i] = 0;
+	signals_users = 0;
+	waits_watch(WAITS_FOR_SIGNALS, false);
+	at_work = 0;
+	interval_ns = 0; /* interval timers are not inherited */
+}

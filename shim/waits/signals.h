@@ -1,0 +1,92 @@
+/* signals.h - the one signal of ours, and its handler.
+ *
+ * Runs in: listener (signals_begin, signals_end), signal handler.
+ *
+ * Which signal: 33, one of the two that libc keeps for itself (SIGSETXID). No program can block it, wait for it, handle
+ * it or ignore it by libc's functions: sigfillset leaves it out, sigaction refuses it. So SIGPROF stays the program's,
+ * with its handler, its mask and its interval timer, and nothing of the program has to be looked at or rewritten. Libc
+ * sends it itself when a program of several threads changes its user (setuid & co.): such a signal is passed on to
+ * libc's handler, which is told by siginfo.
+ *
+ * What ours says: it is a timer's (SI_TIMER) and has one of two marks: take a CPU sample, or show your stack.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_SIGNALS_H
+#define PPROFSHIM_SIGNALS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "shim/base/exports.h"
+#include "shim/base/os.h"
+#include "shim/threads/timers.h"
+
+enum { SIGNALS_OURS = 33 };
+
+/* Our signals may arrive from now on. Begin and end come in pairs and nest; the handler stays once it was
+ * installed (ARCHITECTURE.md). 0, or a negative errno. Listener. */
+int signals_begin(void);
+void signals_end(void);
+
+/* Libc installs its own handler with the program's first thread: look after ours. App's thread, listener. */
+void signals_keep(void);
+
+/* Our handler is in place from now on, for a listener that is outside of the thread group to knock with (visitor.h).
+ * App's thread. */
+void signals_get_ready(void);
+
+/* An action with our flags, and all signals blocked, for this handler. */
+struct timers_action signals_action_of(void (*handler)(int, siginfo_t *, void *));
+
+extern HIDDEN uint32_t signals_users; /* atomic */
+static inline bool signals_are_about(void)
+{
+	return __atomic_load_n(&signals_users, __ATOMIC_RELAXED) != 0;
+}
+
+/* Is this handler, as the kernel has it, one that is counted? hooks/signal.c. */
+bool signals_counted(uintptr_t handler);
+
+/* Ask a thread for its stack: the handler there calls dump_answer(slot). Returns 0, or a negative errno. Listener. The
+ * question is to be taken back, answered or not; quota.c may do it before, for all. Slots that are asked at once differ
+ * in their lowest bits. */
+enum { SIGNALS_ASKS = 128 };
+int signals_ask(int tid, uint32_t slot);
+void signals_unask(uint32_t slot);
+void signals_unask_all(void);
+
+/* The program sets or asks for the action of a signal by syscall(SYS_rt_sigaction). Where that is our signal, and our
+ * handler is in place, it stays, and the program's comes after it: it sees what it would see without us. False: the
+ * call is to be made. */
+bool signals_set_by_syscall(const long args[], long *result);
+
+/* The same of any signal: handlers of the program are counted, as those of sigaction are. hooks/signal.c. */
+bool signals_action_by_number(const long args[], long *result);
+
+/* The mark of a timer's signal: sigev_value. */
+void *signals_timer_mark(void);
+
+/* For the fall-back without timers: SIGPROF by an interval timer, where the program uses neither. 0, or -EBUSY.
+ * Listener. */
+int signals_begin_fallback(uint64_t period_ns);
+void signals_end_fallback(void);
+
+/* The program wants SIGPROF for itself: the interval timer, if it is ours, stops. */
+void signals_give_up_interval(void);
+/* Is this handler the one that came with it? It stays, and the program had none. */
+bool signals_is_interval_handler(uintptr_t handler);
+/* Has it been given up since signals_begin_fallback? */
+bool signals_interval_given_up(void);
+
+/* Around exec, by the thread that calls it (hooks/exec.h): is that interval timer running? Then it is off, until exec
+ * has failed. */
+bool signals_before_exec(void);
+void signals_exec_failed(void);
+
+/* Wait until no handler of ours is at work, at most for so long. Listener. False: one still is. */
+bool signals_quiesce(unsigned ms);
+
+/* The child has none of the timers, and no listener. */
+void signals_fork_child(void);
+
+#endif

@@ -1,0 +1,198 @@
+/* waits.c - the slow ways of waits.h, and its reader.
+ *
+ * Runs in: app's thread inside a hook, our signal handler (waits_mark), listener (waits_read and the names).
+ * So: no lock, no allocation, no libc; waits_was_cut_short reads errno, as the hook that asks has just had it set.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/waits/waits.h"
+
+#include <signal.h>
+#include <string.h>
+
+#include "shim/waits/queues.h"
+#include "shim/base/layout.h"
+#include "shim/base/os.h"
+#include "shim/libc/real.h"
+#include "shim/snapshot.h"
+
+enum {
+	/* The system call is made so near below the frame that called the hook. A handler's frames are further away:
+	 * the kernel puts more than this of registers between. */
+	NEAR_BYTES = 1024,
+};
+
+uint32_t waits_watchers FORKED;
+
+void waits_watch(uint32_t watcher, bool on)
+{
+	if (on)
+		__atomic_fetch_or(&waits_watchers, watcher, __ATOMIC_SEQ_CST);
+	else
+		__atomic_fetch_and(&waits_watchers, ~watcher, __ATOMIC_SEQ_CST);
+}
+
+void waits_reset(struct wait *w)
+{
+	w->cut_short = 0;
+	__atomic_store_n(&w->state, WAIT_NONE, __ATOMIC_RELEASE);
+}
+
+/* A wait is published already. If its frame is further out on this stack, we are in a handler that interrupted it, and
+ * it goes on afterwards; else it was left by a jump. (A handler on a stack of its own may look like that, too: then the
+ * outer wait is not published for the rest of its time.) */
+void waits_nest(struct wait *w, struct wait_scope *s, uintptr_t sp)
+{
+	if (waits_call(w->state) != WAIT_CHANGING && sp >= w->frame.sp) {
+		contended_leave((struct thread *)(void *)w);
+		return;
+	}
+	s->outer = *w;
+	s->nested = true;
+}
+
+/* The outer wait goes on, with a number of its own: a reader that saw it before must not take what it read meanwhile
+ * for its. */
+void waits_unnest(struct wait *w, const struct wait_scope *s)
+{
+	__atomic_store_n(&w->state, WAIT_CHANGING, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	uint64_t instance = ++w->instances, call = waits_call(s->outer.state);
+	w->object = s->outer.object;
+	w->frame = s->outer.frame;
+	w->since_ns = s->outer.since_ns;
+	w->handled = s->outer.handled;
+	w->cut_short = 0;
+	__atomic_store_n(&w->state, instance << 8 | call, __ATOMIC_RELEASE);
+}
+
+bool waits_was_cut_short(void)
+{
+	struct wait *w = waits_self();
+	return w && __atomic_exchange_n(&w->cut_short, 0, __ATOMIC_RELAXED) && w->handled == sampler_thread.handled;
+}
+
+uint64_t waits_left_ns(uint64_t timeout_ns)
+{
+	const struct wait *w = waits_self();
+	uint64_t now = clock_ns(CLOCK_MONOTONIC), since = w ? w->since_ns : 0;
+	uint64_t gone = since && now > since ? now - since : 0;
+	return gone < timeout_ns ? timeout_ns - gone : 0;
+}
+
+/* struct sigaction as the kernel has it, up to what is asked for here. */
+struct kernel_action {
+	uintptr_t handler;
+	unsigned long flags;
+	uintptr_t restorer;
+	uint64_t mask;
+};
+
+static struct kernel_action action_of(int sig)
+{
+	struct kernel_action action = {0};
+	os_call(SYS_rt_sigaction, sig, NULL, &action, sizeof action.mask);
+	return action;
+}
+
+bool waits_signal_restarts(int sig)
+{
+	return action_of(sig).flags & SA_RESTART;
+}
+
+/* Signals that are ignored are among those that are pending. */
+bool waits_others_are_due(uint64_t signals, unsigned long without_flag, bool not_counted)
+{
+	uint64_t pending = 0;
+	os_call(SYS_rt_sigpending, &pending, sizeof pending);
+	for (pending &= signals; pending; pending &= pending - 1) {
+		struct kernel_action action = action_of(__builtin_ctzll(pending) + 1);
+		if (action.handler > (uintptr_t)SIG_IGN && !(action.flags & without_flag) &&
+		    !(not_counted && signals_counted(action.handler)))
+			return true;
+	}
+	return false;
+}
+
+enum { NO_CALL, AT_CALL, AFTER_CALL };
+
+static int place_of(uintptr_t pc)
+{
+#if defined(__x86_64__)
+	const unsigned char *at = (const unsigned char *)pc;
+	if ((pc & 4095) >= 2 && at[-2] == 0x0f && at[-1] == 0x05)
+		return AFTER_CALL;
+	return (pc & 4095) <= 4094 && at[0] == 0x0f && at[1] == 0x05 ? AT_CALL : NO_CALL;
+#else
+	(void)pc;
+	return NO_CALL;
+#endif
+}
+
+bool waits_is_at(const struct wait *w, uintptr_t sp)
+{
+	return w && waits_call(w->state) != WAIT_NONE && waits_call(w->state) != WAIT_CHANGING &&
+	       w->frame.sp - sp <= NEAR_BYTES;
+}
+
+/* A handler of the program's that runs is counted (hooks/signal.c), so what is due and counted need not be looked for
+ * here. */
+bool waits_mark(uintptr_t pc, uintptr_t sp, intptr_t result, uint64_t mask)
+{
+	struct wait *w = waits_self();
+	if (!waits_is_at(w, sp))
+		return false;
+	int place = place_of(pc);
+	if (place == AFTER_CALL && (result >= 0 || result == -EINTR) &&
+	    !waits_others_are_due(waits_programs(~mask), 0, true))
+		__atomic_store_n(&w->cut_short, 1, __ATOMIC_RELAXED);
+	return place == AT_CALL && result >= 0 && waits_others_are_due(waits_programs(~mask), SA_RESTART, false);
+}
+
+bool waits_read(const struct wait *w, struct wait *copy)
+{
+	uint64_t state = __atomic_load_n(&w->state, __ATOMIC_ACQUIRE);
+	if (waits_call(state) == WAIT_NONE || waits_call(state) == WAIT_CHANGING)
+		return false;
+	*copy = *w;
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	copy->state = state;
+	return __atomic_load_n(&w->state, __ATOMIC_RELAXED) == state;
+}
+
+static const struct {
+	const char *name;
+	unsigned char kind, view;
+	void *const *function;
+} calls[] = {
+	[WAIT_NONE] = {"", DUMP_NO_OBJECT, VIEW_SYSCALL, NULL},
+#define HOOK_WAITS(symbol, type, params, args, object_kind, object, time, view) \
+	[WAIT_##symbol] = {#symbol, DUMP_##object_kind, VIEW_##view, (void *const *)&real_##symbol},
+#define HOOK_WAITS_OWN(symbol, type, params, args, object_kind, view) \
+	[WAIT_##symbol] = {#symbol, DUMP_##object_kind, VIEW_##view, (void *const *)&real_##symbol},
+#define HOOK(symbol, type, params, args)
+#define HOOK_NEW(symbol, type, params, args)
+#define HOOK_DELETE(symbol, type, params, args)
+#define HOOK_VARIADIC(symbol, type, params)
+#define HOOK_OWN(symbol, type, params, args)
+#include "shim/hooks.def"
+};
+
+const char *waits_name(unsigned call)
+{
+	return call < WAIT_CALLS ? calls[call].name : "";
+}
+
+unsigned waits_kind(unsigned call)
+{
+	return call < WAIT_CALLS ? calls[call].kind : DUMP_NO_OBJECT;
+}
+
+enum wait_view waits_view(unsigned call)
+{
+	return call < WAIT_CALLS ? calls[call].view : VIEW_SYSCALL;
+}
+
+uintptr_t waits_function(unsigned call)
+{
+	return call != WAIT_NONE && call < WAIT_CALLS ? real_function(calls[call].function, calls[call].name) : 0;
+}

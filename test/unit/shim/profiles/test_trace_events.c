@@ -1,0 +1,934 @@
+/* test_trace_events.c - the buffer of a trace: what threads write to it comes out whole, until it is full; who woke whom.
+ *
+ * Runs in: its own process, with threads. The clock is a number that the tests set, or one that every look at it moves
+ * on; records are the tests' own.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+/* links: shim/profiles/trace_events.c shim/stack/stacks.c shim/base/losses.c shim/profiles/sampling.c shim/base/settings.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "shim/base/arena.h"
+#include "shim/libc/clock.h"
+#include "shim/libc/modules.h"
+#include "shim/base/os.h"
+#include "shim/base/settings.h"
+#include "shim/snapshot.h"
+#include "shim/stack/here.h"
+#include "shim/profiles/trace_events.h"
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+#define CHECK(what) \
+	do { \
+		if (!(what)) { \
+			dprintf(2, "# %s:%d: %s\n", __FILE__, __LINE__, #what); \
+			_exit(1); \
+		} \
+	} while (0)
+
+/* --- stubs ------------------------------------------------------------------------------------- */
+
+static uint64_t now_ns = 1000000; /* atomic */
+static bool ticks;
+uint64_t clock_ns(int clock) /* clock.c's */
+{
+	CHECK(clock == CLOCK_MONOTONIC);
+	return ticks ? __atomic_add_fetch(&now_ns, 1, __ATOMIC_RELAXED) : now_ns;
+}
+
+uint64_t modules_place_of(const uintptr_t *pc, size_t depth) /* modules.c's */
+{
+	(void)pc, (void)depth;
+	return 0;
+}
+
+struct stack *stack_here(uintptr_t function, struct unwind_frame from) /* here.c's */
+{
+	const uintptr_t pc[] = {function, from.pc};
+	CHECK(sampler_thread.busy);
+	return stacks_intern(pc, COUNT(pc));
+}
+
+uint32_t waits_watchers;
+void waits_watch(uint32_t watcher, bool on) /* waits.c's, these two */
+{
+	if (on)
+		__atomic_fetch_or(&waits_watchers, watcher, __ATOMIC_SEQ_CST);
+	else
+		__atomic_fetch_and(&waits_watchers, ~watcher, __ATOMIC_SEQ_CST);
+}
+
+uintptr_t waits_function(unsigned call)
+{
+	return 0x1000 + call;
+}
+
+static struct thread records[12]; /* the first is the main thread's */
+static uint32_t made;             /* atomic: records that were asked for */
+
+struct thread *threads_enter_busy(void) /* threads.c's, these four */
+{
+	__atomic_fetch_add(&made, 1, __ATOMIC_RELAXED);
+	return sampler_thread.thread = &records[0];
+}
+
+struct thread *threads_enter_self(void)
+{
+	if (!sampler_hold())
+		return NULL;
+	struct thread *t = threads_enter_busy();
+	sampler_release();
+	return t;
+}
+
+void threads_each(void (*each)(struct thread *t, void *arg), void *arg)
+{
+	for (size_t i = 0; i < COUNT(records); i++)
+		each(&records[i], arg);
+}
+
+struct thread_site {
+	const struct stack *stack;
+};
+const struct stack *threads_site_stack(const struct thread_site *site)
+{
+	return site ? site->stack : NULL;
+}
+
+/* --- helpers ----------------------------------------------------------------------------------- */
+
+static struct unwind_frame at(uintptr_t site)
+{
+	return (struct unwind_frame){.pc = 0x400000 + site};
+}
+
+/* What comes next is done by this one of the threads. */
+static void be(int thread)
+{
+	sampler_thread.thread = &records[thread];
+}
+
+static int reset(void **state)
+{
+	(void)state;
+	trace_free();
+	memset(records, 0, sizeof records);
+	for (size_t i = 0; i < COUNT(records); i++)
+		records[i].tid = 100 + (int)i;
+	settings.memory_limit = 64 << 20;
+	waits_watchers = 0;
+	sampler_thread.busy = false;
+	now_ns = 1000000;
+	ticks = false;
+	made = 0;
+	be(0);
+	return 0;
+}
+
+static size_t count_events(void)
+{
+	size_t chunk_count, n = 0;
+	const struct trace_chunk *c = trace_chunks(&chunk_count);
+	for (size_t i = 0; i < chunk_count; i++) {
+		assert_true(c[i].count <= COUNT(c->at));
+		n += c[i].count;
+	}
+	return n;
+}
+
+/* The n-th event of all. */
+static const struct trace_event *event(size_t n)
+{
+	size_t chunk_count;
+	const struct trace_chunk *c = trace_chunks(&chunk_count);
+	for (size_t i = 0; i < chunk_count; i++) {
+		if (n < c[i].count)
+			return &c[i].at[n];
+		n -= c[i].count;
+	}
+	fail_msg("there are no more events");
+	return NULL;
+}
+
+static const struct trace_event *newest(void)
+{
+	return event(count_events() - 1);
+}
+
+static void heap_event(int64_t bytes) /* as in a hook */
+{
+	sampler_thread.busy = true;
+	trace_heap(bytes);
+	sampler_thread.busy = false;
+}
+
+static void wait_from_to(enum wait_view view, uintptr_t object, uint64_t since_ns, uint64_t end_ns)
+{
+	trace_waited(view, WAIT_pthread_mutex_lock, object, since_ns, end_ns, at(1));
+}
+
+static void in_child(void (*body)(void))
+{
+	pid_t child = fork();
+	if (child == 0) {
+		body();
+		_exit(0);
+	}
+	int status;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	if (status)
+		fail_msg("the child ended with %#x", status);
+}
+
+/* --- events ---------------------------------------------------------------------------------------- */
+
+static void test_a_wait_is_written_with_all_that_is_known_of_it(void **state)
+{
+	(void)state;
+	assert_int_equal(trace_open(), 0);
+	assert_true(trace_is_on());
+	be(3);
+	errno = ENOENT;
+	trace_waited(VIEW_SELECT, WAIT_epoll_wait, 7, 5000, 90000, at(1));
+	assert_int_equal(errno, ENOENT);
+	assert_int_equal(count_events(), 1);
+	const struct trace_event *e = event(0);
+	assert_int_equal(e->kind, TRACE_SELECT);
+	assert_int_equal(e->tid, 103);
+	assert_int_equal(e->call, WAIT_epoll_wait);
+	assert_int_equal(e->object, 7);
+	assert_int_equal(e->start_ns, 5000);
+	assert_int_equal(e->end_ns, 90000);
+	assert_int_equal(e->stack->pc[0], 0x1000 + WAIT_epoll_wait);
+	assert_int_equal(e->stack->pc[1], 0x400001);
+	assert_int_equal(e->woken_ns, 0);
+	assert_null(e->woken_by);
+	assert_int_equal(e->other_tid, 0);
+	assert_false(sampler_thread.busy);
+	trace_waited(VIEW_SYNC, WAIT_pthread_mutex_lock, 8, 0, 95000, at(1)); /* from before the trace */
+	assert_int_equal(newest()->start_ns, 0);
+	assert_true(trace_close());
+	assert_false(trace_is_on());
+}
+
+static void test_births_and_ends_say_who_and_when(void **state)
+{
+	struct thread_site site = {stacks_intern((uintptr_t[]){0x400077}, 1)};
+	(void)state;
+	assert_int_equal(trace_open(), 0);
+	be(1);
+	trace_born(&records[1], &(struct thread_start){.site = &site, .creator_tid = 100, .created_ns = 900000});
+	const struct trace_event *e = newest();
+	assert_int_equal(e->kind, TRACE_BORN);
+	assert_int_equal(e->tid, 101);
+	assert_int_equal(e->start_ns, now_ns);
+	assert_int_equal(e->end_ns, now_ns);
+	assert_int_equal(e->creator_tid, 100);
+	assert_int_equal(e->created_ns, 900000);
+	assert_ptr_equal(e->stack, site.stack);
+	be(2);
+	trace_born(&records[2], &(struct thread_start){.site = NULL}); /* created before the trace */
+	assert_null(newest()->stack);
+	assert_int_equal(newest()->created_ns, now_ns);
+	assert_false(trace_end_is_told(&records[2]));
+	prctl(PR_SET_NAME, "a-name-of-15-by");
+	trace_ended();
+	assert_int_equal(newest()->kind, TRACE_ENDED);
+	assert_int_equal(newest()->tid, 102);
+	assert_string_equal(newest()->text, "a-name-of-15-by");
+	assert_true(trace_end_is_told(&records[2]));
+	assert_false(trace_end_is_told(&records[1]));
+	trace_forget(&records[2]); /* another thread gets it */
+	assert_false(trace_end_is_told(&records[2]));
+	be(1);
+	trace_ended();
+	trace_close();
+	trace_free();
+	assert_int_equal(trace_open(), 0); /* that was another trace */
+	assert_false(trace_end_is_told(&records[1]));
+	sampler_thread.thread = NULL;
+	trace_ended(); /* a thread that nobody knows */
+	assert_int_equal(count_events(), 0);
+}
+
+static void test_samples_of_memory_and_of_time_are_written(void **state)
+{
+	struct {
+		struct sample s;
+		uintptr_t pc[3];
+	} sample = {.s = {.tid = 105, .time_ns = 4321, .depth = 3, .place = 2}, .pc = {1, 2, 3}};
+	(void)state;
+	assert_int_equal(trace_open(), 0);
+	be(4);
+	heap_event(12345678901);
+	assert_int_equal(newest()->kind, TRACE_HEAP);
+	assert_true(newest()->bytes == 12345678901);
+	heap_event(-5);
+	assert_true(newest()->bytes == -5 && newest()->tid == 104 && newest()->start_ns == now_ns &&
+	            newest()->end_ns == now_ns);
+	assert_int_equal(made, 0);
+	sampler_thread.thread = NULL; /* it was not seen to begin */
+	heap_event(6);
+	assert_int_equal(made, 1);
+	assert_int_equal(newest()->tid, 100);
+	trace_cpu(&sample.s);
+	assert_int_equal(newest()->kind, TRACE_CPU);
+	assert_int_equal(newest()->tid, 105);
+	assert_int_equal(newest()->start_ns, 4321);
+	assert_int_equal(newest()->end_ns, 4321);
+	assert_int_equal(newest()->stack->depth, 3);
+	assert_int_equal(newest()->stack->place, 2);
+}
+
+static void test_of_a_line_of_the_log_the_end_is_kept(void **state)
+{
+	static const struct {
+		const char *text, *kept;
+	} rows[] = {
+		{"", ""},
+		{"libm.so.6", "libm.so.6"},
+		{"/usr/lib/x86_64-linux/libabc.so", "/usr/lib/x86_64-linux/libabc.so"}, /* 31 bytes */
+		{"//usr/lib/x86_64-linux/libabc.so", "/usr/lib/x86_64-linux/libabc.so"},
+		{"/a/very/long/path/usr/lib/x86_64-linux/libabc.so", "/usr/lib/x86_64-linux/libabc.so"},
+	};
+	(void)state;
+	assert_int_equal(trace_open(), 0);
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		errno = ENOENT;
+		trace_log(i % 2 ? TRACE_LOG_DLCLOSE : TRACE_LOG_DLOPEN, rows[i].text, at(9));
+		assert_int_equal(errno, ENOENT);
+		assert_int_equal(newest()->kind, TRACE_LOG);
+		assert_int_equal(newest()->category, i % 2 ? TRACE_LOG_DLCLOSE : TRACE_LOG_DLOPEN);
+		assert_string_equal(newest()->text, rows[i].kept);
+		assert_int_equal(newest()->stack->pc[1], 0x400009);
+	}
+	sampler_thread.thread = NULL;
+	trace_log(TRACE_LOG_DLOPEN, "x", at(9));
+	assert_int_equal(made, 1);
+	assert_int_equal(count_events(), COUNT(rows) + 1);
+}
+
+static void test_a_thread_that_is_busy_leaves_the_trace_alone(void **state)
+{
+	(void)state;
+	assert_int_equal(trace_open(), 0);
+	assert_true(sampler_hold());
+	wait_from_to(VIEW_SYNC, 1, 1, 100000);
+	trace_wakes(1, 2, at(3));
+	trace_log(TRACE_LOG_DLOPEN, "x", at(3));
+	trace_ended();
+	sampler_thread.thread = NULL;
+	trace_wakes(1, 2, at(3));
+	assert_int_equal(count_events(), 0);
+	assert_true(sampler_thread.busy);
+	sampler_release();
+	wait_from_to(VIEW_SYNC, 1, 1, 100000); /* nor has one that nobody knows waited */
+	assert_int_equal(count_events(), 0);
+}
+
+static void test_without_a_trace_nothing_is_written(void **state)
+{
+	(void)state;
+	heap_event(1);
+	trace_wakes(1, 2, at(3)); /* there are no wakers */
+	assert_int_equal(trace_open(), 0);
+	heap_event(1);
+	assert_true(trace_close());
+	heap_event(2);
+	wait_from_to(VIEW_SYNC, 1, 1, 100000);
+	trace_wakes(1, 2, at(3));
+	trace_log(TRACE_LOG_DLOPEN, "x", at(3));
+	trace_ended();
+	trace_born(&records[0], &(struct thread_start){0});
+	assert_int_equal(count_events(), 1);
+	trace_add(&(struct trace_event){.kind = TRACE_ENDED}); /* the listener closes first, and then sums up */
+	assert_int_equal(count_events(), 2);
+	trace_free();
+	heap_event(3);
+	for (size_t i = 0; i < COUNT(records); i++)
+		assert_int_equal(records[i].is_tracing, 0);
+}
+
+/* --- what a wait is shown as --------------------------------------------------------------------------- */
+
+static void test_what_took_no_time_was_no_wait(void **state)
+{
+	static const struct {
+		enum wait_view view;
+		uint64_t least_ns; /* at most 3 us, of sending 20 us; 0: every one is shown */
+	} rows[] = {{VIEW_SYNC, 0},       {VIEW_COND, 0},     {VIEW_SLEEP, 0},
+	            {VIEW_NET, 3000},     {VIEW_READ, 3000},  {VIEW_SELECT, 3000},
+	            {VIEW_SYSCALL, 3000}, {VIEW_SEND, 20000}, {VIEW_WRITE, 20000}};
+	size_t n = 0;
+	(void)state;
+	assert_int_equal(trace_open(), 0);
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		if (rows[i].least_ns)
+			wait_from_to(rows[i].view, 1, 50000, 50000 + rows[i].least_ns - 1);
+		assert_int_equal(count_events(), n);
+		wait_from_to(rows[i].view, 1, 50000, 50000 + rows[i].least_ns);
+		wait_from_to(rows[i].view, 1, 0, 10); /* it began before the trace: how long it took is not known */
+		assert_int_equal(count_events(), n += 2);
+	}
+}
+
+static void test_a_wait_is_of_the_kind_of_its_view_and_descriptors_are_looked_at(void **state)
+{
+	int pipes[2], sockets[2], file = open("/proc/self/exe", O_RDONLY);
+	(void)state;
+	assert_int_equal(pipe(pipes), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
+	const struct {
+		enum wait_view view;
+		int object;
+		enum trace_kind kind;
+	} rows[] = {
+		{VIEW_SYNC, pipes[0], TRACE_SYNC},
+		{VIEW_COND, sockets[0], TRACE_COND},
+		{VIEW_NET, sockets[0], TRACE_NET},
+		{VIEW_NET, -1, TRACE_NET}, /* nobody asks the kernel */
+		{VIEW_SEND, sockets[1], TRACE_NET},
+		{VIEW_READ, sockets[0], TRACE_NET},
+		{VIEW_READ, pipes[0], TRACE_SYSCALL},
+		{VIEW_READ, file, TRACE_SYSCALL},
+		{VIEW_READ, -1, TRACE_SYSCALL},
+		{VIEW_READ, 1 << 20, TRACE_SYSCALL},
+		{VIEW_WRITE, sockets[1], TRACE_NET},
+		{VIEW_WRITE, pipes[1], TRACE_SYSCALL},
+		{VIEW_SELECT, sockets[0], TRACE_SELECT},
+		{VIEW_SLEEP, 0, TRACE_SLEEP},
+		{VIEW_SYSCALL, sockets[0], TRACE_SYSCALL},
+	};
+	for (size_t i = 0; i < COUNT(rows); i++)
+		if (trace_kind_of(rows[i].view, (uintptr_t)rows[i].object) != rows[i].kind)
+			fail_msg("row %zu", i);
+	assert_int_equal(trace_open(), 0);
+	wait_from_to(VIEW_READ, (uintptr_t)sockets[0], 1, 100000);
+	assert_int_equal(newest()->kind, TRACE_NET);
+	wait_from_to(VIEW_READ, (uintptr_t)pipes[0], 1, 100000);
+	assert_int_equal(newest()->kind, TRACE_SYSCALL);
+	for (int i = 0; i < 2; i++)
+		close(pipes[i]), close(sockets[i]);
+	close(file);
+}
+
+/* --- who woke whom ------------------------------------------------------------------------------------ */
+
+enum { LOCK = 0x7f0012345678 };
+
+static void wake(int thread, uintptr_t object, uint64_t ns)
+{
+	be(thread);
+	now_ns = ns;
+	trace_wakes(object, 0x9000, at(33));
+}
+
+/* Was the wait of thread 1 for this object, from 100000 to 200000, ended by thread 2? */
+static bool is_woken(enum wait_view view, uintptr_t object)
+{
+	be(1);
+	wait_from_to(view, object, 100000, 200000);
+	const struct trace_event *e = newest();
+	if (!e->woken_ns) {
+		assert_true(!e->woken_by && !e->other_tid);
+		return false;
+	}
+	assert_int_equal(e->other_tid, 102);
+	assert_int_equal(e->woken_by->pc[0], 0x9000);
+	assert_int_equal(e->woken_by->pc[1], 0x400000 + 33);
+	assert_in_range(e->woken_ns, e->start_ns, e->end_ns);
+	return true;
+}
+
+static void test_a_wait_is_ended_by_the_last_that_let_go_while_it_lasted(void **state)
+{
+	(void)state;
+	assert_int_equal(trace_open(), 0);
+	assert_false(is_woken(VIEW_SYNC, LOCK)); /* nobody did */
+	wake(2, LOCK, 150000);
+	assert_int_equal(count_events(), 1); /* that is no event */
+	assert_true(is_woken(VIEW_SYNC, LOCK));
+	assert_int_equal(newest()->woken_ns, 150000);
+	assert_true(is_woken(VIEW_COND, LOCK));
+	wake(2, LOCK, 180000);
+	assert_true(is_woken(VIEW_SYNC, LOCK));
+	assert_int_equal(newest()->woken_ns, 180000);
+	wake(2, LOCK, 100000);
+	assert_true(is_woken(VIEW_SYNC, LOCK));
+	wake(2, LOCK, 200000);
+	assert_true(is_woken(VIEW_SYNC, LOCK));
+	wake(2, LOCK, 50);
+	be(1);
+	wait_from_to(VIEW_SYNC, LOCK, 0, 100); /* one from before the trace */
+	assert_int_equal(newest()->woken_ns, 50);
+}
+
+/* The n-th other object that has the same place. */
+static uintptr_t like(uintptr_t object)
+{
+	uintptr_t other = object;
+	do
+		other += 40;
+	while ((uint64_t)other * 0x9e3779b97f4a7c15u >> 54 != (uint64_t)object * 0x9e3779b97f4a7c15u >> 54);
+	return other;
+}
+
+static void test_a_wait_is_not_ended_by_itself_nor_out_of_time_nor_by_another_object(void **state)
+{
+	(void)state;
+	assert_int_equal(trace_open(), 0);
+	wake(1, LOCK, 150000); /* itself: it had it before */
+	assert_false(is_woken(VIEW_SYNC, LOCK));
+	wake(2, LOCK, 99999);
+	assert_false(is_woken(VIEW_SYNC, LOCK));
+	wake(2, LOCK, 200001);
+	assert_false(is_woken(VIEW_SYNC, LOCK));
+	wake(2, LOCK, 150000);
+	assert_true(is_woken(VIEW_SYNC, LOCK));
+	assert_false(is_woken(VIEW_SYNC, LOCK + 8));
+	assert_false(is_woken(VIEW_SYNC, like(LOCK)));
+	assert_false(is_woken(VIEW_SYNC, 0));
+	assert_false(is_woken(VIEW_NET, LOCK)); /* a descriptor of that number */
+	assert_false(is_woken(VIEW_SYSCALL, LOCK));
+	wake(2, like(LOCK), 160000); /* takes its place */
+	assert_false(is_woken(VIEW_SYNC, LOCK));
+	assert_true(is_woken(VIEW_SYNC, like(LOCK)));
+	trace_close();
+	trace_free();
+	assert_int_equal(trace_open(), 0); /* of the trace before nothing is left */
+	assert_false(is_woken(VIEW_SYNC, like(LOCK)));
+}
+
+static void test_who_wakes_is_made_known(void **state)
+{
+	(void)state;
+	assert_int_equal(trace_open(), 0);
+	sampler_thread.thread = NULL;
+	errno = ENOENT;
+	trace_wakes(LOCK, 0x9000, at(33));
+	assert_int_equal(errno, ENOENT);
+	assert_int_equal(made, 1);
+	assert_false(sampler_thread.busy);
+}
+
+static uint32_t stop; /* atomic */
+static void *wake_on_and_on(void *arg)
+{
+	struct thread *t = sampler_thread.thread = arg;
+	uintptr_t n = (uintptr_t)t->tid;
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED))
+		trace_wakes(LOCK + (n & 1 ? 0 : like(LOCK) - LOCK), 0x9000 + n, (struct unwind_frame){.pc = n * 3});
+	return NULL;
+}
+
+/* How many of the waits of this trace have somebody who woke them; each of these must be whole. */
+static size_t whole_wakers(void)
+{
+	size_t woken = 0;
+	for (size_t i = 0; i < count_events(); i += 17) {
+		const struct trace_event *e = event(i);
+		if (!e->woken_ns)
+			continue;
+		woken++;
+		uintptr_t n = (uintptr_t)e->other_tid;
+		assert_true(n & 1);
+		assert_int_equal(e->woken_by->pc[0], 0x9000 + n);
+		assert_int_equal(e->woken_by->pc[1], n * 3);
+	}
+	return woken;
+}
+
+/* Several write one place at once: what is read is one of them. The waits are over in some milliseconds: on a busy
+ * machine the others may not have run meanwhile, then it is looked at again. */
+static void test_no_waker_is_torn(void **state)
+{
+	enum { WAKERS = 3, LOOKS = 500 };
+	pthread_t t[WAKERS];
+	size_t woken = 0;
+	(void)state;
+#ifdef __SANITIZE_THREAD__
+	skip(); /* the copy is checked afterwards: a race by its rules */
+#endif
+	ticks = true;
+	stop = 0;
+	for (int i = 0; i < WAKERS; i++)
+		assert_int_equal(pthread_create(&t[i], NULL, wake_on_and_on, &records[1 + i]), 0);
+	for (int look = 0; look < LOOKS && woken <= 10; look++) {
+		assert_int_equal(trace_open(), 0);
+		for (int i = 0; i < 200000; i++)
+			wait_from_to(VIEW_SYNC, LOCK, 1, UINT64_MAX);
+		assert_true(trace_close());
+		woken += whole_wakers();
+	}
+	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+	for (int i = 0; i < WAKERS; i++)
+		pthread_join(t[i], NULL);
+	assert_true(woken > 10);
+}
+
+/* --- the buffer -------------------------------------------------------------------------------------- */
+
+enum { WRITERS = 6 };
+#ifdef __SANITIZE_THREAD__
+enum { EVENTS = 5000 };
+#else
+enum { EVENTS = 30000 };
+#endif
+
+static void *write_on_and_on(void *arg)
+{
+	struct thread *t = sampler_thread.thread = arg;
+	for (uint64_t i = 0; i < EVENTS; i++) {
+		uint64_t word = (uint64_t)t->tid << 32 | i;
+		char text[24];
+		switch (i % 3) {
+		case 0: heap_event((int64_t)word); break;
+		case 1: trace_waited(VIEW_SELECT, WAIT_poll, word, 0, i, at(word)); break;
+		default:
+			snprintf(text, sizeof text, "%llx", (unsigned long long)word);
+			trace_log(TRACE_LOG_DLOPEN, text, at(i % 100));
+		}
+	}
+	return NULL;
+}
+
+/* Is it one that a writer wrote, and which? */
+static uint64_t number_of(const struct trace_event *e)
+{
+	uint64_t word = e->kind == TRACE_HEAP  ? (uint64_t)e->bytes
+	                : e->kind == TRACE_LOG ? strtoull(e->text, NULL, 16)
+	                                       : e->object;
+	uint64_t n = word & 0xffffffff;
+	assert_int_equal(word >> 32, e->tid);
+	assert_int_equal(e->kind, n % 3 == 0 ? TRACE_HEAP : n % 3 == 1 ? TRACE_SELECT : TRACE_LOG);
+	if (e->kind == TRACE_SELECT)
+		assert_true(e->end_ns == n && e->stack && e->stack->pc[1] == 0x400000 + word);
+	if (e->kind == TRACE_LOG)
+		assert_true(e->stack && e->stack->pc[1] == 0x400000 + n % 100);
+	return n;
+}
+
+/* Every event of the writers there, whole and in the order of its thread; from the first to the last that found room.
+ * Returns how many; the listener's are left out. */
+static size_t expect_whole(bool all)
+{
+	uint64_t next[COUNT(records)] = {0};
+	size_t chunk_count, n = 0;
+	const struct trace_chunk *c = trace_chunks(&chunk_count);
+	for (size_t i = 0; i < chunk_count; i++)
+		for (uint32_t k = 0; k < c[i].count; k++) {
+			const struct trace_event *e = &c[i].at[k];
+			assert_true(e->tid == c[i].at[0].tid || e->tid == 7); /* each chunk is of one thread */
+			if (e->tid == 7)
+				continue;
+			assert_int_equal(number_of(e), next[e->tid - 100]);
+			next[e->tid - 100]++;
+			n++;
+		}
+	for (int i = 1; all && i <= WRITERS; i++)
+		assert_int_equal(next[i], EVENTS);
+	return n;
+}
+
+static void write_by_all(pthread_t t[WRITERS])
+{
+	for (int i = 0; i < WRITERS; i++)
+		assert_int_equal(pthread_create(&t[i], NULL, write_on_and_on, &records[1 + i]), 0);
+}
+
+static void test_events_of_many_threads_come_out_whole_and_in_each_threads_order(void **state)
+{
+	pthread_t t[WRITERS];
+	(void)state;
+	ticks = true;
+	assert_int_equal(trace_open(), 0);
+	write_by_all(t);
+	for (int i = 0; i < 1000; i++)
+		trace_add(&(struct trace_event){.kind = TRACE_CPU, .tid = 7});
+	for (int i = 0; i < WRITERS; i++)
+		pthread_join(t[i], NULL);
+	assert_true(trace_close());
+	assert_int_equal(trace_full_ns(), 0);
+	assert_int_equal(expect_whole(true), WRITERS * EVENTS);
+	assert_int_equal(count_events(), WRITERS * EVENTS + 1000);
+}
+
+static void test_a_trace_that_ends_while_threads_write_is_whole_all_the_same(void **state)
+{
+	pthread_t t[WRITERS];
+	(void)state;
+	ticks = true;
+	for (int round = 0; round < 20; round++) {
+		assert_int_equal(trace_open(), 0);
+		write_by_all(t);
+		usleep(200 * (unsigned)round);
+		assert_true(trace_close());
+		size_t n = count_events();
+		expect_whole(false);
+		usleep(500);
+		assert_int_equal(count_events(), n); /* and it stays as it is */
+		trace_free();
+		for (int i = 0; i < WRITERS; i++)
+			pthread_join(t[i], NULL);
+	}
+}
+
+static void test_when_the_buffer_is_full_the_trace_ends_there(void **state)
+{
+	(void)state;
+	settings.memory_limit = 1 << 20;
+	assert_int_equal(trace_open(), 0);
+	int64_t n = 0;
+	for (; n < 100000 && !trace_full_ns(); n++) {
+		now_ns = 2000000 + (uint64_t)n;
+		be(1 + (int)(n % 3));
+		heap_event(n);
+	}
+	assert_int_equal(trace_full_ns(), 2000000 + n - 1); /* when the first one found no room */
+	size_t events = count_events();
+	assert_int_equal(events, n - 1);
+	assert_in_range(events * sizeof(struct trace_event), (256 << 10) / 4 * 3,
+	                256 << 10); /* a quarter of the limit, well used */
+	now_ns = 5000000;
+	for (int i = 0; i < 1000; i++) { /* nobody goes on: not with a chunk that has room, not a new one */
+		be(1 + i % 5);
+		heap_event(i);
+		wait_from_to(VIEW_SYNC, 1, 1, 100000);
+		trace_ended();
+	}
+	assert_int_equal(count_events(), events);
+	assert_int_equal(trace_full_ns(), 2000000 + n - 1);
+	size_t own = 0;
+	for (; own < 100000; own++) { /* the listener has something put by */
+		trace_add(&(struct trace_event){.kind = TRACE_CPU, .tid = 7});
+		if (count_events() != events + own + 1)
+			break;
+	}
+	assert_in_range(own, 31, events / 4);
+	trace_add(&(struct trace_event){.kind = TRACE_CPU, .tid = 7});
+	assert_int_equal(count_events(), events + own);
+	assert_true(trace_close());
+	trace_free();
+	assert_int_equal(trace_open(), 0);
+	assert_int_equal(trace_full_ns(), 0);
+	assert_int_equal(count_events(), 0);
+}
+
+static void test_many_threads_that_fill_the_buffer_leave_it_whole(void **state)
+{
+	pthread_t t[WRITERS];
+	(void)state;
+	ticks = true;
+	settings.memory_limit = 4 << 20;
+	for (int round = 0; round < 5; round++) {
+		assert_int_equal(trace_open(), 0);
+		write_by_all(t);
+		for (int i = 0; i < WRITERS; i++)
+			pthread_join(t[i], NULL);
+		assert_true(trace_close());
+		assert_true(trace_full_ns() != 0);
+		assert_true(expect_whole(false) > 10000);
+		trace_free();
+	}
+}
+
+static void test_a_chunk_of_an_older_trace_is_not_written_to(void **state)
+{
+	(void)state;
+	assert_int_equal(trace_open(), 0);
+	be(1);
+	heap_event(1);
+	heap_event(2);
+	struct trace_chunk *old = records[1].chunk;
+	assert_int_equal(old->count, 2);
+	assert_true(trace_close());
+	trace_free();
+	assert_int_equal(trace_open(), 0); /* likely where the other one was */
+	be(2);
+	heap_event(3);
+	be(1);
+	heap_event(4);
+	size_t chunks;
+	trace_chunks(&chunks);
+	assert_int_equal(chunks, 2);
+	assert_int_equal(count_events(), 2);
+	assert_int_equal(event(0)->tid, 102);
+	assert_int_equal(event(1)->tid, 101);
+	assert_true(event(1)->bytes == 4);
+	trace_forget(&records[1]); /* nor one of the thread that had the record before */
+	heap_event(5);
+	trace_chunks(&chunks);
+	assert_int_equal(chunks, 3);
+}
+
+static void test_the_buffer_is_as_large_as_may_be_and_given_back(void **state)
+{
+	static const struct {
+		uint64_t limit;
+		size_t bytes;
+	} rows[] = {{1 << 20, 256 << 10}, {8 << 20, 2 << 20}, {64 << 20, 16 << 20}, {1ull << 30, 16 << 20}};
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		uint64_t before = arena_mapped_bytes();
+		settings.memory_limit = rows[i].limit;
+		assert_int_equal(trace_open(), 0);
+		assert_int_equal(arena_mapped_bytes() - before, rows[i].bytes);
+		assert_true(trace_close());
+		trace_free();
+		trace_free(); /* once is enough */
+		assert_int_equal(arena_mapped_bytes(), before);
+	}
+}
+
+static void scarce_memory(void)
+{
+	settings.memory_limit = 64 << 20;
+	uint64_t before = arena_mapped_bytes();
+	arena_set_limit(8 << 20); /* a half is for requests and rings: 3 MiB are left */
+	CHECK(trace_open() == 0);
+	uint64_t got = arena_mapped_bytes() - before;
+	CHECK(got >= 1 << 20 && got <= 3 << 20);
+	for (int i = 0; i < 1000; i++)
+		heap_event(i);
+	CHECK(trace_full_ns() == 0);
+	CHECK(trace_close());
+	trace_free();
+	arena_set_limit(0);
+	CHECK(trace_open() == -ENOMEM);
+	CHECK(!trace_is_on() && arena_mapped_bytes() == before);
+	heap_event(1);
+	trace_free();
+	CHECK(arena_mapped_bytes() == before);
+}
+
+static void test_where_memory_is_scarce_the_buffer_is_smaller_or_there_is_none(void **state)
+{
+	(void)state;
+	in_child(scarce_memory);
+}
+
+/* --- the end --------------------------------------------------------------------------------------- */
+
+static void *end_writing_later(void *arg)
+{
+	usleep(30000);
+	__atomic_store_n((uint32_t *)arg, 0, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static void test_the_end_waits_for_whoever_writes(void **state)
+{
+	pthread_t t;
+	(void)state;
+	assert_int_equal(trace_open(), 0);
+	records[5].is_tracing = 1;
+	uint64_t before = os_clock_ns(CLOCK_MONOTONIC);
+	assert_int_equal(pthread_create(&t, NULL, end_writing_later, &records[5].is_tracing), 0);
+	assert_true(trace_close());
+	assert_true(os_clock_ns(CLOCK_MONOTONIC) - before >= 25000000);
+	pthread_join(t, NULL);
+}
+
+static void stopped_writer(void)
+{
+	uint64_t before = arena_mapped_bytes();
+	CHECK(trace_open() == 0);
+	uint64_t mapped = arena_mapped_bytes();
+	be(5);
+	heap_event(1);
+	struct trace_chunk *chunk = records[5].chunk;
+	records[5].is_tracing = 1; /* stopped in the middle: by a debugger, say */
+	CHECK(!trace_close());
+	CHECK(count_events() == 1);
+	trace_free();
+	trace_free();
+	CHECK(arena_mapped_bytes() == before && mapped > before); /* the memory is back, the addresses are not */
+	CHECK(trace_open() == -EBUSY);
+	chunk->at[1] = (struct trace_event){.kind = TRACE_HEAP}; /* it goes on */
+	chunk->count = 2;
+	records[5].is_tracing = 0;
+	for (int i = 0; i < 3; i++) {
+		CHECK(trace_open() == 0 && arena_mapped_bytes() == mapped);
+		heap_event(2);
+		CHECK(count_events() == 1 && trace_close());
+		trace_free();
+		CHECK(arena_mapped_bytes() == before);
+	}
+}
+
+static void test_a_buffer_is_given_back_when_a_stopped_thread_is_done_with_it(void **state)
+{
+	(void)state;
+	in_child(stopped_writer);
+}
+
+static void forked(void)
+{
+	trace_fork_child(); /* no trace, but whoever began one may have been about to say so */
+	uint64_t before = arena_mapped_bytes();
+	waits_watch(WAITS_FOR_BLOCK, true);
+	CHECK(trace_open() == 0);
+	heap_event(1);
+	trace_fork_child();
+	CHECK(!trace_is_on() && waits_are_watched(WAITS_FOR_BLOCK));
+	CHECK(arena_mapped_bytes() == before);
+	heap_event(2);
+	CHECK(trace_open() == 0);
+	heap_event(3);
+	CHECK(count_events() == 1 && trace_close());
+	trace_free();
+}
+
+static void test_the_child_of_a_fork_takes_no_trace(void **state)
+{
+	(void)state;
+	in_child(forked);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup(name, reset)
+	const struct CMUnitTest tests[] = {
+		TEST(test_a_wait_is_written_with_all_that_is_known_of_it),
+		TEST(test_births_and_ends_say_who_and_when),
+		TEST(test_samples_of_memory_and_of_time_are_written),
+		TEST(test_of_a_line_of_the_log_the_end_is_kept),
+		TEST(test_a_thread_that_is_busy_leaves_the_trace_alone),
+		TEST(test_without_a_trace_nothing_is_written),
+		TEST(test_what_took_no_time_was_no_wait),
+		TEST(test_a_wait_is_of_the_kind_of_its_view_and_descriptors_are_looked_at),
+		TEST(test_a_wait_is_ended_by_the_last_that_let_go_while_it_lasted),
+		TEST(test_a_wait_is_not_ended_by_itself_nor_out_of_time_nor_by_another_object),
+		TEST(test_who_wakes_is_made_known),
+		TEST(test_no_waker_is_torn),
+		TEST(test_events_of_many_threads_come_out_whole_and_in_each_threads_order),
+		TEST(test_a_trace_that_ends_while_threads_write_is_whole_all_the_same),
+		TEST(test_when_the_buffer_is_full_the_trace_ends_there),
+		TEST(test_many_threads_that_fill_the_buffer_leave_it_whole),
+		TEST(test_a_chunk_of_an_older_trace_is_not_written_to),
+		TEST(test_the_buffer_is_as_large_as_may_be_and_given_back),
+		TEST(test_where_memory_is_scarce_the_buffer_is_smaller_or_there_is_none),
+		TEST(test_the_end_waits_for_whoever_writes),
+		TEST(test_a_buffer_is_given_back_when_a_stopped_thread_is_done_with_it),
+		TEST(test_the_child_of_a_fork_takes_no_trace),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
