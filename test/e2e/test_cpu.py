@@ -364,7 +364,7 @@ class Storms(shim.TestCase):
             p.wait_line("ready")
             with look.Looking(p, hz=1000, seconds=1) as looking:
                 end = time.monotonic() + seconds
-                while time.monotonic() < end and p.running():
+                while p.running() and not looking.errors and (time.monotonic() < end or not looking.has_seen(2, 5)):
                     p.get("/debug/pprof/")
                     p.get("/debug/pprof/heap")
                     time.sleep(0.1)

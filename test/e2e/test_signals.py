@@ -28,7 +28,7 @@ class Profiled:
 
     def _take(self, seconds):
         try:
-            self.profile = self.p.profile("profile", "?seconds=%d&hz=250" % seconds)
+            self.profile = self.p.profile("profile", "seconds=%d&hz=250" % seconds)
         except (OSError, AssertionError):
             pass  # the program is gone
 
@@ -95,7 +95,7 @@ class Actions(shim.TestCase):
     def test_a_program_that_resets_all_signals_lives_on(self):
         with start([shim.program("reset_signals")]) as p:
             p.wait_line("ready")
-            profile = p.profile("profile", "?seconds=2&hz=250")
+            profile = p.profile("profile", "seconds=2&hz=250")
             self.assertGreater(profile.total("samples"), 0)
             self.assertEqual(200, p.get("/debug/pprof/goroutine?debug=2").status)
             status, out, err = p.finish()

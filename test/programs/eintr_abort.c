@@ -31,7 +31,7 @@
 #include "truth.h"
 
 enum { IDLE, READY, WAITING, RELEASED };
-enum { LARGE = 300000, PIECE = 997, FED = 6 * PIECE, FOREVER_MS = 30000, LATE_MS = 5000 };
+enum { LARGE = 300000, PIECE = 997, FED = 6 * PIECE, FOREVER_MS = 120000, LATE_MS = 60000 };
 
 struct slot {
 	const char *name;
@@ -900,10 +900,12 @@ static void set_up_signal(struct slot *s)
 	static int next;
 	s->signal = SIGRTMIN + 1 + next++;
 }
+/* The limit of pending signals is the user's: other processes may have reached it. */
 static void send_signal(struct slot *s)
 {
 	let_go(s);
-	pthread_kill(s->thread, s->signal);
+	while (pthread_kill(s->thread, s->signal) == EAGAIN)
+		sched_yield();
 }
 static sigset_t own_signal(struct slot *s)
 {

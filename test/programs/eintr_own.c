@@ -59,7 +59,9 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 {
 	(void)sig, (void)context;
 	int e = errno;
-	if (info->si_code != SI_QUEUE || info->si_pid != getpid() || info->si_value.sival_int != 4711)
+	/* At the limit of pending signals, which other processes of the user may have reached, the kernel tells nothing of a sender. */
+	int is_told = info->si_code != SI_USER || info->si_pid != 0;
+	if (is_told && (info->si_code != SI_QUEUE || info->si_pid != getpid() || info->si_value.sival_int != 4711))
 		atomic_fetch_add(&wrong_sender, 1);
 	burn_here(500000);
 	atomic_fetch_add(&handled, 1);
@@ -328,7 +330,7 @@ static void send_signal(void)
 static void wait_for(const char *what, const atomic_int *value, int is)
 {
 	for (int64_t from = now_ns(CLOCK_MONOTONIC); atomic_load(value) != is; syscall(SYS_sched_yield))
-		if (now_ns(CLOCK_MONOTONIC) - from > 30 * SECOND)
+		if (now_ns(CLOCK_MONOTONIC) - from > 120 * SECOND)
 			die(current->name, what, atomic_load(value), is);
 }
 
