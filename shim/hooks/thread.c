@@ -38,6 +38,7 @@ static void *thread_main(void *arg)
 	sampler_hold(); /* a new thread holds nothing */
 	struct thread_start start = *t;
 	struct thread *self = threads_begin(t);
+	signals_keep_from_libc(); /* its maker may be late */
 	ticks_thread_begins(self);
 	if (trace_is_on() && self)
 		trace_born(self, &start);
@@ -59,6 +60,13 @@ static struct thread_start *prepare(void *(*routine)(void *), void *arg, struct 
 	return t;
 }
 
+/* Made without us. */
+static int finish_bare(int result)
+{
+	signals_keep_from_libc();
+	return result;
+}
+
 static void finish(struct thread_start *t, struct thread_site *site, bool created)
 {
 	if (created) {
@@ -67,14 +75,14 @@ static void finish(struct thread_start *t, struct thread_site *site, bool create
 		threads_cancel(t);
 		sampler_release();
 	}
-	signals_keep();
+	signals_keep_from_libc();
 }
 
 EXPORT ALIGNED int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
 {
 	struct thread_start *t = prepare(start, arg, UNWIND_CALLER());
 	if (!t)
-		return real_pthread_create(thread, attr, start, arg);
+		return finish_bare(real_pthread_create(thread, attr, start, arg));
 	struct thread_site *site = t->site; /* the thread gives t back */
 	t->has_default_size = !attr;
 	int r = real_pthread_create(thread, attr, thread_main, t);
@@ -87,7 +95,7 @@ EXPORT ALIGNED int thrd_create(thrd_t *thread, thrd_start_t start, void *arg)
 {
 	struct thread_start *t = prepare((void *(*)(void *))(uintptr_t)start, arg, UNWIND_CALLER());
 	if (!t)
-		return real_thrd_create(thread, start, arg);
+		return finish_bare(real_thrd_create(thread, start, arg));
 	struct thread_site *site = t->site;
 	t->has_default_size = true;
 	int r = real_thrd_create(thread, (thrd_start_t)(uintptr_t)thread_main, t);

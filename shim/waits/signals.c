@@ -303,17 +303,25 @@ static enum { NOT_READY, BEFORE_THREADS, FOR_GOOD } readiness FORKED;
 
 void signals_keep(void)
 {
-	if (readiness == BEFORE_THREADS || signals_are_about())
+	if (signals_are_about())
 		timers_inside(install, NULL);
-	if (readiness == BEFORE_THREADS)
-		readiness = FOR_GOOD;
+}
+
+/* Until then libc's comes yet: only what is seen after it, by the thread that was made or by its maker, is for good. */
+void signals_keep_from_libc(void)
+{
+	bool is_first = __atomic_load_n(&readiness, __ATOMIC_RELAXED) == BEFORE_THREADS;
+	if (is_first || signals_are_about())
+		timers_inside(install, NULL);
+	if (is_first)
+		__atomic_store_n(&readiness, FOR_GOOD, __ATOMIC_RELAXED);
 }
 
 void signals_get_ready(void)
 {
 	install(NULL);
-	if (readiness == NOT_READY)
-		readiness = BEFORE_THREADS;
+	if (__atomic_load_n(&readiness, __ATOMIC_RELAXED) == NOT_READY)
+		__atomic_store_n(&readiness, BEFORE_THREADS, __ATOMIC_RELAXED);
 }
 
 struct timers_action signals_action_of(void (*handler)(int, siginfo_t *, void *))

@@ -28,8 +28,9 @@ enum { SIGNALS_OURS = 33 };
 int signals_begin(void);
 void signals_end(void);
 
-/* Libc installs its own handler with the program's first thread: look after ours. App's thread, listener. */
-void signals_keep(void);
+/* Libc installs its own handler with the program's first thread: look after ours. */
+void signals_keep(void);           /* listener, while a profile is on */
+void signals_keep_from_libc(void); /* app's thread that has made a thread, and the new one */
 
 /* Our handler is in place from now on, for a listener that is outside of the thread group to knock with (visitor.h).
  * App's thread. */

@@ -119,6 +119,23 @@ class BegunIdle(shim.TestCase):
 
     test_nobody_is_interrupted_by_profiles_traces_and_dumps.long_s = 8
 
+    def test_the_handler_that_libc_installs_with_the_first_thread_takes_no_signal_of_ours(self):
+        def no_visitor(p):
+            return "pprofshim" not in p.threads().values()
+
+        def watch(p):
+            for _ in range(3):  # each time a thread of the program is asked by a signal to let us in
+                shim.wait_until("nobody to be there", lambda: no_visitor(p))
+                p.profile("profile", "seconds=1")
+        with shim.start([shim.program("begun_idle"), "0", "late"]) as p:
+            p.wait_line("alone")
+            p.profile("profile", "seconds=1")
+            shim.wait_until("nobody to be there", lambda: no_visitor(p))
+            p.send(b"begin\n")
+            self.watch_and_interrupt(p, watch)
+
+    test_the_handler_that_libc_installs_with_the_first_thread_takes_no_signal_of_ours.long_s = 8
+
     def test_our_own_signal_ends_no_call_that_began_before(self):
         def watch(p):
             p.profile("profile", "seconds=1")  # from now on the handler is there

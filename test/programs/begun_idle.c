@@ -1,6 +1,7 @@
 /* begun_idle.c - threads that have been in a call since before anybody asked for anything.
  *
- * usage: begun_idle [MARK]   MARK: offset of the mark of the profiler's timer signal in its library, in hexadecimal
+ * usage: begun_idle [MARK [late]]   MARK: offset of the mark of the profiler's timer signal in its library, in
+ * hexadecimal; late: it prints "alone" and waits for a line before it makes its first thread
  *
  * Prints "ready" when all stand in their calls. Then by lines of its input:
  *   hit      send each of them the profiler's own signal, 20 times; prints "hit N", of so many threads
@@ -241,6 +242,12 @@ int main(int argc, char **argv)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		for (;;)
 			pause();
+	}
+	if (argc > 2) {
+		puts("alone");
+		fflush(stdout);
+		if (!fgets(line, sizeof line, stdin))
+			return 2;
 	}
 	for (int i = 0; i < STANDERS; i++)
 		pthread_create(&standers[i].thread, NULL, stand, &standers[i]);

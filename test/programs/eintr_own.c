@@ -59,7 +59,8 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 {
 	(void)sig, (void)context;
 	int e = errno;
-	/* At the limit of pending signals, which other processes of the user may have reached, the kernel tells nothing of a sender. */
+	/* At the limit of pending signals, which other processes of the user may have reached, the kernel tells nothing
+	 * of a sender. */
 	int is_told = info->si_code != SI_USER || info->si_pid != 0;
 	if (is_told && (info->si_code != SI_QUEUE || info->si_pid != getpid() || info->si_value.sival_int != 4711))
 		atomic_fetch_add(&wrong_sender, 1);
