@@ -34,6 +34,8 @@ enum {
 	PATIENCE_MS = 1000, /* to find a thread that makes it */
 	HOOKS_MS = 10,      /* of these, before one is sent a signal */
 	STEP_MS = 2,
+	LOOKED_AT = 32, /* threads, for the best one to wake */
+	BEST = 2,
 	STOP_STEPS = 4000,
 	STOP_STEP_NS = 50 * 1000,
 };
@@ -178,18 +180,35 @@ static void knock_without_a_word(void)
 		os_call(SYS_kill, house_pid(), SIGNALS_OURS);
 }
 
+/* How good is it to wake this one? It is blocked in a call that our handler sets back: at its best without a time-out,
+ * which may be known to be longer than it is. One that runs may begin any call before the signal comes. */
+static int goodness(int thread)
+{
+	struct task k = tasks_look(thread);
+	int way = k.state == TASK_BLOCKED && k.nr >= 0 ? restart_way(k.nr, (long)k.args[1]) : RESTART_NOT_BLOCKING;
+	return way == RESTART_AS_IT_IS ? BEST : way == RESTART_NOT_BLOCKING ? 0 : 1;
+}
+
 /* Send the signal to one thread that takes it. It would end a program that has put its handler away. */
+static long knock_at_one(const int *tids, size_t count, unsigned attempt, int good)
+{
+	long r = -ESRCH;
+	for (size_t i = 0; tids && i < count && (!good || i < LOOKED_AT) && r == -ESRCH; i++) {
+		int thread = tids[(i + attempt) % count];
+		if ((!good || goodness(thread) >= good) && may_be_knocked_at(thread))
+			r = knock_at(thread);
+	}
+	return r;
+}
+
 static void knock(unsigned attempt)
 {
 	size_t count;
 	struct region scratch = {0};
 	const int *tids = tasks_list(&scratch, &count);
 	long r = -ESRCH;
-	for (size_t i = 0; tids && i < count && r == -ESRCH; i++) {
-		int thread = tids[(i + attempt) % count];
-		if (may_be_knocked_at(thread))
-			r = knock_at(thread);
-	}
+	for (int good = BEST; good >= 0 && r == -ESRCH; good--)
+		r = knock_at_one(tids, count, attempt, good);
 	region_release(&scratch);
 	if (r == -EAGAIN)
 		knock_without_a_word();

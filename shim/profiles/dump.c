@@ -8,7 +8,8 @@
  * waited for, is in the thread's own record (waits.h), for calls of the table.
  * A running thread that publishes a wait is in libc or in the kernel, about to block or just woken: its stack is read
  * from the frame of the wait on, which holds still as long as the wait lasts. Another running thread gets our signal,
- * and answers in its handler; what can't be reached in time is listed without a stack.
+ * and answers in its handler, unless it blocks before it comes: then it is looked at again. What can't be reached in
+ * time is listed without a stack.
  *
  * Shared: the slots for answers: each belongs to the listener, to the thread that claimed it (ASKED to WRITING, by
  * exchange), and to the listener again (DONE). A late answer finds another generation there, and does nothing.
@@ -36,7 +37,8 @@
 
 enum {
 	PLACES = SIGNALS_ASKS, /* threads asked at a time */
-	PATIENCE_MS = 400,     /* for all answers of a dump */
+	PATIENCE_MS = 1000,    /* for all answers of a dump */
+	AGAIN_MS = 5,          /* then those who have not answered are looked at again */
 	TRIES = 20,            /* to find a thread in the same wait before and after */
 	TRIES_SAME = 5,        /* of these, while it runs and its wait is as old */
 	WINDOW_BYTES = 2048,   /* read of a stack at a time */
@@ -367,7 +369,7 @@ static bool time_left(uint64_t deadline_ns, struct timespec *t)
 {
 	uint64_t now = clock_ns(CLOCK_MONOTONIC);
 	uint64_t left = now < deadline_ns ? deadline_ns - now : 0;
-	*t = (struct timespec){.tv_nsec = (long)(left < 20000000 ? left : 20000000)};
+	*t = (struct timespec){.tv_nsec = (long)(left < AGAIN_MS * 1000000 ? left : AGAIN_MS * 1000000)};
 	return left > 0;
 }
 
@@ -442,6 +444,18 @@ static bool collect(struct dump *d, size_t index, uint32_t slot, bool last_call)
 	return __atomic_load_n(state, __ATOMIC_RELAXED) == FREE;
 }
 
+/* Who has blocked meanwhile does not answer. */
+static void ask_again(struct dump *d, size_t index, uint32_t slot)
+{
+	uint32_t asked = state_of(slot, ASKED), *state = &answers.state[slot & 0xff];
+	if (__atomic_load_n(state, __ATOMIC_RELAXED) == asked &&
+	    tasks_look(d->out->threads[index].tid).state != TASK_RUNS &&
+	    __atomic_compare_exchange_n(state, &asked, FREE, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+		signals_unask(slot);
+		ask(d, index, slot);
+	}
+}
+
 /* Threads that were stopped while they wrote keep their places. */
 static void retire(struct dump *d, const size_t *index, size_t count, uint32_t first)
 {
@@ -458,6 +472,15 @@ static uint64_t deadline_in(unsigned ms)
 	return clock_ns(CLOCK_MONOTONIC) + ms * 1000000ull;
 }
 
+/* Until an answer comes, or for so long. */
+static void wait_for_answers(uint32_t seen, const struct timespec *step)
+{
+	if (pace_is_task())
+		pace_sleep(1);
+	else
+		os_futex_wait(&answers.answers, seen, step);
+}
+
 /* Ask `count` running threads at once, and wait for their answers. */
 static void ask_some(struct dump *d, const size_t *index, size_t count, uint64_t deadline_ns)
 {
@@ -467,6 +490,7 @@ static void ask_some(struct dump *d, const size_t *index, size_t count, uint64_t
 	int writing_ms = 0;
 	for (size_t i = 0; i < count; i++)
 		ask(d, index[i], first | (uint32_t)i);
+	uint64_t again_ns = deadline_in(AGAIN_MS);
 	while (pending) {
 		struct timespec step;
 		uint32_t seen = __atomic_load_n(&answers.answers, __ATOMIC_ACQUIRE);
@@ -480,10 +504,12 @@ static void ask_some(struct dump *d, const size_t *index, size_t count, uint64_t
 		if (pending && last_call) { /* they are writing: that takes no time, once they have a processor */
 			pace_sleep(1);
 		} else if (pending && time_left(deadline_ns, &step)) {
-			if (pace_is_task())
-				pace_sleep(1);
-			else
-				os_futex_wait(&answers.answers, seen, &step);
+			wait_for_answers(seen, &step);
+			if (clock_ns(CLOCK_MONOTONIC) < again_ns)
+				continue;
+			for (size_t i = 0; i < count; i++)
+				ask_again(d, index[i], first | (uint32_t)i);
+			again_ns = deadline_in(AGAIN_MS);
 		} else {
 			last_call = pending;
 		}

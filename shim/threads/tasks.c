@@ -245,27 +245,44 @@ static int64_t last_ran_ns(const char *text)
 
 /* The scheduler's clock of a processor leaves out what interrupts and other machines took there, so each has its own.
  * What lies between it and CLOCK_MONOTONIC is seen by going there. */
-enum { PROCESSORS_MOST = 1024, FRESH_NS = 1000000000 };
+enum { PROCESSORS_MOST = 1024, FRESH_NS = 5000000 };
 static struct {
 	int64_t behind_ns;   /* how far its clock is behind CLOCK_MONOTONIC */
 	uint64_t learned_ns; /* CLOCK_MONOTONIC */
 } clocks[PROCESSORS_MOST] LARGE;
 
+/* How far this processor's clock is behind, or a little more, where this thread lost the processor meanwhile. */
+static int64_t behind_here(void)
+{
+	enum { TRIES = 3, GOOD_NS = 200000 };
+	char text[512];
+	int64_t least = INT64_MAX;
+	for (int i = 0; i < TRIES; i++) {
+		uint64_t begun = clock_ns(CLOCK_MONOTONIC);
+		int64_t then = read_file("/proc/thread-self/sched", text, sizeof text) > 0 ? last_ran_ns(text) : -1;
+		uint64_t now = clock_ns(CLOCK_MONOTONIC);
+		if (then >= 0 && (int64_t)now - then < least)
+			least = (int64_t)now - then;
+		if (now - begun < GOOD_NS)
+			break;
+	}
+	return least;
+}
+
 static bool learn_clock(unsigned processor)
 {
-	char text[512];
 	uint64_t before[PROCESSORS_MOST / 64] = {0}, there[PROCESSORS_MOST / 64] = {0};
 	long bytes = os_call(SYS_sched_getaffinity, 0, sizeof before, before);
 	there[processor / 64] = (uint64_t)1 << processor % 64;
 	if (bytes <= 0 || !(before[processor / 64] & there[processor / 64]) ||
 	    os_call(SYS_sched_setaffinity, 0, sizeof there, there) < 0)
 		return false;
-	int64_t then = read_file("/proc/thread-self/sched", text, sizeof text) > 0 ? last_ran_ns(text) : -1;
 	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+	int64_t behind = behind_here();
 	os_call(SYS_sched_setaffinity, 0, bytes, before);
-	clocks[processor].behind_ns = (int64_t)now - then;
+	clocks[processor].behind_ns = behind;
 	clocks[processor].learned_ns = now;
-	return then >= 0;
+	return behind != INT64_MAX;
 }
 
 /* The number of the processor that a thread ran on last: field 39 of stat, the 37th after the name. */
@@ -285,6 +302,17 @@ static bool last_processor(int tid, unsigned *processor)
 	return true;
 }
 
+/* A clock loses more as time goes by: one that was learned before the thread blocked would say that it blocked earlier
+ * than it did, by at most the time since then. Later does no harm. */
+static int64_t idle_by(unsigned processor, int64_t then, uint64_t now)
+{
+	int64_t age = (int64_t)(now - clocks[processor].learned_ns),
+		idle = (int64_t)now - clocks[processor].behind_ns - then;
+	if (age > 0 && idle < age)
+		idle -= age;
+	return idle > 0 ? idle : 0;
+}
+
 int64_t tasks_idle_ns(int tid)
 {
 	char text[512];
@@ -292,11 +320,11 @@ int64_t tasks_idle_ns(int tid)
 	int64_t then = tasks_read(tid, "sched", text, sizeof text) > 0 ? last_ran_ns(text) : -1;
 	if (then < 0 || !last_processor(tid, &processor))
 		return -1;
-	uint64_t now = clock_ns(CLOCK_MONOTONIC);
-	if (now - clocks[processor].learned_ns > FRESH_NS && !learn_clock(processor))
-		return -1;
-	int64_t idle = (int64_t)now - clocks[processor].behind_ns - then;
-	return idle > 0 ? idle : 0;
+	uint64_t now = clock_ns(CLOCK_MONOTONIC), learned = clocks[processor].learned_ns;
+	int64_t idle = idle_by(processor, then, now);
+	if (learned && (now - learned < FRESH_NS || idle > (int64_t)(now - learned)))
+		return idle;
+	return learn_clock(processor) ? idle_by(processor, then, now) : -1;
 }
 
 /* The last field of "stat": wait(2)'s status. To who lacks powers that the program has it is 0. */

@@ -44,7 +44,8 @@ static inline bool tasks_same(const struct task *a, const struct task *b)
 	       a->args[1] == b->args[1];
 }
 
-/* Since how many nanoseconds a thread that is blocked has not run; negative: the kernel does not say. */
+/* Since how many nanoseconds a thread that is blocked has not run, or a little less; negative: the kernel does not say.
+ */
 int64_t tasks_idle_ns(int tid);
 
 /* In the text of "status": the value of the line that begins with `key`. */

@@ -41,7 +41,11 @@ int restart_way(long nr, long second)
 	case SYS_clock_nanosleep: return second & TIMER_ABSTIME ? RESTART_AS_IT_IS : 2;
 	case SYS_rt_sigtimedwait: return 2;
 	case SYS_semtimedop: return 3;
-	case SYS_io_getevents: return 4;
+	case SYS_io_getevents:
+#ifdef SYS_io_pgetevents
+	case SYS_io_pgetevents:
+#endif
+		return 4;
 	case SYS_epoll_pwait: return 3 | RESTART_MILLISECONDS;
 #ifdef SYS_epoll_pwait2
 	case SYS_epoll_pwait2: return 3;

@@ -18,6 +18,7 @@
 #include "shim/base/confined.h"
 #include "shim/profiles/cpu.h"
 #include "shim/profiles/dump.h"
+#include "shim/base/house.h"
 #include "shim/base/layout.h"
 #include "shim/libc/libc_thread.h"
 #include "shim/base/losses.h"
@@ -350,16 +351,21 @@ static long make_ask(void *request)
 	return r;
 }
 
-/* By a timer that expires at once: what is pending of a timer goes when the program calls exec; another signal would
- * stay, and end the new program, which has no handler for it. */
+/* By a timer: what is pending of a timer goes when the program calls exec; another signal would stay, and end the new
+ * program, which has no handler for it. It goes by the thread's CPU clock: one that has blocked meanwhile is left in
+ * peace, as a call that nobody can set back (restart.h) would fail with EINTR. Some emulators have no such clock. */
 int signals_ask(int tid, uint32_t slot)
 {
 	const struct timespec at_once[2] = {{0}, {.tv_nsec = 1}};
-	struct timers_request q = {.clock = CLOCK_MONOTONIC,
+	struct timers_request q = {.clock = timers_cpu_clock(tid),
 	                           .tid = tid,
 	                           .signal = SIGNALS_OURS,
 	                           .mark = question_of(slot),
 	                           .value = at_once};
+	int r = (int)timers_inside(make_ask, &q);
+	if (r != -EINVAL || timers_has_ended(house_pid(), tid))
+		return r;
+	q.clock = CLOCK_MONOTONIC;
 	return (int)timers_inside(make_ask, &q);
 }
 

@@ -4,6 +4,9 @@
 # CPU profile at 1000 Hz and thread dumps are taken without pause.
 #
 # SPDX-License-Identifier: Apache-2.0
+import os
+import re
+
 import look
 import shim
 
@@ -31,6 +34,15 @@ class Waits(shim.TestCase):
         self.assertEqual((0, ""), (status, err))
 
     test_the_same_by_dumps_alone.long_s = 15
+
+    def test_nor_does_one_whose_number_nothing_tells(self):
+        if tuple(int(n) for n in re.findall(r"\d+", os.uname().release)[:2]) < (5, 11):
+            self.skipTest("CPU timers of this kernel expire inside of calls")
+        argv = [shim.program("eintr_abort"), 8, "io_getevents"]
+        (status, out, err), looking = look.run_watched(self, argv, profiles=0, dumps=1, traces=False)
+        self.assertEqual((0, ""), (status, err))
+
+    test_nor_does_one_whose_number_nothing_tells.long_s = 9
 
     def test_a_signal_thread_that_waits_for_everything(self):
         out, _ = self.passes([shim.program("sigwait_all"), 8], dumps=1, profiles=1)

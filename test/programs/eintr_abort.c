@@ -1155,7 +1155,7 @@ static int aio_works;
 static void set_up_aio(struct slot *s)
 {
 	(void)s;
-	aio_works = syscall(SYS_io_setup, 4, &aio) == 0;
+	aio_works = aio || syscall(SYS_io_setup, 4, &aio) == 0;
 }
 static void call_io_getevents(struct slot *s)
 {
@@ -1166,12 +1166,29 @@ static void call_io_getevents(struct slot *s)
 		return;
 	}
 	long r = syscall(SYS_io_getevents, aio, 1, 1, &e, &t);
-	/* One that began before anybody watched is not made again: nothing tells its number any more (restart.h). */
-	if (r == -1 && errno == EINTR)
-		atomic_store(&s->state, IDLE);
-	else
-		finish(s, r, 0, 0, 0);
+	finish(s, r, 0, 0, 0);
 }
+#if defined(__x86_64__)
+/* No hook is passed, and the code does not say the number. */
+static void call_io_getevents_bare(struct slot *s)
+{
+	struct io_event e;
+	struct timespec t = span(begin_timed(s));
+	register long number __asm__("rax") = aio_works ? SYS_io_getevents : SYS_nanosleep;
+	register long rdi __asm__("rdi") = aio_works ? (long)aio : (long)&t;
+	register long rsi __asm__("rsi") = aio_works ? 1 : 0;
+	register long rdx __asm__("rdx") = 1;
+	register void *r10 __asm__("r10") = &e;
+	register void *r8 __asm__("r8") = &t;
+	__asm__ volatile("" : "+r"(number));
+	__asm__ volatile("nop; nop; nop; nop; nop; nop; nop; nop; nop; nop; nop; nop; nop; nop; nop; nop; syscall"
+	                 : "+r"(number)
+	                 : "r"(rdi), "r"(rsi), "r"(rdx), "r"(r10), "r"(r8)
+	                 : "rcx", "r11", "memory");
+	errno = number < 0 ? (int)-number : 0;
+	finish(s, number < 0 ? -1 : number, 0, 0, 0);
+}
+#endif
 
 /* ---- the table ---- */
 
@@ -1249,6 +1266,9 @@ static struct slot slots[] = {
 	{"futex_wait_bitset", call_futex_bitset, prepare_word, wake_word, NULL},
 	{"futex_clock_realtime", call_futex_bitset_real, prepare_word, wake_word, NULL, .slack_ns = ADJUSTED},
 	{"io_getevents", call_io_getevents, NULL, NULL, set_up_aio},
+#if defined(__x86_64__)
+	{"io_getevents_bare", call_io_getevents_bare, NULL, NULL, set_up_aio},
+#endif
 };
 enum { SLOTS = sizeof slots / sizeof *slots };
 static int chosen[SLOTS];
