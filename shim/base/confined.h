@@ -28,7 +28,7 @@ static inline bool confined(void)
 bool confined_begin(void);
 void confined_undo(void);
 
-/* seccomp(2) as a program makes it by syscall(). Returns what that returns. */
+/* seccomp(2) or prctl(2), as a program makes it by syscall(). Returns what that returns. */
 long confined_by_number(long nr, const long args[5]);
 
 #endif

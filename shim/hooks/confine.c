@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <linux/prctl.h>
 
+#include "shim/base/os.h"
 #include "shim/listener/listener.h"
 #include "shim/libc/real.h"
 
@@ -103,23 +104,24 @@ int prctl_of_five(int option, unsigned long a, unsigned long b, unsigned long c,
 }
 #endif
 
-/* Is it one of the two operations that shut the caller in? (linux/seccomp.h: SECCOMP_SET_MODE_STRICT,
- * SECCOMP_SET_MODE_FILTER) */
-static bool shuts_in(long operation)
+/* Is it one that shuts the caller in? (linux/seccomp.h: SECCOMP_SET_MODE_STRICT, SECCOMP_SET_MODE_FILTER) */
+static bool shuts_in(long nr, long operation)
 {
-	return operation == 0 || operation == 1;
+	return nr == SYS_prctl ? operation == PR_SET_SECCOMP : operation == 0 || operation == 1;
 }
 
 /* With SECCOMP_FILTER_FLAG_TSYNC, a thread id says that nothing was done. */
-static bool holds(const long a[5], long r)
+static bool holds(long nr, const long a[5], long r)
 {
 	enum { TSYNC = 1, NEW_LISTENER = 8 };
-	return r == 0 || (r > 0 && (!(a[1] & TSYNC) || (a[1] & NEW_LISTENER)));
+	return r == 0 || (nr == SYS_seccomp && r > 0 && (!(a[1] & TSYNC) || (a[1] & NEW_LISTENER)));
 }
 
 long confined_by_number(long nr, const long a[5])
 {
-	bool first = shuts_in(a[0]) && confined_begin();
+	if (nr == SYS_prctl && a[0] == PR_SET_PTRACER)
+		listener_leaves_ptracer_to_program();
+	bool first = shuts_in(nr, a[0]) && confined_begin();
 	long r = real_syscall(nr, a[0], a[1], a[2], a[3], a[4], 0);
-	return end(first, r, holds(a, r));
+	return end(first, r, holds(nr, a, r));
 }

@@ -107,7 +107,7 @@ static bool stand_in(long nr, const long a[], long *result)
 		*result = exec_call(nr, a);
 		return true;
 	}
-	if (nr == SYS_seccomp) {
+	if (nr == SYS_seccomp || nr == SYS_prctl) {
 		*result = confined_by_number(nr, a);
 		return true;
 	}
@@ -136,9 +136,9 @@ static __attribute__((used)) struct answer syscall_watched(const struct caller *
 
 #if defined(__x86_64__)
 /* Who is looked at: all while somebody watches; else SYS_futex (202) alone, as waits for other threads are profiled
- * always, and SYS_seccomp (317), execve (59), execveat (322) and rt_sigaction (13), which others of us want to see: all
- * five, and no number else but 0, have none of these bits in their product. What is not looked at is jumped on with all
- * registers, and the stack, as they were. */
+ * always, and SYS_seccomp (317), prctl (157), execve (59), execveat (322) and rt_sigaction (13), which others of us want
+ * to see: all six have none of these bits in their product, and beside them 0, sync, putpmsg and rt_tgsigqueueinfo alone,
+ * to which a look does no harm. What is not looked at is jumped on with all registers, and the stack, as they were. */
 __asm__(".text\n"
         ".p2align 4\n"
         ".globl syscall\n"
@@ -147,8 +147,8 @@ __asm__(".text\n"
         "\t.cfi_startproc\n"
         "\ttestb $12, waits_watchers(%rip)\n"
         "\tjne 1f\n"
-        "\timul $1884372547, %edi, %eax\n"
-        "\ttest $0x9448600, %eax\n"
+        "\timul $-1813630174, %edi, %eax\n"
+        "\ttest $0x48422401, %eax\n"
         "\tje 1f\n"
         "\tjmp *real_syscall(%rip)\n"
         "1:\tpush %rbp\n"

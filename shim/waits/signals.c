@@ -304,7 +304,7 @@ static enum { NOT_READY, BEFORE_THREADS, FOR_GOOD } readiness FORKED;
 
 void signals_keep(void)
 {
-	if (signals_are_about())
+	if (!confined() && signals_are_about())
 		timers_inside(install, NULL);
 }
 
@@ -312,7 +312,7 @@ void signals_keep(void)
 void signals_keep_from_libc(void)
 {
 	bool is_first = __atomic_load_n(&readiness, __ATOMIC_RELAXED) == BEFORE_THREADS;
-	if (is_first || signals_are_about())
+	if (!confined() && (is_first || signals_are_about()))
 		timers_inside(install, NULL);
 	if (is_first)
 		__atomic_store_n(&readiness, FOR_GOOD, __ATOMIC_RELAXED);

@@ -36,6 +36,17 @@ class ShutIn(shim.TestCase):
                 with self.subTest(who=who, action=action):
                     self.check("syscall", who, action)
 
+    def test_a_filter_by_prctl_by_number(self):
+        for who in ("self", "child"):
+            for action in ("kill", "trap"):
+                with self.subTest(who=who, action=action):
+                    self.check("number", who, action)
+
+    def test_threads_are_made_behind_a_filter(self):
+        for how in ("filter", "number", "syscall", "tsync"):
+            with self.subTest(how=how):
+                self.check(how, "maker")
+
     def test_a_filter_for_all_threads(self):
         for action in ("kill", "trap"):
             with self.subTest(action=action):

@@ -1,10 +1,11 @@
 /* shut_in.c - the program allows itself little (seccomp), then goes on with what is allowed.
  *
  * usage: shut_in HOW WHO [ACTION]
- *   HOW     strict: prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT); filter: the same with a filter; syscall: seccomp(2);
+ *   HOW     strict: prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT); filter: the same with a filter; number: the same by
+ *           syscall(); syscall: seccomp(2);
  *           tsync: seccomp(2) for all threads, of which there is one more; refused: a filter that the kernel does not
  *           take
- *   WHO     self, or child: one that was forked
+ *   WHO     self, or child: one that was forked; maker: itself, and may make threads, which it does then
  *   ACTION  of the filter for what is not allowed: kill (the preset), trap, errno, log, notify
  *
  * Prints "ready", waits for its input to end (so that requests can be made before), then shuts itself in, writes,
@@ -31,14 +32,24 @@ static const int allowed[] = {
 };
 enum { ALLOWED = sizeof allowed / sizeof *allowed };
 
-static struct sock_filter instructions[ALLOWED + 3];
+/* What libc calls for a second thread, and in it. */
+static const int for_threads[] = {
+	SYS_clone, SYS_clone3, SYS_set_robust_list, SYS_rseq, SYS_rt_sigprocmask,
+};
+enum { FOR_THREADS = sizeof for_threads / sizeof *for_threads };
+
+static struct sock_filter instructions[ALLOWED + FOR_THREADS + 3];
+static int makes_threads;
 
 static struct sock_fprog make_filter(unsigned action)
 {
 	int k = 0;
 	instructions[k++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-	for (int i = 0; i < ALLOWED; i++)
-		instructions[k++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, allowed[i], ALLOWED - i, 0);
+	int most = ALLOWED + (makes_threads ? FOR_THREADS : 0);
+	for (int i = 0; i < most; i++) {
+		int nr = i < ALLOWED ? allowed[i] : for_threads[i - ALLOWED];
+		instructions[k++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, most - i, 0);
+	}
 	instructions[k++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, action);
 	instructions[k++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	return (struct sock_fprog){.len = k, .filter = instructions};
@@ -64,6 +75,8 @@ static int shut_in(const char *how, const char *action)
 		filter.len = 0;
 	if (!strcmp(how, "filter") || !strcmp(how, "refused"))
 		return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
+	if (!strcmp(how, "number"))
+		return (int)syscall(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
 	if (!strcmp(how, "tsync"))
 		flags |= SECCOMP_FILTER_FLAG_TSYNC;
 	return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter) < 0 ? -1 : 0;
@@ -98,6 +111,24 @@ static void *other(void *arg)
 	return NULL;
 }
 
+static void *one_of_many(void *arg)
+{
+	return (void *)(work(100, 5000) + (unsigned long)arg);
+}
+
+static unsigned long make_threads(void)
+{
+	unsigned long sum = 0;
+	for (unsigned long i = 0; i < 20; i++) {
+		pthread_t thread;
+		void *result;
+		if (pthread_create(&thread, NULL, one_of_many, (void *)i) || pthread_join(thread, &result))
+			syscall(SYS_exit, 5);
+		sum += (unsigned long)result;
+	}
+	return sum;
+}
+
 static void say(const char *text, unsigned long number)
 {
 	char line[64];
@@ -119,6 +150,8 @@ static void live_shut_in(const char *how, const char *action)
 	pthread_t thread;
 	unsigned long others = 0;
 	int all = !strcmp(how, "tsync"), refused = !strcmp(how, "refused"), strict = !strcmp(how, "strict");
+	if (makes_threads)
+		make_threads(); /* libc gets ready for threads at the first one */
 	if (all && pthread_create(&thread, NULL, other, &others))
 		_exit(2);
 	while (all && !up)
@@ -127,6 +160,7 @@ static void live_shut_in(const char *how, const char *action)
 		_exit(4);
 	go = 1;
 	unsigned long sum = strict ? 7 : work(4000, 50000); /* strict mode allows no memory */
+	sum += makes_threads ? make_threads() : 0;
 	while (all && !gone)
 		;
 	say("allowed ", sum + others);
@@ -147,6 +181,7 @@ int main(int argc, char **argv)
 	fflush(stdout);
 	while (read(0, &c, 1) > 0 && c != '\n')
 		;
+	makes_threads = !strcmp(argv[2], "maker");
 	int is_child = !strcmp(argv[2], "child"), status = 0;
 	pid_t child = is_child ? fork() : 0;
 	if (child == 0)
