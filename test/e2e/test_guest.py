@@ -281,6 +281,26 @@ class Tools(shim.TestCase):
         env.pop("LD_PRELOAD")
         self.assertEqual(0, shim.run(argv, env=env, deadline_s=120)[0])
 
+    def test_a_tracer_sees_nothing_of_the_listener(self):
+        argv = [shim.program("traced_child")]
+        bare = shim.run_bare(argv, deadline_s=60)
+        if bare[0] == 77:
+            self.skipTest("ptrace is not allowed here")
+        self.assertEqual((0, "exec 1, exit 1, other events 0, others 0, status 5\n"), bare[:2])
+        self.assertEqual(bare[:2], shim.run_shim(argv, deadline_s=60)[:2])
+
+    def test_gdb_follows_a_program_to_its_end(self):
+        commands = ["set startup-with-shell off", "set environment LD_PRELOAD=" + shim.LIB]
+        commands += ["set environment PPROF_ADDR=127.0.0.1:%d" % shim.free_port(), "run", "info threads"]
+        argv = [shim.tool("gdb"), "-nx", "--batch", "-iex", "set debuginfod enabled off"]
+        for c in commands:
+            argv += ["-ex", c]
+        status, out, err = shim.run_bare(argv + ["--args", shim.program("traced_child"), "again"], deadline_s=120)
+        if "ptrace" in err:
+            self.skipTest("gdb is not allowed here: " + err[-200:])
+        self.assertIn("exited with code 05", out, (status, err[-400:]))
+        self.assertIn("No threads.", out)
+
     def test_valgrind_finds_no_errors_of_ours(self):
         valgrind = shim.tool("valgrind")
         argv = [valgrind, "-q", "--error-exitcode=99", "--trace-children=no", shim.program("edge_calls")]
