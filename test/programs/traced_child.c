@@ -3,6 +3,8 @@
  * Truth: "exec 1, exit 1, other events 0, others 0, status 5": the child is started again once, makes no thread and no process,
  * and ends with 5, after it waited for a while.
  *
+ * Ends with 77 where tracing is not allowed.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
 #include <poll.h>
@@ -17,7 +19,8 @@ static const int all_events = PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_
 
 static void live(char *self)
 {
-	ptrace(PTRACE_TRACEME, 0, 0, 0);
+	if (ptrace(PTRACE_TRACEME, 0, 0, 0))
+		_exit(9);
 	raise(SIGSTOP);
 	execl("/proc/self/exe", self, "again", (char *)NULL);
 	_exit(9);
@@ -34,7 +37,7 @@ int main(int argc, char **argv)
 	if (child == 0)
 		live(argv[0]);
 	waitpid(child, &status, 0);
-	if (ptrace(PTRACE_SETOPTIONS, child, 0, all_events))
+	if (!WIFSTOPPED(status) || ptrace(PTRACE_SETOPTIONS, child, 0, all_events))
 		return 77;
 	ptrace(PTRACE_CONT, child, 0, 0);
 	for (pid_t p; (p = waitpid(-1, &status, __WALL)) > 0;) {
