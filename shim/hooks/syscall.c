@@ -136,9 +136,10 @@ static __attribute__((used)) struct answer syscall_watched(const struct caller *
 
 #if defined(__x86_64__)
 /* Who is looked at: all while somebody watches; else SYS_futex (202) alone, as waits for other threads are profiled
- * always, and SYS_seccomp (317), prctl (157), execve (59), execveat (322) and rt_sigaction (13), which others of us want
- * to see: all six have none of these bits in their product, and beside them 0, sync, putpmsg and rt_tgsigqueueinfo alone,
- * to which a look does no harm. What is not looked at is jumped on with all registers, and the stack, as they were. */
+ * always, and SYS_seccomp (317), prctl (157), execve (59), execveat (322) and rt_sigaction (13), which others of us
+ * want to see: all six have none of these bits in their product, and beside them 0, sync, putpmsg and rt_tgsigqueueinfo
+ * alone, to which a look does no harm. What is not looked at is jumped on with all registers, and the stack, as they
+ * were. */
 __asm__(".text\n"
         ".p2align 4\n"
         ".globl syscall\n"

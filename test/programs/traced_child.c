@@ -1,7 +1,7 @@
 /* traced_child.c - traces a child as debuggers do, with an event for everything that it makes, to its end.
  *
- * Truth: "exec 1, exit 1, other events 0, others 0, status 5": the child is started again once, makes no thread and no process,
- * and ends with 5, after it waited for a while.
+ * Truth: "exec 1, exit 1, other events 0, others 0, status 5": the child is started again once, makes no thread and no
+ * process, and ends with 5, after it waited for a while.
  *
  * Ends with 77 where tracing is not allowed.
  *
