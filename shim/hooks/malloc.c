@@ -44,20 +44,27 @@ static void *get_marked(size_t align, size_t size)
 	return p;
 }
 
+/* What is refused is not asked for again: that would be the program's system calls a second time. Only a small block
+ * is, as its mark takes more room than it. */
+static void *get_block(size_t size)
+{
+	if (!live_uses_marks())
+		return real_malloc(size);
+	if (size >= MAPPED_FROM) {
+		void *p = real_malloc(size);
+		if (!p || live_is_marked(p))
+			return p;
+		real_free(p);
+	}
+	void *marked = get_marked(0, size);
+	return marked ? marked : real_malloc(size);
+}
+
 static SLOW void *malloc_sampled(size_t size)
 {
 	if (!sampler_enter(size))
 		return real_malloc(size);
-	void *p = NULL;
-	if (live_uses_marks()) {
-		p = size < MAPPED_FROM ? get_marked(0, size) : real_malloc(size);
-		if (p && !live_is_marked(p)) {
-			real_free(p);
-			p = get_marked(0, size);
-		}
-	}
-	if (!p)
-		p = real_malloc(size);
+	void *p = get_block(size);
 	if (p)
 		heap_on_alloc(p, size, UNWIND_CALLER());
 	sampler_leave();

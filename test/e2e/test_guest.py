@@ -301,6 +301,20 @@ class Tools(shim.TestCase):
         self.assertIn("exited with code 05", out, (status, err[-400:]))
         self.assertIn("No threads.", out)
 
+    def test_what_the_kernel_refuses_to_malloc_is_asked_for_once(self):
+        strace = shim.tool("strace")
+        if subprocess.run([strace, "-o", "/dev/null", "/bin/true"], capture_output=True, timeout=60).returncode:
+            self.skipTest("strace is not allowed here")
+        refused = {}
+        for lib in ("", shim.LIB):
+            log = os.path.join(shim.scratch("strace"), "log")
+            argv = [strace, "-o", log, "-E", "LD_PRELOAD=" + lib, "-E", "PPROF_ADDR=off", shim.program("refused_malloc")]
+            self.assertEqual((0, ""), shim.run_bare(argv, deadline_s=120)[:2])
+            with open(log) as f:
+                refused[lib] = sum(call.rstrip().endswith("ENOMEM (Cannot allocate memory)") for call in f)
+        self.assertGreaterEqual(refused[""], 100)
+        self.assertEqual(refused[""], refused[shim.LIB])
+
     def test_valgrind_finds_no_errors_of_ours(self):
         valgrind = shim.tool("valgrind")
         argv = [valgrind, "-q", "--error-exitcode=99", "--trace-children=no", shim.program("edge_calls")]
