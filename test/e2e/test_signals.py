@@ -61,7 +61,12 @@ class Limit(shim.TestCase):
         self.assertEqual((0, ""), (status, err))
         bare = [line for line in out.splitlines() if not line.startswith("ready")]
         self.assertEqual(bare_lines + ["end 1"], bare)
-        ours, profile = self.reached(how)
+        # What is on its way to threads without a processor holds its entry for longer than anybody waits: on a machine that others
+        # have, it is tried again.
+        for _ in range(4):
+            ours, profile = self.reached(how)
+            if bare == ours:
+                break
         self.assertEqual(bare, ours)
         self.assertGreater(profile.total("samples"), 0)
         return profile

@@ -109,8 +109,12 @@ class Painted(shim.TestCase):
     NOT_CALLED = {"cnd_wait", "initgroups", "io_getevents", "free_sized", "free_aligned_sized", "cfree", "syscall"}
 
     def used(self, text):
-        """{function: (most, least)}"""
-        return {n: (int(a), int(b)) for n, a, b in re.findall(r"^stack (\S+) (\d+) (\d+)$", text, re.M)}
+        """{function: (most, least)} of all rounds"""
+        found = {}
+        for n, most, least in re.findall(r"^stack (\S+) (\d+) (\d+)$", text, re.M):
+            before = found.get(n, (0, int(least)))
+            found[n] = (max(before[0], int(most)), min(before[1], int(least)))
+        return found
 
     def hooks(self):
         with open(os.path.join(shim.ROOT, "shim", "hooks.def")) as f:
@@ -121,9 +125,11 @@ class Painted(shim.TestCase):
         self.assertEqual(0, status, err)
         return self.used(out)
 
+    def too_much(self, bare, ours, which):
+        return {n: (bare[n], ours[n]) for n in bare if ours[n][which] - bare[n][which] > self.MOST}
+
     def assert_small(self, bare, ours, which):
-        too_much = {n: (bare[n], ours[n]) for n in bare if ours[n][which] - bare[n][which] > self.MOST}
-        self.assertEqual({}, too_much, "function: bytes (most, least) bare, under the library")
+        self.assertEqual({}, self.too_much(bare, ours, which), "function: bytes (most, least) bare, under the library")
 
     def test_each_hook_with_all_samples_kept(self):
         bare = self.bare()
@@ -140,12 +146,16 @@ class Painted(shim.TestCase):
             p.wait_line("ready")
             with look.Looking(p, hz=1000):
                 shim.wait_until("a trace", lambda: p.get("/debug/pprof/trace?seconds=0.1").status == 200)
-                p.send(b"\n")
-                p.wait_line("round 1")
+                # A signal's frame is the kernel's: the least of several calls, in so many rounds that one of them had no signal.
+                for number in range(1, 9):
+                    p.send(b"\n")
+                    p.wait_line("round %d" % number)
+                    if not self.too_much(bare, self.used(p.out), 1):
+                        break
             used, frame = p.truth()["handler"]
             self.assertGreater(used, frame // 2, "signals came")
             self.assertLessEqual(used, frame + self.MOST + 256, "the frame, what computes, and the handler")
-            self.assert_small(bare, self.used(p.out), 1)  # a signal's frame is the kernel's: the least of several
+            self.assert_small(bare, self.used(p.out), 1)
 
     test_each_hook_in_a_trace_and_the_handler.long_s = 10
 
