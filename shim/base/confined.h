@@ -22,13 +22,10 @@ static inline bool confined(void)
 	return __builtin_expect(__atomic_load_n(&os_confined, __ATOMIC_RELAXED), 0);
 }
 
-/* The calling thread is about to shut itself in. Returns true if that is the first time; then, should the kernel
- * refuse it,
- * confined_undo is to be called. */
-bool confined_begin(void);
-void confined_undo(void);
-
-/* seccomp(2) or prctl(2), as a program makes it by syscall(). Returns what that returns. */
+/* seccomp(2) as a program makes it by syscall(). Returns what that returns. */
 long confined_by_number(long nr, const long args[5]);
+
+/* The same of prctl(2): false if it is neither a filter nor strict mode, nor anything else of ours, and still to be made. */
+bool confined_prctl_by_number(const long args[5], long *result);
 
 #endif

@@ -1,6 +1,6 @@
 /* log.h - the few lines that people may read: one a message, on stderr or in the file of PPROF_LOG.
  *
- * Runs in: init; the listener's start. Not in a hook.
+ * Runs in: init; the listener, in its handler too. Not in a hook.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_LOG_H

@@ -1,8 +1,7 @@
 /* confine.c - prctl(PR_SET_SECCOMP) and seccomp(2) are seen coming.
  *
  * Runs in: app's thread, in a signal handler too; a child of vfork, which shares our memory: what it does to itself
- * is none of the
- * program's business.
+ * is none of the program's business; a copy that libc was not told of, as sandboxes make them (clone).
  * So: no lock but the listener's own, errno as the real function left it.
  *
  * One thread's filter is taken for the whole process: which thread a hook runs on costs a look that idle hooks do not
@@ -14,36 +13,52 @@
 #include <assert.h>
 #include <errno.h>
 #include <linux/prctl.h>
+#include <linux/seccomp.h>
+#include <sys/syscall.h>
 
-#include "shim/base/os.h"
 #include "shim/listener/listener.h"
 #include "shim/libc/real.h"
 
-bool confined_begin(void)
+enum { PTRACER = 0x59616d61 }; /* PR_SET_PTRACER */
+
+/* Said by the listener, which is no thread of the program's: after the filter, nobody may. */
+static const char last_line[] =
+	"the program shuts itself in (seccomp): nothing is served from now on, and samples that need a "
+	"system call are lost; profiles can be had before, or with its sandbox off";
+
+/* What one who shuts itself in for the first time has to undo, should the kernel refuse. */
+struct attempt {
+	bool is_first, had_listener;
+};
+
+/* A program that asks the kernel whether there are filters at all, by one that is nowhere, goes on as before. */
+static bool is_question(unsigned long filter)
 {
-	if (confined() || !listener_is_our_process())
-		return false;
-	listener_stop_for_good();
-	__atomic_store_n(&os_confined, true, __ATOMIC_SEQ_CST);
-	return true;
+	return filter == 0;
 }
 
-void confined_undo(void)
+static struct attempt begin(void)
 {
-	__atomic_store_n(&os_confined, false, __ATOMIC_SEQ_CST);
-	listener_resume();
+	struct attempt a = {0};
+	if (confined() || !listener_is_our_process())
+		return a;
+	a.had_listener = listener_stop_for_good(last_line);
+	a.is_first = true;
+	__atomic_store_n(&os_confined, true, __ATOMIC_SEQ_CST);
+	return a;
 }
 
 /* A filter is there from 0 on: seccomp(2) may answer with the number of a thread that kept it from being everybody's,
- * or of a
- * descriptor. */
-static long end(bool first, long r, bool holds)
+ * or of a descriptor. */
+static long end(struct attempt a, long r, bool holds)
 {
-	if (first && !holds) {
-		int saved = errno;
-		confined_undo();
-		errno = saved;
-	}
+	if (!a.is_first || holds)
+		return r;
+	int saved = errno;
+	__atomic_store_n(&os_confined, false, __ATOMIC_SEQ_CST);
+	if (a.had_listener)
+		listener_resume();
+	errno = saved;
 	return r;
 }
 
@@ -62,9 +77,11 @@ static int find_prctl(int option, unsigned long a, unsigned long b, unsigned lon
 static __attribute__((used)) SLOW int prctl_seccomp(int option, unsigned long a, unsigned long b, unsigned long c,
                                                     unsigned long d)
 {
-	bool first = confined_begin();
+	if (a == SECCOMP_MODE_FILTER && is_question(b))
+		return real_prctl(option, a, b, c, d);
+	struct attempt attempt = begin();
 	int r = real_prctl(option, a, b, c, d);
-	return (int)end(first, r, r == 0);
+	return (int)end(attempt, r, r == 0);
 }
 
 /* PR_SET_PTRACER. */
@@ -79,7 +96,7 @@ static __attribute__((used)) SLOW int prctl_ptracer(int option, unsigned long a,
  * them as they
  * were. */
 #if defined(__x86_64__)
-static_assert(PR_SET_SECCOMP == 22 && PR_SET_PTRACER == 0x59616d61, "as the entry has it");
+static_assert(PR_SET_SECCOMP == 22 && PTRACER == 0x59616d61, "as the entry has it");
 __asm__(".text\n"
         ".p2align 4\n"
         ".globl prctl\n"
@@ -99,29 +116,40 @@ EXPORT int prctl_of_five(int option, unsigned long a, unsigned long b, unsigned 
 int prctl_of_five(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
 {
 	return option == PR_SET_SECCOMP ? prctl_seccomp(option, a, b, c, d)
-	       : option == 0x59616d61   ? prctl_ptracer(option, a, b, c, d)
+	       : option == PTRACER      ? prctl_ptracer(option, a, b, c, d)
 	                                : real_prctl(option, a, b, c, d);
 }
 #endif
 
-/* Is it one that shuts the caller in? (linux/seccomp.h: SECCOMP_SET_MODE_STRICT, SECCOMP_SET_MODE_FILTER) */
-static bool shuts_in(long nr, long operation)
+/* Is it one of the two operations that shut the caller in? */
+static bool shuts_in(long operation, long filter)
 {
-	return nr == SYS_prctl ? operation == PR_SET_SECCOMP : operation == 0 || operation == 1;
+	return operation == SECCOMP_SET_MODE_STRICT ||
+	       (operation == SECCOMP_SET_MODE_FILTER && !is_question((unsigned long)filter));
 }
 
 /* With SECCOMP_FILTER_FLAG_TSYNC, a thread id says that nothing was done. */
-static bool holds(long nr, const long a[5], long r)
+static bool holds(const long a[5], long r)
 {
 	enum { TSYNC = 1, NEW_LISTENER = 8 };
-	return r == 0 || (nr == SYS_seccomp && r > 0 && (!(a[1] & TSYNC) || (a[1] & NEW_LISTENER)));
+	return r == 0 || (r > 0 && (!(a[1] & TSYNC) || (a[1] & NEW_LISTENER)));
 }
 
 long confined_by_number(long nr, const long a[5])
 {
-	if (nr == SYS_prctl && a[0] == PR_SET_PTRACER)
-		listener_leaves_ptracer_to_program();
-	bool first = shuts_in(nr, a[0]) && confined_begin();
+	struct attempt attempt = shuts_in(a[0], a[2]) ? begin() : (struct attempt){0};
 	long r = real_syscall(nr, a[0], a[1], a[2], a[3], a[4], 0);
-	return end(first, r, holds(nr, a, r));
+	return end(attempt, r, holds(a, r));
+}
+
+bool confined_prctl_by_number(const long a[5], long *result)
+{
+	if ((int)a[0] == PTRACER)
+		listener_leaves_ptracer_to_program();
+	if ((int)a[0] != PR_SET_SECCOMP || (a[1] == SECCOMP_MODE_FILTER && is_question((unsigned long)a[2])))
+		return false;
+	struct attempt attempt = begin();
+	long r = real_syscall(SYS_prctl, a[0], a[1], a[2], a[3], a[4], 0);
+	*result = end(attempt, r, r == 0);
+	return true;
 }

@@ -13,6 +13,7 @@
 #include "shim/base/exports.h"
 #include "shim/hooks/exec.h"
 #include "shim/hooks/wait.h"
+#include "shim/listener/listener.h"
 #include "shim/threads/quota.h"
 #include "shim/libc/real.h"
 #include "shim/waits/restart.h"
@@ -107,12 +108,16 @@ static bool stand_in(long nr, const long a[], long *result)
 		*result = exec_call(nr, a);
 		return true;
 	}
-	if (nr == SYS_seccomp || nr == SYS_prctl) {
+	if (nr == SYS_seccomp) {
 		*result = confined_by_number(nr, a);
 		return true;
 	}
+	if (nr == SYS_prctl)
+		return confined_prctl_by_number(a, result);
 	if (nr == SYS_rt_sigaction)
 		return signals_action_by_number(a, result);
+	if (nr == SYS_wait4 || nr == SYS_waitid)
+		listener_gives_way_to_waits(nr == SYS_wait4 ? a[2] : a[3]);
 	quota_before_syscall(nr, a);
 	return false;
 }
@@ -135,11 +140,20 @@ static __attribute__((used)) struct answer syscall_watched(const struct caller *
 }
 
 #if defined(__x86_64__)
-/* Who is looked at: all while somebody watches; else SYS_futex (202) alone, as waits for other threads are profiled
- * always, and SYS_seccomp (317), prctl (157), execve (59), execveat (322) and rt_sigaction (13), which others of us
- * want to see: all six have none of these bits in their product, and beside them 0, sync, putpmsg and rt_tgsigqueueinfo
- * alone, to which a look does no harm. What is not looked at is jumped on with all registers, and the stack, as they
- * were. */
+/* Who is looked at: all while somebody watches; else those whose bit is set. (SYS_futex, as waits for other threads are
+ * profiled always; the others change what the listener or our handlers rest on.) A bit for each number of 16 bits, so
+ * that no number needs to be compared with a highest one first. */
+#define BIT_IN(word, nr) ((nr) / 64 == (word) ? (uint64_t)1 << ((nr) % 64) : 0)
+#define LOOKED_AT(word) \
+	[word] = BIT_IN(word, SYS_futex) | BIT_IN(word, SYS_execve) | BIT_IN(word, SYS_execveat) | \
+	         BIT_IN(word, SYS_seccomp) | BIT_IN(word, SYS_prctl) | BIT_IN(word, SYS_rt_sigaction) | \
+	         BIT_IN(word, SYS_wait4) | BIT_IN(word, SYS_waitid)
+static __attribute__((used)) const uint64_t looked_at[(1 << 16) / 64] = {
+	LOOKED_AT(0), LOOKED_AT(1), LOOKED_AT(2), LOOKED_AT(3), LOOKED_AT(4), LOOKED_AT(5),
+};
+static_assert(SYS_execveat / 64 == 5, "the highest of them");
+
+/* What is not looked at is jumped on with all registers, and the stack, as they were. */
 __asm__(".text\n"
         ".p2align 4\n"
         ".globl syscall\n"
@@ -148,9 +162,9 @@ __asm__(".text\n"
         "\t.cfi_startproc\n"
         "\ttestb $12, waits_watchers(%rip)\n"
         "\tjne 1f\n"
-        "\timul $-1813630174, %edi, %eax\n"
-        "\ttest $0x48422401, %eax\n"
-        "\tje 1f\n"
+        "\tmovzwl %di, %eax\n"
+        "\tbtl %eax, looked_at(%rip)\n"
+        "\tjc 1f\n"
         "\tjmp *real_syscall(%rip)\n"
         "1:\tpush %rbp\n"
         "\t.cfi_def_cfa_offset 16\n"

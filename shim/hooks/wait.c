@@ -116,8 +116,7 @@ static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
 
 static bool child_wait_is_watched(int options)
 {
-	if (options & (__WALL | __WCLONE))
-		listener_stop_for_good();
+	listener_gives_way_to_waits(options);
 	return waits_test(HOOK_WATCHED);
 }
 
@@ -238,8 +237,7 @@ enum { SPIN_FREE = 0 };
 #define AGAIN_PLAIN
 #define LEAVE_PLAIN HOOK_LEAVE
 
-/* The listener is a child that ends without a signal: only who waits for such children as well (debuggers do) would
- * meet it, and never be told that all of its own have ended. For them it goes for good, before they look. */
+/* Who waits for children of every kind finds no listener among them: listener_gives_way_to_waits. */
 #define BLOCKS_CHILDREN ((options & (__WALL | __WCLONE)) || waits_test(HOOK_WATCHED))
 #define IDLE_CHILDREN (!child_wait_is_watched(options))
 #define LONG_CHILDREN false

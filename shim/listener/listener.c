@@ -36,6 +36,7 @@
 #include "shim/base/confined.h"
 #include "shim/base/house.h"
 #include "shim/base/layout.h"
+#include "shim/base/log.h"
 #include "shim/base/losses.h"
 #include "shim/listener/offspring.h"
 #include "shim/base/os.h"
@@ -97,6 +98,7 @@ static struct {
 	uint32_t asked;   /* atomic: bits; a futex */
 	uint32_t change;  /* atomic: one of the above; a futex */
 	uint32_t later;   /* atomic: bits that the loop has to see to */
+	const char *why;  /* atomic: the last line of a listener that is stopped; NULL: none */
 } commands FORKED;
 
 /* All but the one by which libc changes identities. */
@@ -378,6 +380,7 @@ static int give_birth(bool in_init)
 	__atomic_store_n(&commands.asked, 0, __ATOMIC_RELAXED);
 	commands.change = NO_CHANGE;
 	commands.later = 0;
+	commands.why = NULL;
 	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof all);
 	bool lent = scheduling_lend();
 	long r = offspring_listener(&room, run, &state.tid, &state.kind, in_init);
@@ -431,8 +434,7 @@ static void start_locked(void)
 /* While an identity changes, none is started: it would have the old one. */
 void listener_start_pending(void)
 {
-	/* a vfork child shares our memory, but is another process, and soon another program */
-	if (confined() || state.pid != os_pid())
+	if (confined() || !listener_is_our_process())
 		return;
 	visitor_start_wanted();
 	if (!listener_pending || __atomic_load_n(&commands.lock.word, __ATOMIC_RELAXED) ||
@@ -443,10 +445,11 @@ void listener_start_pending(void)
 	release_commands(signals);
 }
 
-/* A vfork child sees our memory, but has no listener. */
+/* A vfork child sees our memory, but has no listener. Nor has a copy that has not been met yet: what it sees are its
+ * parent's numbers, which may be anybody's in another pid namespace. */
 static bool is_running_here(void)
 {
-	return __atomic_load_n(&state.tid, __ATOMIC_RELAXED) > 0 && state.pid == os_pid();
+	return __atomic_load_n(&state.tid, __ATOMIC_RELAXED) > 0 && listener_is_our_process();
 }
 
 /* ---- commands, as the program's threads give them ---- */
@@ -522,10 +525,13 @@ bool listener_pause(void)
 	return stopped;
 }
 
-void listener_stop_for_good(void)
+bool listener_stop_for_good(const char *why)
 {
+	bool was_wanted = __atomic_load_n(&listener_pending, __ATOMIC_RELAXED) || is_running_here();
 	listener_set_pending(false);
+	__atomic_store_n(&commands.why, why, __ATOMIC_RELAXED);
 	listener_pause();
+	return was_wanted;
 }
 
 void listener_resume(void)
@@ -534,9 +540,18 @@ void listener_resume(void)
 		listener_set_pending(true);
 }
 
+/* A vfork child shares our memory, but is another process, and soon another program. */
 bool listener_is_our_process(void)
 {
+	house_look();
 	return state.pid == os_pid();
+}
+
+void listener_gives_way_to_waits(long options)
+{
+	if (options & (__WALL | __WCLONE))
+		listener_stop_for_good(
+			"the program waits for children of every kind (__WALL): nothing is served from now on");
 }
 
 void listener_leaves_ptracer_to_program(void)
@@ -596,7 +611,7 @@ struct listener_hold listener_identity_changes(void)
 {
 	struct listener_hold h = {0};
 	if (!(__atomic_load_n(&state.tid, __ATOMIC_RELAXED) || listener_pending || visitor_is_there()) ||
-	    state.pid != os_pid())
+	    !listener_is_our_process())
 		return h;
 	h.locked = true;
 	h.signals = take_commands();
@@ -689,6 +704,13 @@ static void leave_for_later(uint32_t what)
 	os_write(state.wake_fd, &one, sizeof one);
 }
 
+static void say_why(void)
+{
+	const char *why = __atomic_exchange_n(&commands.why, NULL, __ATOMIC_RELAXED);
+	if (why)
+		log_info(why);
+}
+
 /* In the handler, wherever that interrupted the listener. */
 static void obey_at_once(void)
 {
@@ -698,8 +720,10 @@ static void obey_at_once(void)
 	uint32_t asked = __atomic_load_n(&commands.asked, __ATOMIC_ACQUIRE);
 	if (!asked)
 		return;
-	if (asked & ASKED_STOP)
+	if (asked & ASKED_STOP) {
+		say_why();
 		end();
+	}
 	if (asked & ASKED_ROOM) {
 		state.life.leave_port();
 		leave_for_later(ASKED_ROOM);
@@ -717,8 +741,10 @@ static void obey_in_thread(void)
 	}
 	if (asked & ASKED_ROOM)
 		state.life.move();
-	if (asked & ASKED_STOP)
+	if (asked & ASKED_STOP) {
+		say_why();
 		state.life.stop();
+	}
 	__atomic_store_n(&commands.asked, 0, __ATOMIC_RELEASE);
 	os_futex_wake(&commands.asked, 1);
 }

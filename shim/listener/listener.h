@@ -72,11 +72,18 @@ void listener_make_room(void);
 bool listener_pause(void);
 void listener_resume(void);
 
-/* The same, and it does not come back by itself. */
-void listener_stop_for_good(void);
+/* The same, and it does not come back by itself. why: its last line, where PPROF_LOG asks for such; NULL: none. Returns
+ * true if there was one, or was to be one. */
+bool listener_stop_for_good(const char *why);
 
-/* Is the caller a thread of the program, not a child that shares its memory? */
+/* Is the caller a thread of the program, not a child that shares its memory? A copy that libc was not told of (house.h)
+ * is made fit for use before. */
 bool listener_is_our_process(void);
+
+/* The listener is a child that ends without a signal: only who waits for such children as well (debuggers do) would
+ * meet it, and never be told that all of its own have ended. For them it goes for good, before they look. options: as
+ * in waitpid. */
+void listener_gives_way_to_waits(long options);
 
 /* The program says who may trace it (PR_SET_PTRACER): we don't. */
 void listener_leaves_ptracer_to_program(void);

@@ -373,8 +373,8 @@ static void start(char *const *envp)
  * last process that shares it. */
 __attribute__((destructor)) static void finish(void)
 {
-	if (is_on && listener_is_our_process())
-		listener_stop_for_good();
+	if (is_on && !confined() && listener_is_our_process())
+		listener_stop_for_good(NULL);
 }
 
 /* A program that gained rights when it was started (AT_SECURE) has its environment from somebody who must gain none by

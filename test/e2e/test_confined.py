@@ -15,7 +15,7 @@ class ShutIn(shim.TestCase):
     def check(self, *args, rate=None):
         argv = [shim.program("shut_in"), *args]
         bare = run_bare(argv, input_data=b"\n")
-        if bare[0] or "status 0" not in bare[1] + "status 0" * (args[1] != "child"):
+        if bare[0] or "status 0" not in bare[1] + "status 0" * (args[1] in ("self", "maker")):
             self.skipTest("not even the bare program may: %s" % (bare[:2],))
         self.assertEqual(bare[:2], run_shim(argv, rate=rate, input_data=b"\n", deadline_s=120)[:2])
 
@@ -36,16 +36,21 @@ class ShutIn(shim.TestCase):
                 with self.subTest(who=who, action=action):
                     self.check("syscall", who, action)
 
-    def test_a_filter_by_prctl_by_number(self):
-        for who in ("self", "child"):
-            for action in ("kill", "trap"):
-                with self.subTest(who=who, action=action):
-                    self.check("number", who, action)
-
     def test_threads_are_made_behind_a_filter(self):
         for how in ("filter", "number", "syscall", "tsync"):
             with self.subTest(how=how):
                 self.check(how, "maker")
+
+    def test_a_filter_by_the_number_of_prctl_and_an_end_by_exit(self):
+        for who in ("self", "child"):
+            for action in ("kill", "trap"):
+                with self.subTest(who=who, action=action):
+                    self.check("number", who, action, rate=1)
+
+    def test_a_child_that_libc_was_not_told_of(self):
+        for how in ("strict", "filter", "syscall", "number"):
+            with self.subTest(how=how):
+                self.check(how, "clone", rate=1)
 
     def test_a_filter_for_all_threads(self):
         for action in ("kill", "trap"):
@@ -86,6 +91,39 @@ class ShutIn(shim.TestCase):
             status, out, err = p.finish()
             self.assertEqual((0, ""), (status, err))
             self.assertIn("lived ", out)
+
+    def test_who_only_asks_whether_there_are_filters_is_served_on(self):
+        with start([shim.program("shut_in"), "asked", "self"], env={"PPROF_LOG": "info"}) as p:
+            p.wait_line("ready")
+            self.assertTrue(shim.port_answers(p.port))
+            listener = children_of(p.pid)
+            p.send(b"\n")
+            p.wait_line("allowed")
+            self.assertEqual(listener, children_of(p.pid))
+            self.assertEqual(200, p.get("/debug/pprof/heap").status)
+            status, out, err = p.finish()
+            self.assertEqual(0, status, (out, err))
+            self.assertNotIn("seccomp", err)
+
+    def test_the_last_line_says_what_has_ended_once(self):
+        for how in ("filter", "number", "syscall", "tsync"):
+            with self.subTest(how=how):
+                with start([shim.program("shut_in"), how, "self"], env={"PPROF_LOG": "info"}) as p:
+                    p.wait_line("ready")
+                    self.assertTrue(shim.port_answers(p.port))
+                    p.send(b"\n")
+                    status, out, err = p.finish()
+                    self.assertEqual(0, status, (out, err))
+                    self.assertEqual(1, err.count("(seccomp): nothing is served from now on"), err)
+
+    def test_nothing_is_said_where_nobody_asked_for_it(self):
+        status, _, err = run_shim([shim.program("shut_in"), "filter", "self"], input_data=b"\n")[:3]
+        self.assertEqual((0, ""), (status, err))
+
+
+def children_of(pid):
+    with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
+        return f.read().split()
 
 
 if __name__ == "__main__":

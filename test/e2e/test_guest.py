@@ -45,7 +45,7 @@ class Same(shim.TestCase):
         self.check("fork_in_handler")
 
     def test_waits_for_children_of_every_kind_do_not_meet_us(self):
-        for way in ("waitpid", "wait3", "wait4", "waitid"):
+        for way in ("waitpid", "wait3", "wait4", "waitid", "wait4_by_number", "waitid_by_number"):
             with self.subTest(way):
                 self.assert_same([shim.program("wait_all"), way])
 

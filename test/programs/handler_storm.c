@@ -438,17 +438,31 @@ static int find_stalled(long before[JOBS])
 	return is_single && stalled == -1 ? 0 : stalled;
 }
 
+static double now_seconds(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* Wait for so long, by the clock: on a busy machine each sleep is longer than it says. True: it has ended meanwhile. */
+static int has_ended_in(pid_t worker, double seconds, int *status)
+{
+	for (double until = now_seconds() + seconds; now_seconds() < until; usleep(50000))
+		if (waitpid(worker, status, WNOHANG) == worker)
+			return 1;
+	return 0;
+}
+
 static int watch(pid_t worker, int seconds)
 {
 	long before[JOBS] = {0};
+	int status;
 	for (int left = seconds; left > 0; left -= STALL_SECONDS) {
-		int status, at_once = left < STALL_SECONDS ? left : STALL_SECONDS;
-		for (int ms = 0; ms < at_once * 1000; ms += 50) {
-			usleep(50000);
-			if (waitpid(worker, &status, WNOHANG) == worker) {
-				printf("the worker ended with %#x\n", (unsigned)status);
-				return 8;
-			}
+		int at_once = left < STALL_SECONDS ? left : STALL_SECONDS;
+		if (has_ended_in(worker, at_once, &status)) {
+			printf("the worker ended with %#x\n", (unsigned)status);
+			return 8;
 		}
 		int stalled = at_once == STALL_SECONDS ? find_stalled(before) : -1;
 		if (stalled >= 0) {
@@ -458,12 +472,9 @@ static int watch(pid_t worker, int seconds)
 		}
 	}
 	__atomic_store_n(&shared->stop, 1, __ATOMIC_RELAXED);
-	for (int ms = 0, status; ms < 3 * STALL_SECONDS * 1000; ms += 50) {
-		if (waitpid(worker, &status, WNOHANG) == worker) {
-			printf(status ? "the worker ended with %#x\n" : "clean\n", (unsigned)status);
-			return status ? 8 : 0;
-		}
-		usleep(50000);
+	if (has_ended_in(worker, 3 * STALL_SECONDS, &status)) {
+		printf(status ? "the worker ended with %#x\n" : "clean\n", (unsigned)status);
+		return status ? 8 : 0;
 	}
 	printf("the worker does not end\n");
 	return 9;

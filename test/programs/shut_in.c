@@ -1,22 +1,25 @@
 /* shut_in.c - the program allows itself little (seccomp), then goes on with what is allowed.
  *
  * usage: shut_in HOW WHO [ACTION]
- *   HOW     strict: prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT); filter: the same with a filter; number: the same by
- *           syscall(); syscall: seccomp(2);
- *           tsync: seccomp(2) for all threads, of which there is one more; refused: a filter that the kernel does not
- *           take
- *   WHO     self, or child: one that was forked; maker: itself, and may make threads, which it does then
+ *   HOW     strict: prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT); filter: the same with a filter; syscall: seccomp(2);
+ *           number: prctl by its number, too; tsync: seccomp(2) for all threads, of which there is one more; refused: a
+ *           filter that the kernel does not take; asked: filters that are nowhere, by which programs ask what the kernel
+ *           has
+ *   WHO     self; child: one that was forked; clone: one that libc was not told of, as sandboxes make them;
+ *           maker: itself, and may make threads, which it does then
  *   ACTION  of the filter for what is not allowed: kill (the preset), trap, errno, log, notify
  *
  * Prints "ready", waits for its input to end (so that requests can be made before), then shuts itself in, writes,
  * allocates, frees,
- * locks, sleeps not at all, and ends by the bare exit call. Prints "allowed N" with a sum that it computed.
+ * locks, sleeps not at all, and ends: by the bare exit call, or, with "number", by exit(). Prints "allowed N" with a sum that
+ * it computed.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,10 +76,14 @@ static int shut_in(const char *how, const char *action)
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	if (!strcmp(how, "refused"))
 		filter.len = 0;
-	if (!strcmp(how, "filter") || !strcmp(how, "refused"))
-		return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
+	if (!strcmp(how, "asked"))
+		return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL) |
+		       (int)syscall(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL) |
+		       (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, NULL);
 	if (!strcmp(how, "number"))
 		return (int)syscall(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
+	if (!strcmp(how, "filter") || !strcmp(how, "refused"))
+		return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
 	if (!strcmp(how, "tsync"))
 		flags |= SECCOMP_FILTER_FLAG_TSYNC;
 	return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter) < 0 ? -1 : 0;
@@ -149,7 +156,8 @@ static void live_shut_in(const char *how, const char *action)
 {
 	pthread_t thread;
 	unsigned long others = 0;
-	int all = !strcmp(how, "tsync"), refused = !strcmp(how, "refused"), strict = !strcmp(how, "strict");
+	int all = !strcmp(how, "tsync"), strict = !strcmp(how, "strict");
+	int refused = !strcmp(how, "refused") || !strcmp(how, "asked");
 	if (makes_threads)
 		make_threads(); /* libc gets ready for threads at the first one */
 	if (all && pthread_create(&thread, NULL, other, &others))
@@ -170,7 +178,17 @@ static void live_shut_in(const char *how, const char *action)
 			;
 		say("lived ", sum);
 	}
+	if (!strcmp(how, "number"))
+		exit(0);
 	syscall(all ? SYS_exit_group : SYS_exit, 0);
+}
+
+/* Its only thread: libc's notion of it is the parent's. */
+static pid_t make_child(const char *who)
+{
+	if (!strcmp(who, "self") || !strcmp(who, "maker"))
+		return 0;
+	return !strcmp(who, "child") ? fork() : (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 }
 
 int main(int argc, char **argv)
@@ -182,8 +200,8 @@ int main(int argc, char **argv)
 	while (read(0, &c, 1) > 0 && c != '\n')
 		;
 	makes_threads = !strcmp(argv[2], "maker");
-	int is_child = !strcmp(argv[2], "child"), status = 0;
-	pid_t child = is_child ? fork() : 0;
+	int status = 0;
+	pid_t child = make_child(argv[2]);
 	if (child == 0)
 		live_shut_in(how, action);
 	waitpid(child, &status, 0);

@@ -1,6 +1,6 @@
 /* wait_all.c - waits as debuggers do, for children of every kind, until there is none left.
  *
- * wait_all waitpid|wait3|wait4|waitid
+ * wait_all waitpid|wait3|wait4|waitid|wait4_by_number|waitid_by_number
  *
  * Truth: one child, which ended with status 7; then ECHILD, at once.
  *
@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,7 +24,10 @@ static pid_t wait_by(const char *way, int *status)
 		return wait3(status, __WALL, &usage);
 	if (!strcmp(way, "wait4"))
 		return wait4(-1, status, __WALL, &usage);
-	int r = waitid(P_ALL, 0, &info, WEXITED | __WALL);
+	if (!strcmp(way, "wait4_by_number"))
+		return (pid_t)syscall(SYS_wait4, -1, status, __WALL, &usage);
+	int r = !strcmp(way, "waitid_by_number") ? (int)syscall(SYS_waitid, P_ALL, 0, &info, WEXITED | __WALL, NULL)
+	                                         : waitid(P_ALL, 0, &info, WEXITED | __WALL);
 	*status = info.si_status << 8;
 	return r ? -1 : info.si_pid;
 }
