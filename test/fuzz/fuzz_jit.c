@@ -7,7 +7,10 @@
 #define _GNU_SOURCE
 #include "test/fuzz/input.h"
 
+#include "shim/base/house.h"
 #include "shim/base/os.h"
+
+struct house house = {.pid = 1};
 
 static int map;
 
