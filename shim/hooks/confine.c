@@ -92,11 +92,20 @@ static __attribute__((used)) SLOW int prctl_ptracer(int option, unsigned long a,
 	return real_prctl(option, a, b, c, d);
 }
 
+/* PR_SET_DUMPABLE. The listener, which shares the program's memory, may not become another after that: the kernel would
+ * take the program's word back. */
+static __attribute__((used)) SLOW int prctl_dumpable(int option, unsigned long a, unsigned long b, unsigned long c,
+                                                     unsigned long d)
+{
+	listener_await_identity();
+	return real_prctl(option, a, b, c, d);
+}
+
 /* Its arguments are all in registers, however many a caller gives; what is not looked at is jumped on with all of
  * them as they
  * were. */
 #if defined(__x86_64__)
-static_assert(PR_SET_SECCOMP == 22 && PTRACER == 0x59616d61, "as the entry has it");
+static_assert(PR_SET_SECCOMP == 22 && PR_SET_DUMPABLE == 4 && PTRACER == 0x59616d61, "as the entry has it");
 __asm__(".text\n"
         ".p2align 4\n"
         ".globl prctl\n"
@@ -105,6 +114,8 @@ __asm__(".text\n"
         "\t.cfi_startproc\n"
         "\tcmp $22, %edi\n"
         "\tje prctl_seccomp\n"
+        "\tcmp $4, %edi\n"
+        "\tje prctl_dumpable\n"
         "\tcmp $0x59616d61, %edi\n"
         "\tje prctl_ptracer\n"
         "\tjmp *real_prctl(%rip)\n"
@@ -115,9 +126,10 @@ EXPORT int prctl_of_five(int option, unsigned long a, unsigned long b, unsigned 
                          unsigned long d) __asm__("prctl");
 int prctl_of_five(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
 {
-	return option == PR_SET_SECCOMP ? prctl_seccomp(option, a, b, c, d)
-	       : option == PTRACER      ? prctl_ptracer(option, a, b, c, d)
-	                                : real_prctl(option, a, b, c, d);
+	return option == PR_SET_SECCOMP    ? prctl_seccomp(option, a, b, c, d)
+	       : option == PR_SET_DUMPABLE ? prctl_dumpable(option, a, b, c, d)
+	       : option == PTRACER         ? prctl_ptracer(option, a, b, c, d)
+	                                   : real_prctl(option, a, b, c, d);
 }
 #endif
 

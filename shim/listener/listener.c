@@ -7,8 +7,7 @@
  * about, and bounded.
  *
  * Commands: an app's thread sets a bit in `asked`, sends a signal to the listener and waits until `asked` is zero
- * again. The signal is
- * one of the old numbers, of which the kernel keeps one without an entry of anybody's limit. What takes long is left to
+ * again. What takes long is left to
  * `later`, for the loop. (A listener that is a thread has the program's handlers: it reads signal 33 from a signalfd,
  * and
  * obeys when its loop comes round.)
@@ -67,9 +66,6 @@ enum {
 enum { STARTING, READY, FAILED };
 enum { ASKED_CREDENTIALS = 1, ASKED_ROOM = 2, ASKED_STOP = 4 };
 
-/* Of a change of identity: the listener waits while the program's thread makes it, then has the same. */
-enum { NO_CHANGE, CHANGE_ASKED, CHANGE_HELD, CHANGE_MADE, CHANGE_REFUSED };
-
 bool listener_pending FORKED;
 
 static struct {
@@ -94,11 +90,12 @@ static struct offspring_room room FORKED;
 static bool ptracer_is_programs; /* it has named its debugger itself: ours would take its place */
 
 static struct {
-	struct lock lock; /* signals are blocked while it is held: setuid and bind may be called in handlers */
-	uint32_t asked;   /* atomic: bits; a futex */
-	uint32_t change;  /* atomic: one of the above; a futex */
-	uint32_t later;   /* atomic: bits that the loop has to see to */
-	const char *why;  /* atomic: the last line of a listener that is stopped; NULL: none */
+	struct lock lock;  /* signals are blocked while it is held: setuid and bind may be called in handlers */
+	uint32_t asked;    /* atomic: bits; a futex */
+	uint32_t change;   /* atomic: odd while the program's identity changes, another even number after; a futex */
+	uint32_t followed; /* atomic: the `change` that the listener has followed; a futex */
+	uint32_t later;    /* atomic: bits that the loop has to see to */
+	const char *why;   /* atomic: the last line of a listener that is stopped; NULL: none */
 } commands FORKED;
 
 /* All but the one by which libc changes identities. */
@@ -278,10 +275,11 @@ static void take_handlers(void)
 /* Away from the program's group, folder, files and limits on what it leaves behind. */
 static void stand_apart(void)
 {
-	const uint64_t core[2] = {NO_CORE, NO_CORE};
+	const uint64_t core[2] = {NO_CORE, NO_CORE}, none[2] = {0, 0};
 	os_call(SYS_setsid, 0);
 	os_call(SYS_chdir, "/");
 	os_call(SYS_prlimit64, 0, RLIMIT_CORE, core, NULL);
+	os_call(SYS_prlimit64, 0, RLIMIT_SIGPENDING, none, NULL); /* see signal_listener */
 	mind_parent();
 }
 
@@ -378,7 +376,7 @@ static int give_birth(bool in_init)
 		return -EPERM;
 	__atomic_store_n(&state.ready, STARTING, __ATOMIC_RELAXED);
 	__atomic_store_n(&commands.asked, 0, __ATOMIC_RELAXED);
-	commands.change = NO_CHANGE;
+	commands.change = commands.followed = 0;
 	commands.later = 0;
 	commands.why = NULL;
 	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof all);
@@ -454,10 +452,20 @@ static bool is_running_here(void)
 
 /* ---- commands, as the program's threads give them ---- */
 
+/* One of the old signals, sent by tgkill to who may have none pending: the kernel notes it without an entry of
+ * anybody's limit. An entry, until the listener gets a processor, may be the one that libc lacks to bring a thread to a
+ * new identity. */
 static long signal_listener(int tid)
 {
-	return state.kind == OFFSPRING_PROCESS ? os_call(SYS_kill, tid, COMMAND_SIGNAL)
+	return state.kind == OFFSPRING_PROCESS ? os_call(SYS_tgkill, tid, tid, COMMAND_SIGNAL)
 	                                       : os_call(SYS_tgkill, house_pid(), tid, WAKE_SIGNAL);
+}
+
+/* Is the program's identity another than the listener's? It may not be signalled then, but has been: before that. */
+static bool is_behind(void)
+{
+	return __atomic_load_n(&commands.followed, __ATOMIC_ACQUIRE) !=
+	       __atomic_load_n(&commands.change, __ATOMIC_RELAXED);
 }
 
 /* Wait until *word is no longer `value`, or the listener is no more. False: in vain. */
@@ -468,7 +476,7 @@ static bool await_change(uint32_t *word, uint32_t value, int most_ms)
 		int tid = __atomic_load_n(&state.tid, __ATOMIC_RELAXED);
 		if (__atomic_load_n(word, __ATOMIC_ACQUIRE) != value)
 			return true;
-		if (tid <= 0 || signal_listener(tid) < 0)
+		if (tid <= 0 || (signal_listener(tid) < 0 && !is_behind()))
 			return __atomic_load_n(word, __ATOMIC_ACQUIRE) != value;
 		os_futex_wait(word, value, &step);
 	}
@@ -502,7 +510,7 @@ static bool stop_locked(void)
 		int now = __atomic_load_n(&state.tid, __ATOMIC_RELAXED);
 		if (now == 0 && (is_process ? reap() : os_call(SYS_tgkill, house_pid(), tid, 0) == -ESRCH))
 			return true;
-		if (now && steps % 200 == 0 && signal_listener(now) == -EPERM)
+		if (now && steps % 200 == 0 && signal_listener(now) == -EPERM && !is_behind())
 			return false;
 		if (now && is_process && steps == KILL_AFTER_MS * 1000000LL / STEP_NS)
 			os_call(SYS_kill, now, SIGKILL);
@@ -561,16 +569,21 @@ void listener_leaves_ptracer_to_program(void)
 
 /* ---- the program's identity ---- */
 
-/* Read by the thread that changed it, under commands.lock; the listener reads it while that thread waits. */
-static struct {
-	uid_t ruid, euid, suid;
-	gid_t rgid, egid, sgid;
-	long group_count; /* negative: not known, leave them */
+/* Written by the thread that changed it, while commands.change is odd. The listener takes it when it gets a processor,
+ * which the program does not wait for; its handler is what it does first then. So it copies, and looks at
+ * commands.change again. */
+struct credentials {
+	uint32_t version; /* 0: none yet */
+	uid_t users[3];   /* real, effective, saved */
+	gid_t groups[3];
+	long more_count; /* of further groups; negative: not known, leave them */
 	gid_t few[64];
-	gid_t *groups; /* few, or arena memory: the listener may come to read them late */
+	gid_t *more; /* few of the variable below, or `many` */
 	bool has_capabilities;
 	struct __user_cap_data_struct capabilities[2];
-} credentials;
+};
+static struct credentials credentials;
+static uint32_t version_taken; /* the listener's */
 
 /* Capabilities are a thread's own: one that shed them must not leave a listener behind that has them. */
 static struct __user_cap_header_struct capability_header(void)
@@ -578,31 +591,44 @@ static struct __user_cap_header_struct capability_header(void)
 	return (struct __user_cap_header_struct){.version = _LINUX_CAPABILITY_VERSION_3};
 }
 
-static void read_credentials(void)
+/* Room for so many groups. What was had is used again, or left to the listener, which may be reading it. */
+static gid_t *room_for_groups(long count)
 {
-	os_call(SYS_getresuid, &credentials.ruid, &credentials.euid, &credentials.suid);
-	os_call(SYS_getresgid, &credentials.rgid, &credentials.egid, &credentials.sgid);
-	long few = sizeof credentials.few / sizeof *credentials.few, count = os_call(SYS_getgroups, 0, NULL);
-	credentials.groups = count > few ? arena_alloc((size_t)count * sizeof(gid_t)) : credentials.few;
-	credentials.group_count =
-		credentials.groups ? os_call(SYS_getgroups, count > few ? count : few, credentials.groups) : -ENOMEM;
-	struct __user_cap_header_struct header = capability_header();
-	credentials.has_capabilities = os_call(SYS_capget, &header, credentials.capabilities) == 0;
+	static gid_t *many;
+	static long room_count;
+	if (count <= (long)(sizeof credentials.few / sizeof *credentials.few))
+		return credentials.few;
+	if (count > room_count) {
+		many = arena_alloc((size_t)count * 2 * sizeof *many);
+		room_count = many ? count * 2 : 0;
+	}
+	return many;
 }
 
-/* Now, while the program may still signal it: the listener stops in its handler until the change is made. One that
- * does not is
- * ended. */
-static bool hold_locked(void)
+static void read_credentials(void)
+{
+	struct credentials *c = &credentials;
+	long count = os_call(SYS_getgroups, 0, NULL);
+	os_call(SYS_getresuid, &c->users[0], &c->users[1], &c->users[2]);
+	os_call(SYS_getresgid, &c->groups[0], &c->groups[1], &c->groups[2]);
+	c->more = room_for_groups(count);
+	c->more_count = c->more ? os_call(SYS_getgroups, count, c->more) : -ENOMEM;
+	struct __user_cap_header_struct header = capability_header();
+	c->has_capabilities = os_call(SYS_capget, &header, c->capabilities) == 0;
+	c->version++;
+}
+
+/* Now, while the program may still signal it. From here on the listener does nothing before it has looked at
+ * commands.change, and waits while that is odd. One that can't be told is ended. */
+static bool announce_change_locked(void)
 {
 	if (state.kind != OFFSPRING_PROCESS)
 		return true;
-	__atomic_store_n(&commands.change, CHANGE_ASKED, __ATOMIC_RELEASE);
-	if (await_change(&commands.change, CHANGE_ASKED, ANSWER_MS) &&
-	    __atomic_load_n(&state.tid, __ATOMIC_RELAXED) > 0)
+	bool was_behind = is_behind();
+	__atomic_or_fetch(&commands.change, 1, __ATOMIC_SEQ_CST);
+	if (signal_listener(__atomic_load_n(&state.tid, __ATOMIC_RELAXED)) == 0 || was_behind)
 		return true;
-	if (__atomic_load_n(&state.tid, __ATOMIC_RELAXED) > 0)
-		stop_locked();
+	stop_locked();
 	listener_set_pending(true);
 	return false;
 }
@@ -615,8 +641,8 @@ struct listener_hold listener_identity_changes(void)
 		return h;
 	h.locked = true;
 	h.signals = take_commands();
-	visitor_stop();
-	h.held = __atomic_load_n(&state.tid, __ATOMIC_RELAXED) > 0 && hold_locked();
+	h.held = __atomic_load_n(&state.tid, __ATOMIC_RELAXED) > 0 && announce_change_locked();
+	visitor_stop(); /* no other is asked for from here on */
 	return h;
 }
 
@@ -625,16 +651,8 @@ void listener_identity_changed(struct listener_hold h, bool changed)
 	if (h.held && changed)
 		read_credentials();
 	if (h.held && state.kind == OFFSPRING_PROCESS) {
-		uint32_t made = changed ? CHANGE_MADE : CHANGE_REFUSED;
-		__atomic_store_n(&commands.change, made, __ATOMIC_RELEASE);
+		__atomic_add_fetch(&commands.change, 1, __ATOMIC_SEQ_CST);
 		os_futex_wake(&commands.change, 1);
-		for (int ms = 0; ms < ANSWER_MS && __atomic_load_n(&commands.change, __ATOMIC_ACQUIRE) == made;
-		     ms += 20) {
-			struct timespec step = {.tv_nsec = 20 * 1000 * 1000};
-			if (__atomic_load_n(&state.tid, __ATOMIC_RELAXED) <= 0)
-				break;
-			os_futex_wait(&commands.change, made, &step);
-		}
 	} else if (h.held && changed) {
 		ask_locked(ASKED_CREDENTIALS);
 	}
@@ -642,59 +660,132 @@ void listener_identity_changed(struct listener_hold h, bool changed)
 		release_commands(h.signals);
 }
 
-static void take_groups(void)
+void listener_await_identity(void)
 {
-	if (credentials.group_count >= 0)
-		os_call(SYS_setgroups, credentials.group_count, credentials.groups);
-	os_call(SYS_setresgid, credentials.rgid, credentials.egid, credentials.sgid);
+	if (!is_behind() || !listener_is_our_process())
+		return;
+	uint32_t followed = __atomic_load_n(&commands.followed, __ATOMIC_ACQUIRE);
+	await_change(&commands.followed, followed, ANSWER_MS);
 }
 
-static void take_users(void)
+static void take_groups(const struct credentials *c)
 {
-	os_call(SYS_setresuid, credentials.ruid, credentials.euid, credentials.suid);
+	if (c->more_count >= 0)
+		os_call(SYS_setgroups, c->more_count,
+		        c->more_count > (long)(sizeof c->few / sizeof *c->few) ? c->more : c->few);
+	os_call(SYS_setresgid, c->groups[0], c->groups[1], c->groups[2]);
 }
 
-/* Groups may only be changed by the privileged: before a step down, after a step up. */
-static void take_credentials(void)
+static bool has_groups(const struct credentials *c)
+{
+	gid_t own[3], few[sizeof c->few / sizeof *c->few];
+	os_call(SYS_getresgid, &own[0], &own[1], &own[2]);
+	long count = os_call(SYS_getgroups, sizeof few / sizeof *few, few);
+	return memcmp(own, c->groups, sizeof own) == 0 &&
+	       (c->more_count < 0 || count == -EINVAL || /* too many to compare */
+	        (count == c->more_count && memcmp(few, c->few, (size_t)count * sizeof *few) == 0));
+}
+
+static bool has_users(const struct credentials *c)
+{
+	uid_t own[3];
+	os_call(SYS_getresuid, &own[0], &own[1], &own[2]);
+	return memcmp(own, c->users, sizeof own) == 0;
+}
+
+/* No more than the program has. What it kept over a change of users (PR_SET_KEEPCAPS), it may need to make another. */
+static void take_capabilities(const struct credentials *c)
+{
+	struct __user_cap_header_struct header = capability_header();
+	struct __user_cap_data_struct own[2];
+	if (!c->has_capabilities || os_call(SYS_capget, &header, own) < 0)
+		return;
+	for (int i = 0; i < 2; i++) {
+		own[i].effective = 0;
+		own[i].permitted &= c->capabilities[i].permitted;
+		own[i].inheritable &= c->capabilities[i].inheritable;
+	}
+	os_call(SYS_capset, &header, own);
+}
+
+/* Groups may only be changed by the privileged: before a step down, or after a step up. False: the listener's own
+ * identity allows no way to this one. */
+static bool take_credentials(const struct credentials *c)
 {
 	powers_use(true);
-	if (os_call(SYS_geteuid, 0) == 0) {
-		take_groups();
-		take_users();
-	} else {
-		take_users();
-		take_groups();
+	os_call(SYS_prctl, PR_SET_KEEPCAPS, c->has_capabilities);
+	take_groups(c);
+	os_call(SYS_setresuid, c->users[0], c->users[1], c->users[2]);
+	if (!has_groups(c)) {
+		powers_use(true);
+		take_groups(c);
 	}
-	struct __user_cap_header_struct header = capability_header();
-	if (credentials.has_capabilities)
-		os_call(SYS_capset, &header, credentials.capabilities);
+	take_capabilities(c);
+	os_call(SYS_prctl, PR_SET_KEEPCAPS, 0);
 	powers_use(false);
-	if (state.kind == OFFSPRING_PROCESS)
-		mind_parent();
+	return has_users(c) && has_groups(c);
+}
+
+/* A change of identity takes from all who share the memory that they may dump core: the program may have asked for that
+ * since. */
+static bool take_without_a_trace(const struct credentials *c)
+{
+	bool was_dumpable = os_call(SYS_prctl, PR_GET_DUMPABLE) == 1;
+	bool taken = take_credentials(c);
+	if (was_dumpable && os_call(SYS_prctl, PR_GET_DUMPABLE) != 1)
+		os_call(SYS_prctl, PR_SET_DUMPABLE, 1);
+	mind_parent();
+	return taken;
 }
 
 /* ---- commands, as the listener obeys them ---- */
 
-/* A helper keeps nothing that the program gives up. */
-static void follow_change(void)
+/* Another one is started, which is born with the right identity. */
+static _Noreturn void give_place(void)
 {
-	uint32_t asked = CHANGE_ASKED;
-	if (!__atomic_compare_exchange_n(&commands.change, &asked, CHANGE_HELD, false, __ATOMIC_ACQ_REL,
-	                                 __ATOMIC_ACQUIRE))
-		return;
-	os_futex_wake(&commands.change, 1);
-	spawn_dismiss();
+	listener_set_pending(true);
+	end();
+}
+
+static void await_outcome(uint32_t change)
+{
 	uint64_t until_ns = os_clock_ns(CLOCK_MONOTONIC) + HELD_MS * 1000000ull;
-	while (__atomic_load_n(&commands.change, __ATOMIC_ACQUIRE) == CHANGE_HELD) {
+	while (__atomic_load_n(&commands.change, __ATOMIC_ACQUIRE) == change) {
 		struct timespec step = {.tv_nsec = 500 * 1000 * 1000};
-		os_futex_wait(&commands.change, CHANGE_HELD, &step);
-		if (!has_parent() || os_clock_ns(CLOCK_MONOTONIC) > until_ns)
+		os_futex_wait(&commands.change, change, &step);
+		if (!has_parent())
 			end();
+		if (os_clock_ns(CLOCK_MONOTONIC) > until_ns)
+			give_place();
 	}
-	if (__atomic_load_n(&commands.change, __ATOMIC_ACQUIRE) == CHANGE_MADE)
-		take_credentials();
-	__atomic_store_n(&commands.change, NO_CHANGE, __ATOMIC_RELEASE);
-	os_futex_wake(&commands.change, 1);
+}
+
+/* A helper keeps nothing that the program gives up. */
+static void take_identity(uint32_t change)
+{
+	struct credentials c = credentials;
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	if (__atomic_load_n(&commands.change, __ATOMIC_RELAXED) != change)
+		return; /* it is being written to */
+	if (c.version != version_taken) {
+		spawn_dismiss();
+		bool taken = take_without_a_trace(&c);
+		if (!taken && __atomic_load_n(&commands.change, __ATOMIC_ACQUIRE) == change)
+			give_place();
+		version_taken = c.version;
+	}
+	__atomic_store_n(&commands.followed, change, __ATOMIC_RELEASE);
+	os_futex_wake(&commands.followed, INT32_MAX);
+}
+
+static void follow_changes(void)
+{
+	for (uint32_t change; (change = __atomic_load_n(&commands.change, __ATOMIC_ACQUIRE)) != commands.followed;) {
+		if (change & 1)
+			await_outcome(change);
+		else
+			take_identity(change);
+	}
 }
 
 static void leave_for_later(uint32_t what)
@@ -716,7 +807,7 @@ static void obey_at_once(void)
 {
 	if (!has_parent())
 		end();
-	follow_change();
+	follow_changes();
 	uint32_t asked = __atomic_load_n(&commands.asked, __ATOMIC_ACQUIRE);
 	if (!asked)
 		return;
@@ -737,7 +828,7 @@ static void obey_in_thread(void)
 	uint32_t asked = __atomic_load_n(&commands.asked, __ATOMIC_ACQUIRE);
 	if (asked & ASKED_CREDENTIALS) {
 		spawn_kill();
-		take_credentials();
+		take_credentials(&credentials);
 	}
 	if (asked & ASKED_ROOM)
 		state.life.move();
@@ -772,6 +863,6 @@ FORKED_CODE void listener_fork_child(void)
 	state.again_ns = 0;
 	room.memory = NULL;
 	commands.asked = 0;
-	commands.change = NO_CHANGE;
+	commands.change = commands.followed = 0;
 	visitor_fork_child();
 }

@@ -53,15 +53,17 @@ bool listener_has_program(void);
 void listener_serves(uint16_t port);
 bool listener_serves_port(uint16_t port);
 
-/* Around a change of the program's identity: on return from the second the listener has the same, whatever it is
- * about. It takes
- * no entry of the limit of pending signals. */
+/* Around a change of the program's identity. The program does not wait: the listener has the same before it does
+ * anything else. It takes no entry of the limit of pending signals. */
 struct listener_hold {
 	bool locked, held;
 	uint64_t signals;
 };
 struct listener_hold listener_identity_changes(void);
 void listener_identity_changed(struct listener_hold h, bool changed);
+
+/* Wait until it has, for what it would undo by that: whether the program may dump core. */
+void listener_await_identity(void);
 
 /* The program wants the port: on return the listener is off it. */
 void listener_make_room(void);

@@ -140,8 +140,8 @@ bool visitor_stop(void)
 	for (int i = 0; i < STOP_STEPS; i++) {
 		if (os_call(SYS_tgkill, house_pid(), was, 0) == -ESRCH)
 			return true;
-		if (phase() != ENDING)
-			turn(IDLE, ENDING);
+		if (!turn(IDLE, ENDING))
+			turn(DONE, ENDING); /* the listener may be stopped before it has looked at the result */
 		os_call(SYS_nanosleep, &step, NULL);
 	}
 	return false;

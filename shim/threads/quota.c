@@ -39,15 +39,6 @@ static void drop_all_surely(void)
 	drop_all();
 }
 
-void quota_pause(void)
-{
-	timers_pause();
-	if (!quota_is_used() || !house_is_ours())
-		return;
-	ticks_note_pause();
-	drop_all_surely();
-}
-
 void quota_resume(void)
 {
 	if (timers_resume() && ticks_are_on() && house_is_ours())
@@ -100,6 +91,29 @@ static bool is_room(void)
 	if (r == 0)
 		os_call(SYS_timer_delete, timer);
 	return r != -EAGAIN;
+}
+
+/* Signals of ours that are on their way to threads without a processor hold their entries: libc, which signals one
+ * thread after the other and leaves out whom it can't, needs one. */
+static void await_room(void)
+{
+	const struct timespec step = {.tv_nsec = 1000000};
+	for (int ms = 0; ms < DRAIN_NS / 1000000 && !is_room(); ms++)
+		os_call(SYS_nanosleep, &step, NULL);
+}
+
+void quota_pause(void)
+{
+	timers_pause();
+	bool used = quota_is_used();
+	if (!(used || ticks_are_on()) || !house_is_ours())
+		return;
+	if (used) {
+		ticks_note_pause();
+		drop_all_surely();
+	}
+	if (!confined())
+		await_room();
 }
 
 void quota_make_room(void)

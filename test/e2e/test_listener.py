@@ -144,21 +144,52 @@ class Exec(shim.TestCase):
 
 
 class Identity(shim.TestCase):
+    """The listener is stopped: it can't follow, and must not be waited for. As soon as it runs it follows, before it does anything."""
 
-    def test_a_listener_that_does_not_answer_keeps_nothing(self):
+    def setUp(self):
         if os.geteuid() != 0:
-            self.skipTest("only root can give up root")
-        with started() as p:
-            p.wait_line("ready")
-            listener = p.listener()
-            os.kill(listener, signal.SIGSTOP)
-            p.send(b"setuid\n")
-            self.assertEqual("0", p.wait_line("setuid"))
-            self.assertFalse(is_alive(listener), "it had root")
-            shim.wait_until("another listener", lambda: p.listener())
-            with open("/proc/%d/status" % p.listener()) as f:
-                self.assertIn("Uid:\t65534\t65534\t65534\t65534\n", f.read())
-            self.assertEqual(0, p.finish()[0])
+            self.skipTest("only root can become another")
+        self.p = self.enterContext(started())
+        self.p.wait_line("ready")
+        self.listener = self.p.listener()
+        os.kill(self.listener, signal.SIGSTOP)
+        self.addCleanup(_try, lambda: os.kill(self.listener, signal.SIGCONT))
+
+    def tell(self, command, answer):
+        self.p.send(command.encode() + b"\n")
+        self.assertEqual(answer, self.p.wait_line(command))
+
+    def let_go_on(self):
+        self.assertEqual(self.listener, self.p.listener(), "nobody ended it, for nobody waited")
+        os.kill(self.listener, signal.SIGCONT)
+        self.assertEqual(200, self.p.get("/debug/pprof/heap").status)
+        self.assertEqual(self.listener, self.p.listener())
+        self.assertEqual(ids(self.p.pid), ids(self.listener))
+        self.assertEqual(0, self.p.finish()[0])
+
+    def test_the_program_does_not_wait_for_a_listener_without_a_processor(self):
+        self.tell("pairs", "0")
+        self.let_go_on()
+
+    def test_a_listener_that_was_stopped_keeps_nothing(self):
+        self.tell("setuid", "0")
+        self.let_go_on()
+
+    def test_it_follows_several_steps_at_once(self):
+        self.tell("steps", "0")
+        self.let_go_on()
+
+    def test_it_takes_nothing_back_that_the_program_asked_for_since(self):
+        self.tell("setuid", "0")
+        self.tell("dumpable", "1")
+        os.kill(self.listener, signal.SIGCONT)
+        self.assertEqual(200, self.p.get("/debug/pprof/heap").status)
+        self.tell("is_dumpable", "1")
+
+
+def ids(pid):
+    with open("/proc/%d/status" % pid) as f:
+        return [line for line in f if line.split(":")[0] in ("Uid", "Gid", "Groups", "CapPrm")]
 
 
 def _try(f):

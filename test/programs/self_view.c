@@ -7,6 +7,9 @@
  *   exec, exec_syscall, execveat    this program takes its own place
  *   exec_fails  prints "failed 2"
  *   setuid      gives up root; prints "setuid R"
+ *   pairs       a thousand times another effective user and back; prints "pairs R"
+ *   steps       another user and other groups, by way of root; prints "steps R"
+ *   dumpable    asks for core dumps; prints "dumpable N", as the kernel says afterwards. is_dumpable: the latter alone
  *   notify      asks for a message queue's notification, waits, sends a message; prints "notified 1"
  * flags: -lrt
  *
@@ -15,12 +18,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <mqueue.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -92,6 +97,20 @@ static void in_child(void (*what)(void))
 	waitpid(child, NULL, 0);
 }
 
+static int make_pairs(void)
+{
+	int r = 0;
+	for (int i = 0; i < 1000; i++)
+		r |= seteuid(65534) | seteuid(0);
+	return r;
+}
+
+static int go_by_steps(void)
+{
+	const gid_t groups[] = {7, 11, 65534};
+	return seteuid(65534) | seteuid(0) | setgroups(3, groups) | setgid(11) | seteuid(12) | seteuid(0) | setuid(13);
+}
+
 static void do_command(char *line)
 {
 	char *argv[] = {"self_view", NULL};
@@ -109,6 +128,14 @@ static void do_command(char *line)
 		printf("failed %d\n", execv("/nonexistent", argv) == -1 ? errno : 0);
 	else if (!strcmp(line, "setuid"))
 		printf("setuid %d\n", setuid(65534));
+	else if (!strcmp(line, "pairs"))
+		printf("pairs %d\n", make_pairs());
+	else if (!strcmp(line, "steps"))
+		printf("steps %d\n", go_by_steps());
+	else if (!strcmp(line, "dumpable"))
+		printf("dumpable %d\n", prctl(PR_SET_DUMPABLE, 1) ? -1 : prctl(PR_GET_DUMPABLE));
+	else if (!strcmp(line, "is_dumpable"))
+		printf("is_dumpable %d\n", prctl(PR_GET_DUMPABLE));
 	else if (!strcmp(line, "notify"))
 		notify();
 	else if (!strcmp(line, "notify_in_child"))
