@@ -136,7 +136,7 @@ UNIT_SAN   := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-
 links_of = $(shell sed -n 's,^[ /*]*links: *\(.*\),\1,p' $(1) | sed 's,\*/.*,,')
 
 # What most of shim/ stands on, for tests that neither link it nor bring their own.
-$(U)/base.a: $(addprefix $(U)/obj/shim/,base/pace.o base/peek.o base/house.o profiles/sampling.o base/arena.o)
+$(U)/base.a: $(addprefix $(U)/obj/shim/,base/pace.o base/peek.o base/house.o base/self.o base/random.o base/arena.o)
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && ar rcs $@ $^
 

@@ -11,7 +11,7 @@
 #include "shim/base/confined.h"
 #include "shim/base/layout.h"
 #include "shim/base/os.h"
-#include "shim/profiles/sampling.h"
+#include "shim/base/self.h"
 
 enum { PAGE = 4096, WIPE_ON_FORK = 18 /* MADV_WIPEONFORK; not in every libc's headers */ };
 
@@ -67,16 +67,16 @@ FORKED_CODE void house_fork_child(void)
 /* Busy, so that a signal handler that comes meanwhile leaves alone what is half done. */
 static FORKED_CODE void call_on_copy(void)
 {
-	bool was_busy = sampler_thread.busy;
+	bool was_busy = self.busy;
 	__atomic_store_n(&house.mark->state, HOUSE_BEING_MET, __ATOMIC_RELAXED);
 	house.was_busy = was_busy;
-	__atomic_store_n(&sampler_thread.busy, true, __ATOMIC_RELAXED);
+	__atomic_store_n(&self.busy, true, __ATOMIC_RELAXED);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	if (tell_of_copy)
 		tell_of_copy();
 	house.mark->pid = house.pid;
 	__atomic_store_n(&house.mark->state, HOUSE_MET, __ATOMIC_RELEASE);
-	__atomic_store_n(&sampler_thread.busy, was_busy, __ATOMIC_RELAXED);
+	__atomic_store_n(&self.busy, was_busy, __ATOMIC_RELAXED);
 }
 
 FORKED_CODE void house_hear_of_copy(void)

@@ -29,20 +29,20 @@ uint32_t lock_make_stamp(void)
 		return 0;
 	uint32_t stamp = house.generation << LOCK_TID_BITS | (uint32_t)os_tid();
 	if (house_is_ours())
-		sampler_thread.stamp = stamp;
+		self.stamp = stamp;
 	return stamp;
 }
 
 void lock_know_tid(int tid)
 {
-	sampler_thread.stamp = house.generation << LOCK_TID_BITS | (uint32_t)tid;
+	self.stamp = house.generation << LOCK_TID_BITS | (uint32_t)tid;
 }
 
 FORKED_CODE void lock_fork_child(void)
 {
 	if (house.was_busy) {
 		inherited_stamps[1] = inherited_stamps[0];
-		inherited_stamps[0] = sampler_thread.stamp;
+		inherited_stamps[0] = self.stamp;
 	} else if (inherited_stamps[0]) {
 		inherited_stamps[0] = inherited_stamps[1] = 0;
 	}
@@ -157,7 +157,7 @@ static void check(bool holds)
 
 void lock_check_take(enum lock_rank rank)
 {
-	check(sampler_thread.busy || rank == LOCK_COMMANDS);
+	check(self.busy || rank == LOCK_COMMANDS);
 	check(!handlers);
 	check(ranks_held >> rank == 0);
 	ranks_held |= 1u << rank;

@@ -1,6 +1,6 @@
 /* sync.h - the profiler's own lock, for what the listener and the program's threads share.
  *
- * Runs in: app's thread inside a hook, marked busy (sampler_hold); listener; init. Never in our signal handler.
+ * Runs in: app's thread inside a hook, marked busy (self_hold); listener; init. Never in our signal handler.
  *
  * Why our own: libc's pthread_mutex_lock is not atomic while libc believes that the process has one thread, and the
  * listener is one that it does not know of.
@@ -43,7 +43,7 @@
 
 #include "shim/base/house.h"
 #include "shim/base/os.h"
-#include "shim/profiles/sampling.h"
+#include "shim/base/self.h"
 
 /* A thread that holds a lock takes only locks of a higher rank. */
 enum lock_rank { LOCK_COMMANDS, LOCK_LEARN, LOCK_MODULES, LOCK_LIVE, LOCK_UNMARKED, LOCK_THREADS, LOCK_CONTENDED };
@@ -89,7 +89,7 @@ static inline void lock_check_handler(bool in_handler)
 /* What this thread writes into the locks that it takes. */
 static inline uint32_t lock_stamp(void)
 {
-	uint32_t stamp = sampler_thread.stamp;
+	uint32_t stamp = self.stamp;
 	uint32_t generation = __atomic_load_n(&house.generation, __ATOMIC_RELAXED);
 	return __builtin_expect(stamp >> LOCK_TID_BITS == generation, 1) ? stamp : lock_make_stamp();
 }

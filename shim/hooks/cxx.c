@@ -21,10 +21,10 @@
 
 static void count_new(void *p, size_t size, struct unwind_frame from)
 {
-	if (sampler_skip(size) || !sampler_enter(size))
+	if (sampling_skip(size) || !sampling_enter(size))
 		return;
 	heap_on_alloc(p, size, from);
-	sampler_leave();
+	sampling_leave();
 }
 
 static bool is_allocators_own(struct real_symbol s)
@@ -37,10 +37,10 @@ static bool is_allocators_own(struct real_symbol s)
 	static type(*next_##symbol) params; \
 	static type counted_##symbol params \
 	{ \
-		int64_t before = sampler_thread.countdown_bytes; \
-		uint32_t samples = sampler_thread.samples; \
+		int64_t before = self.countdown_bytes; \
+		uint32_t samples = self.samples; \
 		void *p = next_##symbol args; \
-		if (p && sampler_thread.countdown_bytes == before && sampler_thread.samples == samples) \
+		if (p && self.countdown_bytes == before && self.samples == samples) \
 			count_new(p, size, UNWIND_CALLER()); \
 		return p; \
 	} \

@@ -28,9 +28,9 @@ static void log_dlopen(const char *file, const void *frame_address)
 static SLOW void *open_and_refresh(const char *file, int mode)
 {
 	void *handle = real_dlopen(file, mode);
-	if (sampler_hold()) {
+	if (self_hold()) {
 		modules_refresh();
-		sampler_release();
+		self_release();
 	}
 	return handle;
 }
@@ -55,15 +55,15 @@ EXPORT void *dlopen(const char *file, int mode)
 
 EXPORT ALIGNED int dlclose(void *handle)
 {
-	if (!init_is_on() || !sampler_hold())
+	if (!init_is_on() || !self_hold())
 		return real_dlclose(handle);
 	modules_closing_begin();
 	unwind_learn_drain();
-	sampler_release(); /* destructors may allocate, and are to be seen */
+	self_release(); /* destructors may allocate, and are to be seen */
 	int r = real_dlclose(handle);
-	if (sampler_hold()) {
+	if (self_hold()) {
 		modules_refresh(); /* before learners may look again: what was unmapped is marked as gone */
-		sampler_release();
+		self_release();
 	}
 	modules_closing_end();
 	return r;

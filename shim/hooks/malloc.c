@@ -62,18 +62,18 @@ static void *get_block(size_t size)
 
 static SLOW void *malloc_sampled(size_t size)
 {
-	if (!sampler_enter(size))
+	if (!sampling_enter(size))
 		return real_malloc(size);
 	void *p = get_block(size);
 	if (p)
 		heap_on_alloc(p, size, UNWIND_CALLER());
-	sampler_leave();
+	sampling_leave();
 	return p;
 }
 
 EXPORT FORKED_CODE void *malloc(size_t size)
 {
-	if (sampler_skip(size))
+	if (sampling_skip(size))
 		return real_malloc(size);
 	return malloc_sampled(size);
 }
@@ -81,7 +81,7 @@ EXPORT FORKED_CODE void *malloc(size_t size)
 static SLOW void *calloc_sampled(size_t count, size_t size)
 {
 	size_t total = count * size;
-	if (!sampler_enter(total))
+	if (!sampling_enter(total))
 		return real_calloc(count, size);
 	void *p = NULL;
 	if (live_uses_marks() && total < MAPPED_FROM)
@@ -92,14 +92,14 @@ static SLOW void *calloc_sampled(size_t count, size_t size)
 		p = real_calloc(count, size);
 	if (p)
 		heap_on_alloc(p, total, UNWIND_CALLER());
-	sampler_leave();
+	sampling_leave();
 	return p;
 }
 
 EXPORT FORKED_CODE void *calloc(size_t count, size_t size)
 {
 	size_t total;
-	if (__builtin_expect(__builtin_mul_overflow(count, size, &total), 0) || sampler_skip(total))
+	if (__builtin_expect(__builtin_mul_overflow(count, size, &total), 0) || sampling_skip(total))
 		return real_calloc(count, size);
 	return calloc_sampled(count, size);
 }
@@ -138,14 +138,14 @@ static void *realloc_tracked(void *block, size_t size, bool sampled, struct unwi
 
 static SLOW void *realloc_counted(void *block, size_t size)
 {
-	if (!sampler_hold()) {
+	if (!self_hold()) {
 		losses_count(free_nested);
 		return real_realloc(block, size);
 	}
-	int64_t before = sampler_shut();
+	int64_t before = sampling_shut();
 	void *p = realloc_tracked(block, size, false, (struct unwind_frame){0});
-	sampler_open(before);
-	sampler_release();
+	sampling_open(before);
+	self_release();
 	return p;
 }
 
@@ -159,16 +159,16 @@ static __attribute__((noinline)) void *realloc_marked(void *block, size_t size)
 
 static SLOW void *realloc_sampled(void *block, size_t size)
 {
-	if (!sampler_enter(size))
+	if (!sampling_enter(size))
 		return realloc_marked(block, size);
 	void *p = realloc_tracked(block, size, true, UNWIND_CALLER());
-	sampler_leave();
+	sampling_leave();
 	return p;
 }
 
 EXPORT FORKED_CODE void *realloc(void *block, size_t size)
 {
-	if (sampler_skip(size)) {
+	if (sampling_skip(size)) {
 		if (live_is_foreign(block))
 			return real_realloc(block, size);
 		return realloc_marked(block, size);
@@ -187,7 +187,7 @@ EXPORT void *reallocarray(void *block, size_t count, size_t size)
 	size_t total;
 	if (__builtin_expect(__builtin_mul_overflow(count, size, &total), 0))
 		return reallocarray_refused();
-	if (sampler_skip(total))
+	if (sampling_skip(total))
 		return live_is_foreign(block) ? real_realloc(block, total) : realloc_marked(block, total);
 	return realloc_sampled(block, total);
 }
@@ -245,20 +245,20 @@ static void *aligned_end(void *p, size_t align, size_t size, struct unwind_frame
 	}
 	if (p)
 		heap_on_alloc(p, size, from);
-	sampler_leave();
+	sampling_leave();
 	return p;
 }
 
 #define ALIGNED_HOOK(symbol, params, args, align) \
 	static SLOW void *symbol##_sampled params \
 	{ \
-		if (!sampler_enter(size)) \
+		if (!sampling_enter(size)) \
 			return real_##symbol args; \
 		return aligned_end(real_##symbol args, align, size, UNWIND_CALLER()); \
 	} \
 	EXPORT void *symbol params \
 	{ \
-		return sampler_skip(size) ? real_##symbol args : symbol##_sampled args; \
+		return sampling_skip(size) ? real_##symbol args : symbol##_sampled args; \
 	}
 
 ALIGNED_HOOK(memalign, (size_t align, size_t size), (align, size), align)
@@ -268,7 +268,7 @@ ALIGNED_HOOK(pvalloc, (size_t size), (size), 0)
 
 static SLOW int posix_memalign_sampled(void **out, size_t align, size_t size)
 {
-	if (!sampler_enter(size))
+	if (!sampling_enter(size))
 		return real_posix_memalign(out, align, size);
 	int r = real_posix_memalign(out, align, size);
 	void *p = aligned_end(r == 0 ? *out : NULL, align, size, UNWIND_CALLER());
@@ -279,7 +279,7 @@ static SLOW int posix_memalign_sampled(void **out, size_t align, size_t size)
 
 EXPORT int posix_memalign(void **out, size_t align, size_t size)
 {
-	return sampler_skip(size) ? real_posix_memalign(out, align, size) : posix_memalign_sampled(out, align, size);
+	return sampling_skip(size) ? real_posix_memalign(out, align, size) : posix_memalign_sampled(out, align, size);
 }
 
 /* An allocator other than libc's may build these on malloc or on each other, and would be counted twice. */
@@ -287,9 +287,9 @@ EXPORT int posix_memalign(void **out, size_t align, size_t size)
 	static type(*foreign_##symbol) params; \
 	static SLOW type shut_##symbol params \
 	{ \
-		int64_t before = sampler_shut(); \
+		int64_t before = sampling_shut(); \
 		type r = foreign_##symbol args; \
-		sampler_open(before); \
+		sampling_open(before); \
 		return r; \
 	} \
 	static void start_##symbol(void) \

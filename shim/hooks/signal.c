@@ -41,8 +41,8 @@ extern HIDDEN full_handler signal_handlers[TRAMPOLINES];
 full_handler signal_handlers[TRAMPOLINES];
 
 #if defined(__x86_64__)
-static_assert(offsetof(struct sampler_thread, thread) == 32, "as the trampolines have it, all of these");
-static_assert(offsetof(struct sampler_thread, handled) == 40, "");
+static_assert(offsetof(struct self, thread) == 32, "as the trampolines have it, all of these");
+static_assert(offsetof(struct self, handled) == 40, "");
 static_assert(offsetof(struct thread, restart.handled_pc) == 64, "");
 static_assert(offsetof(struct thread, restart.handled_sp) == 72, "");
 static_assert(offsetof(struct thread, restart.again_pc) == 80, "");
@@ -82,7 +82,7 @@ __asm__(".text\n"
         "\tlea libc_thread_met(%rip), %r9\n"
         "\tcmp (%r9,%r8,8), %rcx\n"
         "\tjne 6f\n"
-        "5:\tmov sampler_thread@gottpoff(%rip), %rcx\n"
+        "5:\tmov self@gottpoff(%rip), %rcx\n"
         "\tincl %fs:40(%rcx)\n"
         "\tmov %fs:32(%rcx), %rcx\n"
         "\ttest %rcx, %rcx\n"

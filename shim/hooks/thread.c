@@ -35,29 +35,29 @@ static void *thread_main(void *arg)
 	void *(*routine)(void *) = t->routine;
 	void *routine_arg = t->arg;
 	t->handle = (uintptr_t)pthread_self();
-	sampler_thread.stack = unwind_thread_stack((uintptr_t)__builtin_frame_address(0), t->has_default_size);
-	sampler_hold(); /* a new thread holds nothing */
+	self.stack = unwind_thread_stack((uintptr_t)__builtin_frame_address(0), t->has_default_size);
+	self_hold(); /* a new thread holds nothing */
 	struct thread_start start = *t;
-	struct thread *self = threads_begin(t);
+	struct thread *mine = threads_begin(t);
 	signals_keep_from_libc(); /* its maker may be late */
-	ticks_thread_begins(self);
-	if (trace_is_on() && self)
-		trace_born(self, &start);
-	sampler_release();
+	ticks_thread_begins(mine);
+	if (trace_is_on() && mine)
+		trace_born(mine, &start);
+	self_release();
 	return trace_is_on() ? run_traced(routine, routine_arg) : routine(routine_arg);
 }
 
 /* What the new thread is to take along; NULL: it starts without us. */
 static struct thread_start *prepare(void *(*routine)(void *), void *arg, struct unwind_frame caller)
 {
-	if (!init_is_on() || confined() || !sampler_hold())
+	if (!init_is_on() || confined() || !self_hold())
 		return NULL;
 	struct thread_start *t = threads_prepare(stack_here(0, caller), routine, arg);
 	if (t && trace_is_on()) {
 		t->creator_tid = threads_self() ? threads_self()->tid : os_tid();
 		t->created_ns = clock_ns(CLOCK_MONOTONIC);
 	}
-	sampler_release();
+	self_release();
 	return t;
 }
 
@@ -72,9 +72,9 @@ static void finish(struct thread_start *t, struct thread_site *site, bool create
 {
 	if (created) {
 		threads_count(site);
-	} else if (sampler_hold()) {
+	} else if (self_hold()) {
 		threads_cancel(t);
-		sampler_release();
+		self_release();
 	}
 	signals_keep_from_libc();
 }

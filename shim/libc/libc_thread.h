@@ -3,7 +3,7 @@
  * Runs in: signal handler (libc_thread_is_here, before anything else), listener (libc_thread_is), init.
  *
  * A program may make threads by clone(2) alone, with a thread pointer of its own or none: a handler of ours that lands
- * there must touch nothing that lies relative to that register: not sampler_thread, not errno, not the compiler's stack
+ * there must touch nothing that lies relative to that register: not self, not errno, not the compiler's stack
  * guard. How they are told apart: libc gives the kernel each thread's list of robust mutexes, which lies in its thread
  * block at a fixed distance from the thread pointer. Both are asked of the kernel; no memory is read on suspicion.
  *

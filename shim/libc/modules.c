@@ -24,7 +24,7 @@
 #include "shim/base/layout.h"
 #include "shim/base/peek.h"
 #include "shim/libc/real.h"
-#include "shim/profiles/sampling.h"
+#include "shim/base/self.h"
 #include "shim/base/sync.h"
 #include "shim/base/text.h"
 #include "shim/stack/unwind.h"
@@ -588,14 +588,14 @@ bool modules_find_lazily(void)
 
 void modules_closing_begin(void)
 {
-	sampler_thread.closing++;
+	self.closing++;
 	__atomic_add_fetch(&modules.closing, 1, __ATOMIC_SEQ_CST);
 }
 
 void modules_closing_end(void)
 {
 	__atomic_sub_fetch(&modules.closing, 1, __ATOMIC_SEQ_CST);
-	sampler_thread.closing--;
+	self.closing--;
 }
 
 bool modules_closing(void)
@@ -606,6 +606,6 @@ bool modules_closing(void)
 /* Other threads that were closing an object are not in the child. The one that forked may be: a destructor forks. */
 FORKED_CODE void modules_fork_child(void)
 {
-	if (modules.closing != sampler_thread.closing)
-		modules.closing = sampler_thread.closing;
+	if (modules.closing != self.closing)
+		modules.closing = self.closing;
 }

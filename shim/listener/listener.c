@@ -322,7 +322,7 @@ static void run(void *arg)
 {
 	(void)arg;
 	lock_know_tid(os_tid());
-	sampler_thread.busy = true; /* no handler of the program's ever interrupts it: it may take locks at any time */
+	self.busy = true; /* no handler of the program's ever interrupts it: it may take locks at any time */
 	if (state.kind == OFFSPRING_PROCESS)
 		take_handlers();
 	bool left = leave_file_table();

@@ -14,7 +14,7 @@
 #include "shim/listener/clone.h"
 #include "shim/base/os.h"
 #include "shim/libc/real.h"
-#include "shim/profiles/sampling.h"
+#include "shim/base/self.h"
 
 enum {
 	STACK_BYTES = 128 * 1024,
@@ -35,8 +35,7 @@ static size_t find_tls_room(void)
 #else
 	uintptr_t block = 0;
 #endif
-	uintptr_t lowest =
-		(uintptr_t)&errno < (uintptr_t)&sampler_thread ? (uintptr_t)&errno : (uintptr_t)&sampler_thread;
+	uintptr_t lowest = (uintptr_t)&errno < (uintptr_t)&self ? (uintptr_t)&errno : (uintptr_t)&self;
 	return lowest < block ? (block - lowest + MORE + 4095) & ~(size_t)4095 : MORE;
 }
 

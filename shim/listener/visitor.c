@@ -86,7 +86,7 @@ static void visit(void *unused)
 	(void)unused;
 	struct timespec most = {.tv_sec = LEFT_ALONE_S};
 	lock_know_tid(os_tid());
-	sampler_thread.busy = true; /* no handler ever interrupts it */
+	self.busy = true; /* no handler ever interrupts it */
 	os_call(SYS_prctl, PR_SET_NAME, "pprofshim");
 	for (;;) {
 		uint32_t now = phase();

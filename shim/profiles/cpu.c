@@ -97,9 +97,9 @@ static void sample(struct unwind_frame f, uint32_t weight)
 static uint64_t credit_us(int overrun)
 {
 	uint64_t used_us = ((uint64_t)(overrun > 0 ? overrun : 0) + 1) * CPU_EXPIRY_NS / 1000;
-	if (sampler_thread.cpu_age_us >= YOUNG_US)
+	if (self.cpu_age_us >= YOUNG_US)
 		return used_us;
-	sampler_thread.cpu_age_us += (uint32_t)(used_us < YOUNG_US ? used_us : YOUNG_US);
+	self.cpu_age_us += (uint32_t)(used_us < YOUNG_US ? used_us : YOUNG_US);
 	return clock_tick_ns() / 1000;
 }
 
@@ -113,7 +113,7 @@ static uint32_t draw_us(uint64_t period_us)
 bool cpu_tick(struct unwind_frame f, int overrun)
 {
 	uint64_t period_us = __atomic_load_n(&cpu.period_ns, __ATOMIC_ACQUIRE) / 1000;
-	uint32_t *due_us = &sampler_thread.cpu_due_us, weight = 0;
+	uint32_t *due_us = &self.cpu_due_us, weight = 0;
 	if (!period_us)
 		return false;
 	if (*due_us == 0 || *due_us > period_us)

@@ -11,13 +11,14 @@
 #include <errno.h>
 #include <string.h>
 
+#include "shim/base/random.h"
 #include "shim/libc/clock.h"
 #include "shim/waits/queues.h"
 #include "shim/base/layout.h"
 #include "shim/listener/listener.h"
 #include "shim/base/losses.h"
 #include "shim/base/os.h"
-#include "shim/profiles/sampling.h"
+#include "shim/base/self.h"
 #include "shim/snapshot.h"
 #include "shim/stack/here.h"
 #include "shim/stack/stacks.h"
@@ -99,7 +100,7 @@ static bool record(enum contention_kind kind, uintptr_t function, struct unwind_
                    uint64_t delay_ns, bool alone)
 {
 	uint64_t mask;
-	if (alone ? !sampler_hold_alone(&mask) : !sampler_hold()) {
+	if (alone ? !self_hold_alone(&mask) : !self_hold()) {
 		losses_count(contention_nested);
 		return false;
 	}
@@ -107,9 +108,9 @@ static bool record(enum contention_kind kind, uintptr_t function, struct unwind_
 	if (__builtin_expect(listener_pending, 0))
 		listener_start_pending();
 	if (alone)
-		sampler_release_alone(&mask);
+		self_release_alone(&mask);
 	else
-		sampler_release();
+		self_release();
 	return true;
 }
 
@@ -122,7 +123,7 @@ static bool is_for_handlers(unsigned call)
 /* True once in n. */
 static bool once_in(uint64_t n)
 {
-	return n == 1 || (uint64_t)((__uint128_t)sampler_random() * n >> 64) == 0;
+	return n == 1 || (uint64_t)((__uint128_t)random_next() * n >> 64) == 0;
 }
 
 /* Is a wait of this delay to be kept, and how much does it stand for? */
@@ -135,7 +136,7 @@ static bool keep_wait(uint64_t delay_ns, uint64_t *contentions, uint64_t *stands
 		return false;
 	if (delay_ns >= rate)
 		return true;
-	if ((uint64_t)((__uint128_t)sampler_random() * rate >> 64) >= delay_ns)
+	if ((uint64_t)((__uint128_t)random_next() * rate >> 64) >= delay_ns)
 		return false;
 	*contentions = rate * UNIT / delay_ns; /* a rate is at most 2^40 (settings.def; requests make it smaller) */
 	*stands_for_ns = rate;

@@ -33,7 +33,7 @@ struct heap_bucket {
 	const struct stack *stack;
 	size_t class_bytes;
 	size_t number; /* how many were made before */
-	/* atomic; scaled objects in units of 1 / SAMPLER_OBJECT_UNIT */
+	/* atomic; scaled objects in units of 1 / SAMPLING_OBJECT_UNIT */
 	struct heap_values raw, scaled;
 };
 
@@ -104,7 +104,7 @@ static void add(uint64_t *objects, uint64_t object_count, uint64_t *bytes, uint6
 
 static void count_alloc(struct live_info info)
 {
-	struct sampler_weight w = sampler_weight(info.size_bytes);
+	struct sampling_weight w = sampling_weight(info.size_bytes);
 	struct heap_bucket *b = info.bucket;
 	add(&b->scaled.alloc_objects, w.objects, &b->scaled.alloc_bytes, w.bytes);
 	add(&b->raw.alloc_objects, 1, &b->raw.alloc_bytes, info.size_bytes);
@@ -114,7 +114,7 @@ static void count_alloc(struct live_info info)
 
 void heap_count_free(struct live_info info)
 {
-	struct sampler_weight w = sampler_weight(info.size_bytes);
+	struct sampling_weight w = sampling_weight(info.size_bytes);
 	struct heap_bucket *b = info.bucket;
 	add(&b->scaled.free_objects, w.objects, &b->scaled.free_bytes, w.bytes);
 	add(&b->raw.free_objects, 1, &b->raw.free_bytes, info.size_bytes);
@@ -176,13 +176,13 @@ void heap_on_free(void *block)
 	struct live_info info;
 	if (!live_may_hold(block))
 		return;
-	if (!sampler_hold()) { /* a signal handler inside the recorder: the locks may be this thread's */
+	if (!self_hold()) { /* a signal handler inside the recorder: the locks may be this thread's */
 		losses_count(free_nested);
 		return;
 	}
 	if (remove_block(block, &info))
 		heap_count_free(info);
-	sampler_release();
+	self_release();
 }
 
 static struct heap_values read_once(const struct heap_values *v)
@@ -211,8 +211,8 @@ static struct heap_values read_values(const struct heap_values *v)
 
 static struct heap_values round_objects(struct heap_values v)
 {
-	v.alloc_objects = (v.alloc_objects + SAMPLER_OBJECT_UNIT / 2) / SAMPLER_OBJECT_UNIT;
-	v.free_objects = (v.free_objects + SAMPLER_OBJECT_UNIT / 2) / SAMPLER_OBJECT_UNIT;
+	v.alloc_objects = (v.alloc_objects + SAMPLING_OBJECT_UNIT / 2) / SAMPLING_OBJECT_UNIT;
+	v.free_objects = (v.free_objects + SAMPLING_OBJECT_UNIT / 2) / SAMPLING_OBJECT_UNIT;
 	return v;
 }
 
@@ -221,7 +221,7 @@ int snapshot_heap(struct region *r, struct heap_snapshot *s)
 	struct heap_bucket *b = __atomic_load_n(&heap.newest, __ATOMIC_ACQUIRE);
 	*s = (struct heap_snapshot){
 		.time_ns = os_clock_ns(CLOCK_REALTIME),
-		.rate_bytes = sampler_rate_bytes(),
+		.rate_bytes = sampling_rate_bytes(),
 		.count = b ? b->number + 1 : 0,
 	};
 	s->rows = region_alloc(r, s->count * sizeof *s->rows + 1);

@@ -1,6 +1,6 @@
 /* heap.h - sampled blocks turned into counters by stack and size class.
  *
- * Runs in: app's thread inside an allocation hook, between sampler_enter and sampler_leave (alloc), or in
+ * Runs in: app's thread inside an allocation hook, between sampling_enter and sampling_leave (alloc), or in
  * free before the real one.
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -23,7 +23,7 @@ void heap_on_alloc(void *block, size_t size_bytes, struct unwind_frame from);
 void heap_on_free(void *block);
 
 /* realloc in two steps: take a sampled block out without counting it, then either count it as freed or, when the
- * real realloc failed, put it back. Between sampler_hold (or sampler_enter) and its end. */
+ * real realloc failed, put it back. Between self_hold (or sampling_enter) and its end. */
 bool heap_take(void *block, struct live_info *info);
 void heap_give_back(void *block, struct live_info info);
 void heap_count_free(struct live_info info);

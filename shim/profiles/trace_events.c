@@ -21,7 +21,7 @@
 #include "shim/libc/clock.h"
 #include "shim/base/layout.h"
 #include "shim/base/os.h"
-#include "shim/profiles/sampling.h"
+#include "shim/base/self.h"
 #include "shim/base/settings.h"
 #include "shim/snapshot.h"
 #include "shim/stack/here.h"
@@ -179,14 +179,14 @@ void trace_wakes(uintptr_t object, uintptr_t function, struct unwind_frame from)
 	struct thread *t = threads_self();
 	if (!t)
 		t = threads_enter_self();
-	if (!t || !sampler_hold_alone(&mask))
+	if (!t || !self_hold_alone(&mask))
 		return;
 	const struct stack *s = stack_here(function, from);
 	if (begin_writing(t)) {
 		write_waker(t, object, s);
 		end_writing(t);
 	}
-	sampler_release_alone(&mask);
+	self_release_alone(&mask);
 }
 
 static bool is_socket(int fd)
@@ -228,7 +228,7 @@ void trace_waited(enum wait_view view, unsigned call, uintptr_t object, uint64_t
 {
 	uint64_t mask;
 	struct thread *t = threads_self();
-	if (!t || (since_ns && is_short(view, end_ns - since_ns)) || !sampler_hold_alone(&mask))
+	if (!t || (since_ns && is_short(view, end_ns - since_ns)) || !self_hold_alone(&mask))
 		return;
 	struct trace_event e = {
 		.start_ns = since_ns,
@@ -243,7 +243,7 @@ void trace_waited(enum wait_view view, unsigned call, uintptr_t object, uint64_t
 		end_writing(t);
 	}
 	put(t, &e);
-	sampler_release_alone(&mask);
+	self_release_alone(&mask);
 }
 
 void trace_born(struct thread *t, const struct thread_start *start)
@@ -267,12 +267,12 @@ void trace_ended(void)
 	struct thread *t = threads_self();
 	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 	struct trace_event e = {.start_ns = now_ns, .end_ns = now_ns, .kind = TRACE_ENDED};
-	if (!t || !trace_is_on() || !sampler_hold_alone(&mask))
+	if (!t || !trace_is_on() || !self_hold_alone(&mask))
 		return;
 	os_call(SYS_prctl, PR_GET_NAME_, e.text);
 	put(t, &e);
 	__atomic_store_n(&t->end_told_in, trace.number, __ATOMIC_RELEASE);
-	sampler_release_alone(&mask);
+	self_release_alone(&mask);
 }
 
 bool trace_end_is_told(const struct thread *t)
@@ -305,14 +305,14 @@ void trace_log(enum trace_category category, const char *text, struct unwind_fra
 	struct trace_event e = {.start_ns = now_ns, .end_ns = now_ns, .kind = TRACE_LOG, .category = (uint8_t)category};
 	if (!t)
 		t = threads_enter_self();
-	if (!t || !sampler_hold_alone(&mask))
+	if (!t || !self_hold_alone(&mask))
 		return;
 	size_t len = strlen(text);
 	memcpy(e.text, len < sizeof e.text ? text : text + len - (sizeof e.text - 1),
 	       len < sizeof e.text ? len : sizeof e.text - 1);
 	e.stack = stack_here(0, from);
 	put(t, &e);
-	sampler_release_alone(&mask);
+	self_release_alone(&mask);
 }
 
 void trace_cpu(const struct sample *s)

@@ -11,7 +11,7 @@
 #include "shim/base/arena.h"
 #include "shim/base/house.h"
 #include "shim/base/layout.h"
-#include "shim/profiles/sampling.h"
+#include "shim/base/self.h"
 
 enum { DEPTH_MAX = 512, DEPTH_SMALL = 128 };
 
@@ -65,7 +65,7 @@ struct stack *stack_here(uintptr_t function, struct unwind_frame from)
 	if (!p)
 		return stacks_intern(&from.pc, 1);
 	p->pc[0] = function;
-	size_t depth = functions + unwind_walk(from, &sampler_thread.stack, p->pc + functions, depth_most);
+	size_t depth = functions + unwind_walk(from, &self.stack, p->pc + functions, depth_most);
 	struct stack *s = stacks_intern(p->pc, depth);
 	__atomic_store_n(&p->taken, 0, __ATOMIC_RELEASE);
 	return s;

@@ -1,6 +1,6 @@
 /* here.h - the stack of the calling thread, once for all profiles.
  *
- * Runs in: app's thread inside a hook, between sampler_hold (or sampler_enter) and its end.
+ * Runs in: app's thread inside a hook, between self_hold (or sampling_enter) and its end.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_STACK_HERE_H

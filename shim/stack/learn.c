@@ -20,7 +20,7 @@
 #include "shim/base/os.h"
 #include "shim/stack/own_stack.h"
 #include "shim/base/peek.h"
-#include "shim/profiles/sampling.h"
+#include "shim/base/self.h"
 #include "shim/base/sync.h"
 #include "shim/stack/unwind.h"
 #include "shim/stack/unwind_libc.h"

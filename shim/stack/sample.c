@@ -14,7 +14,7 @@
 #include "shim/base/layout.h"
 #include "shim/libc/modules.h"
 #include "shim/base/os.h"
-#include "shim/profiles/sampling.h"
+#include "shim/base/self.h"
 #include "shim/base/settings.h"
 
 enum { COPIES = 32, COPY_BYTES = 16 * 1024 };
@@ -48,7 +48,7 @@ size_t sample_bytes(void)
 /* So much of this thread's stack, or what there is of it. */
 static size_t copy_stack(char *to, uintptr_t from)
 {
-	const struct unwind_stack *known = &sampler_thread.stack;
+	const struct stack_bounds *known = &self.stack;
 	if (from - known->lo >= known->hi - known->lo)
 		return unwind_read_safely(to, from, COPY_BYTES);
 	size_t bytes = known->hi - from < COPY_BYTES ? known->hi - from : COPY_BYTES;
@@ -75,7 +75,7 @@ void sample_take(struct sample *s, struct unwind_frame f)
 	s->tid = os_tid();
 	memset(s->name, 0, sizeof s->name);
 	os_call(SYS_prctl, PR_GET_NAME, s->name);
-	s->depth = (uint16_t)unwind_walk_known(f, &sampler_thread.stack, s->pc, sample_depth(), &s->rest);
+	s->depth = (uint16_t)unwind_walk_known(f, &self.stack, s->pc, sample_depth(), &s->rest);
 	s->place = modules_place_of(s->pc, s->depth);
 	s->copy = -1;
 	s->is_short = false;

@@ -6,7 +6,7 @@
  * second look-up.
  *
  * Memory: the walk reads the stack of the thread directly where that is known to be its stack: from the stack pointer
- * on up to its known end (struct unwind_stack). Anything else (coroutines, what lies beyond a stack's end, alternate
+ * on up to its known end (struct stack_bounds). Anything else (coroutines, what lies beyond a stack's end, alternate
  * stacks) may be unmapped by another thread the next moment, or be what another stack's guard page was: it is read by
  * ways that cannot fault, a piece at a time, and never believed for the next walk.
  *
@@ -140,7 +140,7 @@ static uintptr_t page_after(uintptr_t at)
 
 /* Linux leaves at least 128 MiB below the end of the main thread's stack to it (mmap_base); an emulator that maps its
  * guest's stack, as much as the limit says. */
-struct unwind_stack unwind_main_stack(uintptr_t near_its_end)
+struct stack_bounds unwind_main_stack(uintptr_t near_its_end)
 {
 	enum { MAINS_REACH = 128 << 20 };
 	struct {
@@ -149,19 +149,19 @@ struct unwind_stack unwind_main_stack(uintptr_t near_its_end)
 	os_call(SYS_prlimit64, 0, RLIMIT_STACK, NULL, &limit);
 	uintptr_t reach = limit.now < MAINS_REACH ? limit.now & ~(uintptr_t)(PAGE - 1) : MAINS_REACH;
 	uintptr_t end = page_after(near_its_end);
-	return (struct unwind_stack){.lo = end - reach, .hi = end};
+	return (struct stack_bounds){.lo = end - reach, .hi = end};
 }
 
 /* Libc puts a thread's control block at the end of its stack, where the thread pointer points, and a pthread's stack
  * has at least 16 KiB, a guard page among them in old versions. With the attributes of libc's choice it has more. */
-struct unwind_stack unwind_thread_stack(uintptr_t at, bool has_default_size)
+struct stack_bounds unwind_thread_stack(uintptr_t at, bool has_default_size)
 {
 	enum { LEAST = 12 << 10, LEAST_BY_DEFAULT = 64 << 10 };
 	uintptr_t end = page_after((uintptr_t)__builtin_thread_pointer());
 	uintptr_t reach = has_default_size ? LEAST_BY_DEFAULT : LEAST;
 	if (at >= end || end - at > reach) /* another libc puts it elsewhere */
-		return (struct unwind_stack){0};
-	return (struct unwind_stack){.lo = end - reach, .hi = end};
+		return (struct stack_bounds){0};
+	return (struct stack_bounds){.lo = end - reach, .hi = end};
 }
 
 size_t unwind_read_safely(void *to, uintptr_t from, size_t bytes)
@@ -189,7 +189,7 @@ size_t unwind_read_safely(void *to, uintptr_t from, size_t bytes)
 /* How a walk reads memory: this thread's own, or another's through what the caller brings. The functions below are
  * compiled once for each (always_inline, with a constant `own`). */
 struct memory {
-	struct unwind_stack known; /* believed to be readable */
+	struct stack_bounds known; /* believed to be readable */
 	uintptr_t lo;              /* nothing below is looked at */
 	uintptr_t at;              /* of the window */
 	size_t bytes;
@@ -198,17 +198,17 @@ struct memory {
 };
 #define FOR_EACH_MEMORY static inline __attribute__((always_inline))
 
-static bool is_in(struct unwind_stack s, uintptr_t at)
+static bool is_in(struct stack_bounds s, uintptr_t at)
 {
 	return at - s.lo < s.hi - s.lo;
 }
 
 /* The known stack counts where this walk's stack pointer lies in it: its pages below may never have been used. */
-static void begin_at(struct memory *m, const struct unwind_stack *known, uintptr_t sp)
+static void begin_at(struct memory *m, const struct stack_bounds *known, uintptr_t sp)
 {
 	m->lo = sp;
 	m->bytes = 0;
-	m->known = is_in(*known, sp) ? (struct unwind_stack){.lo = sp, .hi = known->hi} : (struct unwind_stack){0};
+	m->known = is_in(*known, sp) ? (struct stack_bounds){.lo = sp, .hi = known->hi} : (struct stack_bounds){0};
 }
 
 static __attribute__((noinline)) bool read_by_window(struct memory *m, uintptr_t at, uintptr_t *value)
@@ -250,7 +250,7 @@ FOR_EACH_MEMORY bool step_signal(struct unwind_frame *f, struct memory *m, bool 
 		return false;
 	*f = (struct unwind_frame){.pc = pc, .sp = sp, .fp = fp};
 	if (own && !is_in(m->known, sp))
-		begin_at(m, &(struct unwind_stack){0}, sp);
+		begin_at(m, &(struct stack_bounds){0}, sp);
 	return pc != 0;
 #else
 	(void)f, (void)m, (void)own;
@@ -293,7 +293,7 @@ static inline bool is_shown(uintptr_t pc)
 	return pc - left_out.start >= left_out.size;
 }
 
-size_t unwind_walk(struct unwind_frame f, const struct unwind_stack *known, uintptr_t *pc, size_t max)
+size_t unwind_walk(struct unwind_frame f, const struct stack_bounds *known, uintptr_t *pc, size_t max)
 {
 	struct memory m;
 	struct unwind_rule r;
@@ -309,7 +309,7 @@ size_t unwind_walk(struct unwind_frame f, const struct unwind_stack *known, uint
 }
 
 /* The frame that was executing is shown even where it is ours: what we cost is to be seen. */
-size_t unwind_walk_known(struct unwind_frame f, const struct unwind_stack *known, uintptr_t *pc, size_t max,
+size_t unwind_walk_known(struct unwind_frame f, const struct stack_bounds *known, uintptr_t *pc, size_t max,
                          struct unwind_frame *rest)
 {
 	struct memory m;

@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "shim/base/self.h"
+
 /* The registers at which a walk starts: `pc` is the address to look up (a return address minus one). */
 struct unwind_frame {
 	uintptr_t pc, sp, fp;
@@ -34,18 +36,12 @@ static inline struct unwind_frame unwind_frame_at(const void *frame_address)
 	return (struct unwind_frame){.pc = at[1] - 1, .sp = (uintptr_t)(at + 2), .fp = at[0]};
 }
 
-/* The known part of a thread's own stack: where the stack pointer lies in [lo, hi), all from there to hi is readable as
- * long as the thread runs. Zero-initialised: nothing is known. */
-struct unwind_stack {
-	uintptr_t lo, hi;
-};
-
 /* Init: the main thread's, of an address near its end. */
-struct unwind_stack unwind_main_stack(uintptr_t near_its_end);
+struct stack_bounds unwind_main_stack(uintptr_t near_its_end);
 
 /* The calling thread's, which libc has just begun, at this address of its stack. has_default_size: it was created
  * without attributes. */
-struct unwind_stack unwind_thread_stack(uintptr_t at, bool has_default_size);
+struct stack_bounds unwind_thread_stack(uintptr_t at, bool has_default_size);
 
 /* Read memory of this process that may not be there, or not the next moment. Returns how many bytes could be read; 0
  * after a filter of system calls came. */
@@ -53,11 +49,11 @@ size_t unwind_read_safely(void *to, uintptr_t from, size_t bytes);
 
 /* Write the look-up addresses of the stack from `start` outwards into pc[0..max), start's own first, but for
  * those that are left out. known: of the calling thread. Returns their number. */
-size_t unwind_walk(struct unwind_frame start, const struct unwind_stack *known, uintptr_t *pc, size_t max);
+size_t unwind_walk(struct unwind_frame start, const struct stack_bounds *known, uintptr_t *pc, size_t max);
 
 /* The same in a signal handler: no lock is taken, nothing is learned. The walk ends where no
  * rule is known yet: *rest is that frame, which is in pc[] already (rest->pc 0: the walk came to its end). */
-size_t unwind_walk_known(struct unwind_frame start, const struct unwind_stack *known, uintptr_t *pc, size_t max,
+size_t unwind_walk_known(struct unwind_frame start, const struct stack_bounds *known, uintptr_t *pc, size_t max,
                          struct unwind_frame *rest);
 
 /* A stack that is another thread's, or was copied: read(memory, address, value) says false where it can't be read.

@@ -33,6 +33,7 @@
 #include "shim/threads/quota.h"
 #include "shim/libc/real.h"
 #include "shim/stack/sample.h"
+#include "shim/base/random.h"
 #include "shim/profiles/sampling.h"
 #include "shim/waits/signals.h"
 #include "shim/listener/spawn.h"
@@ -51,15 +52,15 @@ static FORKED_CODE void prepare(void)
 		return;
 	os_call(SYS_rt_sigprocmask, SIG_BLOCK, &ours, &before, sizeof ours);
 	if (!(before & ours)) /* else a handler forks that interrupted a fork */
-		sampler_thread.blocked = true;
+		self.blocked = true;
 }
 
 static FORKED_CODE void unblock(void)
 {
 	uint64_t ours = (uint64_t)1 << (SIGNALS_OURS - 1);
-	if (!sampler_thread.blocked)
+	if (!self.blocked)
 		return;
-	sampler_thread.blocked = false;
+	self.blocked = false;
 	os_call(SYS_rt_sigprocmask, SIG_UNBLOCK, &ours, NULL, sizeof ours);
 }
 
@@ -69,7 +70,8 @@ static FORKED_CODE void on_copy(void)
 {
 	house_fork_child();      /* pid, generation */
 	lock_fork_child();       /* holders: threads of another generation hold nothing */
-	sampler_fork_child();    /* the sequence of random numbers */
+	random_fork_child();     /* the sequence of random numbers */
+	sampling_fork_child();   /* the distance to the next sampled block */
 	threads_fork_child();    /* records, who sweeps */
 	contended_fork_child();  /* who waits for which lock */
 	contention_fork_child(); /* counts, rates that requests ask for */

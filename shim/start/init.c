@@ -31,6 +31,7 @@
 #include "shim/base/os.h"
 #include "shim/base/powers.h"
 #include "shim/libc/real.h"
+#include "shim/base/random.h"
 #include "shim/profiles/sampling.h"
 #include "shim/base/settings.h"
 #include "shim/listener/spawn.h"
@@ -312,7 +313,8 @@ static void start_heap(void)
 		losses_count(heap_off);
 		rate = 0;
 	}
-	sampler_start(rate, random_seed());
+	random_start(random_seed());
+	sampling_start(rate);
 }
 
 static void leave_us_out(void)
@@ -346,13 +348,13 @@ static void tell_unknown_libc(void)
 
 static void start(char *const *envp)
 {
-	sampler_hold(); /* what is called from here is no sample */
+	self_hold(); /* what is called from here is no sample */
 	fork_start();
 	clock_start();
 	threads_start();
 	libc_thread_start(get_auxval(AT_HWCAP2));
 	leave_us_out();
-	sampler_thread.stack = unwind_main_stack(get_auxval(AT_EXECFN)); /* the program's name lies there */
+	self.stack = unwind_main_stack(get_auxval(AT_EXECFN)); /* the program's name lies there */
 	modules_refresh();
 	log_start(settings.log, our_path());
 	settings_read_numbers(envp, log_warn);
@@ -365,7 +367,7 @@ static void start(char *const *envp)
 	start_heap();
 	contention_start(settings.block_rate, settings.mutex_fraction);
 	start_listener();
-	sampler_release();
+	self_release();
 	is_on = true;
 }
 
@@ -396,7 +398,7 @@ __attribute__((constructor)) static void init(int argc, char **argv, char **envp
 		return;
 	}
 	exports_withdraw();
-	sampler_start(0, 0);
+	sampling_start(0);
 	if (wanted_here)
 		tell_unknown_libc();
 }

@@ -17,7 +17,7 @@
 #include "shim/base/losses.h"
 #include "shim/base/os.h"
 #include "shim/base/pace.h"
-#include "shim/profiles/sampling.h"
+#include "shim/base/self.h"
 #include "shim/stack/stacks.h"
 #include "shim/base/sync.h"
 #include "shim/threads/tasks.h"
@@ -284,16 +284,16 @@ struct thread *threads_enter_busy(void)
 		return NULL;
 	int tid = os_tid();
 	lock_know_tid(tid);
-	return sampler_thread.thread = threads_enter(tid);
+	return self.thread = threads_enter(tid);
 }
 
 struct thread *threads_enter_self(void)
 {
 	uint64_t mask;
-	if (!init_is_on() || !sampler_hold_alone(&mask))
+	if (!init_is_on() || !self_hold_alone(&mask))
 		return NULL;
 	struct thread *t = threads_enter_busy();
-	sampler_release_alone(&mask);
+	self_release_alone(&mask);
 	return t;
 }
 
@@ -311,10 +311,10 @@ struct thread *threads_begin(struct thread_start *t)
 	lock_know_tid(tid);
 	if (!lock_take(&threads.lock, LOCK_THREADS))
 		return NULL; /* its first wait makes it known */
-	struct thread *self = enter_locked(tid, true, &timer);
-	if (self) {
-		self->site = t->site;
-		self->handle = t->handle;
+	struct thread *mine = enter_locked(tid, true, &timer);
+	if (mine) {
+		mine->site = t->site;
+		mine->handle = t->handle;
 	}
 	give_start_locked(t);
 	bool to_sweep = begin_sweep_locked();
@@ -322,7 +322,7 @@ struct thread *threads_begin(struct thread_start *t)
 	threads_drop_timer(timer);
 	if (to_sweep)
 		sweep();
-	return sampler_thread.thread = self;
+	return self.thread = mine;
 }
 
 void threads_each(void (*each)(struct thread *t, void *arg), void *arg)
@@ -504,7 +504,7 @@ static FORKED_CODE void forget_in_child(struct thread *t)
 	t->timer = THREAD_NO_TIMER; /* timers are not inherited */
 	t->waits_for = NULL;        /* its queue is gone */
 	t->is_tracing = false;
-	if (t == sampler_thread.thread)
+	if (t == self.thread)
 		return;
 	t->next = threads.spare;
 	threads.spare = t;
@@ -533,18 +533,18 @@ static FORKED_CODE void gather_used_records(void)
 /* Its wait goes on, should it have forked in a handler. */
 static FORKED_CODE void keep_self_alone(void)
 {
-	struct thread *self = sampler_thread.thread;
+	struct thread *mine = self.thread;
 	for (int i = 0; i < SLOTS; i++)
 		if (threads.slot[i])
 			threads.slot[i] = NULL;
-	threads.entered = self != NULL;
-	if (!self)
+	threads.entered = mine != NULL;
+	if (!mine)
 		return;
-	self->tid = house_pid();
-	self->site = NULL;
-	self->handle = 0;
-	self->next = NULL;
-	threads.slot[(unsigned)self->tid % SLOTS] = self;
+	mine->tid = house_pid();
+	mine->site = NULL;
+	mine->handle = 0;
+	mine->next = NULL;
+	threads.slot[(unsigned)mine->tid % SLOTS] = mine;
 }
 
 /* The child has created no thread: its counts begin at 0. The one that forked keeps its record, under its new number.
@@ -557,7 +557,7 @@ FORKED_CODE void threads_fork_child(void)
 			t->count = 0;
 	threads.sweep_at = SWEEP_FROM; /* another thread may have been at it */
 	if (lock_is_of_who_forked(&threads.lock)) {
-		sampler_thread.thread = NULL;
+		self.thread = NULL;
 		return;
 	}
 	if (threads.lock.word)

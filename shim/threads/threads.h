@@ -52,7 +52,7 @@ struct thread_start {
 /* The calling thread's; NULL: not known yet. */
 static inline struct thread *threads_self(void)
 {
-	return sampler_thread.thread;
+	return self.thread;
 }
 
 /* The same, made if need be, by a thread that is busy but holds no lock of the house. */

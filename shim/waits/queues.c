@@ -14,7 +14,7 @@
 #include "shim/base/confined.h"
 #include "shim/base/layout.h"
 #include "shim/base/losses.h"
-#include "shim/profiles/sampling.h"
+#include "shim/base/self.h"
 #include "shim/threads/threads.h"
 
 struct contended_bucket contended_buckets[1 << CONTENDED_BUCKET_BITS] LARGE;
@@ -143,7 +143,7 @@ static bool enter_locked(struct contended_bucket *b, struct thread *t, uintptr_t
 
 void contended_enter(struct thread *t, uintptr_t lock, uint64_t now_ns)
 {
-	if (!sampler_hold()) {
+	if (!self_hold()) {
 		losses_count(contention_nested);
 		return;
 	}
@@ -153,7 +153,7 @@ void contended_enter(struct thread *t, uintptr_t lock, uint64_t now_ns)
 	bool has_lock = !t->waits_for && take_bucket(b), has_memory = has_lock && enter_locked(b, t, lock, now_ns);
 	if (has_lock)
 		lock_release(&b->lock);
-	sampler_release();
+	self_release();
 	if (!has_lock)
 		losses_count(lock_not_had);
 	else if (!has_memory)
@@ -162,10 +162,10 @@ void contended_enter(struct thread *t, uintptr_t lock, uint64_t now_ns)
 
 void contended_leave(struct thread *t)
 {
-	if (!t->waits_for || !sampler_hold())
+	if (!t->waits_for || !self_hold())
 		return; /* a handler that holds locks of the house: the thread's next wait mends it */
 	leave(t);
-	sampler_release();
+	self_release();
 }
 
 void contended_forget(struct thread *t)
@@ -194,7 +194,7 @@ uint64_t contended_release(uintptr_t lock)
 	uint64_t delay_ns = 0;
 	if (!contended_maybe(lock))
 		return 0;
-	if (!sampler_hold()) {
+	if (!self_hold()) {
 		losses_count(contention_nested);
 		return 0;
 	}
@@ -204,7 +204,7 @@ uint64_t contended_release(uintptr_t lock)
 	} else {
 		losses_count(lock_not_had);
 	}
-	sampler_release();
+	self_release();
 	return delay_ns;
 }
 

@@ -327,7 +327,7 @@ void restart_interrupted_in(ucontext_t *u, uint64_t mask, const struct wait *w)
 	greg_t *regs = u->uc_mcontext.gregs;
 	long nr = transfer_of(waits_call(w->state));
 	if (nr >= 0 && is_call((uintptr_t)regs[REG_RIP] - SYSCALL_BYTES) && regs[REG_RAX] > 0 &&
-	    w->handled == sampler_thread.handled && !waits_others_are_due(waits_programs(~mask), 0, false))
+	    w->handled == self.handled && !waits_others_are_due(waits_programs(~mask), 0, false))
 		move_rest_of(regs, nr);
 }
 
@@ -361,7 +361,7 @@ struct rest {
 
 static bool was_handled(const struct rest *t)
 {
-	return sampler_thread.handled != t->handled;
+	return self.handled != t->handled;
 }
 
 /* Messages have no rest, and files are not interrupted: streams alone are moved on. One that may not wait is as it
@@ -466,7 +466,7 @@ static __attribute__((used)) uint64_t restart_rest_of(const struct moved *m)
 	t.count = 1;
 	t.msg = NULL;
 	t.addr = t.addr_bytes = 0;
-	t.handled = sampler_thread.handled;
+	t.handled = self.handled;
 	if (m->nr == SYS_writev) {
 		t.iov = (const struct iovec *)m->rsi;
 		t.count = (size_t)m->rdx;

@@ -68,7 +68,7 @@ void waits_unnest(struct wait *w, const struct wait_scope *s)
 bool waits_was_cut_short(void)
 {
 	struct wait *w = waits_self();
-	return w && __atomic_exchange_n(&w->cut_short, 0, __ATOMIC_RELAXED) && w->handled == sampler_thread.handled;
+	return w && __atomic_exchange_n(&w->cut_short, 0, __ATOMIC_RELAXED) && w->handled == self.handled;
 }
 
 uint64_t waits_left_ns(uint64_t timeout_ns)

@@ -23,7 +23,7 @@
 #include <stdint.h>
 
 #include "shim/libc/clock.h"
-#include "shim/profiles/sampling.h"
+#include "shim/base/self.h"
 #include "shim/waits/signals.h"
 #include "shim/stack/unwind.h"
 
@@ -70,7 +70,7 @@ struct wait {
 	uintptr_t object;          /* what for: waits_kind() says what it is */
 	struct unwind_frame frame; /* the caller's */
 	uint64_t since_ns;  /* CLOCK_MONOTONIC, of locks that nobody watches CLOCK_MONOTONIC_COARSE; 0: not taken */
-	uint32_t handled;   /* sampler_thread.handled when it began */
+	uint32_t handled;   /* self.handled when it began */
 	uint32_t cut_short; /* atomic: our signal interrupted the system call of this wait */
 };
 
@@ -123,7 +123,7 @@ void waits_unnest(struct wait *w, const struct wait_scope *s);
 /* The record of the calling thread; its wait is its first member. */
 static inline struct wait *waits_self(void)
 {
-	return (struct wait *)(void *)sampler_thread.thread;
+	return (struct wait *)(void *)self.thread;
 }
 
 static inline __attribute__((always_inline)) void waits_enter(struct wait_scope *s, enum wait_call call,
@@ -143,7 +143,7 @@ static inline __attribute__((always_inline)) void waits_enter(struct wait_scope 
 	w->object = object;
 	w->frame = frame;
 	w->since_ns = since_ns;
-	w->handled = sampler_thread.handled;
+	w->handled = self.handled;
 	w->cut_short = 0;
 	__atomic_store_n(&w->state, instance << 8 | call, __ATOMIC_RELEASE);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);

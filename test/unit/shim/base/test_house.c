@@ -21,7 +21,7 @@
 
 #include "shim/base/house.h"
 #include "shim/base/os.h"
-#include "shim/profiles/sampling.h"
+#include "shim/base/self.h"
 #include "shim/base/sync.h"
 
 static int copies; /* atomic: calls of on_copy */
@@ -31,7 +31,7 @@ static uint32_t parents_generation;
 static void on_copy(void)
 {
 	house_fork_child();
-	was_busy_meanwhile = sampler_thread.busy;
+	was_busy_meanwhile = self.busy;
 	__atomic_fetch_add(&copies, 1, __ATOMIC_RELAXED);
 }
 
@@ -70,7 +70,7 @@ static int meets_once(void)
 		return 1;
 	if (house_pid() != getpid() || house.generation == parents_generation || !house_is_ours())
 		return 2;
-	return was_busy_meanwhile && !sampler_thread.busy ? 0 : 3;
+	return was_busy_meanwhile && !self.busy ? 0 : 3;
 }
 
 static void test_a_child_that_libc_was_not_told_of_meets_itself_at_its_first_look(void **state)
@@ -162,7 +162,7 @@ static void test_whoever_looks_meanwhile_does_without(void **state)
 
 static int holds(void)
 {
-	return sampler_hold() && copies == 1 && sampler_thread.busy ? 0 : 1;
+	return self_hold() && copies == 1 && self.busy ? 0 : 1;
 }
 
 static void test_whoever_holds_has_looked(void **state)

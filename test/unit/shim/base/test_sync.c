@@ -28,7 +28,7 @@ static uint64_t counter; /* under lock, and not atomic: a lost update shows */
 
 static bool take(struct lock *l)
 {
-	sampler_thread.busy = true;
+	self.busy = true;
 	return lock_take(l, RANK);
 }
 
@@ -175,7 +175,7 @@ static int in_fork(void (*in_child)(struct lock *l), struct lock *l)
 	int status;
 	pid_t child = fork();
 	if (child == 0) {
-		house.was_busy = sampler_thread.busy;
+		house.was_busy = self.busy;
 		lock_fork_child();
 		house_fork_child();
 		in_child(l);
@@ -198,7 +198,7 @@ static void test_what_a_thread_of_the_parent_held_is_taken_over(void **state)
 	(void)state;
 	struct lock l = {.word = 1u << LOCK_TID_BITS | (uint32_t)getppid()};
 	house_start(NULL);
-	sampler_thread.busy = false;
+	self.busy = false;
 	assert_int_equal(in_fork(takes_over, &l), 0);
 }
 

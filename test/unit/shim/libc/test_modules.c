@@ -342,10 +342,10 @@ static int stop; /* atomic */
 
 static void *look_up(void *arg)
 {
-	uintptr_t self = (uintptr_t)look_up, *libc = arg;
+	uintptr_t own = (uintptr_t)look_up, *libc = arg;
 	size_t wrong = 0;
 	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
-		const struct module *m = modules_find(self), *n = modules_find(*libc);
+		const struct module *m = modules_find(own), *n = modules_find(*libc);
 		wrong += !m || m->path[0] || !n || !strstr(n->path, "libc.so");
 		struct module_list l = snapshot_modules();
 		for (size_t i = 0; i < l.count; i++)

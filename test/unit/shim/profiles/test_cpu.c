@@ -153,7 +153,7 @@ static int run_child(void (*body)(void))
 	if (child == 0) {
 		house_start(NULL);
 		threads_start();
-		sampler_thread.thread->tid = 0; /* it gets no timer */
+		self.thread->tid = 0; /* it gets no timer */
 		clock_start();
 		modules_refresh();
 		pthread_t other;
@@ -192,7 +192,7 @@ BOUNDS(blue)
 #define IS_IN(pc, name) \
 	((pc) - (uintptr_t)__start_place_##name < (uintptr_t)(__stop_place_##name - __start_place_##name))
 
-	static uint64_t used_ns(void)
+static uint64_t used_ns(void)
 {
 	return os_clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }

@@ -107,7 +107,7 @@ static void in_child(void (*body)(void))
 #define WAIT_IN(call, object) \
 	struct wait_scope scope; \
 	if (!threads_self()) \
-		sampler_thread.thread = threads_enter(os_tid()); \
+		self.thread = threads_enter(os_tid()); \
 	waits_enter(&scope, WAIT_##call, (uintptr_t)(object), UNWIND_CALLER(), clock_ns(CLOCK_MONOTONIC_COARSE))
 
 static NOINLINE int lock(pthread_mutex_t *m)

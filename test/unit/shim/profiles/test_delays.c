@@ -4,7 +4,7 @@
  * generator is set to a state of our own, so what has to do with chance comes out the same every time.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/profiles/delays.c shim/stack/stacks.c shim/profiles/sampling.c shim/base/losses.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
+/* links: shim/profiles/delays.c shim/stack/stacks.c shim/base/losses.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -25,7 +25,8 @@
 #include "shim/listener/listener.h"
 #include "shim/base/losses.h"
 #include "shim/libc/modules.h"
-#include "shim/profiles/sampling.h"
+#include "shim/base/self.h"
+#include "shim/base/random.h"
 #include "shim/snapshot.h"
 #include "shim/stack/here.h"
 #include "shim/stack/stacks.h"
@@ -64,7 +65,7 @@ void listener_start_pending(void)
 struct stack *stack_here(uintptr_t function, struct unwind_frame from) /* here.c's */
 {
 	const uintptr_t pc[] = {function, from.pc};
-	assert_true(sampler_thread.busy);
+	assert_true(self.busy);
 	return stacks_intern(pc, COUNT(pc));
 }
 
@@ -98,7 +99,7 @@ void trace_waited(enum wait_view view, unsigned call, uintptr_t object, uint64_t
 {
 	traced = (__typeof__(traced)){traced.waits + 1, traced.wakes, view, call, object, 0,
 	                              since_ns,         end_ns,       from}; /* trace_events.c's */
-	assert_false(sampler_thread.busy);
+	assert_false(self.busy);
 }
 
 void trace_wakes(uintptr_t object, uintptr_t function, struct unwind_frame from)
@@ -172,9 +173,9 @@ static void expect_near(const char *what, double got, double want, double varian
 static int reset(void **state)
 {
 	(void)state;
-	sampler_start(524288, 1);
+	random_start(1);
 	contention_start(1, 1);
-	sampler_thread = (struct sampler_thread){.random = 20240229};
+	self = (struct self){.random = 20240229};
 	memset(&losses, 0, sizeof losses);
 	memset(&traced, 0, sizeof traced);
 	waits_watchers &= ~(uint32_t)WAITS_FOR_TRACE;
@@ -348,14 +349,14 @@ static void test_errno_is_the_programs(void **state)
 	assert_int_equal(errno, ENOENT);
 	cause_at(8, 10);
 	assert_int_equal(errno, ENOENT);
-	assert_false(sampler_thread.busy);
+	assert_false(self.busy);
 }
 
 static void test_what_a_handler_inside_the_profiler_sees_is_a_counted_loss(void **state)
 {
 	(void)state;
 	waits_watchers |= WAITS_FOR_TRACE;
-	assert_true(sampler_hold());
+	assert_true(self_hold());
 	wait_at(9, 10);
 	assert_int_equal(losses.contention_nested, 1);
 	cause_at(9, 10);
@@ -367,8 +368,8 @@ static void test_what_a_handler_inside_the_profiler_sees_is_a_counted_loss(void 
 	wait_at(9, 10);
 	cause_at(9, 10);
 	assert_int_equal(losses.contention_nested, 2);
-	assert_true(sampler_thread.busy);
-	sampler_release();
+	assert_true(self.busy);
+	self_release();
 	assert_int_equal(traced.waits, 0);
 	expect(CONTENTION_BLOCK, 9, 0, 0);
 }
@@ -383,7 +384,7 @@ static void no_memory(void)
 	cause_at(11, 10);
 	CHECK(losses.stacks_full == 2);
 	wait_at(10, 10); /* what is known goes on being counted */
-	CHECK(losses.stacks_full == 2 && !sampler_thread.busy);
+	CHECK(losses.stacks_full == 2 && !self.busy);
 	struct region r = {0};
 	struct contention_snapshot s;
 	CHECK(snapshot_contention(&r, CONTENTION_BLOCK, &s) == -ENOMEM);

@@ -154,7 +154,8 @@ static void in_child(void (*body)(void))
 #define PLACE(name) __attribute__((noinline, noclone, optimize("omit-frame-pointer"), section("place_" #name)))
 #define BOUNDS(name) extern const char __start_place_##name[], __stop_place_##name[];
 BOUNDS(mutex)
-BOUNDS(poll) BOUNDS(spin) BOUNDS(outer) BOUNDS(futex) BOUNDS(hook)
+BOUNDS(poll)
+BOUNDS(spin) BOUNDS(outer) BOUNDS(futex) BOUNDS(hook)
 #define IS_IN(pc, name) \
 	((pc) - (uintptr_t)__start_place_##name < (uintptr_t)(__stop_place_##name - __start_place_##name))
 #define STACK_HAS(t, name) \
@@ -174,7 +175,7 @@ static int tids[1100];
 static void begin_thread_here(void)
 {
 	if (!threads_self())
-		sampler_thread.thread = threads_enter(os_tid());
+		self.thread = threads_enter(os_tid());
 }
 
 /* What hooks do. */

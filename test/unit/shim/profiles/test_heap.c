@@ -23,6 +23,7 @@
 #include "shim/listener/listener.h"
 #include "shim/base/losses.h"
 #include "shim/libc/modules.h"
+#include "shim/base/random.h"
 #include "shim/profiles/sampling.h"
 #include "shim/stack/here.h"
 #include "shim/stack/stacks.h"
@@ -60,7 +61,7 @@ uint64_t modules_place_of(const uintptr_t *pc, size_t depth) /* modules.c's */
 }
 
 /* The stack is the start's pc, then its sp, fp times. */
-size_t unwind_walk(struct unwind_frame start, const struct unwind_stack *stack, uintptr_t *pc, size_t max)
+size_t unwind_walk(struct unwind_frame start, const struct stack_bounds *stack, uintptr_t *pc, size_t max)
 {
 	(void)stack;
 	size_t n = 0;
@@ -116,7 +117,8 @@ static void expect_raw(uintptr_t site, uint64_t class_bytes, struct heap_values 
 static int start(void **state)
 {
 	(void)state;
-	sampler_start(RATE, 1);
+	random_start(1);
+	sampling_start(RATE);
 	stack_here_start(8);
 	return live_start(true, RATE, 64 << 20);
 }
@@ -238,7 +240,7 @@ static void test_estimates_are_the_weights_summed_up(void **state)
 	uint64_t objects = 0, bytes = 0;
 	for (uintptr_t i = 0; i < 8; i++) {
 		size_t size = 57 + i; /* one class, weights of their own */
-		struct sampler_weight w = sampler_weight(size);
+		struct sampling_weight w = sampling_weight(size);
 		objects += w.objects;
 		bytes += w.bytes;
 		heap_on_alloc(block(30 + i), size, from(30));
@@ -246,7 +248,7 @@ static void test_estimates_are_the_weights_summed_up(void **state)
 	struct heap_snapshot s = snap(&r);
 	const struct heap_row *row = row_of(&s, 30, 64);
 	assert_int_equal(row->scaled.alloc_bytes, bytes);
-	assert_int_equal(row->scaled.alloc_objects, (objects + SAMPLER_OBJECT_UNIT / 2) / SAMPLER_OBJECT_UNIT);
+	assert_int_equal(row->scaled.alloc_objects, (objects + SAMPLING_OBJECT_UNIT / 2) / SAMPLING_OBJECT_UNIT);
 	assert_int_equal(row->scaled.free_objects, 0);
 	for (uintptr_t i = 0; i < 8; i++)
 		heap_on_free(block(30 + i));
@@ -301,11 +303,11 @@ static void test_a_free_inside_the_recorder_is_a_counted_loss(void **state)
 	(void)state;
 	uint64_t lost = losses.free_nested;
 	heap_on_alloc(block(60), 100, from(60));
-	sampler_thread.busy = true;
+	self.busy = true;
 	heap_on_free(block(61));
 	assert_int_equal(losses.free_nested, lost); /* no sampled block near: nothing lost */
 	heap_on_free(block(60));
-	sampler_thread.busy = false;
+	self.busy = false;
 	assert_int_equal(losses.free_nested, lost + 1);
 	expect_raw(60, 104, (struct heap_values){1, 100, 0, 0});
 	heap_on_free(block(60));
@@ -509,7 +511,7 @@ static void tell(void *arg, const char *line)
 static void test_a_trace_is_told_of_what_each_sample_stands_for(void **state)
 {
 	(void)state;
-	struct sampler_weight w = sampler_weight(1000);
+	struct sampling_weight w = sampling_weight(1000);
 	int before = traced;
 	traced_bytes = 0;
 	waits_watchers = ~(uint32_t)WAITS_FOR_TRACE; /* the others have no interest */

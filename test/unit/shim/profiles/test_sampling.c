@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "shim/base/random.h"
 #include "shim/profiles/sampling.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
@@ -62,26 +63,26 @@ static void test_the_logarithm_is_right_over_its_whole_range(void **state)
 	(void)state;
 	double u = 0x1p-54;
 	for (; u < 0.999999; u *= 1.0137)
-		if (!is_near(sampler_minus_log(u), -exact_log(u), 1e-13L))
-			fail_msg("-ln(%a) = %.17g, not %.17Lg", u, sampler_minus_log(u), -exact_log(u));
+		if (!is_near(sampling_minus_log(u), -exact_log(u), 1e-13L))
+			fail_msg("-ln(%a) = %.17g, not %.17Lg", u, sampling_minus_log(u), -exact_log(u));
 	/* next to 1 the value is small: the largest double below, and some below that */
 	for (int k = 1; k <= 50; k++) {
 		double v = 1 - 0x1p-53 * (1ull << k);
-		if (v > 0 && !is_near(sampler_minus_log(v), -exact_log(v), 1e-9L))
-			fail_msg("-ln(%a) = %.17g, not %.17Lg", v, sampler_minus_log(v), -exact_log(v));
+		if (v > 0 && !is_near(sampling_minus_log(v), -exact_log(v), 1e-9L))
+			fail_msg("-ln(%a) = %.17g, not %.17Lg", v, sampling_minus_log(v), -exact_log(v));
 	}
-	assert_true(sampler_minus_log(1 - 0x1p-53) >= 0);
+	assert_true(sampling_minus_log(1 - 0x1p-53) >= 0);
 	static const double powers[] = {0.5, 0.25, 0.125, 0x1p-30, 0x1p-53};
 	for (size_t i = 0; i < COUNT(powers); i++)
-		assert_true(is_near(sampler_minus_log(powers[i]), -exact_log(powers[i]), 1e-15L));
+		assert_true(is_near(sampling_minus_log(powers[i]), -exact_log(powers[i]), 1e-15L));
 }
 
 static void test_the_logarithm_never_grows(void **state)
 {
 	(void)state;
-	double last = sampler_minus_log(0x1p-54);
+	double last = sampling_minus_log(0x1p-54);
 	for (double u = 0x1p-54; u < 1; u *= 1.00031) {
-		double now = sampler_minus_log(u);
+		double now = sampling_minus_log(u);
 		if (now > last)
 			fail_msg("-ln grows at %a", u);
 		last = now;
@@ -92,14 +93,15 @@ static void test_one_minus_exp_is_right_from_tiny_to_huge(void **state)
 {
 	(void)state;
 	for (double x = 1e-13; x < 60; x *= 1.0171)
-		if (!is_near(sampler_one_minus_exp(x), exact_one_minus_exp(x), 1e-12L))
-			fail_msg("1-exp(-%g) = %.17g, not %.17Lg", x, sampler_one_minus_exp(x), exact_one_minus_exp(x));
-	assert_true(sampler_one_minus_exp(0) == 0);
-	assert_true(sampler_one_minus_exp(64) == 1);
-	assert_true(sampler_one_minus_exp(65) == 1);
-	assert_true(sampler_one_minus_exp(1e300) == 1);
+		if (!is_near(sampling_one_minus_exp(x), exact_one_minus_exp(x), 1e-12L))
+			fail_msg("1-exp(-%g) = %.17g, not %.17Lg", x, sampling_one_minus_exp(x),
+			         exact_one_minus_exp(x));
+	assert_true(sampling_one_minus_exp(0) == 0);
+	assert_true(sampling_one_minus_exp(64) == 1);
+	assert_true(sampling_one_minus_exp(65) == 1);
+	assert_true(sampling_one_minus_exp(1e300) == 1);
 	for (double x = 1e-9; x < 200; x *= 1.01)
-		assert_true(sampler_one_minus_exp(x) <= 1 && sampler_one_minus_exp(x) > 0);
+		assert_true(sampling_one_minus_exp(x) <= 1 && sampling_one_minus_exp(x) > 0);
 }
 
 static void test_a_weight_is_one_over_the_probability(void **state)
@@ -107,15 +109,16 @@ static void test_a_weight_is_one_over_the_probability(void **state)
 	static const uint64_t rates[] = {2, 100, 4096, 524288, 1ull << 30, 1ull << 40};
 	(void)state;
 	for (size_t i = 0; i < COUNT(rates); i++) {
-		sampler_start(rates[i], 1);
-		assert_int_equal(sampler_rate_bytes(), rates[i]);
+		random_start(1);
+		sampling_start(rates[i]);
+		assert_int_equal(sampling_rate_bytes(), rates[i]);
 		for (uint64_t size = 1; size <= 1ull << 42; size = size * 3 / 2 + 1) {
-			struct sampler_weight w = sampler_weight(size);
+			struct sampling_weight w = sampling_weight(size);
 			long double objects = 1 / exact_one_minus_exp((long double)size / rates[i] > 90
 			                                                      ? 90
 			                                                      : (long double)size / rates[i]);
-			long double slack = 0.51L / SAMPLER_OBJECT_UNIT / objects + 1e-11L;
-			if (!is_near((long double)w.objects / SAMPLER_OBJECT_UNIT, objects, slack))
+			long double slack = 0.51L / SAMPLING_OBJECT_UNIT / objects + 1e-11L;
+			if (!is_near((long double)w.objects / SAMPLING_OBJECT_UNIT, objects, slack))
 				fail_msg("rate %llu size %llu: %llu objects", (unsigned long long)rates[i],
 				         (unsigned long long)size, (unsigned long long)w.objects);
 			if (!is_near(w.bytes, objects * size, 0.51L / (objects * size) + 1e-11L))
@@ -130,29 +133,31 @@ static void test_without_sampling_a_block_weighs_itself(void **state)
 	static const size_t sizes[] = {0, 1, 16, 4096, (size_t)1 << 40};
 	(void)state;
 	for (uint64_t rate = 0; rate <= 1; rate++) {
-		sampler_start(rate, 1);
+		random_start(1);
+		sampling_start(rate);
 		for (size_t i = 0; i < COUNT(sizes); i++) {
-			assert_int_equal(sampler_weight(sizes[i]).objects, SAMPLER_OBJECT_UNIT);
-			assert_int_equal(sampler_weight(sizes[i]).bytes, sizes[i]);
+			assert_int_equal(sampling_weight(sizes[i]).objects, SAMPLING_OBJECT_UNIT);
+			assert_int_equal(sampling_weight(sizes[i]).bytes, sizes[i]);
 		}
 	}
-	sampler_start(524288, 1);
-	assert_int_equal(sampler_weight(0).objects, SAMPLER_OBJECT_UNIT);
-	assert_int_equal(sampler_weight(0).bytes, 0);
+	random_start(1);
+	sampling_start(524288);
+	assert_int_equal(sampling_weight(0).objects, SAMPLING_OBJECT_UNIT);
+	assert_int_equal(sampling_weight(0).bytes, 0);
 }
 
 /* What a hook does with the answer. */
 static bool ask(size_t size)
 {
-	if (sampler_skip(size) || !sampler_enter(size))
+	if (sampling_skip(size) || !sampling_enter(size))
 		return false;
-	sampler_leave();
+	sampling_leave();
 	return true;
 }
 
 static void forget_thread(void)
 {
-	sampler_thread = (struct sampler_thread){0};
+	self = (struct self){0};
 }
 
 static void expect_share(const char *what, uint64_t hits, uint64_t draws, long double p)
@@ -179,7 +184,8 @@ static void test_a_block_is_sampled_with_the_probability_of_its_size(void **stat
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		char what[64];
 		uint64_t hits = 0;
-		sampler_start(rows[i].rate, 12345 + i);
+		random_start(12345 + i);
+		sampling_start(rows[i].rate);
 		forget_thread();
 		for (uint64_t k = 0; k < rows[i].draws; k++)
 			hits += ask(rows[i].size);
@@ -194,7 +200,8 @@ static void test_sizes_in_turn_keep_their_probabilities(void **state)
 	static const size_t sizes[] = {16, 100000, 48, 3000, 1, 700000};
 	uint64_t hits[COUNT(sizes)] = {0}, rounds = 300000;
 	(void)state;
-	sampler_start(524288, 99);
+	random_start(99);
+	sampling_start(524288);
 	forget_thread();
 	for (uint64_t k = 0; k < rounds; k++)
 		for (size_t i = 0; i < COUNT(sizes); i++)
@@ -208,7 +215,8 @@ static void test_the_first_block_of_a_thread_is_no_exception(void **state)
 {
 	uint64_t hits = 0, threads = 300000;
 	(void)state;
-	sampler_start(1000, 7);
+	random_start(7);
+	sampling_start(1000);
 	for (uint64_t k = 0; k < threads; k++) {
 		forget_thread();
 		hits += ask(300);
@@ -220,7 +228,8 @@ static void test_the_first_block_of_a_thread_is_no_exception(void **state)
 static void test_empty_blocks_are_never_sampled(void **state)
 {
 	(void)state;
-	sampler_start(2, 3);
+	random_start(3);
+	sampling_start(2);
 	forget_thread();
 	for (int k = 0; k < 1000; k++)
 		assert_false(ask(0));
@@ -230,7 +239,8 @@ static void test_rate_one_samples_every_block(void **state)
 {
 	static const size_t sizes[] = {1, 16, 0, 4096, (size_t)1 << 40, 0, 1};
 	(void)state;
-	sampler_start(1, 3);
+	random_start(3);
+	sampling_start(1);
 	forget_thread();
 	for (int round = 0; round < 100; round++)
 		for (size_t i = 0; i < COUNT(sizes); i++)
@@ -240,7 +250,8 @@ static void test_rate_one_samples_every_block(void **state)
 static void test_rate_zero_samples_nothing(void **state)
 {
 	(void)state;
-	sampler_start(0, 3);
+	random_start(3);
+	sampling_start(0);
 	forget_thread();
 	for (int k = 0; k < 100000; k++)
 		assert_false(ask((size_t)k * 100000));
@@ -249,30 +260,32 @@ static void test_rate_zero_samples_nothing(void **state)
 static void test_nothing_is_sampled_while_a_sample_is_recorded(void **state)
 {
 	(void)state;
-	sampler_start(1, 3);
+	random_start(3);
+	sampling_start(1);
 	forget_thread();
-	assert_false(sampler_skip(10));
-	assert_true(sampler_enter(10));
-	assert_true(sampler_thread.busy);
+	assert_false(sampling_skip(10));
+	assert_true(sampling_enter(10));
+	assert_true(self.busy);
 	for (int k = 0; k < 1000; k++)
 		assert_false(ask(1 << 20));
-	sampler_leave();
-	assert_false(sampler_thread.busy);
+	sampling_leave();
+	assert_false(self.busy);
 	assert_true(ask(10));
 }
 
 static void test_calls_inside_the_real_function_are_not_counted(void **state)
 {
 	(void)state;
-	sampler_start(4096, 3);
+	random_start(3);
+	sampling_start(4096);
 	forget_thread();
 	while (!ask(64))
 		continue;
-	int64_t left = sampler_thread.countdown_bytes, before = sampler_shut();
+	int64_t left = self.countdown_bytes, before = sampling_shut();
 	for (int k = 0; k < 1000; k++)
 		assert_false(ask(1 << 20));
-	sampler_open(before);
-	assert_int_equal(sampler_thread.countdown_bytes, left);
+	sampling_open(before);
+	assert_int_equal(self.countdown_bytes, left);
 }
 
 static void test_a_request_of_more_than_the_address_space_is_harmless(void **state)
@@ -281,7 +294,8 @@ static void test_a_request_of_more_than_the_address_space_is_harmless(void **sta
 	(void)state;
 	for (size_t i = 0; i < COUNT(sizes); i++) {
 		uint64_t hits = 0;
-		sampler_start(524288, 5);
+		random_start(5);
+		sampling_start(524288);
 		forget_thread();
 		ask(64);
 		ask(sizes[i]);
@@ -298,9 +312,9 @@ static void test_before_the_start_nothing_happens(void **state)
 	forget_thread();
 	for (int k = 0; k < 1000; k++) {
 		assert_false(ask(100000000));
-		assert_int_equal(sampler_thread.countdown_bytes, 0);
+		assert_int_equal(self.countdown_bytes, 0);
 	}
-	assert_int_equal(sampler_thread.random, 0);
+	assert_int_equal(self.random, 0);
 }
 
 /* Every child of a fork draws anew; what it samples must stay unbiased from its first byte on. */
@@ -309,19 +323,21 @@ static void test_the_child_of_a_fork_samples_as_often_as_its_parent(void **state
 	enum { CHILDREN = 4000, BLOCKS = 40 };
 	uint64_t hits = 0;
 	(void)state;
-	sampler_start(1000, 11);
+	random_start(11);
+	sampling_start(1000);
 	forget_thread();
 	for (int k = 0; k < 1000; k++)
 		ask(100);
-	struct sampler_thread parent = sampler_thread;
+	struct self parent = self;
 	for (int child = 0; child < CHILDREN; child++) {
 		/* the parent goes on a little, as parents do */
-		sampler_thread = parent;
+		self = parent;
 		for (int k = 0; k < 17; k++)
 			ask(100);
-		parent = sampler_thread;
+		parent = self;
 		house.pid = child + 1;
-		sampler_fork_child();
+		random_fork_child();
+		sampling_fork_child();
 		for (int k = 0; k < BLOCKS; k++)
 			hits += ask(100);
 	}
@@ -332,18 +348,20 @@ static void test_two_children_draw_different_sequences(void **state)
 {
 	int64_t drawn[2][32];
 	(void)state;
-	sampler_start(524288, 11);
+	random_start(11);
+	sampling_start(524288);
 	forget_thread();
 	ask(1);
-	struct sampler_thread parent = sampler_thread;
+	struct self parent = self;
 	for (int child = 0; child < 2; child++) {
-		sampler_thread = parent;
+		self = parent;
 		house.pid = child + 1;
-		sampler_fork_child();
+		random_fork_child();
+		sampling_fork_child();
 		for (int k = 0; k < 32; k++) {
 			while (!ask(4096))
 				continue;
-			drawn[child][k] = sampler_thread.countdown_bytes;
+			drawn[child][k] = self.countdown_bytes;
 		}
 	}
 	assert_memory_not_equal(drawn[0], drawn[1], sizeof drawn[0]);
@@ -359,11 +377,11 @@ struct tally {
 static void *sample_in_thread(void *arg)
 {
 	struct tally *t = arg;
-	assert_int_equal(sampler_thread.countdown_bytes, 0); /* as born */
+	assert_int_equal(self.countdown_bytes, 0); /* as born */
 	for (int k = 0; k < THREAD_DRAWS; k++) {
 		t->hits += ask(1000);
 		if (k == 0)
-			t->first_distance = sampler_thread.countdown_bytes;
+			t->first_distance = self.countdown_bytes;
 	}
 	return NULL;
 }
@@ -374,7 +392,8 @@ static void test_threads_are_set_up_by_their_first_call_and_draw_apart(void **st
 	pthread_t t[THREADS];
 	struct tally tally[THREADS] = {{0}};
 	uint64_t hits = 0;
-	sampler_start(524288, 21);
+	random_start(21);
+	sampling_start(524288);
 	for (int i = 0; i < THREADS; i++)
 		assert_int_equal(pthread_create(&t[i], NULL, sample_in_thread, &tally[i]), 0);
 	for (int i = 0; i < THREADS; i++)
@@ -395,9 +414,10 @@ static void test_the_sum_of_weights_is_the_total(void **state)
 	for (size_t i = 0; i < COUNT(sizes); i++) {
 		uint64_t draws = sizes[i] < 1000 ? 40000000 : 1000000, hits = 0;
 		long double bytes = 0;
-		sampler_start(524288, 31 + i);
+		random_start(31 + i);
+		sampling_start(524288);
 		forget_thread();
-		struct sampler_weight w = sampler_weight(sizes[i]);
+		struct sampling_weight w = sampling_weight(sizes[i]);
 		for (uint64_t k = 0; k < draws; k++)
 			if (ask(sizes[i])) {
 				hits++;

@@ -1,4 +1,5 @@
-/* test_trace_events.c - the buffer of a trace: what threads write to it comes out whole, until it is full; who woke whom.
+/* test_trace_events.c - the buffer of a trace: what threads write to it comes out whole, until it is full; who woke
+ * whom.
  *
  * Runs in: its own process, with threads. The clock is a number that the tests set, or one that every look at it moves
  * on; records are the tests' own.
@@ -63,7 +64,7 @@ uint64_t modules_place_of(const uintptr_t *pc, size_t depth) /* modules.c's */
 struct stack *stack_here(uintptr_t function, struct unwind_frame from) /* here.c's */
 {
 	const uintptr_t pc[] = {function, from.pc};
-	CHECK(sampler_thread.busy);
+	CHECK(self.busy);
 	return stacks_intern(pc, COUNT(pc));
 }
 
@@ -87,15 +88,15 @@ static uint32_t made;             /* atomic: records that were asked for */
 struct thread *threads_enter_busy(void) /* threads.c's, these four */
 {
 	__atomic_fetch_add(&made, 1, __ATOMIC_RELAXED);
-	return sampler_thread.thread = &records[0];
+	return self.thread = &records[0];
 }
 
 struct thread *threads_enter_self(void)
 {
-	if (!sampler_hold())
+	if (!self_hold())
 		return NULL;
 	struct thread *t = threads_enter_busy();
-	sampler_release();
+	self_release();
 	return t;
 }
 
@@ -123,7 +124,7 @@ static struct unwind_frame at(uintptr_t site)
 /* What comes next is done by this one of the threads. */
 static void be(int thread)
 {
-	sampler_thread.thread = &records[thread];
+	self.thread = &records[thread];
 }
 
 static int reset(void **state)
@@ -135,7 +136,7 @@ static int reset(void **state)
 		records[i].tid = 100 + (int)i;
 	settings.memory_limit = 64 << 20;
 	waits_watchers = 0;
-	sampler_thread.busy = false;
+	self.busy = false;
 	now_ns = 1000000;
 	ticks = false;
 	made = 0;
@@ -175,9 +176,9 @@ static const struct trace_event *newest(void)
 
 static void heap_event(int64_t bytes) /* as in a hook */
 {
-	sampler_thread.busy = true;
+	self.busy = true;
 	trace_heap(bytes);
-	sampler_thread.busy = false;
+	self.busy = false;
 }
 
 static void wait_from_to(enum wait_view view, uintptr_t object, uint64_t since_ns, uint64_t end_ns)
@@ -222,7 +223,7 @@ static void test_a_wait_is_written_with_all_that_is_known_of_it(void **state)
 	assert_int_equal(e->woken_ns, 0);
 	assert_null(e->woken_by);
 	assert_int_equal(e->other_tid, 0);
-	assert_false(sampler_thread.busy);
+	assert_false(self.busy);
 	trace_waited(VIEW_SYNC, WAIT_pthread_mutex_lock, 8, 0, 95000, at(1)); /* from before the trace */
 	assert_int_equal(newest()->start_ns, 0);
 	assert_true(trace_close());
@@ -264,7 +265,7 @@ static void test_births_and_ends_say_who_and_when(void **state)
 	trace_free();
 	assert_int_equal(trace_open(), 0); /* that was another trace */
 	assert_false(trace_end_is_told(&records[1]));
-	sampler_thread.thread = NULL;
+	self.thread = NULL;
 	trace_ended(); /* a thread that nobody knows */
 	assert_int_equal(count_events(), 0);
 }
@@ -285,7 +286,7 @@ static void test_samples_of_memory_and_of_time_are_written(void **state)
 	assert_true(newest()->bytes == -5 && newest()->tid == 104 && newest()->start_ns == now_ns &&
 	            newest()->end_ns == now_ns);
 	assert_int_equal(made, 0);
-	sampler_thread.thread = NULL; /* it was not seen to begin */
+	self.thread = NULL; /* it was not seen to begin */
 	heap_event(6);
 	assert_int_equal(made, 1);
 	assert_int_equal(newest()->tid, 100);
@@ -320,7 +321,7 @@ static void test_of_a_line_of_the_log_the_end_is_kept(void **state)
 		assert_string_equal(newest()->text, rows[i].kept);
 		assert_int_equal(newest()->stack->pc[1], 0x400009);
 	}
-	sampler_thread.thread = NULL;
+	self.thread = NULL;
 	trace_log(TRACE_LOG_DLOPEN, "x", at(9));
 	assert_int_equal(made, 1);
 	assert_int_equal(count_events(), COUNT(rows) + 1);
@@ -330,16 +331,16 @@ static void test_a_thread_that_is_busy_leaves_the_trace_alone(void **state)
 {
 	(void)state;
 	assert_int_equal(trace_open(), 0);
-	assert_true(sampler_hold());
+	assert_true(self_hold());
 	wait_from_to(VIEW_SYNC, 1, 1, 100000);
 	trace_wakes(1, 2, at(3));
 	trace_log(TRACE_LOG_DLOPEN, "x", at(3));
 	trace_ended();
-	sampler_thread.thread = NULL;
+	self.thread = NULL;
 	trace_wakes(1, 2, at(3));
 	assert_int_equal(count_events(), 0);
-	assert_true(sampler_thread.busy);
-	sampler_release();
+	assert_true(self.busy);
+	self_release();
 	wait_from_to(VIEW_SYNC, 1, 1, 100000); /* nor has one that nobody knows waited */
 	assert_int_equal(count_events(), 0);
 }
@@ -521,18 +522,18 @@ static void test_who_wakes_is_made_known(void **state)
 {
 	(void)state;
 	assert_int_equal(trace_open(), 0);
-	sampler_thread.thread = NULL;
+	self.thread = NULL;
 	errno = ENOENT;
 	trace_wakes(LOCK, 0x9000, at(33));
 	assert_int_equal(errno, ENOENT);
 	assert_int_equal(made, 1);
-	assert_false(sampler_thread.busy);
+	assert_false(self.busy);
 }
 
 static uint32_t stop; /* atomic */
 static void *wake_on_and_on(void *arg)
 {
-	struct thread *t = sampler_thread.thread = arg;
+	struct thread *t = self.thread = arg;
 	uintptr_t n = (uintptr_t)t->tid;
 	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED))
 		trace_wakes(LOCK + (n & 1 ? 0 : like(LOCK) - LOCK), 0x9000 + n, (struct unwind_frame){.pc = n * 3});
@@ -595,7 +596,7 @@ enum { EVENTS = 30000 };
 
 static void *write_on_and_on(void *arg)
 {
-	struct thread *t = sampler_thread.thread = arg;
+	struct thread *t = self.thread = arg;
 	for (uint64_t i = 0; i < EVENTS; i++) {
 		uint64_t word = (uint64_t)t->tid << 32 | i;
 		char text[24];

@@ -173,10 +173,10 @@ static void *worker_main(void *arg)
 	if (w->tells) {
 		struct thread_start *s = threads_prepare(stacks_intern((uintptr_t[]){0x400000}, 1), NULL, NULL),
 				    copy = *s;
-		struct thread *self = threads_begin(s);
-		if (sampler_hold()) {
-			trace_born(self, &copy);
-			sampler_release();
+		struct thread *mine = threads_begin(s);
+		if (self_hold()) {
+			trace_born(mine, &copy);
+			self_release();
 		}
 	}
 	__atomic_store_n(&w->tid, os_tid(), __ATOMIC_RELEASE);
@@ -519,11 +519,11 @@ static void lasting_waits(void)
 	             {lost->tid, WAIT_recv, 5, 0},
 	             {late->tid, WAIT_recv, 5, UINT64_MAX / 2}};
 	for (size_t i = 0; i < COUNT(waits); i++) { /* what the hooks publish */
-		sampler_thread.thread = threads_facts(waits[i].tid).thread;
+		self.thread = threads_facts(waits[i].tid).thread;
 		waits_enter(&scope, waits[i].call, waits[i].object, (struct unwind_frame){.pc = 1, .sp = 8000},
 		            waits[i].since_ns);
 	}
-	sampler_thread.thread = NULL;
+	self.thread = NULL;
 	finish();
 	int count;
 	const struct trace_event *e = find_event(TRACE_SYNC, lock->tid, &count);
@@ -559,13 +559,13 @@ static void full_buffer(void)
 	struct worker *w = start(0, (struct worker){0});
 	begin();
 	CHECK(snapshot_trace_drain() > 0);
-	sampler_thread.thread = threads_facts(w->tid).thread;
-	sampler_thread.busy = true;
+	self.thread = threads_facts(w->tid).thread;
+	self.busy = true;
 	int n = 0;
 	for (; n < 100000 && !trace_full_ns(); n++)
 		trace_heap(n);
-	sampler_thread.busy = false;
-	sampler_thread.thread = NULL;
+	self.busy = false;
+	self.thread = NULL;
 	uint64_t full_ns = trace_full_ns();
 	CHECK(n < 100000);
 	usleep(2000);

@@ -21,7 +21,7 @@
 
 #include "shim/base/arena.h"
 #include "shim/libc/modules.h"
-#include "shim/profiles/sampling.h"
+#include "shim/base/self.h"
 #include "shim/stack/here.h"
 #include "shim/stack/stacks.h"
 
@@ -31,8 +31,8 @@ uint64_t modules_place_of(const uintptr_t *pc, size_t depth) /* modules.c's */
 	return 3;
 }
 
-static const struct unwind_stack *walked;
-size_t unwind_walk(struct unwind_frame start, const struct unwind_stack *stack, uintptr_t *pc,
+static const struct stack_bounds *walked;
+size_t unwind_walk(struct unwind_frame start, const struct stack_bounds *stack, uintptr_t *pc,
                    size_t max) /* unwind.c's */
 {
 	size_t n = 0;
@@ -57,7 +57,7 @@ static void test_the_function_is_the_leaf_and_the_walk_goes_on_from_there(void *
 	assert_int_equal(s->pc[0], 0x1000);
 	for (uintptr_t i = 0; i < 3; i++)
 		assert_int_equal(s->pc[i + 1], 0x400000 + i);
-	assert_ptr_equal(walked, &sampler_thread.stack);
+	assert_ptr_equal(walked, &self.stack);
 	assert_ptr_equal(stack_here(0x1000, frames(0x400000, 3)), s); /* once for all */
 	assert_ptr_not_equal(stack_here(0x2000, frames(0x400000, 3)), s);
 }

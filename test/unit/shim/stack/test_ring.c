@@ -324,7 +324,7 @@ static struct {
 	uint32_t done;             /* atomic: writers that are */
 	pthread_t writer[WRITERS];
 } many;
-static __thread int self = -1;
+static __thread int own = -1;
 
 static void put_counted(int writer, bool interrupted)
 {
@@ -347,16 +347,16 @@ static void put_counted(int writer, bool interrupted)
 
 static void on_signal(int sig)
 {
-	if (self >= 0)
-		put_counted(WRITERS + self * SIGNALS + (sig == SIGUSR2), false);
+	if (own >= 0)
+		put_counted(WRITERS + own * SIGNALS + (sig == SIGUSR2), false);
 }
 
 static void *write_many(void *arg)
 {
-	self = (int)(intptr_t)arg;
+	own = (int)(intptr_t)arg;
 	int rounds = getenv("RING_ROUNDS") ? atoi(getenv("RING_ROUNDS")) : 60000;
 	for (int i = 0; i < rounds; i++) {
-		put_counted(self, i % 4 == 0);
+		put_counted(own, i % 4 == 0);
 		if (i % 64 == 0)
 			sched_yield();
 	}

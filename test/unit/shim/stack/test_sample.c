@@ -157,13 +157,13 @@ static void look(const ucontext_t *u)
 		.sp = (uintptr_t)u->uc_mcontext.gregs[REG_RSP],
 		.fp = (uintptr_t)u->uc_mcontext.gregs[REG_RBP],
 	};
-	struct unwind_stack stack = {0};
+	struct stack_bounds stack = {0};
 	unwind_forget();
 	if (known)
 		unwind_walk(f, &stack, truth.pc, known);
 	sample_take(&taken.s, f);
 	truth.unfinished += taken.s.copy >= 0;
-	stack = (struct unwind_stack){0};
+	stack = (struct stack_bounds){0};
 	truth.depth = unwind_walk(f, &stack, truth.pc, sample_depth());
 }
 
@@ -546,7 +546,7 @@ static void wild_pointers(void)
 			struct unwind_frame f = {
 				.pc = (uintptr_t)plain + 4, .sp = sps[i], .fp = sps[COUNT(sps) - 1 - i]};
 			unwind_forget();
-			struct unwind_stack stack = {0};
+			struct stack_bounds stack = {0};
 			uintptr_t good[16] = {0};
 			if (warm)
 				unwind_walk((struct unwind_frame){f.pc, (uintptr_t)good, (uintptr_t)good}, &stack,
@@ -611,11 +611,11 @@ static void test_the_frame_that_executes_is_shown_even_where_it_is_left_out(void
 		char room[sizeof taken];
 	} mine;
 	struct unwind_frame f = UNWIND_CALLER(), rest;
-	struct unwind_stack stack = {0};
+	struct stack_bounds stack = {0};
 	uintptr_t pc[MAX];
 	unwind_walk(f, &stack, pc, MAX);
 	unwind_leave_out((const void *)f.pc, (const void *)(f.pc + 1));
-	size_t n = unwind_walk_known(f, &(struct unwind_stack){0}, pc, MAX, &rest); /* all is known */
+	size_t n = unwind_walk_known(f, &(struct stack_bounds){0}, pc, MAX, &rest); /* all is known */
 	assert_int_equal(pc[0], f.pc);
 	unwind_forget();
 	sample_take(&mine.s, f); /* nothing is */

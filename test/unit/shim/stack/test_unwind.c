@@ -70,7 +70,7 @@ static int start(void **state)
 /* Both look from here; the walk begins at our caller, libgcc's at us. */
 static NOINLINE int take(void)
 {
-	static __thread struct unwind_stack stack;
+	static __thread struct stack_bounds stack;
 	taken.truths = libc_backtrace(taken.truth, MAX);
 	taken.n = unwind_walk(UNWIND_CALLER(), &stack, taken.pc, MAX);
 	return ++keep;
@@ -247,7 +247,7 @@ static void test_a_deep_stack_is_walked_to_the_limit_and_no_further(void **state
 			assert_true(taken.pc[i - 1] + 1 == (uintptr_t)taken.truth[i]);
 	for (size_t max = 1; max <= 5; max++) {
 		uintptr_t pc[6] = {0, 0, 0, 0, 0, 0};
-		struct unwind_stack stack = {0};
+		struct stack_bounds stack = {0};
 		assert_int_equal(unwind_walk(UNWIND_CALLER(), &stack, pc, max),
 		                 max < 5 ? max : unwind_walk(UNWIND_CALLER(), &stack, pc, 5));
 		assert_int_equal(pc[max], 0);
@@ -269,7 +269,7 @@ static void test_after_forgetting_the_walk_is_the_same(void **state)
 static void *walk_in_thread(void *arg)
 {
 	struct taken mine = {.n = 0};
-	struct unwind_stack stack = {0};
+	struct stack_bounds stack = {0};
 	size_t *wrong = arg;
 	for (int i = 0; i < 2000; i++) {
 		uintptr_t pc[MAX];
@@ -359,7 +359,7 @@ static bool is_right_from(uintptr_t rip)
 
 static void on_step(int signal, siginfo_t *info, void *context)
 {
-	static struct unwind_stack stack;
+	static struct stack_bounds stack;
 	(void)signal, (void)info;
 	ucontext_t *u = context;
 	uintptr_t rip = (uintptr_t)u->uc_mcontext.gregs[REG_RIP];
@@ -464,7 +464,7 @@ static char *fenced_pages(size_t pages)
 
 static size_t walk_from(uintptr_t pc, uintptr_t sp, uintptr_t fp)
 {
-	struct unwind_stack stack = {0};
+	struct stack_bounds stack = {0};
 	uintptr_t out[MAX];
 	size_t n = unwind_walk((struct unwind_frame){.pc = pc, .sp = sp, .fp = fp}, &stack, out, MAX);
 	CHECK(n >= 1 && n <= MAX && out[0] == pc);
@@ -707,7 +707,7 @@ static bool own_found;
 static NOINLINE int take_on_own_stack(void)
 {
 	uintptr_t pc[MAX];
-	struct unwind_stack stack = {0};
+	struct stack_bounds stack = {0};
 	own_frames = unwind_walk(UNWIND_CALLER(), &stack, pc, MAX);
 	for (size_t i = 0; i < own_frames; i++)
 		own_found |= pc[i] >= (uintptr_t)with_alloca && pc[i] < (uintptr_t)with_alloca + 400;
@@ -755,7 +755,7 @@ static char *own_low;
 static NOINLINE int take_unlearned(void)
 {
 	uintptr_t pc[MAX];
-	struct unwind_stack stack = {0};
+	struct stack_bounds stack = {0};
 	unwind_forget();
 	own_frames = unwind_walk(UNWIND_CALLER(), &stack, pc, MAX);
 	return ++keep;
@@ -833,15 +833,15 @@ static struct {
 /* As a handler would; then the truth, which learns. */
 static NOINLINE int take_known(void)
 {
-	struct unwind_stack stack = {0};
+	struct stack_bounds stack = {0};
 	in_handler.start = UNWIND_CALLER();
 	unwind_forget();
 	if (in_handler.known)
 		unwind_walk(in_handler.start, &stack, taken.pc, in_handler.known);
 	in_handler.n =
-		unwind_walk_known(in_handler.start, &(struct unwind_stack){0}, in_handler.pc, MAX, &in_handler.rest);
+		unwind_walk_known(in_handler.start, &(struct stack_bounds){0}, in_handler.pc, MAX, &in_handler.rest);
 	taken.truths = libc_backtrace(taken.truth, MAX);
-	stack = (struct unwind_stack){0};
+	stack = (struct stack_bounds){0};
 	taken.n = unwind_walk(in_handler.start, &stack, taken.pc, MAX);
 	return ++keep;
 }
@@ -880,13 +880,13 @@ static void test_a_handlers_walk_goes_as_far_as_the_rules_are_known(void **state
 static void test_a_handlers_walk_is_no_longer_than_was_asked_for(void **state)
 {
 	(void)state;
-	struct unwind_stack stack = {0};
+	struct stack_bounds stack = {0};
 	struct unwind_frame f = UNWIND_CALLER(), rest;
 	uintptr_t all[MAX], pc[MAX];
 	size_t n = unwind_walk(f, &stack, all, MAX);
 	for (size_t max = 1; max < n; max++) {
 		memset(pc, 0, sizeof pc);
-		assert_int_equal(unwind_walk_known(f, &(struct unwind_stack){0}, pc, max, &rest), max);
+		assert_int_equal(unwind_walk_known(f, &(struct stack_bounds){0}, pc, max, &rest), max);
 		assert_memory_equal(pc, all, max * WORD);
 		assert_int_equal(pc[max], 0);
 		assert_int_equal(rest.pc, 0);
@@ -903,7 +903,7 @@ static void known_without_tables(void)
 	w[4] = (uintptr_t)&w[20], w[5] = (uintptr_t)code + 50;
 	w[20] = 0, w[21] = (uintptr_t)code + 60;
 	CHECK(unwind_walk_known((struct unwind_frame){(uintptr_t)code + 7, sp, (uintptr_t)&w[4]},
-	                        &(struct unwind_stack){0}, pc, MAX, &rest) == 3);
+	                        &(struct stack_bounds){0}, pc, MAX, &rest) == 3);
 	CHECK(pc[0] == (uintptr_t)code + 7 && pc[1] == (uintptr_t)code + 49 && pc[2] == (uintptr_t)code + 59 &&
 	      rest.pc == 0);
 	const uintptr_t bad[] = {1,
@@ -917,7 +917,7 @@ static void known_without_tables(void)
 	                         1ull << 47};
 	for (size_t i = 0; i < COUNT(bad); i++)
 		CHECK(unwind_walk_known((struct unwind_frame){(uintptr_t)code + 7, sp, bad[i]},
-		                        &(struct unwind_stack){0}, pc, MAX, &rest) == 1);
+		                        &(struct stack_bounds){0}, pc, MAX, &rest) == 1);
 }
 
 static void test_in_a_handler_code_without_tables_is_walked_by_frame_pointers(void **state)
@@ -955,7 +955,7 @@ static struct {
 
 static NOINLINE int take_copy_and_walk(void)
 {
-	static __thread struct unwind_stack stack;
+	static __thread struct stack_bounds stack;
 	struct unwind_frame f = UNWIND_CALLER();
 	taken.truths = libc_backtrace(taken.truth, MAX);
 	taken.n = unwind_walk(f, &stack, taken.pc, MAX);
@@ -1040,7 +1040,7 @@ static void test_a_frame_on_the_way_makes_up_for_an_unknown_frame_pointer(void *
 static NOINLINE int with_mark_at_once(void)
 {
 	elsewhere.mark = UNWIND_CALLER();
-	static __thread struct unwind_stack stack;
+	static __thread struct stack_bounds stack;
 	taken.n = unwind_walk(elsewhere.mark, &stack, taken.pc, MAX);
 	copied.from = elsewhere.mark.sp;
 	copied.bytes = unwind_read_safely(copied.stack, copied.from, sizeof copied.stack);

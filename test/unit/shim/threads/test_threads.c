@@ -307,12 +307,12 @@ static void entering(void)
 	on = false;
 	CHECK(!threads_enter_self());
 	on = true;
-	CHECK(sampler_hold());
+	CHECK(self_hold());
 	CHECK(!threads_enter_self()); /* it holds locks of the house */
-	sampler_release();
+	self_release();
 	struct thread *t = threads_enter_self();
 	CHECK(t && t->tid == os_tid() && !t->site && t->timer == THREAD_NO_TIMER);
-	CHECK(sampler_thread.thread == t && threads_enter(os_tid()) == t && threads_facts(os_tid()).thread == t);
+	CHECK(self.thread == t && threads_enter(os_tid()) == t && threads_facts(os_tid()).thread == t);
 	CHECK(!threads_facts(os_tid()).created_by && !threads_facts(0x3ffffff).thread);
 	pid_t child = vfork(); /* it has our memory, and is none of our threads */
 	if (child == 0)

@@ -266,7 +266,7 @@ static void test_a_thread_that_holds_locks_of_the_house_is_left_out_and_counted(
 {
 	(void)state;
 	enter_at(0, A, 100);
-	assert_true(sampler_hold());
+	assert_true(self_hold());
 	enter_at(1, A, 120);
 	assert_null(threads[1].waits_for);
 	assert_int_equal(losses.contention_nested, 1);
@@ -276,12 +276,12 @@ static void test_a_thread_that_holds_locks_of_the_house_is_left_out_and_counted(
 	assert_int_equal(losses.contention_nested, 2);
 	contended_leave(&threads[0]);
 	assert_non_null(threads[0].waits_for); /* it could not: its next wait mends that */
-	sampler_release();
+	self_release();
 	enter_at(0, B, 300);
 	assert_int_equal(release_at(A, 400), 0);
 	assert_int_equal(release_at(B, 400), 100);
 	contended_leave(&threads[0]);
-	assert_false(sampler_thread.busy);
+	assert_false(self.busy);
 }
 
 /* --- memory -------------------------------------------------------------------------------------------- */
@@ -326,7 +326,7 @@ static void no_memory(void)
 	contended_leave(&threads[1]);
 	enter_at(2, like(A, 1), 300); /* the one that A had */
 	CHECK(threads[2].waits_for && release_at(like(A, 1), 350) == 50);
-	CHECK(losses.contention_no_memory == 1 && !sampler_thread.busy);
+	CHECK(losses.contention_no_memory == 1 && !self.busy);
 }
 
 static void test_at_the_memory_cap_waits_are_lost_and_counted(void **state)

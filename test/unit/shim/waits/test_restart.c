@@ -48,7 +48,7 @@
 
 enum { OURS = SIGUSR2, PROGRAMS = SIGUSR1, TIME_MS = 3000, LARGE = 300000 };
 
-__thread struct sampler_thread sampler_thread; /* sampling.c's */
+__thread struct self self; /* sampling.c's */
 
 bool signals_counted(uintptr_t handler) /* hooks/signal.c's */
 {
@@ -121,7 +121,7 @@ static void on_programs(int sig, siginfo_t *info, void *context)
 	ucontext_t *u = context;
 	struct restart *r = &self->record.restart;
 	(void)info;
-	sampler_thread.handled++;
+	self.handled++;
 	r->handled++;
 #if defined(__x86_64__)
 	r->handled_pc = (uintptr_t)u->uc_mcontext.gregs[REG_RIP];
@@ -153,7 +153,7 @@ static int install(void **state)
 static void *stand(void *arg)
 {
 	struct stander *s = self = arg;
-	sampler_thread.thread = &s->record;
+	self.thread = &s->record;
 	__atomic_store_n(&s->record.tid, os_tid(), __ATOMIC_RELAXED);
 	__atomic_store_n(&s->tid, os_tid(), __ATOMIC_RELEASE);
 	s->began_ns = clock_ns(CLOCK_MONOTONIC);
@@ -848,7 +848,7 @@ static void test_a_transfer_that_may_not_wait_has_no_rest(void **state)
 	make_pipe(&s);
 	fcntl(s.fd[1], F_SETFL, O_NONBLOCK);
 	self = &s;
-	sampler_thread.thread = &s.record;
+	self.thread = &s.record;
 	for (int i = 0; i < 2000;
 	     i++) { /* a signal that is due when the call returns: it is sent in it, by another thread */
 		char drain[65536];

@@ -37,8 +37,8 @@
 			_exit(1 + __LINE__ % 250); \
 	} while (0)
 
-__thread struct sampler_thread sampler_thread; /* sampling.c's */
-uint32_t signals_users;                        /* signals.c's */
+__thread struct self self; /* sampling.c's */
+uint32_t signals_users;    /* signals.c's */
 
 static bool counted;                    /* all handlers are */
 bool signals_counted(uintptr_t handler) /* hooks/signal.c's */
@@ -61,8 +61,8 @@ static int reset(void **state)
 {
 	(void)state;
 	memset(&record, 0, sizeof record);
-	memset(&sampler_thread, 0, sizeof sampler_thread);
-	sampler_thread.thread = &record;
+	memset(&self, 0, sizeof self);
+	self.thread = &record;
 	signals_users = 0;
 	counted = false;
 	left_queue = NULL;
@@ -97,7 +97,7 @@ static void test_a_wait_is_published_while_it_lasts(void **state)
 	struct wait_scope s;
 	struct wait w;
 	assert_false(waits_read(&record.wait, &w));
-	sampler_thread.handled = 7;
+	self.handled = 7;
 	waits_enter(&s, WAIT_poll, 0, frame_at(8000), 5);
 	assert_true(waits_read(&record.wait, &w));
 	assert_int_equal(waits_call(w.state), WAIT_poll);
@@ -124,7 +124,7 @@ static void test_a_thread_without_a_record_waits_unseen(void **state)
 {
 	(void)state;
 	struct wait_scope s;
-	sampler_thread.thread = NULL;
+	self.thread = NULL;
 	waits_enter(&s, WAIT_poll, 0, frame_at(8000), 0);
 	assert_null(waits_self());
 	assert_false(waits_may_be_cut_short());
@@ -141,9 +141,9 @@ static void test_a_record_that_came_meanwhile_is_left_as_it_should_be(void **sta
 	(void)state;
 	struct wait_scope s, inner;
 	struct wait w;
-	sampler_thread.thread = NULL;
+	self.thread = NULL;
 	waits_enter(&s, WAIT_poll, 0, frame_at(8000), 0);
-	sampler_thread.thread = &record;
+	self.thread = &record;
 	waits_enter(&inner, WAIT_read, 1, frame_at(6000), 0);
 	assert_true(waits_read(&record.wait, &w));
 	waits_leave(&inner);
@@ -363,7 +363,7 @@ static void wait_once(uintptr_t n, uintptr_t sp)
 static void *wait_on_and_on(void *arg)
 {
 	static struct thread own;
-	sampler_thread.thread = &own;
+	self.thread = &own;
 	__atomic_store_n((struct thread **)arg, &own, __ATOMIC_RELEASE);
 	for (uintptr_t n = 1; !__atomic_load_n(&writer.stop, __ATOMIC_RELAXED); n += 2)
 		wait_once(n, 1 << 20);
@@ -612,7 +612,7 @@ static void test_the_mark_is_taken_by_asking_and_void_when_a_handler_has_run(voi
 {
 	(void)state;
 	struct wait_scope s;
-	sampler_thread.handled = UINT32_MAX;
+	self.handled = UINT32_MAX;
 	waits_enter(&s, WAIT_read, 1, frame_at(1 << 16), 0);
 	assert_false(waits_may_be_cut_short());
 	assert_false(waits_was_cut_short());
@@ -624,7 +624,7 @@ static void test_the_mark_is_taken_by_asking_and_void_when_a_handler_has_run(voi
 		assert_false(waits_was_cut_short());
 	}
 	waits_mark((uintptr_t)code + 1026, (1 << 16) - 100, -EINTR, 0);
-	sampler_thread.handled++; /* comes round to 0 */
+	self.handled++; /* comes round to 0 */
 	assert_true(waits_may_be_cut_short());
 	assert_false(waits_was_cut_short());
 	assert_false(waits_may_be_cut_short());

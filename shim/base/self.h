@@ -1,0 +1,64 @@
+/* self.h - what the profiler keeps of the calling thread in thread-local storage, and the guard against itself.
+ *
+ * Runs in: app's thread inside a hook or in our signal handler; listener; fork.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_SELF_H
+#define PPROFSHIM_SELF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "shim/base/exports.h"
+#include "shim/base/house.h"
+
+/* The known part of a thread's own stack: where the stack pointer lies in [lo, hi), all from there to hi is readable as
+ * long as the thread runs. Zero-initialised: nothing is known. */
+struct stack_bounds {
+	uintptr_t lo, hi;
+};
+
+/* All that the library keeps in thread-local storage. Zero at a thread's birth. */
+struct self {
+	int64_t countdown_bytes;   /* sampling.c: to the next sampled block */
+	uint64_t random;           /* random.c: state of the generator; 0: not set up */
+	struct stack_bounds stack; /* of the thread, where its end is known */
+	struct thread *thread;     /* threads.h; NULL: not known yet */
+	uint32_t handled;    /* hooks/signal.c: signals that handlers of the program took on this thread, modulo 2^32 */
+	uint32_t samples;    /* blocks sampled so far, modulo 2^32 */
+	uint32_t cpu_due_us; /* cpu.c: CPU time to the next sample of a CPU profile; 0: not drawn yet */
+	uint32_t cpu_age_us; /* cpu.c: CPU time seen while profiled, as far as it matters */
+	uint32_t stamp;      /* sync.h: what it writes into locks that it takes; 0: not known yet */
+	uint8_t closing;     /* modules.c: dlclose calls that this thread is in */
+	bool counts;         /* sampling.c: countdown_bytes was drawn */
+	bool blocked;        /* fork.c: our signal, while this thread forks */
+	bool busy;           /* this thread may hold locks of ours: whatever it calls meanwhile is not recorded */
+};
+extern HIDDEN __thread struct self self;
+
+/* This thread is about to take locks of ours.
+ * Returns false if it holds some already (a signal handler interrupted it): then record nothing. */
+static inline bool self_hold(void)
+{
+	if (self.busy || !house_look())
+		return false;
+	__atomic_store_n(&self.busy, true, __ATOMIC_RELAXED);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	return true;
+}
+
+static inline void self_release(void)
+{
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	__atomic_store_n(&self.busy, false, __ATOMIC_RELAXED);
+}
+
+/* The same for calls that a signal handler may make, or leave by a jump (siglongjmp, asynchronous cancellation): all
+ * signals are blocked meanwhile, so that no lock is left behind. Two or three system calls: for what is recorded
+ * rarely.
+ * Returns false on an alternate signal stack, too, which has no room for us. */
+bool self_hold_alone(uint64_t *mask);
+void self_release_alone(const uint64_t *mask);
+
+#endif
