@@ -7,8 +7,8 @@
  * is loaded once more, and stays known when its file is gone.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_NAME_CACHE_H
-#define PPROFSHIM_NAME_CACHE_H
+#ifndef PPROFSHIM_CACHE_H
+#define PPROFSHIM_CACHE_H
 
 #include "encoder/names/names.h"
 

@@ -3,8 +3,8 @@
  * Runs in: listener. All memory from the request's region.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_DUMP_TEXT_H
-#define PPROFSHIM_DUMP_TEXT_H
+#ifndef PPROFSHIM_THREADS_TEXT_H
+#define PPROFSHIM_THREADS_TEXT_H
 
 #include "encoder/encoder.h"
 

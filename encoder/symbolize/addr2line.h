@@ -3,8 +3,8 @@
  * Runs in: pprofshim-symbolize.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_SYMBOLIZE_BY_HAND_H
-#define PPROFSHIM_SYMBOLIZE_BY_HAND_H
+#ifndef PPROFSHIM_ADDR2LINE_H
+#define PPROFSHIM_ADDR2LINE_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -3,8 +3,8 @@
  * Runs in: pprofshim-symbolize.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_SYMBOLIZE_DEMANGLE_H
-#define PPROFSHIM_SYMBOLIZE_DEMANGLE_H
+#ifndef PPROFSHIM_DEMANGLE_H
+#define PPROFSHIM_DEMANGLE_H
 
 #include <stdbool.h>
 

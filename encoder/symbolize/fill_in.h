@@ -3,8 +3,8 @@
  * Runs in: pprofshim-symbolize.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_SYMBOLIZE_COMPLETE_H
-#define PPROFSHIM_SYMBOLIZE_COMPLETE_H
+#ifndef PPROFSHIM_FILL_IN_H
+#define PPROFSHIM_FILL_IN_H
 
 #include <stddef.h>
 #include <stdio.h>

@@ -29,8 +29,8 @@
  * line.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_SYMBOLIZE_PROTOCOL_H
-#define PPROFSHIM_SYMBOLIZE_PROTOCOL_H
+#ifndef PPROFSHIM_PROTOCOL_H
+#define PPROFSHIM_PROTOCOL_H
 
 /* argv of the helper when the listener starts it: pprofshim-symbolize --pipe [--debug-dirs DIR:DIR…] */
 #define SYMBOLIZE_PIPE "--pipe"

@@ -3,8 +3,8 @@
  * Runs in: pprofshim-symbolize.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_SYMBOLIZE_SERVE_H
-#define PPROFSHIM_SYMBOLIZE_SERVE_H
+#ifndef PPROFSHIM_SERVE_H
+#define PPROFSHIM_SERVE_H
 
 /* Undo what a listener's child inherits: blocked signals, an ignored SIGPIPE, closed descriptors. Nothing of it lasts
  * longer than ten minutes. */

@@ -3,8 +3,8 @@
  * Runs in: listener. In the request's region.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_TRACE_FRAMES_H
-#define PPROFSHIM_TRACE_FRAMES_H
+#ifndef PPROFSHIM_FRAMES_H
+#define PPROFSHIM_FRAMES_H
 
 #include "encoder/bytes/intern.h"
 #include "encoder/names/names.h"

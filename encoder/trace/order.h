@@ -10,8 +10,8 @@
  * What comes after a thread's end, other than a birth, puts the end off.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_TRACE_ORDER_H
-#define PPROFSHIM_TRACE_ORDER_H
+#ifndef PPROFSHIM_ORDER_H
+#define PPROFSHIM_ORDER_H
 
 #include "shim/snapshot.h"
 

@@ -4,8 +4,8 @@
  * So: no libc but mem*, system calls through shim/base/os.h, text through shim/base/text.h.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_HTTP_ADDRESS_H
-#define PPROFSHIM_HTTP_ADDRESS_H
+#ifndef PPROFSHIM_ADDRESS_H
+#define PPROFSHIM_ADDRESS_H
 
 #include <stdint.h>
 #include <sys/socket.h>

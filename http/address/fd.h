@@ -6,8 +6,8 @@
  * may close ours and reuse the number. So ours are moved up, and looked at before they are used.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_HTTP_FD_H
-#define PPROFSHIM_HTTP_FD_H
+#ifndef PPROFSHIM_FD_H
+#define PPROFSHIM_FD_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -6,8 +6,8 @@
  * it our answers as its own. The browser names evil.example in Host, so the name gives it away.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_HTTP_HOST_H
-#define PPROFSHIM_HTTP_HOST_H
+#ifndef PPROFSHIM_HOST_H
+#define PPROFSHIM_HOST_H
 
 #include <stdbool.h>
 

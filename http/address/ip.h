@@ -3,8 +3,8 @@
  * Runs in: listener, init. Memory of the caller alone, no libc but mem*.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_HTTP_IP_H
-#define PPROFSHIM_HTTP_IP_H
+#ifndef PPROFSHIM_IP_H
+#define PPROFSHIM_IP_H
 
 #include <stdbool.h>
 #include <stdint.h>

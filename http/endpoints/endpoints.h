@@ -3,8 +3,8 @@
  * Runs in: listener. Read-only.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_HTTP_ENDPOINTS_H
-#define PPROFSHIM_HTTP_ENDPOINTS_H
+#ifndef PPROFSHIM_ENDPOINTS_H
+#define PPROFSHIM_ENDPOINTS_H
 
 #include "http/server/exchange.h"
 

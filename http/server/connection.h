@@ -8,8 +8,8 @@
  *             └─ bad ─────────────────────────►─┘  └─ last answer ─► LINGER ─► OVER
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_HTTP_CONNECTION_H
-#define PPROFSHIM_HTTP_CONNECTION_H
+#ifndef PPROFSHIM_CONNECTION_H
+#define PPROFSHIM_CONNECTION_H
 
 #include "http/server/exchange.h"
 #include "shim/base/pace.h"

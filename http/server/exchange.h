@@ -8,8 +8,8 @@
  *                           └► or sets resume and resume_ns: called again then (a delta, a CPU profile, a trace)
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_HTTP_EXCHANGE_H
-#define PPROFSHIM_HTTP_EXCHANGE_H
+#ifndef PPROFSHIM_EXCHANGE_H
+#define PPROFSHIM_EXCHANGE_H
 
 #include "encoder/encoder.h"
 #include "http/server/limits.h"

@@ -4,8 +4,8 @@
  * a server; nothing else writes it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_HTTP_LIMITS_H
-#define PPROFSHIM_HTTP_LIMITS_H
+#ifndef PPROFSHIM_LIMITS_H
+#define PPROFSHIM_LIMITS_H
 
 #include <stdint.h>
 

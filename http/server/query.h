@@ -6,8 +6,8 @@
  * malformed %-sequence or a ';' is passed over.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_HTTP_QUERY_H
-#define PPROFSHIM_HTTP_QUERY_H
+#ifndef PPROFSHIM_QUERY_H
+#define PPROFSHIM_QUERY_H
 
 #include <stdbool.h>
 #include <stdint.h>

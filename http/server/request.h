@@ -7,8 +7,8 @@
  * request). The outcome depends on the bytes alone, never on how they were cut into reads.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_HTTP_REQUEST_H
-#define PPROFSHIM_HTTP_REQUEST_H
+#ifndef PPROFSHIM_REQUEST_H
+#define PPROFSHIM_REQUEST_H
 
 #include <stdbool.h>
 #include <stddef.h>

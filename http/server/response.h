@@ -4,8 +4,8 @@
  * from response_finish.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_HTTP_RESPONSE_H
-#define PPROFSHIM_HTTP_RESPONSE_H
+#ifndef PPROFSHIM_RESPONSE_H
+#define PPROFSHIM_RESPONSE_H
 
 #include <stdbool.h>
 

@@ -31,6 +31,7 @@ struct house {
 	int pid;             /* atomic: the program's */
 	uint32_t generation; /* atomic: a copy has another one than the process that it is a copy of */
 	bool was_busy; /* in a copy: it was made by a handler that had interrupted our code, which goes on here, too */
+	bool on;       /* set once by init */
 	struct house_mark *mark;
 };
 extern HIDDEN struct house house;
@@ -40,6 +41,12 @@ extern HIDDEN struct house house;
 static inline int house_pid(void)
 {
 	return __atomic_load_n(&house.pid, __ATOMIC_RELAXED);
+}
+
+/* Is the profiler at work: from the end of init on; never when DISABLE_PPROF says so? */
+static inline bool house_is_on(void)
+{
+	return house.on;
 }
 
 /* Is the caller a thread of the program? A child of vfork and the listener are not. One system call. */

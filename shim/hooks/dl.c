@@ -10,7 +10,7 @@
 #include <dlfcn.h>
 
 #include "shim/base/exports.h"
-#include "shim/start/init.h"
+#include "shim/base/house.h"
 #include "shim/base/losses.h"
 #include "shim/libc/modules.h"
 #include "shim/libc/real.h"
@@ -44,7 +44,7 @@ static SLOW bool must_stay(const char *file, int mode, const void *frame_address
 #endif
 	if (waits_test(WAITS_FOR_TRACE))
 		log_dlopen(file, frame_address);
-	return !modules_find_lazily() && init_is_on();
+	return !modules_find_lazily() && house_is_on();
 }
 
 EXPORT void *dlopen(const char *file, int mode)
@@ -55,7 +55,7 @@ EXPORT void *dlopen(const char *file, int mode)
 
 EXPORT ALIGNED int dlclose(void *handle)
 {
-	if (!init_is_on() || !self_hold())
+	if (!house_is_on() || !self_hold())
 		return real_dlclose(handle);
 	modules_closing_begin();
 	unwind_learn_drain();

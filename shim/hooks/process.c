@@ -9,7 +9,7 @@
 
 #include "shim/base/exports.h"
 #include "shim/listener/listener.h"
-#include "shim/threads/quota.h"
+#include "shim/profiles/quota.h"
 #include "shim/libc/real.h"
 
 /* libc brings the threads that it knows to the new identity, each by a signal that needs an entry of the limit of

@@ -11,7 +11,7 @@
 #include <errno.h>
 
 #include "shim/base/exports.h"
-#include "shim/threads/quota.h"
+#include "shim/profiles/quota.h"
 #include "shim/libc/real.h"
 
 enum { FIRST_REAL_TIME = 32 };

@@ -14,8 +14,9 @@
 #include "shim/hooks/exec.h"
 #include "shim/hooks/wait.h"
 #include "shim/listener/listener.h"
-#include "shim/threads/quota.h"
+#include "shim/profiles/quota.h"
 #include "shim/libc/real.h"
+#include "shim/waits/handlers.h"
 #include "shim/waits/restart.h"
 
 /* The time-out, as it is to be when the call is made again. */
@@ -115,7 +116,7 @@ static bool stand_in(long nr, const long a[], long *result)
 	if (nr == SYS_prctl)
 		return confined_prctl_by_number(a, result);
 	if (nr == SYS_rt_sigaction)
-		return signals_action_by_number(a, result);
+		return handlers_set_by_number(a, result);
 	if (nr == SYS_wait4 || nr == SYS_waitid)
 		listener_gives_way_to_waits(nr == SYS_wait4 ? a[2] : a[3]);
 	quota_before_syscall(nr, a);

@@ -9,7 +9,7 @@
 
 #include "shim/base/confined.h"
 #include "shim/base/exports.h"
-#include "shim/start/init.h"
+#include "shim/base/house.h"
 #include "shim/libc/real.h"
 #include "shim/profiles/sampling.h"
 #include "shim/waits/signals.h"
@@ -50,7 +50,7 @@ static void *thread_main(void *arg)
 /* What the new thread is to take along; NULL: it starts without us. */
 static struct thread_start *prepare(void *(*routine)(void *), void *arg, struct unwind_frame caller)
 {
-	if (!init_is_on() || confined() || !self_hold())
+	if (!house_is_on() || confined() || !self_hold())
 		return NULL;
 	struct thread_start *t = threads_prepare(stack_here(0, caller), routine, arg);
 	if (t && trace_is_on()) {

@@ -27,7 +27,6 @@
 #include "shim/base/self.h"
 #include "shim/base/sync.h"
 #include "shim/base/text.h"
-#include "shim/stack/unwind.h"
 
 enum {
 	HEAD_BYTES = 4096,
@@ -43,6 +42,10 @@ enum {
 struct range {
 	uintptr_t start, end;
 };
+
+static void tell_nobody(void) {}
+
+static void (*tell_of_change)(void) = tell_nobody; /* immutable after init */
 
 static struct {
 	struct lock lock;             /* MODULES */
@@ -462,6 +465,11 @@ static void find_loaders_functions(void)
 		(int (*)(int (*)(struct dl_phdr_info *, size_t, void *), void *))real_find("dl_iterate_phdr").address;
 }
 
+void modules_on_change(void (*changed)(void))
+{
+	tell_of_change = changed;
+}
+
 void modules_refresh(void)
 {
 	struct renewal r = {0};
@@ -477,7 +485,7 @@ void modules_refresh(void)
 	if (!r.failed) /* else the next renewal has to find out */
 		__atomic_store_n(&modules.subs_seen, subs, __ATOMIC_RELAXED);
 	if (r.changed || r.failed)
-		unwind_forget();
+		tell_of_change();
 }
 
 /* ---- places ---- */
@@ -535,7 +543,7 @@ static struct module *find_new(uintptr_t pc, const struct dl_find_object *o)
 	struct module *m = find_known(pc);
 	if (added && m &&
 	    m->number) /* rules of its addresses are another's: libc unloads its own without our knowing */
-		unwind_forget();
+		tell_of_change();
 	return m;
 }
 

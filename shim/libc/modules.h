@@ -13,6 +13,9 @@
  * loader's lock; marked busy. */
 void modules_refresh(void);
 
+/* Init: call `changed` whenever the set of objects has changed, by whatever thread found out. It takes no lock. */
+void modules_on_change(void (*changed)(void));
+
 /* The module whose executable segment holds `pc`, or NULL. Any app thread; not a signal handler. */
 const struct module *modules_find(uintptr_t pc);
 

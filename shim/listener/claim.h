@@ -8,8 +8,8 @@
  * its name.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_FRONT_H
-#define PPROFSHIM_FRONT_H
+#ifndef PPROFSHIM_CLAIM_H
+#define PPROFSHIM_CLAIM_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -5,8 +5,8 @@
  * an ordinary thread.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_LISTENER_CLONE_H
-#define PPROFSHIM_LISTENER_CLONE_H
+#ifndef PPROFSHIM_CLONE_H
+#define PPROFSHIM_CLONE_H
 
 #include <stdint.h>
 #include <string.h>

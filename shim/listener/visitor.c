@@ -38,6 +38,7 @@ enum {
 	BEST = 2,
 	STOP_STEPS = 4000,
 	STOP_STEP_NS = 50 * 1000,
+	KNOCK_CODE = -61, /* si_code of the signal by which a thread is asked to make one: none of the kernel's */
 };
 
 enum { NONE, IDLE, REQUEST, DONE, ENDING };
@@ -54,12 +55,7 @@ static struct {
 } visitor FORKED;
 
 static struct offspring_room room FORKED;
-static char mark;
-
-void *visitor_mark(void)
-{
-	return &mark;
-}
+static char mark; /* its address is that signal's value */
 
 static bool turn(uint32_t from, uint32_t to)
 {
@@ -159,7 +155,7 @@ static long knock_at(int thread)
 	siginfo_t info;
 	memset(&info, 0, sizeof info);
 	info.si_signo = SIGNALS_OURS;
-	info.si_code = VISITOR_CODE;
+	info.si_code = KNOCK_CODE;
 	info.si_pid = os_pid();
 	info.si_value.sival_ptr = &mark;
 	return os_call(SYS_rt_tgsigqueueinfo, house_pid(), thread, SIGNALS_OURS, &info);
@@ -214,9 +210,12 @@ static void knock(unsigned attempt)
 		knock_without_a_word();
 }
 
-bool visitor_is_wanted(void)
+/* At the limit of pending signals the kernel does not tell who sent it. */
+bool visitor_is_knock(const siginfo_t *info)
 {
-	return __atomic_load_n(&visitor.wanted, __ATOMIC_RELAXED) != 0;
+	return (info->si_code == KNOCK_CODE && info->si_value.sival_ptr == &mark) ||
+	       (info->si_code == SI_USER &&
+	        (info->si_pid == 0 || __atomic_load_n(&visitor.wanted, __ATOMIC_RELAXED) != 0));
 }
 
 static bool find_one(void)

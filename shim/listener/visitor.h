@@ -15,6 +15,7 @@
 #ifndef PPROFSHIM_VISITOR_H
 #define PPROFSHIM_VISITOR_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -33,14 +34,10 @@ unsigned visitor_rest(void);
 /* Make it, if the listener wants one. */
 void visitor_start_wanted(void);
 
-/* The mark of the signal by which a thread is asked to. */
-void *visitor_mark(void);
-enum { VISITOR_CODE = -61 }; /* its si_code: none of the kernel's */
-
 bool visitor_is_there(void);
 
-/* Does the listener want one that is not there yet? Signal handler, too. */
-bool visitor_is_wanted(void);
+/* Is this signal the one by which the listener asks a thread to make a visitor? Signal handler. */
+bool visitor_is_knock(const siginfo_t *info);
 
 /* End it, and wait until it is no thread of the process any more: true, if there was one. App's thread. */
 bool visitor_stop(void);

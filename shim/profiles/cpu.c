@@ -23,7 +23,7 @@
 #include "shim/base/house.h"
 #include "shim/base/layout.h"
 #include "shim/base/os.h"
-#include "shim/threads/quota.h"
+#include "shim/profiles/quota.h"
 #include "shim/stack/ring.h"
 #include "shim/base/settings.h"
 #include "shim/waits/signals.h"

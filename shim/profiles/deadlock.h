@@ -3,8 +3,8 @@
  * Runs in: listener.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_STUCK_H
-#define PPROFSHIM_STUCK_H
+#ifndef PPROFSHIM_DEADLOCK_H
+#define PPROFSHIM_DEADLOCK_H
 
 #include "shim/snapshot.h"
 #include "shim/waits/waits.h"

@@ -7,8 +7,8 @@
  * the events of the holders one in `fraction` is kept, and stands for so many.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_CONTENTION_H
-#define PPROFSHIM_CONTENTION_H
+#ifndef PPROFSHIM_DELAYS_H
+#define PPROFSHIM_DELAYS_H
 
 #include <stdint.h>
 

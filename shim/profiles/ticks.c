@@ -15,7 +15,7 @@
 #include "shim/base/layout.h"
 #include "shim/libc/libc_thread.h"
 #include "shim/base/os.h"
-#include "shim/threads/quota.h"
+#include "shim/profiles/quota.h"
 #include "shim/waits/restart.h"
 #include "shim/waits/signals.h"
 #include "shim/threads/tasks.h"

@@ -4,8 +4,8 @@
  * Each of these returns at once where no trace is taken; hooks ask trace_is_on() first. errno is preserved.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_TRACE_H
-#define PPROFSHIM_TRACE_H
+#ifndef PPROFSHIM_TRACE_EVENTS_H
+#define PPROFSHIM_TRACE_EVENTS_H
 
 #include "shim/stack/sample.h"
 #include "shim/threads/threads.h"

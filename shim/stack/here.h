@@ -3,8 +3,8 @@
  * Runs in: app's thread inside a hook, between self_hold (or sampling_enter) and its end.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_STACK_HERE_H
-#define PPROFSHIM_STACK_HERE_H
+#ifndef PPROFSHIM_HERE_H
+#define PPROFSHIM_HERE_H
 
 #include "shim/stack/stacks.h"
 #include "shim/stack/unwind.h"

@@ -4,8 +4,8 @@
  * (protobuf-c, zlib).
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_WRAP_H
-#define PPROFSHIM_WRAP_H
+#ifndef PPROFSHIM_UNWIND_LIBC_H
+#define PPROFSHIM_UNWIND_LIBC_H
 
 /* Where a failed assertion of libunwind jumps to, while the thread wrap_escape_tid is in it. */
 extern void *wrap_escape[5];

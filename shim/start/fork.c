@@ -30,7 +30,7 @@
 #include "shim/libc/modules.h"
 #include "shim/base/os.h"
 #include "shim/stack/ring.h"
-#include "shim/threads/quota.h"
+#include "shim/profiles/quota.h"
 #include "shim/libc/real.h"
 #include "shim/stack/sample.h"
 #include "shim/base/random.h"

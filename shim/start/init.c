@@ -31,6 +31,13 @@
 #include "shim/base/os.h"
 #include "shim/base/powers.h"
 #include "shim/libc/real.h"
+#include "shim/waits/signals.h"
+#include "shim/waits/waits.h"
+#include "shim/waits/queues.h"
+#include "shim/profiles/trace_events.h"
+#include "shim/profiles/dump.h"
+#include "shim/profiles/trace_events.h"
+#include "shim/profiles/cpu.h"
 #include "shim/base/random.h"
 #include "shim/profiles/sampling.h"
 #include "shim/base/settings.h"
@@ -50,15 +57,9 @@ extern char **__environ;
 static unsigned long (*get_auxval)(unsigned long type);
 static const char *(*get_glibc_version)(void); /* NULL: musl */
 
-static bool is_on;
 static struct address wanted;  /* PPROF_ADDR; immutable after init */
 static struct address serving; /* where we listen: init, then the listener's */
 static bool serving_is_found;  /* by init, for the listener to begin with */
-
-bool init_is_on(void)
-{
-	return is_on;
-}
 
 FORKED_CODE void init_fork_child(void)
 {
@@ -346,9 +347,30 @@ static void tell_unknown_libc(void)
 	log_info("this libc is not served yet (musl, or a glibc before 2.34): the program runs as without the library");
 }
 
+/* A thread's record is about to be another's: what the rooms above threads keep in it. */
+static void forget_record(struct thread *t)
+{
+	waits_reset(&t->wait);
+	t->restart = (struct restart){0};
+	contended_forget(t);
+	trace_forget(t);
+}
+
+static const struct signals_takers takers = {
+	.tick = cpu_tick,
+	.interval = cpu_interval,
+	.answer = dump_answer,
+	.refuse = dump_refuse,
+	.is_knock = visitor_is_knock,
+	.knock = visitor_start_wanted,
+};
+
 static void start(char *const *envp)
 {
 	self_hold(); /* what is called from here is no sample */
+	modules_on_change(unwind_forget);
+	threads_on_reuse(forget_record);
+	signals_start(&takers);
 	fork_start();
 	clock_start();
 	threads_start();
@@ -368,14 +390,14 @@ static void start(char *const *envp)
 	contention_start(settings.block_rate, settings.mutex_fraction);
 	start_listener();
 	self_release();
-	is_on = true;
+	house.on = true;
 }
 
 /* Whoever waits for the program finds nothing of it: its memory, and with that its files that are mapped, go with the
  * last process that shares it. */
 __attribute__((destructor)) static void finish(void)
 {
-	if (is_on && !confined() && listener_is_our_process())
+	if (house_is_on() && !confined() && listener_is_our_process())
 		listener_stop_for_good(NULL);
 }
 

@@ -10,9 +10,7 @@
 #include "shim/threads/threads.h"
 
 #include "shim/base/confined.h"
-#include "shim/waits/queues.h"
 #include "shim/base/house.h"
-#include "shim/start/init.h"
 #include "shim/base/layout.h"
 #include "shim/base/losses.h"
 #include "shim/base/os.h"
@@ -22,7 +20,6 @@
 #include "shim/base/sync.h"
 #include "shim/threads/tasks.h"
 #include "shim/threads/timers.h"
-#include "shim/profiles/trace_events.h"
 
 enum {
 	SLOTS = 256,
@@ -136,12 +133,24 @@ void threads_drop_timer(uint32_t timer)
 		timers_delete((int)timer - 1);
 }
 
+/* What other rooms have in a record is theirs to forget. Immutable after init. */
+static void forget_nothing(struct thread *t)
+{
+	(void)t;
+}
+
+static void (*forget_rest)(struct thread *t) = forget_nothing;
+
+void threads_on_reuse(void (*forget)(struct thread *t))
+{
+	forget_rest = forget;
+}
+
 /* The record is nobody's from now on. Returns its timer. */
 static uint32_t clear_locked(struct thread *t)
 {
 	__atomic_store_n(&t->tid, 0, __ATOMIC_SEQ_CST); /* before its timer is looked for: cpu.c */
-	contended_forget(t);
-	trace_forget(t);
+	forget_rest(t);
 	return threads_take_timer(t);
 }
 
@@ -245,6 +254,7 @@ static struct thread *enter_locked(int tid, bool begins, uint32_t *timer)
 		t = take_locked();
 		if (!t)
 			return NULL;
+		forget_rest(t); /* a child of fork has what its parent left in it */
 		SET(t->next, threads.slot[(unsigned)tid % SLOTS]);
 		SET(threads.slot[(unsigned)tid % SLOTS], t);
 		threads.entered++;
@@ -252,8 +262,6 @@ static struct thread *enter_locked(int tid, bool begins, uint32_t *timer)
 	}
 	t->site = NULL;
 	t->handle = 0;
-	memset(&t->restart, 0, sizeof t->restart);
-	waits_reset(&t->wait);
 	__atomic_store_n(&t->tid, tid, __ATOMIC_RELEASE);
 	return t;
 }
@@ -290,7 +298,7 @@ struct thread *threads_enter_busy(void)
 struct thread *threads_enter_self(void)
 {
 	uint64_t mask;
-	if (!init_is_on() || !self_hold_alone(&mask))
+	if (!house_is_on() || !self_hold_alone(&mask))
 		return NULL;
 	struct thread *t = threads_enter_busy();
 	self_release_alone(&mask);
@@ -479,23 +487,12 @@ int snapshot_threads(struct region *r, struct thread_snapshot *s)
 	return 0;
 }
 
-static uint64_t count_created(void)
+uint64_t threads_created(void)
 {
 	uint64_t n = 0;
 	for (const struct thread_site *t = __atomic_load_n(&threads.newest, __ATOMIC_ACQUIRE); t; t = t->older)
 		n += __atomic_load_n(&t->count, __ATOMIC_RELAXED);
 	return n;
-}
-
-struct snapshot_counts snapshot_counts(void)
-{
-	uint64_t contention[CONTENTION_KINDS];
-	struct snapshot_counts c = {.threadcreate = count_created(), .goroutine = tasks_count()};
-	snapshot_count_contention(contention);
-	c.block = contention[CONTENTION_BLOCK];
-	c.mutex = contention[CONTENTION_MUTEX];
-	snapshot_count_heap(&c.heap, &c.allocs);
-	return c;
 }
 
 static FORKED_CODE void forget_in_child(struct thread *t)

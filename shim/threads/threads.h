@@ -7,30 +7,8 @@
 #ifndef PPROFSHIM_THREADS_H
 #define PPROFSHIM_THREADS_H
 
-#include "shim/waits/restart.h"
 #include "shim/snapshot.h"
-#include "shim/waits/waits.h"
-
-/* One living thread. Records are never freed; that of a thread that ended becomes another's. */
-struct thread {
-	struct wait wait; /* written by the thread itself without a lock */
-	struct restart restart;
-	struct thread *next;
-	struct thread_site *site; /* that created it; NULL: not known */
-	uintptr_t handle;         /* pthread_self() of a thread that pthread_create made; 0: not known */
-	int tid;                  /* atomic; 0: nobody's */
-	uint32_t timer;           /* atomic; cpu.c: THREAD_NO_TIMER, being made, or the number of its timer plus one */
-	uint64_t armed_cpu_ns;    /* cpu.c: what it had used when it got the timer */
-	struct contended *waits_for; /* queues.c, these two; the thread's own */
-	uint64_t waits_since_ns;
-	struct thread *waits_before, *waits_after; /* queues.c; under its bucket's lock */
-	struct trace_chunk *chunk;                 /* trace_events.c, these four; the thread's own */
-	uint32_t chunk_of;                         /* which trace */
-	uint32_t is_tracing;                       /* atomic: it is writing to the chunk */
-	uint32_t end_told_in;                      /* atomic: in which trace it said that it ends */
-	uint32_t entered;                          /* threads.c: how often it was found or given away */
-};
-enum { THREAD_NO_TIMER = 0, THREAD_TIMER_BEING_MADE = UINT32_MAX };
+#include "shim/threads/record.h"
 
 /* Take the timer out of a record: it is the caller's to drop, when no lock of ours is held. THREAD_NO_TIMER: it has
  * none, or none yet. */
@@ -63,6 +41,13 @@ struct thread *threads_enter_self(void);
 
 /* Where a site is. */
 const struct stack *threads_site_stack(const struct thread_site *site);
+
+/* Init, first: `forget` is called with every record that is no thread's any more, before it is another's; under our
+ * lock. */
+void threads_on_reuse(void (*forget)(struct thread *t));
+
+/* How many were created, ever. Listener. */
+uint64_t threads_created(void);
 
 /* Init: the main thread gets its record. */
 void threads_start(void);

@@ -8,8 +8,8 @@
  * price: n waiters that began at b1 … bn have waited for n * now - (b1 + … + bn).
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_CONTENDED_H
-#define PPROFSHIM_CONTENDED_H
+#ifndef PPROFSHIM_QUEUES_H
+#define PPROFSHIM_QUEUES_H
 
 #include <stdbool.h>
 #include <stdint.h>

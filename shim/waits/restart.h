@@ -16,35 +16,9 @@
 #define PPROFSHIM_RESTART_H
 
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <time.h>
 #include <ucontext.h>
 
-struct thread;
-struct wait;
-
-/* A part of a thread's record. */
-struct restart {
-	/* The thread's own. Where it was when a handler of the program's came last, and how many came: hooks/signal.c.
-	 */
-	uintptr_t handled_pc, handled_sp;
-	/* The call that our handler set back last: should a handler of the program's come before it is made, it fails.
-	 */
-	uintptr_t again_pc, again_sp;
-	uint32_t handled;
-	bool again_always;    /* whatever that handler's SA_RESTART says */
-	bool keep_off;        /* the listener's: no signal of ours to this thread now */
-	struct timespec time; /* what is left of a time-out */
-	/* Written by the listener, while the thread was blocked. */
-	uint32_t number; /* atomic; odd: what follows is being written */
-	uint32_t handled_then;
-	long nr; /* -1: nothing is known */
-	uint64_t args[6];
-	uintptr_t pc, sp;
-	uint64_t looked_ns, since_ns; /* CLOCK_MONOTONIC; since_ns 0: not known */
-	uint64_t sleeps;              /* how often it had gone to sleep */
-};
+#include "shim/threads/record.h"
 
 /* What has to be changed in a call that may block, before it is made again: the time-out that is relative, and not kept
  * up to date by the kernel. The number of that argument, which is a struct timespec, or in milliseconds; or none. */

@@ -16,8 +16,6 @@
 #include <ucontext.h>
 
 #include "shim/base/confined.h"
-#include "shim/profiles/cpu.h"
-#include "shim/profiles/dump.h"
 #include "shim/base/house.h"
 #include "shim/base/layout.h"
 #include "shim/libc/libc_thread.h"
@@ -27,13 +25,13 @@
 #include "shim/base/sync.h"
 #include "shim/threads/timers.h"
 #include "shim/stack/unwind.h"
-#include "shim/listener/visitor.h"
 #include "shim/waits/waits.h"
 
 uint32_t signals_users FORKED;
-static uint32_t at_work FORKED;   /* atomic: handlers of ours under way */
-static struct timers_action next; /* libc's, that ours took the place of */
-static char timer_mark, ask_mark; /* their addresses say whose a signal is */
+static uint32_t at_work FORKED;             /* atomic: handlers of ours under way */
+static const struct signals_takers *takers; /* immutable after init */
+static struct timers_action next;           /* libc's, that ours took the place of */
+static char timer_mark, ask_mark;           /* their addresses say whose a signal is */
 
 #if defined(__x86_64__)
 enum { KERNEL_SA_RESTORER = 0x04000000 };
@@ -140,14 +138,6 @@ static bool is_question(const void *value)
 	return (uintptr_t)value >> 32 == ((uintptr_t)&ask_mark & 0xffffffffu);
 }
 
-/* The listener asks for a visitor. At the limit of pending signals it can't say so: then the kernel does not tell who
- * sent it. */
-static bool is_knock(const siginfo_t *info)
-{
-	return (info->si_code == VISITOR_CODE && info->si_value.sival_ptr == visitor_mark()) ||
-	       (info->si_code == SI_USER && (info->si_pid == 0 || visitor_is_wanted()));
-}
-
 /* A signal that is not ours does what it would have done. */
 static void pass_on(int sig, siginfo_t *info, void *context)
 {
@@ -172,12 +162,12 @@ static void silence(const siginfo_t *info)
 /* A thread that libc does not know: it is left in peace from now on. (The timer is another's to delete.) */
 static void leave_alone(int sig, siginfo_t *info, void *context)
 {
-	if (is_knock(info))
+	if (takers->is_knock(info))
 		return;
 	if (info->si_code == SI_TIMER && info->si_value.sival_ptr == &timer_mark)
 		silence(info);
 	else if (info->si_code == SI_TIMER && is_question(info->si_value.sival_ptr))
-		dump_refuse((uint32_t)(uintptr_t)info->si_value.sival_ptr);
+		takers->refuse((uint32_t)(uintptr_t)info->si_value.sival_ptr);
 	else
 		pass_on(sig, info, context);
 	losses_count(unknown_thread);
@@ -188,14 +178,14 @@ static __attribute__((noinline)) void on_signal(int sig, siginfo_t *info, void *
 	ucontext_t *u = context;
 	struct unwind_frame f = frame_of(u);
 	if (info->si_code == SI_TIMER && info->si_value.sival_ptr == &timer_mark) {
-		if (!cpu_tick(f, info->si_overrun))
+		if (!takers->tick(f, info->si_overrun))
 			silence(info);
 		at_interrupted(u, &f);
 	} else if (info->si_code == SI_TIMER && is_question(info->si_value.sival_ptr)) {
-		dump_answer((uint32_t)(uintptr_t)info->si_value.sival_ptr, f);
+		takers->answer((uint32_t)(uintptr_t)info->si_value.sival_ptr, f);
 		at_interrupted(u, &f);
-	} else if (is_knock(info)) {
-		visitor_start_wanted();
+	} else if (takers->is_knock(info)) {
+		takers->knock();
 		at_interrupted(u, &f);
 	} else {
 		pass_on(sig, info, context);
@@ -221,7 +211,7 @@ static __attribute__((noinline)) void on_interval(void *context)
 {
 	ucontext_t *u = context;
 	struct unwind_frame f = frame_of(u);
-	cpu_interval(f);
+	takers->interval(f);
 	at_interrupted(u, &f);
 }
 
@@ -283,6 +273,11 @@ static long install(void *unused)
 	if (r == 0 && before.handler != ours.handler)
 		next = before;
 	return r;
+}
+
+void signals_start(const struct signals_takers *who)
+{
+	takers = who;
 }
 
 int signals_begin(void)

@@ -14,14 +14,30 @@
 #ifndef PPROFSHIM_SIGNALS_H
 #define PPROFSHIM_SIGNALS_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "shim/base/exports.h"
 #include "shim/base/os.h"
+#include "shim/stack/unwind.h"
 #include "shim/threads/timers.h"
 
 enum { SIGNALS_OURS = 33 };
+
+/* Who takes our signals, in our handler, on the thread that was interrupted at this frame. */
+struct signals_takers {
+	/* A timer expired, and so often before (si_overrun). Returns false if it is not to expire again. */
+	bool (*tick)(struct unwind_frame at, int overrun);
+	void (*interval)(struct unwind_frame at); /* the interval timer of the fall-back */
+	void (*answer)(uint32_t slot, struct unwind_frame at);
+	void (*refuse)(uint32_t slot); /* a thread that libc does not know was asked */
+	bool (*is_knock)(const siginfo_t *info);
+	void (*knock)(void);
+};
+
+/* Init, before any signal of ours. */
+void signals_start(const struct signals_takers *takers);
 
 /* Our signals may arrive from now on. Begin and end come in pairs and nest; the handler stays once it was
  * installed (ARCHITECTURE.md). 0, or a negative errno. Listener. */
@@ -45,10 +61,7 @@ static inline bool signals_are_about(void)
 	return __atomic_load_n(&signals_users, __ATOMIC_RELAXED) != 0;
 }
 
-/* Is this handler, as the kernel has it, one that is counted? hooks/signal.c. */
-bool signals_counted(uintptr_t handler);
-
-/* Ask a running thread for its stack: the handler there calls dump_answer(slot), as soon as it has run a little more;
+/* Ask a running thread for its stack: the handler there gives the slot to `answer`, as soon as it has run a little more;
  * one that blocks meanwhile does not answer. Returns 0, or a negative errno. Listener. The question is to be taken
  * back, answered or not; quota.c may do it before, for all. Slots that are asked at once differ in their lowest bits.
  */
@@ -61,9 +74,6 @@ void signals_unask_all(void);
  * handler is in place, it stays, and the program's comes after it: it sees what it would see without us. False: the
  * call is to be made. */
 bool signals_set_by_syscall(const long args[], long *result);
-
-/* The same of any signal: handlers of the program are counted, as those of sigaction are. hooks/signal.c. */
-bool signals_action_by_number(const long args[], long *result);
 
 /* The mark of a timer's signal: sigev_value. */
 void *signals_timer_mark(void);

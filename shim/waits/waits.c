@@ -13,6 +13,7 @@
 #include "shim/base/layout.h"
 #include "shim/base/os.h"
 #include "shim/libc/real.h"
+#include "shim/waits/handlers.h"
 #include "shim/snapshot.h"
 
 enum {
@@ -107,7 +108,7 @@ bool waits_others_are_due(uint64_t signals, unsigned long without_flag, bool not
 	for (pending &= signals; pending; pending &= pending - 1) {
 		struct kernel_action action = action_of(__builtin_ctzll(pending) + 1);
 		if (action.handler > (uintptr_t)SIG_IGN && !(action.flags & without_flag) &&
-		    !(not_counted && signals_counted(action.handler)))
+		    !(not_counted && handlers_counted(action.handler)))
 			return true;
 	}
 	return false;

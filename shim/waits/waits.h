@@ -24,8 +24,9 @@
 
 #include "shim/libc/clock.h"
 #include "shim/base/self.h"
-#include "shim/waits/signals.h"
 #include "shim/stack/unwind.h"
+#include "shim/threads/record.h"
+#include "shim/waits/signals.h"
 
 /* The calls, one for each HOOK_WAITS row of hooks.def. */
 enum wait_call {
@@ -60,18 +61,6 @@ enum wait_view {
 	VIEW_SELECT, /* many descriptors */
 	VIEW_SLEEP,
 	VIEW_SYSCALL, /* whatever else */
-};
-
-/* A wait, as its thread publishes it. The fields change only while `state` says WAIT_NONE or WAIT_CHANGING; a state
- * with a call never comes back once it was left. */
-struct wait {
-	uint64_t state;            /* atomic: instance << 8 | enum wait_call */
-	uint64_t instances;        /* waits so far */
-	uintptr_t object;          /* what for: waits_kind() says what it is */
-	struct unwind_frame frame; /* the caller's */
-	uint64_t since_ns;  /* CLOCK_MONOTONIC, of locks that nobody watches CLOCK_MONOTONIC_COARSE; 0: not taken */
-	uint32_t handled;   /* self.handled when it began */
-	uint32_t cut_short; /* atomic: our signal interrupted the system call of this wait */
 };
 
 static inline unsigned waits_call(uint64_t state)

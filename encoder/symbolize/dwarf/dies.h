@@ -3,8 +3,8 @@
  * Runs in: pprofshim-symbolize.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_SYMBOLIZE_DIES_H
-#define PPROFSHIM_SYMBOLIZE_DIES_H
+#ifndef PPROFSHIM_DIES_H
+#define PPROFSHIM_DIES_H
 
 #include <elfutils/libdw.h>
 #include <stdbool.h>

@@ -3,8 +3,8 @@
  * Runs in: pprofshim-symbolize.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_SYMBOLIZE_DWARF_H
-#define PPROFSHIM_SYMBOLIZE_DWARF_H
+#ifndef PPROFSHIM_DWARF_H
+#define PPROFSHIM_DWARF_H
 
 #include "encoder/symbolize/elf/elf_file.h"
 #include "encoder/symbolize/dwarf/lookup.h"

@@ -3,8 +3,8 @@
  * Runs in: pprofshim-symbolize.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_SYMBOLIZE_LINES_H
-#define PPROFSHIM_SYMBOLIZE_LINES_H
+#ifndef PPROFSHIM_LINES_H
+#define PPROFSHIM_LINES_H
 
 #include <stdbool.h>
 

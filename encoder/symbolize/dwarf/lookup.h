@@ -3,8 +3,8 @@
  * Runs in: pprofshim-symbolize (a process of its own, one thread; it may allocate, map and die).
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_SYMBOLIZE_LOOKUP_H
-#define PPROFSHIM_SYMBOLIZE_LOOKUP_H
+#ifndef PPROFSHIM_LOOKUP_H
+#define PPROFSHIM_LOOKUP_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -3,8 +3,8 @@
  * Runs in: pprofshim-symbolize.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_SYMBOLIZE_TEXTS_H
-#define PPROFSHIM_SYMBOLIZE_TEXTS_H
+#ifndef PPROFSHIM_STRINGS_H
+#define PPROFSHIM_STRINGS_H
 
 #include <stddef.h>
 

@@ -3,8 +3,8 @@
  * Runs in: pprofshim-symbolize.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_SYMBOLIZE_DEBUG_FILE_H
-#define PPROFSHIM_SYMBOLIZE_DEBUG_FILE_H
+#ifndef PPROFSHIM_DEBUG_FILE_H
+#define PPROFSHIM_DEBUG_FILE_H
 
 #include "encoder/symbolize/elf/elf_file.h"
 

@@ -3,8 +3,8 @@
  * Runs in: pprofshim-symbolize.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_SYMBOLIZE_ELF_FILE_H
-#define PPROFSHIM_SYMBOLIZE_ELF_FILE_H
+#ifndef PPROFSHIM_ELF_FILE_H
+#define PPROFSHIM_ELF_FILE_H
 
 #include <libelf.h>
 #include <stdbool.h>

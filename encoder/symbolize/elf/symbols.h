@@ -3,8 +3,8 @@
  * Runs in: pprofshim-symbolize.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFSHIM_SYMBOLIZE_SYMBOLS_H
-#define PPROFSHIM_SYMBOLIZE_SYMBOLS_H
+#ifndef PPROFSHIM_SYMBOLS_H
+#define PPROFSHIM_SYMBOLS_H
 
 #include <stdbool.h>
 

@@ -6,7 +6,7 @@
  * why): threads work for far longer.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/profiles/cpu.c shim/stack/ring.c shim/stack/sample.c shim/waits/signals.c shim/waits/waits.c shim/waits/restart.c shim/profiles/deadlock.c shim/threads/threads.c shim/threads/timers.c shim/libc/libc_thread.c shim/profiles/ticks.c shim/threads/quota.c shim/threads/tasks.c shim/base/powers.c shim/profiles/sampling.c shim/libc/clock.c
+/* links: shim/profiles/cpu.c shim/stack/ring.c shim/stack/sample.c shim/waits/signals.c shim/waits/waits.c shim/waits/restart.c shim/profiles/deadlock.c shim/threads/threads.c shim/threads/timers.c shim/libc/libc_thread.c shim/profiles/ticks.c shim/profiles/quota.c shim/threads/tasks.c shim/base/powers.c shim/profiles/sampling.c shim/libc/clock.c
  * links: shim/stack/unwind.c shim/stack/learn.c shim/stack/own_stack.c shim/stack/unwind_libc.c shim/libc/modules.c shim/libc/real.c shim/base/losses.c shim/base/settings.c shim/stack/stacks.c
  * links: shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE
@@ -31,6 +31,7 @@
 
 #include <cmocka.h>
 
+#include "shim/waits/handlers.h"
 #include "shim/waits/queues.h"
 #include "shim/profiles/cpu.h"
 #include "shim/profiles/dump.h"
@@ -38,7 +39,7 @@
 #include "shim/listener/listener.h"
 #include "shim/libc/modules.h"
 #include "shim/base/os.h"
-#include "shim/threads/quota.h"
+#include "shim/profiles/quota.h"
 #include "shim/stack/ring.h"
 #include "shim/base/settings.h"
 #include "shim/snapshot.h"
@@ -65,33 +66,14 @@ enum { SKIPPED = 77 };
 #define SANITIZED 0
 #endif
 
-void dump_answer(uint32_t slot, struct unwind_frame f) /* dump.c's */
+static bool is_no_knock(const siginfo_t *info)
 {
-	(void)slot, (void)f;
-}
-
-void dump_refuse(uint32_t slot)
-{
-	(void)slot;
-}
-
-bool init_is_on(void) /* init.c's */
-{
-	return true;
-}
-
-/* The listener here is a thread of the process: it has no use for a visitor. */
-bool visitor_is_wanted(void)
-{
+	(void)info;
 	return false;
 }
 
-void *visitor_mark(void)
-{
-	return NULL;
-}
-
-void visitor_start_wanted(void) {}
+/* The listener here is a thread of the process: it has no use for a visitor. */
+static const struct signals_takers takers = {.tick = cpu_tick, .interval = cpu_interval, .is_knock = is_no_knock};
 
 /* Who asks is hidden, as the listener is; in each child that a test is made in. */
 static int asker;
@@ -108,25 +90,15 @@ __attribute__((constructor)) static void hide_askers(void)
 	pthread_atfork(NULL, NULL, hide_asker);
 }
 
-bool signals_counted(uintptr_t handler) /* hooks/signal.c's */
+bool handlers_counted(uintptr_t handler) /* hooks/signal.c's */
 {
 	(void)handler;
 	return false;
 }
 
-void contended_forget(struct thread *t) /* queues.c's */
-{
-	(void)t;
-}
-
 void trace_cpu(const struct sample *s) /* trace_events.c's */
 {
 	(void)s;
-}
-
-void trace_forget(struct thread *t)
-{
-	(void)t;
 }
 
 void contended_leave(struct thread *t)
@@ -152,6 +124,9 @@ static int run_child(void (*body)(void))
 	pid_t child = fork();
 	if (child == 0) {
 		house_start(NULL);
+		house.on = true;
+		signals_start(&takers);
+		modules_on_change(unwind_forget);
 		threads_start();
 		self.thread->tid = 0; /* it gets no timer */
 		clock_start();

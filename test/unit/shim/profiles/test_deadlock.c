@@ -28,6 +28,7 @@
 
 #include <cmocka.h>
 
+#include "shim/waits/handlers.h"
 #include "shim/waits/queues.h"
 #include "shim/profiles/cpu.h"
 #include "shim/start/init.h"
@@ -53,29 +54,14 @@ const char *__tsan_default_options(void) /* deadlocks are what is wanted here */
 	return "detect_deadlocks=0 report_mutex_bugs=0 report_thread_leaks=0";
 }
 
-bool init_is_on(void) /* init.c's */
-{
-	return true;
-}
-
-uint32_t signals_users;                 /* signals.c's */
-bool signals_counted(uintptr_t handler) /* hooks/signal.c's */
+uint32_t signals_users;                  /* signals.c's */
+bool handlers_counted(uintptr_t handler) /* hooks/signal.c's */
 {
 	(void)handler;
 	return false;
 }
 
 void contended_leave(struct thread *t) /* queues.c's */
-{
-	(void)t;
-}
-
-void contended_forget(struct thread *t)
-{
-	(void)t;
-}
-
-void trace_forget(struct thread *t) /* trace_events.c's */
 {
 	(void)t;
 }
@@ -90,6 +76,7 @@ static void in_child(void (*body)(void))
 	pid_t child = fork();
 	if (child == 0) {
 		house_start(NULL);
+		house.on = true;
 		threads_start();
 		clock_start();
 		body();

@@ -26,8 +26,9 @@
 
 #include <cmocka.h>
 
+#include "shim/waits/handlers.h"
 #include "shim/waits/queues.h"
-#include "shim/profiles/cpu.h"
+#include "shim/profiles/dump.h"
 #include "shim/start/init.h"
 #include "shim/listener/listener.h"
 #include "shim/libc/modules.h"
@@ -56,34 +57,14 @@ enum { SKIPPED = 77 };
 #define SANITIZED 0
 #endif
 
-bool cpu_tick(struct unwind_frame f, int overrun)
+static bool is_no_knock(const siginfo_t *info)
 {
-	(void)f, (void)overrun;
-	return true;
-}
-
-void cpu_interval(struct unwind_frame f)
-{
-	(void)f;
-}
-
-bool init_is_on(void) /* init.c's */
-{
-	return true;
-}
-
-/* The listener here is a thread of the process: it has no use for a visitor. */
-bool visitor_is_wanted(void)
-{
+	(void)info;
 	return false;
 }
 
-void *visitor_mark(void)
-{
-	return NULL;
-}
-
-void visitor_start_wanted(void) {}
+/* The listener here is a thread of the process: it has no use for a visitor. */
+static const struct signals_takers takers = {.answer = dump_answer, .refuse = dump_refuse, .is_knock = is_no_knock};
 
 /* Who asks is hidden, as the listener is; in each child that a test is made in. */
 static int asker;
@@ -100,23 +81,13 @@ __attribute__((constructor)) static void hide_askers(void)
 	pthread_atfork(NULL, NULL, hide_asker);
 }
 
-bool signals_counted(uintptr_t handler) /* hooks/signal.c's */
+bool handlers_counted(uintptr_t handler) /* hooks/signal.c's */
 {
 	(void)handler;
 	return false;
 }
 
 void contended_leave(struct thread *t) /* queues.c's */
-{
-	(void)t;
-}
-
-void contended_forget(struct thread *t)
-{
-	(void)t;
-}
-
-void trace_forget(struct thread *t) /* trace_events.c's */
 {
 	(void)t;
 }
@@ -134,6 +105,9 @@ static void in_child(void (*body)(void))
 	pid_t child = fork();
 	if (child == 0) {
 		house_start(NULL);
+		house.on = true;
+		signals_start(&takers);
+		modules_on_change(unwind_forget);
 		threads_start();
 		clock_start();
 		modules_refresh();
@@ -155,7 +129,8 @@ static void in_child(void (*body)(void))
 #define BOUNDS(name) extern const char __start_place_##name[], __stop_place_##name[];
 BOUNDS(mutex)
 BOUNDS(poll)
-BOUNDS(spin) BOUNDS(outer) BOUNDS(futex) BOUNDS(hook)
+BOUNDS(spin)
+BOUNDS(outer) BOUNDS(futex) BOUNDS(hook)
 #define IS_IN(pc, name) \
 	((pc) - (uintptr_t)__start_place_##name < (uintptr_t)(__stop_place_##name - __start_place_##name))
 #define STACK_HAS(t, name) \

@@ -25,6 +25,7 @@
 
 #include <cmocka.h>
 
+#include "shim/waits/handlers.h"
 #include "shim/base/arena.h"
 #include "shim/libc/clock.h"
 #include "shim/waits/queues.h"
@@ -103,12 +104,7 @@ void snapshot_count_contention(uint64_t counts[CONTENTION_KINDS]) /* delays.c's 
 	counts[CONTENTION_BLOCK] = counts[CONTENTION_MUTEX] = 0;
 }
 
-void contended_leave(struct thread *t) /* queues.c's, these two */
-{
-	(void)t;
-}
-
-void contended_forget(struct thread *t)
+void contended_leave(struct thread *t) /* queues.c's */
 {
 	(void)t;
 }
@@ -123,11 +119,6 @@ uint64_t modules_place_of(const uintptr_t *pc, size_t depth) /* modules.c's */
 {
 	(void)pc, (void)depth;
 	return 0;
-}
-
-bool init_is_on(void) /* init.c's */
-{
-	return true;
 }
 
 /* Who asks is hidden, as the listener is; in each child that a test is made in. */
@@ -145,8 +136,8 @@ __attribute__((constructor)) static void hide_askers(void)
 	pthread_atfork(NULL, NULL, hide_asker);
 }
 
-uint32_t signals_users;                 /* signals.c's */
-bool signals_counted(uintptr_t handler) /* hooks/signal.c's */
+uint32_t signals_users;                  /* signals.c's */
+bool handlers_counted(uintptr_t handler) /* hooks/signal.c's */
 {
 	(void)handler;
 	return false;
@@ -301,6 +292,8 @@ static void in_child(void (*body)(void))
 	pid_t child = fork();
 	if (child == 0) {
 		house_start(NULL);
+		house.on = true;
+		threads_on_reuse(trace_forget);
 		threads_start();
 		clock_start();
 		settings.memory_limit = 64 << 20;

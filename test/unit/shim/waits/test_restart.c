@@ -37,6 +37,7 @@
 #include <cmocka.h>
 
 #include "shim/libc/clock.h"
+#include "shim/waits/handlers.h"
 #include "shim/waits/queues.h"
 #include "shim/base/house.h"
 #include "shim/base/os.h"
@@ -50,7 +51,7 @@ enum { OURS = SIGUSR2, PROGRAMS = SIGUSR1, TIME_MS = 3000, LARGE = 300000 };
 
 __thread struct self self; /* sampling.c's */
 
-bool signals_counted(uintptr_t handler) /* hooks/signal.c's */
+bool handlers_counted(uintptr_t handler) /* handlers.c's */
 {
 	(void)handler;
 	return true;
@@ -90,7 +91,7 @@ struct stander {
 	pid_t child;
 };
 
-static __thread struct stander *self;
+static __thread struct stander *standing;
 
 /* What happens while our handler runs, and right after. */
 static bool raise_before, raise_after;
@@ -111,7 +112,7 @@ static void on_ours(int sig, siginfo_t *info, void *context)
 	restart_interrupted(u, mask);
 	if (raise_after)
 		raise_here(PROGRAMS);
-	__atomic_fetch_add(&self->hits, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&standing->hits, 1, __ATOMIC_RELAXED);
 }
 
 static bool raise_ours_in_programs;
@@ -119,7 +120,7 @@ static bool raise_ours_in_programs;
 static void on_programs(int sig, siginfo_t *info, void *context)
 {
 	ucontext_t *u = context;
-	struct restart *r = &self->record.restart;
+	struct restart *r = &standing->record.restart;
 	(void)info;
 	self.handled++;
 	r->handled++;
@@ -133,7 +134,7 @@ static void on_programs(int sig, siginfo_t *info, void *context)
 #endif
 	if (raise_ours_in_programs)
 		raise_here(OURS); /* it comes when this handler has returned */
-	__atomic_fetch_add(&self->handled, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&standing->handled, 1, __ATOMIC_RELAXED);
 }
 
 static int install(void **state)
@@ -152,7 +153,7 @@ static int install(void **state)
 
 static void *stand(void *arg)
 {
-	struct stander *s = self = arg;
+	struct stander *s = standing = arg;
 	self.thread = &s->record;
 	__atomic_store_n(&s->record.tid, os_tid(), __ATOMIC_RELAXED);
 	__atomic_store_n(&s->tid, os_tid(), __ATOMIC_RELEASE);
@@ -847,7 +848,7 @@ static void test_a_transfer_that_may_not_wait_has_no_rest(void **state)
 	struct stander s = {.name = "none"};
 	make_pipe(&s);
 	fcntl(s.fd[1], F_SETFL, O_NONBLOCK);
-	self = &s;
+	standing = &s;
 	self.thread = &s.record;
 	for (int i = 0; i < 2000;
 	     i++) { /* a signal that is due when the call returns: it is sent in it, by another thread */

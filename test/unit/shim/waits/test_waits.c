@@ -23,6 +23,7 @@
 
 #include <cmocka.h>
 
+#include "shim/waits/handlers.h"
 #include "shim/waits/queues.h"
 #include "shim/base/os.h"
 #include "shim/libc/real.h"
@@ -40,8 +41,8 @@
 __thread struct self self; /* sampling.c's */
 uint32_t signals_users;    /* signals.c's */
 
-static bool counted;                    /* all handlers are */
-bool signals_counted(uintptr_t handler) /* hooks/signal.c's */
+static bool counted;                     /* all handlers are */
+bool handlers_counted(uintptr_t handler) /* hooks/signal.c's */
 {
 	(void)handler;
 	return counted;

@@ -5,7 +5,7 @@
  * Shared: `most` is atomic.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "shim/threads/quota.h"
+#include "shim/profiles/quota.h"
 
 #include <signal.h>
 #include <string.h>

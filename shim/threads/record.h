@@ -1,0 +1,70 @@
+/* record.h - one living thread: what each room keeps of it. Types alone.
+ *
+ * Runs in: app's thread inside a hook, our signal handler, listener.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_RECORD_H
+#define PPROFSHIM_RECORD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "shim/stack/unwind.h"
+
+/* A wait, as its thread publishes it (waits/waits.h). The fields change only while `state` says WAIT_NONE or
+ * WAIT_CHANGING; a state with a call never comes back once it was left. */
+struct wait {
+	uint64_t state;            /* atomic: instance << 8 | enum wait_call */
+	uint64_t instances;        /* waits so far */
+	uintptr_t object;          /* what for: waits_kind() says what it is */
+	struct unwind_frame frame; /* the caller's */
+	uint64_t since_ns;  /* CLOCK_MONOTONIC, of locks that nobody watches CLOCK_MONOTONIC_COARSE; 0: not taken */
+	uint32_t handled;   /* self.handled when it began */
+	uint32_t cut_short; /* atomic: our signal interrupted the system call of this wait */
+};
+
+/* A system call that our signal cut short (waits/restart.h). */
+struct restart {
+	/* The thread's own. Where it was when a handler of the program's came last, and how many came: hooks/signal.c.
+	 */
+	uintptr_t handled_pc, handled_sp;
+	/* The call that our handler set back last: should a handler of the program's come before it is made, it fails.
+	 */
+	uintptr_t again_pc, again_sp;
+	uint32_t handled;
+	bool again_always;    /* whatever that handler's SA_RESTART says */
+	bool keep_off;        /* the listener's: no signal of ours to this thread now */
+	struct timespec time; /* what is left of a time-out */
+	/* Written by the listener, while the thread was blocked. */
+	uint32_t number; /* atomic; odd: what follows is being written */
+	uint32_t handled_then;
+	long nr; /* -1: nothing is known */
+	uint64_t args[6];
+	uintptr_t pc, sp;
+	uint64_t looked_ns, since_ns; /* CLOCK_MONOTONIC; since_ns 0: not known */
+	uint64_t sleeps;              /* how often it had gone to sleep */
+};
+
+/* One living thread. Records are never freed; that of a thread that ended becomes another's. */
+struct thread {
+	struct wait wait; /* written by the thread itself without a lock */
+	struct restart restart;
+	struct thread *next;
+	struct thread_site *site; /* that created it; NULL: not known */
+	uintptr_t handle;         /* pthread_self() of a thread that pthread_create made; 0: not known */
+	int tid;                  /* atomic; 0: nobody's */
+	uint32_t timer;           /* atomic; cpu.c: THREAD_NO_TIMER, being made, or the number of its timer plus one */
+	uint64_t armed_cpu_ns;    /* cpu.c: what it had used when it got the timer */
+	struct contended *waits_for; /* queues.c, these two; the thread's own */
+	uint64_t waits_since_ns;
+	struct thread *waits_before, *waits_after; /* queues.c; under its bucket's lock */
+	struct trace_chunk *chunk;                 /* trace_events.c, these four; the thread's own */
+	uint32_t chunk_of;                         /* which trace */
+	uint32_t is_tracing;                       /* atomic: it is writing to the chunk */
+	uint32_t end_told_in;                      /* atomic: in which trace it said that it ends */
+	uint32_t entered;                          /* threads.c: how often it was found or given away */
+};
+enum { THREAD_NO_TIMER = 0, THREAD_TIMER_BEING_MADE = UINT32_MAX };
+
+#endif
