@@ -119,22 +119,26 @@ class MadeCode(Jit):
             self.assertIn("jit_allocates", top.rows)
             self.assertEqual(0, p.finish()[0])
 
-    def test_dump_names_made_code(self):
+    def made_code_in_dumps(self):
+        """None, or what is missing in one program's dumps."""
         with self.started([shim.program("jit_map")]) as (p, _):
             for _ in range(40):
                 text = p.get("/debug/pprof/goroutine?debug=2").text
-                stands = stack_of(text, "jit-stands")
-                if not follows([f for f, _ in stands], ["stand_here", "call:stand_here", "standing"]):
-                    burns = stands  # cut short: nobody had a processor to look further
-                    continue
-                place = dict(stands)["call:stand_here"]
-                self.assertRegex(place, r"^\[jit\]:0 \+0x[0-9a-f]+$")
-                burns = stack_of(text, "jit-burns")
-                if follows([f for f, _ in burns], [SEVENTY, "burn_next", "burning"]):
-                    break
-            else:
-                self.fail("one always, one 70 %% of the time: %s" % burns)
-            self.assertEqual(0, p.finish()[0])
+                stands, burns = stack_of(text, "jit-stands"), stack_of(text, "jit-burns")
+                if (follows([f for f, _ in stands], ["stand_here", "call:stand_here", "standing"]) and
+                        follows([f for f, _ in burns], [SEVENTY, "burn_next", "burning"])):
+                    self.assertRegex(dict(stands)["call:stand_here"], r"^\[jit\]:0 \+0x[0-9a-f]+$")
+                    self.assertEqual(0, p.finish()[0])
+                    return None
+        return "one always, one 70 %% of the time: %s; %s" % (stands, burns)
+
+    def test_dump_names_made_code(self):
+        # Code without tables is walked through by what lies on the stack: in some programs it ends there.
+        for _ in range(10):
+            missing = self.made_code_in_dumps()
+            if not missing:
+                return
+        self.fail(missing)
 
 
 class Belief(Jit):

@@ -147,7 +147,7 @@ class Painted(shim.TestCase):
             with look.Looking(p, hz=1000):
                 shim.wait_until("a trace", lambda: p.get("/debug/pprof/trace?seconds=0.1").status == 200)
                 # A signal's frame is the kernel's: the least of several calls, in so many rounds that one of them had no signal.
-                for number in range(1, 9):
+                for number in range(1, 21):
                     p.send(b"\n")
                     p.wait_line("round %d" % number)
                     if not self.too_much(bare, self.used(p.out), 1):

@@ -93,7 +93,7 @@ class Asked:
     def body(self):
         self.thread.join(shim.DEADLINE_S)
         if not self.answer or self.answer.status != 200:
-            raise AssertionError("trace: %s" % (self.answer and (self.answer.status, self.answer.body[:200])))
+            raise AssertionError("trace: %r" % [self.answer and (self.answer.status, self.answer.body[:200])])
         return self.answer.body
 
 
@@ -301,11 +301,11 @@ class Requests(shim.TestCase):
     def test_two_at_once(self):
         with start([shim.program("contention_steady")]) as p:
             p.wait_line("ready")
-            for seconds in (2, 6, 18, 54):
+            for seconds in (2, 2, 4, 4, 8, 8):
                 asked = Asked(p, "seconds=%d" % seconds)
                 if asked.refusals:
                     break
-                asked.body()  # it was over before the other one came
+                asked.thread.join(shim.DEADLINE_S)  # it was over before the other one came
             a = asked.refusals[0]
             self.assertRegex(a.text, r"^Could not enable tracing: .*already enabled\n$")
             self.assertEqual("1", a.header("X-Go-Pprof"))
@@ -324,13 +324,13 @@ class Requests(shim.TestCase):
             p.wait_line("ready")
             for how in ("close", "reset"):
                 with shim.Raw(p.port) as raw:
-                    raw.send(b"GET /debug/pprof/trace?seconds=50 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    raw.send(b"GET /debug/pprof/trace?seconds=170 HTTP/1.1\r\nHost: localhost\r\n\r\n")
                     shim.wait_until("the trace to begin", lambda: p.get("/debug/pprof/trace?seconds=0.01").status == 500)
                     if how == "reset":
                         raw.s.setsockopt(shim.socket.SOL_SOCKET, shim.socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
                 began = time.monotonic()
                 shim.wait_until("a trace to be had", lambda: p.get("/debug/pprof/trace?seconds=0.1").status == 200)
-                self.assertLess(time.monotonic() - began, 35, "not before the 50 s were over")
+                self.assertLess(time.monotonic() - began, 150, "not before the 170 s were over")
 
     test_a_client_that_goes_away_frees_it.long_s = 4
 
