@@ -159,7 +159,7 @@ struct dump_snapshot {
 	struct dump_thread *threads; /* the main thread first, then as they were made */
 	const struct stack
 		*unreached; /* what stands for a stack in counts of threads, where there is none; NULL: nothing */
-	size_t stuck_count;
+	size_t deadlock_count;
 	struct dump_stuck *stuck; /* deadlocks first */
 };
 int snapshot_dump(struct region *r, struct dump_snapshot *s); /* 0, or -ENOMEM */

@@ -373,7 +373,7 @@ int dump_print(struct region *r, struct out *o, const struct dump_snapshot *s, s
 		out_str(o, d->names.note);
 		out_str(o, "\n\n");
 	}
-	for (size_t i = 0; i < s->stuck_count && !d->failed; i++)
+	for (size_t i = 0; i < s->deadlock_count && !d->failed; i++)
 		print_stuck(d, &s->stuck[i]);
 	for (size_t i = 0; i < s->count && !d->failed && !pace(); i++)
 		print_block(d, &s->threads[i]);

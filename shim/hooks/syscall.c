@@ -42,7 +42,7 @@ static long blocking_call(long nr, long args[6], int which, struct unwind_frame 
 	waits_leave(&scope);
 	if (is_futex && hook_is_watched() && scope.since_ns) {
 		if (r == 0 || errno == ETIMEDOUT || errno == EINTR) /* else the word had changed, and it did not wait */
-			contention_waited(WAIT_syscall, (uintptr_t)args[0], scope.since_ns, caller);
+			delays_waited(WAIT_syscall, (uintptr_t)args[0], scope.since_ns, caller);
 	} else if (trace_is_on() && !is_futex) {
 		trace_waited(VIEW_SYSCALL, WAIT_syscall, (uintptr_t)args[0], scope.since_ns, clock_ns(CLOCK_MONOTONIC),
 		             caller);

@@ -30,9 +30,9 @@ static inline bool is_not_waited_for(const void *mutex)
 		if (!(goes)) \
 			return real_##symbol(lock); \
 		uintptr_t function = FUNCTION(symbol); \
-		uint64_t delay_ns = contention_lets_go((uintptr_t)(lock), function, UNWIND_CALLER()); \
+		uint64_t delay_ns = delays_lets_go((uintptr_t)(lock), function, UNWIND_CALLER()); \
 		int r = real_##symbol(lock); \
-		contention_caused(function, delay_ns, UNWIND_CALLER()); \
+		delays_caused(function, delay_ns, UNWIND_CALLER()); \
 		return r; \
 	}
 
@@ -61,7 +61,7 @@ static inline bool others_still_read(const pthread_rwlock_t *lock)
 
 static __attribute__((noinline)) int unlock_contended(pthread_rwlock_t *lock)
 {
-	if (!contended_maybe((uintptr_t)lock) || others_still_read(lock))
+	if (!queues_maybe((uintptr_t)lock) || others_still_read(lock))
 		return real_pthread_rwlock_unlock(lock);
 	return pthread_rwlock_unlock_waited(lock);
 }

@@ -69,13 +69,13 @@ bool hook_lets_go(const void *mutex)
 static inline void enter_queue(uintptr_t lock, uint64_t since_ns)
 {
 	if (waits_are_watched(WAITS_FOR_MUTEX | WAITS_FOR_TRACE) && waits_self())
-		contended_enter(threads_self(), lock, since_ns);
+		queues_enter(threads_self(), lock, since_ns);
 }
 
 static inline void leave_queue(void)
 {
 	if (waits_self() && threads_self()->waits_for)
-		contended_leave(threads_self());
+		queues_leave(threads_self());
 }
 
 void hook_traced(unsigned call, uintptr_t object, uint64_t since_ns, const void *frame_address)
@@ -86,7 +86,7 @@ void hook_traced(unsigned call, uintptr_t object, uint64_t since_ns, const void 
 
 void hook_waited(unsigned call, uintptr_t object, uint64_t since_ns, const void *frame_address)
 {
-	contention_waited(call, object, since_ns, unwind_frame_at(frame_address));
+	delays_waited(call, object, since_ns, unwind_frame_at(frame_address));
 }
 
 static bool is_long_ms(int timeout)
@@ -179,9 +179,9 @@ static inline bool pthread_waited(int r)
 #define SINCE_COND hook_sync_since()
 #define FIRST_COND(call) \
 	if (!hook_first_word_is(mutex, 1) && hook_lets_go(mutex)) \
-		contention_caused(waits_function(WAIT_##call), \
-		                  contention_lets_go((uintptr_t)mutex, waits_function(WAIT_##call), UNWIND_CALLER()), \
-		                  UNWIND_CALLER());
+		delays_caused(waits_function(WAIT_##call), \
+		              delays_lets_go((uintptr_t)mutex, waits_function(WAIT_##call), UNWIND_CALLER()), \
+		              UNWIND_CALLER());
 #define TOOK_COND(symbol, args) false
 #define FAILED_COND false
 #define AGAIN_COND

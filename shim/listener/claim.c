@@ -1,6 +1,6 @@
 /* claim.c - tell other processes under the shim who holds the port.
  *
- * Runs in: init (front_is_ours, front_is_left: a descriptor that is closed again at once); listener (front_claim).
+ * Runs in: init (claim_is_ours, claim_is_left: a descriptor that is closed again at once); listener (claim_make).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/listener/claim.h"
@@ -37,7 +37,7 @@ static int open_socket(void)
 	return (int)os_call(SYS_socket, AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 }
 
-bool front_is_ours(uint16_t port)
+bool claim_is_ours(uint16_t port)
 {
 	struct sockaddr_un name;
 	socklen_t len = name_of(port, 0, &name);
@@ -59,18 +59,18 @@ static int claim(uint16_t port, int pid)
 	return r < 0 ? (int)r : fd;
 }
 
-struct front_claim front_claim(uint16_t port)
+struct claim claim_make(uint16_t port)
 {
-	return (struct front_claim){.port_fd = claim(port, 0), .pid_fd = claim(port, house_pid())};
+	return (struct claim){.port_fd = claim(port, 0), .pid_fd = claim(port, house_pid())};
 }
 
-void front_give_up(struct front_claim *c)
+void claim_give_up(struct claim *c)
 {
 	if (c->port_fd >= 0)
 		os_close(c->port_fd);
 	if (c->pid_fd >= 0)
 		os_close(c->pid_fd);
-	*c = (struct front_claim){-1, -1};
+	*c = (struct claim){-1, -1};
 }
 
 /* A process that has ended and whose parent does not know it yet is dead, too. */
@@ -102,7 +102,7 @@ static int pid_in(struct span line, struct span name)
 	return text_parse_uint(rest, 10, &pid) && pid <= INT32_MAX ? (int)pid : 0;
 }
 
-bool front_is_left(uint16_t port)
+bool claim_is_left(uint16_t port)
 {
 	char text[4096], name[32];
 	struct line l = LINE(name);

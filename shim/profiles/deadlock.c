@@ -49,7 +49,7 @@ static bool is_for_ever(unsigned call)
 	       call == WAIT_pthread_rwlock_wrlock;
 }
 
-int stuck_owner(const struct wait *w)
+int deadlock_owner(const struct wait *w)
 {
 	size_t at = owner_at(waits_call(w->state));
 	int owner = 0;
@@ -110,7 +110,7 @@ static bool holds_still(const struct lock_wait *waits, size_t start)
 {
 	size_t i = start;
 	do {
-		if (!still_waits(&waits[i]) || stuck_owner(&waits[i].wait) != waits[i].owner_tid ||
+		if (!still_waits(&waits[i]) || deadlock_owner(&waits[i].wait) != waits[i].owner_tid ||
 		    !still_waits(&waits[i]))
 			return false;
 		i = waits[i].next;
@@ -144,7 +144,7 @@ static void renumber(size_t *ring, size_t count, size_t *map)
 	}
 }
 
-size_t stuck_find_rings(struct region *r, struct lock_wait *waits, size_t count, size_t *ring)
+size_t deadlock_find_rings(struct region *r, struct lock_wait *waits, size_t count, size_t *ring)
 {
 	struct tid_table t;
 	size_t rings = 0, *met = region_alloc(r, count * sizeof *met + 1);
@@ -246,8 +246,8 @@ void snapshot_stuck(struct region *r, void (*tell)(void *arg, const char *line),
 		return;
 	threads_each(gather, &g);
 	for (size_t i = 0; i < g.count; i++)
-		g.at[i].owner_tid = stuck_owner(&g.at[i].wait);
-	stuck_find_rings(r, g.at, g.count, ring);
+		g.at[i].owner_tid = deadlock_owner(&g.at[i].wait);
+	deadlock_find_rings(r, g.at, g.count, ring);
 	for (size_t i = 0, told = 0; i < g.count; i++)
 		if (ring[i] > told) { /* its first; rings are numbered in the order of these */
 			told = ring[i];

@@ -143,7 +143,7 @@ static bool keep_wait(uint64_t delay_ns, uint64_t *contentions, uint64_t *stands
 	return true;
 }
 
-void contention_waited(unsigned call, uintptr_t object, uint64_t since_ns, struct unwind_frame from)
+void delays_waited(unsigned call, uintptr_t object, uint64_t since_ns, struct unwind_frame from)
 {
 	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC), contentions, stands_for_ns;
 	uint64_t delay_ns = now_ns > since_ns ? now_ns - since_ns : 1;
@@ -155,14 +155,14 @@ void contention_waited(unsigned call, uintptr_t object, uint64_t since_ns, struc
 		trace_waited(waits_view(call), call, object, since_ns, now_ns, from);
 }
 
-uint64_t contention_lets_go(uintptr_t lock, uintptr_t function, struct unwind_frame from)
+uint64_t delays_lets_go(uintptr_t lock, uintptr_t function, struct unwind_frame from)
 {
 	if (trace_is_on())
 		trace_wakes(lock, function, from);
-	return contended_release(lock);
+	return queues_release(lock);
 }
 
-void contention_caused(uintptr_t function, uint64_t delay_ns, struct unwind_frame from)
+void delays_caused(uintptr_t function, uint64_t delay_ns, struct unwind_frame from)
 {
 	uint64_t fraction = rate_of(CONTENTION_MUTEX);
 	if (delay_ns == 0 || fraction == 0 || !once_in(fraction))
@@ -180,7 +180,7 @@ static void set_rate(enum contention_kind kind)
 	__atomic_store_n(&contention.rate[kind], rate, __ATOMIC_RELAXED);
 }
 
-void contention_start(uint64_t block_rate_ns, uint64_t mutex_fraction)
+void delays_start(uint64_t block_rate_ns, uint64_t mutex_fraction)
 {
 	contention.preset[CONTENTION_BLOCK] = block_rate_ns;
 	contention.preset[CONTENTION_MUTEX] = mutex_fraction;
@@ -240,7 +240,7 @@ void snapshot_count_contention(uint64_t counts[CONTENTION_KINDS])
 			counts[kind] += __atomic_load_n(&s->of[kind].contentions, __ATOMIC_RELAXED) != 0;
 }
 
-FORKED_CODE void contention_fork_child(void)
+FORKED_CODE void delays_fork_child(void)
 {
 	for (struct contention_site *s = contention.newest; s; s = s->older)
 		if (s->of[CONTENTION_BLOCK].contentions || s->of[CONTENTION_MUTEX].contentions)

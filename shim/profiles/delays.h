@@ -16,19 +16,19 @@
 
 /* A wait in `call` (enum wait_call) for `object` is over that began at since_ns (CLOCK_MONOTONIC), of the caller at
  * `from`: count it, and show it in a trace. errno is preserved. */
-void contention_waited(unsigned call, uintptr_t object, uint64_t since_ns, struct unwind_frame from);
+void delays_waited(unsigned call, uintptr_t object, uint64_t since_ns, struct unwind_frame from);
 
 /* The caller of `function` at `from` is about to let this lock go: what it made others wait so far, in ns, 0: nobody
  * waits. errno is preserved. */
-uint64_t contention_lets_go(uintptr_t lock, uintptr_t function, struct unwind_frame from);
+uint64_t delays_lets_go(uintptr_t lock, uintptr_t function, struct unwind_frame from);
 
 /* Whoever called `function` at `from` made others wait for delay_ns in all; 0: for nothing. errno is preserved. */
-void contention_caused(uintptr_t function, uint64_t delay_ns, struct unwind_frame from);
+void delays_caused(uintptr_t function, uint64_t delay_ns, struct unwind_frame from);
 
 /* Init: the rates; 0: off. Until then nothing is watched. */
-void contention_start(uint64_t block_rate_ns, uint64_t mutex_fraction);
+void delays_start(uint64_t block_rate_ns, uint64_t mutex_fraction);
 
 /* A fork child has waited for nothing yet; no request of it asks for other rates. */
-void contention_fork_child(void);
+void delays_fork_child(void);
 
 #endif

@@ -297,7 +297,7 @@ static int64_t waited_ns(const struct wait *w, int tid)
 
 static void note_lock(struct dump *d, size_t index, const struct wait *source, const struct wait *w)
 {
-	int owner = stuck_owner(w);
+	int owner = deadlock_owner(w);
 	if (owner < 0)
 		return;
 	d->wait_of[d->wait_count] = index;
@@ -587,18 +587,18 @@ static int find_stuck(struct dump *d)
 	out->stuck = region_alloc(d->region, n * sizeof *out->stuck + 1);
 	if (!ring || !chain || !out->stuck)
 		return -ENOMEM;
-	stuck_find_rings(d->region, d->waits, n, ring);
+	deadlock_find_rings(d->region, d->waits, n, ring);
 	for (size_t i = 0, told = 0; i < n; i++)
 		if (ring[i] > told) { /* its first */
 			size_t length = follow(d, i, chain + chained);
-			out->stuck[out->stuck_count++] = (struct dump_stuck){true, length, chain + chained};
+			out->stuck[out->deadlock_count++] = (struct dump_stuck){true, length, chain + chained};
 			chained += length;
 			told = ring[i];
 		}
 	for (size_t i = 0; i < n; i++)
 		if (!ring[i] && out->threads[d->wait_of[i]].since_ns >= STUCK_STALLED_NS) {
 			chain[chained] = d->wait_of[i];
-			out->stuck[out->stuck_count++] = (struct dump_stuck){false, 1, chain + chained++};
+			out->stuck[out->deadlock_count++] = (struct dump_stuck){false, 1, chain + chained++};
 		}
 	return 0;
 }

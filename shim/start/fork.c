@@ -68,15 +68,15 @@ static FORKED_CODE void unblock(void)
  * forked where it was interrupted in our code (house.was_busy). */
 static FORKED_CODE void on_copy(void)
 {
-	house_fork_child();      /* pid, generation */
-	lock_fork_child();       /* holders: threads of another generation hold nothing */
-	random_fork_child();     /* the sequence of random numbers */
-	sampling_fork_child();   /* the distance to the next sampled block */
-	threads_fork_child();    /* records, who sweeps */
-	contended_fork_child();  /* who waits for which lock */
-	contention_fork_child(); /* counts, rates that requests ask for */
-	modules_fork_child();    /* who is in dlclose */
-	trace_fork_child();      /* the trace, who writes to it */
+	house_fork_child();    /* pid, generation */
+	lock_fork_child();     /* holders: threads of another generation hold nothing */
+	random_fork_child();   /* the sequence of random numbers */
+	sampling_fork_child(); /* the distance to the next sampled block */
+	threads_fork_child();  /* records, who sweeps */
+	queues_fork_child();   /* who waits for which lock */
+	delays_fork_child();   /* counts, rates that requests ask for */
+	modules_fork_child();  /* who is in dlclose */
+	trace_fork_child();    /* the trace, who writes to it */
 	trace_session_fork_child();
 	cpu_fork_child();      /* the profile, its timers */
 	dump_fork_child();     /* questions and answers */

@@ -86,14 +86,14 @@ static void set_port(struct address *a, uint16_t port)
 		((struct sockaddr_in6 *)&a->sa)->sin6_port = htons(port);
 }
 
-static struct front_claim claim = {-1, -1}; /* the listener's */
+static struct claim claim = {-1, -1}; /* the listener's */
 
 /* Listener: this is the port that is served now (0: none); say so. */
 static void now_serving(uint16_t port)
 {
-	front_give_up(&claim);
+	claim_give_up(&claim);
 	if (port)
-		claim = front_claim(port);
+		claim = claim_make(port);
 	listener_serves(port);
 	if (port || serving.kind == ADDRESS_UNIX)
 		tell_address();
@@ -144,7 +144,7 @@ static unsigned rest(void)
 static void listen_and_serve(int wake_fd, int end_fd)
 {
 	int listen_fd = open_address();
-	claim = (struct front_claim){-1, -1}; /* of another listener, in another table */
+	claim = (struct claim){-1, -1}; /* of another listener, in another table */
 	listener_has_opened(listen_fd < 0 ? listen_fd : 0);
 	if (listen_fd < 0)
 		return;
@@ -233,7 +233,7 @@ static void serve_at_once(int fd)
 /* May the address be free in a moment? */
 static bool is_left(void)
 {
-	return wanted.kind == ADDRESS_TCP ? front_is_left(wanted.port) : log_parent() == PARENT_NOT_OURS;
+	return wanted.kind == ADDRESS_TCP ? claim_is_left(wanted.port) : log_parent() == PARENT_NOT_OURS;
 }
 
 /* The address, unless it is taken. A program that is started anew finds its own listener there, which is about to end.
@@ -261,7 +261,7 @@ static void start_listener(void)
 		return;
 	serving = wanted;
 	int fd = try_address();
-	bool behind_ours = fd == -EADDRINUSE && wanted.kind == ADDRESS_TCP && front_is_ours(wanted.port);
+	bool behind_ours = fd == -EADDRINUSE && wanted.kind == ADDRESS_TCP && claim_is_ours(wanted.port);
 	if (fd >= 0) {
 		serve_at_once(fd);
 	} else if (fd != -EADDRINUSE) {
@@ -352,7 +352,7 @@ static void forget_record(struct thread *t)
 {
 	waits_reset(&t->wait);
 	t->restart = (struct restart){0};
-	contended_forget(t);
+	queues_forget(t);
 	trace_forget(t);
 }
 
@@ -387,7 +387,7 @@ static void start(char *const *envp)
 	spawn_start();
 	parse_address();
 	start_heap();
-	contention_start(settings.block_rate, settings.mutex_fraction);
+	delays_start(settings.block_rate, settings.mutex_fraction);
 	start_listener();
 	self_release();
 	house.on = true;

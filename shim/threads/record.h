@@ -56,7 +56,7 @@ struct thread {
 	int tid;                  /* atomic; 0: nobody's */
 	uint32_t timer;           /* atomic; cpu.c: THREAD_NO_TIMER, being made, or the number of its timer plus one */
 	uint64_t armed_cpu_ns;    /* cpu.c: what it had used when it got the timer */
-	struct contended *waits_for; /* queues.c, these two; the thread's own */
+	struct queue *waits_for;  /* queues.c, these two; the thread's own */
 	uint64_t waits_since_ns;
 	struct thread *waits_before, *waits_after; /* queues.c; under its bucket's lock */
 	struct trace_chunk *chunk;                 /* trace_events.c, these four; the thread's own */

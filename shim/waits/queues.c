@@ -17,40 +17,40 @@
 #include "shim/base/self.h"
 #include "shim/threads/threads.h"
 
-struct contended_bucket contended_buckets[1 << CONTENDED_BUCKET_BITS] LARGE;
+struct queue_bucket queues_buckets[1 << CONTENDED_BUCKET_BITS] LARGE;
 
 static bool was_used FORKED; /* by this process, or the one that it is a copy of */
 
-static struct contended *find_locked(const struct contended_bucket *b, uintptr_t lock)
+static struct queue *find_locked(const struct queue_bucket *b, uintptr_t lock)
 {
-	struct contended *c = b->first;
+	struct queue *c = b->first;
 	while (c && c->lock != lock)
 		c = c->next;
 	return c;
 }
 
-static struct contended *add_locked(struct contended_bucket *b, uintptr_t lock)
+static struct queue *add_locked(struct queue_bucket *b, uintptr_t lock)
 {
-	struct contended *c = b->spare;
+	struct queue *c = b->spare;
 	if (c)
 		b->spare = c->next;
 	else if (!(c = arena_alloc(sizeof *c)))
 		return NULL;
-	*c = (struct contended){.next = b->first, .lock = lock};
+	*c = (struct queue){.next = b->first, .lock = lock};
 	b->first = c;
 	return c;
 }
 
-static void drop_locked(struct contended_bucket *b, struct contended **at)
+static void drop_locked(struct queue_bucket *b, struct queue **at)
 {
-	struct contended *c = *at;
+	struct queue *c = *at;
 	*at = c->next;
 	c->next = b->spare;
 	b->spare = c;
 }
 
 /* What another thread left in the middle of a change is forgotten, with all who wait there. */
-static bool take_bucket(struct contended_bucket *b)
+static bool take_bucket(struct queue_bucket *b)
 {
 	if (!lock_take(&b->lock, LOCK_CONTENDED))
 		return false;
@@ -62,15 +62,15 @@ static bool take_bucket(struct contended_bucket *b)
 }
 
 /* Where the entry is linked; NULL: nowhere. */
-static struct contended **link_locked(struct contended_bucket *b, const struct contended *c)
+static struct queue **link_locked(struct queue_bucket *b, const struct queue *c)
 {
-	struct contended **at = &b->first;
+	struct queue **at = &b->first;
 	while (*at && *at != c)
 		at = &(*at)->next;
 	return *at ? at : NULL;
 }
 
-static void enqueue_locked(struct contended *c, struct thread *t)
+static void enqueue_locked(struct queue *c, struct thread *t)
 {
 	t->waits_before = c->tail;
 	t->waits_after = NULL;
@@ -78,14 +78,14 @@ static void enqueue_locked(struct contended *c, struct thread *t)
 	c->tail = t;
 }
 
-static void dequeue_locked(struct contended *c, struct thread *t)
+static void dequeue_locked(struct queue *c, struct thread *t)
 {
 	*(t->waits_before ? &t->waits_before->waits_after : &c->head) = t->waits_after;
 	*(t->waits_after ? &t->waits_after->waits_before : &c->tail) = t->waits_before;
 }
 
 /* Take the thread, which waits at this entry, out of the accounts. */
-static void leave_locked(struct contended_bucket *b, struct contended *c, struct thread *t)
+static void leave_locked(struct queue_bucket *b, struct queue *c, struct thread *t)
 {
 	dequeue_locked(c, t);
 	c->began_ns -= t->waits_since_ns > c->charged_ns ? t->waits_since_ns : c->charged_ns;
@@ -97,13 +97,13 @@ static void leave_locked(struct contended_bucket *b, struct contended *c, struct
  * nothing to leave, and hardly anything to go wrong. Where the lock can't be had, the next wait tries again. */
 static void leave(struct thread *t)
 {
-	struct contended *c = __atomic_load_n(&t->waits_for, __ATOMIC_RELAXED);
+	struct queue *c = __atomic_load_n(&t->waits_for, __ATOMIC_RELAXED);
 	if (!c)
 		return;
-	struct contended_bucket *b = contended_bucket_of(c->lock);
+	struct queue_bucket *b = queues_bucket_of(c->lock);
 	if (!take_bucket(b))
 		return;
-	struct contended **at = t->waits_for == c ? link_locked(b, c) : NULL;
+	struct queue **at = t->waits_for == c ? link_locked(b, c) : NULL;
 	if (at) {
 		leave_locked(b, c, t);
 		if (c->waiters == 0 && (at = link_locked(b, c)))
@@ -114,7 +114,7 @@ static void leave(struct thread *t)
 }
 
 /* A thread that jumped out of its wait and then ended is still in the queue: sooner or later it is the first there. */
-static void look_for_first_locked(struct contended_bucket *b, struct contended *c, uint64_t now_ns)
+static void look_for_first_locked(struct queue_bucket *b, struct queue *c, uint64_t now_ns)
 {
 	enum { PATIENCE_NS = 100000000 };
 	struct thread *t = c->head;
@@ -127,9 +127,9 @@ static void look_for_first_locked(struct contended_bucket *b, struct contended *
 	}
 }
 
-static bool enter_locked(struct contended_bucket *b, struct thread *t, uintptr_t lock, uint64_t now_ns)
+static bool enter_locked(struct queue_bucket *b, struct thread *t, uintptr_t lock, uint64_t now_ns)
 {
-	struct contended *c = find_locked(b, lock);
+	struct queue *c = find_locked(b, lock);
 	if (!c && !(c = add_locked(b, lock)))
 		return false;
 	t->waits_for = c;
@@ -141,14 +141,14 @@ static bool enter_locked(struct contended_bucket *b, struct thread *t, uintptr_t
 	return true;
 }
 
-void contended_enter(struct thread *t, uintptr_t lock, uint64_t now_ns)
+void queues_enter(struct thread *t, uintptr_t lock, uint64_t now_ns)
 {
 	if (!self_hold()) {
 		losses_count(contention_nested);
 		return;
 	}
 	leave(t);
-	struct contended_bucket *b = contended_bucket_of(lock);
+	struct queue_bucket *b = queues_bucket_of(lock);
 	__atomic_store_n(&was_used, true, __ATOMIC_RELAXED);
 	bool has_lock = !t->waits_for && take_bucket(b), has_memory = has_lock && enter_locked(b, t, lock, now_ns);
 	if (has_lock)
@@ -160,7 +160,7 @@ void contended_enter(struct thread *t, uintptr_t lock, uint64_t now_ns)
 		losses_count(contention_no_memory);
 }
 
-void contended_leave(struct thread *t)
+void queues_leave(struct thread *t)
 {
 	if (!t->waits_for || !self_hold())
 		return; /* a handler that holds locks of the house: the thread's next wait mends it */
@@ -168,14 +168,14 @@ void contended_leave(struct thread *t)
 	self_release();
 }
 
-void contended_forget(struct thread *t)
+void queues_forget(struct thread *t)
 {
 	leave(t);
 }
 
-static uint64_t charge_locked(struct contended_bucket *b, uintptr_t lock)
+static uint64_t charge_locked(struct queue_bucket *b, uintptr_t lock)
 {
-	struct contended *c = find_locked(b, lock);
+	struct queue *c = find_locked(b, lock);
 	if (!c)
 		return 0;
 	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC); /* under the lock: nobody here began later */
@@ -188,11 +188,11 @@ static uint64_t charge_locked(struct contended_bucket *b, uintptr_t lock)
 	return delay_ns;
 }
 
-uint64_t contended_release(uintptr_t lock)
+uint64_t queues_release(uintptr_t lock)
 {
-	struct contended_bucket *b = contended_bucket_of(lock);
+	struct queue_bucket *b = queues_bucket_of(lock);
 	uint64_t delay_ns = 0;
-	if (!contended_maybe(lock))
+	if (!queues_maybe(lock))
 		return 0;
 	if (!self_hold()) {
 		losses_count(contention_nested);
@@ -210,14 +210,14 @@ uint64_t contended_release(uintptr_t lock)
 
 /* What was in a bucket is the parent's business; its spare ones are forgotten, too, as another thread may have been at
  * them. */
-FORKED_CODE void contended_fork_child(void)
+FORKED_CODE void queues_fork_child(void)
 {
 	if (!was_used)
 		return;
 	was_used = false;
 	for (int i = 0; i < 1 << CONTENDED_BUCKET_BITS;
 	     i++) { /* what is written is copied: leave alone what need not be */
-		struct contended_bucket *b = &contended_buckets[i];
+		struct queue_bucket *b = &queues_buckets[i];
 		if (b->first || b->spare || b->waiters || b->lock.word)
 			memset(b, 0, sizeof *b);
 	}

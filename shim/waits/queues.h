@@ -20,8 +20,8 @@
 struct thread;
 
 /* A lock that somebody waits for. Never freed: another's when nobody does. */
-struct contended {
-	struct contended *next; /* in its bucket, or spare there */
+struct queue {
+	struct queue *next; /* in its bucket, or spare there */
 	uintptr_t lock;
 	uint64_t waiters;
 	uint64_t began_ns;          /* the sum of when each began, modulo 2^64 */
@@ -31,40 +31,40 @@ struct contended {
 };
 
 /* Locks whose addresses have the same hash. */
-struct contended_bucket {
+struct queue_bucket {
 	struct lock lock;
 	uint32_t waiters; /* atomic: of all locks here */
-	struct contended *first, *spare;
+	struct queue *first, *spare;
 } __attribute__((aligned(64)));
 
 enum { CONTENDED_BUCKET_BITS = 8 };
-extern HIDDEN struct contended_bucket contended_buckets[1 << CONTENDED_BUCKET_BITS];
+extern HIDDEN struct queue_bucket queues_buckets[1 << CONTENDED_BUCKET_BITS];
 
-static inline struct contended_bucket *contended_bucket_of(uintptr_t lock)
+static inline struct queue_bucket *queues_bucket_of(uintptr_t lock)
 {
-	return &contended_buckets[(uint64_t)lock * 0x9e3779b97f4a7c15u >> (64 - CONTENDED_BUCKET_BITS)];
+	return &queues_buckets[(uint64_t)lock * 0x9e3779b97f4a7c15u >> (64 - CONTENDED_BUCKET_BITS)];
 }
 
 /* Does anybody wait for this lock, or for one like it? No lock is taken. */
-static inline bool contended_maybe(uintptr_t lock)
+static inline bool queues_maybe(uintptr_t lock)
 {
-	return __atomic_load_n(&contended_bucket_of(lock)->waiters, __ATOMIC_RELAXED) != 0;
+	return __atomic_load_n(&queues_bucket_of(lock)->waiters, __ATOMIC_RELAXED) != 0;
 }
 
 /* The thread of this record waits for the lock from now_ns (CLOCK_MONOTONIC) on, until it leaves. A thread waits for
  * one lock at a time; one that it never left (a jump out of the call) is left now. Of a thread that ended while it
  * waited, a release takes notice. */
-void contended_enter(struct thread *t, uintptr_t lock, uint64_t now_ns);
-void contended_leave(struct thread *t);
+void queues_enter(struct thread *t, uintptr_t lock, uint64_t now_ns);
+void queues_leave(struct thread *t);
 
 /* Another thread gets the record, of one that has ended. With locks of the house held. */
-void contended_forget(struct thread *t);
+void queues_forget(struct thread *t);
 
 /* The caller is about to let this lock go: the delay of all that wait for it, since the last release, in ns; 0: nobody
  * does. */
-uint64_t contended_release(uintptr_t lock);
+uint64_t queues_release(uintptr_t lock);
 
 /* In a fork child nobody waits. */
-void contended_fork_child(void);
+void queues_fork_child(void);
 
 #endif

@@ -44,7 +44,7 @@ void waits_reset(struct wait *w)
 void waits_nest(struct wait *w, struct wait_scope *s, uintptr_t sp)
 {
 	if (waits_call(w->state) != WAIT_CHANGING && sp >= w->frame.sp) {
-		contended_leave((struct thread *)(void *)w);
+		queues_leave((struct thread *)(void *)w);
 		return;
 	}
 	s->outer = *w;

@@ -259,7 +259,7 @@ static void test_a_deadlock_is_named_with_its_chain_and_its_blocks_before_all_ot
 		waiter(103, "ca\nrol", 0x5530, 101, "alice"),
 	};
 	struct dump_stuck stuck = {.is_deadlock = true, .count = 3, .chain = (const size_t[]){1, 2, 3}};
-	struct dump_snapshot s = {.count = 4, .threads = t, .stuck_count = 1, .stuck = &stuck};
+	struct dump_snapshot s = {.count = 4, .threads = t, .deadlock_count = 1, .stuck = &stuck};
 #define FRAME "[anonymous]+0x9010(...)\n\t[anonymous]:0 +0x9010\n\n"
 #define ALICE \
 	"goroutine 101 [pthread_mutex_lock, 1 minutes]:\n# thread alice\n# waits in pthread_mutex_lock for 0x5510 " \
@@ -286,7 +286,7 @@ static void test_a_thread_that_waits_for_itself_is_a_deadlock_of_one(void **stat
 		"DEADLOCK: thread 7 (x) waits for pthread_mutex_lock 0x10 held by thread 7 (x)\n\ngoroutine 7 [";
 	struct dump_thread t = waiter(7, "x", 0x10, 7, "x");
 	struct dump_stuck stuck = {.is_deadlock = true, .count = 1, .chain = (const size_t[]){0}};
-	struct dump_snapshot s = {.count = 1, .threads = &t, .stuck_count = 1, .stuck = &stuck};
+	struct dump_snapshot s = {.count = 1, .threads = &t, .deadlock_count = 1, .stuck = &stuck};
 	char *all = print(&s);
 	assert_memory_equal(all, line, sizeof line - 1);
 	free(all);
@@ -297,9 +297,9 @@ static void test_stalled_threads_are_lines_with_what_is_known_of_the_holder(void
 	(void)state;
 	static const char lines[] =
 		"STALLED: thread 103 (carol) has been waiting for 75 seconds in pthread_mutex_lock 0x10 held by thread "
-	        "102 (bob)\n\n"
+		"102 (bob)\n\n"
 		"STALLED: thread 104 (dave) has been waiting for 75 seconds in pthread_mutex_lock 0x20 held by thread "
-	        "102, which has ended\n\n"
+		"102, which has ended\n\n"
 		"STALLED: thread 105 (eve) has been waiting for 75 seconds in pthread_mutex_lock 0x30\n\n"
 		"STALLED: thread 106 (frank) has been waiting in pthread_rwlock_wrlock\n\n"
 		"goroutine 103 [";
@@ -313,7 +313,7 @@ static void test_stalled_threads_are_lines_with_what_is_known_of_the_holder(void
 	                             {.count = 1, .chain = chain + 2},
 	                             {.count = 1, .chain = chain + 3},
 	                             {.count = 0}};
-	struct dump_snapshot s = {.count = 4, .threads = t, .stuck_count = COUNT(stuck), .stuck = stuck};
+	struct dump_snapshot s = {.count = 4, .threads = t, .deadlock_count = COUNT(stuck), .stuck = stuck};
 	char *all = print(&s);
 	assert_memory_equal(all, lines, sizeof lines - 1);
 	free(all);

@@ -101,7 +101,7 @@ void trace_cpu(const struct sample *s) /* trace_events.c's */
 	(void)s;
 }
 
-void contended_leave(struct thread *t)
+void queues_leave(struct thread *t)
 {
 	(void)t;
 }

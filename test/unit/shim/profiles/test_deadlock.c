@@ -61,7 +61,7 @@ bool handlers_counted(uintptr_t handler) /* hooks/signal.c's */
 	return false;
 }
 
-void contended_leave(struct thread *t) /* queues.c's */
+void queues_leave(struct thread *t) /* queues.c's */
 {
 	(void)t;
 }
@@ -129,7 +129,7 @@ static NOINLINE int lock_for_writing(pthread_rwlock_t *l)
 static int owner_of(unsigned call, const volatile void *object)
 {
 	const struct wait w = {.state = 1 << 8 | call, .object = (uintptr_t)object};
-	return stuck_owner(&w);
+	return deadlock_owner(&w);
 }
 
 static void owners_of_mutexes(void)
@@ -378,10 +378,10 @@ static size_t find(int count, size_t ring[MOST])
 		waits[i].tid = table[i].tid;
 		waits[i].source = &f.thread->wait;
 		CHECK(waits_read(&f.thread->wait, &waits[i].wait));
-		waits[i].owner_tid = stuck_owner(&waits[i].wait);
+		waits[i].owner_tid = deadlock_owner(&waits[i].wait);
 		CHECK(waits[i].owner_tid >= 0);
 	}
-	return stuck_find_rings(&region, waits, (size_t)count, ring);
+	return deadlock_find_rings(&region, waits, (size_t)count, ring);
 }
 
 static bool mentions(const char *line, int i, int times)
@@ -501,11 +501,11 @@ static void long_chains(void)
 		waits[i] = (struct lock_wait){.tid = i + 1, .owner_tid = i + 2};
 		waits[i].wait.state = WAIT_pthread_mutex_lock;
 	}
-	CHECK(stuck_find_rings(&region, waits, N, ring) == 0); /* the last one waits for who is not there */
-	for (int i = 0; i < N; i++)                            /* many wait for one */
+	CHECK(deadlock_find_rings(&region, waits, N, ring) == 0); /* the last one waits for who is not there */
+	for (int i = 0; i < N; i++)                               /* many wait for one */
 		waits[i].owner_tid = N;
 	waits[N - 1].owner_tid = 0;
-	CHECK(stuck_find_rings(&region, waits, N, ring) == 0);
+	CHECK(deadlock_find_rings(&region, waits, N, ring) == 0);
 	for (int i = 0; i < N; i++)
 		CHECK(!ring[i]);
 }
@@ -529,18 +529,18 @@ static void moved_on(void)
 			(struct lock_wait){.tid = table[i].tid, .owner_tid = table[!i].tid, .source = &f.thread->wait};
 		CHECK(waits_read(&f.thread->wait, &waits[i].wait));
 	}
-	CHECK(stuck_find_rings(&region, waits, 2, ring) == 1);
+	CHECK(deadlock_find_rings(&region, waits, 2, ring) == 1);
 	waits[1].wait.state += 1 << 8; /* an earlier or later wait of the same kind */
-	CHECK(stuck_find_rings(&region, waits, 2, ring) == 0);
+	CHECK(deadlock_find_rings(&region, waits, 2, ring) == 0);
 	waits[1].wait.state -= 1 << 8;
 	waits[1].owner_tid = os_tid(); /* another owner */
-	CHECK(stuck_find_rings(&region, waits, 2, ring) == 0);
+	CHECK(deadlock_find_rings(&region, waits, 2, ring) == 0);
 	waits[1].owner_tid = 0; /* nobody */
-	CHECK(stuck_find_rings(&region, waits, 2, ring) == 0);
+	CHECK(deadlock_find_rings(&region, waits, 2, ring) == 0);
 	waits[1].owner_tid = table[0].tid;
 	waits[0].wait.object = (uintptr_t)&mutexes[5]; /* which it does not own: it was read in between */
-	CHECK(stuck_find_rings(&region, waits, 2, ring) == 0);
-	CHECK(stuck_find_rings(&region, waits, 0, ring) == 0);
+	CHECK(deadlock_find_rings(&region, waits, 2, ring) == 0);
+	CHECK(deadlock_find_rings(&region, waits, 0, ring) == 0);
 }
 
 static void test_a_ring_is_only_believed_if_nobody_in_it_moved(void **state)

@@ -108,7 +108,7 @@ void trace_wakes(uintptr_t object, uintptr_t function, struct unwind_frame from)
 }
 
 static uintptr_t released;
-uint64_t contended_release(uintptr_t lock) /* queues.c's */
+uint64_t queues_release(uintptr_t lock) /* queues.c's */
 {
 	released = lock;
 	return 4711;
@@ -124,13 +124,13 @@ static struct unwind_frame at(uintptr_t site)
 static void wait_at(uintptr_t site, uint64_t ns)
 {
 	now_ns = 1000000 + ns;
-	contention_waited(WAIT_pthread_mutex_lock, 0xabc, 1000000, at(site));
+	delays_waited(WAIT_pthread_mutex_lock, 0xabc, 1000000, at(site));
 }
 
 enum { FUNCTION = 0x7000 };
 static void cause_at(uintptr_t site, uint64_t ns)
 {
-	contention_caused(FUNCTION, ns, at(site));
+	delays_caused(FUNCTION, ns, at(site));
 }
 
 /* The row of a site; its counters are 0 when there is none. */
@@ -174,7 +174,7 @@ static int reset(void **state)
 {
 	(void)state;
 	random_start(1);
-	contention_start(1, 1);
+	delays_start(1, 1);
 	self = (struct self){.random = 20240229};
 	memset(&losses, 0, sizeof losses);
 	memset(&traced, 0, sizeof traced);
@@ -211,7 +211,7 @@ static void test_waits_of_at_least_the_rate_are_counted_exactly(void **state)
 	static const uint64_t delays[] = {1000, 1001, 5000, 123456789, UINT64_MAX / 4};
 	uint64_t sum = 0;
 	(void)state;
-	contention_start(1000, 1);
+	delays_start(1000, 1);
 	for (size_t i = 0; i < COUNT(delays); i++) {
 		wait_at(2, delays[i]);
 		sum += delays[i];
@@ -224,7 +224,7 @@ static void test_a_wait_that_the_clock_does_not_see_is_one_nanosecond(void **sta
 	(void)state;
 	wait_at(3, 0);
 	now_ns = 100;
-	contention_waited(WAIT_pthread_mutex_lock, 0, 101, at(3)); /* clocks of two processors */
+	delays_waited(WAIT_pthread_mutex_lock, 0, 101, at(3)); /* clocks of two processors */
 	expect(CONTENTION_BLOCK, 3, 2, 2);
 }
 
@@ -240,7 +240,7 @@ static void test_shorter_waits_are_kept_without_bias_for_delay_and_count(void **
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		uintptr_t site = 100 + i;
 		double rate = (double)rows[i].rate, p = (double)rows[i].delay_ns / rate;
-		contention_start(rows[i].rate, 1);
+		delays_start(rows[i].rate, 1);
 		for (int k = 0; k < N; k++)
 			wait_at(site, rows[i].delay_ns);
 		struct contention_row row = row_of(CONTENTION_BLOCK, site);
@@ -256,7 +256,7 @@ static void test_waits_of_all_lengths_together_are_kept_without_bias(void **stat
 	double delay = 0, delay_variance = 0, count_variance = 0;
 	uint64_t random = 88172645463325252u;
 	(void)state;
-	contention_start(RATE, 1);
+	delays_start(RATE, 1);
 	for (int k = 0; k < N; k++) {
 		random ^= random << 13, random ^= random >> 7, random ^= random << 17;
 		uint64_t ns = 1 + random % 3000;
@@ -274,7 +274,7 @@ static void test_waits_of_all_lengths_together_are_kept_without_bias(void **stat
 static void test_at_rate_zero_no_wait_is_counted_for_good(void **state)
 {
 	(void)state;
-	contention_start(0, 0);
+	delays_start(0, 0);
 	assert_int_equal(waits_watchers, 0);
 	wait_at(5, 1000000);
 	cause_at(5, 1000000);
@@ -284,9 +284,9 @@ static void test_at_rate_zero_no_wait_is_counted_for_good(void **state)
 		assert_int_equal(snapshot_contention_raise(kind, 1), -ENOSYS);
 		assert_int_equal(snapshot_contention_rate(kind), 0);
 	}
-	contention_start(0, 1);
+	delays_start(0, 1);
 	assert_int_equal(waits_watchers, WAITS_FOR_MUTEX);
-	contention_start(1, 0);
+	delays_start(1, 0);
 	assert_int_equal(waits_watchers, WAITS_FOR_BLOCK);
 }
 
@@ -308,7 +308,7 @@ static void test_at_fraction_n_one_in_n_is_kept_and_stands_for_n(void **state)
 	(void)state;
 	for (size_t i = 0; i < COUNT(fractions); i++) {
 		double n = (double)fractions[i];
-		contention_start(1, fractions[i]);
+		delays_start(1, fractions[i]);
 		for (int k = 0; k < N; k++)
 			cause_at(120 + i, 50);
 		struct contention_row row = row_of(CONTENTION_MUTEX, 120 + i);
@@ -322,9 +322,9 @@ static void test_one_stack_may_wait_and_make_others_wait(void **state)
 {
 	(void)state;
 	now_ns = 1500;
-	contention_waited(WAIT_pthread_cond_wait, 0, 1000, at(7));
-	contention_caused(0x1000 + WAIT_pthread_cond_wait, 30, at(7)); /* a wait for a condition lets the mutex go */
-	contention_caused(0x1000 + WAIT_pthread_cond_wait, 40, at(7));
+	delays_waited(WAIT_pthread_cond_wait, 0, 1000, at(7));
+	delays_caused(0x1000 + WAIT_pthread_cond_wait, 30, at(7)); /* a wait for a condition lets the mutex go */
+	delays_caused(0x1000 + WAIT_pthread_cond_wait, 40, at(7));
 	struct region r = {0};
 	struct contention_snapshot block, mutex;
 	assert_int_equal(snapshot_contention(&r, CONTENTION_BLOCK, &block), 0);
@@ -363,7 +363,7 @@ static void test_what_a_handler_inside_the_profiler_sees_is_a_counted_loss(void 
 	assert_int_equal(losses.contention_nested, 2);
 	cause_at(9, 0);
 	assert_int_equal(losses.contention_nested, 2); /* nothing was lost */
-	contention_start(0, 0);
+	delays_start(0, 0);
 	waits_watchers = 0;
 	wait_at(9, 10);
 	cause_at(9, 10);
@@ -413,12 +413,12 @@ static void test_a_wait_that_is_kept_starts_a_pending_listener_once(void **state
 static void test_a_trace_sees_every_wait_kept_or_not(void **state)
 {
 	(void)state;
-	contention_start(1000, 1);
+	delays_start(1000, 1);
 	wait_at(12, 2000);
 	assert_int_equal(traced.waits, 0); /* none is taken */
 	waits_watchers |= WAITS_FOR_TRACE;
 	now_ns = 5000;
-	contention_waited(WAIT_poll, 0xdef, 2000, at(13));
+	delays_waited(WAIT_poll, 0xdef, 2000, at(13));
 	assert_int_equal(traced.waits, 1);
 	assert_int_equal(traced.view, VIEW_SELECT);
 	assert_int_equal(traced.call, WAIT_poll);
@@ -429,7 +429,7 @@ static void test_a_trace_sees_every_wait_kept_or_not(void **state)
 	for (int i = 0; i < 100; i++)
 		wait_at(12, 1);
 	assert_int_equal(traced.waits, 101);
-	contention_start(0, 0);
+	delays_start(0, 0);
 	wait_at(12, 1);
 	assert_int_equal(traced.waits, 102);
 }
@@ -437,11 +437,11 @@ static void test_a_trace_sees_every_wait_kept_or_not(void **state)
 static void test_letting_go_asks_for_the_delay_and_tells_a_trace(void **state)
 {
 	(void)state;
-	assert_int_equal(contention_lets_go(0x55, FUNCTION, at(14)), 4711);
+	assert_int_equal(delays_lets_go(0x55, FUNCTION, at(14)), 4711);
 	assert_int_equal(released, 0x55);
 	assert_int_equal(traced.wakes, 0);
 	waits_watchers |= WAITS_FOR_TRACE;
-	assert_int_equal(contention_lets_go(0x66, FUNCTION, at(15)), 4711);
+	assert_int_equal(delays_lets_go(0x66, FUNCTION, at(15)), 4711);
 	assert_int_equal(released, 0x66);
 	assert_int_equal(traced.wakes, 1);
 	assert_int_equal(traced.object, 0x66);
@@ -454,7 +454,7 @@ static void test_letting_go_asks_for_the_delay_and_tells_a_trace(void **state)
 static void test_the_finest_rate_that_is_asked_for_holds(void **state)
 {
 	(void)state;
-	contention_start(10000, 50);
+	delays_start(10000, 50);
 	assert_int_equal(snapshot_contention_rate(CONTENTION_BLOCK), 10000);
 	assert_int_equal(snapshot_contention_rate(CONTENTION_MUTEX), 50);
 	int fine = snapshot_contention_raise(CONTENTION_BLOCK, 100);
@@ -482,7 +482,7 @@ static void test_the_finest_rate_that_is_asked_for_holds(void **state)
 static void test_a_raised_rate_is_what_waits_are_kept_at(void **state)
 {
 	(void)state;
-	contention_start(1ull << 40, 1ull << 40);
+	delays_start(1ull << 40, 1ull << 40);
 	for (int i = 0; i < 100; i++) {
 		wait_at(16, 3);
 		cause_at(16, 3);
@@ -509,7 +509,7 @@ static void test_too_many_that_ask_at_once_are_turned_away(void **state)
 {
 	int token[100], count = 0;
 	(void)state;
-	contention_start(1000, 1000);
+	delays_start(1000, 1000);
 	while (count < 100 && (token[count] = snapshot_contention_raise(CONTENTION_MUTEX, 500 - (unsigned)count)) >= 0)
 		count++;
 	assert_int_equal(token[count], -EBUSY);
@@ -570,7 +570,7 @@ static void test_stacks_that_have_any_are_counted_on_their_side(void **state)
 
 static void child_of_a_fork(void)
 {
-	contention_start(1000, 1000);
+	delays_start(1000, 1000);
 	CHECK(snapshot_contention_raise(CONTENTION_BLOCK, 1) >= 0 &&
 	      snapshot_contention_raise(CONTENTION_MUTEX, 1) >= 0);
 	wait_at(40, 10);
@@ -580,7 +580,7 @@ static void child_of_a_fork(void)
 		struct region r = {0};
 		struct contention_snapshot s;
 		uint64_t counts[CONTENTION_KINDS];
-		contention_fork_child();
+		delays_fork_child();
 		snapshot_count_contention(counts);
 		CHECK(counts[CONTENTION_BLOCK] == 0 && counts[CONTENTION_MUTEX] == 0);
 		for (int kind = 0; kind < CONTENTION_KINDS; kind++) {
@@ -618,8 +618,8 @@ static void *wait_on_and_on(void *arg)
 {
 	for (uintptr_t i = 0; i < ROUNDS; i++) {
 		uintptr_t site = 1000 + i / 1000 * SITES + (i + (uintptr_t)arg) % SITES; /* ever new ones */
-		contention_waited(WAIT_pthread_mutex_lock, 0, 90, at(site));
-		contention_caused(FUNCTION, 3, at(site));
+		delays_waited(WAIT_pthread_mutex_lock, 0, 90, at(site));
+		delays_caused(FUNCTION, 3, at(site));
 	}
 	return NULL;
 }

@@ -87,7 +87,7 @@ bool handlers_counted(uintptr_t handler) /* hooks/signal.c's */
 	return false;
 }
 
-void contended_leave(struct thread *t) /* queues.c's */
+void queues_leave(struct thread *t) /* queues.c's */
 {
 	(void)t;
 }
@@ -130,7 +130,8 @@ static void in_child(void (*body)(void))
 BOUNDS(mutex)
 BOUNDS(poll)
 BOUNDS(spin)
-BOUNDS(outer) BOUNDS(futex) BOUNDS(hook)
+BOUNDS(outer)
+BOUNDS(futex) BOUNDS(hook)
 #define IS_IN(pc, name) \
 	((pc) - (uintptr_t)__start_place_##name < (uintptr_t)(__stop_place_##name - __start_place_##name))
 #define STACK_HAS(t, name) \
@@ -294,7 +295,7 @@ static void published(void)
 	usleep(50000);
 	for (int round = 0; round < 3; round++) { /* rules unknown, then known */
 		struct dump_snapshot s = dump();
-		CHECK_DUMP(s.count == 2 && s.stuck_count == 0);
+		CHECK_DUMP(s.count == 2 && s.deadlock_count == 0);
 		const struct dump_thread *t = find(&s, 0);
 		CHECK_DUMP(t && strcmp(t->name, "locker") == 0 && strcmp(t->state, "pthread_mutex_lock") == 0);
 		CHECK_DUMP(t->object_kind == DUMP_ADDRESS && t->object == (uintptr_t)&mutexes[0]);
@@ -553,7 +554,7 @@ static void deadlock(void)
 		until_blocked(1);
 	}
 	struct dump_snapshot s = dump();
-	CHECK_DUMP(s.stuck_count == 1 && s.stuck[0].is_deadlock && s.stuck[0].count == 2);
+	CHECK_DUMP(s.deadlock_count == 1 && s.stuck[0].is_deadlock && s.stuck[0].count == 2);
 	const struct dump_thread *a = &s.threads[s.stuck[0].chain[0]], *b = &s.threads[s.stuck[0].chain[1]];
 	CHECK_DUMP(a != b && a->owner_tid == b->tid && b->owner_tid == a->tid);
 	CHECK_DUMP(strcmp(a->owner_name, b->name) == 0 && strcmp(b->owner_name, a->name) == 0);
@@ -579,7 +580,7 @@ static void thousand(void)
 	uint64_t begun = os_clock_ns(CLOCK_MONOTONIC);
 	struct dump_snapshot s = dump();
 	dprintf(2, "# %d threads: %d ms\n", MANY, (int)((os_clock_ns(CLOCK_MONOTONIC) - begun) / 1000000));
-	CHECK(s.count == MANY && s.stuck_count == 0);
+	CHECK(s.count == MANY && s.deadlock_count == 0);
 	for (int i = 0; i < MANY; i++) {
 		const struct dump_thread *t = find(&s, i);
 		CHECK_DUMP(t && strcmp(t->state, i % 2 ? "pthread_mutex_lock" : "poll") == 0);

@@ -104,7 +104,7 @@ void snapshot_count_contention(uint64_t counts[CONTENTION_KINDS]) /* delays.c's 
 	counts[CONTENTION_BLOCK] = counts[CONTENTION_MUTEX] = 0;
 }
 
-void contended_leave(struct thread *t) /* queues.c's */
+void queues_leave(struct thread *t) /* queues.c's */
 {
 	(void)t;
 }

@@ -54,27 +54,27 @@ static int reset(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < COUNT(threads); i++)
-		contended_forget(&threads[i]);
+		queues_forget(&threads[i]);
 	memset(threads, 0, sizeof threads);
 	memset(&losses, 0, sizeof losses);
 	now_ns = 0;
 	ticks = false;
 	looks = 0;
-	for (size_t i = 0; i < COUNT(contended_buckets); i++)
-		assert_true(contended_buckets[i].waiters == 0 && !contended_buckets[i].first &&
-		            contended_buckets[i].lock.word == 0);
+	for (size_t i = 0; i < COUNT(queues_buckets); i++)
+		assert_true(queues_buckets[i].waiters == 0 && !queues_buckets[i].first &&
+		            queues_buckets[i].lock.word == 0);
 	return 0;
 }
 
 static void enter_at(int thread, uintptr_t lock, uint64_t ns)
 {
-	contended_enter(&threads[thread], lock, ns);
+	queues_enter(&threads[thread], lock, ns);
 }
 
 static uint64_t release_at(uintptr_t lock, uint64_t ns)
 {
 	now_ns = ns;
-	return contended_release(lock);
+	return queues_release(lock);
 }
 
 static void in_child(void (*body)(void))
@@ -95,7 +95,7 @@ static uintptr_t like(uintptr_t lock, int n)
 {
 	uintptr_t other = lock;
 	while (n)
-		n -= contended_bucket_of(other += 40) == contended_bucket_of(lock);
+		n -= queues_bucket_of(other += 40) == queues_bucket_of(lock);
 	return other;
 }
 
@@ -113,7 +113,7 @@ static void test_a_thread_that_ended_in_the_queue_is_found_out(void **state)
 	assert_int_equal(release_at(A, 200), 200); /* too early to look */
 	assert_int_equal(release_at(A, 200 + LATER_NS), LATER_NS);
 	assert_null(threads[0].waits_for);
-	contended_leave(&threads[1]);
+	queues_leave(&threads[1]);
 	enter_at(0, A, 500 + LATER_NS);
 	assert_int_equal(release_at(A, 500 + 2 * LATER_NS), 0); /* and nobody is left */
 	threads[0].tid = threads[1].tid = 0;
@@ -126,7 +126,7 @@ static void test_one_waiter_is_charged_from_its_beginning_and_then_from_release_
 	assert_int_equal(release_at(A, 150), 50);
 	assert_int_equal(release_at(A, 150), 0);
 	assert_int_equal(release_at(A, 170), 20); /* another one was faster, and lets go in turn */
-	contended_leave(&threads[0]);
+	queues_leave(&threads[0]);
 	assert_null(threads[0].waits_for);
 	assert_int_equal(release_at(A, 300), 0);
 }
@@ -134,17 +134,17 @@ static void test_one_waiter_is_charged_from_its_beginning_and_then_from_release_
 static void test_a_release_that_nobody_waits_for_is_free(void **state)
 {
 	(void)state;
-	assert_false(contended_maybe(A));
+	assert_false(queues_maybe(A));
 	assert_int_equal(release_at(A, 100), 0);
 	assert_int_equal(looks, 0); /* at the clock */
 	enter_at(0, like(A, 1), 100);
-	assert_true(contended_maybe(A)); /* who knows */
+	assert_true(queues_maybe(A)); /* who knows */
 	assert_int_equal(release_at(A, 200), 0);
 	assert_int_equal(looks, 0);
 	assert_int_equal(release_at(like(A, 1), 200), 100);
-	contended_leave(&threads[0]);
-	contended_leave(&threads[0]); /* once is enough */
-	assert_false(contended_maybe(A));
+	queues_leave(&threads[0]);
+	queues_leave(&threads[0]); /* once is enough */
+	assert_false(queues_maybe(A));
 }
 
 static void test_each_of_three_waiters_is_charged_from_when_it_came(void **state)
@@ -154,12 +154,12 @@ static void test_each_of_three_waiters_is_charged_from_when_it_came(void **state
 	enter_at(1, A, 130);
 	enter_at(2, A, 160);
 	assert_int_equal(release_at(A, 200), 100 + 70 + 40);
-	contended_leave(&threads[0]); /* it has the lock */
+	queues_leave(&threads[0]); /* it has the lock */
 	assert_int_equal(release_at(A, 260), 60 + 60);
-	contended_leave(&threads[1]);
+	queues_leave(&threads[1]);
 	assert_int_equal(release_at(A, 300), 40);
-	contended_leave(&threads[2]);
-	assert_false(contended_maybe(A));
+	queues_leave(&threads[2]);
+	assert_false(queues_maybe(A));
 }
 
 static void test_who_comes_after_a_release_is_charged_from_its_own_beginning(void **state)
@@ -168,11 +168,11 @@ static void test_who_comes_after_a_release_is_charged_from_its_own_beginning(voi
 	enter_at(0, A, 100);
 	assert_int_equal(release_at(A, 200), 100);
 	enter_at(1, A, 240);
-	contended_leave(&threads[0]);
+	queues_leave(&threads[0]);
 	enter_at(2, A, 250);
 	assert_int_equal(release_at(A, 300), 60 + 50);
-	contended_leave(&threads[1]);
-	contended_leave(&threads[2]);
+	queues_leave(&threads[1]);
+	queues_leave(&threads[2]);
 }
 
 /* The time was taken before the bucket's lock was: a release came between. It is not charged with a wait it did not
@@ -185,11 +185,11 @@ static void test_who_comes_with_a_time_before_the_last_release_is_charged_from_t
 	enter_at(1, A, 180);
 	assert_int_equal(release_at(A, 210), 10 + 10);
 	enter_at(2, A, 205);
-	contended_leave(&threads[2]); /* gives up: leaves nothing behind */
+	queues_leave(&threads[2]); /* gives up: leaves nothing behind */
 	assert_int_equal(release_at(A, 220), 10 + 10);
-	contended_leave(&threads[1]);
+	queues_leave(&threads[1]);
 	assert_int_equal(release_at(A, 230), 10);
-	contended_leave(&threads[0]);
+	queues_leave(&threads[0]);
 }
 
 static void test_who_gives_up_takes_its_time_along(void **state)
@@ -197,11 +197,11 @@ static void test_who_gives_up_takes_its_time_along(void **state)
 	(void)state;
 	enter_at(0, A, 100);
 	enter_at(1, A, 150);
-	contended_leave(&threads[0]); /* timed out */
+	queues_leave(&threads[0]); /* timed out */
 	assert_int_equal(release_at(A, 170), 20);
 	enter_at(0, A, 180);
-	contended_leave(&threads[1]);
-	contended_leave(&threads[0]);
+	queues_leave(&threads[1]);
+	queues_leave(&threads[0]);
 	assert_int_equal(release_at(A, 500), 0);
 }
 
@@ -212,10 +212,10 @@ static void test_sums_that_come_round_are_right_all_the_same(void **state)
 	for (int i = 0; i < 5; i++)
 		enter_at(i, A, late + (uint64_t)i * 10);
 	assert_int_equal(release_at(A, late + 100), 100 + 90 + 80 + 70 + 60);
-	contended_leave(&threads[3]);
+	queues_leave(&threads[3]);
 	assert_int_equal(release_at(A, late + 110), 4 * 10);
 	for (int i = 0; i < 5; i++)
-		contended_leave(&threads[i]);
+		queues_leave(&threads[i]);
 }
 
 static void test_waits_of_other_locks_are_other_accounts(void **state)
@@ -228,7 +228,7 @@ static void test_waits_of_other_locks_are_other_accounts(void **state)
 	assert_int_equal(release_at(A, 200), 100);
 	assert_int_equal(release_at(like(A, 1), 200), 80);
 	for (int i = 0; i < 3; i++)
-		contended_leave(&threads[i]);
+		queues_leave(&threads[i]);
 }
 
 /* --- those who never said that they leave ----------------------------------------------------------------- */
@@ -243,9 +243,9 @@ static void test_a_wait_that_was_left_by_a_jump_ends_when_the_thread_waits_again
 	assert_int_equal(release_at(B, 220), 20);
 	enter_at(0, B, 240); /* and again, to the very same lock */
 	assert_int_equal(release_at(B, 250), 10);
-	contended_leave(&threads[0]);
-	contended_leave(&threads[1]);
-	assert_false(contended_maybe(A) || contended_maybe(B));
+	queues_leave(&threads[0]);
+	queues_leave(&threads[1]);
+	assert_false(queues_maybe(A) || queues_maybe(B));
 }
 
 static void test_a_record_that_another_thread_gets_waits_no_more(void **state)
@@ -253,12 +253,12 @@ static void test_a_record_that_another_thread_gets_waits_no_more(void **state)
 	(void)state;
 	enter_at(0, A, 100);
 	enter_at(1, A, 100);
-	contended_forget(&threads[0]);
-	contended_forget(&threads[2]); /* which waits for nothing */
+	queues_forget(&threads[0]);
+	queues_forget(&threads[2]); /* which waits for nothing */
 	assert_null(threads[0].waits_for);
 	assert_int_equal(release_at(A, 150), 50);
-	contended_forget(&threads[1]);
-	assert_false(contended_maybe(A));
+	queues_forget(&threads[1]);
+	assert_false(queues_maybe(A));
 }
 
 /* A signal handler that interrupted the recorder, or the table itself. */
@@ -274,13 +274,13 @@ static void test_a_thread_that_holds_locks_of_the_house_is_left_out_and_counted(
 	assert_int_equal(losses.contention_nested, 2);
 	assert_int_equal(release_at(B, 150), 0); /* nothing was lost */
 	assert_int_equal(losses.contention_nested, 2);
-	contended_leave(&threads[0]);
+	queues_leave(&threads[0]);
 	assert_non_null(threads[0].waits_for); /* it could not: its next wait mends that */
 	self_release();
 	enter_at(0, B, 300);
 	assert_int_equal(release_at(A, 400), 0);
 	assert_int_equal(release_at(B, 400), 100);
-	contended_leave(&threads[0]);
+	queues_leave(&threads[0]);
 	assert_false(self.busy);
 }
 
@@ -297,12 +297,12 @@ static void test_many_locks_in_one_bucket_keep_their_accounts_apart(void **state
 	uint64_t mapped = 0;
 	for (int round = 0; round < 500; round++) {
 		for (int i = 0; i < N; i++)
-			contended_enter(&many[i], lock[i], 1000 + (uint64_t)i);
+			queues_enter(&many[i], lock[i], 1000 + (uint64_t)i);
 		for (int i = 0; i < N; i++)
 			assert_int_equal(release_at(lock[i], 2000), 1000 - i);
 		for (int i = 0; i < N; i++) /* in an order that takes them out of the list's middle */
-			contended_leave(&many[i * 7 % N]);
-		assert_false(contended_maybe(A));
+			queues_leave(&many[i * 7 % N]);
+		assert_false(queues_maybe(A));
 		if (round == 0)
 			mapped = arena_mapped_bytes();
 	}
@@ -311,7 +311,7 @@ static void test_many_locks_in_one_bucket_keep_their_accounts_apart(void **state
 
 static void no_memory(void)
 {
-	contended_fork_child(); /* there may be some that are not used now */
+	queues_fork_child(); /* there may be some that are not used now */
 	enter_at(0, A, 100);
 	arena_set_limit(0);
 	while (arena_alloc(16))
@@ -319,11 +319,11 @@ static void no_memory(void)
 	enter_at(1, A, 150); /* somebody waits already: there is nothing to make */
 	CHECK(losses.contention_no_memory == 0 && threads[1].waits_for);
 	enter_at(2, B, 150);
-	CHECK(losses.contention_no_memory == 1 && !threads[2].waits_for && !contended_maybe(B));
+	CHECK(losses.contention_no_memory == 1 && !threads[2].waits_for && !queues_maybe(B));
 	CHECK(release_at(B, 200) == 0 && release_at(A, 200) == 150);
-	contended_leave(&threads[2]);
-	contended_leave(&threads[0]);
-	contended_leave(&threads[1]);
+	queues_leave(&threads[2]);
+	queues_leave(&threads[0]);
+	queues_leave(&threads[1]);
 	enter_at(2, like(A, 1), 300); /* the one that A had */
 	CHECK(threads[2].waits_for && release_at(like(A, 1), 350) == 50);
 	CHECK(losses.contention_no_memory == 1 && !self.busy);
@@ -337,26 +337,26 @@ static void test_at_the_memory_cap_waits_are_lost_and_counted(void **state)
 
 static void forked(void)
 {
-	contended_fork_child(); /* nothing was used: nothing to do */
+	queues_fork_child(); /* nothing was used: nothing to do */
 	enter_at(0, A, 100);
 	enter_at(1, like(A, 1), 100);
-	contended_leave(&threads[1]);
-	contended_bucket_of(A)->lock.word = 1; /* held by a thread that is not in the child */
-	contended_bucket_of(B)->lock.word = 2;
-	contended_fork_child();
+	queues_leave(&threads[1]);
+	queues_bucket_of(A)->lock.word = 1; /* held by a thread that is not in the child */
+	queues_bucket_of(B)->lock.word = 2;
+	queues_fork_child();
 	for (int i = 0; i < 8; i++)
 		threads[i].waits_for = NULL; /* as threads.c does */
-	CHECK(!contended_maybe(A) && release_at(A, 200) == 0);
+	CHECK(!queues_maybe(A) && release_at(A, 200) == 0);
 	enter_at(0, A, 300);
 	enter_at(1, A, 310);
 	enter_at(2, B, 310);
 	CHECK(release_at(A, 320) == 30 && release_at(B, 320) == 10);
-	contended_leave(&threads[0]);
-	contended_leave(&threads[1]);
-	contended_leave(&threads[2]);
-	CHECK(!contended_maybe(A) && !contended_maybe(B));
-	contended_fork_child();
-	CHECK(!contended_bucket_of(A)->spare); /* its own child forgets, too */
+	queues_leave(&threads[0]);
+	queues_leave(&threads[1]);
+	queues_leave(&threads[2]);
+	CHECK(!queues_maybe(A) && !queues_maybe(B));
+	queues_fork_child();
+	CHECK(!queues_bucket_of(A)->spare); /* its own child forgets, too */
 }
 
 static void test_in_the_child_of_a_fork_nobody_waits_and_no_bucket_is_locked(void **state)
@@ -414,7 +414,7 @@ static void test_whatever_comes_when_the_charges_are_those_of_each_waiter_by_its
 		case 0:
 		case 1: { /* comes, at a time that may be a little ago; if it waits already, it jumped out */
 			uint64_t since = t - (random >> 20) % 20;
-			contended_enter(&record[w], lock[l], since);
+			queues_enter(&record[w], lock[l], since);
 			model[w].lock = 0;
 			uint64_t last = release_of(l);
 			model[w].lock = l + 1;
@@ -422,7 +422,7 @@ static void test_whatever_comes_when_the_charges_are_those_of_each_waiter_by_its
 			break;
 		}
 		case 2:
-			contended_leave(&record[w]);
+			queues_leave(&record[w]);
 			model[w].lock = 0;
 			break;
 		default: {
@@ -443,7 +443,7 @@ static void test_whatever_comes_when_the_charges_are_those_of_each_waiter_by_its
 	}
 	assert_int_equal(charged, due);
 	for (int i = 0; i < WAITERS; i++)
-		contended_forget(&record[i]);
+		queues_forget(&record[i]);
 }
 
 /* --- many threads ----------------------------------------------------------------------------------------- */
@@ -477,14 +477,14 @@ static void *hammer_main(void *arg)
 		int l = h->random >> 16 & (OWN_LOCKS - 1);
 		pthread_mutex_lock(&locks[l].mutex);
 		uint64_t since = clock_ns(CLOCK_MONOTONIC);
-		contended_enter(&h->record, locks[l].lock, since);
+		queues_enter(&h->record, locks[l].lock, since);
 		pthread_mutex_unlock(&locks[l].mutex);
 		if (h->random >> 20 & 1)
 			sched_yield();
 		pthread_mutex_lock(&locks[l].mutex);
-		h->charged += contended_release(locks[l].lock);
+		h->charged += queues_release(locks[l].lock);
 		h->due += last_look_ns - since;
-		contended_leave(&h->record);
+		queues_leave(&h->record);
 		pthread_mutex_unlock(&locks[l].mutex);
 	}
 	return NULL;
@@ -511,7 +511,7 @@ static void test_what_threads_are_charged_is_what_they_waited(void **state)
 	}
 	assert_int_equal(charged, due);
 	assert_true(due > THREADS * ROUNDS);
-	assert_false(contended_maybe(A) || contended_maybe(B));
+	assert_false(queues_maybe(A) || queues_maybe(B));
 	assert_int_equal(losses.contention_nested + losses.contention_no_memory, 0);
 }
 
@@ -523,10 +523,10 @@ static void *free_hammer_main(void *arg)
 		h->random = h->random * 1103515245 + 12345;
 		uintptr_t lock = locks[h->random >> 16 & (OWN_LOCKS - 1)].lock;
 		uint64_t since = clock_ns(CLOCK_MONOTONIC);
-		contended_enter(&h->record, lock, since);
+		queues_enter(&h->record, lock, since);
 		for (unsigned k = h->random >> 20 & 3; k; k--)
-			h->charged += contended_release(locks[h->random >> 22 & (OWN_LOCKS - 1)].lock);
-		contended_leave(&h->record);
+			h->charged += queues_release(locks[h->random >> 22 & (OWN_LOCKS - 1)].lock);
+		queues_leave(&h->record);
 		h->due += clock_ns(CLOCK_MONOTONIC) - since; /* at most */
 	}
 	return NULL;
@@ -551,7 +551,7 @@ static void test_threads_are_never_charged_more_than_they_waited(void **state)
 	}
 	assert_true(charged > 0);
 	assert_true(charged <= due);
-	assert_false(contended_maybe(A));
+	assert_false(queues_maybe(A));
 }
 
 int main(void)

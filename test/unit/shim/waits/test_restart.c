@@ -57,7 +57,7 @@ bool handlers_counted(uintptr_t handler) /* handlers.c's */
 	return true;
 }
 
-void contended_leave(struct thread *t) /* queues.c's */
+void queues_leave(struct thread *t) /* queues.c's */
 {
 	(void)t;
 }

@@ -52,7 +52,7 @@ static struct thread record;
 
 static struct thread *left_queue;
 static int times_left;
-void contended_leave(struct thread *t) /* queues.c's */
+void queues_leave(struct thread *t) /* queues.c's */
 {
 	left_queue = t;
 	times_left++;
