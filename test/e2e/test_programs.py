@@ -6,6 +6,7 @@
 #
 # SPDX-License-Identifier: Apache-2.0
 import contextlib
+import http.client
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import socket
 import subprocess
 import time
 import unittest
+import urllib.request
 
 import shim
 
@@ -232,6 +234,28 @@ class Programs(shim.TestCase):
             ],
             hide=[r"process \d+", r"warning: .*\n"],
         )
+
+    def test_gdb_runs_a_program_that_is_asked(self):
+        port = shim.free_port()
+        argv = [debian("gdb"), "-nx", "--batch", "-iex", "set debuginfod enabled off",
+                "-iex", "set environment LD_PRELOAD " + shim.LIB,
+                "-iex", "set environment PPROF_ADDR 127.0.0.1:%d" % port,
+                "-ex", "run", "--args", shim.program("eintr_abort"), "6", "poll"]
+        with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as p:
+            answers = []
+            while p.poll() is None and len(answers) < 2:
+                for query in ("goroutine?debug=2", "profile?seconds=1"):
+                    with contextlib.suppress(OSError, http.client.HTTPException):
+                        url = "http://127.0.0.1:%d/debug/pprof/%s" % (port, query)
+                        answers.append(urllib.request.urlopen(url, timeout=shim.DEADLINE_S).status)
+                time.sleep(0.05)
+            out = p.communicate(timeout=shim.DEADLINE_S)[0].decode(errors="replace")
+        self.assertIn(200, answers)
+        self.assertNotIn("received signal", out)
+        self.assertIn("end 1", out)
+        self.assertIn("exited normally", out)
+
+    test_gdb_runs_a_program_that_is_asked.long_s = 8
 
     @unittest.skipUnless(os.geteuid() == 0, "needs root")
     def test_sshd_lets_in(self):
