@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/types.h>
 
 #include "shim/base/arena.h"
@@ -29,6 +30,8 @@ int __wrap_open(const char *path, int flags, ...);
 int __wrap_stat(const char *path, void *answer);
 int __wrap_fstat(int fd, void *answer);
 int __wrap_sigprocmask(int how, const sigset_t *set, sigset_t *old);
+int __wrap_sigfillset(sigset_t *set);
+int __wrap_mincore(void *at, size_t bytes, unsigned char *pages);
 int __wrap_pthread_mutex_init(pthread_mutex_t *m, const pthread_mutexattr_t *attr);
 int __wrap_pthread_mutex_lock(pthread_mutex_t *m);
 int __wrap_pthread_mutex_unlock(pthread_mutex_t *m);
@@ -99,6 +102,18 @@ int __wrap_fstat(int fd, void *answer)
 int __wrap_sigprocmask(int how, const sigset_t *set, sigset_t *old)
 {
 	(void)how, (void)set, (void)old;
+	return 0;
+}
+
+/* A sanitizer's runtime that starts after us has these two, which cannot be called yet. */
+int __wrap_mincore(void *at, size_t bytes, unsigned char *pages)
+{
+	return os_call(SYS_mincore, at, bytes, pages) < 0 ? -1 : 0;
+}
+
+int __wrap_sigfillset(sigset_t *set)
+{
+	memset(set, 0xff, sizeof *set);
 	return 0;
 }
 

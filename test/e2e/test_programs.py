@@ -235,6 +235,19 @@ class Programs(shim.TestCase):
             hide=[r"process \d+", r"warning: .*\n"],
         )
 
+    def test_a_sanitizers_runtime_may_start_after_us(self):
+        out = os.path.join(shim.scratch("asan"), "demo")
+        source = os.path.join(shim.PROGRAMS, "heap_truth.c")
+        made = subprocess.run(["gcc", "-fsanitize=address", "-pthread", source, "-o", out, "-ldl", "-lm"], capture_output=True)
+        if made.returncode:
+            self.skipTest("gcc has no address sanitizer here")
+        env = {"ASAN_OPTIONS": "verify_asan_link_order=0:detect_leaks=0", "PPROF_HEAP_RATE": "1"}
+        with shim.start([out], env=env) as p:
+            p.wait_line("ready")
+            self.assertEqual(200, p.get("/debug/pprof/heap").status)
+            status, _, err = p.finish()
+        self.assertEqual((0, ""), (status, err))
+
     def test_gdb_runs_a_program_that_is_asked(self):
         port = shim.free_port()
         argv = [debian("gdb"), "-nx", "--batch", "-iex", "set debuginfod enabled off",
