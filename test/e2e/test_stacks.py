@@ -140,14 +140,13 @@ class Painted(shim.TestCase):
 
     test_each_hook_with_all_samples_kept.long_s = 5
 
-    def test_each_hook_in_a_trace_and_the_handler(self):
-        bare = self.bare()
+    def used_in_a_trace(self, bare):
+        """Of one program, in so many rounds that one call of each function had no signal: its frame is the kernel's."""
         with start([shim.program("painted_stack"), "wait"], rate=1, env={"PPROF_BLOCK_RATE": "1"}) as p:
             p.wait_line("ready")
             with look.Looking(p, hz=1000):
                 shim.wait_until("a trace", lambda: p.get("/debug/pprof/trace?seconds=0.1").status == 200)
-                # A signal's frame is the kernel's: the least of several calls, in so many rounds that one of them had no signal.
-                for number in range(1, 21):
+                for number in range(1, 5):
                     p.send(b"\n")
                     p.wait_line("round %d" % number)
                     if not self.too_much(bare, self.used(p.out), 1):
@@ -155,7 +154,15 @@ class Painted(shim.TestCase):
             used, frame = p.truth()["handler"]
             self.assertGreater(used, frame // 2, "signals came")
             self.assertLessEqual(used, frame + self.MOST + 256, "the frame, what computes, and the handler")
-            self.assert_small(bare, self.used(p.out), 1)
+            return self.used(p.out)
+
+    def test_each_hook_in_a_trace_and_the_handler(self):
+        bare = self.bare()
+        for _ in range(6):
+            ours = self.used_in_a_trace(bare)
+            if not self.too_much(bare, ours, 1):
+                break
+        self.assert_small(bare, ours, 1)
 
     test_each_hook_in_a_trace_and_the_handler.long_s = 10
 
