@@ -5,7 +5,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: encoder/symbolize/elf/debug_file.c encoder/symbolize/demangle.c encoder/symbolize/dwarf/dies.c encoder/symbolize/dwarf/dwarf.c */
-/* links: encoder/symbolize/dwarf/lines.c encoder/symbolize/dwarf/lookup.c encoder/symbolize/elf/symbols.c encoder/symbolize/dwarf/strings.c */
+/* links: encoder/symbolize/dwarf/lines.c encoder/symbolize/dwarf/lookup.c encoder/symbolize/elf/symbols.c encoder/symbolize/elf/strings.c */
 /* links: encoder/names/elf_symbols.c shim/base/text.c test/fuzz/region_malloc.c */
 /* libs: -ldw -lelf -liberty -llzma -lz */
 #define _GNU_SOURCE

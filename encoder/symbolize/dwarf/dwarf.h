@@ -8,7 +8,7 @@
 
 #include "encoder/symbolize/elf/elf_file.h"
 #include "encoder/symbolize/dwarf/lookup.h"
-#include "encoder/symbolize/dwarf/strings.h"
+#include "encoder/symbolize/elf/strings.h"
 
 struct dwarf;
 

@@ -14,7 +14,7 @@
 #include "encoder/symbolize/elf/debug_file.h"
 #include "encoder/symbolize/dwarf/dwarf.h"
 #include "encoder/symbolize/elf/symbols.h"
-#include "encoder/symbolize/dwarf/strings.h"
+#include "encoder/symbolize/elf/strings.h"
 
 struct object {
 	struct elf_file *file;

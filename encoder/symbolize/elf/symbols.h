@@ -9,7 +9,7 @@
 #include <stdbool.h>
 
 #include "encoder/symbolize/elf/elf_file.h"
-#include "encoder/symbolize/dwarf/strings.h"
+#include "encoder/symbolize/elf/strings.h"
 
 struct symbol {
 	const char *name; /* of texts; NULL: no symbol covers the address */

@@ -3,7 +3,7 @@
  * Runs in: pprofshim-symbolize.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "encoder/symbolize/dwarf/strings.h"
+#include "encoder/symbolize/elf/strings.h"
 
 #include <stdbool.h>
 #include <stdint.h>
