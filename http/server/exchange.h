@@ -1,4 +1,4 @@
-/* exchange.h - one request and its answer, while they are in the house.
+/* exchange.h - one request and its answer, while the server has them.
  *
  * Runs in: listener. Lives in the region that it points to and goes with it: a connection without a
  * request holds no memory.

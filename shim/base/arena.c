@@ -1,4 +1,4 @@
-/* arena.c - the memory of the house.
+/* arena.c - our own memory.
  *
  * Runs in: app's thread inside a hook, listener, init, fork. No libc but mem*; errno untouched.
  * Shared, without a lock: the current chunk, which says itself what is used of it, so that each changes by one atomic

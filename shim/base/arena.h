@@ -1,4 +1,4 @@
-/* arena.h - the memory of the house: mapped by itself, capped, never the program's allocator.
+/* arena.h - our own memory: mapped by itself, capped, never the program's allocator.
  *
  * Runs in: app's thread inside a hook, listener, init. Not in a signal handler.
  *

@@ -1,4 +1,4 @@
-/* init.c - put the house together, before the program's first constructor.
+/* init.c - start the library, before the program's first constructor.
  *
  * Runs in: init: the loader's thread, before main (-z initfirst: before other libraries' constructors, and before
  * libc's own, so no libc function but those used below); listen() and move() in the listener.

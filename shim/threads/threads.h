@@ -33,7 +33,7 @@ static inline struct thread *threads_self(void)
 	return self.thread;
 }
 
-/* The same, made if need be, by a thread that is busy but holds no lock of the house. */
+/* The same, made if need be, by a thread that is busy but holds no lock of ours. */
 struct thread *threads_enter_busy(void);
 
 /* The same, by a thread that is not busy, while a trace is taken; NULL where it can't be had now. System calls. */
@@ -64,7 +64,7 @@ void threads_count(struct thread_site *site);
 /* In the new thread: enter its tid, give the start back. Its record, or NULL when there is no memory. */
 struct thread *threads_begin(struct thread_start *t);
 
-/* The record of a thread, made if need be; NULL: no memory. Not while the thread holds locks of the house. */
+/* The record of a thread, made if need be; NULL: no memory. Not while the thread holds locks of ours. */
 struct thread *threads_enter(int tid);
 
 /* Call `each` with the record of every thread that lives, without a lock: it may become another's meanwhile. Any

@@ -163,7 +163,7 @@ void queues_enter(struct thread *t, uintptr_t lock, uint64_t now_ns)
 void queues_leave(struct thread *t)
 {
 	if (!t->waits_for || !self_hold())
-		return; /* a handler that holds locks of the house: the thread's next wait mends it */
+		return; /* a handler that holds locks of ours: the thread's next wait mends it */
 	leave(t);
 	self_release();
 }

@@ -1,6 +1,6 @@
 /* queues.h - who waits for which lock, and since when: so that whoever lets it go knows what delay it caused.
  *
- * Runs in: app's thread inside a hook; fork. Not in a thread that holds locks of the house (it is left out, then).
+ * Runs in: app's thread inside a hook; fork. Not in a thread that holds locks of ours (it is left out, then).
  *
  * The accounts are those of Go's semrelease (runtime/sema.go): at each release all that wait are charged to it, each
  * for the time since it came, or since the last release where that was later. Go takes the first waiter's delay, and
@@ -57,7 +57,7 @@ static inline bool queues_maybe(uintptr_t lock)
 void queues_enter(struct thread *t, uintptr_t lock, uint64_t now_ns);
 void queues_leave(struct thread *t);
 
-/* Another thread gets the record, of one that has ended. With locks of the house held. */
+/* Another thread gets the record, of one that has ended. With locks of ours held. */
 void queues_forget(struct thread *t);
 
 /* The caller is about to let this lock go: the delay of all that wait for it, since the last release, in ns; 0: nobody

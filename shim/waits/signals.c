@@ -1,6 +1,6 @@
 /* signals.c - the one signal of ours, and its handler.
  *
- * Runs in: signal handler (on_signal: any app lock and any lock of the house may be held by the thread it
+ * Runs in: signal handler (on_signal: any app lock and any lock of ours may be held by the thread it
  * interrupted); listener; app's thread in pthread_create (signals_keep).
  * So: the handler takes no lock, allocates nothing, calls nothing of libc, and runs with every signal blocked: others
  * that are due come after it, which waits.c counts on. Its frames are small: the stack may be too (at most 1 KiB below

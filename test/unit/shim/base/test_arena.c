@@ -1,4 +1,4 @@
-/* test_arena.c - the house's memory: zeroed, aligned, apart, capped, given back.
+/* test_arena.c - our own memory: zeroed, aligned, apart, capped, given back.
  *
  * Runs in: its own process, with threads.
  *

@@ -299,7 +299,7 @@ static void entering(void)
 	CHECK(!threads_enter_self());
 	house.on = true;
 	CHECK(self_hold());
-	CHECK(!threads_enter_self()); /* it holds locks of the house */
+	CHECK(!threads_enter_self()); /* it holds locks of ours */
 	self_release();
 	struct thread *t = threads_enter_self();
 	CHECK(t && t->tid == os_tid() && !t->site && t->timer == THREAD_NO_TIMER);
