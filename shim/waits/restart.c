@@ -107,6 +107,13 @@ static bool is_call(uintptr_t at)
 	return (at & 4095) <= 4094 && code[0] == 0x0f && code[1] == 0x05;
 }
 
+/* Right behind a call. What begins a page has nothing before it that is known to be there: code that was made at run
+ * time may lie in a page of its own. */
+static bool is_after_call(uintptr_t pc)
+{
+	return (pc & 4095) >= SYSCALL_BYTES && is_call(pc - SYSCALL_BYTES);
+}
+
 /* The number that the code loads right before it makes the call: "mov $nr,%eax", or "xor %eax,%eax"; -1: none that is
  * known. */
 static long number_in_code(uintptr_t call)
@@ -293,7 +300,7 @@ void restart_interrupted(ucontext_t *u, uint64_t mask)
 	intptr_t result = regs[REG_RAX];
 	if (is_call(pc))
 		before_call(regs, waits_programs(~mask));
-	if (!is_call(pc - SYSCALL_BYTES) || (result != -EINTR && result <= 0))
+	if (!is_after_call(pc) || (result != -EINTR && result <= 0))
 		return;
 	struct call c = call_of(regs);
 	if (c.nr < 0 || c.handled || waits_others_are_due(waits_programs(~mask), 0, false))
@@ -326,7 +333,7 @@ void restart_interrupted_in(ucontext_t *u, uint64_t mask, const struct wait *w)
 {
 	greg_t *regs = u->uc_mcontext.gregs;
 	long nr = transfer_of(waits_call(w->state));
-	if (nr >= 0 && is_call((uintptr_t)regs[REG_RIP] - SYSCALL_BYTES) && regs[REG_RAX] > 0 &&
+	if (nr >= 0 && is_after_call((uintptr_t)regs[REG_RIP]) && regs[REG_RAX] > 0 &&
 	    w->handled == self.handled && !waits_others_are_due(waits_programs(~mask), 0, false))
 		move_rest_of(regs, nr);
 }

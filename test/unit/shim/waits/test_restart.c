@@ -25,6 +25,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ipc.h>
+#include <sys/mman.h>
 #include <sys/msg.h>
 #include <sys/select.h>
 #include <sys/sem.h>
@@ -924,6 +925,30 @@ static void test_a_thread_that_waits_for_our_signal_gets_none(void **state)
 	finish(&s);
 }
 
+/* --- where it is looked --------------------------------------------------------------------------------------- */
+
+/* Code in a page of its own, as runtimes make it: nothing can be read before it. */
+static void test_the_first_instruction_of_a_page_has_nothing_before_it(void **state)
+{
+	(void)state;
+#if defined(__x86_64__)
+	char *pages = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ucontext_t u;
+	assert_ptr_not_equal(pages, MAP_FAILED);
+	assert_int_equal(mprotect(pages, 4096, PROT_NONE), 0);
+	for (uintptr_t offset = 0; offset < 2; offset++) {
+		memset(&u, 0, sizeof u);
+		u.uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)(pages + 4096 + offset);
+		u.uc_mcontext.gregs[REG_RAX] = -EINTR;
+		restart_interrupted(&u, ~(uint64_t)0);
+		assert_int_equal(u.uc_mcontext.gregs[REG_RIP], (greg_t)(uintptr_t)(pages + 4096 + offset));
+	}
+	munmap(pages, 8192);
+#else
+	skip();
+#endif
+}
+
 static int on_x86(void **state)
 {
 #if defined(__x86_64__)
@@ -955,6 +980,7 @@ int main(void)
 		TEST(test_a_transfer_that_may_not_wait_has_no_rest),
 		TEST(test_no_register_is_changed),
 		TEST(test_a_thread_that_waits_for_our_signal_gets_none),
+		TEST(test_the_first_instruction_of_a_page_has_nothing_before_it),
 	};
 	house_start(NULL);
 	clock_start();
