@@ -3,8 +3,8 @@
  * Runs in: app's thread inside a hook, in a signal handler too.
  *
  * What a filter that is still to come allows is not known, so from before it holds the library makes no system call
- * that the
- * program did not ask for: the listener is gone, and hooks do without what they would have to ask the kernel for.
+ * that the program did not ask for: the listener is gone, and hooks do without what they would have to ask the kernel
+ * for.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_CONFINED_H

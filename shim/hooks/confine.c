@@ -102,8 +102,7 @@ static __attribute__((used)) SLOW int prctl_dumpable(int option, unsigned long a
 }
 
 /* Its arguments are all in registers, however many a caller gives; what is not looked at is jumped on with all of
- * them as they
- * were. */
+ * them as they were. */
 #if defined(__x86_64__)
 static_assert(PR_SET_SECCOMP == 22 && PR_SET_DUMPABLE == 4 && PTRACER == 0x59616d61, "as the entry has it");
 __asm__(".text\n"

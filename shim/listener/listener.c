@@ -3,19 +3,15 @@
  * Runs in: init and app's threads (start, commands; any app lock may be held); the listener, in its handler too
  * (obey_at_once).
  * So: raw system calls alone; waits of the program's threads are for an answer that the handler gives, whatever the
- * listener is
- * about, and bounded.
+ * listener is about, and bounded.
  *
  * Commands: an app's thread sets a bit in `asked`, sends a signal to the listener and waits until `asked` is zero
- * again. What takes long is left to
- * `later`, for the loop. (A listener that is a thread has the program's handlers: it reads signal 33 from a signalfd,
- * and
- * obeys when its loop comes round.)
+ * again. What takes long is left to `later`, for the loop. (A listener that is a thread has the program's handlers:
+ * it reads signal 33 from a signalfd, and obeys when its loop comes round.)
  *
  * Shared: `state` fields are atomic; `commands.lock` serialises those who ask. It is held while libc changes the
- * identity of the
- * program's threads, which sends them signal 33 and waits for them: so that one is not blocked while the lock is
- * waited for.
+ * identity of the program's threads, which sends them signal 33 and waits for them: so that one is not blocked while
+ * the lock is waited for.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/listener/listener.h"
@@ -188,8 +184,7 @@ static void close_all(void)
 }
 
 /* A file table of its own, with nothing in it. (Where the kernel has no such thing and this is an ordinary thread,
- * the table
- * stays the program's: http/address/fd.c keeps out of its way.) */
+ * the table stays the program's: http/address/fd.c keeps out of its way.) */
 static bool leave_file_table(void)
 {
 	long r = os_call(SYS_close_range, 0, ~0u, CLOSE_RANGE_UNSHARE);

@@ -3,8 +3,7 @@
  * Runs in: init and app's threads (start, commands); the listener itself.
  *
  * It is no thread of the program, which has its own threads alone; it shares no descriptor with it, no signal
- * handler, no folder;
- * wait(2) does not see it, and what ends it does not end the program. Libc does not know of it.
+ * handler, no folder; wait(2) does not see it, and what ends it does not end the program. Libc does not know of it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_LISTENER_H
@@ -27,8 +26,7 @@ struct listener_life {
 void listener_configure(const struct listener_life *life);
 
 /* Start it, and wait until it serves, for a second. Returns 0, or a negative errno: what listener_has_opened was
- * told, or why there
- * is none. Init. */
+ * told, or why there is none. Init. */
 int listener_start(void);
 void listener_has_opened(int error);
 
@@ -45,8 +43,7 @@ bool listener_is_inside(void);
 bool listener_is_me(void);
 
 /* In the listener: is the program still the one that it shares its memory with? It may have ended, or called exec by
- * ways that no
- * hook sees. */
+ * ways that no hook sees. */
 bool listener_has_program(void);
 
 /* In `main`: which TCP port is served, in host byte order; 0 none. */
@@ -69,8 +66,7 @@ void listener_await_identity(void);
 void listener_make_room(void);
 
 /* End it; true when it has ended, and the process is alone with its own threads and its memory. It starts again at
- * the next
- * long wait or sampled event after listener_resume. */
+ * the next long wait or sampled event after listener_resume. */
 bool listener_pause(void);
 void listener_resume(void);
 

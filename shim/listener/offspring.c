@@ -24,9 +24,8 @@ enum {
 };
 
 /* Thread-local variables of the objects that a program was started with lie at fixed distances below the thread
- * block. Ours
- * have zeros there, as far down as two that code of theirs may touch: libc's errno (set by a libc function that
- * libunwind calls), and our own. */
+ * block. Ours have zeros there, as far down as two that code of theirs may touch: libc's errno (set by a libc
+ * function that libunwind calls), and our own. */
 static size_t find_tls_room(void)
 {
 	enum { MORE = 4096 };
@@ -117,8 +116,7 @@ bool offspring_is_me(const struct offspring_room *r)
 }
 
 /* Valgrind ends at a clone that it does not know. It is asked as its documentation says: by these rotations, which do
- * nothing
- * elsewhere; the answer to what it does not know is the preset. */
+ * nothing elsewhere; the answer to what it does not know is the preset. */
 static bool is_valgrind(void)
 {
 	enum { RUNNING_ON_VALGRIND = 0x1001 };

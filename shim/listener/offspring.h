@@ -30,8 +30,7 @@ struct offspring_room {
 };
 
 /* Start a listener that runs run(NULL) and ends. *tid is its id while it lives, then 0. in_init: an ordinary thread
- * will do where a
- * bare one is refused. Returns 0 or a negative errno. */
+ * will do where a bare one is refused. Returns 0 or a negative errno. */
 long offspring_listener(struct offspring_room *r, void (*run)(void *), int *tid, enum offspring_kind *kind,
                         bool in_init);
 

@@ -12,8 +12,7 @@
 void scheduling_start(void);
 
 /* Around the birth: threads of the class SCHED_DEADLINE have no children but such as start in the class of others.
- * Returns whether
- * something was changed that scheduling_take_back has to change back. App's thread. */
+ * Returns whether something was changed that scheduling_take_back has to change back. App's thread. */
 bool scheduling_lend(void);
 void scheduling_take_back(bool lent);
 

@@ -4,8 +4,7 @@
  * So: raw system calls alone; the program's threads wait for its end alone, which is a matter of microseconds.
  *
  * Shared: `phase`, by exchanges. It is the listener's turn in IDLE and DONE, the visitor's in REQUEST; whoever brings
- * it from IDLE to ENDING
- * ends it. fn, arg and result belong to whose turn it is.
+ * it from IDLE to ENDING ends it. fn, arg and result belong to whose turn it is.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/listener/visitor.h"

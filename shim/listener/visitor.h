@@ -3,13 +3,10 @@
  * Runs in: listener (visitor_call); app's thread inside a hook, or in our handler (visitor_start_wanted).
  *
  * Timers for the program's threads, their CPU clocks and the actions of signals are only to be had from inside the
- * thread group. The
- * listener is outside. When it needs something inside, the next thread of the program that passes a hook makes the
- * visitor; when
- * none does, one is sent our signal, and its handler makes it. It runs what it is given, and is ended when there was
- * nothing to do
- * for a fifth of a second. A program that nobody asks for a profile, a trace or the stacks of running threads never
- * has one.
+ * thread group. The listener is outside. When it needs something inside, the next thread of the program that passes a
+ * hook makes the visitor; when none does, one is sent our signal, and its handler makes it. It runs what it is given,
+ * and is ended when there was nothing to do for a fifth of a second. A program that nobody asks for a profile, a
+ * trace or the stacks of running threads never has one.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_VISITOR_H
@@ -22,13 +19,11 @@
 #include "shim/base/exports.h"
 
 /* Run fn(arg) in the program's thread group: system calls and nothing that waits. Returns what it returns, or -ETIME:
- * nobody could be
- * entered. A thread that is inside calls fn itself. */
+ * nobody could be entered. A thread that is inside calls fn itself. */
 long visitor_call(long (*fn)(void *arg), void *arg);
 
 /* After each round of the listener's loop: end it, if it has had nothing to do for a while. Returns in how many
- * milliseconds to call
- * again; 0: no more. */
+ * milliseconds to call again; 0: no more. */
 unsigned visitor_rest(void);
 
 /* Make it, if the listener wants one. */

@@ -10,9 +10,8 @@
  *   ACTION  of the filter for what is not allowed: kill (the preset), trap, errno, log, notify
  *
  * Prints "ready", waits for its input to end (so that requests can be made before), then shuts itself in, writes,
- * allocates, frees,
- * locks, sleeps not at all, and ends: by the bare exit call, or, with "number", by exit(). Prints "allowed N" with a sum that
- * it computed.
+ * allocates, frees, locks, sleeps not at all, and ends: by the bare exit call, or, with "number", by exit(). Prints
+ * "allowed N" with a sum that it computed.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
