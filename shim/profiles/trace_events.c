@@ -223,17 +223,15 @@ static bool is_short(enum wait_view view, uint64_t ns)
 	}
 }
 
-void trace_waited(enum wait_view view, unsigned call, uintptr_t object, uint64_t since_ns, uint64_t end_ns,
-                  struct unwind_frame from)
+/* A frame of its own: the walk of the stack, which goes deeper, is over by now. */
+static __attribute__((noinline)) void put_wait(const struct stack *stack, enum wait_view view, unsigned call,
+                                               uintptr_t object, uint64_t since_ns, uint64_t end_ns)
 {
-	uint64_t mask;
 	struct thread *t = threads_self();
-	if (!t || (since_ns && is_short(view, end_ns - since_ns)) || !self_hold_alone(&mask))
-		return;
 	struct trace_event e = {
 		.start_ns = since_ns,
 		.end_ns = end_ns,
-		.stack = stack_here(waits_function(call), from),
+		.stack = stack,
 		.kind = (uint8_t)trace_kind_of(view, object),
 		.call = (uint8_t)call,
 		.object = object,
@@ -243,6 +241,18 @@ void trace_waited(enum wait_view view, unsigned call, uintptr_t object, uint64_t
 		end_writing(t);
 	}
 	put(t, &e);
+}
+
+void trace_waited(enum wait_view view, unsigned call, uintptr_t object, uint64_t since_ns, uint64_t end_ns,
+                  struct unwind_frame from)
+{
+	uint64_t mask;
+	if (!threads_self() || (since_ns && is_short(view, end_ns - since_ns)) || !self_hold_alone(&mask))
+		return;
+	const struct stack *s = stack_here(waits_function(call), from);
+	if (threads_self()) /* else this is a copy that had to give up its record */
+		if (threads_self()) /* a copy that has just come to know of itself may have given its record up */
+		put_wait(s, view, call, object, since_ns, end_ns);
 	self_release_alone(&mask);
 }
 
