@@ -250,8 +250,7 @@ void trace_waited(enum wait_view view, unsigned call, uintptr_t object, uint64_t
 	if (!threads_self() || (since_ns && is_short(view, end_ns - since_ns)) || !self_hold_alone(&mask))
 		return;
 	const struct stack *s = stack_here(waits_function(call), from);
-	if (threads_self()) /* else this is a copy that had to give up its record */
-		if (threads_self()) /* a copy that has just come to know of itself may have given its record up */
+	if (threads_self()) /* a copy that has just come to know of itself may have given its record up */
 		put_wait(s, view, call, object, since_ns, end_ns);
 	self_release_alone(&mask);
 }
