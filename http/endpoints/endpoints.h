@@ -1,4 +1,4 @@
-/* endpoints.h - the table of routes, for those who print it.
+/* endpoints.h - an endpoint, and the handlers that endpoints.def names.
  *
  * Runs in: listener. Read-only.
  *
@@ -11,17 +11,12 @@
 struct endpoint {
 	const char *name; /* below /debug/pprof/ */
 	void (*answer)(struct exchange *x);
-	int kind;         /* enum profile_kind, or -1 */
-	int count_offset; /* in struct snapshot_counts, or -1 */
-	const char *description;
+	int kind; /* enum profile_kind, or -1 */
 };
 
-extern const struct endpoint endpoints[];
-extern const size_t endpoints_count;
-
-void answer_index(struct exchange *x); /* index.c */
-
-/* Answer with a server error of one line for rc, a negative errno of the encoder or of the kernel. */
-void answer_failure(struct exchange *x, int rc);
+/* answer_index, answer_snapshot ...: each in a file of its own. */
+#define ENDPOINT(name, handler, kind, count, description) void answer_##handler(struct exchange *x);
+#include "http/endpoints/endpoints.def"
+#undef ENDPOINT
 
 #endif

@@ -3,9 +3,31 @@
  * Runs in: listener. Memory of the exchange's region. The page needs nothing from elsewhere.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "http/endpoints/endpoints.h"
+#include "http/endpoints/answer.h"
 #include "shim/base/house.h"
 #include "shim/base/os.h"
+
+enum {
+	COUNT_heap = offsetof(struct snapshot_counts, heap),
+	COUNT_allocs = offsetof(struct snapshot_counts, allocs),
+	COUNT_threadcreate = offsetof(struct snapshot_counts, threadcreate),
+	COUNT_goroutine = offsetof(struct snapshot_counts, goroutine),
+	COUNT_block = offsetof(struct snapshot_counts, block),
+	COUNT_mutex = offsetof(struct snapshot_counts, mutex),
+	COUNT_NONE = -1,
+};
+
+/* The endpoints as the page lists them. */
+static const struct row {
+	const char *name;        /* below /debug/pprof/ */
+	int count_offset;        /* in struct snapshot_counts, or -1 */
+	const char *description; /* "": not listed */
+} rows[] = {
+#define ENDPOINT(name, handler, kind, count, description) {name, COUNT_##count, description},
+#include "http/endpoints/endpoints.def"
+#undef ENDPOINT
+};
+enum { ROWS = sizeof rows / sizeof *rows };
 
 static void out_html(struct out *o, struct span s)
 {
@@ -51,8 +73,8 @@ static void out_table(struct out *o)
 {
 	const struct snapshot_counts counts = snapshot_counts();
 	out_str(o, "<table>\n<thead><tr><th>Count</th><th>Profile</th></tr></thead>\n<tbody>\n");
-	for (size_t i = 0; i < endpoints_count; i++) {
-		const struct endpoint *e = &endpoints[i];
+	for (size_t i = 0; i < ROWS; i++) {
+		const struct row *e = &rows[i];
 		struct span name = span_of(e->name);
 		uint64_t count = 0;
 		if (!e->description[0])
@@ -73,8 +95,8 @@ static void out_table(struct out *o)
 static void out_descriptions(struct out *o)
 {
 	out_str(o, "<h2>Profile descriptions</h2>\n<ul>\n");
-	for (size_t i = 0; i < endpoints_count; i++) {
-		const struct endpoint *e = &endpoints[i];
+	for (size_t i = 0; i < ROWS; i++) {
+		const struct row *e = &rows[i];
 		if (!e->description[0])
 			continue;
 		out_str(o, "<li><b>");

@@ -56,7 +56,7 @@ struct exchange {
 	char input[LIMIT_INPUT];
 };
 
-/* Answer x->request, or set x->resume. endpoints.c */
+/* Answer x->request, or set x->resume. routes.c */
 void endpoint_answer(struct exchange *x);
 
 #endif

@@ -1,0 +1,118 @@
+/* answer.c - what the answers of several endpoints have in common.
+ *
+ * Runs in: listener. Memory of the exchange's region; nothing here waits: a handler that needs time sets
+ * x->resume and returns.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "http/endpoints/answer.h"
+#include "shim/base/os.h"
+#include "shim/base/pace.h"
+
+void answer_failure(struct exchange *x, int rc)
+{
+	char text[128];
+	struct line l = LINE(text);
+	line_str(&l, rc == -ENOMEM ? TEXT_OUT_OF_MEMORY : "pprofshim: this could not be made, error ");
+	if (rc != -ENOMEM)
+		line_dec(&l, -(int64_t)rc);
+	response_error(&x->answer, rc == -ENOMEM ? 503 : 500, text);
+}
+
+void answer_attachment(struct exchange *x, const char *suffix)
+{
+	char text[64];
+	struct line l = LINE(text);
+	line_str(&l, "attachment; filename=\"");
+	line_str(&l, x->endpoint->name);
+	line_str(&l, suffix);
+	line_str(&l, "\"");
+	response_begin(&x->answer, 200, TYPE_BINARY);
+	response_header(&x->answer, "Content-Disposition", (struct span){l.at, l.len});
+}
+
+/* ---- answers that need names ---- */
+
+static void make_answer(struct exchange *x);
+
+static void await_names(struct exchange *x)
+{
+	unsigned ms = encoder_wait_ms(&x->patience);
+	if (!ms) {
+		make_answer(x);
+		return;
+	}
+	x->resume = await_names;
+	x->resume_ns = os_clock_ns(CLOCK_MONOTONIC) + ms * UINT64_C(1000000);
+}
+
+void answer_end_wait(struct exchange *x)
+{
+	if (x->abandon)
+		x->abandon(x);
+	x->abandon = NULL;
+}
+
+/* Names, and what is known of them, are one table: one answer is encoded at a time, and others wait for their turn,
+ * which holds up nobody else. */
+static int encode_alone(struct exchange *x)
+{
+	static struct {
+		int pid; /* whose: a fork child inherits it */
+		bool is_on;
+	} encoding;
+	while (encoding.is_on && encoding.pid == os_pid())
+		if (pace_sleep(2) || !pace_is_task())
+			return -ENOMEM; /* nobody wants it, or there was no memory to wait with */
+	encoding.pid = os_pid();
+	encoding.is_on = true;
+	int rc = x->encode(x);
+	encoding.is_on = false;
+	return rc;
+}
+
+/* What an attempt without all names took is given back. */
+static void make_answer(struct exchange *x)
+{
+	struct region_mark mark = region_mark(x->region);
+	int rc = encode_alone(x);
+	if (rc == -EAGAIN) {
+		response_init(&x->answer, x->region);
+		region_rewind(x->region, mark);
+		await_names(x);
+		return;
+	}
+	answer_end_wait(x);
+	if (rc < 0)
+		answer_failure(x, rc);
+}
+
+void answer_when_named(struct exchange *x, int (*encode)(struct exchange *x))
+{
+	x->encode = encode;
+	make_answer(x);
+}
+
+/* ---- what records for a time: the CPU profile, the trace ---- */
+
+void answer_pause_until(struct exchange *x, void (*resume)(struct exchange *x), uint64_t ns)
+{
+	x->resume = resume;
+	x->resume_ns = ns < x->until_ns ? ns : x->until_ns;
+}
+
+void answer_refuse(struct exchange *x, int rc, const char *what, const char *busy)
+{
+	char text[192];
+	struct line l = LINE(text);
+	line_str(&l, "Could not enable ");
+	line_str(&l, what);
+	line_str(&l, ": ");
+	switch (rc) {
+	case -EBUSY: line_str(&l, busy); break;
+	case -ENOSYS: line_str(&l, "not possible on this system"); break;
+	case -ENOMEM: line_str(&l, TEXT_OUT_OF_MEMORY); break;
+	case -ETIME: line_str(&l, "no thread of the program takes signal 33 now; ask again"); break;
+	default: line_str(&l, "error "); line_dec(&l, -(int64_t)rc);
+	}
+	response_error(&x->answer, rc == -ENOMEM || rc == -ETIME ? 503 : 500, text);
+}

@@ -1,0 +1,161 @@
+/* snapshot.c - the profiles that are counters since the start: as they are now, or as they change in a time.
+ *
+ * Runs in: listener. Memory of the exchange's region; nothing here waits: a handler that needs time sets
+ * x->resume and returns.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "http/endpoints/answer.h"
+#include "shim/base/os.h"
+
+enum { PATIENCE_OF_PEOPLE_S = 5 }; /* who look at a text form, maybe at a deadlock, and can ask again */
+
+static int encode_text(struct exchange *x)
+{
+	response_begin(&x->answer, 200, TYPE_TEXT);
+	return profile_encode_text(x->region, &x->answer.body, &x->now, x->debug, &x->patience);
+}
+
+static int encode_now(struct exchange *x)
+{
+	answer_attachment(x, "");
+	return profile_encode(x->region, &x->answer.body, &x->now, NULL, &x->patience);
+}
+
+static int encode_delta(struct exchange *x)
+{
+	answer_attachment(x, "-delta");
+	return profile_encode(x->region, &x->answer.body, &x->now, &x->before, &x->patience);
+}
+
+static void answer_now(struct exchange *x, int64_t debug)
+{
+	int rc = profile_take(x->region, (enum profile_kind)x->endpoint->kind, &x->now);
+	x->debug = debug;
+	x->patience.most_s = debug ? PATIENCE_OF_PEOPLE_S : 0;
+	if (rc == 0)
+		answer_when_named(x, debug ? encode_text : encode_now);
+	else
+		answer_failure(x, rc);
+}
+
+/* Of contention, a delta may be at a rate of its own: one that keeps more events, while the request lasts (snapshot.h).
+ */
+static const struct rate {
+	int kind; /* of the endpoint */
+	enum contention_kind contention;
+	const char *parameter;
+	const char *not_positive, *alone, *off; /* what is wrong */
+} rates[] = {
+#define RATE(kind, parameter, variable) \
+	{ \
+		PROFILE_##kind, CONTENTION_##kind, parameter, \
+			"invalid value for \"" parameter "\" - must be a positive integer", \
+			"\"" parameter "\" needs \"seconds\": it holds while a difference is being taken", \
+			"pprofshim: nothing is recorded, as the program was started with " variable \
+			"=0; start it with another value, or without" \
+	}
+	RATE(BLOCK, "rate", "PPROF_BLOCK_RATE"),
+	RATE(MUTEX, "fraction", "PPROF_MUTEX_FRACTION"),
+#undef RATE
+};
+
+/* NULL: of a profile that has no rate. */
+static const struct rate *rate_of(const struct endpoint *e)
+{
+	for (size_t i = 0; i < sizeof rates / sizeof *rates; i++)
+		if (rates[i].kind == e->kind)
+			return &rates[i];
+	return NULL;
+}
+
+static void restore_rate(struct exchange *x)
+{
+	snapshot_contention_restore(rate_of(x->endpoint)->contention, x->rate_token);
+}
+
+/* False: it could not, and the answer says why. */
+static bool raise_rate(struct exchange *x, int64_t value)
+{
+	const struct rate *rate = rate_of(x->endpoint);
+	x->rate_token = snapshot_contention_raise(rate->contention, (uint64_t)value);
+	if (x->rate_token >= 0)
+		x->abandon = restore_rate;
+	else if (x->rate_token == -ENOSYS)
+		response_error(&x->answer, 400, rate->off);
+	else if (x->rate_token == -EBUSY)
+		response_error(&x->answer, 503,
+		               "pprofshim: too many requests have a rate of their own already; ask again later");
+	else
+		answer_failure(x, x->rate_token);
+	return x->rate_token >= 0;
+}
+
+static void finish_delta(struct exchange *x)
+{
+	int rc = profile_take(x->region, x->before.kind, &x->now);
+	answer_end_wait(x);
+	if (rc == 0)
+		answer_when_named(x, encode_delta);
+	else
+		answer_failure(x, rc);
+}
+
+/* rate 0: at the one that holds. */
+static void begin_delta(struct exchange *x, int64_t seconds, int64_t rate)
+{
+	if (rate && !raise_rate(x, rate))
+		return;
+	int rc = profile_take(x->region, (enum profile_kind)x->endpoint->kind, &x->before);
+	if (rc < 0) {
+		answer_end_wait(x);
+		answer_failure(x, rc);
+		return;
+	}
+	x->resume = finish_delta;
+	x->resume_ns = os_clock_ns(CLOCK_MONOTONIC) + (uint64_t)seconds * 1000000000u;
+}
+
+/* What is wrong with a delta, or NULL. The order of the checks and their texts are Go's (encoder/FORMATS.md); its "not
+ * supported" cannot happen: all six have deltas. */
+static const char *check_seconds(struct span text, int64_t debug, int64_t *seconds)
+{
+	if (!text_parse_int(text, seconds) || *seconds <= 0)
+		return "invalid value for \"seconds\" - must be a positive integer";
+	if (*seconds > LIMIT_SECONDS)
+		return "profile duration exceeds server's WriteTimeout";
+	return debug ? "seconds and debug params are incompatible" : NULL;
+}
+
+/* What is wrong with the rate that was asked for, or NULL, and the rate; 0: none was. */
+static const char *check_rate(struct exchange *x, bool is_delta, int64_t *value)
+{
+	const struct rate *rate = rate_of(x->endpoint);
+	struct span text;
+	*value = 0;
+	if (!rate || !query_find(&x->query, rate->parameter, &text))
+		return NULL;
+	if (!text_parse_int(text, value) || *value <= 0)
+		return rate->not_positive;
+	return is_delta ? NULL : rate->alone;
+}
+
+void answer_snapshot(struct exchange *x)
+{
+	struct span debug_text, seconds_text;
+	int64_t debug = 0, seconds = 0, rate = 0;
+	query_find(&x->query, "debug", &debug_text);
+	query_find(&x->query, "seconds", &seconds_text);
+	text_parse_int(debug_text, &debug);
+	bool is_delta = seconds_text.len > 0;
+	const char *wrong = is_delta ? check_seconds(seconds_text, debug, &seconds) : NULL;
+	if (!wrong)
+		wrong = check_rate(x, is_delta, &rate);
+	if (x->query.failed)
+		answer_failure(x, -ENOMEM);
+	else if (wrong)
+		response_error(&x->answer, 400, wrong);
+	else if (is_delta)
+		begin_delta(x, seconds, rate);
+	else
+		answer_now(x, debug);
+}
