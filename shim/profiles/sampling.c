@@ -35,6 +35,7 @@ uint64_t sampling_rate_bytes(void)
 FORKED_CODE void sampling_fork_child(void)
 {
 	self.counts = false;
+	self.countdown_bytes = 0; /* draw at once */
 }
 
 /* ln(m 2^e) = ln m + e ln 2 with m around 1; ln m = 2 artanh((m - 1) / (m + 1)), whose series gains more than a
