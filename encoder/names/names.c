@@ -233,8 +233,7 @@ static uint64_t ask(struct names *n, const struct missing *missing)
 		else if (!w->module->gone && symbolizer_would_answer(w->object) &&
 		         span_starts(names_path(n, w->module), "/"))
 			n->note = "files of loaded objects can't be opened (deleted, replaced, another user's, outside "
-			          "of a chroot): their names "
-				  "are few";
+				  "of a chroot): their names are few";
 	}
 	return count ? symbolizer_queue(q, count) : 0;
 }
@@ -363,7 +362,7 @@ static int query_jit(struct names *n, const struct site *sites, size_t count)
 		return r;
 	if (r == -EPERM)
 		n->note = "no names of run-time code: its /tmp/perf-PID.map is another user's, or others may write to "
-		          "it; umask 022 helps";
+			  "it; umask 022 helps";
 	for (size_t i = 0; i < n->jit_count; i++) {
 		q[i].name.at = utf8_line(n->region, q[i].name);
 		if (!q[i].name.at)

@@ -25,7 +25,8 @@ static inline bool confined(void)
 /* seccomp(2) as a program makes it by syscall(). Returns what that returns. */
 long confined_by_number(long nr, const long args[5]);
 
-/* The same of prctl(2): false if it is neither a filter nor strict mode, nor anything else of ours, and still to be made. */
+/* The same of prctl(2): false if it is neither a filter nor strict mode, nor anything else of ours, and still to be
+ * made. */
 bool confined_prctl_by_number(const long args[5], long *result);
 
 #endif

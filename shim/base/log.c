@@ -1,7 +1,7 @@
 /* log.c - the few lines that people may read.
  *
- * Runs in: init (stderr is the program's as it was started); the listener, in its handler too, which has no stderr of its
- * own and opens the program's by /proc, if it is still what it was.
+ * Runs in: init (stderr is the program's as it was started); the listener, in its handler too, which has no stderr of
+ * its own and opens the program's by /proc, if it is still what it was.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/base/log.h"

@@ -333,8 +333,8 @@ void restart_interrupted_in(ucontext_t *u, uint64_t mask, const struct wait *w)
 {
 	greg_t *regs = u->uc_mcontext.gregs;
 	long nr = transfer_of(waits_call(w->state));
-	if (nr >= 0 && is_after_call((uintptr_t)regs[REG_RIP]) && regs[REG_RAX] > 0 &&
-	    w->handled == self.handled && !waits_others_are_due(waits_programs(~mask), 0, false))
+	if (nr >= 0 && is_after_call((uintptr_t)regs[REG_RIP]) && regs[REG_RAX] > 0 && w->handled == self.handled &&
+	    !waits_others_are_due(waits_programs(~mask), 0, false))
 		move_rest_of(regs, nr);
 }
 

@@ -61,10 +61,10 @@ static inline bool signals_are_about(void)
 	return __atomic_load_n(&signals_users, __ATOMIC_RELAXED) != 0;
 }
 
-/* Ask a running thread for its stack: the handler there gives the slot to `answer`, as soon as it has run a little more;
- * one that blocks meanwhile does not answer. Returns 0, or a negative errno. Listener. The question is to be taken
- * back, answered or not; quota.c may do it before, for all. Slots that are asked at once differ in their lowest bits.
- */
+/* Ask a running thread for its stack: the handler there gives the slot to `answer`, as soon as it has run a little
+ * more; one that blocks meanwhile does not answer. Returns 0, or a negative errno. Listener. The question is to be
+ * taken back, answered or not; quota.c may do it before, for all. Slots that are asked at once differ in their lowest
+ * bits. */
 enum { SIGNALS_ASKS = 128 };
 int signals_ask(int tid, uint32_t slot);
 void signals_unask(uint32_t slot);

@@ -5,7 +5,8 @@
  * What is taken must not depend on how the bytes were cut, and be of nothing but what was asked.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/names/cache.c encoder/bytes/intern.c encoder/bytes/utf8.c encoder/bytes/out.c encoder/names/maps.c shim/base/own_file.c shim/base/text.c test/fuzz/region_malloc.c */
+/* links: encoder/names/cache.c encoder/bytes/intern.c encoder/bytes/utf8.c encoder/bytes/out.c encoder/names/maps.c
+ * links: shim/base/own_file.c shim/base/text.c test/fuzz/region_malloc.c */
 #define _GNU_SOURCE
 #include "test/fuzz/input.h"
 

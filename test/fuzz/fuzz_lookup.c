@@ -4,8 +4,10 @@
  * that is seen which ends a process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/symbolize/elf/debug_file.c encoder/symbolize/demangle.c encoder/symbolize/dwarf/dies.c encoder/symbolize/dwarf/dwarf.c */
-/* links: encoder/symbolize/dwarf/lines.c encoder/symbolize/dwarf/lookup.c encoder/symbolize/elf/symbols.c encoder/symbolize/elf/strings.c */
+/* links: encoder/symbolize/elf/debug_file.c encoder/symbolize/demangle.c encoder/symbolize/dwarf/dies.c
+ * links: encoder/symbolize/dwarf/dwarf.c */
+/* links: encoder/symbolize/dwarf/lines.c encoder/symbolize/dwarf/lookup.c encoder/symbolize/elf/symbols.c
+ * links: encoder/symbolize/elf/strings.c */
 /* links: encoder/names/elf_symbols.c shim/base/text.c test/fuzz/region_malloc.c */
 /* libs: -ldw -lelf -liberty -llzma -lz */
 #define _GNU_SOURCE

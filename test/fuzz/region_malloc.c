@@ -1,5 +1,5 @@
-/* region_malloc.c - shim/base/arena.c for fuzz targets: every piece is one of malloc's, so that AddressSanitizer sees its
- * ends.
+/* region_malloc.c - shim/base/arena.c for fuzz targets: every piece is one of malloc's, so that AddressSanitizer sees
+ * its ends.
  *
  * Runs in: fuzz targets, in place of shim/base/arena.c.
  *

@@ -3,8 +3,8 @@
  * usage: shut_in HOW WHO [ACTION]
  *   HOW     strict: prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT); filter: the same with a filter; syscall: seccomp(2);
  *           number: prctl by its number, too; tsync: seccomp(2) for all threads, of which there is one more; refused: a
- *           filter that the kernel does not take; asked: filters that are nowhere, by which programs ask what the kernel
- *           has
+ *           filter that the kernel does not take; asked: filters that are nowhere, by which programs ask what the
+ *           kernel has
  *   WHO     self; child: one that was forked; clone: one that libc was not told of, as sandboxes make them;
  *           maker: itself, and may make threads, which it does then
  *   ACTION  of the filter for what is not allowed: kill (the preset), trap, errno, log, notify

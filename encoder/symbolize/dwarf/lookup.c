@@ -55,7 +55,7 @@ static void open_dwarf(struct object *o, const struct elf_file *f)
 {
 	if (is_packed_otherwise(f)) {
 		o->note = "its DWARF is not packed by zlib (by zstd?), and can't be read; objcopy "
-		          "--decompress-debug-sections helps";
+			  "--decompress-debug-sections helps";
 		return;
 	}
 	o->dwarf = dwarf_open(f, &o->texts);

@@ -4,7 +4,8 @@
  * Runs in: its own process, with children.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/names/cache.c encoder/bytes/intern.c encoder/bytes/utf8.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
+/* links: encoder/names/cache.c encoder/bytes/intern.c encoder/bytes/utf8.c shim/base/text.c shim/base/arena.c
+ * links: shim/base/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

@@ -4,7 +4,9 @@
  * Runs in: its own process, with shell scripts as helper programs.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/names/symbolizer.c encoder/names/cache.c encoder/bytes/intern.c encoder/bytes/utf8.c encoder/bytes/out.c encoder/names/maps.c shim/base/own_file.c shim/listener/spawn.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
+/* links: encoder/names/symbolizer.c encoder/names/cache.c encoder/bytes/intern.c encoder/bytes/utf8.c
+ * links: encoder/bytes/out.c encoder/names/maps.c shim/base/own_file.c shim/listener/spawn.c shim/base/text.c
+ * links: shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -293,7 +295,7 @@ static void test_answers_may_come_in_any_pieces(void **state)
 		"cat >/dev/null; exec dd if=answer bs=17 2>/dev/null",
 		/* within a number, a letter, before and after an end of a line */
 		"cat >/dev/null; for n in 1 3 1 2 4 5 16 10 40 1 1 10 30; do dd bs=$n count=1 2>/dev/null; sleep 0.01; "
-	        "done <answer; "
+		"done <answer; "
 		"tail -c +125 answer",
 	};
 	(void)state;

@@ -3,7 +3,8 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/profile/rows.c encoder/bytes/intern.c encoder/bytes/sort.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
+/* links: encoder/profile/rows.c encoder/bytes/intern.c encoder/bytes/sort.c shim/base/text.c shim/base/arena.c
+ * links: shim/base/sync.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>

@@ -3,7 +3,11 @@
  * Runs in: its own process. Stubs: the list of modules.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/profile/text_form.c encoder/profile/threads_text.c encoder/bytes/intern.c encoder/names/names.c encoder/names/cache.c encoder/names/symbolizer.c encoder/names/container.c encoder/names/jit.c shim/base/own_file.c shim/listener/spawn.c encoder/names/elf_symbols.c encoder/names/maps.c encoder/profile/rows.c encoder/bytes/sort.c encoder/bytes/out.c encoder/bytes/utf8.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
+/* links: encoder/profile/text_form.c encoder/profile/threads_text.c encoder/bytes/intern.c encoder/names/names.c
+ * links: encoder/names/cache.c encoder/names/symbolizer.c encoder/names/container.c encoder/names/jit.c
+ * links: shim/base/own_file.c shim/listener/spawn.c encoder/names/elf_symbols.c encoder/names/maps.c
+ * links: encoder/profile/rows.c encoder/bytes/sort.c encoder/bytes/out.c encoder/bytes/utf8.c shim/base/text.c
+ * links: shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

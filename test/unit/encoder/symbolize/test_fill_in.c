@@ -3,7 +3,8 @@
  * Runs in: its own process. The files that are looked into are made up here.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/symbolize/fill_in.c encoder/symbolize/profile_file.c encoder/profile/profile.pb-c.c encoder/bytes/utf8.c */
+/* links: encoder/symbolize/fill_in.c encoder/symbolize/profile_file.c encoder/profile/profile.pb-c.c
+ * links: encoder/bytes/utf8.c */
 /* links: shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

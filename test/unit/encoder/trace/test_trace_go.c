@@ -3,7 +3,11 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/trace/go.c encoder/trace/order.c encoder/trace/frames.c encoder/bytes/intern.c encoder/names/names.c encoder/names/cache.c encoder/names/symbolizer.c encoder/names/container.c encoder/names/jit.c shim/base/own_file.c shim/listener/spawn.c encoder/names/elf_symbols.c encoder/names/maps.c encoder/bytes/sort.c encoder/bytes/out.c encoder/bytes/utf8.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
+/* links: encoder/trace/go.c encoder/trace/order.c encoder/trace/frames.c encoder/bytes/intern.c
+ * links: encoder/names/names.c encoder/names/cache.c encoder/names/symbolizer.c encoder/names/container.c
+ * links: encoder/names/jit.c shim/base/own_file.c shim/listener/spawn.c encoder/names/elf_symbols.c
+ * links: encoder/names/maps.c encoder/bytes/sort.c encoder/bytes/out.c encoder/bytes/utf8.c shim/base/text.c
+ * links: shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

@@ -3,7 +3,8 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/trace/order.c encoder/bytes/intern.c encoder/bytes/sort.c encoder/bytes/utf8.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
+/* links: encoder/trace/order.c encoder/bytes/intern.c encoder/bytes/sort.c encoder/bytes/utf8.c shim/base/text.c
+ * links: shim/base/arena.c shim/base/sync.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>

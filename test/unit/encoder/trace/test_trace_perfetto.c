@@ -4,7 +4,11 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/bytes/protobuf.c encoder/trace/perfetto.c encoder/trace/order.c encoder/trace/frames.c encoder/bytes/intern.c encoder/names/names.c encoder/names/cache.c encoder/names/symbolizer.c encoder/names/container.c encoder/names/jit.c shim/base/own_file.c shim/listener/spawn.c encoder/names/elf_symbols.c encoder/names/maps.c encoder/bytes/sort.c encoder/bytes/out.c encoder/bytes/utf8.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
+/* links: encoder/bytes/protobuf.c encoder/trace/perfetto.c encoder/trace/order.c encoder/trace/frames.c
+ * links: encoder/bytes/intern.c encoder/names/names.c encoder/names/cache.c encoder/names/symbolizer.c
+ * links: encoder/names/container.c encoder/names/jit.c shim/base/own_file.c shim/listener/spawn.c
+ * links: encoder/names/elf_symbols.c encoder/names/maps.c encoder/bytes/sort.c encoder/bytes/out.c
+ * links: encoder/bytes/utf8.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

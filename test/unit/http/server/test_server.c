@@ -6,7 +6,11 @@
  * memory mapped, no descriptor more than before.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: http/server/server.c http/server/connection.c http/endpoints/routes.c http/endpoints/answer.c http/endpoints/index.c http/endpoints/cmdline.c http/endpoints/symbol.c http/endpoints/snapshot.c http/endpoints/cpu.c http/endpoints/trace.c http/server/request.c http/server/query.c http/server/response.c http/address/host.c http/address/ip.c http/address/fd.c http/address/address.c encoder/bytes/out.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
+/* links: http/server/server.c http/server/connection.c http/endpoints/routes.c http/endpoints/answer.c
+ * links: http/endpoints/index.c http/endpoints/cmdline.c http/endpoints/symbol.c http/endpoints/snapshot.c
+ * links: http/endpoints/cpu.c http/endpoints/trace.c http/server/request.c http/server/query.c
+ * links: http/server/response.c http/address/host.c http/address/ip.c http/address/fd.c http/address/address.c
+ * links: encoder/bytes/out.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

@@ -6,8 +6,12 @@
  * why): threads work for far longer.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/profiles/cpu.c shim/stack/ring.c shim/stack/sample.c shim/waits/signals.c shim/waits/waits.c shim/waits/restart.c shim/profiles/deadlock.c shim/threads/threads.c shim/threads/timers.c shim/libc/libc_thread.c shim/profiles/ticks.c shim/profiles/quota.c shim/threads/tasks.c shim/base/powers.c shim/profiles/sampling.c shim/libc/clock.c
- * links: shim/stack/unwind.c shim/stack/learn.c shim/stack/own_stack.c shim/stack/unwind_libc.c shim/libc/modules.c shim/libc/real.c shim/base/losses.c shim/base/settings.c shim/stack/stacks.c
+/* links: shim/profiles/cpu.c shim/stack/ring.c shim/stack/sample.c shim/waits/signals.c shim/waits/waits.c
+ * links: shim/waits/restart.c shim/profiles/deadlock.c shim/threads/threads.c shim/threads/timers.c
+ * links: shim/libc/libc_thread.c shim/profiles/ticks.c shim/profiles/quota.c shim/threads/tasks.c shim/base/powers.c
+ * links: shim/profiles/sampling.c shim/libc/clock.c
+ * links: shim/stack/unwind.c shim/stack/learn.c shim/stack/own_stack.c shim/stack/unwind_libc.c shim/libc/modules.c
+ * links: shim/libc/real.c shim/base/losses.c shim/base/settings.c shim/stack/stacks.c
  * links: shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

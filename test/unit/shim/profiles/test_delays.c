@@ -4,7 +4,8 @@
  * generator is set to a state of our own, so what has to do with chance comes out the same every time.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/profiles/delays.c shim/stack/stacks.c shim/base/losses.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
+/* links: shim/profiles/delays.c shim/stack/stacks.c shim/base/losses.c shim/base/text.c shim/base/arena.c
+ * links: shim/base/sync.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>

@@ -3,8 +3,11 @@
  * Runs in: its own process; the main thread of a child asks, as the listener would.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/profiles/dump.c shim/profiles/deadlock.c shim/waits/waits.c shim/waits/restart.c shim/threads/threads.c shim/threads/timers.c shim/libc/libc_thread.c shim/threads/tasks.c shim/base/powers.c shim/stack/sample.c shim/waits/signals.c shim/profiles/sampling.c shim/libc/clock.c
- * links: shim/stack/unwind.c shim/stack/learn.c shim/stack/own_stack.c shim/stack/unwind_libc.c shim/libc/modules.c shim/libc/real.c shim/base/losses.c shim/base/settings.c shim/stack/stacks.c
+/* links: shim/profiles/dump.c shim/profiles/deadlock.c shim/waits/waits.c shim/waits/restart.c
+ * links: shim/threads/threads.c shim/threads/timers.c shim/libc/libc_thread.c shim/threads/tasks.c
+ * links: shim/base/powers.c shim/stack/sample.c shim/waits/signals.c shim/profiles/sampling.c shim/libc/clock.c
+ * links: shim/stack/unwind.c shim/stack/learn.c shim/stack/own_stack.c shim/stack/unwind_libc.c shim/libc/modules.c
+ * links: shim/libc/real.c shim/base/losses.c shim/base/settings.c shim/stack/stacks.c
  * links: shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -126,12 +129,13 @@ static void in_child(void (*body)(void))
 
 /* Without a frame pointer, which nobody knows of a thread that is blocked and publishes nothing. */
 #define PLACE(name) __attribute__((noinline, noclone, optimize("omit-frame-pointer"), section("place_" #name)))
-#define BOUNDS(name) extern const char __start_place_##name[], __stop_place_##name[];
-BOUNDS(mutex)
-BOUNDS(poll)
-BOUNDS(spin)
-BOUNDS(outer)
-BOUNDS(futex) BOUNDS(hook)
+#define BOUNDS(name) extern const char __start_place_##name[], __stop_place_##name[]
+BOUNDS(mutex);
+BOUNDS(poll);
+BOUNDS(spin);
+BOUNDS(outer);
+BOUNDS(futex);
+BOUNDS(hook);
 #define IS_IN(pc, name) \
 	((pc) - (uintptr_t)__start_place_##name < (uintptr_t)(__stop_place_##name - __start_place_##name))
 #define STACK_HAS(t, name) \
@@ -142,7 +146,7 @@ BOUNDS(futex) BOUNDS(hook)
 		has_; \
 	})
 
-	static volatile int keep;
+static volatile int keep;
 static uint32_t ready, go; /* atomic */
 static pthread_mutex_t mutexes[3] = {[0 ... 2] = PTHREAD_MUTEX_INITIALIZER};
 static int tids[1100];

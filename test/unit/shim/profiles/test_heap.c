@@ -3,7 +3,8 @@
  * Runs in: its own process, with threads. Counters are never reset, so each test uses a stack of its own.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/profiles/heap.c shim/stack/here.c shim/profiles/live.c shim/stack/stacks.c shim/profiles/sampling.c shim/base/losses.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
+/* links: shim/profiles/heap.c shim/stack/here.c shim/profiles/live.c shim/stack/stacks.c shim/profiles/sampling.c
+ * links: shim/base/losses.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>

@@ -5,7 +5,8 @@
  * on; records are the tests' own.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/profiles/trace_events.c shim/stack/stacks.c shim/base/losses.c shim/profiles/sampling.c shim/base/settings.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
+/* links: shim/profiles/trace_events.c shim/stack/stacks.c shim/base/losses.c shim/profiles/sampling.c
+ * links: shim/base/settings.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

@@ -3,7 +3,8 @@
  * Runs in: its own process; the unwinder is a stub with as many frames as it is asked for.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/stack/here.c shim/stack/stacks.c shim/base/losses.c shim/base/text.c shim/profiles/sampling.c shim/base/arena.c shim/base/sync.c */
+/* links: shim/stack/here.c shim/stack/stacks.c shim/base/losses.c shim/base/text.c shim/profiles/sampling.c
+ * links: shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

@@ -3,7 +3,8 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/threads/tasks.c shim/base/powers.c shim/libc/clock.c shim/libc/real.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
+/* links: shim/threads/tasks.c shim/base/powers.c shim/libc/clock.c shim/libc/real.c shim/base/text.c
+ * links: shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

@@ -3,7 +3,9 @@
  * Runs in: its own process, with real threads that enter themselves as the pthread_create hook makes them.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/threads/threads.c shim/profiles/counts.c shim/stack/stacks.c shim/base/losses.c shim/base/text.c shim/base/arena.c shim/base/sync.c shim/threads/tasks.c shim/base/powers.c shim/waits/waits.c shim/profiles/sampling.c
+/* links: shim/threads/threads.c shim/profiles/counts.c shim/stack/stacks.c shim/base/losses.c shim/base/text.c
+ * links: shim/base/arena.c shim/base/sync.c shim/threads/tasks.c shim/base/powers.c shim/waits/waits.c
+ * links: shim/profiles/sampling.c
  * links: shim/libc/real.c shim/libc/clock.c */
 #include <setjmp.h>
 #include <stdarg.h>

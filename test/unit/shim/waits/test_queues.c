@@ -5,7 +5,8 @@
  * on.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/waits/queues.c shim/profiles/sampling.c shim/base/losses.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
+/* links: shim/waits/queues.c shim/profiles/sampling.c shim/base/losses.c shim/base/text.c shim/base/arena.c
+ * links: shim/base/sync.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
