@@ -30,13 +30,27 @@ void answer_attachment(struct exchange *x, const char *suffix)
 	response_header(&x->answer, "Content-Disposition", (struct span){l.at, l.len});
 }
 
+void *answer_own(struct exchange *x, size_t size)
+{
+	x->own = region_alloc(x->region, size);
+	if (!x->own)
+		answer_failure(x, -ENOMEM);
+	return x->own;
+}
+
 /* ---- answers that need names ---- */
+
+/* encode makes the whole of the answer, and is called again while it returns -EAGAIN. */
+struct names_wait {
+	int (*encode)(struct exchange *x, struct patience *p);
+	struct patience patience;
+};
 
 static void make_answer(struct exchange *x);
 
 static void await_names(struct exchange *x)
 {
-	unsigned ms = encoder_wait_ms(&x->patience);
+	unsigned ms = encoder_wait_ms(&x->names_wait->patience);
 	if (!ms) {
 		make_answer(x);
 		return;
@@ -65,7 +79,7 @@ static int encode_alone(struct exchange *x)
 			return -ENOMEM; /* nobody wants it, or there was no memory to wait with */
 	encoding.pid = os_pid();
 	encoding.is_on = true;
-	int rc = x->encode(x);
+	int rc = x->names_wait->encode(x, &x->names_wait->patience);
 	encoding.is_on = false;
 	return rc;
 }
@@ -86,18 +100,26 @@ static void make_answer(struct exchange *x)
 		answer_failure(x, rc);
 }
 
-void answer_when_named(struct exchange *x, int (*encode)(struct exchange *x))
+void answer_when_named(struct exchange *x, int (*encode)(struct exchange *x, struct patience *p), unsigned most_s)
 {
-	x->encode = encode;
+	struct names_wait *w = region_alloc(x->region, sizeof *w);
+	if (!w) {
+		answer_end_wait(x);
+		answer_failure(x, -ENOMEM);
+		return;
+	}
+	w->encode = encode;
+	w->patience.most_s = most_s;
+	x->names_wait = w;
 	make_answer(x);
 }
 
 /* ---- what records for a time: the CPU profile, the trace ---- */
 
-void answer_pause_until(struct exchange *x, void (*resume)(struct exchange *x), uint64_t ns)
+void answer_pause(struct exchange *x, void (*resume)(struct exchange *x), uint64_t ns, uint64_t end_ns)
 {
 	x->resume = resume;
-	x->resume_ns = ns < x->until_ns ? ns : x->until_ns;
+	x->resume_ns = ns < end_ns ? ns : end_ns;
 }
 
 void answer_refuse(struct exchange *x, int rc, const char *what, const char *busy)

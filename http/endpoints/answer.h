@@ -6,6 +6,7 @@
 #ifndef PPROFSHIM_ANSWER_H
 #define PPROFSHIM_ANSWER_H
 
+#include "encoder/encoder.h"
 #include "http/endpoints/endpoints.h"
 
 /* Answer with a server error of one line for rc, a negative errno of the encoder or of the kernel. */
@@ -14,15 +15,21 @@ void answer_failure(struct exchange *x, int rc);
 /* Begin an answer that browsers save as a file: the endpoint's name and this suffix. */
 void answer_attachment(struct exchange *x, const char *suffix);
 
+/* Give the exchange zeroed memory for what its endpoint keeps.
+ *
+ * Returns it, also in x->own; NULL: there is none, and the answer says so. */
+void *answer_own(struct exchange *x, size_t size);
+
 /* Answer with what `encode` makes. It returns 0, a negative errno, or -EAGAIN where names are missing: then it is
- * called again when they have come, and others are served meanwhile. */
-void answer_when_named(struct exchange *x, int (*encode)(struct exchange *x));
+ * called again when they have come, for at most `most_s` seconds (0: as long as may be), and others are served
+ * meanwhile. */
+void answer_when_named(struct exchange *x, int (*encode)(struct exchange *x, struct patience *p), unsigned most_s);
 
 /* Let go of what the handler holds while it waits: what x->abandon would. */
 void answer_end_wait(struct exchange *x);
 
-/* Have `resume` called at `ns` (CLOCK_MONOTONIC), or at the end of the recording if that is sooner. */
-void answer_pause_until(struct exchange *x, void (*resume)(struct exchange *x), uint64_t ns);
+/* Have `resume` called at `ns` (CLOCK_MONOTONIC), or at `end_ns` if that is sooner. */
+void answer_pause(struct exchange *x, void (*resume)(struct exchange *x), uint64_t ns, uint64_t end_ns);
 
 /* Answer that a recording could not begin: rc says why, `what` is its name, `busy` Go's text for -EBUSY. */
 void answer_refuse(struct exchange *x, int rc, const char *what, const char *busy);

@@ -12,10 +12,16 @@ enum {
 	MOST_HZ = 1000,
 };
 
-static int encode_profile(struct exchange *x)
+struct own {
+	struct profile_snapshot now;
+	uint64_t until_ns; /* CLOCK_MONOTONIC */
+};
+
+static int encode_profile(struct exchange *x, struct patience *p)
 {
+	const struct own *own = x->own;
 	answer_attachment(x, "");
-	return profile_encode(x->region, &x->answer.body, &x->now, NULL, &x->patience);
+	return profile_encode(x->region, &x->answer.body, &own->now, NULL, p);
 }
 
 static void abandon_profile(struct exchange *x)
@@ -26,11 +32,12 @@ static void abandon_profile(struct exchange *x)
 
 static void finish_profile(struct exchange *x)
 {
-	x->now.kind = PROFILE_CPU;
+	struct own *own = x->own;
+	own->now.kind = PROFILE_CPU;
 	x->abandon = NULL;
-	int rc = snapshot_cpu_end(&x->now.cpu);
+	int rc = snapshot_cpu_end(&own->now.cpu);
 	if (rc == 0)
-		answer_when_named(x, encode_profile);
+		answer_when_named(x, encode_profile, 0);
 	else
 		answer_failure(x, rc);
 }
@@ -38,24 +45,28 @@ static void finish_profile(struct exchange *x)
 /* The samples wait in a ring of limited length: they are taken out when it asks for it, up to the end. */
 static void continue_profile(struct exchange *x)
 {
+	const struct own *own = x->own;
 	uint64_t now_ns = os_clock_ns(CLOCK_MONOTONIC);
-	if (now_ns >= x->until_ns) {
+	if (now_ns >= own->until_ns) {
 		finish_profile(x);
 		return;
 	}
 	uint64_t pause_ms = snapshot_cpu_drain();
-	answer_pause_until(x, continue_profile, now_ns + (pause_ms ? pause_ms : 1) * 1000000);
+	answer_pause(x, continue_profile, now_ns + (pause_ms ? pause_ms : 1) * 1000000, own->until_ns);
 }
 
 static void begin_profile(struct exchange *x, int64_t seconds, unsigned hz)
 {
+	struct own *own = answer_own(x, sizeof *own);
+	if (!own)
+		return;
 	int rc = snapshot_cpu_begin(x->region, hz);
 	if (rc < 0) {
 		answer_refuse(x, rc, "CPU profiling", "cpu profiling already in use");
 		return;
 	}
 	x->abandon = abandon_profile;
-	x->until_ns = os_clock_ns(CLOCK_MONOTONIC) + (uint64_t)seconds * 1000000000u;
+	own->until_ns = os_clock_ns(CLOCK_MONOTONIC) + (uint64_t)seconds * 1000000000u;
 	continue_profile(x);
 }
 

@@ -9,33 +9,45 @@
 
 enum { PATIENCE_OF_PEOPLE_S = 5 }; /* who look at a text form, maybe at a deadlock, and can ask again */
 
-static int encode_text(struct exchange *x)
+struct own {
+	struct profile_snapshot now;
+	struct profile_snapshot before; /* of a delta */
+	int64_t debug;                  /* of a text form */
+	int rate_token;                 /* of a delta of contention at a rate of its own: to restore it */
+};
+
+static int encode_text(struct exchange *x, struct patience *p)
 {
+	const struct own *own = x->own;
 	response_begin(&x->answer, 200, TYPE_TEXT);
-	return profile_encode_text(x->region, &x->answer.body, &x->now, x->debug, &x->patience);
+	return profile_encode_text(x->region, &x->answer.body, &own->now, own->debug, p);
 }
 
-static int encode_now(struct exchange *x)
+static int encode_now(struct exchange *x, struct patience *p)
 {
+	const struct own *own = x->own;
 	answer_attachment(x, "");
-	return profile_encode(x->region, &x->answer.body, &x->now, NULL, &x->patience);
+	return profile_encode(x->region, &x->answer.body, &own->now, NULL, p);
 }
 
-static int encode_delta(struct exchange *x)
+static int encode_delta(struct exchange *x, struct patience *p)
 {
+	const struct own *own = x->own;
 	answer_attachment(x, "-delta");
-	return profile_encode(x->region, &x->answer.body, &x->now, &x->before, &x->patience);
+	return profile_encode(x->region, &x->answer.body, &own->now, &own->before, p);
 }
 
 static void answer_now(struct exchange *x, int64_t debug)
 {
-	int rc = profile_take(x->region, (enum profile_kind)x->endpoint->kind, &x->now);
-	x->debug = debug;
-	x->patience.most_s = debug ? PATIENCE_OF_PEOPLE_S : 0;
-	if (rc == 0)
-		answer_when_named(x, debug ? encode_text : encode_now);
-	else
+	struct own *own = x->own;
+	int rc = profile_take(x->region, (enum profile_kind)x->endpoint->kind, &own->now);
+	own->debug = debug;
+	if (rc < 0)
 		answer_failure(x, rc);
+	else if (debug)
+		answer_when_named(x, encode_text, PATIENCE_OF_PEOPLE_S);
+	else
+		answer_when_named(x, encode_now, 0);
 }
 
 /* Of contention, a delta may be at a rate of its own: one that keeps more events, while the request lasts (snapshot.h).
@@ -70,32 +82,36 @@ static const struct rate *rate_of(const struct endpoint *e)
 
 static void restore_rate(struct exchange *x)
 {
-	snapshot_contention_restore(rate_of(x->endpoint)->contention, x->rate_token);
+	const struct own *own = x->own;
+	snapshot_contention_restore(rate_of(x->endpoint)->contention, own->rate_token);
 }
 
 /* False: it could not, and the answer says why. */
 static bool raise_rate(struct exchange *x, int64_t value)
 {
 	const struct rate *rate = rate_of(x->endpoint);
-	x->rate_token = snapshot_contention_raise(rate->contention, (uint64_t)value);
-	if (x->rate_token >= 0)
+	struct own *own = x->own;
+	int token = snapshot_contention_raise(rate->contention, (uint64_t)value);
+	own->rate_token = token;
+	if (token >= 0)
 		x->abandon = restore_rate;
-	else if (x->rate_token == -ENOSYS)
+	else if (token == -ENOSYS)
 		response_error(&x->answer, 400, rate->off);
-	else if (x->rate_token == -EBUSY)
+	else if (token == -EBUSY)
 		response_error(&x->answer, 503,
 		               "pprofshim: too many requests have a rate of their own already; ask again later");
 	else
-		answer_failure(x, x->rate_token);
-	return x->rate_token >= 0;
+		answer_failure(x, token);
+	return token >= 0;
 }
 
 static void finish_delta(struct exchange *x)
 {
-	int rc = profile_take(x->region, x->before.kind, &x->now);
+	struct own *own = x->own;
+	int rc = profile_take(x->region, own->before.kind, &own->now);
 	answer_end_wait(x);
 	if (rc == 0)
-		answer_when_named(x, encode_delta);
+		answer_when_named(x, encode_delta, 0);
 	else
 		answer_failure(x, rc);
 }
@@ -103,16 +119,17 @@ static void finish_delta(struct exchange *x)
 /* rate 0: at the one that holds. */
 static void begin_delta(struct exchange *x, int64_t seconds, int64_t rate)
 {
+	struct own *own = x->own;
 	if (rate && !raise_rate(x, rate))
 		return;
-	int rc = profile_take(x->region, (enum profile_kind)x->endpoint->kind, &x->before);
+	int rc = profile_take(x->region, (enum profile_kind)x->endpoint->kind, &own->before);
 	if (rc < 0) {
 		answer_end_wait(x);
 		answer_failure(x, rc);
 		return;
 	}
-	x->resume = finish_delta;
-	x->resume_ns = os_clock_ns(CLOCK_MONOTONIC) + (uint64_t)seconds * 1000000000u;
+	uint64_t end_ns = os_clock_ns(CLOCK_MONOTONIC) + (uint64_t)seconds * 1000000000u;
+	answer_pause(x, finish_delta, end_ns, end_ns);
 }
 
 /* What is wrong with a delta, or NULL. The order of the checks and their texts are Go's (encoder/FORMATS.md); its "not
@@ -154,6 +171,8 @@ void answer_snapshot(struct exchange *x)
 		answer_failure(x, -ENOMEM);
 	else if (wrong)
 		response_error(&x->answer, 400, wrong);
+	else if (!answer_own(x, sizeof(struct own)))
+		return;
 	else if (is_delta)
 		begin_delta(x, seconds, rate);
 	else

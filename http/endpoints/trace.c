@@ -17,10 +17,17 @@ static const struct trace_format {
 	{"perfetto", ".perfetto-trace", trace_encode_perfetto},
 };
 
-static int encode_trace(struct exchange *x)
+struct own {
+	struct trace_snapshot trace;
+	const struct trace_format *format;
+	uint64_t until_ns; /* CLOCK_MONOTONIC */
+};
+
+static int encode_trace(struct exchange *x, struct patience *p)
 {
-	answer_attachment(x, x->trace_format->suffix);
-	return x->trace_format->encode(x->region, &x->answer.body, &x->trace, &x->patience);
+	const struct own *own = x->own;
+	answer_attachment(x, own->format->suffix);
+	return own->format->encode(x->region, &x->answer.body, &own->trace, p);
 }
 
 static void abandon_trace(struct exchange *x)
@@ -38,10 +45,11 @@ static void release_trace(struct exchange *x)
 
 static void finish_trace(struct exchange *x)
 {
-	int rc = snapshot_trace_end(&x->trace);
+	struct own *own = x->own;
+	int rc = snapshot_trace_end(&own->trace);
 	x->abandon = release_trace;
 	if (rc == 0) {
-		answer_when_named(x, encode_trace);
+		answer_when_named(x, encode_trace, 0);
 		return;
 	}
 	answer_end_wait(x);
@@ -51,23 +59,28 @@ static void finish_trace(struct exchange *x)
 /* Until its time is over, or its buffer full. */
 static void continue_trace(struct exchange *x)
 {
+	const struct own *own = x->own;
 	uint64_t now_ns = os_clock_ns(CLOCK_MONOTONIC);
-	uint64_t pause_ms = now_ns < x->until_ns ? snapshot_trace_drain() : 0;
+	uint64_t pause_ms = now_ns < own->until_ns ? snapshot_trace_drain() : 0;
 	if (pause_ms)
-		answer_pause_until(x, continue_trace, now_ns + pause_ms * 1000000);
+		answer_pause(x, continue_trace, now_ns + pause_ms * 1000000, own->until_ns);
 	else
 		finish_trace(x);
 }
 
-static void begin_trace(struct exchange *x, uint64_t ns)
+static void begin_trace(struct exchange *x, uint64_t ns, const struct trace_format *format)
 {
+	struct own *own = answer_own(x, sizeof *own);
+	if (!own)
+		return;
+	own->format = format;
 	int rc = snapshot_trace_begin(x->region);
 	if (rc < 0) {
 		answer_refuse(x, rc, "tracing", "tracing is already enabled");
 		return;
 	}
 	x->abandon = abandon_trace;
-	x->until_ns = os_clock_ns(CLOCK_MONOTONIC) + ns;
+	own->until_ns = os_clock_ns(CLOCK_MONOTONIC) + ns;
 	continue_trace(x);
 }
 
@@ -94,13 +107,13 @@ static const struct trace_format *trace_format(struct exchange *x)
 void answer_trace(struct exchange *x)
 {
 	uint64_t ns = trace_ns(x);
-	x->trace_format = trace_format(x);
+	const struct trace_format *format = trace_format(x);
 	if (x->query.failed)
 		answer_failure(x, -ENOMEM);
 	else if (ns > (uint64_t)LIMIT_SECONDS * 1000000000u)
 		response_error(&x->answer, 400, "profile duration exceeds server's WriteTimeout");
-	else if (!x->trace_format)
+	else if (!format)
 		response_error(&x->answer, 400, "invalid value for \"format\" - must be go or perfetto");
 	else
-		begin_trace(x, ns);
+		begin_trace(x, ns, format);
 }

@@ -11,14 +11,13 @@
 #ifndef PPROFSHIM_EXCHANGE_H
 #define PPROFSHIM_EXCHANGE_H
 
-#include "encoder/encoder.h"
 #include "http/server/limits.h"
 #include "http/server/query.h"
 #include "http/server/request.h"
 #include "http/server/response.h"
 
 struct endpoint;
-struct trace_format;
+struct names_wait;
 
 struct exchange {
 	struct region *region;
@@ -40,16 +39,8 @@ struct exchange {
 	 * which holds nothing.) */
 	void (*abandon)(struct exchange *x);
 	struct query query;
-	/* Of an answer that needs names: encode makes the whole of it, and is called again while it says -EAGAIN. */
-	int (*encode)(struct exchange *x);
-	struct patience patience;
-	struct profile_snapshot now;
-	int64_t debug;
-	struct trace_snapshot trace;
-	struct profile_snapshot before;          /* of a delta; else its kind is no matter */
-	int rate_token;                          /* of a delta of contention at a rate of its own: to restore it */
-	uint64_t until_ns;                       /* of a CPU profile, a trace */
-	const struct trace_format *trace_format; /* of a trace */
+	void *own;                     /* what the endpoint keeps of this exchange: a struct of its file */
+	struct names_wait *names_wait; /* of an answer that needs names: answer.c */
 
 	size_t consumed;  /* of input: this request */
 	size_t input_len; /* the rest is the beginning of the next one (pipelining) */
