@@ -5,12 +5,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "http/endpoints/answer.h"
+#include "http/endpoints/parameters.h"
 #include "shim/base/os.h"
-
-enum {
-	DEFAULT_SECONDS = 30, /* when the request does not say */
-	MOST_HZ = 1000,
-};
 
 struct own {
 	struct profile_snapshot now;
@@ -70,37 +66,15 @@ static void begin_profile(struct exchange *x, int64_t seconds, unsigned hz)
 	continue_profile(x);
 }
 
-/* As Go reads `seconds`: what is no number, and no time, is 30. */
-static int64_t profile_seconds(struct exchange *x)
-{
-	struct span text;
-	int64_t seconds;
-	query_find(&x->query, "seconds", &text);
-	return text_parse_int(text, &seconds) && seconds > 0 ? seconds : DEFAULT_SECONDS;
-}
-
-/* 0: as the setting says. False: it was asked for something impossible. */
-static bool profile_hz(struct exchange *x, unsigned *hz)
-{
-	struct span text;
-	int64_t value = 0;
-	bool given = query_find(&x->query, "hz", &text);
-	bool good = !given || (text_parse_int(text, &value) && value >= 1 && value <= MOST_HZ);
-	*hz = (unsigned)value;
-	return good;
-}
-
 void answer_profile(struct exchange *x)
 {
-	unsigned hz;
-	int64_t seconds = profile_seconds(x);
-	bool hz_good = profile_hz(x, &hz);
+	int64_t seconds, hz; /* hz 0: as the setting says */
+	const char *wrong = parameter_read(x, PARAMETER_CPU_SECONDS, &seconds);
+	const char *wrong_hz = parameter_read(x, PARAMETER_HZ, &hz);
 	if (x->query.failed)
 		answer_failure(x, -ENOMEM);
-	else if (seconds > LIMIT_SECONDS)
-		response_error(&x->answer, 400, "profile duration exceeds server's WriteTimeout");
-	else if (!hz_good)
-		response_error(&x->answer, 400, "invalid value for \"hz\" - must be an integer from 1 to 1000");
+	else if (wrong || wrong_hz)
+		response_error(&x->answer, 400, wrong ? wrong : wrong_hz);
 	else
-		begin_profile(x, seconds, hz);
+		begin_profile(x, seconds, (unsigned)hz);
 }

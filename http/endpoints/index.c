@@ -4,6 +4,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "http/endpoints/answer.h"
+#include "http/endpoints/parameters.h"
 #include "shim/base/house.h"
 #include "shim/base/os.h"
 
@@ -21,11 +22,11 @@ enum {
 static const struct row {
 	const char *name;        /* below /debug/pprof/ */
 	int count_offset;        /* in struct snapshot_counts, or -1 */
+	unsigned takes;          /* parameters: of each the bit 1 << enum parameter_id */
 	const char *description; /* "": not listed */
 } rows[] = {
-#define ENDPOINT(name, handler, kind, count, description) {name, COUNT_##count, description},
+#define ENDPOINT(name, handler, kind, count, takes, description) {name, COUNT_##count, takes, description},
 #include "http/endpoints/endpoints.def"
-#undef ENDPOINT
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 
@@ -108,6 +109,42 @@ static void out_descriptions(struct out *o)
 	out_str(o, "</ul>\n");
 }
 
+/* The endpoints that take the parameter. */
+static void out_takers(struct out *o, size_t id)
+{
+	const char *before = "";
+	for (size_t i = 0; i < ROWS; i++) {
+		if (!(rows[i].takes & 1u << id))
+			continue;
+		out_str(o, before);
+		out_html(o, span_of(rows[i].name));
+		before = ", ";
+	}
+}
+
+static void out_parameters(struct out *o)
+{
+	out_str(o, "<h2>Parameters</h2>\n<ul>\n");
+	for (size_t i = 0; i < PARAMETERS; i++) {
+		const struct parameter *p = &parameters[i];
+		out_str(o, "<li><code>");
+		out_html(o, span_of(p->name));
+		out_str(o, "=");
+		out_html(o, span_of(p->values.words ? p->values.words : "N"));
+		out_str(o, "</code>");
+		if (p->unit[0]) {
+			out_str(o, " in ");
+			out_html(o, span_of(p->unit));
+		}
+		out_str(o, " (");
+		out_takers(o, i);
+		out_str(o, "): ");
+		out_html(o, span_of(p->description));
+		out_str(o, "</li>\n");
+	}
+	out_str(o, "</ul>\n");
+}
+
 /* A part of the page that is there only when it has lines. */
 struct list {
 	struct out *out;
@@ -173,5 +210,6 @@ void answer_index(struct exchange *x)
 	out_str(o, "<p><a href=\"goroutine?debug=2\">full goroutine stack dump</a></p>\n");
 	out_losses(o);
 	out_descriptions(o);
+	out_parameters(o);
 	out_str(o, "</body>\n</html>\n");
 }

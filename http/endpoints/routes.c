@@ -8,15 +8,15 @@
 #include <errno.h>
 
 #include "http/address/host.h"
+#include "http/endpoints/parameters.h"
 
 #define ROOT "/debug/pprof"
 
 enum { PROFILE_NONE = -1 };
 
 static const struct endpoint endpoints[] = {
-#define ENDPOINT(name, handler, kind, count, description) {name, answer_##handler, PROFILE_##kind},
+#define ENDPOINT(name, handler, kind, count, takes, description) {name, answer_##handler, PROFILE_##kind, takes},
 #include "http/endpoints/endpoints.def"
-#undef ENDPOINT
 };
 
 static void redirect_to_root(struct exchange *x)

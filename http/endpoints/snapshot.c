@@ -5,6 +5,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "http/endpoints/answer.h"
+#include "http/endpoints/parameters.h"
 #include "shim/base/os.h"
 
 enum { PATIENCE_OF_PEOPLE_S = 5 }; /* who look at a text form, maybe at a deadlock, and can ask again */
@@ -55,19 +56,18 @@ static void answer_now(struct exchange *x, int64_t debug)
 static const struct rate {
 	int kind; /* of the endpoint */
 	enum contention_kind contention;
-	const char *parameter;
-	const char *not_positive, *alone, *off; /* what is wrong */
+	enum parameter_id parameter;
+	const char *alone, *off; /* what is wrong */
 } rates[] = {
-#define RATE(kind, parameter, variable) \
+#define RATE(kind, id, name, variable) \
 	{ \
-		PROFILE_##kind, CONTENTION_##kind, parameter, \
-			"invalid value for \"" parameter "\" - must be a positive integer", \
-			"\"" parameter "\" needs \"seconds\": it holds while a difference is being taken", \
+		PROFILE_##kind, CONTENTION_##kind, PARAMETER_##id, \
+			"\"" name "\" needs \"seconds\": it holds while a difference is being taken", \
 			"pprofshim: nothing is recorded, as the program was started with " variable \
 			"=0; start it with another value, or without" \
 	}
-	RATE(BLOCK, "rate", "PPROF_BLOCK_RATE"),
-	RATE(MUTEX, "fraction", "PPROF_MUTEX_FRACTION"),
+	RATE(BLOCK, RATE, "rate", "PPROF_BLOCK_RATE"),
+	RATE(MUTEX, FRACTION, "fraction", "PPROF_MUTEX_FRACTION"),
 #undef RATE
 };
 
@@ -132,48 +132,43 @@ static void begin_delta(struct exchange *x, int64_t seconds, int64_t rate)
 	answer_pause(x, finish_delta, end_ns, end_ns);
 }
 
-/* What is wrong with a delta, or NULL. The order of the checks and their texts are Go's (encoder/FORMATS.md); its "not
- * supported" cannot happen: all six have deltas. */
-static const char *check_seconds(struct span text, int64_t debug, int64_t *seconds)
+/* What is wrong with the length of a delta, or NULL; 0: it is none. The order of the checks and their texts are Go's
+ * (encoder/FORMATS.md); its "not supported" cannot happen: all six have deltas. */
+static const char *check_seconds(struct exchange *x, int64_t debug, int64_t *seconds)
 {
-	if (!text_parse_int(text, seconds) || *seconds <= 0)
-		return "invalid value for \"seconds\" - must be a positive integer";
-	if (*seconds > LIMIT_SECONDS)
-		return "profile duration exceeds server's WriteTimeout";
-	return debug ? "seconds and debug params are incompatible" : NULL;
+	const char *wrong = parameter_read(x, PARAMETER_SECONDS, seconds);
+	if (wrong)
+		return wrong;
+	return *seconds && debug ? "seconds and debug params are incompatible" : NULL;
 }
 
 /* What is wrong with the rate that was asked for, or NULL, and the rate; 0: none was. */
 static const char *check_rate(struct exchange *x, bool is_delta, int64_t *value)
 {
 	const struct rate *rate = rate_of(x->endpoint);
-	struct span text;
 	*value = 0;
-	if (!rate || !query_find(&x->query, rate->parameter, &text))
+	if (!rate)
 		return NULL;
-	if (!text_parse_int(text, value) || *value <= 0)
-		return rate->not_positive;
-	return is_delta ? NULL : rate->alone;
+	const char *wrong = parameter_read(x, rate->parameter, value);
+	if (wrong)
+		return wrong;
+	return *value && !is_delta ? rate->alone : NULL;
 }
 
 void answer_snapshot(struct exchange *x)
 {
-	struct span debug_text, seconds_text;
-	int64_t debug = 0, seconds = 0, rate = 0;
-	query_find(&x->query, "debug", &debug_text);
-	query_find(&x->query, "seconds", &seconds_text);
-	text_parse_int(debug_text, &debug);
-	bool is_delta = seconds_text.len > 0;
-	const char *wrong = is_delta ? check_seconds(seconds_text, debug, &seconds) : NULL;
+	int64_t debug, seconds, rate = 0;
+	parameter_read(x, PARAMETER_DEBUG, &debug);
+	const char *wrong = check_seconds(x, debug, &seconds);
 	if (!wrong)
-		wrong = check_rate(x, is_delta, &rate);
+		wrong = check_rate(x, seconds > 0, &rate);
 	if (x->query.failed)
 		answer_failure(x, -ENOMEM);
 	else if (wrong)
 		response_error(&x->answer, 400, wrong);
 	else if (!answer_own(x, sizeof(struct own)))
 		return;
-	else if (is_delta)
+	else if (seconds)
 		begin_delta(x, seconds, rate);
 	else
 		answer_now(x, debug);

@@ -5,21 +5,21 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "http/endpoints/answer.h"
+#include "http/endpoints/parameters.h"
 #include "shim/base/os.h"
 
-enum { DEFAULT_TRACE_NS = 1000000000 }; /* when the request does not say */
-
-static const struct trace_format {
+static const struct format {
 	const char *name, *suffix; /* of the file */
 	int (*encode)(struct region *r, struct out *o, const struct trace_snapshot *s, struct patience *p);
-} trace_formats[] = {
+} formats[] = {
+	/* in the order of their words in endpoints.def */
 	{"go", "", trace_encode_go},
 	{"perfetto", ".perfetto-trace", trace_encode_perfetto},
 };
 
 struct own {
 	struct trace_snapshot trace;
-	const struct trace_format *format;
+	const struct format *format;
 	uint64_t until_ns; /* CLOCK_MONOTONIC */
 };
 
@@ -68,7 +68,7 @@ static void continue_trace(struct exchange *x)
 		finish_trace(x);
 }
 
-static void begin_trace(struct exchange *x, uint64_t ns, const struct trace_format *format)
+static void begin_trace(struct exchange *x, uint64_t ns, const struct format *format)
 {
 	struct own *own = answer_own(x, sizeof *own);
 	if (!own)
@@ -84,36 +84,15 @@ static void begin_trace(struct exchange *x, uint64_t ns, const struct trace_form
 	continue_trace(x);
 }
 
-/* As Go reads `seconds` of a trace: what is no number, and no time, is 1. */
-static uint64_t trace_ns(struct exchange *x)
-{
-	struct span text;
-	uint64_t ns;
-	query_find(&x->query, "seconds", &text);
-	return query_parse_seconds(text, &ns) && ns ? ns : DEFAULT_TRACE_NS;
-}
-
-/* The first, when it was not asked for one. NULL: one that does not exist. */
-static const struct trace_format *trace_format(struct exchange *x)
-{
-	struct span text;
-	query_find(&x->query, "format", &text);
-	for (size_t i = 0; i < sizeof trace_formats / sizeof *trace_formats; i++)
-		if (!text.len || span_is(text, trace_formats[i].name))
-			return &trace_formats[i];
-	return NULL;
-}
-
 void answer_trace(struct exchange *x)
 {
-	uint64_t ns = trace_ns(x);
-	const struct trace_format *format = trace_format(x);
+	int64_t ns, format;
+	const char *wrong = parameter_read(x, PARAMETER_TRACE_SECONDS, &ns);
+	const char *wrong_format = parameter_read(x, PARAMETER_FORMAT, &format);
 	if (x->query.failed)
 		answer_failure(x, -ENOMEM);
-	else if (ns > (uint64_t)LIMIT_SECONDS * 1000000000u)
-		response_error(&x->answer, 400, "profile duration exceeds server's WriteTimeout");
-	else if (!format)
-		response_error(&x->answer, 400, "invalid value for \"format\" - must be go or perfetto");
+	else if (wrong || wrong_format)
+		response_error(&x->answer, 400, wrong ? wrong : wrong_format);
 	else
-		begin_trace(x, ns, format);
+		begin_trace(x, (uint64_t)ns, &formats[format]);
 }

@@ -1,0 +1,65 @@
+# test_man.py - the man page against the tables that the library is built from.
+#
+# Runs in: a process of its own. Reads sources, starts nothing.
+#
+# SPDX-License-Identifier: Apache-2.0
+import os
+import re
+import unittest
+
+import shim
+
+STRING = r'"((?:[^"\\]|\\.)*)"'
+
+
+def read(path):
+    with open(os.path.join(shim.ROOT, path)) as f:
+        return f.read()
+
+
+def rows(text, macro):
+    """The arguments of each row of that macro: strings joined, other arguments as they are."""
+    for call in re.finditer(r"^%s\((.*?)\)$" % macro, text, re.M | re.S):
+        arguments, depth, at = [""], 0, 0
+        for token in re.finditer(STRING + r"|[(),]|[^\s\"(),]+", call.group(1)):
+            if token.group(0) == "," and not depth:
+                arguments.append("")
+                continue
+            depth += {"(": 1, ")": -1}.get(token.group(0), 0)
+            arguments[-1] += token.group(0) if token.group(1) is None else token.group(1)
+        yield arguments
+
+
+def plain(roff):
+    """The words of roff lines without the macros."""
+    words = []
+    for line in roff.splitlines():
+        words += [w for w in line.split() if not re.fullmatch(r"\.It|\.?(Cm|Ns|Ar|Pa|Pq)|,", w)]
+    return " ".join(words)
+
+
+class ManPage(unittest.TestCase):
+    def setUp(self):
+        table = re.sub(r"/\*.*?\*/", "", read("http/endpoints/endpoints.def"), flags=re.S)
+        self.parameters = list(rows(table, "PARAMETER"))
+        self.endpoints = list(rows(table, "ENDPOINT"))
+        self.section = read("man/pprofshim.7").split(".Sh ENDPOINTS\n")[1].split(".Sh ")[0]
+
+    def test_it_lists_the_endpoints(self):
+        listed = re.findall(r"^\.It Pa (\S+)", self.section, re.M)
+        self.assertEqual(sorted(listed), sorted(e[0] or "/" for e in self.endpoints))
+
+    def test_it_lists_the_parameters_and_says_of_each_what_the_index_page_says(self):
+        listed = re.split(r"^(?=\.It Cm )", self.section, flags=re.M)[1:]
+        self.assertEqual(len(listed), len(self.parameters))
+        for item, (ident, name, unit, values, _, _, _, description) in zip(listed, self.parameters):
+            takers = [e[0] for e in self.endpoints if "TAKES(%s)" % ident in e[4]]
+            words = re.fullmatch(r"WORDS\((.*)\)", values)
+            said = [name, "=", words.group(1) if words else "N"] + (["in", unit] if unit else [])
+            with self.subTest(parameter=ident):
+                self.assertTrue(takers)
+                self.assertEqual(plain(item.split("\n.El")[0]), " ".join(said + takers + [description]))
+
+
+if __name__ == "__main__":
+    unittest.main()
