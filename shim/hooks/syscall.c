@@ -117,6 +117,8 @@ static bool stand_in(long nr, const long a[], long *result)
 		return confined_prctl_by_number(a, result);
 	if (nr == SYS_rt_sigaction)
 		return handlers_set_by_number(a, result);
+	if (nr == SYS_exit_group && listener_was_born)
+		listener_ends_with_program();
 	if (nr == SYS_wait4 || nr == SYS_waitid)
 		listener_gives_way_to_waits(nr == SYS_wait4 ? a[2] : a[3]);
 	quota_before_syscall(nr, a);
@@ -148,7 +150,7 @@ static __attribute__((used)) struct answer syscall_watched(const struct caller *
 #define LOOKED_AT(word) \
 	[word] = BIT_IN(word, SYS_futex) | BIT_IN(word, SYS_execve) | BIT_IN(word, SYS_execveat) | \
 	         BIT_IN(word, SYS_seccomp) | BIT_IN(word, SYS_prctl) | BIT_IN(word, SYS_rt_sigaction) | \
-	         BIT_IN(word, SYS_wait4) | BIT_IN(word, SYS_waitid)
+	         BIT_IN(word, SYS_wait4) | BIT_IN(word, SYS_waitid) | BIT_IN(word, SYS_exit_group)
 static __attribute__((used)) const uint64_t looked_at[(1 << 16) / 64] = {
 	LOOKED_AT(0), LOOKED_AT(1), LOOKED_AT(2), LOOKED_AT(3), LOOKED_AT(4), LOOKED_AT(5),
 };

@@ -53,6 +53,8 @@ enum {
 	HELD_MS = 10000, /* the longest that the listener waits for an identity to have changed */
 	STEP_NS = 100 * 1000,
 	KILL_AFTER_MS = 500,
+	LAST_STEPS = 60,  /* that the program waits for its listener when it ends; most take one or two */
+	SHORT_STEPS = 10, /* the first of them; the others are ten times as long */
 	FAULTS_MOST = 3,
 	AGAIN_NS = 1000000000, /* after the kernel had no process for us */
 	NO_CORE = 1,           /* bytes: as in spawn.c */
@@ -63,6 +65,7 @@ enum { STARTING, READY, FAILED };
 enum { ASKED_CREDENTIALS = 1, ASKED_ROOM = 2, ASKED_STOP = 4 };
 
 bool listener_pending FORKED;
+bool listener_was_born FORKED;
 
 static struct {
 	/* immutable after init */
@@ -384,6 +387,7 @@ static int give_birth(bool in_init)
 	tasks_hide(TASKS_LISTENER, &state.tid);
 	int child = state.kind == OFFSPRING_PROCESS ? __atomic_load_n(&state.tid, __ATOMIC_RELAXED) : 0;
 	state.child = child;
+	listener_was_born |= child != 0;
 	if (child && !ptracer_is_programs)
 		os_call(SYS_prctl, PTRACER, child); /* Yama: for what blocked threads wait in */
 	if (child) {
@@ -535,6 +539,50 @@ bool listener_stop_for_good(const char *why)
 	__atomic_store_n(&commands.why, why, __ATOMIC_RELAXED);
 	listener_pause();
 	return was_wanted;
+}
+
+/* ---- the program's end ---- */
+
+/* Gone, and reaped: as an orphan it would be the child of somebody who has never heard of it. Counted in steps, in each
+ * of which the program had a processor: on a busy machine they take longer, for both. */
+static void await_end(void)
+{
+	for (int i = 0, tid; i < LAST_STEPS; i++) {
+		struct timespec step = {.tv_nsec = i < SHORT_STEPS ? STEP_NS : 10 * STEP_NS};
+		if ((tid = __atomic_load_n(&state.tid, __ATOMIC_ACQUIRE)) != 0)
+			os_call(SYS_futex, &state.tid, FUTEX_WAIT, tid, &step);
+		else if (!reap())
+			os_call(SYS_nanosleep, &step, NULL);
+		else
+			return;
+	}
+}
+
+/* By the one signal that a stopped process takes, too. No lock: another thread may hold it for long. */
+static void end_at_once(void)
+{
+	int tid = __atomic_load_n(&state.tid, __ATOMIC_RELAXED);
+	listener_set_pending(false);
+	if (state.kind == OFFSPRING_PROCESS && (tid <= 0 || os_call(SYS_kill, tid, SIGKILL) == 0))
+		await_end();
+}
+
+void listener_ends_with_program(void)
+{
+	if (confined() || !listener_is_our_process())
+		return;
+	block_signals();
+	end_at_once();
+}
+
+void listener_ends_for_abort(void)
+{
+	if (confined() || !is_running_here())
+		return;
+	uint64_t signals = block_signals();
+	end_at_once();
+	listener_resume();
+	unblock_signals(signals);
 }
 
 void listener_resume(void)
@@ -852,6 +900,7 @@ FORKED_CODE void listener_fork_child(void)
 {
 	state.tid = 0;
 	state.child = 0;
+	listener_was_born = false;
 	state.pid = house_pid();
 	state.port = 0;
 	state.faults = 0;

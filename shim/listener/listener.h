@@ -74,6 +74,18 @@ void listener_resume(void);
  * true if there was one, or was to be one. */
 bool listener_stop_for_good(const char *why);
 
+/* Was there ever one that is a process? What is asked before the next two. */
+extern HIDDEN bool listener_was_born;
+
+/* The program is about to end by a call that runs none of exit's handlers. The listener ends before it, and is waited
+ * for, if not for long. Takes no lock; may be called in handlers, in children that share our memory, and where the
+ * program has shut itself in. Signals stay blocked. */
+void listener_ends_with_program(void);
+
+/* The same where the program may go on after all: signals are as they were, and the listener comes back at the next
+ * long wait. */
+void listener_ends_for_abort(void);
+
 /* Is the caller a thread of the program, not a child that shares its memory? A copy that libc was not told of (house.h)
  * is made fit for use before. */
 bool listener_is_our_process(void);

@@ -365,6 +365,22 @@ static const struct signals_takers takers = {
 	.knock = visitor_start_wanted,
 };
 
+static void finish_quickly(void *arg)
+{
+	(void)arg;
+	if (listener_was_born)
+		listener_ends_with_program();
+}
+
+/* quick_exit calls the program's handlers, the last one first: ours, which is the first, when they are done. */
+static void note_quick_exit(void)
+{
+	int (*note)(void (*call)(void *), void *object) =
+		(int (*)(void (*)(void *), void *))real_find("__cxa_at_quick_exit").address;
+	if (note)
+		note(finish_quickly, NULL);
+}
+
 static void start(char *const *envp)
 {
 	self_hold(); /* what is called from here is no sample */
@@ -389,6 +405,7 @@ static void start(char *const *envp)
 	start_heap();
 	delays_start(settings.block_rate, settings.mutex_fraction);
 	start_listener();
+	note_quick_exit();
 	self_release();
 	house.on = true;
 }

@@ -27,6 +27,16 @@ class Idle(shim.TestCase):
         self.assertGreater(len(rows), 100)
         self.assertEqual([], [idle.line(r) for r in idle.over(rows)])
 
+    def test_what_ends_a_program_goes_on_after_a_test_and_a_jump(self):
+        if os.uname().machine != "x86_64":
+            self.skipTest("counts are of x86-64")
+        check = os.path.join(shim.ROOT, "scripts", "check-hooks")  # no row can be counted: none returns
+        out = subprocess.run([sys.executable, check, "--idle"], capture_output=True, text=True, check=True,
+                             env=dict(os.environ, BUILD=shim.BUILD)).stdout
+        lengths = dict(line.split()[:2] for line in out.splitlines())
+        for name in ("_exit", "_Exit", "abort"):
+            self.assertLessEqual(int(lengths[name]), 6, name)
+
     def test_limits_name_hooks(self):
         self.assertEqual(set(), set(idle.limits()) - idle.hooks() - {idle.OTHERS})
 

@@ -103,6 +103,76 @@ class Ends(shim.TestCase):
                 self.assertIn("threads 1\ntasks 1\nwait -1 10\n", out)
 
 
+class Endings(shim.TestCase):
+    """However a program ends by a call: when that has been told, its listener has ended, too, and has been reaped."""
+
+    TURNS = 12
+
+    def watched(self, how, preload):
+        copy = os.path.join(shim.scratch("ends"), "ends")
+        shutil.copy2(shim.program("ends"), copy)
+        env = {"ENDS_COPY": copy, "PPROF_ADDR": "127.0.0.1:%d" % shim.free_port()}
+        if preload:
+            env["ENDS_PRELOAD"] = shim.LIB
+        status, out, err = run_bare([shim.program("ends"), "watch", self.TURNS, how], env=env)
+        self.assertEqual((0, ""), (status, err))
+        return "\n".join(line for line in out.splitlines() if line != "quick")
+
+    def check(self, how):
+        for preload in (False, True):
+            self.assertEqual("busy 0\nothers 0", self.watched(how, preload))
+
+    def test_by_exit_from_main(self):
+        self.check("return")
+
+    def test_by__exit(self):
+        self.check("_exit")
+        self.check("_Exit")
+
+    def test_by__exit_in_a_handler(self):
+        self.check("in_handler")
+
+    def test_by_quick_exit(self):
+        self.check("quick")
+
+    def test_by_the_number_of_exit_group(self):
+        self.check("exit_group")
+
+    def test_by_abort(self):
+        self.check("abort")
+
+    def test_in_a_child_that_is_served_as_well(self):
+        self.check("in_child")
+
+    def test_handlers_of_quick_exit_run(self):
+        self.assert_same([shim.program("ends"), "quick"])
+
+    def test_a_listener_that_is_stopped_is_ended_all_the_same(self):
+        for how in ("_exit", "quick", "exit_group", "abort"):
+            with self.subTest(how=how), start([shim.program("ends"), how, "wait"]) as p:
+                p.wait_line("ready")
+                listener = p.listener()
+                os.kill(listener, signal.SIGSTOP)
+                p.send(b"end\n")
+                self.assertEqual(-signal.SIGABRT if how == "abort" else 0, p.wait()[0])
+                self.assertFalse(os.path.exists("/proc/%d" % listener))
+
+    def test_a_child_that_shares_the_memory_ends_alone(self):
+        with start([shim.program("ends"), "vfork"]) as p:
+            p.wait_line("ready")
+            listener = p.listener()
+            for _ in range(3):
+                p.send(b"go\n")
+            shim.wait_until("the children", lambda: p.out.count("children 123") == 3)
+            self.assertEqual(listener, p.listener())
+            self.assertEqual(200, p.get("/debug/pprof/heap").status)
+            self.assertEqual(0, p.finish()[0])
+
+    def test_a_program_that_leaves_abort_by_a_handler_goes_on(self):
+        status, out, err = run_shim([shim.program("ends"), "abort_caught"])
+        self.assertEqual((0, "caught\n", ""), (status, out, err))
+
+
 class Exec(shim.TestCase):
 
     def test_the_new_program_finds_the_port_free_and_nobody_of_the_old_one(self):
