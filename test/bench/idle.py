@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # idle.py - what each hook costs while nobody asks for anything: idle.py [--all]
 #
-# Runs in: a process of its own; run.py and the end-to-end tests use its functions. bench/idle.c is run under callgrind, bare
-# and with the library; the difference per turn is held against the row of bench/limits. Counts are repeatable, load does not
-# change them. Prints the rows over their limits, with --all every row. Exit status 1: a row is over, or none was counted.
+# Runs in: a process of its own; run.py and the end-to-end tests use its functions. bench/idle.c is run under
+# callgrind, bare and with the library; the difference per turn is held against the row of bench/limits. Counts are
+# repeatable, load does not change them. Prints the rows over their limits, with --all every row. Exit status 1: a row
+# is over, or none was counted.
 #
 # SPDX-License-Identifier: Apache-2.0
 import glob

@@ -216,9 +216,11 @@ def instructions_of_idle_hooks():
 PERL = r'''my %h; for my $i (1 .. 45000) { $h{"key $i"} = [ $i, "v" x ($i % 50) ]; } my $s = 0;
 for my $k (sort keys %h) { $s += $h{$k}[0] * length $h{$k}[1]; } print "$s\n";'''
 LUA = '''local t = {} for i = 1, 30000 do t[i] = { i, ("s"):rep(i % 40) .. (i * 7919 % 100003) } end
-table.sort(t, function(a, b) return a[2] < b[2] end) local s = 0 for i, v in ipairs(t) do s = s + i * #v[2] end print(s)'''
+table.sort(t, function(a, b) return a[2] < b[2] end)
+local s = 0 for i, v in ipairs(t) do s = s + i * #v[2] end print(s)'''
 SQL = '''create table t(a integer primary key, b text, c blob);
-with recursive n(i) as (select 1 union all select i + 1 from n where i < 35000) insert into t select i, 'row number ' || i, zeroblob(60) from n;
+with recursive n(i) as (select 1 union all select i + 1 from n where i < 35000)
+insert into t select i, 'row number ' || i, zeroblob(60) from n;
 create index x on t(b); select count(*), sum(length(b)) from t where b like '%9%';
 select substr(b, -2), count(*) from t group by 1 order by 2 desc limit 3;'''
 
@@ -282,9 +284,16 @@ def redis_cpu_ns(kind):
     pid = os.posix_spawn(argv[0], argv, environment(kind))
     try:
         wait_port(port)
-        subprocess.run([tool("redis-benchmark"), "-h", "127.0.0.1", "-p", str(port), "-n", "150000", "-c", "20", "-P", "8",
-                        "-r", "50000", "-d", "200", "-t", "set,get,lpush,lpop", "-q"], env=environment("bare"),
-                       stdout=subprocess.DEVNULL, check=True, timeout=300)
+        subprocess.run(
+            [
+                tool("redis-benchmark"), "-h", "127.0.0.1", "-p", str(port), "-n", "150000", "-c", "20", "-P", "8",
+                "-r", "50000", "-d", "200", "-t", "set,get,lpush,lpop", "-q",
+            ],
+            env=environment("bare"),
+            stdout=subprocess.DEVNULL,
+            check=True,
+            timeout=300,
+        )
     finally:
         os.kill(pid, signal.SIGTERM)
         _, status, usage = os.wait4(pid, 0)
@@ -405,9 +414,14 @@ def disabled():
 
 @bench
 def cost_of_a_wrapped_call():
-    for what, name, n in (("poll", "poll of a ready pipe", 2000000), ("poll0", "poll with time-out 0", 2000000),
-                          ("transfer", "read or write of one byte", 1500000), ("sem", "sem_post or sem_wait", 20000000),
-                          ("cond", "pthread_cond_timedwait, over", 3000000), ("mutex", "pthread_mutex_lock or unlock", 20000000)):
+    for what, name, n in (
+        ("poll", "poll of a ready pipe", 2000000),
+        ("poll0", "poll with time-out 0", 2000000),
+        ("transfer", "read or write of one byte", 1500000),
+        ("sem", "sem_post or sem_wait", 20000000),
+        ("cond", "pthread_cond_timedwait, over", 3000000),
+        ("mutex", "pthread_mutex_lock or unlock", 20000000),
+    ):
         rows = in_turn(["bare", "shim"], 9, lambda kind: said([LOOPS, what, n, 1], environment(kind), "ns_each"))
         figure(name + ", bare", statistics.median(r["bare"] for r in rows), unit="ns", digits=1)
         figure(name + ", shim adds", statistics.median(r["shim"] - r["bare"] for r in rows), 10, "ns", 1)
@@ -509,9 +523,16 @@ def cpu_profile_of_redis():
 
         def load():
             wait_port(port)
-            subprocess.run([tool("redis-benchmark"), "-h", "127.0.0.1", "-p", str(port), "-n", "300000", "-c", "20", "-P", "8",
-                            "-r", "50000", "-d", "200", "-t", "set,get,lpush,lpop", "-q"], env=environment("bare"),
-                           stdout=subprocess.DEVNULL, check=True, timeout=300)
+            subprocess.run(
+                [
+                    tool("redis-benchmark"), "-h", "127.0.0.1", "-p", str(port), "-n", "300000", "-c", "20", "-P",
+                    "8", "-r", "50000", "-d", "200", "-t", "set,get,lpush,lpop", "-q",
+                ],
+                env=environment("bare"),
+                stdout=subprocess.DEVNULL,
+                check=True,
+                timeout=300,
+            )
         return profiled_cpu_ns(argv, kind == "profiled", load)
     rows = in_turn(["idle", "profiled"], 13, measure)
     figure("CPU redis-server, shim", statistics.median(r["idle"] for r in rows) / 1e6, unit="ms", digits=1)
@@ -534,8 +555,8 @@ def cpu_profile_of_xz():
 
 @bench
 def dump_of_a_thousand_threads():
-    """How long it takes, and for how long a running thread stands still meanwhile (the program's own clock; what it does
-    in as long a time without a dump is taken off)."""
+    """How long it takes, and for how long a running thread stands still meanwhile (the program's own clock; what it
+    does in as long a time without a dump is taken off)."""
     env = environment("shim")
     with running([LOOPS, "watch", 1000], env, "ready") as p:
         def gap_ns():
@@ -565,8 +586,13 @@ def dump_of_a_thousand_threads():
 
 @bench
 def instructions_of_free_locks():
-    cases = [(what, kind) for what in ("mutex", "recursive", "rdlock", "wrlock") for kind in ("bare", "shim", "off", "every")]
-    more = {"off": {"PPROF_BLOCK_RATE": "0", "PPROF_MUTEX_FRACTION": "0"}, "every": {"PPROF_BLOCK_RATE": "1", "PPROF_MUTEX_FRACTION": "1"}}
+    cases = [
+        (what, kind) for what in ("mutex", "recursive", "rdlock", "wrlock") for kind in ("bare", "shim", "off", "every")
+    ]
+    more = {
+        "off": {"PPROF_BLOCK_RATE": "0", "PPROF_MUTEX_FRACTION": "0"},
+        "every": {"PPROF_BLOCK_RATE": "1", "PPROF_MUTEX_FRACTION": "1"},
+    }
     found = dict(zip(cases, each(cases, lambda c: instructions_each(
         c[0], 200000, lambda: environment("bare" if c[1] == "bare" else "shim", **more.get(c[1], {}))))))
     for what, name in (("mutex", "pthread_mutex_lock+unlock"), ("recursive", "the same, recursive"),
@@ -583,8 +609,15 @@ def time_of_contended_locks():
     every = {"PPROF_BLOCK_RATE": "1", "PPROF_MUTEX_FRACTION": "1"}
     for argv, name in ((["contend", 4, 1000000], "4 threads on one mutex"),
                        (["readers", 4, 300000], "3 readers and a writer")):
-        rows = in_turn(["bare", "shim", "every"], 15, lambda kind: said(
-            [LOOPS] + argv, environment("bare" if kind == "bare" else "shim", **(every if kind == "every" else {})), "wall_ns"))
+        rows = in_turn(
+            ["bare", "shim", "every"],
+            15,
+            lambda kind: said(
+                [LOOPS] + argv,
+                environment("bare" if kind == "bare" else "shim", **(every if kind == "every" else {})),
+                "wall_ns",
+            ),
+        )
         figure(name + ", bare", statistics.median(r["bare"] for r in rows) / 1e6, unit="ms", digits=1)
         figure(name + ", shim / bare", median_ratio(rows, "shim", "bare"), 1.05, digits=3)
         figure(name + ", every event kept / bare", median_ratio(rows, "every", "bare"), digits=3)
@@ -596,8 +629,12 @@ def traced(env):
     wait_port(port_of(env))
     code = ("import sys, urllib.request\nwhile True:\n"
             "    urllib.request.urlopen('http://127.0.0.1:%s/debug/pprof/trace?seconds=10' % sys.argv[1]).read()")
-    p = subprocess.Popen([sys.executable, "-c", code, str(port_of(env))], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                         stderr=subprocess.DEVNULL)
+    p = subprocess.Popen(
+        [sys.executable, "-c", code, str(port_of(env))],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         time.sleep(0.3)
         yield
@@ -640,8 +677,8 @@ def throughput_of_memcached():
 
 @bench
 def time_to_name_stacks():
-    """From the request to the last byte: the first profile of a program (its helper reads the debug information), and the
-    next one (names are known)."""
+    """From the request to the last byte: the first profile of a program (its helper reads the debug information), and
+    the next one (names are known)."""
     cold, warm, bare = [], [], []
     for _ in range(9 if not options.quick else 3):
         for helper, to in (("", cold), ("off", bare)):

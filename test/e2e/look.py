@@ -124,9 +124,10 @@ def dump(p, timeout_s=shim.DEADLINE_S):
 # ---- looking on while a program works ------------------------------------------------------------
 
 class Looking:
-    """CPU profiles one after another, dumps as fast as they come, and execution traces with every wait kept meanwhile, until
-    the end of the with block or of the program. Profiles that were had are in .profiles (bodies), dumps are counted in
-    .dumps, traces in .traces; .errors must stay empty: check() sees to it, and that there was something to see."""
+    """CPU profiles one after another, dumps as fast as they come, and execution traces with every wait kept meanwhile,
+    until the end of the with block or of the program. Profiles that were had are in .profiles (bodies), dumps are
+    counted in .dumps, traces in .traces; .errors must stay empty: check() sees to it, and that there was something to
+    see."""
 
     def __init__(self, p, hz=1000, seconds=1, profile=True, dumps=True, traces=True, pause_s=0.0):
         self.p, self.hz, self.seconds, self.pause_s = p, hz, seconds, pause_s
@@ -135,7 +136,7 @@ class Looking:
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._loop, args=(f,), daemon=True)
                          for f, wanted in ((self._profile, profile), (self._dump, dumps), (self._trace, traces),
-                                             (self._contention, traces)) if wanted]
+                                           (self._contention, traces)) if wanted]
 
     def _profile(self):
         a = self.p.get("/debug/pprof/profile?seconds=%d&hz=%d" % (self.seconds, self.hz))
@@ -223,7 +224,8 @@ def mark(p, number):
 
 
 def others_cpu_s(p):
-    """CPU time that all other processes of the machine have used so far, time taken by a machine above this one included."""
+    """CPU time that all other processes of the machine have used so far, time taken by a machine above this one
+    included."""
     with open("/proc/stat") as f:
         user, nice, system, _, _, irq, softirq, steal = map(int, f.readline().split()[1:9])
     with open("/proc/%d/stat" % p.pid) as f:
@@ -246,8 +248,8 @@ class Measure:
             prof = self.p.profile("profile", "seconds=%d%s" % (seconds, query))
             after = mark(self.p, self.marks + 2)
             self.marks += 2
-            # The marks lie a little outside the profile: the load is steady, and the time is known. On a busy machine it is not
-            # steady, and they may lie far outside: such a profile is taken again.
+            # The marks lie a little outside the profile: the load is steady, and the time is known. On a busy machine
+            # it is not steady, and they may lie far outside: such a profile is taken again.
             wall = after["wall"] - before["wall"]
             if wall - prof.duration_nanos <= 0.03 * wall:
                 break

@@ -101,8 +101,8 @@ def main():
     def mark(t, key):
         return getattr(getattr(t, t._testMethodName, None), key, 0)
 
-    # Long ones first, so that the end of the run is not one test alone. What a neighbour's load would make a bias, and not
-    # only chance, is marked `alone`, and comes last, one by one.
+    # Long ones first, so that the end of the run is not one test alone. What a neighbour's load would make a bias,
+    # and not only chance, is marked `alone`, and comes last, one by one.
     tests.sort(key=lambda t: -mark(t, "long_s"))
     todo = queue.SimpleQueue()
     for t in tests:

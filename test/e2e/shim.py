@@ -797,8 +797,8 @@ def pprof(go, *args, deadline_s=120.0, check=True):
     r = subprocess.run([go, "tool", "pprof"] + [str(a) for a in args], capture_output=True, text=True,
                        env=go_env(), cwd=scratch(), timeout=deadline_s, stdin=subprocess.DEVNULL)
     if check and r.returncode:
-        raise AssertionError("go tool pprof %s: status %d: %s" % (" ".join(map(str, args)), r.returncode,
-                                                                 r.stderr[-800:]))
+        raise AssertionError(
+            "go tool pprof %s: status %d: %s" % (" ".join(map(str, args)), r.returncode, r.stderr[-800:]))
     return r.stdout, r.stderr
 
 
@@ -814,8 +814,9 @@ class Top:
             self.type = m.group(1)
         self.header = text.split("flat  flat%")[0]
         for line in text.splitlines():
-            m = re.match(r"\s*(-?[\d.]+)([a-zA-Z]*)\s+-?[\d.]+%\s+-?[\d.]+%\s+(-?[\d.]+)([a-zA-Z]*)\s+-?[\d.]+%\s+(.*\S)",
-                         line)
+            m = re.match(
+                r"\s*(-?[\d.]+)([a-zA-Z]*)\s+-?[\d.]+%\s+-?[\d.]+%\s+(-?[\d.]+)([a-zA-Z]*)\s+-?[\d.]+%\s+(.*\S)", line
+            )
             if m:
                 self.rows[m.group(5)] = (float(m.group(1)), float(m.group(3)))
 

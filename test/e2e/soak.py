@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 # soak.py - the storm for long: soak.py [--minutes N]
 #
-# Runs in: a process of its own. storm.c loads and unloads a library, forks, and makes and ends threads without pause, while
-# this takes CPU profiles at 1000 Hz, dumps, traces and heap profiles without pause, and has every wait kept; eintr_abort.c and sigwait_all.c run beside
-# it under the same looks, over and over. Prints a line a minute. Fails (exit status 1) when a program does not end as it
-# should, an answer is not right, something is said to be lost, or the resident memory grows: its median in the last
-# quarter may lie 5 % or 4 MiB above that of the second quarter, whichever is more.
+# Runs in: a process of its own. storm.c loads and unloads a library, forks, and makes and ends threads without pause,
+# while this takes CPU profiles at 1000 Hz, dumps, traces and heap profiles without pause, and has every wait kept;
+# eintr_abort.c and sigwait_all.c run beside it under the same looks, over and over. Prints a line a minute. Fails
+# (exit status 1) when a program does not end as it should, an answer is not right, something is said to be lost, or
+# the resident memory grows: its median in the last quarter may lie 5 % or 4 MiB above that of the second quarter,
+# whichever is more.
 #
 # SPDX-License-Identifier: Apache-2.0
 import argparse
@@ -74,7 +75,7 @@ def storm(minutes, counts):
                     rows.append(rss_kb(p.pid))
                     for line in losses(p):
                         fail("the index page: " + line)
-                except OSError as e: # the program's end is told below
+                except OSError as e:  # the program's end is told below
                     fail("a heap profile: %s" % e)
                 for body in looking.profiles[:]:
                     for c in shim.Profile(body).comments:

@@ -1,5 +1,5 @@
-# symbolized.py - what the tests of names and lines share: ELF files looked into, pprofshim-symbolize and llvm-symbolizer asked
-# about the same addresses, programs built in many ways, profiles rewritten.
+# symbolized.py - what the tests of names and lines share: ELF files looked into, pprofshim-symbolize and
+# llvm-symbolizer asked about the same addresses, programs built in many ways, profiles rewritten.
 #
 # Runs in: the test's process; the tools are processes of their own. Nothing here prints.
 #
@@ -84,13 +84,17 @@ class Elf:
         if not s or s.type == 8:
             return []
         data, names = self._bytes(s.row), self._bytes(rows[s.link])
-        return [(value, size, _string(names, at), info & 15)
-                for at, info, _, index, value, size in struct.iter_unpack("<IBBHQQ", data)
-                if index and (value or info & 15 == 4) and not (index < len(rows) and info & 15 < 3 and not rows[index][2] & 2)]
+        return [
+            (value, size, _string(names, at), info & 15)
+            for at, info, _, index, value, size in struct.iter_unpack("<IBBHQQ", data)
+            if index
+            and (value or info & 15 == 4)
+            and not (index < len(rows) and info & 15 < 3 and not rows[index][2] & 2)
+        ]
 
     def executable(self):
-        """[(address, size)] of what is mapped to be executed; without the stubs of .plt, which belong to no function (LLVM
-        takes them for the one before, which has no size)."""
+        """[(address, size)] of what is mapped to be executed; without the stubs of .plt, which belong to no function
+        (LLVM takes them for the one before, which has no size)."""
         return [(s.address, s.size) for s in self.order
                 if s.flags & 4 and s.flags & 2 and s.type != 8 and s.size and not s.name.startswith(".plt")]
 
@@ -180,14 +184,23 @@ def _trim(frames):
 
 
 def llvm(elf, addresses, debug_dir=None, deadline_s=300):
-    """What llvm-symbolizer says, in the same shape. A file that only the symbol table names, without a line, is no file."""
+    """What llvm-symbolizer says, in the same shape. A file that only the symbol table names, without a line, is no
+    file."""
     found = {}
-    args = [shim.tool("llvm-symbolizer"), "--output-style=JSON", "--obj=" + elf.path, "--inlines", "--functions=linkage",
-            "--no-demangle"]
+    args = [
+        shim.tool("llvm-symbolizer"), "--output-style=JSON", "--obj=" + elf.path, "--inlines", "--functions=linkage",
+        "--no-demangle",
+    ]
     if debug_dir:
         args += ["--debug-file-directory=" + debug_dir, "--fallback-debug-path=" + debug_dir]
-    r = subprocess.run(args, input="".join("%#x\n" % a for a in addresses), capture_output=True, text=True, timeout=deadline_s,
-                       env=shim.bare_env())
+    r = subprocess.run(
+        args,
+        input="".join("%#x\n" % a for a in addresses),
+        capture_output=True,
+        text=True,
+        timeout=deadline_s,
+        env=shim.bare_env(),
+    )
     if r.returncode:
         raise AssertionError("llvm-symbolizer: status %d: %s" % (r.returncode, r.stderr[-300:]))
     for text in r.stdout.splitlines():
@@ -206,8 +219,8 @@ def _chunks(items, n):
 
 
 class Comparison:
-    """Two sets of answers, address by address. Names of one address in the symbol table are names of one function. also: other
-    answers whose names of the outermost function are right, too."""
+    """Two sets of answers, address by address. Names of one address in the symbol table are names of one function.
+    also: other answers whose names of the outermost function are right, too."""
 
     def __init__(self, elf, expected, got, also=None):
         self.also = also or {}
@@ -277,12 +290,14 @@ def _chain(frames):
 # ---- building -----------------------------------------------------------------------------------------
 
 def build(name, sources, *commands, output=None):
-    """Run commands in a folder of their own, once for each state of the sources and commands. In a command, {o} is the output,
-    {NAME} the source file NAME (dots as _). Returns the path of the output, build/programs/symbols/NAME/output. A missing tool
-    skips the test."""
+    """Run commands in a folder of their own, once for each state of the sources and commands. In a command, {o} is the
+    output, {NAME} the source file NAME (dots as _). Returns the path of the output,
+    build/programs/symbols/NAME/output. A missing tool skips the test."""
     folder = os.path.join(BUILT, name)
     output = output or name
-    paths = {os.path.basename(s).replace(".", "_"): s if s.startswith("/") else os.path.join(SOURCES, s) for s in sources}
+    paths = {
+        os.path.basename(s).replace(".", "_"): s if s.startswith("/") else os.path.join(SOURCES, s) for s in sources
+    }
     lines = [[w.format(o=output, folder=folder, **paths) for w in c] for c in commands]
     for c in lines:
         shim.tool(c[0])
@@ -347,8 +362,14 @@ def complete(path, env=None, args=(), deadline_s=120):
     """`pprofshim-symbolize PROFILE > OUT`: the path of OUT."""
     out = os.path.join(tempfile.mkdtemp(dir=shim.scratch()), "completed.pb.gz")
     with open(out, "wb") as f:
-        r = subprocess.run([HELPER, *args, path], stdout=f, stderr=subprocess.PIPE, env=shim.bare_env(env), timeout=deadline_s,
-                           stdin=subprocess.DEVNULL)
+        r = subprocess.run(
+            [HELPER, *args, path],
+            stdout=f,
+            stderr=subprocess.PIPE,
+            env=shim.bare_env(env),
+            timeout=deadline_s,
+            stdin=subprocess.DEVNULL,
+        )
     if r.returncode:
         raise AssertionError("pprofshim-symbolize %s: status %d: %s" % (path, r.returncode, r.stderr[-300:]))
     return out

@@ -1,8 +1,9 @@
-# test_contention.py - /block and /mutex against programs that know who waited for what, how long, and who kept them waiting.
+# test_contention.py - /block and /mutex against programs that know who waited for what, how long, and who kept them
+# waiting.
 #
-# Runs in: the test runner. The programs measure their waits by their own clock, at sites with names of their own; both sides
-# are held against that. Where something disturbed the machine between the two clocks, the measurement is made again: the
-# bounds stay.
+# Runs in: the test runner. The programs measure their waits by their own clock, at sites with names of their own;
+# both sides are held against that. Where something disturbed the machine between the two clocks, the measurement is
+# made again: the bounds stay.
 #
 # SPDX-License-Identifier: Apache-2.0
 import os
@@ -91,13 +92,22 @@ class Truth(shim.TestCase):
     def test_cxx20(self):
         source = os.path.join(shim.PROGRAMS, "contention_cxx.cc")
         try:
-            program = shim.compile_to(os.path.join(shim.BUILD, "programs", "linked", "contention_cxx20"), [source], ["-std=c++20"])
+            program = shim.compile_to(
+                os.path.join(shim.BUILD, "programs", "linked", "contention_cxx20"), [source], ["-std=c++20"]
+            )
         except RuntimeError as e:
             self.skipTest("no C++20 here: " + str(e)[:200])
         # These yield the processor some times before they wait: how long that takes is the other threads' affair. They
         # are asleep for 10 ms at least, and not for longer than the call takes.
+
         def of_the_standard(site):
-            return site in ("wait_in_atomic", "wait_in_wide_atomic", "wait_in_semaphore", "wait_in_latch", "wait_in_barrier")
+            return site in (
+                "wait_in_atomic",
+                "wait_in_wide_atomic",
+                "wait_in_semaphore",
+                "wait_in_latch",
+                "wait_in_barrier",
+            )
 
         def spins(p, profiles):
             wrong = []
@@ -182,7 +192,8 @@ class Requests(shim.TestCase):
     marks = 0
 
     def wrong_delta(self, p, side, query, tries=8):
-        """A delta of two seconds against the truth of the same time: the waits under way at its ends are in one of them."""
+        """A delta of two seconds against the truth of the same time: the waits under way at its ends are in one of
+        them."""
         for _ in range(tries):
             def mark():
                 self.marks += 1
@@ -316,7 +327,9 @@ class Tool(shim.TestCase):
                 rows = re.findall(r"(?m)^(\d+) (\d+) @((?: 0x[0-9a-f]+)+)$", text)
                 self.assertEqual(prof.total("delay"), sum(int(r[0]) for r in rows))
                 self.assertEqual(prof.total("contentions"), sum(int(r[1]) for r in rows))
-                self.assertEqual(sorted((int(r[0]) for r in rows), reverse=True), [int(r[0]) for r in rows], "largest first")
+                self.assertEqual(
+                    sorted((int(r[0]) for r in rows), reverse=True), [int(r[0]) for r in rows], "largest first"
+                )
 
     def test_the_index_counts_them(self):
         with start([shim.program("contention_truth"), 3], env=EVERY) as p:

@@ -1,5 +1,5 @@
-# test_contention_real.py - servers as the distribution ships them, under load: which locks their threads wait for, and who
-# holds these.
+# test_contention_real.py - servers as the distribution ships them, under load: which locks their threads wait for,
+# and who holds these.
 #
 # Runs in: the test runner. What the servers answer must be what they answer without the shim.
 #
@@ -42,7 +42,9 @@ class Servers(shim.TestCase):
                 if env:
                     self.contended(p, port)
                 self.load(port, 4, 6400)
-                data = b"".join(b"set key%d 0 0 %d noreply\r\n%s\r\n" % (i, i % 300, b"x" * (i % 300)) for i in range(5000))
+                data = b"".join(
+                    b"set key%d 0 0 %d noreply\r\n%s\r\n" % (i, i % 300, b"x" * (i % 300)) for i in range(5000)
+                )
                 data += b"get key7 key123 key4999\r\nincr none 1\r\nmn\r\n"
                 answers.append(talk(port, data, b"MN\r\n"))
                 p.popen.terminate()
@@ -82,8 +84,12 @@ class Servers(shim.TestCase):
 
     def test_postgres(self):
         base = "/usr/lib/postgresql"
-        binaries = sorted(d for v in (os.listdir(base) if os.path.isdir(base) else [])
-                          for d in ["%s/%s/bin" % (base, v)] if os.path.exists(d + "/initdb") and os.path.exists(d + "/pgbench"))
+        binaries = sorted(
+            d
+            for v in (os.listdir(base) if os.path.isdir(base) else [])
+            for d in ["%s/%s/bin" % (base, v)]
+            if os.path.exists(d + "/initdb") and os.path.exists(d + "/pgbench")
+        )
         if not binaries:
             self.skipTest("postgres is not installed")
         folder, user, lib = shim.scratch("postgres"), {}, shim.LIB
@@ -95,8 +101,15 @@ class Servers(shim.TestCase):
             shutil.copy(shim.LIB, lib)
             os.chmod(lib, 0o755)
         data, answers, found = os.path.join(folder, "data"), [], []
-        r = subprocess.run([binaries[-1] + "/initdb", "-D", data, "-A", "trust", "-U", "pg", "--no-sync", "-E", "UTF8", "--locale=C"],
-                           capture_output=True, text=True, env=shim.bare_env(), cwd=folder, timeout=240, **user)
+        r = subprocess.run(
+            [binaries[-1] + "/initdb", "-D", data, "-A", "trust", "-U", "pg", "--no-sync", "-E", "UTF8", "--locale=C"],
+            capture_output=True,
+            text=True,
+            env=shim.bare_env(),
+            cwd=folder,
+            timeout=240,
+            **user
+        )
         self.assertEqual(0, r.returncode, r.stderr[-500:])
         for shimmed in (False, True):
             port = shim.free_port(1)
@@ -109,9 +122,18 @@ class Servers(shim.TestCase):
                 self.assertEqual(0, r.returncode, r.stderr[-500:])
                 return r.stdout
             more = dict(user, cwd=folder)
-            with (start(argv, preload=lib, env=EVERY, **more) if shimmed else shim.Process(argv, env=shim.bare_env(), **more)) as p:
-                shim.wait_until("postgres", lambda: subprocess.run(
-                    [binaries[-1] + "/psql"] + client + ["-d", "postgres", "-c", "select 1"], capture_output=True).returncode == 0)
+            with (
+                start(argv, preload=lib, env=EVERY, **more)
+                if shimmed
+                else shim.Process(argv, env=shim.bare_env(), **more)
+            ) as p:
+                shim.wait_until(
+                    "postgres",
+                    lambda: subprocess.run(
+                        [binaries[-1] + "/psql"] + client + ["-d", "postgres", "-c", "select 1"], capture_output=True
+                    ).returncode
+                    == 0,
+                )
                 tool("pgbench", "-i", "-s", "1", "-q", "postgres")
 
                 def work():

@@ -64,7 +64,8 @@ class Truth(shim.TestCase):
         return reason
 
     def wrong_at_last(self, m, seconds, query=""):
-        # Where others take the processors, all profiles together may have too few samples for 3 %: then chance has 4 standard errors.
+        # Where others take the processors, all profiles together may have too few samples for 3 %: then chance has 4
+        # standard errors.
         return m.until(lambda: self.wrong(m), seconds, query, most=6) and self.wrong(m, chance=True)
 
     def test_shares_and_total_at_100_hz(self):
@@ -86,8 +87,9 @@ class Truth(shim.TestCase):
     test_shares_and_total_at_1000_hz.long_s = 15
 
     def test_short_lived_threads_are_not_under_counted(self):
-        # 5 ms of CPU time each, shorter than the period. Where they wait for a processor, their turns begin at ticks, and of 5 ms
-        # one tick of 4 is all that there is: that is a bias of the kernel's clock, and measured only when nothing else is.
+        # 5 ms of CPU time each, shorter than the period. Where they wait for a processor, their turns begin at ticks,
+        # and of 5 ms one tick of 4 is all that there is: that is a bias of the kernel's clock, and measured only when
+        # nothing else is.
         with start([shim.program("cpu_short_threads")]) as p:
             p.wait_line("ready")
             quiet, busy = look.Measure(p), look.Measure(p)
@@ -315,12 +317,14 @@ class Signals(shim.TestCase):
             return {w[0]: int(w[1]) for w in (line.split() for line in text.splitlines())}
 
         def is_off(t):
-            self.assertEqual((t["raised"], 0, 1, 1), (t["handled"], t["foreign"], t["sigaction_kept"], t["itimer_kept"]))
+            self.assertEqual(
+                (t["raised"], 0, 1, 1), (t["handled"], t["foreign"], t["sigaction_kept"], t["itimer_kept"])
+            )
             due = t["cpu_us"] / 10000
             return abs(t["ticks"] - due) >= 0.15 * due + 3
 
-        # The kernel's clock of ITIMER_PROF counts its own ticks: on a busy machine they find the program too often or too
-        # seldom. A run in which they do so to the bare program measures nothing.
+        # The kernel's clock of ITIMER_PROF counts its own ticks: on a busy machine they find the program too often or
+        # too seldom. A run in which they do so to the bare program measures nothing.
         measured = []
         for turn in range(10):
             bare, ours, _ = self.watched("own_sigprof", 8)

@@ -66,7 +66,9 @@ class RealCpu(shim.TestCase):
         self.assertEqual(0, bare[0], bare[2][-500:])
         bodies = []
         for _ in range(5):
-            ours, looking = look.run_watched(self, argv, deadline_s=deadline_s, env=env, dumps=dumps, input_data=b"", **more)
+            ours, looking = look.run_watched(
+                self, argv, deadline_s=deadline_s, env=env, dumps=dumps, input_data=b"", **more
+            )
             self.assertEqual(bare[0], ours[0])
             self.assertTrue(bare[1] == ours[1], "the output differs")
             self.assertEqual(bare[2], ours[2])
@@ -82,7 +84,9 @@ class Runtimes(RealCpu):
         path = os.path.join(shim.scratch("python"), "work.py")
         with open(path, "w") as f:
             f.write(PYTHON_WORK)
-        self.check_work(["/usr/bin/python3", path], r"_PyEval_EvalFrameDefault", r"^inflate|^deflate|^longest_match|libz")
+        self.check_work(
+            ["/usr/bin/python3", path], r"_PyEval_EvalFrameDefault", r"^inflate|^deflate|^longest_match|libz"
+        )
 
     test_python3.long_s = 9
 
@@ -99,7 +103,9 @@ class Runtimes(RealCpu):
         folder = shim.scratch("java")
         with open(os.path.join(folder, "Work.java"), "w") as f:
             f.write(JAVA_WORK)
-        r = subprocess.run([javac, "Work.java"], cwd=folder, capture_output=True, text=True, env=shim.bare_env(), timeout=120)
+        r = subprocess.run(
+            [javac, "Work.java"], cwd=folder, capture_output=True, text=True, env=shim.bare_env(), timeout=120
+        )
         if r.returncode:
             self.skipTest("javac cannot compile: " + r.stderr[:200])
         self.check_work([java, "-Xmx256m", "-cp", folder, "Work"], r".", r"libjvm|JavaThread|Java|Compile")
@@ -117,7 +123,9 @@ class Runtimes(RealCpu):
         folder = shim.scratch("rust")
         with open(os.path.join(folder, "work.rs"), "w") as f:
             f.write(RUST_WORK)
-        r = subprocess.run([rustc, "-O", "-o", "work", "work.rs"], cwd=folder, capture_output=True, text=True, timeout=240)
+        r = subprocess.run(
+            [rustc, "-O", "-o", "work", "work.rs"], cwd=folder, capture_output=True, text=True, timeout=240
+        )
         if r.returncode:
             self.skipTest("rustc cannot compile: " + r.stderr[:200])
         self.check_work([os.path.join(folder, "work")], r"spin_here|sum_of", r"work.*main|lang_start|std")
@@ -155,7 +163,9 @@ class Filters(RealCpu):
 
     def test_xz_with_two_threads(self):
         path = self.data(10 << 20)
-        self.check_file([shim.tool("xz"), "-T2", "-4", "--block-size=2MiB", "-k", "-f", path], path + ".xz", r"lzma|xz", r"lzma")
+        self.check_file(
+            [shim.tool("xz"), "-T2", "-4", "--block-size=2MiB", "-k", "-f", path], path + ".xz", r"lzma|xz", r"lzma"
+        )
 
     test_xz_with_two_threads.long_s = 8
 
@@ -187,7 +197,10 @@ class Filters(RealCpu):
                 # The driver has the port; the compiler proper, its child, has one above.
                 for q in range(port, port + 11):
                     with contextlib.suppress(OSError, http.client.HTTPException):
-                        if shim.port_answers(q) and b"cc1plus" in shim.get(q, "/debug/pprof/cmdline", 20).body.split(b"\0")[0]:
+                        if (
+                            shim.port_answers(q)
+                            and b"cc1plus" in shim.get(q, "/debug/pprof/cmdline", 20).body.split(b"\0")[0]
+                        ):
                             a = shim.get(q, "/debug/pprof/profile?seconds=1&hz=1000", 30)
                             if a.status == 200:
                                 bodies.append(a.body)
@@ -227,16 +240,27 @@ class Servers(RealCpu):
                     "--dir", shim.scratch("redis")]
 
             def load():
-                r = subprocess.run([bench, "-h", "127.0.0.1", "-p", str(port), "-n", "250000", "-c", "20", "-r", "20000",
-                                    "-d", "100", "-P", "16", "-t", "set,get,lpush,lrange_100", "-q"],
-                                   capture_output=True, text=True, env=shim.bare_env(), timeout=240)
+                r = subprocess.run(
+                    [
+                        bench, "-h", "127.0.0.1", "-p", str(port), "-n", "250000", "-c", "20", "-r", "20000", "-d",
+                        "100", "-P", "16", "-t", "set,get,lpush,lrange_100", "-q",
+                    ],
+                    capture_output=True,
+                    text=True,
+                    env=shim.bare_env(),
+                    timeout=240,
+                )
                 self.assertEqual(0, r.returncode, r.stderr)
             with (start(argv) if shimmed else shim.Process(argv, env=shim.bare_env())) as p:
                 shim.wait_until("redis", lambda: shim.port_answers(port))
                 if shimmed:
                     _, bodies = self.looked_at(p, load)
-                    self.check_names(bodies, r".", r"^(processCommand|call|readQueryFromClient|processInputBuffer|aeMain|"
-                                                   r"lrangeCommand|addReply.*|lookupKey.*|_addReply.*|dictFind)$")
+                    self.check_names(
+                        bodies,
+                        r".",
+                        r"^(processCommand|call|readQueryFromClient|processInputBuffer|aeMain|"
+                        r"lrangeCommand|addReply.*|lookupKey.*|_addReply.*|dictFind)$",
+                    )
                 answers.append(talk(port, script, b"END\r\n"))
                 with contextlib.suppress(ConnectionError):
                     talk(port, b"shutdown nosave\r\n", b"never")
@@ -305,21 +329,35 @@ class Servers(RealCpu):
         else:
             lib = shim.LIB
         data = os.path.join(folder, "data")
-        r = subprocess.run([binaries[-1] + "/initdb", "-D", data, "-A", "trust", "-U", "pg", "--no-sync", "-E", "UTF8",
-                            "--locale=C"], capture_output=True, text=True, env=shim.bare_env(), cwd=folder, timeout=240, **user)
+        r = subprocess.run(
+            [binaries[-1] + "/initdb", "-D", data, "-A", "trust", "-U", "pg", "--no-sync", "-E", "UTF8", "--locale=C"],
+            capture_output=True,
+            text=True,
+            env=shim.bare_env(),
+            cwd=folder,
+            timeout=240,
+            **user
+        )
         self.assertEqual(0, r.returncode, r.stderr[-500:])
         for shimmed in (False, True):
             port = shim.free_port(1)
-            argv = [binaries[-1] + "/postgres", "-D", data, "-h", "127.0.0.1", "-p", port, "-k", "", "-F", "-c", "jit=off"]
+            argv = [
+                binaries[-1] + "/postgres", "-D", data, "-h", "127.0.0.1", "-p", port, "-k", "", "-F", "-c",
+                "jit=off",
+            ]
             psql = [binaries[-1] + "/psql", "-h", "127.0.0.1", "-p", str(port), "-U", "pg", "-d", "postgres", "-Atc"]
 
             def query():
-                r = subprocess.run(psql + [POSTGRES_WORK], capture_output=True, text=True, env=shim.bare_env(), timeout=240)
+                r = subprocess.run(
+                    psql + [POSTGRES_WORK], capture_output=True, text=True, env=shim.bare_env(), timeout=240
+                )
                 self.assertEqual(0, r.returncode, r.stderr)
                 answers.append(r.stdout)
             more = dict(user, cwd=folder)
-            with (start(argv, preload=lib, **more) if shimmed else shim.Process(argv, env=shim.bare_env(), **more)) as p:
-                shim.wait_until("postgres", lambda: subprocess.run(psql + ["select 1"], capture_output=True).returncode == 0)
+            with start(argv, preload=lib, **more) if shimmed else shim.Process(argv, env=shim.bare_env(), **more) as p:
+                shim.wait_until(
+                    "postgres", lambda: subprocess.run(psql + ["select 1"], capture_output=True).returncode == 0
+                )
                 t = threading.Thread(target=query)
                 t.start()
                 while shimmed and t.is_alive():
@@ -331,8 +369,11 @@ class Servers(RealCpu):
         self.assertEqual(2, len(answers))
         self.assertEqual(answers[0], answers[1])
         self.assertTrue(bodies, "no profile was had of a backend while it worked")
-        self.check_names(bodies, r"Exec|numeric|heap_|palloc|LogicalTape|hash|int|postgres|float|Tuple|agg|Agg", r"^(PostgresMain|exec_simple_query|ExecutorRun|"
-                                                                                       r"standard_ExecutorRun|BackendMain)$")
+        self.check_names(
+            bodies,
+            r"Exec|numeric|heap_|palloc|LogicalTape|hash|int|postgres|float|Tuple|agg|Agg",
+            r"^(PostgresMain|exec_simple_query|ExecutorRun|" r"standard_ExecutorRun|BackendMain)$",
+        )
 
     test_postgres.long_s = 18
 
@@ -442,7 +483,8 @@ fn main() {
 
 SQL_WORK = '''
 create table t(a integer primary key, b text);
-with recursive n(i) as (select 1 union all select i + 1 from n where i < 1600000) insert into t select i, 'row ' || (i * 7919 % 100003) from n;
+with recursive n(i) as (select 1 union all select i + 1 from n where i < 1600000)
+insert into t select i, 'row ' || (i * 7919 % 100003) from n;
 create index x on t(b);
 select count(*), sum(length(b)) from t where b like '%9%';
 select substr(b, -2), count(*), avg(a) from t group by 1 order by 2 desc, 1 limit 10;
@@ -451,4 +493,3 @@ select count(*) from t as l join t as r on l.b = r.b where l.a < 60000;
 
 POSTGRES_WORK = ("select i % 7, count(*), sum(i::numeric * i), md5(string_agg((i % 13)::text, ',' order by i)) "
                  "from generate_series(1, 1600000) as i group by 1 order by 1")
-

@@ -269,7 +269,9 @@ class Stuck(shim.TestCase):
                 (d for d in [look.dump(p)] if len(d.stalled()) >= 2), None), 120, 1.0)
             self.assertEqual([], d.deadlocks())
             for tid, name in ((first, first_name), (second, second_name)):
-                self.assertTrue([h for h in d.stalled() if re.match(r"STALLED: thread %s \(%s\)" % (tid, name), h)], d.head)
+                self.assertTrue(
+                    [h for h in d.stalled() if re.match(r"STALLED: thread %s \(%s\)" % (tid, name), h)], d.head
+                )
                 t = d.by_tid()[int(tid)]
                 self.assertEqual(1, t.minutes)
                 self.assertRegex(t.since, r"^1m\d+s$")

@@ -91,8 +91,15 @@ class Same(shim.TestCase):
 
     def test_limits_from_the_start(self):
         program = shim.program("exit_by_workers")
-        for limit in ("ulimit -n 3", "ulimit -n 4", "ulimit -n 8", "ulimit -v 150000", "ulimit -s 64", "ulimit -d 60000",
-                      "ulimit -l 0"):
+        for limit in (
+            "ulimit -n 3",
+            "ulimit -n 4",
+            "ulimit -n 8",
+            "ulimit -v 150000",
+            "ulimit -s 64",
+            "ulimit -d 60000",
+            "ulimit -l 0",
+        ):
             with self.subTest(limit=limit):
                 self.assert_same(["/bin/sh", "-c", "%s && exec %s" % (limit, program)], stderr=False)
 
@@ -308,7 +315,9 @@ class Tools(shim.TestCase):
         refused = {}
         for lib in ("", shim.LIB):
             log = os.path.join(shim.scratch("strace"), "log")
-            argv = [strace, "-o", log, "-E", "LD_PRELOAD=" + lib, "-E", "PPROF_ADDR=off", shim.program("refused_malloc")]
+            argv = [
+                strace, "-o", log, "-E", "LD_PRELOAD=" + lib, "-E", "PPROF_ADDR=off", shim.program("refused_malloc"),
+            ]
             self.assertEqual((0, ""), shim.run_bare(argv, deadline_s=120)[:2])
             with open(log) as f:
                 refused[lib] = sum(call.rstrip().endswith("ENOMEM (Cannot allocate memory)") for call in f)

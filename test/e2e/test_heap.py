@@ -99,7 +99,9 @@ class Exact(shim.TestCase):
         library = shim.linked("libsized.so", ["libsized.c"], ["-fPIC", "-shared"])
         source = shim.os.path.join(shim.PROGRAMS, "free_sized.c")
         folder = shim.os.path.dirname(library)
-        self.check([shim.linked("free_sized", [source], ["-Wl,--no-as-needed", library, "-Wl,-rpath," + folder, "-ldl"])], 2)
+        self.check(
+            [shim.linked("free_sized", [source], ["-Wl,--no-as-needed", library, "-Wl,-rpath," + folder, "-ldl"])], 2
+        )
 
     def test_a_program_at_a_fixed_address(self):
         # In a program that is not PIE, an address of free taken in a library is the program's PLT entry.
@@ -299,8 +301,8 @@ class Bias(shim.TestCase):
                 error = e_bytes / len(values) ** 0.5
                 self.assertLess(error / (size * n), 0.003, "the test is sharp enough")
                 self.assertLess(abs(mean / (size * n) - 1), 0.01, "%s of %d B: mean of %d runs is %.4f of the truth "
-                                "(its standard error %.4f)" % (what, size, len(values), mean / (size * n),
-                                                              error / (size * n)))
+                                "(its standard error %.4f)"
+                                % (what, size, len(values), mean / (size * n), error / (size * n)))
         self.assertIsNone(far.verdict())
         self.assertGreater(len({tuple(map(tuple, r)) for r in rows}), self.RUNS // 2, "each run has its own seed")
 
@@ -362,7 +364,10 @@ class Delta(shim.TestCase):
                 heap = p.profile("allocs")
                 now = {}
                 for s in heap.samples:
-                    key = (tuple(l.address for l in s.locations), tuple(sorted((k, tuple(v)) for k, v in s.labels.items())))
+                    key = (
+                        tuple(l.address for l in s.locations),
+                        tuple(sorted((k, tuple(v)) for k, v in s.labels.items())),
+                    )
                     self.assertNotIn(key, now, "one row a stack and label")
                     self.assertTrue(0 <= s.values[2] <= s.values[0] and 0 <= s.values[3] <= s.values[1], s.values)
                     now[key] = s.values
@@ -397,7 +402,7 @@ class Memory(shim.TestCase):
                 known, others = profile.flat("leaf"), profile.flat("other_stacks")
                 self.assertGreater(known[0], 1000, name)
                 self.assertGreater(others[0], 1000, name)
-                more = [a + b - t for a, b, t in zip(known, others, truth)] # libc's buffer of stdout
+                more = [a + b - t for a, b, t in zip(known, others, truth)]  # libc's buffer of stdout
                 self.assertTrue(more[0] == more[2] <= 2 and more[1] == more[3] <= 8192, (name, truth, known, others))
                 self.assertIn("other_stacks", " ".join(profile.comments))
             self.assertIn("other_stacks", p.get("/debug/pprof/").text)
@@ -406,7 +411,15 @@ class Memory(shim.TestCase):
         with start([shim.program("ever_new_stacks"), 100000, "busy"], rate=1) as p:
             p.wait_line("ready")
             self.assertIn("other_stacks", p.get("/debug/pprof/").text)
-            for name in ("heap", "allocs", "block", "threadcreate", "goroutine", "profile?seconds=1", "trace?seconds=0.2"):
+            for name in (
+                "heap",
+                "allocs",
+                "block",
+                "threadcreate",
+                "goroutine",
+                "profile?seconds=1",
+                "trace?seconds=0.2",
+            ):
                 # what the answer before it took may not be given back yet
                 shim.wait_until(name, lambda: p.get("/debug/pprof/" + name, timeout_s=60).status == 200)
             self.assertGreater(p.profile("profile", "seconds=1&hz=250").cum("leaf")[0], 0)

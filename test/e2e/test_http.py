@@ -54,7 +54,18 @@ class Answers(Conversation):
             self.assertEqual(200, a.status)
             self.assertEqual("text/html; charset=utf-8", a.header("content-type"))
             self.assertEqual("nosniff", a.header("x-content-type-options"))
-            for name in ("allocs", "heap", "threadcreate", "cmdline", "symbol", "goroutine", "profile", "mutex", "block", "trace"):
+            for name in (
+                "allocs",
+                "heap",
+                "threadcreate",
+                "cmdline",
+                "symbol",
+                "goroutine",
+                "profile",
+                "mutex",
+                "block",
+                "trace",
+            ):
                 self.assertRegex(a.text, r'href=["\']?%s\?debug=1' % name)
             self.assertIn("goroutine?debug=2", a.text)
 
@@ -137,7 +148,9 @@ class Answers(Conversation):
         with idle() as p:
             for method in ("PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "BREW"):
                 with self.subTest(method=method):
-                    a = self.ask(p, b"%s /debug/pprof/heap HTTP/1.1\r\n" % method.encode() + HOST + b"Content-Length: 0\r\n\r\n")
+                    a = self.ask(
+                        p, b"%s /debug/pprof/heap HTTP/1.1\r\n" % method.encode() + HOST + b"Content-Length: 0\r\n\r\n"
+                    )
                     self.assertEqual(405, a.status)
                     self.assertEqual({"GET", "HEAD", "POST"}, {m.strip() for m in a.header("allow").split(",")})
             self.assert_serves(p)
@@ -170,16 +183,29 @@ class BadInput(Conversation):
         ("a NUL in a header", b"GET /debug/pprof/heap HTTP/1.1\r\n" + HOST + b"A: \0b\r\n\r\n", 400),
         ("a bad length", b"POST /debug/pprof/symbol HTTP/1.1\r\n" + HOST + b"Content-Length: x\r\n\r\n", 400),
         ("a negative length", b"POST /debug/pprof/symbol HTTP/1.1\r\n" + HOST + b"Content-Length: -1\r\n\r\n", 400),
-        ("lengths that differ", b"POST /debug/pprof/symbol HTTP/1.1\r\n" + HOST
-         + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400),
-        ("a length beyond all numbers", b"POST /debug/pprof/symbol HTTP/1.1\r\n" + HOST
-         + b"Content-Length: 99999999999999999999999\r\n\r\n", 413),
-        ("a body too large", b"POST /debug/pprof/symbol HTTP/1.1\r\n" + HOST + b"Content-Length: 1000000000\r\n\r\n", 413),
+        (
+            "lengths that differ",
+            b"POST /debug/pprof/symbol HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+            400,
+        ),
+        (
+            "a length beyond all numbers",
+            b"POST /debug/pprof/symbol HTTP/1.1\r\n" + HOST + b"Content-Length: 99999999999999999999999\r\n\r\n",
+            413,
+        ),
+        (
+            "a body too large",
+            b"POST /debug/pprof/symbol HTTP/1.1\r\n" + HOST + b"Content-Length: 1000000000\r\n\r\n",
+            413,
+        ),
         ("a line too long", b"GET /" + b"a" * 70000 + b" HTTP/1.1\r\n" + HOST + b"\r\n", 414),
         ("headers too large", b"GET /debug/pprof/heap HTTP/1.1\r\n" + HOST + b"A: " + b"a" * 70000 + b"\r\n\r\n", 431),
         ("too many headers", b"GET /debug/pprof/heap HTTP/1.1\r\n" + HOST + b"A: b\r\n" * 20000 + b"\r\n", 431),
-        ("a coding that is not known", b"POST /debug/pprof/symbol HTTP/1.1\r\n" + HOST
-         + b"Transfer-Encoding: gzip\r\n\r\n", 501),
+        (
+            "a coding that is not known",
+            b"POST /debug/pprof/symbol HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: gzip\r\n\r\n",
+            501,
+        ),
         ("a version of another age", b"GET /debug/pprof/heap HTTP/3.7\r\n" + HOST + b"\r\n", 505),
         ("an HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
     ]
@@ -278,7 +304,11 @@ class Connections(Conversation):
     def test_expect_continue(self):
         with idle() as p:
             with Raw(p.port) as c:
-                c.send(b"POST /debug/pprof/symbol HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\n")
+                c.send(
+                    b"POST /debug/pprof/symbol HTTP/1.1\r\n"
+                    + HOST
+                    + b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\n"
+                )
                 self.assertEqual(100, c.answer(head=True).status)
                 c.send(b"0x1")
                 self.assertEqual(200, c.answer().status)
@@ -390,7 +420,7 @@ class Connections(Conversation):
             p.wait_line("ready")
             self.assertIn("wait_for_next", p.get("/debug/pprof/goroutine?debug=2", timeout_s=120).text)
             before = []
-            for _ in range(20): # a busy machine may make us late with the second question
+            for _ in range(20):  # a busy machine may make us late with the second question
                 with Raw(p.port, timeout_s=120) as long:
                     long.send(b"GET /debug/pprof/goroutine?debug=2 HTTP/1.1\r\n" + HOST + b"\r\n")
                     page = p.get("/debug/pprof/", timeout_s=120)
@@ -412,7 +442,9 @@ class Connections(Conversation):
                 with Raw(p.port) as c:
                     c.send(b"GET /debug/pprof/goroutine?debug=2 HTTP/1.1\r\n" + HOST + b"\r\n")
                     time.sleep(0.03 * i)
-            self.assertGreaterEqual(p.get("/debug/pprof/goroutine?debug=2", timeout_s=120).text.count("wait_for_next"), 990)
+            self.assertGreaterEqual(
+                p.get("/debug/pprof/goroutine?debug=2", timeout_s=120).text.count("wait_for_next"), 990
+            )
 
     def test_what_slow_clients_hold_is_not_taken_from_samples(self):
         with start([shim.program("ever_new_stacks"), 12000], rate=1) as p:
@@ -442,8 +474,14 @@ class Connections(Conversation):
     def test_curl(self):
         curl = shim.tool("curl")
         with idle() as p:
-            r = subprocess.run([curl, "-sS", "--noproxy", "*", "-o", "/dev/null", "-w", "%{http_code} %{content_type}\n",
-                                p.url("heap"), "--next", "--noproxy", "*", "-sS", "-o", "/dev/null", "-w",
-                                "%{http_code} %{content_type}\n", "-d", "0x1", p.url("symbol")],
-                               capture_output=True, text=True, timeout=60)
+            r = subprocess.run(
+                [
+                    curl, "-sS", "--noproxy", "*", "-o", "/dev/null", "-w", "%{http_code} %{content_type}\n",
+                    p.url("heap"), "--next", "--noproxy", "*", "-sS", "-o", "/dev/null", "-w",
+                    "%{http_code} %{content_type}\n", "-d", "0x1", p.url("symbol"),
+                ],
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
             self.assertEqual("200 application/octet-stream\n200 text/plain; charset=utf-8\n", r.stdout, r.stderr)

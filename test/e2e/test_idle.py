@@ -1,5 +1,5 @@
-# test_idle.py - what the hooks do while nobody asks for anything: nothing. What they cost, counted in instructions; and calls that
-# began then, of threads that somebody looks at later.
+# test_idle.py - what the hooks do while nobody asks for anything: nothing. What they cost, counted in instructions;
+# and calls that began then, of threads that somebody looks at later.
 #
 # Runs in: the test runner. The counts are callgrind's, which load does not change; test/bench/limits has the limits.
 #
@@ -89,7 +89,7 @@ class Window(shim.TestCase):
     def test_a_child_that_says_ready_and_sleeps_is_not_made_late(self):
         argv = [shim.program("ready_then_sleep"), 40]
         bare = sum(int(shim.run_bare(argv)[1].split()[1]) for _ in range(2))
-        with shim.start([shim.program("begun_idle")]) as p: # a child has a listener to start
+        with shim.start([shim.program("begun_idle")]) as p:  # a child has a listener to start
             p.wait_line("ready")
             ours = sum(int(shim.run_shim(argv, env={"PPROF_ADDR": "127.0.0.1:%d" % p.port})[1].split()[1])
                        for _ in range(2))

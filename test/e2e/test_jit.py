@@ -1,7 +1,7 @@
 # test_jit.py - code made at run time has the names of /tmp/perf-PID.map, if the map can be believed.
 #
-# Runs in: the test runner. jit_map knows what its made code does; node and java make theirs as they like, but of functions
-# that are known. Maps are removed whatever happens.
+# Runs in: the test runner. jit_map knows what its made code does; node and java make theirs as they like, but of
+# functions that are known. Maps are removed whatever happens.
 #
 # SPDX-License-Identifier: Apache-2.0
 import contextlib
@@ -53,7 +53,8 @@ class Jit(shim.TestCase):
                     os.unlink(path)
 
     def seen(self, p, what, wanted, query="seconds=1&hz=1000"):
-        """Take CPU profiles until wanted(profile) is true, and return that one: a busy machine may leave us little CPU."""
+        """Take CPU profiles until wanted(profile) is true, and return that one: a busy machine may leave us little
+        CPU."""
         for _ in range(15):
             prof = p.profile("profile", query)
             if wanted(prof):
@@ -109,7 +110,9 @@ class MadeCode(Jit):
             for site, rows in p.sites().items():
                 self.assertEqual(shim.site_truth(rows), prof.cum(site), site)
             stacks = [s.names for s in prof.samples]
-            self.assertTrue([n for n in stacks if n[:3] == ["jit_allocates", "allocate", "main"]], "made code calls malloc")
+            self.assertTrue(
+                [n for n in stacks if n[:3] == ["jit_allocates", "allocate", "main"]], "made code calls malloc"
+            )
             self.assertTrue([n for n in stacks if follows(n, ["via_jit", "jit_of_site", "allocate", "main"])])
             # What is kept is the address: code that was replaced since has the name of what lies there now.
             self.assertNotIn("old code", prof.names())
@@ -241,7 +244,9 @@ class Runtimes(Jit):
         folder = shim.scratch("java")
         with open(os.path.join(folder, "Work.java"), "w") as f:
             f.write(JAVA_WORK)
-        r = subprocess.run([javac, "Work.java"], cwd=folder, capture_output=True, text=True, env=shim.bare_env(), timeout=120)
+        r = subprocess.run(
+            [javac, "Work.java"], cwd=folder, capture_output=True, text=True, env=shim.bare_env(), timeout=120
+        )
         if r.returncode:
             self.skipTest("javac cannot compile: " + r.stderr[:200])
         argv = [java, "-Xmx256m", "-XX:+PreserveFramePointer", "-cp", folder, "Work"]
@@ -256,9 +261,18 @@ class Runtimes(Jit):
     test_java.long_s = 12
 
 
-NODE_WORK = r'''function spinInJs(n) { let a = 1; for (let i = 0; i < n; i++) a = (a * 31 + (i % 7)) % 1000003; return a; }
+NODE_WORK = r'''function spinInJs(n) {
+  let a = 1;
+  for (let i = 0; i < n; i++) a = (a * 31 + (i % 7)) % 1000003;
+  return a;
+}
 const kept = [];
-function allocateInJs(n) { const b = Buffer.allocUnsafeSlow(n); b[0] = 1; if (kept.length < 200) kept.push(b); return b; }
+function allocateInJs(n) {
+  const b = Buffer.allocUnsafeSlow(n);
+  b[0] = 1;
+  if (kept.length < 200) kept.push(b);
+  return b;
+}
 let rounds = 0;
 function burnAll() {
   spinInJs(2000000);
@@ -276,7 +290,11 @@ import java.nio.ByteBuffer;
 public class Work {
     static volatile ByteBuffer kept;
     static volatile int sizes;
-    static long spinInJava(long n) { long a = 1; for (long i = 0; i < n; i++) a = (a * 31 + i % 7) % 1000003; return a; }
+    static long spinInJava(long n) {
+        long a = 1;
+        for (long i = 0; i < n; i++) a = (a * 31 + i % 7) % 1000003;
+        return a;
+    }
     static void allocateInJava(int n) { kept = ByteBuffer.allocateDirect(n + sizes % 2); }
     static void burn(int rounds) {
         for (int i = 0; i < rounds; i++) { spinInJava(2000); allocateInJava(2000); }

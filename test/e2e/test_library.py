@@ -64,12 +64,18 @@ class Library(shim.TestCase):
         self.assertNotIn("E", m.group(1))
 
     def test_hooks_keep_off_their_callers_stack(self):
-        r = subprocess.run([os.path.join(shim.ROOT, "scripts", "check-hooks")], capture_output=True, text=True, timeout=300)
+        r = subprocess.run(
+            [os.path.join(shim.ROOT, "scripts", "check-hooks")], capture_output=True, text=True, timeout=300
+        )
         self.assertEqual(0, r.returncode, (r.stdout + r.stderr)[-800:])
 
     def test_wrong_hooks_are_refused(self):
-        r = subprocess.run([os.path.join(shim.ROOT, "scripts", "check-hooks"), "--self-test"], capture_output=True, text=True,
-                           timeout=300)
+        r = subprocess.run(
+            [os.path.join(shim.ROOT, "scripts", "check-hooks"), "--self-test"],
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
         self.assertEqual(0, r.returncode, (r.stdout + r.stderr)[-800:])
 
     def test_layers(self):

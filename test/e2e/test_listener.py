@@ -6,13 +6,21 @@
 import os
 import shutil
 import signal
-import subprocess
 import unittest
 
 import shim
 from shim import run_bare, run_shim, start
 
-PROFILES = ("heap", "mutex", "block", "threadcreate", "goroutine", "goroutine?debug=2", "profile?seconds=1", "trace?seconds=1")
+PROFILES = (
+    "heap",
+    "mutex",
+    "block",
+    "threadcreate",
+    "goroutine",
+    "goroutine?debug=2",
+    "profile?seconds=1",
+    "trace?seconds=1",
+)
 
 
 def is_alive(pid):
@@ -214,7 +222,8 @@ class Exec(shim.TestCase):
 
 
 class Identity(shim.TestCase):
-    """The listener is stopped: it can't follow, and must not be waited for. As soon as it runs it follows, before it does anything."""
+    """The listener is stopped: it can't follow, and must not be waited for. As soon as it runs it follows, before it
+    does anything."""
 
     def setUp(self):
         if os.geteuid() != 0:

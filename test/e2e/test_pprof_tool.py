@@ -48,8 +48,11 @@ class Tool(shim.TestCase):
                 with self.subTest(go=version):
                     top = shim.top(go, p.url("heap"), "-unit=B")
                     self.assertEqual("inuse_space", top.type)
-                    self.assertEqual("", re.sub(r"(?m)^(Fetching profile over HTTP from|Saved profile in) .*\n", "", top.stderr),
-                                     "no warning")
+                    self.assertEqual(
+                        "",
+                        re.sub(r"(?m)^(Fetching profile over HTTP from|Saved profile in) .*\n", "", top.stderr),
+                        "no warning",
+                    )
                     for site in ("site_many_small", "site_memalign", "site_realloc_grow"):
                         self.assertEqual(shim.site_truth(sites[site])[3], top.rows[site][0], site)
                     top = shim.top(go, p.url("allocs"), "-unit=B")
@@ -98,7 +101,9 @@ class Tool(shim.TestCase):
             for version, go in shim.gos():
                 with self.subTest(go=version):
                     out, _ = shim.pprof(go, "-raw", p.url("heap"))
-                    self.assertIn("alloc_objects/count alloc_space/bytes inuse_objects/count inuse_space/bytes[dflt]", out)
+                    self.assertIn(
+                        "alloc_objects/count alloc_space/bytes inuse_objects/count inuse_space/bytes[dflt]", out
+                    )
                     self.assertIn("Mappings", out)
                     self.assertRegex(out, re.escape(heap.mappings[0].file) + ".* " + heap.mappings[0].build_id)
 

@@ -1,8 +1,9 @@
-# test_programs.py - programs as Debian ships them, of the kinds that profilers have broken: the same with us as without.
+# test_programs.py - programs as Debian ships them, of the kinds that profilers have broken: the same with us as
+# without.
 #
-# Runs in: the test runner. Each is run bare, with the library at its default settings while nobody asks, and, where it lasts,
-# while profiles, dumps and traces are asked for. Output, errors and exit status must be equal. Programs that are not
-# installed are skipped (scripts/deps.sh names them).
+# Runs in: the test runner. Each is run bare, with the library at its default settings while nobody asks, and, where
+# it lasts, while profiles, dumps and traces are asked for. Output, errors and exit status must be equal. Programs
+# that are not installed are skipped (scripts/deps.sh names them).
 #
 # SPDX-License-Identifier: Apache-2.0
 import contextlib
@@ -79,7 +80,8 @@ class Programs(shim.TestCase):
             self.assertEqual(bare, result, kind)
 
     def script(self, text, **more):
-        """A script of sh that works in a folder of its own; the programs that it calls are under the library as well."""
+        """A script of sh that works in a folder of its own; the programs that it calls are under the library as
+        well."""
         self.same([debian("sh"), "-ec", text], folder=True, **more)
 
     # -- coroutines, fibers, green threads
@@ -124,19 +126,8 @@ class Programs(shim.TestCase):
     def test_bwrap(self):
         self.same(
             [
-                debian("bwrap"),
-                "--ro-bind",
-                "/",
-                "/",
-                "--dev",
-                "/dev",
-                "--unshare-pid",
-                "--proc",
-                "/proc",
-                "--die-with-parent",
-                "sh",
-                "-c",
-                "echo in; id -u; exit 5",
+                debian("bwrap"), "--ro-bind", "/", "/", "--dev", "/dev", "--unshare-pid", "--proc", "/proc",
+                "--die-with-parent", "sh", "-c", "echo in; id -u; exit 5",
             ],
             status=5,
         )
@@ -176,7 +167,8 @@ class Programs(shim.TestCase):
     def test_start_stop_daemon(self):
         debian("start-stop-daemon")
         self.script(
-            "start-stop-daemon -S -b -m -p $PWD/pid -x /bin/sleep -- 60; sleep 0.3; start-stop-daemon -T -p $PWD/pid; echo $?;"
+            "start-stop-daemon -S -b -m -p $PWD/pid -x /bin/sleep -- 60; sleep 0.3; start-stop-daemon -T -p $PWD/pid; "
+            "echo $?;"
             "start-stop-daemon -K -p $PWD/pid -R 5; echo $?"
         )
 
@@ -184,7 +176,8 @@ class Programs(shim.TestCase):
         self.script("seq 1 60 | xargs -P 6 -n 3 sh -c 'echo $(($1 + $2 + $3))' x | sort -n | cksum")
         debian("parallel")
         self.script(
-            "export HOME=$PWD; seq 1 20 | parallel --will-cite -j 4 -k 'echo {} | rev'; parallel --will-cite -j 2 'exit {}' ::: 0 1 2",
+            "export HOME=$PWD; seq 1 20 | parallel --will-cite -j 4 -k 'echo {} | rev'; "
+            "parallel --will-cite -j 2 'exit {}' ::: 0 1 2",
             status=2,
         )
 
@@ -218,19 +211,8 @@ class Programs(shim.TestCase):
         )
         self.same(
             [
-                debian("gdb"),
-                "-nx",
-                "--batch",
-                "-iex",
-                "set debuginfod enabled off",
-                "-ex",
-                "unset environment LD_PRELOAD",
-                "-ex",
-                "run",
-                "-ex",
-                "info threads",
-                "--args",
-                "/bin/true",
+                debian("gdb"), "-nx", "--batch", "-iex", "set debuginfod enabled off", "-ex",
+                "unset environment LD_PRELOAD", "-ex", "run", "-ex", "info threads", "--args", "/bin/true",
             ],
             hide=[r"process \d+", r"warning: .*\n"],
         )
@@ -238,7 +220,9 @@ class Programs(shim.TestCase):
     def test_a_sanitizers_runtime_may_start_after_us(self):
         out = os.path.join(shim.scratch("asan"), "demo")
         source = os.path.join(shim.PROGRAMS, "heap_truth.c")
-        made = subprocess.run(["gcc", "-fsanitize=address", "-pthread", source, "-o", out, "-ldl", "-lm"], capture_output=True)
+        made = subprocess.run(
+            ["gcc", "-fsanitize=address", "-pthread", source, "-o", out, "-ldl", "-lm"], capture_output=True
+        )
         if made.returncode:
             self.skipTest("gcc has no address sanitizer here")
         env = {"ASAN_OPTIONS": "verify_asan_link_order=0:detect_leaks=0", "PPROF_HEAP_RATE": "1"}
@@ -320,7 +304,8 @@ class Programs(shim.TestCase):
 
     def test_iconv(self):
         self.script(
-            "for c in UTF-16 EUC-JP SHIFT_JIS GB18030 BIG5 ISO-2022-JP UTF-7 KOI8-R; do printf 'abc \\320\\226' | iconv -f UTF-8 -t $c//TRANSLIT | cksum; done;"
+            "for c in UTF-16 EUC-JP SHIFT_JIS GB18030 BIG5 ISO-2022-JP UTF-7 KOI8-R; "
+            "do printf 'abc \\320\\226' | iconv -f UTF-8 -t $c//TRANSLIT | cksum; done;"
             "printf '\\377' | iconv -f UTF-8 -t UTF-16 2>&1 || echo $?"
         )
 
@@ -330,19 +315,8 @@ class Programs(shim.TestCase):
     def test_imagemagick(self):
         self.same(
             [
-                debian("convert"),
-                "-size",
-                "300x300",
-                "plasma:fractal",
-                "-seed",
-                "7",
-                "-blur",
-                "0x4",
-                "-resize",
-                "50%",
-                "-format",
-                "%w %h\n",
-                "info:",
+                debian("convert"), "-size", "300x300", "plasma:fractal", "-seed", "7", "-blur", "0x4", "-resize",
+                "50%", "-format", "%w %h\n", "info:",
             ],
             asked=True,
         )
@@ -364,32 +338,15 @@ class Programs(shim.TestCase):
     def test_jpeg_tools(self):
         debian("cjpeg")
         self.script(
-            "(printf 'P6 120 90 255 '; head -c 32400 /dev/zero | tr '\\0' 'k') >a.ppm; cjpeg a.ppm >a.jpg; jpegtran -rotate 90 a.jpg | cksum; djpeg a.jpg | cksum"
+            "(printf 'P6 120 90 255 '; head -c 32400 /dev/zero | tr '\\0' 'k') >a.ppm; cjpeg a.ppm >a.jpg; "
+            "jpegtran -rotate 90 a.jpg | cksum; djpeg a.jpg | cksum"
         )
 
     def test_sox(self):
         self.same(
             [
-                debian("sox"),
-                "-R",
-                "-n",
-                "-t",
-                "raw",
-                "-r",
-                "44100",
-                "-b",
-                "16",
-                "-e",
-                "signed",
-                "-",
-                "synth",
-                "2",
-                "sine",
-                "300-3300",
-                "reverb",
-                "rate",
-                "22050",
-                "stat",
+                debian("sox"), "-R", "-n", "-t", "raw", "-r", "44100", "-b", "16", "-e", "signed", "-", "synth", "2",
+                "sine", "300-3300", "reverb", "rate", "22050", "stat",
             ],
             asked=True,
         )
@@ -399,16 +356,8 @@ class Programs(shim.TestCase):
     def test_gstreamer(self):
         self.same(
             [
-                debian("gst-launch-1.0"),
-                "-q",
-                "fakesrc",
-                "num-buffers=3000",
-                "sizetype=fixed",
-                "sizemax=1000",
-                "!",
-                "queue",
-                "!",
-                "fakesink",
+                debian("gst-launch-1.0"), "-q", "fakesrc", "num-buffers=3000", "sizetype=fixed", "sizemax=1000", "!",
+                "queue", "!", "fakesink",
             ],
             asked=True,
             env={
@@ -420,7 +369,8 @@ class Programs(shim.TestCase):
 
     def test_vim(self):
         self.script(
-            "printf 'b\\na\\nc\\n' >t; vim -u NONE -i NONE -n -es -c 'sort' -c '%s/a/z/' -c 'call system(\"echo \" . getpid())' -c 'wq' t </dev/null; cat t"
+            "printf 'b\\na\\nc\\n' >t; vim -u NONE -i NONE -n -es -c 'sort' -c '%s/a/z/' -c 'call system(\"echo \" . "
+            "getpid())' -c 'wq' t </dev/null; cat t"
         )
 
     def test_perl_threads_and_extensions(self):
@@ -428,7 +378,13 @@ class Programs(shim.TestCase):
 
     def test_python_and_its_processes(self):
         self.same(["/usr/bin/python3", guest("processes.py")], asked=True)
-        self.same(["/usr/bin/python3", "-c", "import os, time; time.sleep(0.2); print(os.listdir('/proc/self/task') == [str(os.getpid())])"])
+        self.same(
+            [
+                "/usr/bin/python3",
+                "-c",
+                "import os, time; time.sleep(0.2); print(os.listdir('/proc/self/task') == [str(os.getpid())])",
+            ]
+        )
 
     def test_apache(self):
         self.serves(
@@ -490,8 +446,10 @@ class Programs(shim.TestCase):
 
     def test_gcc_lto(self):
         self.script(
-            "printf '#include <map>\\nint main() { std::map<int, int> m; for (int i = 0; i < 9; i++) m[i] = i; return m.size(); }\\n' >a.cc;"
-            "printf 'int f(int x) { return x + 1; }\\n' >b.c; g++ -O1 -flto=2 -c a.cc; gcc -O1 -flto -c b.c; g++ -flto=2 a.o b.o -o a;"
+            "printf '#include <map>\\nint main() { std::map<int, int> m; for (int i = 0; i < 9; i++) m[i] = i; "
+            "return m.size(); }\\n' >a.cc;"
+            "printf 'int f(int x) { return x + 1; }\\n' >b.c; g++ -O1 -flto=2 -c a.cc; gcc -O1 -flto -c b.c; "
+            "g++ -flto=2 a.o b.o -o a;"
             "./a || echo $?; gcc -E b.c | cksum; gcc -c nothing.c 2>&1 || true"
         )
 
@@ -499,24 +457,31 @@ class Programs(shim.TestCase):
         for name in ("ninja", "cmake", "make"):
             debian(name)
         self.script(
-            "printf 'project(p C)\\ncmake_minimum_required(VERSION 3.5)\\nadd_executable(p p.c q.c)\\n' >CMakeLists.txt;"
+            "printf 'project(p C)\\ncmake_minimum_required(VERSION 3.5)\\nadd_executable(p p.c q.c)\\n' "
+            ">CMakeLists.txt;"
             "echo 'int q(void); int main(void) { return q(); }' >p.c; echo 'int q(void) { return 0; }' >q.c;"
             "cmake -G Ninja -S . -B b >/dev/null 2>&1; ninja -C b >/dev/null; b/p; echo $?;"
-            "printf 'all: $(shell seq 1 20)\\n%%:; @echo $@ >>out\\n' >Makefile; make -s -j 4; sort -n out | tr '\\n' ' '"
+            "printf 'all: $(shell seq 1 20)\\n%%:; @echo $@ >>out\\n' >Makefile; make -s -j 4; "
+            "sort -n out | tr '\\n' ' '"
         )
 
     def test_git(self):
         self.script(
-            "export HOME=$PWD GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_DATE=2001-01-01T00:00:00Z GIT_COMMITTER_DATE=2001-01-01T00:00:00Z; git init -q r; cd r;"
-            "git config user.name n; git config user.email e; for i in 1 2 3; do echo $i >f$i; git add .; git commit -qm c$i; done;"
-            "git gc -q; git log --format=%H; git clone -q --no-hardlinks . ../s; git -C ../s fsck --no-progress; git grep -c . | wc -l; git diff HEAD~2 --stat"
+            "export HOME=$PWD GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_DATE=2001-01-01T00:00:00Z "
+            "GIT_COMMITTER_DATE=2001-01-01T00:00:00Z; git init -q r; cd r;"
+            "git config user.name n; git config user.email e; for i in 1 2 3; do echo $i >f$i; git add .; "
+            "git commit -qm c$i; done;"
+            "git gc -q; git log --format=%H; git clone -q --no-hardlinks . ../s; git -C ../s fsck --no-progress; "
+            "git grep -c . | wc -l; git diff HEAD~2 --stat"
         )
 
     def test_archivers(self):
         debian("rsync")
         self.script(
-            "mkdir -p a/b; seq 1 5000 >a/b/f; ln -s f a/b/l; touch -d @1 a a/b a/b/*; tar --sort=name --owner=0 --group=0 --mtime=@1 -cf - a | cksum;"
-            "tar -czf t.tgz a; tar -tzf t.tgz | sort; rsync -a a/ c/; diff -r a c && echo same; (cd a && find . | sort | cpio -o --quiet 2>/dev/null) | cpio -t --quiet;"
+            "mkdir -p a/b; seq 1 5000 >a/b/f; ln -s f a/b/l; touch -d @1 a a/b a/b/*; "
+            "tar --sort=name --owner=0 --group=0 --mtime=@1 -cf - a | cksum;"
+            "tar -czf t.tgz a; tar -tzf t.tgz | sort; rsync -a a/ c/; diff -r a c && echo same; "
+            "(cd a && find . | sort | cpio -o --quiet 2>/dev/null) | cpio -t --quiet;"
             "zip -qr z.zip a; unzip -p z.zip a/b/f | cksum; bsdtar -tf t.tgz | sort"
         )
 
@@ -531,7 +496,8 @@ class Programs(shim.TestCase):
 
     def test_shells(self):
         text = (
-            "i=0; while [ $i -lt 30 ]; do (exit $i) & i=$((i+1)); done; wait; x=$(for j in a b c; do echo $j | tr a-z A-Z; done); echo $x;"
+            "i=0; while [ $i -lt 30 ]; do (exit $i) & i=$((i+1)); done; wait; x=$(for j in a b c; "
+            "do echo $j | tr a-z A-Z; done); echo $x;"
             "trap 'echo bye' EXIT; cat <<E | sort\nb\na\nE\nfalse || echo no; exit 3"
         )
         for name in ("bash", "dash", "zsh", "ksh"):
@@ -541,7 +507,8 @@ class Programs(shim.TestCase):
     def test_tmux(self):
         debian("tmux")
         self.script(
-            "T='tmux -f /dev/null -S '$PWD/s; $T new-session -d -x 80 -y 24 'echo in tmux; sleep 60'; sleep 0.5; $T capture-pane -p | head -1;"
+            "T='tmux -f /dev/null -S '$PWD/s; $T new-session -d -x 80 -y 24 'echo in tmux; sleep 60'; sleep 0.5; "
+            "$T capture-pane -p | head -1;"
             "$T list-sessions -F '#{session_name}'; $T kill-server; sleep 0.2; $T ls 2>/dev/null || echo gone"
         )
 
@@ -568,7 +535,8 @@ class asking:  # noqa: N801, used as a function
         if self.port:
             code = (
                 "import sys, time, urllib.request\nwhile True:\n for q in sys.argv[2:]:\n  try:\n"
-                "   urllib.request.urlopen('http://127.0.0.1:%s/debug/pprof/%s' % (sys.argv[1], q), timeout=20).read()\n"
+                "   urllib.request.urlopen('http://127.0.0.1:%s/debug/pprof/%s' % (sys.argv[1], q), "
+                "timeout=20).read()\n"
                 "  except Exception:\n   time.sleep(0.02)\n"
             )
             self.process = subprocess.Popen(

@@ -12,7 +12,12 @@ import time
 import shim
 from shim import DEFAULT_RATE, start
 
-HEAP_TYPES = [("alloc_objects", "count"), ("alloc_space", "bytes"), ("inuse_objects", "count"), ("inuse_space", "bytes")]
+HEAP_TYPES = [
+    ("alloc_objects", "count"),
+    ("alloc_space", "bytes"),
+    ("inuse_objects", "count"),
+    ("inuse_space", "bytes"),
+]
 
 
 def build_id_of(path):
@@ -89,7 +94,8 @@ class Facts(shim.TestCase):
 
     def test_mappings(self):
         def joined(maps, file):
-            """Our own library writes to the first pages of its code, its table of symbols: they become a map of their own."""
+            """Our own library writes to the first pages of its code, its table of symbols: they become a map of their
+            own."""
             if not file.endswith("libpprofshim.so"):
                 return maps
             ours = [x for x in maps if os.path.realpath(x[4]) == os.path.realpath(file)]
@@ -327,10 +333,14 @@ class Text(shim.TestCase):
                     with self.subTest(go=version, kind=kind):
                         out, _ = shim.pprof(go, "-raw", path)
                         self.assertIn("inuse_space/bytes", out)
-                        top = shim.top(go, path, "-sample_index=" + kind, "-unit=B" if "space" in kind else "-unit=count")
+                        top = shim.top(
+                            go, path, "-sample_index=" + kind, "-unit=B" if "space" in kind else "-unit=count"
+                        )
                         total = sum(flat for flat, _ in top.rows.values())
                         truth = heap.total(kind)
-                        self.assertLess(abs(total - truth), 0.02 * truth + 20000, "%s: %d for %d" % (kind, total, truth))
+                        self.assertLess(
+                            abs(total - truth), 0.02 * truth + 20000, "%s: %d for %d" % (kind, total, truth)
+                        )
 
     def test_heap_text_parses_back_at_a_sampling_rate(self):
         # The reader unsamples each row by its average: the same totals to within the size classes' width.
@@ -355,4 +365,6 @@ class Text(shim.TestCase):
             self.assertRegex(a.text, r"(?m)^50: 50000 \[50: 50000\] @( 0x[0-9a-f]+)+$")
             for line in a.text.splitlines()[1:]:
                 if line and not line.startswith("#"):
-                    self.assertRegex(line, r"^(\d+: \d+ \[\d+: \d+\] @( 0x[0-9a-f]+)+|--- Memory map: ---|[0-9a-f]+-[0-9a-f]+ .*)$")
+                    self.assertRegex(
+                        line, r"^(\d+: \d+ \[\d+: \d+\] @( 0x[0-9a-f]+)+|--- Memory map: ---|[0-9a-f]+-[0-9a-f]+ .*)$"
+                    )

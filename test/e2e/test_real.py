@@ -174,7 +174,9 @@ class Servers(Real):
                                    capture_output=True, text=True, env=shim.bare_env(), timeout=240)
                 self.assertEqual(0, r.returncode, r.stderr)
                 if shimmed:
-                    self.check_profiles(p.port, r"^(z(try)?(re)?(m|c)?alloc|_?sds|create|dict|ztry|raxNew|quicklist|lp)")
+                    self.check_profiles(
+                        p.port, r"^(z(try)?(re)?(m|c)?alloc|_?sds|create|dict|ztry|raxNew|quicklist|lp)"
+                    )
                 script = (b"flushall\r\nset a 1\r\nincrby a 41\r\nrpush l x y z\r\nlrange l 0 -1\r\nhset h f v g w\r\n"
                           b"hgetall h\r\nzadd z 1 one 2 two\r\nzrange z 0 -1 withscores\r\nsetrange big 100000 x\r\n"
                           b"strlen big\r\ndebug digest-value a l h z\r\necho END\r\n")
@@ -237,7 +239,9 @@ class Servers(Real):
                 argv += ["-u", "root"]
             with (start(argv, rate=65536) if shimmed else shim.Process(argv, env=shim.bare_env())) as p:
                 shim.wait_until("memcached", lambda: shim.port_answers(port))
-                data = b"".join(b"set key%d 0 0 %d noreply\r\n%s\r\n" % (i, i % 500, b"x" * (i % 500)) for i in range(20000))
+                data = b"".join(
+                    b"set key%d 0 0 %d noreply\r\n%s\r\n" % (i, i % 500, b"x" * (i % 500)) for i in range(20000)
+                )
                 data += b"get key7 key123 key19999\r\nincr none 1\r\nmn\r\n"
                 answers.append(talk(port, data, b"MN\r\n"))
                 if shimmed:

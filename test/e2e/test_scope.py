@@ -1,6 +1,7 @@
 # test_scope.py - whose symbol a program gets: operators of plug-ins, versions of functions.
 #
-# Runs in: the test runner. Each program runs bare and under the shim, and must say the same; and what it must say is known.
+# Runs in: the test runner. Each program runs bare and under the shim, and must say the same; and what it must say is
+# known.
 #
 # SPDX-License-Identifier: Apache-2.0
 import os
@@ -12,7 +13,8 @@ import shim
 
 STATIC = ["-static-libstdc++", "-static-libgcc"]
 PIC = ["-fPIC", "-shared"]
-# What 100 turns of the plug-ins answer: sizes 1 to 100 and two for each turn and one exception; blocks served and taken back.
+# What 100 turns of the plug-ins answer: sizes 1 to 100 and two for each turn and one exception; blocks served and
+# taken back.
 USES_LIBSTDCXX, USES_POOL = 5050 + 200 + 1, 200
 
 
@@ -38,17 +40,24 @@ class Operators(shim.TestCase):
         kinds = plugins()
         out = self.assert_same([host, mode] + [kinds[n] for n in names])[1]
         answers = re.findall(r"^lib\w+\.so: (\d+)$", out, re.M)
-        self.assertEqual([USES_POOL if n.startswith("pool") else USES_LIBSTDCXX for n in names], list(map(int, answers[:len(names)])))
+        self.assertEqual(
+            [USES_POOL if n.startswith("pool") else USES_LIBSTDCXX for n in names],
+            list(map(int, answers[: len(names)])),
+        )
         self.assertTrue(out.startswith("operator new: %s, io_getevents: not there\n" % says), out)
 
     def c_host(self):
         return shim.linked("cxx_host_c", ["cxx_host.c"], folder="scope")
 
     def test_a_c_program_opens_plugins_with_operators_of_their_own_and_unloads_them(self):
-        self.expect(self.c_host(), "local", ["static_1", "pool_1", "static_2", "pool_2", "shared", "symbolic"], "not there")
+        self.expect(
+            self.c_host(), "local", ["static_1", "pool_1", "static_2", "pool_2", "shared", "symbolic"], "not there"
+        )
 
     def test_a_c_program_keeps_plugins_with_operators_of_their_own(self):
-        self.expect(self.c_host(), "local keep", ["pool_1", "static_1", "pool_2", "shared", "static_2", "symbolic"], "not there")
+        self.expect(
+            self.c_host(), "local keep", ["pool_1", "static_1", "pool_2", "shared", "static_2", "symbolic"], "not there"
+        )
 
     def test_each_pool_serves_its_own_plugin_alone(self):
         out = self.assert_same([self.c_host(), "local keep"] + [plugins()[n] for n in ("pool_1", "pool_2")])[1]
@@ -72,7 +81,9 @@ class Operators(shim.TestCase):
         host = shim.linked("cxx_host_cxx", ["cxx_host.c"], ["-Wl,--no-as-needed", "-lstdc++"], folder="scope")
         kinds = plugins()
         for mode in ("local", "local keep", "deepbind keep"):
-            out = self.assert_same([host, mode] + [kinds[n] for n in ("static_1", "shared", "pool_1", "symbolic", "static_2")])[1]
+            out = self.assert_same(
+                [host, mode] + [kinds[n] for n in ("static_1", "shared", "pool_1", "symbolic", "static_2")]
+            )[1]
             self.assertTrue(out.startswith("operator new: there"), out)
 
     def test_under_every_way_of_sampling(self):
@@ -84,7 +95,9 @@ class Operators(shim.TestCase):
 
 def versions_of(library):
     """{symbol: {version: is it the one of now?}} of what a library defines."""
-    r = subprocess.run(["nm", "-D", "--defined-only", "--format=posix", library], capture_output=True, text=True, check=True)
+    r = subprocess.run(
+        ["nm", "-D", "--defined-only", "--format=posix", library], capture_output=True, text=True, check=True
+    )
     found = {}
     for line in r.stdout.splitlines():
         name, kind = line.split()[:2]
@@ -130,12 +143,16 @@ class Versions(shim.TestCase):
 
     def test_a_reference_without_a_version_means_the_oldest(self):
         library = shim.linked("libunversioned.so", ["libunversioned.c"], PIC + ["-nostdlib"], folder="scope")
-        host = shim.linked("unversioned", ["unversioned.c", library], ["-Wl,-rpath," + os.path.dirname(library)], folder="scope")
+        host = shim.linked(
+            "unversioned", ["unversioned.c", library], ["-Wl,-rpath," + os.path.dirname(library)], folder="scope"
+        )
         self.assertEqual("1000 turns\n", self.assert_same([host])[1])
 
     def test_dlsym_and_dlvsym_find_a_version_that_works(self):
         out = self.assert_same([shim.program("old_cond"), "by_name"])[1]
-        self.assertEqual("pthread_cond_signal of 2.2.5 and 2.3.2 differ\npthread_create of 2.2.5: 0, of 2.34: 0, by dlsym: 0\n", out)
+        self.assertEqual(
+            "pthread_cond_signal of 2.2.5 and 2.3.2 differ\npthread_create of 2.2.5: 0, of 2.34: 0, by dlsym: 0\n", out
+        )
 
 
 if __name__ == "__main__":

@@ -38,7 +38,8 @@ class Quiet(shim.TestCase):
 
     def test_children_of_a_shimmed_shell_print_nothing(self):
         # They all find the port taken, and inherit a bad setting: not a word from any of them.
-        script = "for i in 1 2 3; do /bin/true; (exec /bin/sh -c '/bin/true; /bin/true'); done; /bin/true | /bin/cat; echo end"
+        script = ("for i in 1 2 3; do /bin/true; (exec /bin/sh -c '/bin/true; /bin/true'); done; "
+                  "/bin/true | /bin/cat; echo end")
         status, out, err = run_shim(["/bin/sh", "-c", script])
         self.assertEqual((0, "end\n", ""), (status, out, err))
         status, out, err = run_shim(["/bin/sh", "-c", script], env={"PPROF_HEAP_RATE": "banana"})
@@ -124,7 +125,8 @@ class Hostile(shim.TestCase):
         self.assertIn("PPROF_ADDR=\\x0atoor::0:0::/:/bin/sh\\x0a\\x1b[2J is no good", err)
 
     def test_a_program_that_gained_rights_is_left_alone(self):
-        # Linked with the library, as the loader would not preload it there by LD_PRELOAD (but would by /etc/ld.so.preload).
+        # Linked with the library, as the loader would not preload it there by LD_PRELOAD (but would by
+        # /etc/ld.so.preload).
         if os.geteuid() != 0:
             self.skipTest("only root can make a program of another user's")
         folder = shim.scratch("secure")

@@ -61,8 +61,8 @@ class Limit(shim.TestCase):
         self.assertEqual((0, ""), (status, err))
         bare = [line for line in out.splitlines() if not line.startswith("ready")]
         self.assertEqual(bare_lines + ["end 1"], bare)
-        # What is on its way to threads without a processor holds its entry for longer than anybody waits: on a machine that others
-        # have, it is tried again.
+        # What is on its way to threads without a processor holds its entry for longer than anybody waits: on a
+        # machine that others have, it is tried again.
         for _ in range(4):
             ours, profile = self.reached(how)
             if bare == ours:
@@ -90,7 +90,9 @@ class Limit(shim.TestCase):
 
     def test_all_threads_change_their_user_close_to_it(self):
         profile = self.check("setuid", ["wrong 0"])
-        self.assertTrue([c for c in profile.comments if "user or group" in c or "pending signals" in c], profile.comments)
+        self.assertTrue(
+            [c for c in profile.comments if "user or group" in c or "pending signals" in c], profile.comments
+        )
 
     test_all_threads_change_their_user_close_to_it.long_s = 9
 
@@ -111,7 +113,6 @@ class Actions(shim.TestCase):
         status, out, err = shim.run_bare([shim.program("reset_signals")], input_data=b"")
         self.assertEqual((0, ""), (status, err))
         self.assertIn("wrong 0", out)
-
 
     def test_handlers_that_a_bare_call_sets_are_counted_and_not_seen_to_be(self):
         argv = [shim.program("bare_handler")]

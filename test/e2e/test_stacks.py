@@ -1,7 +1,8 @@
-# test_stacks.py - stacks that are not what they seem: alternate ones, small ones, a program's own, threads without libc.
+# test_stacks.py - stacks that are not what they seem: alternate ones, small ones, a program's own, threads without
+# libc.
 #
-# Runs in: the test runner. Programs paint their stacks, or put pages around them that nobody may touch: what is written outside
-# is an error or a crash.
+# Runs in: the test runner. Programs paint their stacks, or put pages around them that nobody may touch: what is
+# written outside is an error or a crash.
 #
 # SPDX-License-Identifier: Apache-2.0
 import os
@@ -17,7 +18,8 @@ SEVERAL = 3  # of each kind of request, on a program that waits for them
 class StackCase(shim.TestCase):
 
     def asked(self, argv, ask=None, **more):
-        """Run a program that ends with its stdin, bare and while it is asked: the same output. What the last dump said."""
+        """Run a program that ends with its stdin, bare and while it is asked: the same output. What the last dump
+        said."""
         bare = shim.run_bare(argv)
         with start(argv, **more) as p:
             p.wait_line("ready")
@@ -101,8 +103,8 @@ class OwnStacks(shim.TestCase):
 
 
 class Painted(shim.TestCase):
-    """No hook takes more than 1 KiB of a program's stack beyond what the real function does, whatever it records; nor does our
-    handler below the kernel's frame."""
+    """No hook takes more than 1 KiB of a program's stack beyond what the real function does, whatever it records; nor
+    does our handler below the kernel's frame."""
 
     MOST = 1024
     # What the program cannot call: it waits for ever, or is not there, or looks up the system's groups, or is its end.
@@ -135,7 +137,9 @@ class Painted(shim.TestCase):
     def test_each_hook_with_all_samples_kept(self):
         bare = self.bare()
         self.assertEqual(set(), self.hooks() - set(bare) - self.NOT_CALLED)
-        status, out, err = shim.run_shim([shim.program("painted_stack")], rate=1, env={"PPROF_BLOCK_RATE": "1", "PPROF_STACK_DEPTH": "512"})
+        status, out, err = shim.run_shim(
+            [shim.program("painted_stack")], rate=1, env={"PPROF_BLOCK_RATE": "1", "PPROF_STACK_DEPTH": "512"}
+        )
         self.assertEqual(0, status, err)
         self.assert_small(bare, self.used(out), 0)
 

@@ -14,7 +14,9 @@ import unittest
 import shim
 
 _lock = threading.Lock()
-LEFT_ALONE = "pprofshim: this libc is not served yet (musl, or a glibc before 2.34): the program runs as without the library\n"
+LEFT_ALONE = (
+    "pprofshim: this libc is not served yet (musl, or a glibc before 2.34): the program runs as without the library\n"
+)
 
 
 def same(test, bare, under, status):
@@ -32,8 +34,12 @@ class Glibc231(shim.TestCase):
         self.root = os.path.join(shim.BUILD, "old-libc")
         self.enter = ["chroot", self.root] if os.geteuid() == 0 else ["unshare", "-r", "chroot", self.root]
         with _lock:
-            r = subprocess.run([os.path.join(shim.ROOT, "scripts", "old-libc.sh"), self.root], capture_output=True, text=True,
-                               timeout=300)
+            r = subprocess.run(
+                [os.path.join(shim.ROOT, "scripts", "old-libc.sh"), self.root],
+                capture_output=True,
+                text=True,
+                timeout=300,
+            )
             if r.returncode:
                 self.skipTest("no Debian 11 to be had: %s" % r.stderr[-200:])
             if subprocess.run(self.enter + ["/bin/true"], capture_output=True).returncode:
@@ -53,7 +59,9 @@ class Glibc231(shim.TestCase):
         return shim.run(self.enter + ["/usr/bin/env"] + list(settings) + argv, env=shim.bare_env())
 
     def both(self, argv, status, *settings):
-        return same(self, self.run_in(argv, *settings), self.run_in(argv, "LD_PRELOAD=/libpprofshim.so", *settings), status)
+        return same(
+            self, self.run_in(argv, *settings), self.run_in(argv, "LD_PRELOAD=/libpprofshim.so", *settings), status
+        )
 
     def weak(self):
         return os.path.join(shim.PROGRAMS, "linked", "weak_threads.c")
@@ -61,7 +69,9 @@ class Glibc231(shim.TestCase):
     THREADS = ("-Wl,--no-as-needed", "-l:libpthread.so.0", "-l:libdl.so.2", "-l:librt.so.1")
 
     def test_a_shell_and_what_it_runs(self):
-        out = self.both(["/bin/sh", "-c", "echo out; ls /bin/sh; sleep 0.1; (exit 4); echo $?; cat /bin/sh | wc -c; exit 3"], 3)
+        out = self.both(
+            ["/bin/sh", "-c", "echo out; ls /bin/sh; sleep 0.1; (exit 4); echo $?; cat /bin/sh | wc -c; exit 3"], 3
+        )
         self.assertTrue(out.startswith("out\n/bin/sh\n4\n"), out)
 
     def test_a_program_with_threads(self):
@@ -77,7 +87,13 @@ class Glibc231(shim.TestCase):
 
     def test_a_program_without_threads_opens_a_library_that_has_them(self):
         host = self.compile("host", os.path.join(shim.PROGRAMS, "linked", "host.c"), "-l:libdl.so.2")
-        self.compile("libthreads.so", os.path.join(shim.PROGRAMS, "linked", "libthreads.c"), "-fPIC", "-shared", "-l:libpthread.so.0")
+        self.compile(
+            "libthreads.so",
+            os.path.join(shim.PROGRAMS, "linked", "libthreads.c"),
+            "-fPIC",
+            "-shared",
+            "-l:libpthread.so.0",
+        )
         self.assertEqual("1000 by a thread\n", self.both([host, "/libthreads.so"], 0))
 
     def test_it_is_said_when_it_is_asked_for(self):
@@ -106,8 +122,12 @@ class Functions(shim.TestCase):
 class Musl(shim.TestCase):
 
     def compile(self, name, source, *flags):
-        return shim.compile_to(os.path.join(shim.BUILD, "programs", "musl", name), [os.path.join(shim.PROGRAMS, "linked", source)],
-                               flags, shim.tool("musl-gcc"))
+        return shim.compile_to(
+            os.path.join(shim.BUILD, "programs", "musl", name),
+            [os.path.join(shim.PROGRAMS, "linked", source)],
+            flags,
+            shim.tool("musl-gcc"),
+        )
 
     def both(self, argv, status):
         return same(self, shim.run_bare(argv), shim.run_shim(argv), status)

@@ -1,5 +1,5 @@
-# test_symbolize.py - the program pprofshim-symbolize by hand: functions, files, lines and inlined calls as llvm-symbolizer has
-# them, wherever the debug information is; profiles that were saved without lines completed.
+# test_symbolize.py - the program pprofshim-symbolize by hand: functions, files, lines and inlined calls as
+# llvm-symbolizer has them, wherever the debug information is; profiles that were saved without lines completed.
 #
 # Runs in: the test runner. Programs are built once, into build/programs/symbols.
 #
@@ -20,9 +20,10 @@ EQUAL = 0.995
 class Compared(shim.TestCase):
 
     def compare(self, path, oracle=None, debug_dir=None, args=(), env=None, lines=True, inlined=True):
-        """2000 addresses anywhere and 2000 in functions of `path`: as llvm-symbolizer finds them in `oracle`, a file of the
-        same code; the outermost function's name may also be what it is to LLVM in `path` (of which it does not read the symbols
-        of debug files, in debug_dir or where LLVM looks by itself). lines: the answers must have some, and (inlined) chains."""
+        """2000 addresses anywhere and 2000 in functions of `path`: as llvm-symbolizer finds them in `oracle`, a file
+        of the same code; the outermost function's name may also be what it is to LLVM in `path` (of which it does not
+        read the symbols of debug files, in debug_dir or where LLVM looks by itself). lines: the answers must have
+        some, and (inlined) chains."""
         elf = symbolized.Elf(path)
         known = symbolized.Elf(oracle) if oracle else elf
         reasons = []
@@ -38,7 +39,9 @@ class Compared(shim.TestCase):
                 # The test itself: it would compare nothing with nothing.
                 self.assertGreater(c.known, 0.9 * c.count, "addresses that llvm-symbolizer knows a function of")
                 if lines:
-                    self.assertGreater(sum(any(f.line for f in e) for e in expected.values()), 0.3 * c.count, "with lines")
+                    self.assertGreater(
+                        sum(any(f.line for f in e) for e in expected.values()), 0.3 * c.count, "with lines"
+                    )
                 if lines and inlined:
                     self.assertGreater(c.inlined, 0.01 * c.count, "with inlined calls")
             if os.environ.get("PPROFSHIM_SHOW"):
@@ -189,22 +192,36 @@ class Built(Compared):
         for name, flags in (("rust", ["-O"]), ("rust_v0", ["-O", "-C", "symbol-mangling-version=v0"]), ("rust_O0", [])):
             with self.subTest(name):
                 path = build(name, ["many.rs"], ["rustc", "-g", *flags, "--crate-name", "many", "{many_rs}",
-                                                     "-o", "{o}"])
+                                                 "-o", "{o}"])
                 self.compare(path)
 
     # -- split
 
     def split(self, name, compilers, *flags):
-        """Linked from an object file whose debug information stays in a .dwo file beside it: [(program, the same not split)]."""
+        """Linked from an object file whose debug information stays in a .dwo file beside it: [(program, the same not
+        split)]."""
         pairs = []
         for source, compiler in zip(("many.c", "many.cc"), compilers):
             full = "%s_%s" % (name, "c" if source == "many.c" else "cxx")
             with self.subTest(full):
                 language = ["-std=c++17"] if source == "many.cc" else []
-                path = build(full, [source],
-                             [compiler, *C, *language, "-O2", *flags, "-gsplit-dwarf", "-c", "{%s}" % source.replace(".", "_"),
-                              "-o", "many.o"],
-                             [compiler, "many.o", "-o", "{o}"])
+                path = build(
+                    full,
+                    [source],
+                    [
+                        compiler,
+                        *C,
+                        *language,
+                        "-O2",
+                        *flags,
+                        "-gsplit-dwarf",
+                        "-c",
+                        "{%s}" % source.replace(".", "_"),
+                        "-o",
+                        "many.o",
+                    ],
+                    [compiler, "many.o", "-o", "{o}"],
+                )
                 whole = build(full + "_whole", [source],
                               [compiler, *C, *language, "-O2", *flags, "{%s}" % source.replace(".", "_"), "-o", "{o}"])
                 self.assertTrue(glob.glob(os.path.join(os.path.dirname(path), "*.dwo")), "a .dwo file")
@@ -224,9 +241,13 @@ class Built(Compared):
 
     def test_split_without_its_dwo_still_has_functions(self):
         for name, source, compiler in (("lone_c", "many.c", "gcc"), ("lone_cxx", "many.cc", "g++")):
-            path = build(name, [source],
-                         [compiler, "-O2", "-g", "-gsplit-dwarf", "-c", "{%s}" % source.replace(".", "_"), "-o", "many.o"],
-                         [compiler, "many.o", "-o", "{o}"], ["rm", "many.dwo"])
+            path = build(
+                name,
+                [source],
+                [compiler, "-O2", "-g", "-gsplit-dwarf", "-c", "{%s}" % source.replace(".", "_"), "-o", "many.o"],
+                [compiler, "many.o", "-o", "{o}"],
+                ["rm", "many.dwo"],
+            )
             addresses = symbolized.random_in_functions(symbolized.Elf(path), count=200)
             answers = symbolized.helper(path, addresses)
             known = sum(bool(a) and bool(a[-1].function) for a in answers.values())
@@ -241,7 +262,9 @@ class Built(Compared):
     def test_dwz(self):
         whole = self.separate("dwz")
         path = build("dwz_one", [whole], ["cp", whole, "{o}"], ["dwz", "{o}"])
-        self.assertLess(symbolized.Elf(path).sections[".debug_info"].size, symbolized.Elf(whole).sections[".debug_info"].size)
+        self.assertLess(
+            symbolized.Elf(path).sections[".debug_info"].size, symbolized.Elf(whole).sections[".debug_info"].size
+        )
         self.compare(path, oracle=whole)
 
     def test_dwz_dwarf4(self):
@@ -272,9 +295,13 @@ class Built(Compared):
     def test_another_build_id_is_not_taken(self):
         whole, other = self.separate("by_id"), self.separate("other_id", flags=("-O1", "-g"))
         build_id = symbolized.Elf(whole).build_id
-        path = build("wrong_id", [whole, other], ["mkdir", "-p", "debug/.build-id/" + build_id[:2]],
-                     ["objcopy", "--only-keep-debug", other, "debug/.build-id/%s/%s.debug" % (build_id[:2], build_id[2:])],
-                     ["objcopy", "--strip-debug", whole, "{o}"])
+        path = build(
+            "wrong_id",
+            [whole, other],
+            ["mkdir", "-p", "debug/.build-id/" + build_id[:2]],
+            ["objcopy", "--only-keep-debug", other, "debug/.build-id/%s/%s.debug" % (build_id[:2], build_id[2:])],
+            ["objcopy", "--strip-debug", whole, "{o}"],
+        )
         debug = os.path.join(os.path.dirname(path), "debug")
         self.compare(path, args=["--debug-dirs", debug], lines=False)
 
@@ -291,8 +318,13 @@ class Built(Compared):
                        ["objcopy", "--only-keep-debug", whole, ".debug/by_link.debug"],
                        ["objcopy", "--strip-all", "--add-gnu-debuglink=.debug/by_link.debug", whole, "{o}"])
         self.compare(hidden, oracle=whole)
-        path = build("by_link_dirs", [whole], ["mkdir", "debug"], ["objcopy", "--only-keep-debug", whole, "debug/by_link.debug"],
-                     ["objcopy", "--strip-all", "--add-gnu-debuglink=debug/by_link.debug", whole, "{o}"])
+        path = build(
+            "by_link_dirs",
+            [whole],
+            ["mkdir", "debug"],
+            ["objcopy", "--only-keep-debug", whole, "debug/by_link.debug"],
+            ["objcopy", "--strip-all", "--add-gnu-debuglink=debug/by_link.debug", whole, "{o}"],
+        )
         folder = os.path.dirname(path)
         deep = os.path.join(folder, "debug" + folder)
         os.makedirs(deep, exist_ok=True)
@@ -311,21 +343,31 @@ class Built(Compared):
 
     def test_stripped_and_compressed_debug_file(self):
         whole = self.separate("by_gz")
-        path = build("by_gz", [whole], ["objcopy", "--only-keep-debug", "--compress-debug-sections", whole, "by_gz.debug"],
-                     ["objcopy", "--strip-all", "--add-gnu-debuglink=by_gz.debug", whole, "{o}"])
+        path = build(
+            "by_gz",
+            [whole],
+            ["objcopy", "--only-keep-debug", "--compress-debug-sections", whole, "by_gz.debug"],
+            ["objcopy", "--strip-all", "--add-gnu-debuglink=by_gz.debug", whole, "{o}"],
+        )
         self.compare(path, oracle=whole)
 
     def test_minidebuginfo(self):
         # As Fedora does: a second ELF file with nothing but .symtab's functions, compressed, in a section of the first.
         shim.tool("xz")
         whole = self.separate("mini", flags=("-O2", "-g"))
-        path = build("mini", [whole],
-                     ["objcopy", "--only-keep-debug", whole, "mini.debug"],
-                     ["sh", "-c", "nm -f posix --defined-only %s | awk '$2 ~ /[TtWwiuV]/ {{ print $1 }}' | sort -u >names"
-                      % whole],
-                     ["objcopy", "-S", "--remove-section", ".comment", "--keep-symbols=names", "mini.debug", "mini_debuginfo"],
-                     ["xz", "-f", "mini_debuginfo"],
-                     ["objcopy", "--strip-all", "--add-section", ".gnu_debugdata=mini_debuginfo.xz", whole, "{o}"])
+        path = build(
+            "mini",
+            [whole],
+            ["objcopy", "--only-keep-debug", whole, "mini.debug"],
+            [
+                "sh",
+                "-c",
+                "nm -f posix --defined-only %s | awk '$2 ~ /[TtWwiuV]/ {{ print $1 }}' | sort -u >names" % whole,
+            ],
+            ["objcopy", "-S", "--remove-section", ".comment", "--keep-symbols=names", "mini.debug", "mini_debuginfo"],
+            ["xz", "-f", "mini_debuginfo"],
+            ["objcopy", "--strip-all", "--add-section", ".gnu_debugdata=mini_debuginfo.xz", whole, "{o}"],
+        )
         bare = build("mini_bare", [whole], ["objcopy", "--strip-debug", whole, "{o}"])
         self.assertNotIn(".symtab", symbolized.Elf(path).sections)
         self.compare(path, oracle=bare, lines=False)
@@ -357,7 +399,9 @@ class Command(shim.TestCase):
         lines = self.say("-f", path, "%#x" % a).splitlines()
         self.assertEqual([f.function for f in frames], lines[0::2])
         places = [re.match(r"(.*):(\d+)", x) for x in lines[1::2]]
-        self.assertEqual([(f.file, f.line) for f in frames], [(os.path.normpath(m.group(1)), int(m.group(2))) for m in places])
+        self.assertEqual(
+            [(f.file, f.line) for f in frames], [(os.path.normpath(m.group(1)), int(m.group(2))) for m in places]
+        )
         bare = self.say(path, "%x" % a).splitlines()
         self.assertEqual(lines[1::2], bare, "lines alone, without -f; and an address without 0x")
         named = self.say("-f", "-C", path, "%#x" % a).splitlines()
@@ -376,7 +420,11 @@ class Command(shim.TestCase):
         self.assertIn("nonexistent", self.say("/nonexistent", "0x1", status=1))
         self.assertTrue(self.say("/etc/passwd", "0x1", status=1))
         folder = shim.scratch("bad")
-        for name, data in (("empty", b""), ("short", b"\x7fELF\x02\x01\x01"), ("noise", b"\x7fELF" + bytes(range(256)) * 40)):
+        for name, data in (
+            ("empty", b""),
+            ("short", b"\x7fELF\x02\x01\x01"),
+            ("noise", b"\x7fELF" + bytes(range(256)) * 40),
+        ):
             path = os.path.join(folder, name)
             with open(path, "wb") as f:
                 f.write(data)
@@ -414,7 +462,15 @@ class Completed(shim.TestCase):
         self.assertEqual([(m.start, m.limit, m.offset, m.file, m.build_id) for m in before.mappings],
                          [(m.start, m.limit, m.offset, m.file, m.build_id) for m in after.mappings])
         self.assertEqual(sorted(l.address for l in before.locations), sorted(l.address for l in after.locations))
-        for key in ("sample_types", "period_type", "period", "time_nanos", "duration_nanos", "drop_frames", "default_sample_type"):
+        for key in (
+            "sample_types",
+            "period_type",
+            "period",
+            "time_nanos",
+            "duration_nanos",
+            "drop_frames",
+            "default_sample_type",
+        ):
             self.assertEqual(getattr(before, key), getattr(after, key), key)
         own = [m for m in after.mappings if m.file.endswith("/heap_truth")]
         self.assertTrue(own and all(m.has_functions and m.has_filenames and m.has_line_numbers for m in own))
@@ -472,7 +528,9 @@ class Completed(shim.TestCase):
         import gzip
         for what, data in (("noise", gzip.compress(os.urandom(5000))), ("cut", self.body[:len(self.body) // 2]),
                            ("cut inside", gzip.compress(gzip.decompress(self.body)[:-7] if len(self.body) else b""))):
-            r = subprocess.run([symbolized.HELPER, shim.save(data)], capture_output=True, timeout=60, stdin=subprocess.DEVNULL)
+            r = subprocess.run(
+                [symbolized.HELPER, shim.save(data)], capture_output=True, timeout=60, stdin=subprocess.DEVNULL
+            )
             self.assertIn(r.returncode, (1, 2), "%s: status %d" % (what, r.returncode))
             self.assertTrue(r.stderr, what)
             self.assertEqual(b"", r.stdout, what)

@@ -1,5 +1,5 @@
-# test_symbols.py - what a program under the shim serves: names, lines and inlined calls of a program that knows them; the helper
-# program, which the program must not notice, and which may fail in every way.
+# test_symbols.py - what a program under the shim serves: names, lines and inlined calls of a program that knows them;
+# the helper program, which the program must not notice, and which may fail in every way.
 #
 # Runs in: the test runner. Helpers that behave badly are scripts made here, given as PPROF_SYMBOLIZER.
 #
@@ -38,7 +38,8 @@ FUNCTIONS = [
 
 
 def script(body, name="helper"):
-    """An executable shell script; {helper} is the real helper, {folder} the script's own folder. It has no environment."""
+    """An executable shell script; {helper} is the real helper, {folder} the script's own folder. It has no
+    environment."""
     folder = shim.scratch(name)
     path = os.path.join(folder, name)
     with open(path, "w") as f:
@@ -96,8 +97,15 @@ def take_truth():
         v.goroutine_text = p.get("/debug/pprof/goroutine?debug=1").text
         v.index = p.get("/debug/pprof/").text
         v.maps = read("/proc/%d/maps" % p.pid)
-        v.asked = sorted({l.address for l in v.heap.locations if "plain_c" in l.names or "truth::Derived<3>::work" in l.names
-                          or l.names[-1:] == ["truth::outer<long>"]})
+        v.asked = sorted(
+            {
+                l.address
+                for l in v.heap.locations
+                if "plain_c" in l.names
+                or "truth::Derived<3>::work" in l.names
+                or l.names[-1:] == ["truth::outer<long>"]
+            }
+        )
         v.symbol = p.get("/debug/pprof/symbol?" + "+".join("%#x" % a for a in v.asked)).text
         v.end = p.finish()
     v.marks = symbolized.marks(SOURCE)
@@ -130,7 +138,9 @@ class Truth(shim.TestCase):
         self.assertEqual({("truth::innermost", "truth::middle", "truth::outer<long>"):
                           {(v.marks["innermost"], v.marks["middle"], v.marks["outer"])}}, found)
         found = {k: n for k, n in lines_of(v.goroutine, "truth::inlined_standing").items()}
-        self.assertEqual({("truth::inlined_standing", "thread"): {(v.marks["inlined_standing"], v.marks["thread"])}}, found)
+        self.assertEqual(
+            {("truth::inlined_standing", "thread"): {(v.marks["inlined_standing"], v.marks["thread"])}}, found
+        )
 
     def test_callers_are_at_their_calls(self):
         v = truth()
@@ -154,8 +164,12 @@ class Truth(shim.TestCase):
             for m in prof.mappings:
                 with self.subTest(mapping=m.file):
                     at = [l for l in prof.locations if l.mapping is m]
-                    self.assertEqual(any(f.filename for l in at for f, _ in l.lines), bool(m.has_filenames), "has_filenames")
-                    self.assertEqual(any(n for l in at for _, n in l.lines), bool(m.has_line_numbers), "has_line_numbers")
+                    self.assertEqual(
+                        any(f.filename for l in at for f, _ in l.lines), bool(m.has_filenames), "has_filenames"
+                    )
+                    self.assertEqual(
+                        any(n for l in at for _, n in l.lines), bool(m.has_line_numbers), "has_line_numbers"
+                    )
                     if any(len(l.lines) > 1 for l in at):
                         self.assertTrue(m.has_inline_frames)
                     if m.has_inline_frames:
@@ -208,18 +222,28 @@ class Truth(shim.TestCase):
         rows = [(int(m.group(1), 16), m.group(2), os.path.normpath(m.group(4)), int(m.group(5))) for m in rows if m]
         self.assertTrue(rows, v.text[:1500])
         for name, _, _, call in FUNCTIONS:
-            self.assertTrue(any(re.fullmatch(name, n) and (f, l) == (SOURCE, v.marks[call]) for _, n, f, l in rows), name)
+            self.assertTrue(
+                any(re.fullmatch(name, n) and (f, l) == (SOURCE, v.marks[call]) for _, n, f, l in rows), name
+            )
         i = next(i for i, r in enumerate(rows) if r[1] == "truth::innermost")
         self.assertEqual(["truth::innermost", "truth::middle", "truth::outer<long>"], [r[1] for r in rows[i:i + 3]])
-        self.assertEqual(1, len({r[0] for r in rows[i:i + 3]}), "inlined calls have the address of the call around them")
+        self.assertEqual(
+            1, len({r[0] for r in rows[i : i + 3]}), "inlined calls have the address of the call around them"
+        )
         self.assertRegex(v.goroutine_text, r"(?m)^#\t0x[0-9a-f]+\ttruth::standing\+0x[0-9a-f]+\t+%s:%d$"
                          % (re.escape(SOURCE), v.marks["standing"]))
 
     def test_dump_has_names_and_lines(self):
         v = truth()
-        frames = [("truth::standing", "standing"), ("truth::inlined_standing", "inlined_standing"), ("thread", "thread")]
-        pattern = "".join(r"%s\+0x[0-9a-f]+\(\.\.\.\)\n\t%s:%d \+0x[0-9a-f]+\n" % (re.escape(n), re.escape(SOURCE), v.marks[m])
-                          for n, m in frames)
+        frames = [
+            ("truth::standing", "standing"),
+            ("truth::inlined_standing", "inlined_standing"),
+            ("thread", "thread"),
+        ]
+        pattern = "".join(
+            r"%s\+0x[0-9a-f]+\(\.\.\.\)\n\t%s:%d \+0x[0-9a-f]+\n" % (re.escape(n), re.escape(SOURCE), v.marks[m])
+            for n, m in frames
+        )
         self.assertEqual(2, len(re.findall(pattern, v.dump)), v.dump[-3000:])
 
     def test_symbol_answers_demangled(self):
@@ -243,7 +267,8 @@ class Tool(shim.TestCase):
 
     @staticmethod
     def take():
-        """A profile of a program whose file is gone before anybody asks; and its library's, before anybody asks again."""
+        """A profile of a program whose file is gone before anybody asks; and its library's, before anybody asks
+        again."""
         folder = shim.scratch("moved")
         path = os.path.join(folder, "program")
         shutil.copy(shim.program("symbols_truth"), path)
@@ -324,7 +349,9 @@ class Guest(shim.TestCase):
         waits = script("echo $$ >{folder}/pid.new; mv {folder}/pid.new {folder}/pid\n"
                        "while [ ! -e {folder}/go ]; do sleep 0.05; done\nexec {helper} \"$@\"\n")
         seen = shim.Record()
-        with start([shim.program("symbols_guest"), *args], rate=1, env=dict({"PPROF_SYMBOLIZER": waits}, **(env or {}))) as p:
+        with start(
+            [shim.program("symbols_guest"), *args], rate=1, env=dict({"PPROF_SYMBOLIZER": waits}, **(env or {}))
+        ) as p:
             p.wait_line("ready")
             box = []
             asking = threading.Thread(target=lambda: box.append(p.profile("heap")), daemon=True)
@@ -334,7 +361,9 @@ class Guest(shim.TestCase):
                 proc = "/proc/%d/" % pid
                 seen.fds = {int(n): os.readlink(proc + "fd/" + n) for n in os.listdir(proc + "fd")}
                 seen.fds = {n: t for n, t in seen.fds.items() if t != waits}
-                seen.limits = {m.group(1): m.group(2) for m in re.finditer(r"(?m)^Max (\w[\w ]*?)  +(\S+)", read(proc + "limits"))}
+                seen.limits = {
+                    m.group(1): m.group(2) for m in re.finditer(r"(?m)^Max (\w[\w ]*?)  +(\S+)", read(proc + "limits"))
+                }
                 seen.nice = int(read(proc + "stat").rsplit(")", 1)[1].split()[16])
                 seen.environ = read(proc + "environ")
                 seen.parent = int(re.search(r"(?m)^PPid:\s+(\d+)", read(proc + "status")).group(1))
@@ -362,11 +391,15 @@ class Guest(shim.TestCase):
         seen = self.look(*args)
         waits, children, handled, errors = seen.status
         self.assertGreater(waits, 20)
-        self.assertEqual((0, 0, 0), (children, handled, errors), "children seen, SIGCHLD handled, other results than ECHILD")
+        self.assertEqual(
+            (0, 0, 0), (children, handled, errors), "children seen, SIGCHLD handled, other results than ECHILD"
+        )
         self.assertEqual((0, ""), seen.end[::2])
         self.assertIn("own 1", seen.end[1])
         self.assertIn("site_guest", seen.profile.names())
-        self.assertTrue(any(n for f in lines_of(seen.profile, "site_guest").values() for t in f for n in t), "with lines")
+        self.assertTrue(
+            any(n for f in lines_of(seen.profile, "site_guest").values() for t in f for n in t), "with lines"
+        )
 
     def test_the_program_does_not_see_it(self):
         self.check()
@@ -380,7 +413,9 @@ class Guest(shim.TestCase):
     def test_it_has_nothing_of_the_programs(self):
         seen = self.look()
         self.assertTrue(seen.fds)
-        self.assertEqual({}, {n: t for n, t in seen.fds.items() if not t.startswith("pipe:[")}, "descriptors that are not pipes")
+        self.assertEqual(
+            {}, {n: t for n, t in seen.fds.items() if not t.startswith("pipe:[")}, "descriptors that are not pipes"
+        )
         self.assertLessEqual(len(set(seen.fds.values())), 2, seen.fds)
         self.assertNotIn("LD_PRELOAD", seen.environ)
         self.assertNotEqual(seen.guests_group, seen.group, "its own process group: not interrupted by a terminal")
@@ -465,7 +500,9 @@ class Failing(shim.TestCase):
                 self.assertEqual([1, 1001, 1, 1001], prof.flat("plain_c"))
                 self.assertTrue([f for f in prof.functions
                                  if re.search(r"truth::Derived<3>::work|_ZN5truth7DerivedILi3EE4workEi", f.name)])
-                self.assertEqual([], [n for l in prof.locations for f, n in l.lines if f.name == "plain_c" and n], "lines")
+                self.assertEqual(
+                    [], [n for l in prof.locations for f, n in l.lines if f.name == "plain_c" and n], "lines"
+                )
                 own = [m for m in prof.mappings if m.file == shim.program("symbols_truth")]
                 self.assertEqual([0], [m.has_line_numbers for m in own])
                 if told:
@@ -498,7 +535,9 @@ class Failing(shim.TestCase):
         shutil.copy(symbolized.HELPER, os.path.join(folder, "pprofshim-symbolize"))
         with start([shim.program("symbols_truth")], rate=1, preload=lib) as p:
             p.wait_line("ready")
-            self.assertEqual({(symbolized.marks(SOURCE)["plain_c"],)}, lines_of(p.profile("heap"), "plain_c")[("plain_c",)])
+            self.assertEqual(
+                {(symbolized.marks(SOURCE)["plain_c"],)}, lines_of(p.profile("heap"), "plain_c")[("plain_c",)]
+            )
 
     def test_not_executable(self):
         path = script("exec {helper} \"$@\"\n")
@@ -535,12 +574,17 @@ class Failing(shim.TestCase):
         self.check(script("cat >/dev/null; head -c 3000000 /dev/urandom | tr -d e\n"))
 
     def test_it_says_lines_that_mean_nothing(self):
-        self.check(script("cat >/dev/null\n"
-                          "printf 'o 99999999999999999999\\no -1\\no\\n\\n\\nf 1 2\\ta\\tb\\tc\\na zz 0\\na\\nf\\nf x\\n'\n"
-                          "printf 'o 0\\na ffffffffffffffffff 0\\na 1 2\\n'\n"
-                          "printf 'f 99999999999999999999999 1\\tx\\ty\\tz\\nf 1 2\\t\\t\\t\\n'\n"
-                          "printf 'd 7 x\\nd -1 y\\nd\\nq what\\no 1\\na 0\\ne e e\\n'\n"
-                          "head -c 1000000 /dev/zero | tr '\\0' x; echo; echo e\n"), told=False)
+        self.check(
+            script(
+                "cat >/dev/null\n"
+                "printf 'o 99999999999999999999\\no -1\\no\\n\\n\\nf 1 2\\ta\\tb\\tc\\na zz 0\\na\\nf\\nf x\\n'\n"
+                "printf 'o 0\\na ffffffffffffffffff 0\\na 1 2\\n'\n"
+                "printf 'f 99999999999999999999999 1\\tx\\ty\\tz\\nf 1 2\\t\\t\\t\\n'\n"
+                "printf 'd 7 x\\nd -1 y\\nd\\nq what\\no 1\\na 0\\ne e e\\n'\n"
+                "head -c 1000000 /dev/zero | tr '\\0' x; echo; echo e\n"
+            ),
+            told=False,
+        )
 
     def test_it_never_stops_talking(self):
         self.check(script("cat >/dev/null; echo o 0; exec yes 'a 1234 0'\n"))
@@ -572,8 +616,9 @@ class Failing(shim.TestCase):
 
     def test_no_descriptors_are_left(self):
         for most in (8, 12, 20):
-            with self.subTest(most=most), \
-                    start(["/bin/sh", "-c", 'ulimit -n %d; exec "$0"' % most, shim.program("symbols_truth")], rate=1) as p:
+            with self.subTest(most=most), start(
+                ["/bin/sh", "-c", 'ulimit -n %d; exec "$0"' % most, shim.program("symbols_truth")], rate=1
+            ) as p:
                 p.wait_line("ready")
                 shim.wait_until("it to listen", lambda: shim.port_answers(p.port))
                 prof, took = timed(lambda: p.profile("heap"))
@@ -674,13 +719,21 @@ class DebugFiles(shim.TestCase):
             p.wait_line("ready")
             prof = p.profile("heap")
             self.assertEqual({("plain_c",): {(marks["plain_c"],)}}, lines_of(prof, "plain_c"))
-            self.assertEqual({("truth::innermost", "truth::middle", "truth::outer<long>"):
-                              {(marks["innermost"], marks["middle"], marks["outer"])}}, lines_of(prof, "truth::innermost"))
+            self.assertEqual(
+                {
+                    ("truth::innermost", "truth::middle", "truth::outer<long>"): {
+                        (marks["innermost"], marks["middle"], marks["outer"])
+                    }
+                },
+                lines_of(prof, "truth::innermost"),
+            )
         with start([path], rate=1) as p:
             p.wait_line("ready")
             prof = p.profile("heap")
-            self.assertFalse([n for l in prof.locations if l.mapping and l.mapping.file == path for _, n in l.lines if n],
-                             "and those alone")
+            self.assertFalse(
+                [n for l in prof.locations if l.mapping and l.mapping.file == path for _, n in l.lines if n],
+                "and those alone",
+            )
             self.assertIn("plain_c", prof.names())
 
 
@@ -720,13 +773,17 @@ def big_program():
     """One object file, all of its names made its own, linked many times."""
     flags = ["-O1", "-g", "-pthread", "-std=c++17"]
     return symbolized.build(
-        "big", ["big_part.cc", "big_main.cc"],
-        ["g++", *flags, "-fno-gnu-unique", "-fno-eliminate-unused-debug-types", "-fno-eliminate-unused-debug-symbols", "-c",
-         "{big_part_cc}", "-o", "part.o"],
+        "big",
+        ["big_part.cc", "big_main.cc"],
+        [
+            "g++", *flags, "-fno-gnu-unique", "-fno-eliminate-unused-debug-types",
+            "-fno-eliminate-unused-debug-symbols", "-c", "{big_part_cc}", "-o", "part.o",
+        ],
         ["ld", "-r", "--force-group-allocation", "part.o", "-o", "flat.o"],
         ["objcopy", "--keep-global-symbol=none_at_all", "flat.o", "own.o"],
         ["g++", *flags, "-rdynamic", "{big_main_cc}", *["own.o"] * BIG_PARTS, "-Wl,--no-keep-memory", "-o", "{o}"],
-        ["rm", "part.o", "flat.o", "own.o"])
+        ["rm", "part.o", "flat.o", "own.o"],
+    )
 
 
 class Big(shim.TestCase):
@@ -738,8 +795,8 @@ class Big(shim.TestCase):
         return start([path], rate=1)
 
     def test_complete_in_time_and_at_no_cost_of_memory(self):
-        # The helper is nice: on a machine that is busy with other things it may not get its second of CPU time in time. Then the
-        # profile still comes, says so, and costs no memory, and another program is tried.
+        # The helper is nice: on a machine that is busy with other things it may not get its second of CPU time in
+        # time. Then the profile still comes, says so, and costs no memory, and another program is tried.
         marks = symbolized.marks(os.path.join(symbolized.SOURCES, "big_part.cc"))
         late = []
         for _ in range(4):
@@ -772,8 +829,8 @@ class Big(shim.TestCase):
     test_complete_in_time_and_at_no_cost_of_memory.alone = True
 
     def test_its_longest_pause(self):
-        # Time in which the thread waited for a processor that others had is not the shim's. What remains is compared with the
-        # time before.
+        # Time in which the thread waited for a processor that others had is not the shim's. What remains is compared
+        # with the time before.
         tried = []
         for _ in range(6):
             with self.start() as p:

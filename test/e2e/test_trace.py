@@ -1,8 +1,8 @@
-# test_trace.py - /trace against programs that know what their threads did: read by `go tool trace`, and by a reader of the
-# public schema of perfetto.
+# test_trace.py - /trace against programs that know what their threads did: read by `go tool trace`, and by a reader
+# of the public schema of perfetto.
 #
-# Runs in: the test runner; go runs as a process of its own, its web server on a loopback port. A trace is asked for, and once
-# a second one is refused (so the first is under way) the program is told to do what it does.
+# Runs in: the test runner; go runs as a process of its own, its web server on a loopback port. A trace is asked for,
+# and once a second one is refused (so the first is under way) the program is told to do what it does.
 #
 # SPDX-License-Identifier: Apache-2.0
 import contextlib
@@ -26,7 +26,9 @@ def go_trace(go, *args):
     r = subprocess.run([go, "tool", "trace"] + list(args), capture_output=True, env=shim.go_env(), cwd=shim.scratch(),
                        timeout=180, stdin=subprocess.DEVNULL)
     if r.returncode:
-        raise AssertionError("go tool trace %s: status %d: %s" % (" ".join(args), r.returncode, r.stderr[-800:].decode()))
+        raise AssertionError(
+            "go tool trace %s: status %d: %s" % (" ".join(args), r.returncode, r.stderr[-800:].decode())
+        )
     return r.stdout
 
 
@@ -180,7 +182,8 @@ class Perfetto:
         self.tracks[d.get(1)] = (tid, name)
 
 
-# ---- tests -------------------------------------------------------------------------------------------------------------
+# ---- tests
+# -------------------------------------------------------------------------------------------------------------
 
 class Truth(shim.TestCase):
 
@@ -227,8 +230,20 @@ class Truth(shim.TestCase):
             path = save(body)
             for version, go in shim.gos():
                 with self.subTest(go=version):
-                    pages = web_answers(go, path, ("/", "/trace", "/jsontrace", "/goroutines", "/io?raw=1", "/block?raw=1",
-                                                   "/syscall?raw=1", "/sched?raw=1"))
+                    pages = web_answers(
+                        go,
+                        path,
+                        (
+                            "/",
+                            "/trace",
+                            "/jsontrace",
+                            "/goroutines",
+                            "/io?raw=1",
+                            "/block?raw=1",
+                            "/syscall?raw=1",
+                            "/sched?raw=1",
+                        ),
+                    )
                     self.assertEqual({}, {k: v[0] for k, v in pages.items() if v[0] != 200})
                     json = pages["/jsontrace"][1]
                     for word in (b"born-0", b"wait_in_mutex", b"dlopen"):
@@ -325,7 +340,9 @@ class Requests(shim.TestCase):
             for how in ("close", "reset"):
                 with shim.Raw(p.port) as raw:
                     raw.send(b"GET /debug/pprof/trace?seconds=170 HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                    shim.wait_until("the trace to begin", lambda: p.get("/debug/pprof/trace?seconds=0.01").status == 500)
+                    shim.wait_until(
+                        "the trace to begin", lambda: p.get("/debug/pprof/trace?seconds=0.01").status == 500
+                    )
                     if how == "reset":
                         raw.s.setsockopt(shim.socket.SOL_SOCKET, shim.socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
                 began = time.monotonic()

@@ -2,9 +2,9 @@
 # run.py - the torture: run.py [--minutes N] [--seed N] [--bare] [MODE...]
 #
 # Runs in: a process of its own; the end-to-end tests use its functions, for some seconds each. Half of the time is
-# stepper.c's, one of each mode at a time; in the other half the storms of test/programs run under requests without pause.
-# Prints a line a part and `N passed, N failed`; exit status 1: something failed. The seed is printed, and decides
-# everything but what the machine does meanwhile.
+# stepper.c's, one of each mode at a time; in the other half the storms of test/programs run under requests without
+# pause. Prints a line a part and `N passed, N failed`; exit status 1: something failed. The seed is printed, and
+# decides everything but what the machine does meanwhile.
 #
 # SPDX-License-Identifier: Apache-2.0
 import argparse

@@ -2,12 +2,16 @@
 #
 # SPDX-License-Identifier: Apache-2.0
 import greenlet
+
+
 def f(n):
     total = 0
     while n is not None:
         total += len([str(i) for i in range(n)])
         n = greenlet.getcurrent().parent.switch(total)
     return total
+
+
 sum_ = 0
 for r in range(300):
     gs = [greenlet.greenlet(f) for _ in range(10)]
