@@ -87,7 +87,7 @@ $(B)/libpprofshim.debug.so: $(OBJ) $(B)/exports.map $(UNWIND)/stamp
 # --- the helper program: static, so that it runs in any container -----------------------------------
 
 SYMBOLIZE_SRC := $(sort $(wildcard encoder/symbolize/*.c encoder/symbolize/*/*.c)) encoder/names/elf_symbols.c encoder/bytes/intern.c encoder/bytes/utf8.c \
-                 shim/base/text.c shim/base/arena.c
+                 shim/base/text.c shim/base/arena.c shim/base/pace.c
 SYMBOLIZE_OBJ := $(SYMBOLIZE_SRC:%.c=$(B)/obj/%.o) $(PB:%=$(B)/obj/%.o)
 SYMBOLIZE_LIB := -ldw -lelf -liberty -lprotobuf-c -llzma -lbz2 -lz
 

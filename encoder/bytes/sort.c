@@ -7,10 +7,15 @@
 
 #include <string.h>
 
+#include "shim/base/pace.h"
+
+enum { AT_ONCE = 1024 }; /* items; then others may have their turn */
+
 void sort_items(void *items, size_t count, size_t bytes, bool (*before)(const void *a, const void *b))
 {
 	_Alignas(16) char moving[SORT_ITEM_MAX];
 	char *at = items;
+	size_t moved = 0;
 	for (size_t gap = count; gap > 1;) {
 		gap = gap * 4 / 9 ? gap * 4 / 9 : 1;
 		for (size_t i = gap; i < count; i++) {
@@ -19,6 +24,8 @@ void sort_items(void *items, size_t count, size_t bytes, bool (*before)(const vo
 			for (; k >= gap && before(moving, at + (k - gap) * bytes); k -= gap)
 				memcpy(at + k * bytes, at + (k - gap) * bytes, bytes);
 			memcpy(at + k * bytes, moving, bytes);
+			if (++moved % AT_ONCE == 0)
+				pace(); /* what is half sorted is of no use to anybody: no early end */
 		}
 	}
 }

@@ -14,7 +14,7 @@
 enum { SORT_ITEM_MAX = 256 };
 
 /* Sort count items of `bytes` bytes (at most SORT_ITEM_MAX) so that no item comes before one that is before() it. Not
- * stable. */
+ * stable. A task (pace.h) gives way meanwhile. */
 void sort_items(void *items, size_t count, size_t bytes, bool (*before)(const void *a, const void *b));
 
 /* Of items that ascend by the 64-bit number that each begins with: the index of the first whose number is not below

@@ -14,6 +14,7 @@
 
 #include "encoder/bytes/sort.h"
 #include "shim/base/os.h"
+#include "shim/base/pace.h"
 
 enum {
 	PART_BYTES = 48 * 1024, /* a multiple of the symbol's size */
@@ -147,6 +148,8 @@ static int search_table(struct region *r, const struct table *t, struct elf_quer
 	uint64_t left = t->count < SYMBOLS_MAX ? t->count : SYMBOLS_MAX, offers = 0;
 	uint32_t file_at = 0;
 	for (uint64_t at = t->at; left;) {
+		if (pace())
+			return -ECANCELED;
 		size_t symbols = PART_BYTES / sizeof(ElfW(Sym));
 		if (symbols > left)
 			symbols = left;
@@ -237,6 +240,8 @@ static int search(struct region *r, const struct table *t, struct elf_query *q, 
 	int error = search_table(r, t, q, count);
 	drop_cut_short(q, count);
 	for (size_t i = 0; i < count && !error; i++) {
+		if (pace())
+			return -ECANCELED;
 		if (q[i].rank < 0)
 			continue;
 		if (i > 0 && has_same_aliases(&q[i - 1], &q[i])) {

@@ -32,7 +32,8 @@ struct elf_query {
 /* Is this file the one that was loaded? True, too, when either has no build id to tell. */
 bool elf_has_build_id(int fd, const uint8_t *id, size_t len);
 
-/* Name what can be named. `queries` sorted by address. fd: an ELF file (0, or -ENOEXEC, -ENOMEM, -EIO). */
+/* Name what can be named. `queries` sorted by address. fd: an ELF file (0, or -ENOEXEC, -ENOMEM, -EIO; -ECANCELED: by
+ * pace.h, nobody wants them any more). */
 int elf_symbols_of_file(struct region *r, int fd, struct elf_query *queries, size_t count);
 
 /* The same from the loaded image's dynamic symbols, where the file is gone: fd is /proc/self/mem, `base` the

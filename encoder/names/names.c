@@ -312,9 +312,9 @@ static int query(const struct names *n, const struct wanted *w)
 	for (size_t i = 0; i < w->count; i++)
 		q[i].address = w->address[i];
 	int error = query_file(n, w, q);
-	if (error && !w->module->gone)
+	if (error && error != -ECANCELED && !w->module->gone)
 		error = query_memory(n, w, q);
-	if (error == -ENOMEM || error == -EMFILE || error == -ENFILE)
+	if (error == -ECANCELED || error == -ENOMEM || error == -EMFILE || error == -ENFILE)
 		return 0; /* it may pass: ask again the next time */
 	for (size_t i = 0; i < w->count; i++) {
 		const struct name_frame f = {.function = q[i].name, .system = q[i].name, .file = q[i].file};

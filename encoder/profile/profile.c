@@ -497,7 +497,7 @@ static int find_names(struct writer *w, const struct rows *rows, struct patience
 	w->site = list_sites(w);
 	w->name = region_alloc(w->region, count * sizeof *w->name + 1);
 	int r = !w->failed && w->site && w->name ? names_prepare(&w->names, w->site, count, patience) : -ENOMEM;
-	for (size_t i = 0; r == 0 && i < count; i++)
+	for (size_t i = 0; r == 0 && i < count && !pace(); i++)
 		w->name[i] = names_of(&w->names, w->site[i]);
 	return r;
 }
@@ -511,7 +511,7 @@ static void write_locations(struct writer *w)
 		return;
 	}
 	write_mappings(w, &ms);
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count && !pace(); i++)
 		write_location(w, i + 1, mapping_id(w, &ms, w->site[i]), w->site[i].address, &w->name[i]);
 }
 

@@ -45,7 +45,7 @@ static int make_heap(struct region *r, struct rows *rows, const struct heap_snap
 		return -ENOMEM;
 	rows->time_ns = now->time_ns;
 	rows->period = now->rate_bytes;
-	for (size_t i = 0; i < now->count; i++) {
+	for (size_t i = 0; i < now->count && !pace(); i++) {
 		const struct heap_row *h = &now->rows[i];
 		struct row row = {.stack = h->stack, .class_bytes = h->class_bytes};
 		to_columns(row.value, &h->scaled, 1);
@@ -107,7 +107,7 @@ static struct span key_of(const struct stack *s)
 static int count_threads(struct region *r, struct rows *rows, struct intern *seen, const struct dump_snapshot *s,
                          int sign)
 {
-	for (size_t i = 0; i < s->count; i++) {
+	for (size_t i = 0; i < s->count && !pace(); i++) {
 		const struct dump_thread *t = &s->threads[i];
 		const struct stack *stack = rows_reach(t) ? t->stack : s->unreached;
 		bool is_new;

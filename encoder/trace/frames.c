@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "encoder/bytes/utf8.h"
+#include "shim/base/pace.h"
 
 enum { TEXT_MAX = 4096 };
 
@@ -54,7 +55,7 @@ static void find_places(struct finding *k, const struct stack *const *stack)
 static int find_all_places(struct trace_frames *f, const struct trace_snapshot *s)
 {
 	struct finding k = {.frames = f};
-	for (size_t i = 0; i < s->chunk_count; i++)
+	for (size_t i = 0; i < s->chunk_count; i++, pace()) /* whole even if nobody wants it: others count on that */
 		for (size_t at = 0; at < s->chunks[i].count && at < sizeof s->chunks[i].at / sizeof *s->chunks[i].at;
 		     at++) {
 			const struct trace_event *e = &s->chunks[i].at[at];
@@ -119,7 +120,7 @@ int trace_frames_make(struct trace_frames *f, struct region *r, const struct tra
 	int rc = names_prepare(&f->names, sites, count, patience);
 	if (rc < 0)
 		return rc;
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++, pace())
 		if (look_up(f, &f->frames[i], sites[i]) < 0)
 			return -ENOMEM;
 	return settle(f);

@@ -10,6 +10,7 @@
 #include "encoder/bytes/intern.h"
 #include "encoder/bytes/sort.h"
 #include "encoder/bytes/utf8.h"
+#include "shim/base/pace.h"
 
 enum { NAME_MAX_BYTES = 255 };
 #define LENGTH_MAX_NS (UINT64_C(1) << 60) /* readers count in 63 bits */
@@ -51,7 +52,7 @@ static bool is_of_the_trace(const struct trace_order *o, const struct trace_even
 /* Each event of the trace. */
 static const struct trace_event *next_event(const struct making *m, size_t *chunk, size_t *at)
 {
-	for (; *chunk < m->snapshot->chunk_count; ++*chunk, *at = 0) {
+	for (; *chunk < m->snapshot->chunk_count; ++*chunk, *at = 0, pace()) {
 		const struct trace_chunk *c = &m->snapshot->chunks[*chunk];
 		while (*at < c->count && *at < sizeof c->at / sizeof *c->at) {
 			const struct trace_event *e = &c->at[(*at)++];
@@ -347,6 +348,7 @@ int trace_order_make(struct trace_order *o, struct region *r, const struct trace
 		if (name_thread(&m, &m.threads[i]) < 0)
 			return -ENOMEM;
 		make_lives(&m, &m.threads[i], m.sorted + from);
+		pace();
 		o->tids[o->tid_count++] = (struct trace_tid){m.threads[i].is.tid, first, o->count - first};
 	}
 	sort_items(o->tids, o->tid_count, sizeof *o->tids, tid_before);

@@ -23,6 +23,7 @@
 #include "shim/base/house.h"
 #include "shim/base/layout.h"
 #include "shim/base/os.h"
+#include "shim/base/pace.h"
 #include "shim/profiles/quota.h"
 #include "shim/stack/ring.h"
 #include "shim/base/settings.h"
@@ -46,6 +47,7 @@ enum {
 	COMMENTS_MOST = 64,
 	COMMENT_BYTES = 256,
 	QUIET_MS = 100,
+	BEGINNING_MS = 2,
 };
 
 /* Samples of one thread at one stack. */
@@ -76,6 +78,7 @@ struct profile {
 static struct {
 	uint64_t period_ns; /* atomic; 0: no profile */
 	bool by_interval;   /* the fall-back */
+	bool is_beginning;  /* its timers are being made */
 	uint64_t random;    /* atomic */
 	struct profile *profile;
 	bool for_trace; /* the profile is nobody's: its samples go to a trace alone */
@@ -253,12 +256,17 @@ static int begin(struct region *r, unsigned hz)
 	cpu.by_interval = false;
 	cpu.profile = p;
 	__atomic_store_n(&cpu.period_ns, p->period_ns, __ATOMIC_SEQ_CST);
+	cpu.is_beginning = true; /* others may have their turn meanwhile */
 	start_timers(p);
+	cpu.is_beginning = false;
 	return 0;
 }
 
 int snapshot_cpu_begin(struct region *r, unsigned hz)
 {
+	while (cpu.is_beginning)
+		if (pace_sleep(BEGINNING_MS) || !pace_is_task())
+			return -EBUSY;
 	if (cpu.for_trace)
 		cpu_trace_ends();
 	return cpu.profile ? -EBUSY : begin(r, hz);
@@ -529,4 +537,5 @@ FORKED_CODE void cpu_fork_child(void)
 	cpu.profile = NULL;
 	cpu.for_trace = false;
 	cpu.by_interval = false;
+	cpu.is_beginning = false;
 }

@@ -11,6 +11,7 @@
 
 #include "shim/libc/clock.h"
 #include "shim/base/os.h"
+#include "shim/base/pace.h"
 #include "shim/base/peek.h"
 #include "shim/threads/tasks.h"
 #include "shim/base/text.h"
@@ -110,12 +111,14 @@ static bool holds_still(const struct lock_wait *waits, size_t start)
 {
 	size_t i = start;
 	do {
+		pace();
 		if (!still_waits(&waits[i]) || deadlock_owner(&waits[i].wait) != waits[i].owner_tid ||
 		    !still_waits(&waits[i]))
 			return false;
 		i = waits[i].next;
 	} while (i != start);
 	do {
+		pace();
 		if (!still_waits(&waits[i]))
 			return false;
 		i = waits[i].next;
@@ -254,7 +257,7 @@ void snapshot_stuck(struct region *r, void (*tell)(void *arg, const char *line),
 			tell_ring(&g, i, r, tell, arg);
 		}
 	uint64_t now = clock_ns(CLOCK_MONOTONIC);
-	for (size_t i = 0; i < g.count; i++) {
+	for (size_t i = 0; i < g.count && !pace(); i++) {
 		uint64_t since = g.at[i].wait.since_ns, ns = since && now > since ? now - since : 0;
 		if (!ring[i] && ns >= STUCK_STALLED_NS && still_waits(&g.at[i]))
 			tell_stalled(&g.at[i], ns, r, tell, arg);

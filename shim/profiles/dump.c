@@ -488,14 +488,14 @@ static void ask_some(struct dump *d, const size_t *index, size_t count, uint64_t
 	uint32_t first = ++answers.generation << 8;
 	bool pending = true, last_call = false;
 	int writing_ms = 0;
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++, pace())
 		ask(d, index[i], first | (uint32_t)i);
 	uint64_t again_ns = deadline_in(AGAIN_MS);
 	while (pending) {
 		struct timespec step;
 		uint32_t seen = __atomic_load_n(&answers.answers, __ATOMIC_ACQUIRE);
 		pending = false;
-		for (size_t i = 0; i < count; i++)
+		for (size_t i = 0; i < count; i++, pace())
 			pending |= !collect(d, index[i], first | (uint32_t)i, last_call);
 		if (pending && last_call && ++writing_ms > WRITING_MS) {
 			retire(d, index, count, first);
@@ -507,7 +507,7 @@ static void ask_some(struct dump *d, const size_t *index, size_t count, uint64_t
 			wait_for_answers(seen, &step);
 			if (clock_ns(CLOCK_MONOTONIC) < again_ns)
 				continue;
-			for (size_t i = 0; i < count; i++)
+			for (size_t i = 0; i < count; i++, pace())
 				ask_again(d, index[i], first | (uint32_t)i);
 			again_ns = deadline_in(AGAIN_MS);
 		} else {

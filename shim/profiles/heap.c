@@ -21,6 +21,7 @@
 #include "shim/listener/listener.h"
 #include "shim/base/losses.h"
 #include "shim/base/os.h"
+#include "shim/base/pace.h"
 #include "shim/profiles/sampling.h"
 #include "shim/stack/here.h"
 #include "shim/stack/stacks.h"
@@ -227,14 +228,14 @@ int snapshot_heap(struct region *r, struct heap_snapshot *s)
 	s->rows = region_alloc(r, s->count * sizeof *s->rows + 1);
 	if (!s->rows)
 		return -ENOMEM;
-	for (; b; b = b->older) {
+	for (; b && !pace(); b = b->older) {
 		struct heap_row *row = &s->rows[b->number];
 		row->stack = b->stack;
 		row->class_bytes = b->class_bytes;
 		row->raw = read_values(&b->raw);
 		row->scaled = round_objects(read_values(&b->scaled));
 	}
-	return 0;
+	return b ? -ECANCELED : 0;
 }
 
 void snapshot_count_heap(uint64_t *in_use, uint64_t *all)

@@ -17,6 +17,7 @@
 #include "shim/base/os.h"
 #include "shim/profiles/quota.h"
 #include "shim/waits/restart.h"
+#include "shim/base/pace.h"
 #include "shim/waits/signals.h"
 #include "shim/threads/tasks.h"
 #include "shim/threads/timers.h"
@@ -105,7 +106,7 @@ static long arm_all(void *arg)
 }
 
 /* Threads that this library did not see begin get records. No lock is held over all this, which takes a while where
- * there are thousands of threads. */
+ * there are thousands of threads: a task gives way meanwhile. */
 int ticks_arm_all(struct region *scratch)
 {
 	size_t count;
@@ -115,6 +116,7 @@ int ticks_arm_all(struct region *scratch)
 		struct thread *t = libc_thread_may_be(tids[i]) ? threads_enter(tids[i]) : NULL;
 		if (t && __atomic_load_n(&t->timer, __ATOMIC_RELAXED) == THREAD_NO_TIMER)
 			restart_look(t);
+		pace();
 	}
 	return are_wanted() ? (int)timers_inside(arm_all, &a) : 0;
 }

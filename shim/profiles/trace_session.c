@@ -11,6 +11,7 @@
 #include "shim/profiles/cpu.h"
 #include "shim/base/layout.h"
 #include "shim/base/os.h"
+#include "shim/base/pace.h"
 #include "shim/snapshot.h"
 #include "shim/stack/stacks.h"
 #include "shim/threads/tasks.h"
@@ -113,6 +114,7 @@ static void note_first(struct session *s)
 		t->was_there = true;
 		t->was_blocked = state == TASK_BLOCKED || state == TASK_SLEEPS;
 		threads_enter(t->tid); /* a record, for what it is going to tell */
+		pace();
 	}
 	region_release(&scratch);
 }
@@ -139,6 +141,8 @@ int snapshot_trace_begin(struct region *r)
 	s->region = r;
 	note_first(s);
 	s->in_use_bytes = in_use_bytes();
+	if (session) /* another began while this one gave way */
+		return -EBUSY;
 	int error = trace_open();
 	if (error)
 		return error;

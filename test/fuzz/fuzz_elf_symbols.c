@@ -3,7 +3,7 @@
  * Runs in: its own process, under libFuzzer.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/names/elf_symbols.c shim/base/text.c test/fuzz/region_malloc.c */
+/* links: encoder/names/elf_symbols.c shim/base/text.c shim/base/pace.c test/fuzz/region_malloc.c */
 #define _GNU_SOURCE
 #include "test/fuzz/input.h"
 

@@ -8,7 +8,7 @@
  * links: encoder/symbolize/dwarf/dwarf.c */
 /* links: encoder/symbolize/dwarf/lines.c encoder/symbolize/dwarf/lookup.c encoder/symbolize/elf/symbols.c
  * links: encoder/symbolize/elf/strings.c */
-/* links: encoder/names/elf_symbols.c shim/base/text.c test/fuzz/region_malloc.c */
+/* links: encoder/names/elf_symbols.c shim/base/text.c shim/base/pace.c test/fuzz/region_malloc.c */
 /* libs: -ldw -lelf -liberty -llzma -lz */
 #define _GNU_SOURCE
 #include "test/fuzz/input.h"

@@ -21,6 +21,18 @@ void arena_set_limit(uint64_t bytes)
 	limit_bytes = bytes;
 }
 
+/* For pace.c, which has no tasks here. */
+int arena_charge_request(size_t bytes)
+{
+	(void)bytes;
+	return -1;
+}
+
+void arena_uncharge_request(size_t bytes)
+{
+	(void)bytes;
+}
+
 void *region_alloc(struct region *r, size_t bytes)
 {
 	if (bytes > SIZE_MAX / 2 || bytes > limit_bytes || used_bytes > limit_bytes - bytes)

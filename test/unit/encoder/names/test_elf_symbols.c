@@ -26,6 +26,16 @@
 #include <cmocka.h>
 
 #include "encoder/names/elf_symbols.h"
+#include "shim/base/pace.h"
+
+static size_t turns; /* of others */
+static bool is_unwanted;
+
+bool pace(void) /* pace.c's */
+{
+	turns++;
+	return is_unwanted;
+}
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
@@ -591,6 +601,30 @@ static void ask_everything(const void *bytes, size_t len)
 	region_release(&r);
 }
 
+static void test_others_have_their_turn_while_a_large_table_is_read(void **state)
+{
+	enum { TABLE_BYTES = 1 << 20 };
+	(void)state;
+	struct small *f = calloc(1, sizeof *f + TABLE_BYTES);
+	struct region r = {0};
+	struct elf_query q = {.address = 0x2000};
+	*f = small();
+	memcpy(f + 1, f->symbol, sizeof f->symbol); /* and very many that are none */
+	f->s[1].sh_offset = sizeof *f;
+	f->s[1].sh_size = TABLE_BYTES;
+	int fd = file_of(f, sizeof *f + TABLE_BYTES);
+	turns = 0;
+	assert_int_equal(elf_symbols_of_file(&r, fd, &q, 1), 0);
+	assert_int_equal(q.name.len, 5);
+	assert_in_range(turns, TABLE_BYTES / (64 << 10), 1000);
+	is_unwanted = true;
+	assert_int_equal(elf_symbols_of_file(&r, fd, &q, 1), -ECANCELED);
+	is_unwanted = false;
+	close(fd);
+	free(f);
+	region_release(&r);
+}
+
 static void test_truncated_files_are_refused_or_read_but_never_crash(void **state)
 {
 	(void)state;
@@ -657,6 +691,7 @@ int main(void)
 		cmocka_unit_test(test_local_symbols_have_their_source_file),
 		cmocka_unit_test(test_an_alias_that_ends_earlier_names_nothing),
 		cmocka_unit_test(test_of_very_many_aliases_the_last_ones_are_looked_at),
+		cmocka_unit_test(test_others_have_their_turn_while_a_large_table_is_read),
 		cmocka_unit_test(test_truncated_files_are_refused_or_read_but_never_crash),
 		cmocka_unit_test(test_files_with_lying_fields_are_refused_or_read_but_never_crash),
 		cmocka_unit_test(test_files_with_random_bytes_are_refused_or_read_but_never_crash),

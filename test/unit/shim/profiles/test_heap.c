@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,6 +25,7 @@
 #include "shim/listener/listener.h"
 #include "shim/base/losses.h"
 #include "shim/libc/modules.h"
+#include "shim/base/pace.h"
 #include "shim/base/random.h"
 #include "shim/profiles/sampling.h"
 #include "shim/stack/here.h"
@@ -46,6 +48,14 @@ void listener_start_pending(void)
 }
 
 uint32_t waits_watchers; /* waits.c's */
+
+static size_t turns; /* of others */
+static bool is_unwanted;
+bool pace(void) /* pace.c's */
+{
+	turns++;
+	return is_unwanted;
+}
 
 static int64_t traced_bytes;
 static int traced;
@@ -337,6 +347,26 @@ static void test_a_later_snapshot_has_the_same_rows_first(void **state)
 	region_release(&r);
 }
 
+static void test_others_have_their_turn_while_a_snapshot_is_made(void **state)
+{
+	enum { STACKS = 200 };
+	(void)state;
+	struct region r = {0};
+	struct heap_snapshot s;
+	for (uintptr_t i = 0; i < STACKS; i++)
+		heap_on_alloc(block(3000 + i), 64, from(3000 + i));
+	turns = 0;
+	s = snap(&r);
+	assert_true(s.count >= STACKS);
+	assert_in_range(turns, STACKS / 16, s.count + 1);
+	is_unwanted = true;
+	assert_int_equal(snapshot_heap(&r, &s), -ECANCELED);
+	is_unwanted = false;
+	for (uintptr_t i = 0; i < STACKS; i++)
+		heap_on_free(block(3000 + i));
+	region_release(&r);
+}
+
 static void test_stacks_in_use_and_all_stacks_are_counted(void **state)
 {
 	(void)state;
@@ -572,6 +602,7 @@ int main(void)
 		cmocka_unit_test(test_an_address_used_again_counts_the_old_block_as_freed),
 		cmocka_unit_test(test_a_free_inside_the_recorder_is_a_counted_loss),
 		cmocka_unit_test(test_a_later_snapshot_has_the_same_rows_first),
+		cmocka_unit_test(test_others_have_their_turn_while_a_snapshot_is_made),
 		cmocka_unit_test(test_stacks_in_use_and_all_stacks_are_counted),
 		cmocka_unit_test(test_a_sampled_event_starts_a_pending_listener_once),
 		cmocka_unit_test(test_what_has_no_room_is_counted_as_one_with_right_totals),
