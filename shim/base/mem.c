@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "shim/arch/arch.h"
 #include "shim/base/exports.h"
 
 HIDDEN void *memcpy(void *restrict to, const void *restrict from, size_t n);
@@ -27,12 +28,8 @@ void *memcpy(void *restrict to, const void *restrict from, size_t n)
 {
 	char *t = to;
 	const char *f = from;
-#if defined(__x86_64__)
-	if (n >= 256) { /* the processor's own copy: fast once it has started */
-		__asm__ volatile("rep movsb" : "+D"(t), "+S"(f), "+c"(n) : : "memory");
+	if (arch_copy(to, from, n))
 		return to;
-	}
-#endif
 	for (; n >= sizeof(word); n -= sizeof(word), t += sizeof(word), f += sizeof(word))
 		*(word *)t = *(const word *)f;
 	while (n--)
@@ -53,13 +50,10 @@ void *memmove(void *to, const void *from, size_t n)
 
 void *memset(void *at, int value, size_t n)
 {
-	char *t = at;
-#if defined(__x86_64__)
-	__asm__ volatile("rep stosb" : "+D"(t), "+c"(n) : "a"(value) : "memory");
-#else
-	while (n--)
-		*t++ = (char)value;
-#endif
+	if (arch_fill(at, value, n))
+		return at;
+	for (char *t = at; n--; t++)
+		*t = (char)value;
 	return at;
 }
 

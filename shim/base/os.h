@@ -1,7 +1,7 @@
 /* os.h - the one boundary to the kernel: system calls that touch no errno, no TLS, no libc.
  *
  * Runs in: everywhere (app's thread inside a hook, signal handler, listener, init, fork child).
- * So: every function is inline assembly around one system call, returns 0 or more on success and a
+ * So: every function is one system call, returns 0 or more on success and a
  * negative errno on failure, and may be called by a thread that libc does not know.
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -19,43 +19,16 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#include "shim/arch/arch.h"
 #include "shim/base/confined.h"
 
-/* The six-argument system call of the architecture. Numbers are those of <sys/syscall.h>; only calls
- * that every Linux architecture has (openat, epoll_pwait, …) are used, so a port adds this function
- * and the few lines of clone.h. */
-static inline long os_call6(long nr, long a, long b, long c, long d, long e, long f)
-{
-#if defined(__x86_64__)
-	register long r10 __asm__("r10") = d;
-	register long r8 __asm__("r8") = e;
-	register long r9 __asm__("r9") = f;
-	long ret;
-	__asm__ volatile("syscall"
-	                 : "=a"(ret)
-	                 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-	                 : "rcx", "r11", "memory");
-	return ret;
-#elif defined(__aarch64__)
-	register long x8 __asm__("x8") = nr;
-	register long x0 __asm__("x0") = a;
-	register long x1 __asm__("x1") = b;
-	register long x2 __asm__("x2") = c;
-	register long x3 __asm__("x3") = d;
-	register long x4 __asm__("x4") = e;
-	register long x5 __asm__("x5") = f;
-	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
-	return x0;
-#else
-#error "os.h: no system call sequence for this architecture"
-#endif
-}
-
+/* Numbers are those of <sys/syscall.h>; only calls that every Linux architecture has (openat, epoll_pwait, …) are used.
+ */
 #define os_call(nr, ...) OS_CALL_PAD_(nr, __VA_ARGS__, 0, 0, 0, 0, 0, 0)
 #define OS_CALL_PAD_(nr, a, b, c, d, e, f, ...) \
-	os_call6((nr), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+	arch_call6((nr), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 
-static inline long os_read(int fd, void *buf, size_t n)
+	static inline long os_read(int fd, void *buf, size_t n)
 {
 	return os_call(SYS_read, fd, buf, n);
 }

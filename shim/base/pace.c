@@ -8,8 +8,8 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "shim/arch/entries.h"
 #include "shim/base/arena.h"
-#include "shim/base/exports.h"
 #include "shim/base/os.h"
 
 enum {
@@ -25,38 +25,7 @@ static struct {
 	bool in_a_hurry;
 } now;
 
-/* Push what a function must keep, leave the stack pointer in *from, and go on where `to` was left. */
-#if defined(__x86_64__)
-#define PACE_SWITCH 1
-HIDDEN void pace_switch(void **from, void *to);
-__asm__(".pushsection .text\n"
-        ".globl pace_switch\n.hidden pace_switch\n.type pace_switch, @function\n"
-        "pace_switch:\n"
-        "\tpushq %rbp\n\tpushq %rbx\n\tpushq %r12\n\tpushq %r13\n\tpushq %r14\n\tpushq %r15\n"
-        "\tmovq %rsp, (%rdi)\n\tmovq %rsi, %rsp\n"
-        "\tpopq %r15\n\tpopq %r14\n\tpopq %r13\n\tpopq %r12\n\tpopq %rbx\n\tpopq %rbp\n\tret\n"
-        ".size pace_switch, . - pace_switch\n"
-        ".popsection\n");
-
-/* What pace_switch finds at the first time: six registers, and where to go on. */
-static void *first_frame(char *end, void (*entry)(void))
-{
-	uintptr_t *sp = (uintptr_t *)(void *)end;
-	*--sp = 0; /* a function is entered 8 bytes below a multiple of 16 */
-	*--sp = (uintptr_t)entry;
-	return sp - 6;
-}
-#else
-static void pace_switch(void **from, void *to)
-{
-	(void)from, (void)to;
-}
-static void *first_frame(char *end, void (*entry)(void))
-{
-	(void)end, (void)entry;
-	return NULL;
-}
-#endif
+ARCH_SWITCH(pace_switch)
 
 static void enter(void)
 {
@@ -69,10 +38,7 @@ static void enter(void)
 
 bool pace_start(struct pace_task *t, void (*work)(void *arg), void *arg)
 {
-#ifndef PACE_SWITCH
-	return false;
-#endif
-	if (arena_charge_request(STACK_BYTES) < 0)
+	if (!ARCH_HAS_SWITCH || arena_charge_request(STACK_BYTES) < 0)
 		return false;
 	char *stack = os_map(STACK_BYTES);
 	if (os_failed(stack)) {
@@ -81,7 +47,7 @@ bool pace_start(struct pace_task *t, void (*work)(void *arg), void *arg)
 	}
 	os_call(SYS_mprotect, stack, GUARD_BYTES, PROT_NONE);
 	*t = (struct pace_task){.stack = stack, .work = work, .arg = arg};
-	t->sp = first_frame(stack + STACK_BYTES, enter);
+	t->sp = arch_first_frame(stack + STACK_BYTES, enter);
 	return true;
 }
 

@@ -8,6 +8,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/base/sync.h"
 
+#include "shim/arch/arch.h"
 #include "shim/base/confined.h"
 #include "shim/base/layout.h"
 
@@ -81,9 +82,7 @@ static bool spin(struct lock *l, uint32_t stamp)
 {
 	int spins = confined() ? SPINS_CONFINED : SPINS;
 	for (int i = 0; i < spins; i++) {
-#if defined(__x86_64__)
-		__builtin_ia32_pause();
-#endif
+		arch_pause();
 		uint32_t word = __atomic_load_n(&l->word, __ATOMIC_RELAXED);
 		if (word == 0 && exchange(l, &word, stamp))
 			return true;

@@ -16,6 +16,7 @@
 #include <linux/seccomp.h>
 #include <sys/syscall.h>
 
+#include "shim/arch/entries.h"
 #include "shim/listener/listener.h"
 #include "shim/libc/real.h"
 
@@ -103,25 +104,9 @@ static __attribute__((used)) SLOW int prctl_dumpable(int option, unsigned long a
 
 /* Its arguments are all in registers, however many a caller gives; what is not looked at is jumped on with all of
  * them as they were. */
-#if defined(__x86_64__)
+#if ARCH_HAS_ENTRIES
 static_assert(PR_SET_SECCOMP == 22 && PR_SET_DUMPABLE == 4 && PTRACER == 0x59616d61, "as the entry has it");
-__asm__(".text\n"
-        ".p2align 4\n"
-        ".globl prctl\n"
-        ".type prctl, @function\n"
-        "prctl:\n"
-        "\t.cfi_startproc\n"
-        "\tcmp $22, %edi\n"
-        "\tja 1f\n"
-        "\tje prctl_seccomp\n"
-        "\tcmp $4, %edi\n"
-        "\tje prctl_dumpable\n"
-        "\tjmp *real_prctl(%rip)\n"
-        "1:\tcmp $0x59616d61, %edi\n"
-        "\tje prctl_ptracer\n"
-        "\tjmp *real_prctl(%rip)\n"
-        "\t.cfi_endproc\n"
-        ".size prctl, . - prctl\n");
+ARCH_ENTRY_BY_FIRST(prctl, real_prctl, 4, prctl_dumpable, 22, prctl_seccomp, 0x59616d61, prctl_ptracer)
 #else
 EXPORT int prctl_of_five(int option, unsigned long a, unsigned long b, unsigned long c,
                          unsigned long d) __asm__("prctl");

@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "shim/arch/entries.h"
 #include "shim/base/confined.h"
 #include "shim/base/exports.h"
 #include "shim/hooks/exec.h"
@@ -64,18 +65,6 @@ static bool wakes(long operation)
 	}
 }
 
-/* The words of the caller, as the entry saved them. */
-struct caller {
-	long nr, args[5];
-	uintptr_t fp, pc;
-	long sixth; /* where the kernel call has one; else the caller's own */
-};
-
-/* What the entry returns; made: the call was made here, and this is its result. */
-struct answer {
-	long result, made;
-};
-
 static bool has_six(long nr)
 {
 	switch (nr) {
@@ -125,24 +114,24 @@ static bool stand_in(long nr, const long a[], long *result)
 	return false;
 }
 
-static __attribute__((used)) struct answer syscall_watched(const struct caller *c)
+static __attribute__((used)) struct arch_answer syscall_watched(const struct arch_caller *c)
 {
 	const long *a = c->args;
 	long result;
 	if (stand_in(c->nr, a, &result))
-		return (struct answer){result, true};
+		return (struct arch_answer){result, true};
 	/* a transfer's rest is moved where it is interrupted: restart.h */
 	int which = restart_is_transfer(c->nr) ? RESTART_NOT_BLOCKING : restart_way(c->nr, a[1]);
 	struct unwind_frame caller = {.pc = c->pc - 1, .sp = (uintptr_t)&c->sixth, .fp = c->fp};
 	if (trace_is_on() && c->nr == SYS_futex && wakes(a[1]))
 		trace_wakes((uintptr_t)a[0], waits_function(WAIT_syscall), caller);
 	if (which == RESTART_NOT_BLOCKING || !(c->nr == SYS_futex || waits_test(HOOK_WATCHED)))
-		return (struct answer){0, false};
+		return (struct arch_answer){0, false};
 	long args[] = {a[0], a[1], a[2], a[3], a[4], has_six(c->nr) ? c->sixth : 0};
-	return (struct answer){blocking_call(c->nr, args, which, caller), true};
+	return (struct arch_answer){blocking_call(c->nr, args, which, caller), true};
 }
 
-#if defined(__x86_64__)
+#if ARCH_HAS_ENTRIES
 /* Who is looked at: all while somebody watches; else those whose bit is set. (SYS_futex, as waits for other threads are
  * profiled always; the others change what the listener or our handlers rest on.) A bit for each number of 16 bits, so
  * that no number needs to be compared with a highest one first. */
@@ -157,54 +146,7 @@ static __attribute__((used)) const uint64_t looked_at[(1 << 16) / 64] = {
 static_assert(SYS_execveat / 64 == 5, "the highest of them");
 
 /* What is not looked at is jumped on with all registers, and the stack, as they were. */
-__asm__(".text\n"
-        ".p2align 4\n"
-        ".globl syscall\n"
-        ".type syscall, @function\n"
-        "syscall:\n"
-        "\t.cfi_startproc\n"
-        "\ttestb $12, waits_watchers(%rip)\n"
-        "\tjne 1f\n"
-        "\tmovzwl %di, %eax\n"
-        "\tbtl %eax, looked_at(%rip)\n"
-        "\tjc 1f\n"
-        "\tjmp *real_syscall(%rip)\n"
-        "1:\tpush %rbp\n"
-        "\t.cfi_def_cfa_offset 16\n"
-        "\t.cfi_offset rbp, -16\n"
-        "\tmov %rsp, %rbp\n"
-        "\t.cfi_def_cfa_register rbp\n"
-        "\tpush %r9\n"
-        "\tpush %r8\n"
-        "\tpush %rcx\n"
-        "\tpush %rdx\n"
-        "\tpush %rsi\n"
-        "\tpush %rdi\n"
-        "\tmov %rsp, %rdi\n"
-        "\tand $-16, %rsp\n"
-        "\tcall syscall_watched\n"
-        "\ttest %rdx, %rdx\n"
-        "\tlea -48(%rbp), %rsp\n"
-        "\tpop %rdi\n"
-        "\tpop %rsi\n"
-        "\tpop %rdx\n"
-        "\tpop %rcx\n"
-        "\tpop %r8\n"
-        "\tpop %r9\n"
-        "\tpop %rbp\n"
-        "\t.cfi_remember_state\n"
-        "\t.cfi_def_cfa rsp, 8\n"
-        "\t.cfi_restore rbp\n"
-        "\tje 2f\n"
-        "\tpop %rcx\n"
-        "\t.cfi_adjust_cfa_offset -8\n"
-        "\t.cfi_register rip, rcx\n"
-        "\tjmp *%rcx\n"
-        "\t.cfi_adjust_cfa_offset 8\n"
-        "\t.cfi_restore rip\n"
-        "2:\tjmp *real_syscall(%rip)\n"
-        "\t.cfi_endproc\n"
-        ".size syscall, . - syscall\n");
+ARCH_ENTRY_SYSCALL(syscall, real_syscall, waits_watchers, 12, looked_at, syscall_watched)
 static_assert(HOOK_WATCHED == 12, "as the entry has it");
 #else
 /* Arguments in registers, all of them: none is another's. */
@@ -212,8 +154,8 @@ EXPORT long syscall_of_seven(long nr, long a, long b, long c, long d, long e, lo
 long syscall_of_seven(long nr, long a, long b, long c, long d, long e, long f)
 {
 	struct unwind_frame from = UNWIND_CALLER();
-	struct caller caller = {nr, {a, b, c, d, e}, from.fp, from.pc + 1, f};
-	struct answer answer = syscall_watched(&caller);
+	struct arch_caller caller = {nr, {a, b, c, d, e}, from.fp, from.pc + 1, f};
+	struct arch_answer answer = syscall_watched(&caller);
 	return answer.made ? answer.result : real_syscall(nr, a, b, c, d, e, f);
 }
 #endif
@@ -231,18 +173,8 @@ static __attribute__((used, noinline)) ssize_t recvfrom_chk_watched(int fd, void
 	return recvfrom(fd, buf, count, flags, addr, len);
 }
 
-#if defined(__x86_64__)
-__asm__(".text\n"
-        ".p2align 4\n"
-        ".globl __recvfrom_chk\n"
-        ".type __recvfrom_chk, @function\n"
-        "__recvfrom_chk:\n"
-        "\t.cfi_startproc\n"
-        "\ttestb $12, waits_watchers(%rip)\n"
-        "\tjne recvfrom_chk_watched\n"
-        "\tjmp *real___recvfrom_chk(%rip)\n"
-        "\t.cfi_endproc\n"
-        ".size __recvfrom_chk, . - __recvfrom_chk\n");
+#if ARCH_HAS_ENTRIES
+ARCH_ENTRY_WATCHED(__recvfrom_chk, real___recvfrom_chk, waits_watchers, 12, recvfrom_chk_watched)
 static_assert(HOOK_WATCHED == 12, "as the hook has it");
 #else
 EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t count, size_t size, int flags, struct sockaddr *addr,

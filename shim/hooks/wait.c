@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "shim/arch/entries.h"
 #include "shim/waits/queues.h"
 #include "shim/base/exports.h"
 #include "shim/hooks/wait.h"
@@ -24,21 +25,7 @@
  * that it does. A jump is predicted in another way: these files are compiled to return by this one (Makefile: RETURNS).
  * Measured on an AMD EPYC: read of a byte from /dev/zero 209 ns, by a hook that only calls and returns 229, by one that
  * returns so 212. */
-#if defined(__x86_64__)
-__asm__(".text\n"
-        ".p2align 4\n"
-        ".globl __x86_return_thunk\n"
-        ".hidden __x86_return_thunk\n"
-        ".type __x86_return_thunk, @function\n"
-        "__x86_return_thunk:\n"
-        "\t.cfi_startproc\n"
-        "\tpop %rcx\n"
-        "\t.cfi_adjust_cfa_offset -8\n"
-        "\t.cfi_register rip, rcx\n"
-        "\tjmp *%rcx\n"
-        "\t.cfi_endproc\n"
-        ".size __x86_return_thunk, . - __x86_return_thunk\n");
-#endif
+ARCH_RETURN_THUNK
 
 /* A mutex whose first word is not 0, and that is had at once all the same: a recursive one that the thread holds
  * already; a free one with a priority ceiling, which is kept in the word's upper bits (glibc's pthreadP.h). */
@@ -212,12 +199,7 @@ static inline bool pthread_waited(int r)
 #define AGAIN_SEM
 #define LEAVE_SEM(call, object) HOOK_LEAVE_SYNC(call, object, r == 0 || errno == ETIMEDOUT || errno == EINTR)
 
-#if defined(__x86_64__)
-enum { SPIN_FREE = 1 };
-#else
-enum { SPIN_FREE = 0 };
-#endif
-#define BLOCKS_SPIN (!hook_first_word_is((const void *)(uintptr_t)lock, SPIN_FREE))
+#define BLOCKS_SPIN (!hook_first_word_is((const void *)(uintptr_t)lock, ARCH_SPIN_FREE))
 #define IDLE_SPIN false
 #define LONG_SPIN false
 #define SINCE_SPIN hook_sync_since()

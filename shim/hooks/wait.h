@@ -7,6 +7,7 @@
 #ifndef PPROFSHIM_HOOKS_WAIT_H
 #define PPROFSHIM_HOOKS_WAIT_H
 
+#include "shim/arch/arch.h"
 #include "shim/profiles/delays.h"
 #include "shim/base/exports.h"
 #include "shim/listener/listener.h"
@@ -20,13 +21,7 @@
 /* Has the first word of a lock this value, of a constant? In one instruction. */
 static inline __attribute__((always_inline)) bool hook_first_word_is(const void *lock, int value)
 {
-#if defined(__x86_64__)
-	bool is;
-	__asm__("cmpl %2, %1" : "=@cce"(is) : "m"(*(const int *)lock), "ri"(value));
-	return is;
-#else
-	return __atomic_load_n((const int *)lock, __ATOMIC_RELAXED) == value;
-#endif
+	return arch_word_is(lock, value);
 }
 
 /* What makes a call that waits for no other thread worth a look; of one that may wait long, a listener that is to be
@@ -36,13 +31,7 @@ enum { HOOK_WATCHED = WAITS_FOR_SIGNALS | WAITS_FOR_TRACE, HOOK_WATCHED_LONG = H
 /* Has the word at `lock` one of these bits, constants in its first byte? */
 static inline __attribute__((always_inline)) bool hook_has_bit(const void *lock, unsigned bits)
 {
-#if defined(__x86_64__)
-	bool is;
-	__asm__("testb %2, %1" : "=@ccne"(is) : "m"(*(const unsigned char *)lock), "i"(bits));
-	return is;
-#else
-	return (__atomic_load_n((const unsigned *)lock, __ATOMIC_RELAXED) & bits) != 0;
-#endif
+	return arch_has_low_bits(lock, bits);
 }
 
 /* Will unlocking this mutex let it go? (It is locked, or the caller is mistaken.) */

@@ -21,28 +21,32 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "shim/arch/arch.h"
 #include "shim/base/os.h"
 #include "shim/libc/real.h"
 
 /* ---- versions ---- */
 
-#if defined(__x86_64__)
+#if ARCH_HAS_OLD_VERSIONS
 #define LABEL(symbol, version) "versioned_" #symbol "_" #version
 #define EXPORTED_AS(symbol, version) ".symver " LABEL(symbol, version) "," #symbol "@" #version "\n"
 
 /* A jump: the hook finds everything as its caller left it. */
+/* clang-format off: it would move the text of the directives */
 #define VERSION(symbol, version) \
 	__asm__(".text\n" \
-	        ".globl " LABEL(symbol, version) "\n" \
-	                                         ".type " LABEL(symbol, version) ",@function\n" LABEL( \
-							 symbol, version) ":\n" \
-	                                                                  ".cfi_startproc\n" \
-	                                                                  "jmp " #symbol "\n" \
-	                                                                  ".cfi_endproc\n" \
+	        ".globl " LABEL(symbol, \
+	                        version) "\n" \
+	                                 ".type " LABEL(symbol, version) ",@function\n" LABEL( \
+						 symbol, \
+						 version) ":\n" \
+	                                                  ".cfi_startproc\n" ARCH_JUMP( \
+								  symbol) ".cfi_endproc\n" \
 	                                                                  ".size " LABEL(symbol, version) ",.-" LABEL( \
 										  symbol, \
 										  version) "\n" EXPORTED_AS(symbol, \
 	                                                                                                    version));
+/* clang-format on */
 #define VERSIONS(symbol, old, now) \
 	VERSION(symbol, old) \
 	VERSION(symbol, now)

@@ -10,6 +10,7 @@
 
 #include <stdint.h>
 
+#include "shim/arch/arch.h"
 #include "shim/base/confined.h"
 #include "shim/base/layout.h"
 #include "shim/base/os.h"
@@ -18,18 +19,6 @@ static struct {
 	uintptr_t main_pointer; /* the main thread's thread pointer */
 	uintptr_t distance;     /* from a thread pointer to the list; 0: not known (no such call, or another libc) */
 } known;
-
-static inline uintptr_t thread_pointer(void)
-{
-#if defined(__x86_64__)
-	enum { ARCH_GET_FS_ = 0x1003 }; /* asm/prctl.h */
-	uintptr_t pointer = 0;
-	os_call(SYS_arch_prctl, ARCH_GET_FS_, &pointer);
-	return pointer;
-#else
-	return (uintptr_t)__builtin_thread_pointer();
-#endif
-}
 
 /* Of a thread (0: the calling one). 0: it has none; 1: the kernel does not say. */
 static inline uintptr_t robust_list_of(int tid)
@@ -42,32 +31,25 @@ static inline uintptr_t robust_list_of(int tid)
 void libc_thread_start(unsigned long hwcap2)
 {
 	uintptr_t head = robust_list_of(0);
-	known.main_pointer = thread_pointer();
-#if defined(__x86_64__)
-	enum { HAS_FSGSBASE = 2 }; /* of AT_HWCAP2: asm/hwcap2.h */
-	libc_thread_tells_pointer = (hwcap2 & HAS_FSGSBASE) != 0;
-#endif
+	known.main_pointer = arch_thread_pointer();
+	libc_thread_tells_pointer = arch_tells_thread_pointer(hwcap2);
 	known.distance = head > 1 ? head - known.main_pointer : 0;
 }
 
-/* Libc's block begins with a pointer to itself, and has another one two words later (x86-64: the psABI's TLS, and
- * glibc's tcbhead_t). */
 static inline bool looks_like_a_block(uintptr_t pointer)
 {
-#if defined(__x86_64__)
 	const uintptr_t *word = (const uintptr_t *)pointer;
+	if (!ARCH_BLOCK_HOLDS_ITSELF)
+		return pointer != 0;
 	return pointer % sizeof *word == 0 && os_readable(word) && os_readable(word + 2) && word[0] == pointer &&
 	       word[2] == pointer;
-#else
-	return pointer != 0;
-#endif
 }
 
 /* In a child that was made by clone(2) the kernel has forgotten the list of the thread that lives on. (A thread that
  * was made by clone(2) and was given no thread pointer has another's, and no list.) */
 bool libc_thread_is_here(void)
 {
-	uintptr_t pointer = thread_pointer(), head = known.distance ? robust_list_of(0) : 0;
+	uintptr_t pointer = arch_thread_pointer(), head = known.distance ? robust_list_of(0) : 0;
 	if (known.distance && head == pointer + known.distance)
 		return true;
 	if (pointer == known.main_pointer)
@@ -82,7 +64,7 @@ __attribute__((used)) bool libc_thread_meet(void)
 {
 	if (confined() || !libc_thread_is_here())
 		return false;
-	uintptr_t pointer = thread_pointer();
+	uintptr_t pointer = arch_thread_pointer();
 	uint32_t hash = (uint32_t)(pointer >> 6) * 0x9e3779b1u >> 22;
 	__atomic_store_n(&libc_thread_met[hash], pointer, __ATOMIC_RELAXED);
 	return true;

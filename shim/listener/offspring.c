@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "shim/base/layout.h"
-#include "shim/listener/clone.h"
 #include "shim/base/os.h"
 #include "shim/libc/real.h"
 #include "shim/base/self.h"
@@ -29,8 +28,8 @@ enum {
 static size_t find_tls_room(void)
 {
 	enum { MORE = 4096 };
-#ifdef LISTENER_CLONE
-	uintptr_t block = listener_clone_own_block();
+#if ARCH_HAS_CLONE
+	uintptr_t block = arch_own_block();
 #else
 	uintptr_t block = 0;
 #endif
@@ -97,38 +96,28 @@ static long spawn_pthread(void)
 	return r;
 }
 
-#ifdef LISTENER_CLONE
+#if ARCH_HAS_CLONE
 enum { AS_THREAD = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM };
 
 static long spawn_bare(struct offspring_room *r, unsigned long flags, void (*run)(void *), int *tid)
 {
 	if (!map_memory(r))
 		return -ENOMEM;
-	listener_clone_block(block_of(r));
+	arch_fill_block(block_of(r));
 	flags |= CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
-	long pid = listener_clone(flags, stack_top(r), tid, block_of(r), run, NULL);
+	long pid = arch_clone(flags, stack_top(r), tid, block_of(r), run, NULL);
 	return pid < 0 ? pid : 0;
 }
 
 bool offspring_is_me(const struct offspring_room *r)
 {
-	return r->memory && listener_clone_own_block() == (uintptr_t)block_of(r);
+	return r->memory && arch_own_block() == (uintptr_t)block_of(r);
 }
 
-/* Valgrind ends at a clone that it does not know. It is asked as its documentation says: by these rotations, which do
- * nothing elsewhere; the answer to what it does not know is the preset. */
+/* Valgrind ends at a clone that it does not know. */
 static bool is_valgrind(void)
 {
-	enum { RUNNING_ON_VALGRIND = 0x1001 };
-	volatile unsigned long request[6] = {RUNNING_ON_VALGRIND};
-	unsigned long answer = 0;
-	__asm__ volatile("rolq $3, %%rdi; rolq $13, %%rdi\n\t"
-	                 "rolq $61, %%rdi; rolq $51, %%rdi\n\t"
-	                 "xchgq %%rbx, %%rbx"
-	                 : "+d"(answer)
-	                 : "a"(&request[0])
-	                 : "cc", "memory", "rdi");
-	return answer != 0;
+	return arch_is_valgrind();
 }
 #else
 enum { AS_THREAD = 0 };

@@ -23,7 +23,6 @@
 
 #include "shim/base/house.h"
 #include "shim/base/layout.h"
-#include "shim/listener/clone.h"
 #include "shim/base/os.h"
 #include "shim/base/text.h"
 
@@ -172,8 +171,8 @@ static void become_helper(void *arg)
 
 static long clone_sharing(unsigned long flags, char *stack_end, void (*main)(void *))
 {
-#ifdef LISTENER_CLONE
-	return listener_clone(CLONE_VM | flags, stack_end, NULL, NULL, main, NULL);
+#if ARCH_HAS_CLONE
+	return arch_clone(CLONE_VM | flags, stack_end, NULL, NULL, main, NULL);
 #else /* no assembly for this architecture */
 	(void)flags, (void)stack_end, (void)main;
 	return -ENOSYS;

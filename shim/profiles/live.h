@@ -20,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "shim/arch/arch.h"
 #include "shim/base/exports.h"
 
 struct heap_bucket;
@@ -32,16 +33,10 @@ enum { LIVE_MARK_ALIGN = 1024 };
  * and, while an unmarked block is sampled and live, set to 0. */
 extern HIDDEN uintptr_t live_mark_mask;
 
-/* The one test of free. (The compiler would spend a second instruction on the memory operand.) */
+/* The one test of free. */
 static inline bool live_is_foreign(const void *block)
 {
-#if defined(__x86_64__)
-	bool foreign;
-	__asm__("testq %1, %2" : "=@ccnz"(foreign) : "r"(block), "m"(live_mark_mask));
-	return __builtin_expect(foreign, 1);
-#else
-	return __builtin_expect(((uintptr_t)block & live_mark_mask) != 0, 1);
-#endif
+	return __builtin_expect(arch_has_bits(&live_mark_mask, (uintptr_t)block), 1);
 }
 
 struct live_slots {

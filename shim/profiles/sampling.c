@@ -2,7 +2,7 @@
  *
  * Runs in: app's thread inside an allocation hook; init.
  * So: no libc (libm is not linked; its functions may allocate thread state), floating point in registers that a
- * function call may clobber, in an environment of its own (fp_begin).
+ * function call may clobber, in an environment of its own (arch_fp_begin).
  * Shared: `sampler` is immutable after init; the rest is thread-local.
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -81,43 +81,8 @@ double sampling_one_minus_exp(double x)
 }
 
 /* The program may have unmasked floating point exceptions, or changed the rounding: our arithmetic is done in the
- * default environment, and leaves the program's as it was, flags included. */
-#if defined(__x86_64__)
-typedef unsigned fp_environment;
-
-static inline fp_environment fp_begin(void)
-{
-	enum { ALL_MASKED_TO_NEAREST = 0x1f80 };
-	unsigned before = __builtin_ia32_stmxcsr();
-	__builtin_ia32_ldmxcsr(ALL_MASKED_TO_NEAREST);
-	return before;
-}
-
-static inline void fp_end(fp_environment before)
-{
-	__builtin_ia32_ldmxcsr(before);
-}
-#else
-typedef unsigned long fp_environment;
-
-static inline fp_environment fp_begin(void)
-{
-	unsigned long control, status;
-	__asm__ volatile("mrs %0, fpcr" : "=r"(control));
-	__asm__ volatile("mrs %0, fpsr" : "=r"(status));
-	__asm__ volatile("msr fpcr, %0" : : "r"(0ul));
-	return control << 32 | status;
-}
-
-static inline void fp_end(fp_environment before)
-{
-	__asm__ volatile("msr fpcr, %0" : : "r"(before >> 32));
-	__asm__ volatile("msr fpsr, %0" : : "r"(before & 0xffffffffu));
-}
-#endif
-
-/* Between fp_begin and fp_end: the compiler knows nothing of the two, and may move arithmetic, but no call of what it
- * can't look into. */
+ * default environment, and leaves the program's as it was, flags included. Between arch_fp_begin and arch_fp_end: the
+ * compiler knows nothing of the two, and may move arithmetic, but no call of what it can't look into. */
 #define FP_INSIDE __attribute__((noinline, noipa))
 
 static FP_INSIDE int64_t distance_of(uint64_t random)
@@ -141,9 +106,9 @@ static int64_t draw_distance(void)
 	if (sampler.rate_bytes == 1)
 		return 0;
 	uint64_t random = random_next();
-	fp_environment before = fp_begin();
+	arch_fp_environment before = arch_fp_begin();
 	int64_t distance = distance_of(random);
-	fp_end(before);
+	arch_fp_end(before);
 	return distance + 1;
 }
 
@@ -194,8 +159,8 @@ struct sampling_weight sampling_weight(size_t size)
 	if (sampler.rate_bytes <= 1 || size == 0)
 		return (struct sampling_weight){SAMPLING_OBJECT_UNIT, size};
 	struct sampling_weight w;
-	fp_environment before = fp_begin();
+	arch_fp_environment before = arch_fp_begin();
 	weigh(size, &w);
-	fp_end(before);
+	arch_fp_end(before);
 	return w;
 }

@@ -18,19 +18,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "shim/arch/arch.h"
 #include "shim/base/self.h"
 
 /* Count `size` bytes. True: not sampled, go on to the real function. The fast path of malloc: one
  * subtraction, one branch. (A size of 2^63 or more counts up instead; no allocator can serve it.) */
 static inline bool sampling_skip(size_t size)
 {
-#if defined(__x86_64__)
-	bool skip;
-	__asm__("subq %2, %0" : "+m"(self.countdown_bytes), "=@ccg"(skip) : "r"(size));
-	return __builtin_expect(skip, 1);
-#else
-	return __builtin_expect((self.countdown_bytes -= (int64_t)size) > 0, 1);
-#endif
+	return __builtin_expect(arch_subtract_leaves(&self.countdown_bytes, size), 1);
 }
 
 /* After sampling_skip said no: is this block really to be sampled? True: record it, then sampling_leave. False:

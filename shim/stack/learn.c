@@ -14,6 +14,7 @@
 #include <libunwind.h>
 #include <string.h>
 
+#include "shim/arch/arch.h"
 #include "shim/base/layout.h"
 #include "shim/base/losses.h"
 #include "shim/libc/modules.h"
@@ -171,11 +172,7 @@ static int access_reg(unw_addr_space_t space, unw_regnum_t reg, unw_word_t *valu
 	(void)space, (void)arg;
 	if (write)
 		return -UNW_EREADONLYREG;
-#if defined(__x86_64__)
-	enum { FP_REG = UNW_X86_64_RBP, SP_REG = UNW_X86_64_RSP, IP_REG = UNW_X86_64_RIP };
-#else
-	enum { FP_REG = UNW_TDEP_IP + 1000, SP_REG = UNW_TDEP_SP, IP_REG = UNW_TDEP_IP };
-#endif
+	enum { FP_REG = ARCH_UNW_FP, SP_REG = ARCH_UNW_SP, IP_REG = ARCH_UNW_PC };
 	switch ((int)reg) {
 	case SP_REG: *value = FAKE_SP; break;
 	case FP_REG: *value = FAKE_FP; break;
@@ -228,7 +225,7 @@ static bool start_locked(void)
 static bool read_fp_rule(unw_cursor_t *c, uintptr_t cfa, struct unwind_rule *r)
 {
 	unw_save_loc_t loc;
-	if (unw_get_save_loc(c, UNW_X86_64_RBP, &loc) < 0)
+	if (unw_get_save_loc(c, ARCH_UNW_FP, &loc) < 0)
 		return false;
 	if (r->kind == UNWIND_FP_DEREF) /* such a frame keeps it where its own points to */
 		return loc.type == UNW_SLT_MEMORY && loc.u.addr == FAKE_FP;

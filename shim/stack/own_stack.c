@@ -8,40 +8,13 @@
 
 #include <signal.h>
 
+#include "shim/arch/entries.h"
 #include "shim/base/confined.h"
-#include "shim/base/exports.h"
 #include "shim/base/os.h"
 
 enum { STACK_BYTES = 32 * 1024, GUARD_BYTES = 4096 };
 
-/* fn(arg) with the stack that ends at `top`. Debuggers and unwinders find the way back by the frame pointer. */
-#if defined(__x86_64__)
-__asm__(".text\n"
-        ".p2align 4\n"
-        ".type pprofshim_call_on, @function\n"
-        "pprofshim_call_on:\n"
-        "\t.cfi_startproc\n"
-        "\tpush %rbp\n"
-        "\t.cfi_def_cfa_offset 16\n"
-        "\t.cfi_offset rbp, -16\n"
-        "\tmov %rsp, %rbp\n"
-        "\t.cfi_def_cfa_register rbp\n"
-        "\tmov %rdi, %rsp\n"
-        "\tmov %rdx, %rdi\n"
-        "\tcall *%rsi\n"
-        "\tleave\n"
-        "\t.cfi_def_cfa rsp, 8\n"
-        "\tret\n"
-        "\t.cfi_endproc\n"
-        ".size pprofshim_call_on, . - pprofshim_call_on\n");
-extern HIDDEN void pprofshim_call_on(void *top, void (*fn)(void *arg), void *arg);
-#else
-static void pprofshim_call_on(void *top, void (*fn)(void *arg), void *arg)
-{
-	(void)top; /* no assembly for this architecture: on the program's stack */
-	fn(arg);
-}
-#endif
+ARCH_CALL_ON(pprofshim_call_on)
 
 static bool map(struct own_stack *s)
 {

@@ -241,21 +241,15 @@ FOR_EACH_MEMORY bool read_word(struct memory *m, bool own, uintptr_t at, uintptr
  * on another stack. */
 FOR_EACH_MEMORY bool step_signal(struct unwind_frame *f, struct memory *m, bool own)
 {
-#if defined(__x86_64__)
-	const ucontext_t *u = (const void *)f->sp;
+	const ucontext_t *u = ARCH_CONTEXT_AT(f->sp);
 	uintptr_t pc, sp, fp;
-	if (!read_word(m, own, (uintptr_t)(&u->uc_mcontext.gregs[REG_RIP]), &pc) ||
-	    !read_word(m, own, (uintptr_t)(&u->uc_mcontext.gregs[REG_RSP]), &sp) ||
-	    !read_word(m, own, (uintptr_t)(&u->uc_mcontext.gregs[REG_RBP]), &fp))
+	if (!read_word(m, own, (uintptr_t)&ARCH_PC(u), &pc) || !read_word(m, own, (uintptr_t)&ARCH_SP(u), &sp) ||
+	    !read_word(m, own, (uintptr_t)&ARCH_FP(u), &fp))
 		return false;
 	*f = (struct unwind_frame){.pc = pc, .sp = sp, .fp = fp};
 	if (own && !is_in(m->known, sp))
 		begin_at(m, &(struct stack_bounds){0}, sp);
 	return pc != 0;
-#else
-	(void)f, (void)m, (void)own;
-	return false;
-#endif
 }
 
 FOR_EACH_MEMORY bool step(struct unwind_frame *f, struct unwind_rule r, struct memory *m, bool own)
@@ -339,16 +333,8 @@ size_t unwind_walk_known(struct unwind_frame f, const struct stack_bounds *known
  * there has to be such an address again. What is left of earlier calls may fit, too: so first it is asked how far down
  * the function goes for certain, and where that does not help, there must be no second one. A call through a register
  * says nothing about whom it calls: then the saved frame pointer has to lead to another such pair, or be that of the
- * outermost frame. Where nothing fits, or too much, the stack ends. x86-64 alone. */
+ * outermost frame. Where nothing fits, or too much, the stack ends. */
 enum call_kind { NO_CALL_BEFORE, CALLS_SOMETHING, CALLS_THIS };
-
-#if defined(__x86_64__)
-static int32_t signed_at(const unsigned char *at)
-{
-	int32_t v;
-	memcpy(&v, at, sizeof v);
-	return v;
-}
 
 /* Does the word there hold this function's address? */
 static enum call_kind by_slot(uintptr_t slot, uintptr_t function)
@@ -357,45 +343,33 @@ static enum call_kind by_slot(uintptr_t slot, uintptr_t function)
 	return peek(slot, &value, sizeof value) && value == function ? CALLS_THIS : NO_CALL_BEFORE;
 }
 
-/* A direct call: of the function, or of a stub that jumps there: [endbr64] [bnd] jmp *slot(%rip). */
+/* A direct call: of the function, or of a stub that jumps there. */
 static enum call_kind by_target(uintptr_t target, uintptr_t function)
 {
-	unsigned char code[11];
+	unsigned char code[ARCH_STUB_BYTES];
 	if (target == function)
 		return CALLS_THIS;
 	if (!peek(target, code, sizeof code))
 		return NO_CALL_BEFORE;
-	int at = memcmp(code, "\xf3\x0f\x1e\xfa", 4) == 0 ? 4 : 0;
-	at += code[at] == 0xf2;
-	return code[at] == 0xff && code[at + 1] == 0x25 && at + 6 <= 11
-	               ? by_slot(target + (uintptr_t)at + 6 + (uintptr_t)(intptr_t)signed_at(code + at + 2), function)
-	               : NO_CALL_BEFORE;
+	uintptr_t slot = arch_slot_of_stub(target, code);
+	return slot ? by_slot(slot, function) : NO_CALL_BEFORE;
 }
 
 /* What comes before an address that is returned to? function 0: any will do. */
 static enum call_kind call_before(uintptr_t return_address, uintptr_t function)
 {
-	unsigned char code[6];
-	if (return_address < PAGE || return_address >> 47 || !modules_cover(return_address - 1) ||
+	unsigned char code[ARCH_BEFORE_BYTES];
+	uintptr_t to;
+	if (return_address < PAGE || !arch_may_be_code(return_address) || !modules_cover(return_address - 1) ||
 	    !peek(return_address - sizeof code, code, sizeof code))
 		return NO_CALL_BEFORE;
-	uintptr_t relative = return_address + (uintptr_t)(intptr_t)signed_at(code + 2);
-	if (code[1] == 0xe8)
-		return function ? by_target(relative, function) : CALLS_SOMETHING;
-	if (code[0] == 0xff && code[1] == 0x15)
-		return function ? by_slot(relative, function) : CALLS_SOMETHING;
-	bool by_register = code[4] == 0xff && (code[5] & 0xf8) == 0xd0,
-	     by_offset = code[3] == 0xff && (code[4] & 0xf8) == 0x50;
-	return by_register || by_offset || (code[0] == 0xff && (code[1] & 0xf8) == 0x90) ? CALLS_SOMETHING
-	                                                                                 : NO_CALL_BEFORE;
+	switch (arch_callee_before(return_address, code, &to)) {
+	case ARCH_CALLS_NOTHING: return NO_CALL_BEFORE;
+	case ARCH_CALLS_ADDRESS: return function ? by_target(to, function) : CALLS_SOMETHING;
+	case ARCH_CALLS_BY_SLOT: return function ? by_slot(to, function) : CALLS_SOMETHING;
+	default: return CALLS_SOMETHING;
+	}
 }
-#else
-static enum call_kind call_before(uintptr_t return_address, uintptr_t function)
-{
-	(void)return_address, (void)function;
-	return NO_CALL_BEFORE;
-}
-#endif
 
 static struct unwind_rule rule_of(uintptr_t pc)
 {
@@ -454,30 +428,12 @@ static bool has_rivals(uintptr_t frame, uintptr_t end, uintptr_t function, struc
 	return false;
 }
 
-/* How far below its frame pointer a function's stack pointer is while it calls others, by its first instructions: push
- * %rbp; mov %rsp, %rbp; pushes; sub $n, %rsp. 0: they are others. (If it takes more in between, nothing that fits will
- * be there.) */
+/* How far below its frame pointer a function's stack pointer is while it calls others; 0: not known. (If it takes more
+ * in between, nothing that fits will be there.) */
 static uintptr_t fixed_depth(uintptr_t function)
 {
-	static const unsigned char begin[] = {0x55, 0x48, 0x89, 0xe5};
-	unsigned char code[32];
-	uintptr_t pushed = 0;
-	if (!peek(function, code, sizeof code))
-		return 0;
-	size_t at = memcmp(code, "\xf3\x0f\x1e\xfa", 4) == 0 ? 4 : 0;
-	if (memcmp(code + at, begin, sizeof begin) != 0)
-		return 0;
-	at += sizeof begin;
-	for (; at < 20 && ((code[at] & 0xf8) == 0x50 || (code[at] == 0x41 && (code[at + 1] & 0xf8) == 0x50));
-	     pushed += WORD)
-		at += code[at] == 0x41 ? 2 : 1;
-	if (code[at] != 0x48 || code[at + 2] != 0xec)
-		return 0;
-	if (code[at + 1] == 0x83)
-		return pushed + code[at + 3];
-	int32_t n;
-	memcpy(&n, code + at + 3, sizeof n);
-	return code[at + 1] == 0x81 && n > 0 ? pushed + (uintptr_t)n : 0;
+	unsigned char code[ARCH_PROLOGUE_BYTES];
+	return peek(function, code, sizeof code) ? arch_fixed_depth(code) : 0;
 }
 
 static __attribute__((noinline)) void look_for_fp(struct unwind_frame *f, struct unwind_rule r, struct memory *m)

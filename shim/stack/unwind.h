@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "shim/arch/arch.h"
 #include "shim/base/self.h"
 
 /* The registers at which a walk starts: `pc` is the address to look up (a return address minus one). */
@@ -20,12 +21,12 @@ struct unwind_frame {
 	uintptr_t pc, sp, fp;
 };
 
-/* The caller of the function this is used in, as it stood before the call. That function then has a
- * frame pointer. x86-64 and aarch64 both keep { caller's frame pointer, return address } there. */
+/* The caller of the function this is used in, as it stood before the call. That function then has a frame pointer, and
+ * { caller's frame pointer, return address } where it points to. */
 #define UNWIND_CALLER() \
 	((struct unwind_frame){ \
 		.pc = (uintptr_t)__builtin_return_address(0) - 1, \
-		.sp = (uintptr_t)__builtin_frame_address(0) + 2 * sizeof(uintptr_t), \
+		.sp = ARCH_CALLER_SP(), \
 		.fp = *(uintptr_t *)__builtin_frame_address(0), \
 	})
 

@@ -23,6 +23,7 @@
 #include <assert.h>
 #include <signal.h>
 
+#include "shim/arch/entries.h"
 #include "shim/base/confined.h"
 #include "shim/base/exports.h"
 #include "shim/base/house.h"
@@ -40,116 +41,15 @@ enum { TRAMPOLINES = 256, TRAMPOLINE_BYTES = 16 };
 extern HIDDEN handlers_full signal_handlers[TRAMPOLINES];
 handlers_full signal_handlers[TRAMPOLINES];
 
-#if defined(__x86_64__)
-static_assert(offsetof(struct self, thread) == 32, "as the trampolines have it, all of these");
-static_assert(offsetof(struct self, handled) == 40, "");
-static_assert(offsetof(struct thread, restart.handled_pc) == 64, "");
-static_assert(offsetof(struct thread, restart.handled_sp) == 72, "");
-static_assert(offsetof(struct thread, restart.again_pc) == 80, "");
-static_assert(offsetof(struct thread, restart.handled) == 96, "");
-static_assert(offsetof(ucontext_t, uc_mcontext.gregs[REG_RCX]) == 152, "");
-static_assert(offsetof(ucontext_t, uc_mcontext.gregs[REG_RSP]) == 160, "");
-static_assert(offsetof(ucontext_t, uc_mcontext.gregs[REG_RIP]) == 168, "");
-/* The kernel gives every handler its context in %rdx. */
-__asm__(".text\n"
-        ".p2align 4\n"
-        ".globl signal_trampolines\n"
-        ".hidden signal_trampolines\n"
-        ".type signal_trampolines, @function\n"
-        "signal_trampolines:\n"
-        ".cfi_startproc\n"
-        ".set signal_number, 0\n"
-        ".rept 256\n"
-        ".p2align 4\n"
-        "\tendbr64\n"
-        "\tmov $signal_number, %eax\n"
-        "\tjmp signal_arrived\n"
-        ".set signal_number, signal_number + 1\n"
-        ".endr\n"
-        ".p2align 4\n"
-        "signal_arrived:\n"
-        "\tlea signal_handlers(%rip), %rcx\n"
-        "\tmov (%rcx,%rax,8), %rax\n"
-        "\ttestb $1, libc_thread_tells_pointer(%rip)\n"
-        "\tje 5f\n"
-        "\trdfsbase %rcx\n"
-        "\ttest %rcx, %rcx\n"
-        "\tje 1f\n"
-        "\tmov %rcx, %r8\n"
-        "\tshr $6, %r8\n"
-        "\timul $0x9e3779b1, %r8d, %r8d\n"
-        "\tshr $22, %r8d\n"
-        "\tlea libc_thread_met(%rip), %r9\n"
-        "\tcmp (%r9,%r8,8), %rcx\n"
-        "\tjne 6f\n"
-        "5:\tmov self@gottpoff(%rip), %rcx\n"
-        "\tincl %fs:40(%rcx)\n"
-        "\tmov %fs:32(%rcx), %rcx\n"
-        "\ttest %rcx, %rcx\n"
-        "\tje 1f\n"
-        "\tincl 96(%rcx)\n"
-        "\tmov 160(%rdx), %r8\n"
-        "\tmov %r8, 72(%rcx)\n"
-        "\tmov 168(%rdx), %r8\n"
-        "\tmov %r8, 64(%rcx)\n"
-        "\tcmp %r8, 152(%rdx)\n"
-        "\tje 3f\n"
-        "4:"
-        "\tcmp %r8, 80(%rcx)\n"
-        "\tje 2f\n"
-        "1:\tjmp *%rax\n"
-        /* right behind a system call, which leaves %rcx so, and undefined: from now on it tells that a handler has run
-         */
-        "3:\ttest $0xffe, %r8d\n"
-        "\tje 4b\n"
-        "\tcmpw $0x050f, -2(%r8)\n"
-        "\tjne 4b\n"
-        "\tmovq $0, 152(%rdx)\n"
-        "\tjmp 4b\n"
-        "6:\tpush %rbp\n" /* met for the first time, or none of libc's */
-        "\t.cfi_remember_state\n"
-        "\t.cfi_adjust_cfa_offset 8\n"
-        "\t.cfi_offset rbp, -16\n"
-        "\tmov %rsp, %rbp\n"
-        "\t.cfi_def_cfa_register rbp\n"
-        "\tpush %rdi\n"
-        "\tpush %rsi\n"
-        "\tpush %rdx\n"
-        "\tpush %rax\n"
-        "\tand $-16, %rsp\n"
-        "\tcall libc_thread_meet\n"
-        "\tmov %eax, %ecx\n"
-        "\tmov -8(%rbp), %rdi\n"
-        "\tmov -16(%rbp), %rsi\n"
-        "\tmov -24(%rbp), %rdx\n"
-        "\tmov -32(%rbp), %rax\n"
-        "\tleave\n"
-        "\t.cfi_restore_state\n"
-        "\ttest %cl, %cl\n"
-        "\tjne 5b\n"
-        "\tjmp *%rax\n"
-        "2:\tpush %rbp\n"
-        "\t.cfi_adjust_cfa_offset 8\n"
-        "\t.cfi_offset rbp, -16\n"
-        "\tmov %rsp, %rbp\n"
-        "\t.cfi_def_cfa_register rbp\n"
-        "\tpush %rdi\n"
-        "\tpush %rsi\n"
-        "\tpush %rdx\n"
-        "\tpush %rax\n"
-        "\tand $-16, %rsp\n"
-        "\tmov %rdx, %rsi\n"
-        "\tcall restart_give_up\n"
-        "\tmov -8(%rbp), %rdi\n"
-        "\tmov -16(%rbp), %rsi\n"
-        "\tmov -24(%rbp), %rdx\n"
-        "\tmov -32(%rbp), %rax\n"
-        "\tleave\n"
-        "\t.cfi_def_cfa rsp, 8\n"
-        "\t.cfi_restore rbp\n"
-        "\tjmp *%rax\n"
-        ".cfi_endproc\n"
-        ".size signal_trampolines, . - signal_trampolines\n");
+#if ARCH_HAS_TRAMPOLINES
+static_assert(offsetof(struct self, thread) == ARCH_SELF_THREAD, "as the trampolines have it, all of these");
+static_assert(offsetof(struct self, handled) == ARCH_SELF_HANDLED, "");
+static_assert(offsetof(struct thread, restart.handled_pc) == ARCH_RECORD_HANDLED_PC, "");
+static_assert(offsetof(struct thread, restart.handled_sp) == ARCH_RECORD_HANDLED_SP, "");
+static_assert(offsetof(struct thread, restart.again_pc) == ARCH_RECORD_AGAIN_PC, "");
+static_assert(offsetof(struct thread, restart.handled) == ARCH_RECORD_HANDLED, "");
+ARCH_TRAMPOLINES(signal_trampolines, signal_handlers, libc_thread_tells_pointer, libc_thread_met, libc_thread_meet,
+                 self, restart_give_up)
 extern HIDDEN const char signal_trampolines[TRAMPOLINES * TRAMPOLINE_BYTES];
 #else
 static const char signal_trampolines[1]; /* none: nothing is counted */

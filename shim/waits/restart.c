@@ -8,7 +8,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/waits/restart.h"
 
-#include <assert.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 
+#include "shim/arch/entries.h"
 #include "shim/base/os.h"
 #include "shim/base/peek.h"
 #include "shim/waits/signals.h"
@@ -96,42 +96,12 @@ bool restart_is_transfer(long nr)
 	       nr == SYS_recvmsg;
 }
 
-#if defined(__x86_64__)
-enum { SYSCALL_BYTES = 2 };
-
-static const int argument[] = {REG_RDI, REG_RSI, REG_RDX, REG_R10, REG_R8, REG_R9};
-
-static bool is_call(uintptr_t at)
-{
-	const unsigned char *code = (const unsigned char *)at;
-	return (at & 4095) <= 4094 && code[0] == 0x0f && code[1] == 0x05;
-}
-
-/* Right behind a call. What begins a page has nothing before it that is known to be there: code that was made at run
- * time may lie in a page of its own. */
-static bool is_after_call(uintptr_t pc)
-{
-	return (pc & 4095) >= SYSCALL_BYTES && is_call(pc - SYSCALL_BYTES);
-}
-
-/* The number that the code loads right before it makes the call: "mov $nr,%eax", or "xor %eax,%eax"; -1: none that is
- * known. */
+#if ARCH_HAS_RESTART
+/* The number that the code loads right before it makes the call; -1: none that is known. */
 static long number_in_code(uintptr_t call)
 {
-	enum { BACK_MOST = 16, MOV_BYTES = 5, XOR_BYTES = 2, REX_B = 0x41 };
-	const unsigned char *code = (const unsigned char *)call;
-	for (size_t back = XOR_BYTES; back <= BACK_MOST && back < (call & 4095); back++) {
-		const unsigned char *at = code - back;
-		bool is_other = (at[-1] & 0xf1) == REX_B; /* that register is %r8 */
-		uint32_t nr;
-		if ((at[0] == 0x31 || at[0] == 0x33) && at[1] == 0xc0 && !is_other)
-			return 0;
-		if (at[0] != 0xb8 || back < MOV_BYTES || is_other)
-			continue;
-		memcpy(&nr, at + 1, sizeof nr);
-		return restart_way(nr, FUTEX_WAIT) != RESTART_NOT_BLOCKING ? (long)nr : -1;
-	}
-	return -1;
+	long nr = arch_number_before(call);
+	return nr >= 0 && restart_way(nr, FUTEX_WAIT) != RESTART_NOT_BLOCKING ? nr : -1;
 }
 
 static struct restart *restart_of_self(void)
@@ -152,13 +122,13 @@ static bool read_note(const struct restart *r, struct restart *note)
 
 /* Is it the call that was interrupted in this context? It has the same place and the same arguments (its time-out may
  * be cut already), so at least it is one like it. */
-static bool is_of(const struct restart *note, const greg_t *regs)
+static bool is_of(const struct restart *note, ucontext_t *u)
 {
 	int way = restart_way(note->nr, (long)note->args[1]), time = way >= 0 ? way & ~RESTART_MILLISECONDS : -1;
 	for (int i = 0; i < 6; i++)
-		if (i != time && note->args[i] != (uint64_t)regs[argument[i]])
+		if (i != time && note->args[i] != (uint64_t)*arch_argument(u, i))
 			return false;
-	return note->pc == (uintptr_t)regs[REG_RIP] && note->sp == (uintptr_t)regs[REG_RSP];
+	return note->pc == (uintptr_t)ARCH_PC(u) && note->sp == (uintptr_t)ARCH_SP(u);
 }
 
 /* Is it that very call? Then the thread was not woken since. */
@@ -177,27 +147,18 @@ struct call {
 	bool handled;      /* a handler of the program's has run in it */
 };
 
-/* A system call leaves its return address in %rcx, and a trampoline takes it away (hooks/signal.c). Where it does not
- * (emulators), where a handler came last has to do: that may be long ago, but a program whose handlers come there knows
- * what to do. */
-static bool calls_leave_rcx(void)
-{
-	uintptr_t left, next;
-	long nr = SYS_getpid;
-	__asm__ volatile("lea 1f(%%rip), %2\n\tsyscall\n1:" : "=c"(left), "+a"(nr), "=&r"(next) : : "r11", "memory");
-	return left == next;
-}
-
-static struct call call_of(const greg_t *regs)
+/* Where the call itself does not tell that a handler has run, where one came last has to do: that may be long ago, but
+ * a program whose handlers come there knows what to do. */
+static struct call call_of(ucontext_t *u)
 {
 	struct restart *r = restart_of_self(), note;
-	uintptr_t pc = (uintptr_t)regs[REG_RIP], sp = (uintptr_t)regs[REG_RSP];
-	bool is_noted = read_note(r, &note) && is_of(&note, regs);
+	uintptr_t pc = (uintptr_t)ARCH_PC(u), sp = (uintptr_t)ARCH_SP(u);
+	bool is_noted = read_note(r, &note) && is_of(&note, u);
 	if (is_noted && is_still(&note))
 		return (struct call){note.nr, note.since_ns, note.handled_then != r->handled};
 	bool handled =
-		calls_leave_rcx() ? (uintptr_t)regs[REG_RCX] != pc : r && r->handled_pc == pc && r->handled_sp == sp;
-	return (struct call){is_noted ? note.nr : number_in_code(pc - SYSCALL_BYTES), 0, handled};
+		arch_calls_tell_handlers() ? arch_call_was_handled(u) : r && r->handled_pc == pc && r->handled_sp == sp;
+	return (struct call){is_noted ? note.nr : number_in_code(pc - ARCH_CALL_BYTES), 0, handled};
 }
 
 static uint64_t ns_of(const struct timespec *t)
@@ -216,28 +177,28 @@ static uint64_t left_of(uint64_t whole_ns, uint64_t since_ns)
 }
 
 /* Where a sleep says what is left; 0: nowhere. */
-static uintptr_t left_at(const greg_t *regs, long nr)
+static uintptr_t left_at(ucontext_t *u, long nr)
 {
-	return nr == SYS_nanosleep         ? (uintptr_t)regs[REG_RSI]
-	       : nr == SYS_clock_nanosleep ? (uintptr_t)regs[REG_R10]
+	return nr == SYS_nanosleep         ? (uintptr_t)*arch_argument(u, 1)
+	       : nr == SYS_clock_nanosleep ? (uintptr_t)*arch_argument(u, 3)
 	                                   : 0;
 }
 
 /* The time-out is what is left of it. */
-static void cut_time(greg_t *regs, const struct call *c, int way)
+static void cut_time(ucontext_t *u, const struct call *c, int way)
 {
-	greg_t *arg = way >= 0 ? &regs[argument[way & ~RESTART_MILLISECONDS]] : NULL;
+	arch_register *arg = way >= 0 ? arch_argument(u, way & ~RESTART_MILLISECONDS) : NULL;
 	struct restart *r = restart_of_self();
 	if (!arg || !*arg || (way & RESTART_MILLISECONDS && (int)*arg < 0))
 		return;
 	if (way & RESTART_MILLISECONDS) {
-		*arg = (greg_t)((left_of((uint64_t)*arg * 1000000, c->since_ns) + 999999) / 1000000);
-	} else if (left_at(regs, c->nr)) {
-		*arg = (greg_t)left_at(regs, c->nr);
+		*arg = (arch_register)((left_of((uint64_t)*arg * 1000000, c->since_ns) + 999999) / 1000000);
+	} else if (left_at(u, c->nr)) {
+		*arg = (arch_register)left_at(u, c->nr);
 	} else if (r && c->since_ns) {
 		uint64_t ns = left_of(ns_of((const struct timespec *)*arg), c->since_ns);
 		r->time = (struct timespec){.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
-		*arg = (greg_t)&r->time;
+		*arg = (arch_register)&r->time;
 	}
 }
 
@@ -251,64 +212,51 @@ static void note_again(uintptr_t pc, uintptr_t sp, bool always)
 	r->again_pc = pc;
 }
 
-static void fail(greg_t *regs)
-{
-	regs[REG_RIP] += SYSCALL_BYTES;
-	regs[REG_RAX] = -EINTR;
-}
-
 /* The kernel makes the call again, as our handler has SA_RESTART; or it is to be made for the first time. */
-static void before_call(greg_t *regs, uint64_t due)
+static void before_call(ucontext_t *u, uint64_t due)
 {
-	if (restart_way(regs[REG_RAX], regs[REG_RSI]) == RESTART_NOT_BLOCKING)
+	if (restart_way((long)ARCH_NUMBER(u), (long)*arch_argument(u, 1)) == RESTART_NOT_BLOCKING)
 		return;
 	if (waits_others_are_due(due, SA_RESTART, false))
-		fail(regs);
+		arch_fail_call(u, EINTR);
 	else
-		note_again((uintptr_t)regs[REG_RIP], (uintptr_t)regs[REG_RSP], false);
+		note_again((uintptr_t)ARCH_PC(u), (uintptr_t)ARCH_SP(u), false);
 }
 
-static void set_back(greg_t *regs, const struct call *c)
+static void set_back(ucontext_t *u, const struct call *c)
 {
-	int way = c->nr < 0 ? RESTART_NOT_BLOCKING : restart_way(c->nr, regs[REG_RSI]);
+	int way = c->nr < 0 ? RESTART_NOT_BLOCKING : restart_way(c->nr, (long)*arch_argument(u, 1));
 	if (way == RESTART_NOT_BLOCKING)
 		return;
-	cut_time(regs, c, way);
-	regs[REG_RIP] -= SYSCALL_BYTES;
-	regs[REG_RAX] = c->nr;
-	note_again((uintptr_t)regs[REG_RIP], (uintptr_t)regs[REG_RSP], true);
+	cut_time(u, c, way);
+	arch_make_again(u, c->nr);
+	note_again((uintptr_t)ARCH_PC(u), (uintptr_t)ARCH_SP(u), true);
 }
 
-/* The entry of the function that moves the rest. System calls leave %rcx and %r11 undefined: they say where to go on,
- * and what was moved. All other registers, and the stack, are the program's. */
-extern HIDDEN void restart_move_rest(void);
+ARCH_MOVE_REST(restart_move_rest, restart_rest_of)
 
-static void move_rest_of(greg_t *regs, long nr)
+static void move_rest_of(ucontext_t *u, long nr)
 {
-	if (!restart_is_transfer(nr) || (nr == SYS_write && regs[REG_RAX] >= regs[REG_RDX]))
+	if (!restart_is_transfer(nr) || (nr == SYS_write && ARCH_RESULT(u) >= *arch_argument(u, 2)))
 		return;
-	regs[REG_RCX] = regs[REG_RIP];
-	regs[REG_R11] = regs[REG_RAX];
-	regs[REG_RAX] = nr;
-	regs[REG_RIP] = (greg_t)&restart_move_rest;
+	arch_go_on_in(u, restart_move_rest, nr);
 }
 
 void restart_interrupted(ucontext_t *u, uint64_t mask)
 {
-	greg_t *regs = u->uc_mcontext.gregs;
-	uintptr_t pc = (uintptr_t)regs[REG_RIP];
-	intptr_t result = regs[REG_RAX];
-	if (is_call(pc))
-		before_call(regs, waits_programs(~mask));
-	if (!is_after_call(pc) || (result != -EINTR && result <= 0))
+	uintptr_t pc = (uintptr_t)ARCH_PC(u);
+	intptr_t result = (intptr_t)ARCH_RESULT(u);
+	if (arch_is_call(pc))
+		before_call(u, waits_programs(~mask));
+	if (!arch_is_after_call(pc) || (result != -EINTR && result <= 0))
 		return;
-	struct call c = call_of(regs);
+	struct call c = call_of(u);
 	if (c.nr < 0 || c.handled || waits_others_are_due(waits_programs(~mask), 0, false))
 		return;
 	if (result > 0)
-		move_rest_of(regs, c.nr);
+		move_rest_of(u, c.nr);
 	else
-		set_back(regs, &c);
+		set_back(u, &c);
 }
 
 /* The system call that a hook's function makes, of those that may move a part. */
@@ -331,29 +279,21 @@ static long transfer_of(unsigned call)
 
 void restart_interrupted_in(ucontext_t *u, uint64_t mask, const struct wait *w)
 {
-	greg_t *regs = u->uc_mcontext.gregs;
 	long nr = transfer_of(waits_call(w->state));
-	if (nr >= 0 && is_after_call((uintptr_t)regs[REG_RIP]) && regs[REG_RAX] > 0 && w->handled == self.handled &&
-	    !waits_others_are_due(waits_programs(~mask), 0, false))
-		move_rest_of(regs, nr);
+	if (nr >= 0 && arch_is_after_call((uintptr_t)ARCH_PC(u)) && (intptr_t)ARCH_RESULT(u) > 0 &&
+	    w->handled == self.handled && !waits_others_are_due(waits_programs(~mask), 0, false))
+		move_rest_of(u, nr);
 }
 
 void restart_give_up(int sig, ucontext_t *u)
 {
-	greg_t *regs = u->uc_mcontext.gregs;
 	struct restart *r = restart_of_self();
-	if (!r || r->again_sp != (uintptr_t)regs[REG_RSP] || !is_call((uintptr_t)regs[REG_RIP]))
+	if (!r || r->again_sp != (uintptr_t)ARCH_SP(u) || !arch_is_call((uintptr_t)ARCH_PC(u)))
 		return;
 	r->again_pc = 0;
 	if (r->again_always || !waits_signal_restarts(sig))
-		fail(regs);
+		arch_fail_call(u, EINTR);
 }
-
-/* What the entry saved: registers of a transfer that moved `done` bytes. */
-struct moved {
-	long r9, r8, r10, rdx, rsi, rdi, rbp, nr;
-	uint64_t done;
-};
 
 /* So much is left of a transfer; in the program's thread, with its registers. */
 struct rest {
@@ -461,11 +401,12 @@ static uint64_t move_on(struct rest *t, uint64_t done)
 }
 
 /* Called by the entry. Returns the bytes that were moved in all. */
-static __attribute__((used)) uint64_t restart_rest_of(const struct moved *m)
+static __attribute__((used)) uint64_t restart_rest_of(const struct arch_moved *m)
 {
-	struct iovec buffer = {(void *)m->rsi, (size_t)m->rdx};
+	long second = arch_moved_argument(m, 1), third = arch_moved_argument(m, 2);
+	struct iovec buffer = {(void *)second, (size_t)third};
 	struct rest t;
-	t.fd = (int)m->rdi;
+	t.fd = (int)arch_moved_argument(m, 0);
 	t.flags = 0;
 	t.receives = m->nr == SYS_recvfrom || m->nr == SYS_recvmsg;
 	t.is_socket = false;
@@ -475,92 +416,20 @@ static __attribute__((used)) uint64_t restart_rest_of(const struct moved *m)
 	t.addr = t.addr_bytes = 0;
 	t.handled = self.handled;
 	if (m->nr == SYS_writev) {
-		t.iov = (const struct iovec *)m->rsi;
-		t.count = (size_t)m->rdx;
+		t.iov = (const struct iovec *)second;
+		t.count = (size_t)third;
 	} else if (m->nr == SYS_sendmsg || m->nr == SYS_recvmsg) {
-		t.msg = (const struct msghdr *)m->rsi;
+		t.msg = (const struct msghdr *)second;
 		t.iov = t.msg->msg_iov;
 		t.count = t.msg->msg_iovlen;
-		t.flags = (int)m->rdx;
+		t.flags = (int)third;
 	} else if (m->nr != SYS_write) {
-		t.flags = (int)m->r10;
-		t.addr = m->r8;
-		t.addr_bytes = m->r9;
+		t.flags = (int)arch_moved_argument(m, 3);
+		t.addr = arch_moved_argument(m, 4);
+		t.addr_bytes = arch_moved_argument(m, 5);
 	}
 	return move_on(&t, m->done);
 }
-
-/* Comes from no call, but from the handler: the 128 bytes below the stack pointer may be in use. */
-__asm__(".text\n"
-        ".p2align 4\n"
-        ".type restart_move_rest, @function\n"
-        ".globl restart_move_rest\n"
-        ".hidden restart_move_rest\n"
-        "restart_move_rest:\n"
-        "\t.cfi_startproc simple\n"
-        "\t.cfi_signal_frame\n"
-        "\t.cfi_def_cfa rsp, 0\n"
-        "\t.cfi_register rip, rcx\n"
-        "\tlea -128(%rsp), %rsp\n"
-        "\t.cfi_adjust_cfa_offset 128\n"
-        "\tpush %rcx\n"
-        "\t.cfi_adjust_cfa_offset 8\n"
-        "\t.cfi_offset rip, -136\n"
-        "\tpush %r11\n"
-        "\t.cfi_adjust_cfa_offset 8\n"
-        "\tpush %rax\n"
-        "\t.cfi_adjust_cfa_offset 8\n"
-        "\tpush %rbp\n"
-        "\t.cfi_adjust_cfa_offset 8\n"
-        "\t.cfi_offset rbp, -160\n"
-        "\tpush %rdi\n"
-        "\t.cfi_adjust_cfa_offset 8\n"
-        "\tpush %rsi\n"
-        "\t.cfi_adjust_cfa_offset 8\n"
-        "\tpush %rdx\n"
-        "\t.cfi_adjust_cfa_offset 8\n"
-        "\tpush %r10\n"
-        "\t.cfi_adjust_cfa_offset 8\n"
-        "\tpush %r8\n"
-        "\t.cfi_adjust_cfa_offset 8\n"
-        "\tpush %r9\n"
-        "\t.cfi_adjust_cfa_offset 8\n"
-        "\tmov %rsp, %rdi\n"
-        "\tmov %rsp, %rbp\n"
-        "\t.cfi_def_cfa_register rbp\n"
-        "\tand $-16, %rsp\n"
-        "\tcld\n"
-        "\tcall restart_rest_of\n"
-        "\tmov %rbp, %rsp\n"
-        "\t.cfi_def_cfa_register rsp\n"
-        "\tpop %r9\n"
-        "\t.cfi_adjust_cfa_offset -8\n"
-        "\tpop %r8\n"
-        "\t.cfi_adjust_cfa_offset -8\n"
-        "\tpop %r10\n"
-        "\t.cfi_adjust_cfa_offset -8\n"
-        "\tpop %rdx\n"
-        "\t.cfi_adjust_cfa_offset -8\n"
-        "\tpop %rsi\n"
-        "\t.cfi_adjust_cfa_offset -8\n"
-        "\tpop %rdi\n"
-        "\t.cfi_adjust_cfa_offset -8\n"
-        "\tpop %rbp\n"
-        "\t.cfi_adjust_cfa_offset -8\n"
-        "\t.cfi_restore rbp\n"
-        "\tpop %rcx\n"
-        "\t.cfi_adjust_cfa_offset -8\n"
-        "\tpop %rcx\n"
-        "\t.cfi_adjust_cfa_offset -8\n"
-        "\tpop %rcx\n"
-        "\t.cfi_adjust_cfa_offset -8\n"
-        "\t.cfi_register rip, rcx\n"
-        "\tlea 128(%rsp), %rsp\n"
-        "\t.cfi_adjust_cfa_offset -128\n"
-        "\tjmp *%rcx\n"
-        "\t.cfi_endproc\n"
-        ".size restart_move_rest, . - restart_move_rest\n");
-static_assert(offsetof(struct moved, done) == 64, "as the entry saves them");
 #else
 void restart_interrupted(ucontext_t *u, uint64_t mask)
 {

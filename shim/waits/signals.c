@@ -15,6 +15,7 @@
 #include <string.h>
 #include <ucontext.h>
 
+#include "shim/arch/entries.h"
 #include "shim/base/confined.h"
 #include "shim/base/house.h"
 #include "shim/base/layout.h"
@@ -33,87 +34,22 @@ static const struct signals_takers *takers; /* immutable after init */
 static struct timers_action next;           /* libc's, that ours took the place of */
 static char timer_mark, ask_mark;           /* their addresses say whose a signal is */
 
-#if defined(__x86_64__)
-enum { KERNEL_SA_RESTORER = 0x04000000 };
+/* Called by the entries alone. */
+HIDDEN void take_signal(int sig, siginfo_t *info, void *context);
+HIDDEN void take_interval(int sig, siginfo_t *info, void *context);
 
-/* What a handler returns to. Unwinders know it by these very instructions. */
-__asm__(".text\n"
-        ".p2align 4\n"
-        "nop\n"
-        ".type pprofshim_restorer, @function\n"
-        "pprofshim_restorer:\n"
-        "\tmov $15, %rax\n"
-        "\tsyscall\n"
-        ".size pprofshim_restorer, . - pprofshim_restorer\n");
-extern HIDDEN void pprofshim_restorer(void);
-
-/* What the kernel calls: the same, on an aligned stack. */
-#define ALIGNED_ENTRY(entry, handler) \
-	__asm__(".text\n" \
-	        ".p2align 4\n" \
-	        ".type " #entry ", @function\n" #entry ":\n" \
-	        "\t.cfi_startproc\n" \
-	        "\tpush %rbp\n" \
-	        "\t.cfi_def_cfa_offset 16\n" \
-	        "\t.cfi_offset rbp, -16\n" \
-	        "\tmov %rsp, %rbp\n" \
-	        "\t.cfi_def_cfa_register rbp\n" \
-	        "\tand $-16, %rsp\n" \
-	        "\tcall " #handler "\n" \
-	        "\tleave\n" \
-	        "\t.cfi_def_cfa rsp, 8\n" \
-	        "\tret\n" \
-	        "\t.cfi_endproc\n" \
-	        ".size " #entry ", . - " #entry "\n"); \
-	extern HIDDEN void entry(int sig, siginfo_t *info, void *context);
-ALIGNED_ENTRY(pprofshim_take_signal, take_signal)
-ALIGNED_ENTRY(pprofshim_take_interval, take_interval)
+ARCH_RESTORER(pprofshim_restorer)
+ARCH_ALIGNED_ENTRY(pprofshim_take_signal, take_signal)
+ARCH_ALIGNED_ENTRY(pprofshim_take_interval, take_interval)
 
 static struct unwind_frame frame_of(const ucontext_t *u)
 {
 	return (struct unwind_frame){
-		.pc = (uintptr_t)u->uc_mcontext.gregs[REG_RIP],
-		.sp = (uintptr_t)u->uc_mcontext.gregs[REG_RSP],
-		.fp = (uintptr_t)u->uc_mcontext.gregs[REG_RBP],
+		.pc = (uintptr_t)ARCH_PC(u),
+		.sp = (uintptr_t)ARCH_SP(u),
+		.fp = (uintptr_t)ARCH_FP(u),
 	};
 }
-
-static intptr_t result_of(const ucontext_t *u)
-{
-	return u->uc_mcontext.gregs[REG_RAX];
-}
-
-/* A system call that is about to be made again fails with EINTR instead. */
-static void fail_instead(ucontext_t *u)
-{
-	u->uc_mcontext.gregs[REG_RIP] += 2;
-	u->uc_mcontext.gregs[REG_RAX] = -EINTR;
-}
-#else
-enum { KERNEL_SA_RESTORER = 0 };
-#define pprofshim_restorer NULL
-#define pprofshim_take_signal take_signal
-#define pprofshim_take_interval take_interval
-
-static struct unwind_frame frame_of(const ucontext_t *u)
-{
-	return (struct unwind_frame){
-		.pc = (uintptr_t)u->uc_mcontext.pc,
-		.sp = (uintptr_t)u->uc_mcontext.sp,
-		.fp = (uintptr_t)u->uc_mcontext.regs[29],
-	};
-}
-
-static intptr_t result_of(const ucontext_t *u)
-{
-	return (intptr_t)u->uc_mcontext.regs[0];
-}
-
-static void fail_instead(ucontext_t *u)
-{
-	(void)u; /* waits.c knows no system call of this architecture */
-}
-#endif
 
 static void at_interrupted(ucontext_t *u, const struct unwind_frame *f)
 {
@@ -121,8 +57,8 @@ static void at_interrupted(ucontext_t *u, const struct unwind_frame *f)
 	memcpy(&mask, &u->uc_sigmask, sizeof mask);
 	if (!waits_is_at(waits_self(), f->sp))
 		restart_interrupted(u, mask);
-	else if (waits_mark(f->pc, f->sp, result_of(u), mask))
-		fail_instead(u);
+	else if (waits_mark(f->pc, f->sp, (intptr_t)ARCH_RESULT(u), mask))
+		arch_fail_call(u, EINTR);
 	else
 		restart_interrupted_in(u, mask, waits_self());
 }
@@ -192,8 +128,6 @@ static __attribute__((noinline)) void on_signal(int sig, siginfo_t *info, void *
 	}
 }
 
-/* Called by the aligned entries alone. */
-HIDDEN void take_signal(int sig, siginfo_t *info, void *context);
 __attribute__((used)) void take_signal(int sig, siginfo_t *info, void *context)
 {
 	__atomic_fetch_add(&at_work, 1, __ATOMIC_ACQUIRE);
@@ -216,7 +150,6 @@ static __attribute__((noinline)) void on_interval(void *context)
 }
 
 /* The interval timer's: the kernel's own, and no other. */
-HIDDEN void take_interval(int sig, siginfo_t *info, void *context);
 __attribute__((used)) void take_interval(int sig, siginfo_t *info, void *context)
 {
 	(void)sig;
@@ -253,7 +186,7 @@ static struct timers_action action_of(void (*handler)(int, siginfo_t *, void *))
 {
 	return (struct timers_action){
 		.handler = handler,
-		.flags = SA_SIGINFO | SA_RESTART | KERNEL_SA_RESTORER | (takes_on_alternate_stacks() ? SA_ONSTACK : 0),
+		.flags = SA_SIGINFO | SA_RESTART | ARCH_SA_RESTORER | (takes_on_alternate_stacks() ? SA_ONSTACK : 0),
 		.restorer = pprofshim_restorer,
 		.mask = ~(uint64_t)0,
 	};

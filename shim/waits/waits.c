@@ -114,21 +114,6 @@ bool waits_others_are_due(uint64_t signals, unsigned long without_flag, bool not
 	return false;
 }
 
-enum { NO_CALL, AT_CALL, AFTER_CALL };
-
-static int place_of(uintptr_t pc)
-{
-#if defined(__x86_64__)
-	const unsigned char *at = (const unsigned char *)pc;
-	if ((pc & 4095) >= 2 && at[-2] == 0x0f && at[-1] == 0x05)
-		return AFTER_CALL;
-	return (pc & 4095) <= 4094 && at[0] == 0x0f && at[1] == 0x05 ? AT_CALL : NO_CALL;
-#else
-	(void)pc;
-	return NO_CALL;
-#endif
-}
-
 bool waits_is_at(const struct wait *w, uintptr_t sp)
 {
 	return w && waits_call(w->state) != WAIT_NONE && waits_call(w->state) != WAIT_CHANGING &&
@@ -142,11 +127,12 @@ bool waits_mark(uintptr_t pc, uintptr_t sp, intptr_t result, uint64_t mask)
 	struct wait *w = waits_self();
 	if (!waits_is_at(w, sp))
 		return false;
-	int place = place_of(pc);
-	if (place == AFTER_CALL && (result >= 0 || result == -EINTR) &&
-	    !waits_others_are_due(waits_programs(~mask), 0, true))
-		__atomic_store_n(&w->cut_short, 1, __ATOMIC_RELAXED);
-	return place == AT_CALL && result >= 0 && waits_others_are_due(waits_programs(~mask), SA_RESTART, false);
+	if (arch_is_after_call(pc)) {
+		if ((result >= 0 || result == -EINTR) && !waits_others_are_due(waits_programs(~mask), 0, true))
+			__atomic_store_n(&w->cut_short, 1, __ATOMIC_RELAXED);
+		return false;
+	}
+	return arch_is_call(pc) && result >= 0 && waits_others_are_due(waits_programs(~mask), SA_RESTART, false);
 }
 
 bool waits_read(const struct wait *w, struct wait *copy)

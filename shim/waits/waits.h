@@ -22,6 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "shim/arch/arch.h"
 #include "shim/libc/clock.h"
 #include "shim/base/self.h"
 #include "shim/stack/unwind.h"
@@ -96,13 +97,7 @@ void waits_watch(uint32_t watcher, bool on); /* init, listener, fork, app's thre
 /* The same test in two instructions, of bits that are known when this is compiled. */
 static inline __attribute__((always_inline)) bool waits_test(uint32_t watchers)
 {
-#if defined(__x86_64__)
-	bool is;
-	__asm__ volatile("testb %2, %1" : "=@ccne"(is) : "m"(waits_watchers), "i"(watchers));
-	return __builtin_expect(is, 0);
-#else
-	return __builtin_expect(waits_are_watched(watchers), 0);
-#endif
+	return __builtin_expect(arch_has_low_bits_now(&waits_watchers, watchers), 0);
 }
 
 /* Slow ways of waits_enter. */

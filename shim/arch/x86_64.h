@@ -1,0 +1,389 @@
+/* x86_64.h - x86-64, as far as it is C with single instructions.
+ *
+ * Runs in: everywhere. No system call but arch_call6, no libc, no memory of its own.
+ *
+ * Formats: the psABI for x86-64 (calls, TLS), the kernel's entry_64.S (system calls), Intel's manual (instructions).
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_ARCH_X86_64_H
+#define PPROFSHIM_ARCH_X86_64_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+
+#define ARCH_INLINE static inline __attribute__((always_inline))
+
+/* ---- system calls ---- */
+
+static inline long arch_call6(long nr, long a, long b, long c, long d, long e, long f)
+{
+	register long r10 __asm__("r10") = d;
+	register long r8 __asm__("r8") = e;
+	register long r9 __asm__("r9") = f;
+	long ret;
+	__asm__ volatile("syscall"
+	                 : "=a"(ret)
+	                 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+	                 : "rcx", "r11", "memory");
+	return ret;
+}
+
+/* The instruction that makes one. */
+enum { ARCH_CALL_BYTES = 2 };
+
+/* Is there one at `at`, where a thread executes? What lies in two pages is none. */
+static inline bool arch_is_call(uintptr_t at)
+{
+	const unsigned char *code = (const unsigned char *)at;
+	return (at & 4095) <= 4096 - ARCH_CALL_BYTES && code[0] == 0x0f && code[1] == 0x05;
+}
+
+/* Right behind one? What begins a page has nothing before it that is known to be there: code that was made at run time
+ * may lie in a page of its own. */
+static inline bool arch_is_after_call(uintptr_t pc)
+{
+	return (pc & 4095) >= ARCH_CALL_BYTES && arch_is_call(pc - ARCH_CALL_BYTES);
+}
+
+/* The number that the code loads right before the call at `call`: "mov $nr,%eax", or "xor %eax,%eax"; -1: none. */
+static inline long arch_number_before(uintptr_t call)
+{
+	enum { BACK_MOST = 16, MOV_BYTES = 5, XOR_BYTES = 2, REX_B = 0x41 };
+	const unsigned char *code = (const unsigned char *)call;
+	for (size_t back = XOR_BYTES; back <= BACK_MOST && back < (call & 4095); back++) {
+		const unsigned char *at = code - back;
+		bool is_other = (at[-1] & 0xf1) == REX_B; /* that register is %r8 */
+		uint32_t nr;
+		if ((at[0] == 0x31 || at[0] == 0x33) && at[1] == 0xc0 && !is_other)
+			return 0;
+		if (at[0] != 0xb8 || back < MOV_BYTES || is_other)
+			continue;
+		__builtin_memcpy(&nr, at + 1, sizeof nr);
+		return (long)nr;
+	}
+	return -1;
+}
+
+/* ---- what a signal interrupted ---- */
+
+typedef greg_t arch_register;
+#define ARCH_PC(u) ((u)->uc_mcontext.gregs[REG_RIP])
+#define ARCH_SP(u) ((u)->uc_mcontext.gregs[REG_RSP])
+#define ARCH_FP(u) ((u)->uc_mcontext.gregs[REG_RBP])
+#define ARCH_RESULT(u) ((u)->uc_mcontext.gregs[REG_RAX]) /* of a system call that came back */
+#define ARCH_NUMBER(u) ((u)->uc_mcontext.gregs[REG_RAX]) /* of one that is about to be made */
+
+/* The kernel leaves a signal's context where the stack pointer of whoever returns from the handler is. */
+#define ARCH_CONTEXT_AT(sp) ((const ucontext_t *)(sp))
+
+/* The register of a system call's argument, the first is 0. */
+static inline arch_register *arch_argument(ucontext_t *u, int i)
+{
+	static const int numbers[] = {REG_RDI, REG_RSI, REG_RDX, REG_R10, REG_R8, REG_R9};
+	return &u->uc_mcontext.gregs[numbers[i]];
+}
+
+/* A system call that is about to be made comes back with this error instead. */
+static inline void arch_fail_call(ucontext_t *u, int error)
+{
+	ARCH_PC(u) += ARCH_CALL_BYTES;
+	ARCH_RESULT(u) = -error;
+}
+
+/* A system call that came back is to be made again. */
+static inline void arch_make_again(ucontext_t *u, long nr)
+{
+	ARCH_PC(u) -= ARCH_CALL_BYTES;
+	ARCH_NUMBER(u) = nr;
+}
+
+/* System calls leave their return address in %rcx, and a trampoline takes it away (ARCH_TRAMPOLINES): a handler of the
+ * program's has run in this one. */
+static inline bool arch_call_was_handled(const ucontext_t *u)
+{
+	return u->uc_mcontext.gregs[REG_RCX] != ARCH_PC(u);
+}
+
+/* Do they here? Emulators don't. */
+static inline bool arch_calls_tell_handlers(void)
+{
+	uintptr_t left, next;
+	long nr = SYS_getpid;
+	__asm__ volatile("lea 1f(%%rip), %2\n\tsyscall\n1:" : "=c"(left), "+a"(nr), "=&r"(next) : : "r11", "memory");
+	return left == next;
+}
+
+/* Go on in `entry` (ARCH_MOVE_REST) after the system call `nr`. System calls leave %rcx and %r11 undefined: they say
+ * where to go on afterwards, and what the call returned. All other registers, and the stack, are the program's. */
+static inline void arch_go_on_in(ucontext_t *u, void (*entry)(void), long nr)
+{
+	u->uc_mcontext.gregs[REG_RCX] = ARCH_PC(u);
+	u->uc_mcontext.gregs[REG_R11] = ARCH_RESULT(u);
+	ARCH_NUMBER(u) = nr;
+	ARCH_PC(u) = (greg_t)entry;
+}
+
+/* ---- stacks ---- */
+
+/* Programs call with a stack that is off by 8, and get away with it, as libc's functions do not care. */
+#define ARCH_ALIGNED __attribute__((force_align_arg_pointer))
+
+/* The stack pointer of the calling function's caller, as it stood before the call; of a function with a frame pointer,
+ * which points to { caller's frame pointer, return address }. */
+#define ARCH_CALLER_SP() ((uintptr_t)__builtin_frame_address(0) + 2 * sizeof(uintptr_t))
+
+/* libunwind's numbers of registers. */
+#define ARCH_UNW_PC UNW_X86_64_RIP
+#define ARCH_UNW_SP UNW_X86_64_RSP
+#define ARCH_UNW_FP UNW_X86_64_RBP
+
+/* What the code before a return address calls. */
+enum arch_callee {
+	ARCH_CALLS_NOTHING,  /* it is no call */
+	ARCH_CALLS_ADDRESS,  /* *to is called */
+	ARCH_CALLS_BY_SLOT,  /* what the word at *to holds is called */
+	ARCH_CALLS_SOMETHING /* what a register says */
+};
+enum { ARCH_BEFORE_BYTES = 6, ARCH_STUB_BYTES = 11, ARCH_PROLOGUE_BYTES = 32 };
+
+static inline uintptr_t arch_signed_at_(const unsigned char *at)
+{
+	int32_t v;
+	__builtin_memcpy(&v, at, sizeof v);
+	return (uintptr_t)(intptr_t)v;
+}
+
+/* `code` is a copy of the ARCH_BEFORE_BYTES before the address. */
+static inline enum arch_callee arch_callee_before(uintptr_t return_address, const unsigned char *code, uintptr_t *to)
+{
+	*to = return_address + arch_signed_at_(code + 2);
+	if (code[1] == 0xe8)
+		return ARCH_CALLS_ADDRESS;
+	if (code[0] == 0xff && code[1] == 0x15)
+		return ARCH_CALLS_BY_SLOT;
+	bool by_register = code[4] == 0xff && (code[5] & 0xf8) == 0xd0,
+	     by_offset = code[3] == 0xff && (code[4] & 0xf8) == 0x50;
+	return by_register || by_offset || (code[0] == 0xff && (code[1] & 0xf8) == 0x90) ? ARCH_CALLS_SOMETHING
+	                                                                                 : ARCH_CALLS_NOTHING;
+}
+
+/* The slot that a linker's stub at `at` jumps through; 0: it is none. [endbr64] [bnd] jmp *slot(%rip). `code` is a copy
+ * of the ARCH_STUB_BYTES there. */
+static inline uintptr_t arch_slot_of_stub(uintptr_t at, const unsigned char *code)
+{
+	int i = __builtin_memcmp(code, "\xf3\x0f\x1e\xfa", 4) == 0 ? 4 : 0;
+	i += code[i] == 0xf2;
+	return code[i] == 0xff && code[i + 1] == 0x25 && i + 6 <= ARCH_STUB_BYTES
+	               ? at + (uintptr_t)i + 6 + arch_signed_at_(code + i + 2)
+	               : 0;
+}
+
+/* No code of a program lies further up. */
+static inline bool arch_may_be_code(uintptr_t at)
+{
+	return at >> 47 == 0;
+}
+
+/* How far below its frame pointer a function's stack pointer is while it calls others, by its first instructions: push
+ * %rbp; mov %rsp, %rbp; pushes; sub $n, %rsp. 0: they are others. `code` is a copy of ARCH_PROLOGUE_BYTES. */
+static inline uintptr_t arch_fixed_depth(const unsigned char *code)
+{
+	static const unsigned char begin[] = {0x55, 0x48, 0x89, 0xe5};
+	uintptr_t pushed = 0;
+	size_t at = __builtin_memcmp(code, "\xf3\x0f\x1e\xfa", 4) == 0 ? 4 : 0;
+	if (__builtin_memcmp(code + at, begin, sizeof begin) != 0)
+		return 0;
+	at += sizeof begin;
+	for (; at < 20 && ((code[at] & 0xf8) == 0x50 || (code[at] == 0x41 && (code[at + 1] & 0xf8) == 0x50));
+	     pushed += sizeof pushed)
+		at += code[at] == 0x41 ? 2 : 1;
+	if (code[at] != 0x48 || code[at + 2] != 0xec)
+		return 0;
+	if (code[at + 1] == 0x83)
+		return pushed + code[at + 3];
+	int32_t n = (int32_t)arch_signed_at_(code + at + 3);
+	return code[at + 1] == 0x81 && n > 0 ? pushed + (uintptr_t)n : 0;
+}
+
+/* ---- threads ---- */
+
+/* By a system call: where %fs is not one of a thread's, %fs:0 can't be read. */
+static inline uintptr_t arch_thread_pointer(void)
+{
+	enum { ARCH_GET_FS_ = 0x1003 }; /* asm/prctl.h */
+	uintptr_t pointer = 0;
+	arch_call6(SYS_arch_prctl, ARCH_GET_FS_, (long)&pointer, 0, 0, 0, 0);
+	return pointer;
+}
+
+/* Can an instruction read the thread pointer? hwcap2: AT_HWCAP2. */
+static inline bool arch_tells_thread_pointer(unsigned long hwcap2)
+{
+	enum { HAS_FSGSBASE = 2 }; /* asm/hwcap2.h */
+	return (hwcap2 & HAS_FSGSBASE) != 0;
+}
+
+/* Libc's block begins with a pointer to itself, and has another one two words later (the psABI's TLS, and glibc's
+ * tcbhead_t). */
+#define ARCH_BLOCK_HOLDS_ITSELF 1
+
+#define ARCH_HAS_CLONE 1
+
+/* The thread block that libc's mem* and compiler-made stack checks may look at through %fs: the pointers to itself, and
+ * the two guards. */
+static inline void arch_fill_block(void *block)
+{
+	uintptr_t guard, pointer_guard;
+	__asm__("mov %%fs:0x28, %0" : "=r"(guard));
+	__asm__("mov %%fs:0x30, %0" : "=r"(pointer_guard));
+	uintptr_t *word = block;
+	word[0] = word[2] = (uintptr_t)block;
+	word[5] = guard;
+	word[6] = pointer_guard;
+}
+
+/* The block of the calling thread, which has one. */
+static inline uintptr_t arch_own_block(void)
+{
+	uintptr_t block;
+	__asm__("mov %%fs:0, %0" : "=r"(block));
+	return block;
+}
+
+/* clone(flags, stack, tid, tid, block); the new thread calls main(arg) and exits. Returns the tid, or a negative
+ * errno. */
+static inline long arch_clone(unsigned long flags, void *stack, int *tid, void *block, void (*main)(void *), void *arg)
+{
+	register long r10 __asm__("r10") = (long)tid;
+	register long r8 __asm__("r8") = (long)block;
+	register void *r12 __asm__("r12") = (void *)main;
+	register void *r13 __asm__("r13") = arg;
+	long ret;
+	__asm__ volatile("syscall\n\t"
+	                 "test %%rax, %%rax\n\t"
+	                 "jnz 1f\n\t"
+	                 "xor %%ebp, %%ebp\n\t" /* the outermost frame */
+	                 "mov %%r13, %%rdi\n\t"
+	                 "call *%%r12\n\t"
+	                 "mov %[exit], %%eax\n\t"
+	                 "xor %%edi, %%edi\n\t"
+	                 "syscall\n\t"
+	                 "hlt\n"
+	                 "1:"
+	                 : "=a"(ret)
+	                 : "a"(SYS_clone), "D"(flags), "S"(stack), "d"(tid), "r"(r10), "r"(r8), "r"(r12),
+	                   "r"(r13), [exit] "i"(SYS_exit)
+	                 : "rcx", "r11", "memory");
+	return ret;
+}
+
+/* Is this Valgrind? It is asked as its documentation says: by these rotations, which do nothing elsewhere; the answer
+ * to what it does not know is the preset. */
+static inline bool arch_is_valgrind(void)
+{
+	enum { RUNNING_ON_VALGRIND = 0x1001 };
+	volatile unsigned long request[6] = {RUNNING_ON_VALGRIND};
+	unsigned long answer = 0;
+	__asm__ volatile("rolq $3, %%rdi; rolq $13, %%rdi\n\t"
+	                 "rolq $61, %%rdi; rolq $51, %%rdi\n\t"
+	                 "xchgq %%rbx, %%rbx"
+	                 : "+d"(answer)
+	                 : "a"(&request[0])
+	                 : "cc", "memory", "rdi");
+	return answer != 0;
+}
+
+/* ---- single instructions that a compiler would make two of ---- */
+
+/* What spins lets the processor's other half work. */
+static inline void arch_pause(void)
+{
+	__builtin_ia32_pause();
+}
+
+/* The processor's own copy, which is fast once it has started. False: too little for it, and nothing was done. */
+ARCH_INLINE bool arch_copy(void *to, const void *from, size_t n)
+{
+	if (n < 256)
+		return false;
+	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
+	return true;
+}
+
+ARCH_INLINE bool arch_fill(void *at, int value, size_t n)
+{
+	__asm__ volatile("rep stosb" : "+D"(at), "+c"(n) : "a"(value) : "memory");
+	return true;
+}
+
+/* Has the word one of these bits? */
+ARCH_INLINE bool arch_has_bits(const uintptr_t *word, uintptr_t bits)
+{
+	bool has;
+	__asm__("testq %1, %2" : "=@ccnz"(has) : "r"(bits), "m"(*word));
+	return has;
+}
+
+/* Has the word one of these bits, constants in its first byte? */
+ARCH_INLINE bool arch_has_low_bits(const void *word, unsigned bits)
+{
+	bool has;
+	__asm__("testb %2, %1" : "=@ccne"(has) : "m"(*(const unsigned char *)word), "i"(bits));
+	return has;
+}
+
+/* The same, and looked at anew wherever it is asked. */
+ARCH_INLINE bool arch_has_low_bits_now(const uint32_t *word, unsigned bits)
+{
+	bool has;
+	__asm__ volatile("testb %2, %1" : "=@ccne"(has) : "m"(*word), "i"(bits));
+	return has;
+}
+
+/* Has the word this value, a constant? */
+ARCH_INLINE bool arch_word_is(const void *word, int value)
+{
+	bool is;
+	__asm__("cmpl %2, %1" : "=@cce"(is) : "m"(*(const int *)word), "ri"(value));
+	return is;
+}
+
+/* Subtract, and say whether more than 0 is left. */
+ARCH_INLINE bool arch_subtract_leaves(int64_t *from, size_t n)
+{
+	bool leaves;
+	__asm__("subq %2, %0" : "+m"(*from), "=@ccg"(leaves) : "r"(n));
+	return leaves;
+}
+
+/* ---- floating point ---- */
+
+/* An environment of our own, exceptions masked and rounding to nearest, and back to the program's, flags included. */
+typedef unsigned arch_fp_environment;
+
+static inline arch_fp_environment arch_fp_begin(void)
+{
+	unsigned before, ours = 0x1f80;
+	__asm__ inline volatile("stmxcsr %0" : "=m"(before));
+	__asm__ inline volatile("ldmxcsr %0" : : "m"(ours));
+	return before;
+}
+
+static inline void arch_fp_end(arch_fp_environment before)
+{
+	__asm__ inline volatile("ldmxcsr %0" : : "m"(before));
+}
+
+/* ---- libc's, where it differs by machine ---- */
+
+/* glibc has functions in versions from before 2.17 here. */
+#define ARCH_HAS_OLD_VERSIONS 1
+#define ARCH_JUMP(symbol) "jmp " #symbol "\n"
+
+/* The word of glibc's spin lock that is free. */
+enum { ARCH_SPIN_FREE = 1 };
+
+#endif
