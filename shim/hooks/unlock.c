@@ -11,17 +11,11 @@
 #include "shim/profiles/delays.h"
 #include "shim/base/exports.h"
 #include "shim/hooks/wait.h"
+#include "shim/libc/locks.h"
 #include "shim/libc/real.h"
 #include "shim/profiles/trace_events.h"
 
 #define FUNCTION(symbol) real_function((void *const *)&real_##symbol, #symbol)
-
-/* A mutex whose first word is 1 is locked and not waited for (glibc's lowlevellock.h); 2: waited for. Robust and
- * priority-inheriting ones have their owner there: those are looked up. */
-static inline bool is_not_waited_for(const void *mutex)
-{
-	return __builtin_expect(hook_first_word_is(mutex, 1), 1);
-}
 
 /* Somebody waits, maybe. goes: will the call let the lock go? */
 #define LETS_GO(symbol, type, lock, goes) \
@@ -42,39 +36,32 @@ LETS_GO(pthread_rwlock_unlock, pthread_rwlock_t, lock, true)
 
 EXPORT int pthread_mutex_unlock(pthread_mutex_t *mutex)
 {
-	return is_not_waited_for(mutex) ? real_pthread_mutex_unlock(mutex) : pthread_mutex_unlock_waited(mutex);
+	return __builtin_expect(locks_mutex_is_not_waited_for(mutex), 1) ? real_pthread_mutex_unlock(mutex)
+	                                                                 : pthread_mutex_unlock_waited(mutex);
 }
 
 EXPORT int mtx_unlock(mtx_t *mutex)
 {
-	return is_not_waited_for(mutex) ? real_mtx_unlock(mutex) : mtx_unlock_waited(mutex);
+	return __builtin_expect(locks_mutex_is_not_waited_for(mutex), 1) ? real_mtx_unlock(mutex)
+	                                                                 : mtx_unlock_waited(mutex);
 }
 
 /* The first of several readers to go lets nobody in: it is the last one, or the writer, that others waited for. (Two
- * that go in the same moment may both believe in the other: that delay is charged to nobody.) (First word: 1, a writer
- * has its turn; readers are counted from bit 3 on: glibc's pthread_rwlock_common.c.) */
-static inline bool others_still_read(const pthread_rwlock_t *lock)
-{
-	unsigned word = __atomic_load_n((const unsigned *)(const void *)lock, __ATOMIC_RELAXED);
-	return !(word & 1) && word >> 3 > 1;
-}
-
+ * that go in the same moment may both believe in the other: that delay is charged to nobody.) */
 static __attribute__((noinline)) int unlock_contended(pthread_rwlock_t *lock)
 {
-	if (!queues_maybe((uintptr_t)lock) || others_still_read(lock))
+	if (!queues_maybe((uintptr_t)lock) || locks_rwlock_has_readers(lock))
 		return real_pthread_rwlock_unlock(lock);
 	return pthread_rwlock_unlock_waited(lock);
 }
 
-/* Free to go: a writer has it and nobody else wants it; or no writer has it or wants it. (The second word counts
- * writers that are preferred and wait; bit 1 of the fourth says that a writer sleeps.) */
+/* Free to go: a writer has it and nobody else wants it; or no writer has it or wants it. */
 EXPORT int pthread_rwlock_unlock(pthread_rwlock_t *lock)
 {
-	const unsigned *words = (const void *)lock;
-	if (__atomic_load_n((const uint64_t *)(const void *)lock, __ATOMIC_RELAXED) == 3) {
-		if (__builtin_expect(!hook_has_bit(words + 3, 2), 1))
+	if (locks_rwlock_is_written(lock)) {
+		if (__builtin_expect(!locks_rwlock_writer_sleeps(lock), 1))
 			return real_pthread_rwlock_unlock(lock);
-	} else if (__builtin_expect(!hook_has_bit(words, 3), 1)) {
+	} else if (__builtin_expect(!locks_rwlock_has_writer(lock), 1)) {
 		return real_pthread_rwlock_unlock(lock);
 	}
 	return unlock_contended(lock);

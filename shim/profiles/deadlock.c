@@ -2,14 +2,14 @@
  *
  * Runs in: listener. Reads the program's locks and the threads' records without any lock.
  *
- * Owners: a pthread_mutex_t of glibc keeps the owner's tid in its third word (<bits/struct_mutex.h>: __lock, __count,
- * __owner), of every kind; a pthread_rwlock_t the writer's in its seventh (<bits/struct_rwlock.h>: __cur_writer).
- * Readers are not known to the lock.
+ * Owners: a mutex keeps the owner's tid, of every kind; a rwlock the writer's (libc/locks.h). Readers are not known to
+ * the lock.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/profiles/deadlock.h"
 
 #include "shim/libc/clock.h"
+#include "shim/libc/locks.h"
 #include "shim/base/os.h"
 #include "shim/base/pace.h"
 #include "shim/base/peek.h"
@@ -18,10 +18,7 @@
 #include "shim/threads/threads.h"
 
 enum {
-	MUTEX_OWNER_AT = 8,
-	RWLOCK_WRITER_AT = 24,
 	WAITS_MOST = 4096,
-	TID_LIMIT = 1 << 22, /* the kernel's; larger numbers mark robust mutexes whose owner died */
 };
 
 /* Where the owner is kept in a lock of this call; 0: it is no lock. */
@@ -32,13 +29,13 @@ static size_t owner_at(unsigned call)
 	case WAIT_pthread_mutex_timedlock:
 	case WAIT_pthread_mutex_clocklock:
 	case WAIT_mtx_lock:
-	case WAIT_mtx_timedlock: return MUTEX_OWNER_AT;
+	case WAIT_mtx_timedlock: return LOCKS_MUTEX_OWNER_AT;
 	case WAIT_pthread_rwlock_rdlock:
 	case WAIT_pthread_rwlock_timedrdlock:
 	case WAIT_pthread_rwlock_clockrdlock:
 	case WAIT_pthread_rwlock_wrlock:
 	case WAIT_pthread_rwlock_timedwrlock:
-	case WAIT_pthread_rwlock_clockwrlock: return RWLOCK_WRITER_AT;
+	case WAIT_pthread_rwlock_clockwrlock: return LOCKS_RWLOCK_WRITER_AT;
 	default: return 0;
 	}
 }
@@ -56,7 +53,7 @@ int deadlock_owner(const struct wait *w)
 	int owner = 0;
 	if (!at)
 		return -1;
-	return peek(w->object + at, &owner, sizeof owner) && owner > 0 && owner < TID_LIMIT ? owner : 0;
+	return peek(w->object + at, &owner, sizeof owner) && owner > 0 && owner < LOCKS_TID_LIMIT ? owner : 0;
 }
 
 static bool still_waits(const struct lock_wait *l)
