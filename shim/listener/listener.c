@@ -53,8 +53,11 @@ enum {
 	HELD_MS = 10000, /* the longest that the listener waits for an identity to have changed */
 	STEP_NS = 100 * 1000,
 	KILL_AFTER_MS = 500,
-	LAST_STEPS = 60,  /* that the program waits for its listener when it ends; most take one or two */
-	SHORT_STEPS = 10, /* the first of them; the others are ten times as long */
+	/* that the program waits for its listener when it ends, of 100 us, after the tenth of 1 ms; most take one or
+	   two */
+	STEPS_TO_OBEY = 20,
+	STEPS_OF_HELPER = 500,
+	STEPS_TO_DIE = 100,
 	FAULTS_MOST = 3,
 	AGAIN_NS = 1000000000, /* after the kernel had no process for us */
 	NO_CORE = 1,           /* bytes: as in spawn.c */
@@ -204,6 +207,13 @@ static _Noreturn void end(void)
 {
 	for (;;)
 		os_call(SYS_exit_group, 0);
+}
+
+/* What it started would be an orphan, and has the program's memory too. */
+static _Noreturn void leave(void)
+{
+	spawn_leave();
+	end();
 }
 
 static bool has_parent(void)
@@ -545,26 +555,34 @@ bool listener_stop_for_good(const char *why)
 
 /* Gone, and reaped: as an orphan it would be the child of somebody who has never heard of it. Counted in steps, in each
  * of which the program had a processor: on a busy machine they take longer, for both. */
-static void await_end(void)
+static bool await_end(int steps)
 {
-	for (int i = 0, tid; i < LAST_STEPS; i++) {
-		struct timespec step = {.tv_nsec = i < SHORT_STEPS ? STEP_NS : 10 * STEP_NS};
+	for (int i = 0, tid; i < steps; i++) {
+		struct timespec step = {.tv_nsec = i < 10 ? STEP_NS : 10 * STEP_NS};
 		if ((tid = __atomic_load_n(&state.tid, __ATOMIC_ACQUIRE)) != 0)
 			os_call(SYS_futex, &state.tid, FUTEX_WAIT, tid, &step);
 		else if (!reap())
 			os_call(SYS_nanosleep, &step, NULL);
 		else
-			return;
+			return true;
 	}
+	return false;
 }
 
-/* By the one signal that a stopped process takes, too. No lock: another thread may hold it for long. */
+/* No lock: another thread may hold it for long. It is asked first, as a helper is the listener's to end and to reap;
+ * one that is stopped takes SIGKILL alone. */
 static void end_at_once(void)
 {
 	int tid = __atomic_load_n(&state.tid, __ATOMIC_RELAXED);
 	listener_set_pending(false);
-	if (state.kind == OFFSPRING_PROCESS && (tid <= 0 || os_call(SYS_kill, tid, SIGKILL) == 0))
-		await_end();
+	if (state.kind != OFFSPRING_PROCESS)
+		return;
+	__atomic_or_fetch(&commands.asked, ASKED_STOP, __ATOMIC_RELEASE);
+	if ((tid > 0 && signal_listener(tid) < 0) || await_end(STEPS_TO_OBEY) ||
+	    (spawn_is_running() && await_end(STEPS_OF_HELPER)))
+		return;
+	if ((tid = __atomic_load_n(&state.tid, __ATOMIC_RELAXED)) > 0 && os_call(SYS_kill, tid, SIGKILL) == 0)
+		await_end(STEPS_TO_DIE);
 }
 
 void listener_ends_with_program(void)
@@ -849,14 +867,14 @@ static void say_why(void)
 static void obey_at_once(void)
 {
 	if (!has_parent())
-		end();
+		leave();
 	follow_changes();
 	uint32_t asked = __atomic_load_n(&commands.asked, __ATOMIC_ACQUIRE);
 	if (!asked)
 		return;
 	if (asked & ASKED_STOP) {
 		say_why();
-		end();
+		leave();
 	}
 	if (asked & ASKED_ROOM) {
 		state.life.leave_port();
@@ -889,7 +907,7 @@ void listener_obey(void)
 	while (os_read(state.wake_fd, info, sizeof info) > 0)
 		continue;
 	if (program_has_ended())
-		end();
+		leave();
 	if (state.kind != OFFSPRING_PROCESS)
 		obey_in_thread();
 	else if (__atomic_exchange_n(&commands.later, 0, __ATOMIC_ACQUIRE) & ASKED_ROOM)

@@ -34,7 +34,8 @@ enum {
 	PIPE_BYTES = 1 << 20,
 	START_MS = 500, /* that is waited for execve */
 	END_MS = 50,    /* that a helper may take to end by itself, */
-	KILL_MS = 1000, /* and that the kernel may take to end it */
+	KILL_MS = 1000, /* and that the kernel may take to end it, */
+	LEAVE_MS = 500, /* if somebody waits for the listener's own end */
 	STEP_MS = 2,
 	DEATH_SECONDS = 1, /* the keeper waits for a killed helper: one that a dead file system holds is left, for the
 	                    * keeper holds the program's memory, which may have ended */
@@ -113,7 +114,7 @@ static struct {
 	uint32_t state;   /* atomic, a futex: written by the keeper */
 	int error;        /* of clone or execve; before STARTED */
 	int status;       /* of the helper, when the keeper has ended */
-	int keeper_pid;   /* written by the listener alone; 0 when there is none */
+	int keeper_pid;   /* written by the listener alone, or the kernel for it; 0 when there is none */
 } shared FORKED;
 static char keeper_stack[8 * 1024] __attribute__((aligned(16)));
 static char helper_stack[8 * 1024] __attribute__((aligned(16)));
@@ -169,12 +170,13 @@ static void become_helper(void *arg)
 
 /* ---- the keeper ---- */
 
-static long clone_sharing(unsigned long flags, char *stack_end, void (*main)(void *))
+/* tid, unless NULL: the kernel writes it there before the new process runs. */
+static long clone_sharing(unsigned long flags, int *tid, char *stack_end, void (*main)(void *))
 {
 #if ARCH_HAS_CLONE
-	return arch_clone(CLONE_VM | flags, stack_end, NULL, NULL, main, NULL);
+	return arch_clone(CLONE_VM | (tid ? CLONE_PARENT_SETTID : 0) | flags, stack_end, tid, NULL, main, NULL);
 #else /* no assembly for this architecture */
-	(void)flags, (void)stack_end, (void)main;
+	(void)flags, (void)tid, (void)stack_end, (void)main;
 	return -ENOSYS;
 #endif
 }
@@ -211,6 +213,19 @@ static int await_end(int helper_pid)
 	}
 }
 
+/* The keeper is born with all that the listener has open, its port among it: whoever wants that next would find it
+ * taken. */
+static void close_all_but(int one, int other)
+{
+	int low = one < other ? one : other, high = one < other ? other : one;
+	if (os_call(SYS_close_range, high + 1, ~0u, 0) != 0)
+		return; /* a kernel without it: when the helper is itself */
+	if (low > 0)
+		os_call(SYS_close_range, 0, low - 1, 0);
+	if (high - low > 1)
+		os_call(SYS_close_range, low + 1, high - 1, 0);
+}
+
 static void keep(void *arg)
 {
 	struct {
@@ -218,13 +233,15 @@ static void keep(void *arg)
 		uint64_t mask;
 	} action = {.flags = SA_NOCLDWAIT | SA_NOCLDSTOP}; /* and the default for a handler, whatever the program has */
 	(void)arg;
+	close_all_but(shared.in_fd, shared.out_fd);
 	limit(RLIMIT_CORE, NO_CORE);
 	stand_apart(
 		SIGTERM); /* whoever inherits it (process 1 of a container may be postgres) is to see an ordinary end */
 	os_call(SYS_rt_sigaction, SIGCHLD, &action, 0, sizeof action.mask);
-	long pid = os_call(SYS_getppid, 0) == shared.listener_pid
-	                   ? clone_sharing(CLONE_VFORK | SIGCHLD, helper_stack + sizeof helper_stack, become_helper)
-	                   : -ESRCH;
+	long pid =
+		os_call(SYS_getppid, 0) == shared.listener_pid
+			? clone_sharing(CLONE_VFORK | SIGCHLD, NULL, helper_stack + sizeof helper_stack, become_helper)
+			: -ESRCH;
 	close_from(0);
 	if (pid < 0)
 		shared.error = (int)pid;
@@ -342,10 +359,10 @@ static int start(struct spawned *s, char *const argv[], uint64_t memory_bytes, s
 	shared.state = STARTING;
 	shared.error = 0;
 	shared.status = -1;
-	long pid = clone_sharing(0, keeper_stack + sizeof keeper_stack, keep);
+	/* a handler of ours may interrupt just behind it, and must find the number */
+	long pid = clone_sharing(0, &shared.keeper_pid, keeper_stack + sizeof keeper_stack, keep);
 	if (pid < 0)
 		return (int)pid;
-	__atomic_store_n(&shared.keeper_pid, (int)pid, __ATOMIC_RELAXED);
 	*s = (struct spawned){.pid = (int)pid, .to_fd = p->in[1], .from_fd = p->out[0]};
 	p->in[1] = p->out[0] = -1; /* they are s's now */
 	int error = await_start();
@@ -440,12 +457,23 @@ bool spawn_is_running(void)
 	return __atomic_load_n(&shared.keeper_pid, __ATOMIC_RELAXED) != 0;
 }
 
-void spawn_kill(void)
+static void kill_within(int most_ms)
 {
 	if (is_out_of_reach() || reap_keeper())
 		return;
 	os_call(SYS_kill, shared.keeper_pid, SIGTERM);
-	await_keeper(KILL_MS);
+	await_keeper(most_ms);
+}
+
+void spawn_kill(void)
+{
+	kill_within(KILL_MS);
+}
+
+void spawn_leave(void)
+{
+	if (spawn_is_running())
+		kill_within(LEAVE_MS);
 }
 
 /* Most programs have no filter: to ask for that is cheap. */

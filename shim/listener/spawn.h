@@ -42,7 +42,10 @@ bool spawn_is_running(void);
  * gives up). To the helper's owner it looks as if it had died. */
 void spawn_kill(void);
 
-/* The same without waiting for it, in a handler that interrupted the owner. */
+/* The same in a handler that interrupted the owner, which ends now: it must leave nobody behind. */
+void spawn_leave(void);
+
+/* Without waiting for it, in a handler that interrupted the owner. */
 void spawn_dismiss(void);
 
 /* Remember how the program is confined from the start, to compare with. Init, before the program can do anything. */

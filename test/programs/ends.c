@@ -4,7 +4,8 @@
  *
  * ends HOW [wait]     ends so; wait: reads a line first, after "ready". HOW: return, _exit, _Exit, quick, exit_group,
  *                     abort; in_child: a child that is served as well ends by _exit, then this one does; in_handler:
- *                     _exit in a handler of SIGALRM; abort_caught: leaves abort by a handler, prints "caught", returns
+ *                     _exit in a handler of SIGALRM; abort_caught: leaves abort by a handler, prints "caught", returns;
+ *                     later, later_return: after 30 ms, by _exit or from main
  * ends vfork          after each line that it reads, children that share its memory end in three ways; prints "children
  * 3" ends watch N HOW    as one who inherits orphans, starts a copy of itself N times, which ends HOW, with
  * $ENDS_PRELOAD as its LD_PRELOAD; the copy is $ENDS_COPY. Prints "busy B": how often the copy's file could not be
@@ -81,6 +82,10 @@ static int end(const char *how)
 		syscall(SYS_exit_group, 0);
 	if (!strcmp(how, "abort"))
 		abort();
+	if (!strcmp(how, "later") || !strcmp(how, "later_return"))
+		poll(NULL, 0, 30);
+	if (!strcmp(how, "later"))
+		_exit(0);
 	if (!strcmp(how, "in_child"))
 		end_in_child();
 	if (!strcmp(how, "abort_caught"))
@@ -89,7 +94,7 @@ static int end(const char *how)
 		signal(SIGALRM, end_in_handler);
 		raise(SIGALRM);
 	}
-	return strcmp(how, "return") != 0 && strcmp(how, "abort_caught") != 0;
+	return 0;
 }
 
 static int share_memory(void)
