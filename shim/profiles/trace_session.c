@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "shim/libc/clock.h"
-#include "shim/profiles/cpu.h"
+#include "shim/profiles/cpu_trace.h"
 #include "shim/base/layout.h"
 #include "shim/base/os.h"
 #include "shim/base/pace.h"

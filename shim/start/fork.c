@@ -19,6 +19,7 @@
 #include "shim/waits/queues.h"
 #include "shim/profiles/delays.h"
 #include "shim/profiles/cpu.h"
+#include "shim/profiles/cpu_trace.h"
 #include "shim/profiles/dump.h"
 #include "shim/profiles/heap.h"
 #include "shim/base/house.h"
@@ -78,7 +79,9 @@ static FORKED_CODE void on_copy(void)
 	modules_fork_child();  /* who is in dlclose */
 	trace_fork_child();    /* the trace, who writes to it */
 	trace_session_fork_child();
-	cpu_fork_child();      /* the profile, its timers */
+	cpu_fork_child();      /* samples that are taken, for whom */
+	cpu_profile_fork_child();
+	cpu_trace_fork_child();
 	dump_fork_child();     /* questions and answers */
 	ring_fork_child();     /* samples on their way */
 	sample_fork_child();   /* copies of stacks */

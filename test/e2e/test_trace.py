@@ -398,7 +398,7 @@ class Requests(shim.TestCase):
 class Guest(shim.TestCase):
 
     def test_the_storms_while_traced(self):
-        argv = [shim.program("storm"), shim.program("libplugin"), 5]
+        argv = [shim.program("storm"), shim.program("libplugin"), 8]
         with start(argv, env=EVERY, input_data=b"") as p:
             bodies = []
             while p.running():
@@ -409,7 +409,7 @@ class Guest(shim.TestCase):
             status, out, err = p.wait()
             self.assertEqual((0, ""), (status, err))
             self.assertIn("end 1", out)
-        self.assertGreater(len(bodies), 2)
+        self.assertGreaterEqual(len(bodies), 2)  # one of each format, however busy the machine is
         for body in bodies[1::2]:
             Perfetto(body)
         for version, go in shim.gos():

@@ -6,7 +6,8 @@
  * why): threads work for far longer.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/profiles/cpu.c shim/stack/ring.c shim/stack/sample.c shim/waits/signals.c shim/waits/waits.c
+/* links: shim/profiles/cpu.c shim/profiles/cpu_profile.c shim/profiles/comments.c
+ * links: shim/stack/ring.c shim/stack/sample.c shim/waits/signals.c shim/waits/waits.c
  * links: shim/waits/restart.c shim/profiles/deadlock.c shim/threads/threads.c shim/threads/timers.c
  * links: shim/libc/libc_thread.c shim/profiles/ticks.c shim/profiles/quota.c shim/threads/tasks.c shim/base/powers.c
  * links: shim/profiles/sampling.c shim/libc/clock.c
@@ -709,6 +710,7 @@ static void forked(void)
 	pid_t child = fork();
 	if (child == 0) {
 		cpu_fork_child();
+		cpu_profile_fork_child();
 		sample_fork_child();
 		house_fork_child();
 		threads_fork_child();

@@ -31,7 +31,7 @@
 #include "shim/base/arena.h"
 #include "shim/libc/clock.h"
 #include "shim/waits/queues.h"
-#include "shim/profiles/cpu.h"
+#include "shim/profiles/cpu_trace.h"
 #include "shim/start/init.h"
 #include "shim/listener/listener.h"
 #include "shim/libc/modules.h"
@@ -60,7 +60,7 @@ static struct {
 	int begun, drained, ended;
 } cpu;
 
-int cpu_trace_begins(struct region *r) /* cpu.c's, these four */
+int cpu_trace_begins(struct region *r) /* cpu_trace.c's, these three */
 {
 	CHECK(r);
 	cpu.begun++;
