@@ -261,18 +261,10 @@ class Runtimes(Jit):
     test_java.long_s = 12
 
 
-NODE_WORK = r'''function spinInJs(n) {
-  let a = 1;
-  for (let i = 0; i < n; i++) a = (a * 31 + (i % 7)) % 1000003;
-  return a;
-}
+# On one line each: laid out otherwise, these are compiled otherwise.
+NODE_WORK = r'''function spinInJs(n) { let a = 1; for (let i = 0; i < n; i++) a = (a * 31 + (i % 7)) % 1000003; return a; }
 const kept = [];
-function allocateInJs(n) {
-  const b = Buffer.allocUnsafeSlow(n);
-  b[0] = 1;
-  if (kept.length < 200) kept.push(b);
-  return b;
-}
+function allocateInJs(n) { const b = Buffer.allocUnsafeSlow(n); b[0] = 1; if (kept.length < 200) kept.push(b); return b; }
 let rounds = 0;
 function burnAll() {
   spinInJs(2000000);
@@ -283,7 +275,7 @@ function burnAll() {
 process.stdin.on('end', () => process.exit(0));
 process.stdin.resume();
 burnAll();
-'''
+'''  # noqa: E501
 
 JAVA_WORK = r'''
 import java.nio.ByteBuffer;
