@@ -8,6 +8,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/base/sync.h"
 
+#include <string.h>
+
 #include "shim/arch/arch.h"
 #include "shim/base/confined.h"
 #include "shim/base/layout.h"
@@ -148,24 +150,39 @@ void lock_wake(struct lock *l)
 #ifdef PPROF_DEBUG
 static __thread uint32_t ranks_held, handlers;
 
-static void check(bool holds)
+static const char *const names[] = {
+#define LOCK(name, file, meanwhile, heir) #name,
+#include "shim/base/locks.def"
+};
+
+static void write_text(const char *text)
 {
-	if (!holds)
-		__builtin_trap();
+	os_write(2, text, strlen(text));
+}
+
+static void check(bool holds, const char *rule, enum lock_rank rank)
+{
+	if (holds)
+		return;
+	write_text(rule);
+	write_text(names[rank]);
+	write_text("\n");
+	__builtin_trap();
 }
 
 void lock_check_take(enum lock_rank rank)
 {
-	check(self.busy || rank == LOCK_COMMANDS);
-	check(!handlers);
-	check(ranks_held >> rank == 0);
+	check(self.busy || rank == LOCK_COMMANDS, "pprofshim: a thread that is not busy takes ", rank);
+	check(!handlers, "pprofshim: our handler takes ", rank);
+	check(ranks_held >> rank == 0, "pprofshim: a lock of the same or a later row of locks.def is held around ",
+	      rank);
 	ranks_held |= 1u << rank;
 }
 
 /* The highest is let go first. */
 void lock_check_release(void)
 {
-	check(ranks_held != 0);
+	check(ranks_held != 0, "pprofshim: none is held, but let go: at least ", LOCK_COMMANDS);
 	ranks_held &= ~(1u << (31 - __builtin_clz(ranks_held)));
 }
 

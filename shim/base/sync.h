@@ -9,23 +9,14 @@
  * of ours, and wait there for anything: for the very thread that wants the lock (collectors stop all threads so), for
  * a lock of libc. So lock_take gives up after LOCK_PATIENCE_MS, and from then on at once, until the lock is let go.
  * The caller loses its sample and counts it. With that, no order of locks can hang a program, whatever it or libc
- * holds. The rest is good manners, and keeps samples: nothing but what the table says is done while a lock is held.
+ * holds. The rest is good manners, and keeps samples: nothing but what locks.def says is done while a lock is held.
  *
  * A lock says who holds it, and in which generation of copies of the process (house.h). What was held by a thread
  * that is not there any more, in this process or in the one that this is a copy of, is taken over: lock_is_inherited
  * then tells that the structure may be as that thread left it, in the middle of a change.
  * So each is changed such that it is sound after every store, or made anew by who inherits it.
  *
- *   lock       while it is held                                      what an heir finds
- *   COMMANDS   all signals are blocked; the listener is waited for    nothing to mend: `asked` is atomic
- *   LEARN      libunwind is run; it reads unwind tables (peek.h);     libunwind's space is made anew
- *              MODULES is taken
- *   MODULES    headers of loaded objects are read (peek.h); the       lists, published entry by entry; a count,
- *              loader's lock may be held around it, never inside      made anew
- *   LIVE       a slot's chain is changed; UNMARKED is taken           one block that was unlinked is lost
- *   UNMARKED   a count and the mask                                   a count too high costs time alone
- *   THREADS    records are linked, unlinked; CONTENDED is taken       one record that was unlinked is lost
- *   CONTENDED  a queue of waiting threads is changed                  the bucket is emptied
+ * locks.def lists them: by rank, what is done while each is held, what an heir finds.
  *
  * None of libc is called under any of them but mem*, strcmp and strlen, no system call made but futex, tgkill(…, 0)
  * and those of peek.h, no memory had but the arena's, which takes no lock. Where signals are not blocked, the thread
@@ -46,7 +37,11 @@
 #include "shim/base/self.h"
 
 /* A thread that holds a lock takes only locks of a higher rank. */
-enum lock_rank { LOCK_COMMANDS, LOCK_LEARN, LOCK_MODULES, LOCK_LIVE, LOCK_UNMARKED, LOCK_THREADS, LOCK_CONTENDED };
+enum lock_rank {
+#define LOCK(name, file, meanwhile, heir) LOCK_##name,
+#include "shim/base/locks.def"
+	LOCK_RANKS
+};
 
 enum { LOCK_PATIENCE_MS = 100 };
 

@@ -1,4 +1,5 @@
-/* fork.c - what a fork does to us: nothing in the parent, and one list of what is made fit for use in the child.
+/* fork.c - what a fork does to us: nothing in the parent, and one list (copies.def) of what is made fit for use in
+ * the child.
  *
  * Runs in: app's thread, in libc's fork handlers, in a signal handler, too (fork may be called there); at the first
  * use of us in a child that libc's handlers did not see (house.h).
@@ -65,32 +66,10 @@ static FORKED_CODE void unblock(void)
 	os_call(SYS_rt_sigprocmask, SIG_UNBLOCK, &ours, NULL, sizeof ours);
 }
 
-/* The one list. Whatever says that somebody is at something is on it: in the child nobody is, but the thread that
- * forked where it was interrupted in our code (house.was_busy). */
 static FORKED_CODE void on_copy(void)
 {
-	house_fork_child();    /* pid, generation */
-	lock_fork_child();     /* holders: threads of another generation hold nothing */
-	random_fork_child();   /* the sequence of random numbers */
-	sampling_fork_child(); /* the distance to the next sampled block */
-	threads_fork_child();  /* records, who sweeps */
-	queues_fork_child();   /* who waits for which lock */
-	delays_fork_child();   /* counts, rates that requests ask for */
-	modules_fork_child();  /* who is in dlclose */
-	trace_fork_child();    /* the trace, who writes to it */
-	trace_session_fork_child();
-	cpu_fork_child();      /* samples that are taken, for whom */
-	cpu_profile_fork_child();
-	cpu_trace_fork_child();
-	dump_fork_child();     /* questions and answers */
-	ring_fork_child();     /* samples on their way */
-	sample_fork_child();   /* copies of stacks */
-	ticks_fork_child();    /* ticks on their way */
-	timers_fork_child();   /* visits to the thread group */
-	signals_fork_child();  /* our signals, handlers at work, the interval timer */
-	listener_fork_child(); /* the listener, what it is asked */
-	spawn_fork_child();    /* its helper */
-	log_fork_child();
+#define COPY(name, what) name##_fork_child();
+#include "shim/start/copies.def"
 }
 
 static FORKED_CODE void child(void)
