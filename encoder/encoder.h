@@ -61,7 +61,7 @@ int profile_encode(struct region *r, struct out *o, const struct profile_snapsho
                    const struct profile_snapshot *before, struct patience *p);
 
 /* The text form that `debug` asks for: grouped by stack; from 2 on, of goroutine, one block a thread. (The CPU profile
- * has none.) */
+ * has none.) Of a large one o has the first part, and makes the others while it goes out; *r and *now last as long. */
 int profile_encode_text(struct region *r, struct out *o, const struct profile_snapshot *now, int64_t debug,
                         struct patience *p);
 

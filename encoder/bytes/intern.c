@@ -48,6 +48,11 @@ int64_t intern(struct intern *t, struct region *r, struct span key, bool *is_new
 	return e->number_plus_1 - 1;
 }
 
+int64_t intern_find(const struct intern *t, struct span key)
+{
+	return t->cap ? (int64_t)find(t, key, hash_bytes(key))->number_plus_1 - 1 : -1;
+}
+
 struct span intern_key(const struct intern *t, struct span key)
 {
 	return t->cap ? find(t, key, hash_bytes(key))->key : (struct span){0};

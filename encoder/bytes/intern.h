@@ -26,6 +26,9 @@ struct intern {
 /* The number of `key`, new ones last. *is_new says which. -1 when there is no memory. */
 int64_t intern(struct intern *t, struct region *r, struct span key, bool *is_new);
 
+/* The same of one that is in the table; -1: it is not. */
+int64_t intern_find(const struct intern *t, struct span key);
+
 /* The bytes that stand for an equal key in the table; NULL and 0: there are none. */
 struct span intern_key(const struct intern *t, struct span key);
 

@@ -12,6 +12,12 @@ void out_init(struct out *o, struct region *region)
 	*o = (struct out){.region = region};
 }
 
+void out_make_part(struct out *o, struct region *region)
+{
+	*o = (struct out){.region = region, .more = o->more, .source = o->source};
+	o->more(o);
+}
+
 static struct out_chunk *add_chunk(struct out *o)
 {
 	struct out_chunk *c = region_alloc(o->region, sizeof *c + CHUNK_BYTES);
@@ -31,6 +37,10 @@ static struct out_chunk *add_chunk(struct out *o)
 void out_bytes(struct out *o, const void *p, size_t n)
 {
 	const char *from = p;
+	if (!o->region) {
+		o->len += n;
+		return;
+	}
 	while (n && !o->failed) {
 		struct out_chunk *c = o->last;
 		if (!c || c->used == c->cap)

@@ -22,14 +22,22 @@ struct out_chunk {
 };
 
 struct out {
-	struct region *region;
+	struct region *region; /* NULL: it only counts */
 	struct out_chunk *first, *last;
 	uint64_t len; /* bytes written */
 	bool failed;  /* no memory: the content is not whole */
+
+	/* Of what is too large to be in memory as a whole: makes the next part, and clears itself with the last. */
+	void (*more)(struct out *o);
+	void *source;        /* more's */
+	uint64_t more_bytes; /* that all the parts to come will have */
 };
 
 /* Ready an empty out whose chunks live in *region. */
 void out_init(struct out *o, struct region *region);
+
+/* Drop what is written, and make the next part in *region, where nothing else is. */
+void out_make_part(struct out *o, struct region *region);
 
 void out_bytes(struct out *o, const void *p, size_t n);
 void out_str(struct out *o, const char *s);

@@ -10,6 +10,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 
+#include "encoder/bytes/intern.h"
 #include "encoder/profile/threads_text.h"
 #include "encoder/encoder.h"
 #include "encoder/names/names.h"
@@ -19,6 +20,7 @@
 
 enum { ALLOC_OBJECTS, ALLOC_BYTES, INUSE_OBJECTS, INUSE_BYTES };
 enum { CONTENTIONS, DELAY_NS };
+enum { PART_BYTES = 128 * 1024 }; /* made at once; a small text is of one part */
 
 /* "a: b [c: d]" */
 static void print_values(struct out *o, const int64_t value[4])
@@ -132,28 +134,103 @@ static void print_frame(struct out *o, uintptr_t address, const struct name *nam
 	}
 }
 
-static void print_frames(struct out *o, struct names *n, const struct stack *s)
+/* ---- what is printed of an address, made once ---- */
+
+/* An address as a stack has it. (Not a struct site: what lies at an address may change between two looks.) */
+struct place {
+	uintptr_t pc, place;
+};
+
+/* A text form while it goes out: what is left is made when what was made has been sent. */
+struct text_form {
+	struct region *region;
+	const struct profile_snapshot *now;
+	struct rows rows;
+	struct names names;
+	struct intern places; /* number n is lines[n] */
+	struct span *lines;   /* its frames */
+	size_t next;          /* row */
+	uint64_t left_bytes;
+	bool is_over;
+};
+
+/* *spare: the next key; NULL: none yet. */
+static bool find_place(struct text_form *t, struct place **spare, uintptr_t pc, uint64_t place)
 {
-	for (size_t i = 0; i < s->depth; i++) {
-		struct name name = names_of(n, names_site(n, s->pc[i], s->place));
-		print_frame(o, s->pc[i] + 1, &name);
-	}
-	out_str(o, "\n");
+	bool is_new = false;
+	if (!*spare)
+		*spare = region_alloc(t->region, sizeof **spare);
+	if (!*spare)
+		return false;
+	**spare = (struct place){pc, place};
+	if (intern(&t->places, t->region, (struct span){(const char *)*spare, sizeof **spare}, &is_new) < 0)
+		return false;
+	*spare = is_new ? NULL : *spare;
+	return true;
 }
 
-static int prepare_names(struct region *r, struct names *n, const struct rows *rows, struct patience *p)
+static bool find_places(struct text_form *t)
 {
-	size_t count = 0;
-	for (size_t i = 0; i < rows->count; i++)
-		count += rows->at[i].stack->depth;
-	struct site *sites = region_alloc(r, count * sizeof *sites + 1);
-	if (!sites || names_begin(n, r) < 0)
+	struct place *spare = NULL;
+	for (size_t i = 0; i < t->rows.count && !pace(); i++) {
+		const struct stack *s = t->rows.at[i].stack;
+		for (size_t k = 0; k < s->depth; k++)
+			if (!find_place(t, &spare, s->pc[k], s->place))
+				return false;
+	}
+	return true;
+}
+
+/* What was written, which is forgotten there. */
+static struct span take_text(struct region *r, struct out *o)
+{
+	struct span text = {region_alloc(r, o->len + 1), o->len};
+	char *to = (char *)text.at;
+	for (struct out_chunk *c = o->first; to && c; to += c->used, c->used = 0, c = c->next)
+		memcpy(to, c->bytes, c->used);
+	o->failed |= !to;
+	o->last = o->first;
+	o->len = 0;
+	return text;
+}
+
+static int make_lines(struct text_form *t, const struct site *sites)
+{
+	struct out scratch;
+	out_init(&scratch, t->region);
+	t->lines = region_alloc(t->region, t->places.count * sizeof *t->lines + 1);
+	for (size_t i = 0; t->lines && i < t->places.count; i++, pace()) {
+		struct name name = names_of(&t->names, sites[i]);
+		print_frame(&scratch, sites[i].address + 1, &name);
+		t->lines[i] = take_text(t->region, &scratch);
+	}
+	return t->lines && !scratch.failed ? 0 : -ENOMEM;
+}
+
+static int prepare_lines(struct text_form *t, struct patience *p)
+{
+	if (!find_places(t) || names_begin(&t->names, t->region) < 0)
 		return -ENOMEM;
-	count = 0;
-	for (size_t i = 0; i < rows->count; i++)
-		for (size_t k = 0; k < rows->at[i].stack->depth; k++)
-			sites[count++] = names_site(n, rows->at[i].stack->pc[k], rows->at[i].stack->place);
-	return names_prepare(n, sites, count, p);
+	struct site *sites = region_alloc(t->region, t->places.count * sizeof *sites + 1);
+	for (size_t i = 0; sites && i < t->places.cap; i++) {
+		const struct intern_entry *e = &t->places.entry[i];
+		const struct place *k = (const struct place *)(const void *)e->key.at;
+		if (e->number_plus_1)
+			sites[e->number_plus_1 - 1] = names_site(&t->names, k->pc, k->place);
+	}
+	int rc = sites ? names_prepare(&t->names, sites, t->places.count, p) : -ENOMEM;
+	return rc < 0 ? rc : make_lines(t, sites);
+}
+
+static void print_frames(struct out *o, struct text_form *t, const struct stack *s)
+{
+	for (size_t i = 0; i < s->depth; i++) {
+		const struct place k = {s->pc[i], s->place};
+		int64_t n = intern_find(&t->places, (struct span){(const char *)&k, sizeof k});
+		if (n >= 0)
+			out_span(o, t->lines[n]);
+	}
+	out_str(o, "\n");
 }
 
 /* Threads without a stack, by name. */
@@ -193,34 +270,81 @@ static const struct form {
                            print_contention_row},
 };
 
+static void print_row(struct out *o, struct text_form *t, const struct row *row)
+{
+	forms[t->now->kind].print_row(o, row);
+	print_addresses(o, row->stack);
+	if (row->thread)
+		print_label(t->region, o, row->thread);
+	print_frames(o, t, row->stack);
+}
+
+static void print_end(struct out *o, struct text_form *t)
+{
+	if (t->now->kind == PROFILE_GOROUTINE)
+		print_unreached(t->region, o, &t->now->dump);
+	out_str(o, "\n--- Memory map: ---\n"); /* the one of the two marks that ends a count profile, too */
+	out_span(o, t->names.maps.text);
+	t->is_over = true;
+}
+
+/* From the next row on, for so many bytes. */
+static void print_part(struct out *o, struct text_form *t, uint64_t most)
+{
+	const struct form *form = &forms[t->now->kind];
+	if (t->next == 0)
+		form->print_header(o, &t->rows, form->title);
+	while (t->next < t->rows.count && !o->failed && o->len < most && !pace())
+		print_row(o, t, &t->rows.at[t->next++]);
+	if (t->next == t->rows.count)
+		print_end(o, t);
+}
+
+static void print_more(struct out *o)
+{
+	struct text_form *t = o->source;
+	print_part(o, t, PART_BYTES);
+	t->left_bytes -= o->len;
+	if (!t->is_over)
+		return;
+	o->more = NULL;
+	o->failed |= t->left_bytes != 0; /* it is not what was counted: there was no memory for something */
+}
+
+/* How long it is in all, and the first part of it. */
+static int print_first(struct out *o, struct text_form *t)
+{
+	struct out all = {0};
+	print_part(&all, t, UINT64_MAX);
+	if (!t->is_over)
+		return -ECANCELED;
+	t->next = 0;
+	t->left_bytes = all.len;
+	t->is_over = false;
+	o->source = t;
+	o->more = print_more;
+	print_more(o);
+	o->more_bytes = all.len - o->len;
+	return o->failed ? -ENOMEM : 0;
+}
+
 int profile_encode_text(struct region *r, struct out *o, const struct profile_snapshot *now, int64_t debug,
                         struct patience *p)
 {
-	struct rows rows;
-	struct names names;
 	if (now->kind == PROFILE_GOROUTINE && debug >= 2)
 		return dump_print(r, o, &now->dump, p);
-	int rc = rows_make(r, &rows, now, NULL);
+	struct text_form *t = region_alloc(r, sizeof *t);
+	if (!t)
+		return -ENOMEM;
+	t->region = r;
+	t->now = now;
+	int rc = rows_make(r, &t->rows, now, NULL);
 	if (rc == 0)
-		rc = prepare_names(r, &names, &rows, p);
+		rc = prepare_lines(t, p);
 	if (rc < 0)
 		return rc;
-	const struct form *form = &forms[now->kind];
-	rows_sort(&rows, now->kind);
-	form->print_header(o, &rows, form->title);
-	for (size_t i = 0; i < rows.count && !o->failed && !pace(); i++) {
-		const struct row *row = &rows.at[i];
-		form->print_row(o, row);
-		print_addresses(o, row->stack);
-		if (row->thread)
-			print_label(r, o, row->thread);
-		print_frames(o, &names, row->stack);
-	}
-	if (now->kind == PROFILE_GOROUTINE)
-		print_unreached(r, o, &now->dump);
-	out_str(o, "\n--- Memory map: ---\n"); /* the one of the two marks that ends a count profile, too */
-	out_span(o, names.maps.text);
-	return o->failed ? -ENOMEM : 0;
+	rows_sort(&t->rows, now->kind);
+	return print_first(o, t);
 }
 
 /* How many words a query may hold: one for each '+', and one more. */

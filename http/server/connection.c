@@ -136,6 +136,24 @@ static long send_chunks(struct connection *c)
 	return os_call(SYS_sendmsg, c->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+/* Of an answer that is made while it goes out: its next part. False: there is none, or no memory for what the head has
+ * promised. */
+static bool make_part(struct connection *c)
+{
+	struct out *body = c->x ? &c->x->answer.body : NULL;
+	if (!body || !body->more)
+		return false;
+	region_release(&c->answer);
+	out_make_part(body, &c->answer);
+	c->chunk = body->first;
+	c->chunk_sent = 0;
+	if (!body->failed)
+		return true;
+	c->reset = true;
+	end(c);
+	return false;
+}
+
 static void send_answer(struct connection *c)
 {
 	long n = send_chunks(c);
@@ -146,9 +164,9 @@ static void send_answer(struct connection *c)
 		return;
 	}
 	advance(c, (size_t)n);
-	if (c->chunk)
+	if (c->chunk || make_part(c))
 		enter_write(c);
-	else
+	else if (c->state != CONNECTION_OVER)
 		finish_answer(c);
 }
 
@@ -163,6 +181,8 @@ static void begin_send(struct connection *c, const struct out_chunk *first)
 static void send_out_of_memory(struct connection *c)
 {
 	c->last = true;
+	if (c->x)
+		c->x->answer.body.more = NULL;
 	begin_send(c, response_out_of_memory());
 }
 
@@ -179,7 +199,8 @@ static const struct out_chunk *move_answer(struct connection *c, const struct ou
 {
 	enum { SMALL = 256 * 1024 };
 	struct out copy;
-	if (!c->request.chunk || c->region.bytes <= SMALL || c->region.bytes / 2 < c->x->answer.body.len)
+	if (!c->request.chunk || c->x->answer.body.more || c->region.bytes <= SMALL ||
+	    c->region.bytes / 2 < c->x->answer.body.len)
 		return first;
 	copy_chunks(&c->answer, first, &copy);
 	if (copy.failed) {

@@ -46,8 +46,8 @@ struct connection {
 	struct pace_task task;               /* WAIT: a handler at work, or without a stack, none */
 	void (*handler)(struct exchange *x); /* the task's */
 	struct region_mark request;          /* in region: what follows belongs to the answer */
-	struct region answer;                /* WRITE: the bytes to send alone, where they were moved; else empty */
-	const struct out_chunk *chunk;       /* the next byte to send */
+	struct region answer; /* WRITE: the bytes to send alone, where they were moved, or a part; else empty */
+	const struct out_chunk *chunk; /* the next byte to send */
 	size_t chunk_sent;
 };
 

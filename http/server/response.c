@@ -76,7 +76,8 @@ void response_error(struct response *r, unsigned status, const char *text)
 const struct out_chunk *response_finish(struct response *r, struct response_end end)
 {
 	char digits[20];
-	response_header(r, "Content-Length", (struct span){digits, text_format_uint(digits, r->body.len, 10)});
+	uint64_t length = r->body.len + r->body.more_bytes;
+	response_header(r, "Content-Length", (struct span){digits, text_format_uint(digits, length, 10)});
 	if (end.close)
 		response_header(r, "Connection", SPAN("close"));
 	else if (end.http10)
@@ -84,6 +85,8 @@ const struct out_chunk *response_finish(struct response *r, struct response_end 
 	out_str(&r->head, "\r\n");
 	if (r->head.failed || r->body.failed)
 		return NULL;
+	if (end.head_only)
+		r->body.more = NULL;
 	r->head.last->next = end.head_only ? NULL : r->body.first;
 	return r->head.first;
 }

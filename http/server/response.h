@@ -43,7 +43,8 @@ struct response_end {
 	bool head_only; /* HEAD: the body is counted and not sent */
 };
 
-/* Close the head and give out the chain of chunks to send, or NULL: there was no memory for it. */
+/* Close the head and give out the chain of chunks to send, or NULL: there was no memory for it. What r->body.more
+ * makes follows it. */
 const struct out_chunk *response_finish(struct response *r, struct response_end end);
 
 /* Whole answers that need no memory. Both close the connection. */

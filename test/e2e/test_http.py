@@ -3,6 +3,7 @@
 # Runs in: the test runner. After each bad request the next one must be served.
 #
 # SPDX-License-Identifier: Apache-2.0
+import re
 import select
 import socket
 import subprocess
@@ -445,6 +446,29 @@ class Connections(Conversation):
             self.assertGreaterEqual(
                 p.get("/debug/pprof/goroutine?debug=2", timeout_s=120).text.count("wait_for_next"), 990
             )
+
+    def test_a_text_that_is_larger_than_the_memory_for_it(self):
+        limit = 8 << 20
+        row = re.compile(rb"^(\d+): (\d+) \[(\d+): (\d+)\] @(?! heap)", re.M)
+        with start([shim.program("ever_new_stacks"), 40000], rate=1, env={"PPROF_MEMORY_LIMIT": str(limit)}) as p:
+            p.wait_line("ready")
+            with Raw(p.port, timeout_s=120) as slow:  # does not read it
+                slow.send(b"GET /debug/pprof/heap?debug=1 HTTP/1.1\r\n" + HOST + b"\r\n")
+                for _ in range(2):
+                    a = p.get("/debug/pprof/heap?debug=1", timeout_s=120)
+                    self.assertEqual(200, a.status, a.body[:200])
+                    self.assertGreater(len(a.body), limit)
+                    self.assertIn(b"\n--- Memory map: ---\n", a.body)
+                    title = re.match(rb"heap profile: (\d+): (\d+) \[(\d+): (\d+)\]", a.body)
+                    total = [int(n) for n in title.groups()]
+                    total[3] -= 1  # so that readers see four columns
+                    rows = [[int(n) for n in m.groups()] for m in row.finditer(a.body)]
+                    self.assertEqual(total, [sum(column) for column in zip(*rows)])
+                    self.assertGreaterEqual(total[2], 40000)
+                    self.assert_serves(p)
+            head = shim.get(p.port, "/debug/pprof/heap?debug=1", method="HEAD", timeout_s=120)
+            self.assertEqual((200, b""), (head.status, head.body))
+            self.assertGreater(int(head.header("Content-Length")), limit)
 
     def test_what_slow_clients_hold_is_not_taken_from_samples(self):
         with start([shim.program("ever_new_stacks"), 12000], rate=1) as p:

@@ -135,6 +135,37 @@ static void test_heap_text_has_raw_values_return_addresses_and_names(void **stat
 	expect_text(encode(&s), want);
 }
 
+/* In parts, as it goes out. */
+static void test_a_large_text_is_made_in_parts_that_are_what_was_promised(void **state)
+{
+	enum { ROWS = 20000, PART_MOST = 256 * 1024 };
+	static struct heap_row many[ROWS];
+	(void)state;
+	for (int i = 0; i < ROWS; i++)
+		many[i] = (struct heap_row){&a.head, 16, {3, 48, 1, 16}, {300, 4800, 100, 1600}};
+	struct profile_snapshot s = {.kind = PROFILE_HEAP, .heap = {.rate_bytes = 524288, .count = ROWS, .rows = many}};
+	struct region r = {0}, part = {0};
+	struct out o;
+	out_init(&o, &r);
+	assert_int_equal(profile_encode_text(&r, &o, &s, 1, NULL), 0);
+	uint64_t left = o.len + o.more_bytes, rows_seen = 0;
+	for (;; region_release(&part), out_make_part(&o, &part)) {
+		char *text = join(&o);
+		for (const char *at = text; (at = strstr(at, "2: 32 [3: 48] @")); at++)
+			rows_seen++;
+		assert_false(o.failed);
+		assert_in_range(o.len, 1, PART_MOST);
+		left -= o.len;
+		free(text);
+		if (!o.more)
+			break;
+	}
+	assert_int_equal(left, 0);
+	assert_int_equal(rows_seen, ROWS);
+	region_release(&part);
+	region_release(&r);
+}
+
 static void test_allocs_text_begins_with_what_allocated_most(void **state)
 {
 	(void)state;
@@ -326,6 +357,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_heap_text_has_raw_values_return_addresses_and_names),
+		cmocka_unit_test(test_a_large_text_is_made_in_parts_that_are_what_was_promised),
 		cmocka_unit_test(test_allocs_text_begins_with_what_allocated_most),
 		cmocka_unit_test(test_an_empty_heap_text_is_a_header_that_readers_take_for_four_columns),
 		cmocka_unit_test(test_thread_text_is_sorted_by_count_with_labels_as_json),
