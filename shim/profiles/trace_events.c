@@ -31,7 +31,7 @@ enum {
 	CHUNK_EVENTS = sizeof((struct trace_chunk *)0)->at / sizeof(struct trace_event),
 	BUFFER_MOST = 16 << 20,
 	BUFFER_LEAST = 64 << 10,
-	SHARE = 4, /* of the memory that there may be: so much of it is for the buffer */
+	SHARE = 10, /* of the memory that there may be: what is made of the buffer may take twice as much beside it */
 	CLOSE_MS = 200,
 	/* What took less was no wait. Sending is work in the kernel as long as there is room. */
 	SHORT_NS = 3000,

@@ -369,6 +369,15 @@ class Requests(shim.TestCase):
 
     test_a_full_buffer_ends_it_cleanly.long_s = 10
 
+    def test_a_full_buffer_beside_full_tables_is_answered(self):
+        with start([shim.program("ever_new_stacks"), 1000, "busy"], rate=1) as p:
+            p.wait_line("ready")
+            for query in ("trace?seconds=30", "profile?seconds=1", "trace?seconds=30&format=perfetto"):
+                a = p.get("/debug/pprof/" + query, timeout_s=120)
+                self.assertEqual(200, a.status, a.body[:200])
+                if query.startswith("trace"):
+                    self.assertRegex(a.body, rb"(?i)buffer was full")
+
     def test_one_after_another(self):
         with start([shim.program("trace_truth"), shim.program("libplugin")], env=EVERY) as p:
             p.wait_line("ready")
