@@ -5,12 +5,14 @@
  * thread's own (but for threads born in a trace).
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <pthread.h>
 
 #include "shim/base/confined.h"
 #include "shim/base/exports.h"
 #include "shim/base/house.h"
 #include "shim/libc/real.h"
+#include "shim/listener/listener.h"
 #include "shim/profiles/sampling.h"
 #include "shim/waits/signals.h"
 #include "shim/stack/here.h"
@@ -79,6 +81,14 @@ static void finish(struct thread_start *t, struct thread_site *site, bool create
 	signals_keep_from_libc();
 }
 
+/* The kernel counts the listener among the processes of the user, and of the cgroup. Where there may be no more of
+ * them, it is ended for the thread, and comes back when it may. */
+#define MAKE_AGAIN(r, failed, call) \
+	if ((r) == (failed) && listener_was_born && listener_gives_way_to_thread()) { \
+		(r) = call; \
+		listener_resume(); \
+	}
+
 EXPORT ALIGNED int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
 {
 	struct thread_start *t = prepare(start, arg, UNWIND_CALLER());
@@ -87,6 +97,7 @@ EXPORT ALIGNED int pthread_create(pthread_t *thread, const pthread_attr_t *attr,
 	struct thread_site *site = t->site; /* the thread gives t back */
 	t->has_default_size = !attr;
 	int r = real_pthread_create(thread, attr, thread_main, t);
+	MAKE_AGAIN(r, EAGAIN, real_pthread_create(thread, attr, thread_main, t));
 	finish(t, site, r == 0);
 	return r;
 }
@@ -100,6 +111,7 @@ EXPORT ALIGNED int thrd_create(thrd_t *thread, thrd_start_t start, void *arg)
 	struct thread_site *site = t->site;
 	t->has_default_size = true;
 	int r = real_thrd_create(thread, (thrd_start_t)(uintptr_t)thread_main, t);
+	MAKE_AGAIN(r, thrd_error, real_thrd_create(thread, (thrd_start_t)(uintptr_t)thread_main, t));
 	finish(t, site, r == thrd_success);
 	return r;
 }

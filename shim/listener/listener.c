@@ -57,7 +57,7 @@ enum {
 	   two */
 	STEPS_TO_OBEY = 20,
 	STEPS_OF_HELPER = 500,
-	STEPS_TO_DIE = 100,
+	STEPS_TO_DIE = 300,
 	FAULTS_MOST = 3,
 	AGAIN_NS = 1000000000, /* after the kernel had no process for us */
 	NO_CORE = 1,           /* bytes: as in spawn.c */
@@ -540,6 +540,11 @@ bool listener_pause(void)
 	bool stopped = stop_locked();
 	release_commands(signals);
 	return stopped;
+}
+
+bool listener_gives_way_to_thread(void)
+{
+	return !confined() && is_running_here() && listener_pause();
 }
 
 bool listener_stop_for_good(const char *why)

@@ -70,7 +70,10 @@ void listener_make_room(void);
 bool listener_pause(void);
 void listener_resume(void);
 
-/* The same, and it does not come back by itself. why: its last line, where PPROF_LOG asks for such; NULL: none. Returns
+/* The same for a thread that the kernel had no room for. False: there is no listener that might have taken it. */
+bool listener_gives_way_to_thread(void);
+
+/* End it, and it does not come back by itself. why: its last line, where PPROF_LOG asks for such; NULL: none. Returns
  * true if there was one, or was to be one. */
 bool listener_stop_for_good(const char *why);
 

@@ -1,6 +1,7 @@
 /* limits.c - address space, descriptors or processes used up: the program sees what it would see anyway.
  *
  * limits as | nofile | nproc
+ * limits few UID      becomes this user, prints "user 0", reads a line, and makes threads where there may be one more
  * Runs in: a test program; it must print the same with the shim and without.
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -8,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/resource.h>
+#include <threads.h>
 
 #include "truth.h"
 
@@ -69,6 +71,41 @@ static void processes(void)
 		pthread_join(t, NULL);
 }
 
+static int nothing_c11(void *arg)
+{
+	free(malloc(100));
+	return arg != NULL;
+}
+
+static void *wait_for_end(void *arg)
+{
+	char c;
+	while (read(0, &c, 1) > 0)
+		continue;
+	return arg;
+}
+
+/* One after another there may be as many as it likes; one more beside the last one is too many. */
+static void few(uid_t user)
+{
+	struct rlimit l = {2, 2};
+	pthread_t t;
+	thrd_t t11;
+	char c;
+	printf("user %d\n", setresuid(user, user, user));
+	fflush(stdout);
+	while (read(0, &c, 1) == 1 && c != '\n')
+		continue;
+	setrlimit(RLIMIT_NPROC, &l);
+	int r = thrd_create(&t11, nothing_c11, NULL);
+	printf("thrd_create %d\n", r);
+	if (r == thrd_success)
+		thrd_join(t11, NULL);
+	usleep(50000); /* a joined thread is counted a moment longer */
+	printf("pthread_create %d\n", pthread_create(&t, NULL, wait_for_end, NULL));
+	printf("pthread_create %d\n", pthread_create(&t, NULL, nothing, NULL));
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "as";
@@ -76,6 +113,8 @@ int main(int argc, char **argv)
 		address_space();
 	else if (strcmp(what, "nofile") == 0)
 		descriptors();
+	else if (strcmp(what, "few") == 0)
+		few(argc > 2 ? (uid_t)atoi(argv[2]) : getuid());
 	else
 		processes();
 	puts("end 1");
