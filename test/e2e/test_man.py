@@ -20,7 +20,7 @@ def read(path):
 def rows(text, macro):
     """The arguments of each row of that macro: strings joined, other arguments as they are."""
     for call in re.finditer(r"^%s\((.*?)\)$" % macro, text, re.M | re.S):
-        arguments, depth, at = [""], 0, 0
+        arguments, depth = [""], 0
         for token in re.finditer(STRING + r"|[(),]|[^\s\"(),]+", call.group(1)):
             if token.group(0) == "," and not depth:
                 arguments.append("")
