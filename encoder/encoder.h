@@ -26,7 +26,7 @@ enum profile_kind {
 	PROFILE_GOROUTINE,
 	PROFILE_BLOCK,
 	PROFILE_MUTEX,
-	PROFILE_CPU, /* takes time: filled in by who took it, profile_take has none */
+	PROFILE_CPU,
 };
 
 /* The counters of one kind at one moment. */
@@ -52,9 +52,6 @@ struct patience {
 
 /* Milliseconds until one should ask again; 0: call again what said -EAGAIN. */
 unsigned encoder_wait_ms(const struct patience *p);
-
-/* A snapshot of any kind but the CPU profile. */
-int profile_take(struct region *r, enum profile_kind kind, struct profile_snapshot *s);
 
 /* The gzipped protobuf of `now`, or of now - before when before is not NULL (a delta). */
 int profile_encode(struct region *r, struct out *o, const struct profile_snapshot *now,

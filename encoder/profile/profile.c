@@ -17,7 +17,6 @@
 #include "encoder/bytes/utf8.h"
 #include "encoder/names/names.h"
 #include "encoder/profile/rows.h"
-#include "shim/base/os.h"
 #include "shim/base/pace.h"
 
 enum { /* the numbers of fields */
@@ -127,22 +126,6 @@ struct writer {
 	struct message string;               /* a Profile that is one string: written while others are made */
 	bool failed;
 };
-
-int profile_take(struct region *r, enum profile_kind kind, struct profile_snapshot *s)
-{
-	s->kind = kind;
-	s->mono_ns = os_clock_ns(CLOCK_MONOTONIC);
-	switch (kind) {
-	case PROFILE_HEAP:
-	case PROFILE_ALLOCS: return snapshot_heap(r, &s->heap);
-	case PROFILE_THREADCREATE: return snapshot_threads(r, &s->threads);
-	case PROFILE_GOROUTINE: return snapshot_dump(r, &s->dump);
-	case PROFILE_BLOCK: return snapshot_contention(r, CONTENTION_BLOCK, &s->contention);
-	case PROFILE_MUTEX: return snapshot_contention(r, CONTENTION_MUTEX, &s->contention);
-	case PROFILE_CPU: break;
-	}
-	return -EINVAL;
-}
 
 void encoder_start(const struct encoder_options *options)
 {

@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "http/endpoints/answer.h"
 #include "http/endpoints/parameters.h"
+#include "http/endpoints/take.h"
 #include "shim/base/os.h"
 
 enum { PATIENCE_OF_PEOPLE_S = 5 }; /* who look at a text form, maybe at a deadlock, and can ask again */

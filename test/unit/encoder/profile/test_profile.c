@@ -1,6 +1,6 @@
 /* test_profile.c - snapshots made by hand, encoded, unpacked with zlib and protobuf-c, and compared.
  *
- * Runs in: its own process. Stubs: the snapshots that profile_take would take, the list of modules, the losses.
+ * Runs in: its own process. Stubs: the list of modules, the losses.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: encoder/bytes/protobuf.c encoder/profile/profile.c encoder/profile/profile.pb-c.c encoder/names/names.c
@@ -71,34 +71,6 @@ void snapshot_losses(void (*tell)(void *arg, const char *line), void *arg)
 {
 	if (loss)
 		tell(arg, loss);
-}
-
-int snapshot_heap(struct region *r, struct heap_snapshot *s)
-{
-	(void)r;
-	*s = (struct heap_snapshot){.time_ns = 5, .rate_bytes = 6};
-	return 0;
-}
-
-int snapshot_threads(struct region *r, struct thread_snapshot *s)
-{
-	(void)r;
-	*s = (struct thread_snapshot){.time_ns = 7};
-	return -ENOMEM;
-}
-
-int snapshot_dump(struct region *r, struct dump_snapshot *s)
-{
-	(void)r;
-	*s = (struct dump_snapshot){.time_ns = 8};
-	return 0;
-}
-
-int snapshot_contention(struct region *r, enum contention_kind kind, struct contention_snapshot *s)
-{
-	(void)r;
-	*s = (struct contention_snapshot){.time_ns = kind == CONTENTION_BLOCK ? 9 : 10};
-	return 0;
 }
 
 /* --- functions of this program, to be found by name -------------------------------------------- */
@@ -739,25 +711,6 @@ static void test_without_memory_the_encoder_says_so(void **state)
 	assert_int_equal(status, 0);
 }
 
-static void test_a_snapshot_is_taken_of_the_right_kind(void **state)
-{
-	(void)state;
-	struct region r = {0};
-	struct profile_snapshot s;
-	assert_int_equal(profile_take(&r, PROFILE_ALLOCS, &s), 0);
-	assert_int_equal(s.kind, PROFILE_ALLOCS);
-	assert_int_equal(s.heap.time_ns, 5);
-	assert_true(s.mono_ns > 0);
-	assert_int_equal(profile_take(&r, PROFILE_THREADCREATE, &s), -ENOMEM);
-	assert_int_equal(profile_take(&r, PROFILE_GOROUTINE, &s), 0);
-	assert_int_equal(s.dump.time_ns, 8);
-	assert_int_equal(profile_take(&r, PROFILE_BLOCK, &s), 0);
-	assert_int_equal(s.contention.time_ns, 9);
-	assert_int_equal(profile_take(&r, PROFILE_MUTEX, &s), 0);
-	assert_int_equal(s.contention.time_ns, 10);
-	assert_int_equal(profile_take(&r, PROFILE_CPU, &s), -EINVAL);
-}
-
 static void test_any_bytes_become_well_formed_text(void **state)
 {
 	static const struct {
@@ -812,7 +765,6 @@ int main(void)
 		cmocka_unit_test(test_a_stack_without_frames_does_no_harm),
 		cmocka_unit_test(test_thousands_of_samples_are_all_there),
 		cmocka_unit_test(test_without_memory_the_encoder_says_so),
-		cmocka_unit_test(test_a_snapshot_is_taken_of_the_right_kind),
 		cmocka_unit_test(test_any_bytes_become_well_formed_text),
 	};
 	return cmocka_run_group_tests(tests, start, NULL);

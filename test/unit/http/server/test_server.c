@@ -40,6 +40,7 @@
 #include <cmocka.h>
 
 #include "http/address/fd.h"
+#include "http/endpoints/take.h"
 #include "http/server/limits.h"
 #include "http/server/server.h"
 #include "encoder/encoder.h"
