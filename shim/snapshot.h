@@ -161,6 +161,7 @@ struct dump_snapshot {
 		*unreached; /* what stands for a stack in counts of threads, where there is none; NULL: nothing */
 	size_t deadlock_count;
 	struct dump_stuck *stuck; /* deadlocks first */
+	const char *note;         /* why threads have no stack, for people, and what helps; NULL: all is well */
 };
 int snapshot_dump(struct region *r, struct dump_snapshot *s); /* 0, or -ENOMEM */
 

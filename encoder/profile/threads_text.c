@@ -359,6 +359,15 @@ static void print_stuck(struct dump *d, const struct dump_stuck *k)
 		print_stalled(d, k);
 }
 
+static void print_note(struct out *o, const char *note)
+{
+	if (!note)
+		return;
+	out_str(o, "# ");
+	out_str(o, note);
+	out_str(o, "\n\n");
+}
+
 int dump_print(struct region *r, struct out *o, const struct dump_snapshot *s, struct patience *p)
 {
 	struct dump *d = region_alloc(r, sizeof *d);
@@ -368,11 +377,8 @@ int dump_print(struct region *r, struct out *o, const struct dump_snapshot *s, s
 	int rc = prepare_frames(d, p);
 	if (rc < 0)
 		return rc;
-	if (d->names.note) {
-		out_str(o, "# ");
-		out_str(o, d->names.note);
-		out_str(o, "\n\n");
-	}
+	print_note(o, d->names.note);
+	print_note(o, s->note);
 	for (size_t i = 0; i < s->deadlock_count && !d->failed; i++)
 		print_stuck(d, &s->stuck[i]);
 	for (size_t i = 0; i < s->count && !d->failed && !pace(); i++)

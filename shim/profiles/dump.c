@@ -17,6 +17,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/profiles/dump.h"
 
+#include <sys/prctl.h>
+
 #include "shim/base/arena.h"
 #include "shim/libc/clock.h"
 #include "shim/base/layout.h"
@@ -603,6 +605,20 @@ static int find_stuck(struct dump *d)
 	return 0;
 }
 
+/* Of threads that are blocked where the kernel does not say. It tells of a process that may be dumped, or to who may
+ * trace it. The listener has the program's memory, to which this belongs. */
+static const char *why_silent(const struct dump *d)
+{
+	bool is_silent = false;
+	for (size_t i = 0; i < d->out->count; i++)
+		is_silent |= d->tasks[i].state == TASK_SLEEPS;
+	return !is_silent || os_call(SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0) == 1
+	               ? NULL
+	               : "threads that are blocked in calls that are not recorded have no stacks: the kernel does not "
+	                 "say where they are, as the process is not dumpable (after setuid and the like); "
+	                 "prctl(PR_SET_DUMPABLE, 1) in the program helps, or the capability CAP_SYS_PTRACE";
+}
+
 static void begin_thread(struct dump *d, size_t index, int tid)
 {
 	const char *name = tasks_name(d->region, tid);
@@ -663,6 +679,7 @@ int snapshot_dump(struct region *r, struct dump_snapshot *s)
 	d.pcs[0] = (uintptr_t)&thread_not_reached;
 	s->unreached = keep_stack(&d, 1, 0);
 	ask_running(&d, asked, running);
+	s->note = why_silent(&d);
 	leave_out_ended(&d, asked); /* nobody is asked any more */
 	name_owners(&d);
 	return find_stuck(&d);

@@ -272,6 +272,24 @@ class Credentials(shim.TestCase):
                     self.assertEqual((0, ""), (status, err))
                     self.assertIn("threads_with_root_later 0", out)
 
+    def test_a_dump_says_what_the_kernel_keeps_to_itself(self):
+        if os.geteuid() != 0:
+            self.skipTest("only root can give up root")
+        with open("/proc/sys/fs/suid_dumpable") as f:
+            if f.read().strip() == "1":
+                self.skipTest("here such a process stays dumpable")
+        with start([shim.program("drop_root"), "setuid"]) as p:
+            p.wait_line("ready")
+            for _ in range(100):  # until its threads have come to where they wait
+                first = p.get("/debug/pprof/goroutine?debug=2").text.split("\n", 1)[0]
+                if first.startswith("# "):
+                    break
+                time.sleep(0.1)
+            self.assertRegex(first, r"^# threads .* have no stacks: .*not dumpable.*; .* helps")
+        with start([shim.program("drop_root"), "seteuid"]) as p:  # it may trace itself still
+            p.wait_line("ready")
+            self.assertNotIn("not dumpable", p.get("/debug/pprof/goroutine?debug=2").text)
+
 
 class Tools(shim.TestCase):
     """Under other tools that look into processes."""
