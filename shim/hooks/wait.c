@@ -18,6 +18,7 @@
 #include "shim/waits/queues.h"
 #include "shim/base/exports.h"
 #include "shim/hooks/wait.h"
+#include "shim/libc/locks.h"
 #include "shim/libc/real.h"
 
 /* The kernel leaves the processor's stack of return addresses useless (a defence against attacks on its prediction), so
@@ -27,29 +28,23 @@
  * returns so 212. */
 ARCH_RETURN_THUNK
 
-/* A mutex whose first word is not 0, and that is had at once all the same: a recursive one that the thread holds
- * already; a free one with a priority ceiling, which is kept in the word's upper bits (glibc's pthreadP.h). */
+/* A mutex that is not free, and is had at once all the same: a recursive one that the thread holds already; a free one
+ * with a priority ceiling. */
 static inline bool is_had_at_once(const void *mutex)
 {
-	enum { CEILING_KIND = 0x40, STATE_BITS = 0x7ffff };
-	const pthread_mutex_t *m = mutex;
-	if (m->__data.__kind & CEILING_KIND)
-		return !(m->__data.__lock & STATE_BITS);
-	return (m->__data.__kind & 3) == PTHREAD_MUTEX_RECURSIVE && waits_self() &&
-	       m->__data.__owner == threads_self()->tid;
+	if (locks_mutex_has_ceiling(mutex))
+		return locks_mutex_below_ceiling_is_free(mutex);
+	return locks_mutex_is_recursive(mutex) && waits_self() && locks_mutex_owner(mutex) == threads_self()->tid;
 }
 
 /* Letting a mutex go does so, save the inner halves of a recursive one, and what is another's of a kind that refuses
  * it. */
 bool hook_lets_go(const void *mutex)
 {
-	enum { ROBUST_KIND = 0x10 };
-	const pthread_mutex_t *m = mutex;
-	int kind = m->__data.__kind;
-	if (!(kind & (3 | ROBUST_KIND)) || (kind & 3) == PTHREAD_MUTEX_ADAPTIVE_NP)
+	if (!locks_mutex_knows_owner(mutex))
 		return true;
-	return (!threads_self() || m->__data.__owner == threads_self()->tid) &&
-	       ((kind & 3) != PTHREAD_MUTEX_RECURSIVE || m->__data.__count <= 1);
+	return (!threads_self() || locks_mutex_owner(mutex) == threads_self()->tid) &&
+	       (!locks_mutex_is_recursive(mutex) || locks_mutex_depth(mutex) <= 1);
 }
 
 /* A lock is about to be waited for, or was: whoever lets it go is to know. */
