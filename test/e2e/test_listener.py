@@ -217,6 +217,7 @@ class Endings(shim.TestCase):
                 p.wait_line("ready")
                 listener = p.listener()
                 os.kill(listener, signal.SIGSTOP)
+                self.addCleanup(_try, lambda pid=listener: os.kill(pid, signal.SIGCONT))
                 p.send(b"end\n")
                 self.assertEqual(-signal.SIGABRT if how == "abort" else 0, p.wait()[0])
                 self.assertFalse(os.path.exists("/proc/%d" % listener))
