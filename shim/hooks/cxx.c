@@ -85,10 +85,5 @@ static bool is_allocators_own(struct real_symbol s)
 	} \
 	type(*real_##symbol) params = boot_##symbol;
 
-#define HOOK(symbol, type, params, args)
-#define HOOK_VARIADIC(symbol, type, params)
-#define HOOK_OWN(symbol, type, params, args)
-#define HOOK_WAITS(symbol, type, params, args, kind, object, time, view)
-#define HOOK_WAITS_OWN(symbol, type, params, args, kind, view)
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* the sizes and tags of forms that have a plainer fallback */
 #include "shim/hooks.def"

@@ -24,9 +24,10 @@ static int sleep_through(const struct timespec *time, struct timespec *left)
 HOOK_WATCHES(int, nanosleep, (const struct timespec *time, struct timespec *left), (time, left))
 {
 	struct timespec own_left;
-	HOOK_ENTER(nanosleep, 0, 0);
+	struct wait_scope scope;
+	hook_enter(&scope, WAIT_nanosleep, 0, 0);
 	int r = sleep_through(time, &own_left);
-	HOOK_LEAVE(nanosleep, 0);
+	hook_leave(&scope, WAIT_nanosleep, 0);
 	if (r == -1 && left && errno == EINTR)
 		*left = own_left;
 	return r;
@@ -35,9 +36,10 @@ HOOK_WATCHES(int, nanosleep, (const struct timespec *time, struct timespec *left
 HOOK_WATCHES(int, usleep, (useconds_t us), (us))
 {
 	struct timespec time = {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000l}, left;
-	HOOK_ENTER(usleep, 0, 0);
+	struct wait_scope scope;
+	hook_enter(&scope, WAIT_usleep, 0, 0);
 	int r = sleep_through(&time, &left);
-	HOOK_LEAVE(usleep, 0);
+	hook_leave(&scope, WAIT_usleep, 0);
 	return r;
 }
 
@@ -46,9 +48,10 @@ HOOK_WATCHES(unsigned, sleep, (unsigned seconds), (seconds))
 {
 	struct timespec time = {.tv_sec = seconds}, left;
 	int saved = errno;
-	HOOK_ENTER(sleep, 0, 0);
+	struct wait_scope scope;
+	hook_enter(&scope, WAIT_sleep, 0, 0);
 	int r = sleep_through(&time, &left);
-	HOOK_LEAVE(sleep, 0);
+	hook_leave(&scope, WAIT_sleep, 0);
 	if (r == -1)
 		return (unsigned)left.tv_sec;
 	errno = saved;
@@ -60,14 +63,15 @@ HOOK_WATCHES(int, clock_nanosleep, (clockid_t clock, int flags, const struct tim
              (clock, flags, time, left))
 {
 	struct timespec own_left, again;
-	HOOK_ENTER(clock_nanosleep, 0, 0);
+	struct wait_scope scope;
+	hook_enter(&scope, WAIT_clock_nanosleep, 0, 0);
 	int r;
 	while ((r = real_clock_nanosleep(clock, flags, time, &own_left)) == EINTR && waits_was_cut_short())
 		if (!(flags & TIMER_ABSTIME)) {
 			again = own_left;
 			time = &again;
 		}
-	HOOK_LEAVE(clock_nanosleep, 0);
+	hook_leave(&scope, WAIT_clock_nanosleep, 0);
 	if (r == EINTR && left && !(flags & TIMER_ABSTIME))
 		*left = own_left;
 	return r;
@@ -77,13 +81,14 @@ HOOK_WATCHES(int, clock_nanosleep, (clockid_t clock, int flags, const struct tim
 HOOK_WATCHES(int, thrd_sleep, (const struct timespec *time, struct timespec *left), (time, left))
 {
 	struct timespec own_left, again;
-	HOOK_ENTER(thrd_sleep, 0, 0);
+	struct wait_scope scope;
+	hook_enter(&scope, WAIT_thrd_sleep, 0, 0);
 	int r;
 	while ((r = real_thrd_sleep(time, &own_left)) == -1 && waits_was_cut_short()) {
 		again = own_left;
 		time = &again;
 	}
-	HOOK_LEAVE(thrd_sleep, 0);
+	hook_leave(&scope, WAIT_thrd_sleep, 0);
 	if (r == -1 && left)
 		*left = own_left;
 	return r;
@@ -95,14 +100,15 @@ HOOK_WATCHES(int, io_getevents, (void *context, long least, long most, void *eve
              (context, least, most, events, time))
 {
 	enum { EVENT_BYTES = 32 };
-	HOOK_ENTER(io_getevents, 0, 0);
+	struct wait_scope scope;
+	hook_enter(&scope, WAIT_io_getevents, 0, 0);
 	int r = real_io_getevents(context, least, most, events, time), got = r > 0 ? r : 0;
 	while ((r == -EINTR || (r >= 0 && got < least)) && waits_was_cut_short()) {
 		r = real_io_getevents(context, least - got, most - got, (char *)events + (size_t)got * EVENT_BYTES,
 		                      time);
 		got += r > 0 ? r : 0;
 	}
-	HOOK_LEAVE(io_getevents, 0);
+	hook_leave(&scope, WAIT_io_getevents, 0);
 	return got ? got : r;
 }
 
@@ -111,10 +117,11 @@ HOOK_WATCHES(int, recvmmsg, (int fd, struct mmsghdr *msgs, unsigned count, int f
              (fd, msgs, count, flags, time))
 {
 	int r;
-	HOOK_ENTER(recvmmsg, fd, 0);
+	struct wait_scope scope;
+	hook_enter(&scope, WAIT_recvmmsg, (uintptr_t)fd, 0);
 	do
 		r = real_recvmmsg(fd, msgs, count, flags, time);
 	while (r == -1 && errno == EINTR && waits_was_cut_short());
-	HOOK_LEAVE(recvmmsg, fd);
+	hook_leave(&scope, WAIT_recvmmsg, (uintptr_t)fd);
 	return r;
 }

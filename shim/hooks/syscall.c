@@ -41,12 +41,13 @@ static long blocking_call(long nr, long args[6], int which, struct unwind_frame 
 		if (whole)
 			*time = time_again(which, whole, &left);
 	waits_leave(&scope);
-	if (is_futex && hook_is_watched() && scope.since_ns) {
+	if (!is_futex) {
+		if (trace_is_on())
+			hook_over_at(WAIT_syscall | HOOK_AS_SYSCALL, (uintptr_t)args[0], scope.since_ns, caller);
+	} else if (hook_is_watched() && scope.since_ns) {
 		if (r == 0 || errno == ETIMEDOUT || errno == EINTR) /* else the word had changed, and it did not wait */
-			delays_waited(WAIT_syscall, (uintptr_t)args[0], scope.since_ns, caller);
-	} else if (trace_is_on() && !is_futex) {
-		trace_waited(VIEW_SYSCALL, WAIT_syscall, (uintptr_t)args[0], scope.since_ns, clock_ns(CLOCK_MONOTONIC),
-		             caller);
+			hook_over_at(WAIT_syscall | HOOK_OF_THREADS | HOOK_OF_HANDLERS, (uintptr_t)args[0],
+			             scope.since_ns, caller);
 	}
 	return r;
 }

@@ -60,17 +60,6 @@ static inline void leave_queue(void)
 		queues_leave(threads_self());
 }
 
-void hook_traced(unsigned call, uintptr_t object, uint64_t since_ns, const void *frame_address)
-{
-	trace_waited(waits_view(call), call, object, since_ns, clock_ns(CLOCK_MONOTONIC),
-	             unwind_frame_at(frame_address));
-}
-
-void hook_waited(unsigned call, uintptr_t object, uint64_t since_ns, const void *frame_address)
-{
-	delays_waited(call, object, since_ns, unwind_frame_at(frame_address));
-}
-
 static bool is_long_ms(int timeout)
 {
 	return timeout < 0 || timeout >= HOOK_LONG_NS / 1000000;
@@ -102,257 +91,291 @@ static bool child_wait_is_watched(int options)
 	return waits_test(HOOK_WATCHED);
 }
 
-/* Such a call that began while no signal of ours was about, and took one as the program's: it is none. */
-static inline bool sigwait_took(const sigset_t *set, const int *signal)
-{
-	(void)set;
-	return *signal == SIGNALS_OURS;
-}
-
-static inline bool sigwaitinfo_took(const sigset_t *set, const siginfo_t *info)
-{
-	(void)set, (void)info;
-	return false; /* it would be the result */
-}
-
-static inline bool sigtimedwait_took(const sigset_t *set, const siginfo_t *info, const struct timespec *time)
-{
-	(void)time;
-	return sigwaitinfo_took(set, info);
-}
-
-/* The ways of the table. BLOCKS_x: may it block, and does anybody care; IDLE_x: does nobody, but for a listener that is
- * to be started; LONG_x: will it be long, so that it starts that; SINCE_x: when it began, where that has to be known;
- * FIRST_x: before the call; FAILED_x: did it fail with EINTR; TOOK_x: did it take our signal; AGAIN_x: before it is
- * made again; LEAVE_x: after it. Names are those of the table's parameters. */
-#define IN_ERRNO (__builtin_expect(r == -1, 0) && errno == EINTR)
-
 /* The pthread family returns error numbers, EINTR never (and pthread_barrier_wait -1, when all is well). Of these, a
  * wait can have ended with: done, time-out (C11 has a number of its own for it), the owner died, the lock is lost. */
-static inline bool pthread_waited(int r)
+static inline bool pthread_waited(long r)
 {
 	return r == 0 || r == thrd_timedout || r >= ETIMEDOUT;
 }
 
-#define BLOCKS_JOIN true
-#define IDLE_JOIN false
-#define LONG_JOIN true
-#define SINCE_JOIN hook_sync_since()
-#define FIRST_JOIN(call)
-#define TOOK_JOIN(symbol, args) false
-#define FAILED_JOIN false
-#define AGAIN_JOIN
-#define LEAVE_JOIN(call, object) HOOK_LEAVE_SYNC(call, object, pthread_waited(r))
+/* A call of a hook's slow half. What a way leaves unused is folded away. */
+struct waiting {
+	enum wait_call call;
+	uintptr_t object;
+	struct wait_scope *scope;
+	long result;                  /* from AGAIN on */
+	int whole_ms;                 /* the relative time-out that the program gave */
+	const struct timespec *whole; /* the same, in another unit */
+	struct timespec *left;        /* room for what is left of it */
+	sigset_t *without;            /* room for a set without our signal */
+};
 
-#define BLOCKS_JOIN_UNTIL true
-#define IDLE_JOIN_UNTIL false
-#define LONG_JOIN_UNTIL false
-#define SINCE_JOIN_UNTIL hook_sync_since()
-#define FIRST_JOIN_UNTIL(call)
-#define TOOK_JOIN_UNTIL(symbol, args) false
-#define FAILED_JOIN_UNTIL false
-#define AGAIN_JOIN_UNTIL
-#define LEAVE_JOIN_UNTIL LEAVE_JOIN
+/* What a hook asks the way of its row. All of it is inlined, and folded to the answer to one question. */
+enum step {
+	BLOCKS,  /* In the hook itself, where `w` is NULL: may the call block, and does anybody care? */
+	IS_LONG, /* Will it be long, so that a pending listener starts? */
+	IS_IDLE, /* Does nobody care, but for the listener? */
+	BEGINS,  /* Publish the wait, and change what has to be changed before the call. No answer. */
+	AGAIN,   /* The call came back. Is it to be made again? Then its arguments are brought up to date. */
+	ENDS,    /* The wait is over: tell those who want to know. No answer. */
+};
+
+/* Did it fail with EINTR, by our signal alone? Of calls that return -1 and set errno. */
+FOLDED bool was_cut_short(const struct waiting *w)
+{
+	return __builtin_expect(w->result == -1, 0) && errno == EINTR && waits_was_cut_short();
+}
+
+FOLDED void begin(struct waiting *w, uint64_t since_ns)
+{
+	hook_enter(w->scope, w->call, w->object, since_ns);
+}
+
+/* Waits for other threads that say nothing about how long they are. */
+FOLDED bool way_JOIN_UNTIL(enum step step, struct waiting *w)
+{
+	switch (step) {
+	case BLOCKS: return true;
+	case BEGINS: begin(w, hook_sync_since()); return true;
+	case ENDS:
+		if (hook_leave_threads(w->scope) && pthread_waited(w->result))
+			hook_over(w->call | HOOK_OF_THREADS, w->object, w->scope->since_ns, __builtin_frame_address(0));
+		return true;
+	default: return false;
+	}
+}
+
+FOLDED bool way_JOIN(enum step step, struct waiting *w)
+{
+	return step == IS_LONG || way_JOIN_UNTIL(step, w);
+}
 
 /* Waiting for a condition lets the mutex go. */
-#define BLOCKS_COND true
-#define IDLE_COND false
-#define LONG_COND false
-#define SINCE_COND hook_sync_since()
-#define FIRST_COND(call) \
-	if (!hook_first_word_is(mutex, 1) && hook_lets_go(mutex)) \
-		delays_caused(waits_function(WAIT_##call), \
-		              delays_lets_go((uintptr_t)mutex, waits_function(WAIT_##call), UNWIND_CALLER()), \
+FOLDED bool way_COND(enum step step, struct waiting *w, const void *mutex)
+{
+	bool answer = way_JOIN_UNTIL(step, w);
+	if (step == BEGINS && !hook_first_word_is(mutex, 1) && hook_lets_go(mutex))
+		delays_caused(waits_function(w->call),
+		              delays_lets_go((uintptr_t)mutex, waits_function(w->call), UNWIND_CALLER()),
 		              UNWIND_CALLER());
-#define TOOK_COND(symbol, args) false
-#define FAILED_COND false
-#define AGAIN_COND
-#define LEAVE_COND LEAVE_JOIN
+	return answer;
+}
 
-/* Whoever comes last does not wait, and is told so. */
-#define BLOCKS_BARRIER true
-#define IDLE_BARRIER false
-#define LONG_BARRIER false
-#define SINCE_BARRIER hook_sync_since()
-#define FIRST_BARRIER(call) \
-	if (trace_is_on()) \
-		trace_wakes((uintptr_t)barrier, waits_function(WAIT_##call), UNWIND_CALLER());
-#define TOOK_BARRIER(symbol, args) false
-#define FAILED_BARRIER false
-#define AGAIN_BARRIER
-#define LEAVE_BARRIER LEAVE_JOIN
+/* The thread that comes last does not wait, and is told so. */
+FOLDED bool way_BARRIER(enum step step, struct waiting *w)
+{
+	bool answer = way_JOIN_UNTIL(step, w);
+	if (step == BEGINS && trace_is_on())
+		trace_wakes(w->object, waits_function(w->call), UNWIND_CALLER());
+	return answer;
+}
 
 /* The first word of a semaphore is its value (glibc's internaltypes.h: struct new_sem, on 64-bit little-endian
- * machines). */
-#define BLOCKS_SEM hook_first_word_is(sem, 0)
-#define IDLE_SEM false
-#define LONG_SEM false
-#define SINCE_SEM hook_sync_since()
-#define FIRST_SEM(call)
-#define TOOK_SEM(symbol, args) false
-#define FAILED_SEM IN_ERRNO
-#define AGAIN_SEM
-#define LEAVE_SEM(call, object) HOOK_LEAVE_SYNC(call, object, r == 0 || errno == ETIMEDOUT || errno == EINTR)
+ * machines). A handler may wait for one. */
+FOLDED bool way_SEM(enum step step, struct waiting *w, const sem_t *sem)
+{
+	switch (step) {
+	case BLOCKS: return hook_first_word_is(sem, 0);
+	case AGAIN: return was_cut_short(w);
+	case ENDS:
+		if (hook_leave_threads(w->scope) && (w->result == 0 || errno == ETIMEDOUT || errno == EINTR))
+			hook_over(w->call | HOOK_OF_THREADS | HOOK_OF_HANDLERS, w->object, w->scope->since_ns,
+			          __builtin_frame_address(0));
+		return true;
+	default: return way_JOIN_UNTIL(step, w);
+	}
+}
 
-#define BLOCKS_SPIN (!hook_first_word_is((const void *)(uintptr_t)lock, ARCH_SPIN_FREE))
-#define IDLE_SPIN false
-#define LONG_SPIN false
-#define SINCE_SPIN hook_sync_since()
-#define FIRST_SPIN(call)
-#define TOOK_SPIN(symbol, args) false
-#define FAILED_SPIN false
-#define AGAIN_SPIN
-#define LEAVE_SPIN LEAVE_JOIN
+FOLDED bool way_SPIN(enum step step, struct waiting *w, pthread_spinlock_t *lock)
+{
+	return step == BLOCKS ? !hook_first_word_is((const void *)(uintptr_t)lock, ARCH_SPIN_FREE)
+	                      : way_JOIN_UNTIL(step, w);
+}
 
-#define BLOCKS_PLAIN waits_test(HOOK_WATCHED)
-#define IDLE_PLAIN (!waits_test(HOOK_WATCHED))
-#define LONG_PLAIN false
-#define SINCE_PLAIN 0
-#define FIRST_PLAIN(call)
-#define TOOK_PLAIN(symbol, args) false
-#define FAILED_PLAIN IN_ERRNO
-#define AGAIN_PLAIN
-#define LEAVE_PLAIN HOOK_LEAVE
-
-/* Who waits for children of every kind finds no listener among them: listener_gives_way_to_waits. */
-#define BLOCKS_CHILDREN ((options & (__WALL | __WCLONE)) || waits_test(HOOK_WATCHED))
-#define IDLE_CHILDREN (!child_wait_is_watched(options))
-#define LONG_CHILDREN false
-#define SINCE_CHILDREN 0
-#define FIRST_CHILDREN(call)
-#define TOOK_CHILDREN(symbol, args) false
-#define FAILED_CHILDREN IN_ERRNO
-#define AGAIN_CHILDREN
-#define LEAVE_CHILDREN HOOK_LEAVE
-
-#define BLOCKS_LONG waits_test(HOOK_WATCHED_LONG)
-#define IDLE_LONG (!waits_test(HOOK_WATCHED))
-#define LONG_LONG true
-#define SINCE_LONG 0
-#define FIRST_LONG(call)
-#define TOOK_LONG(symbol, args) false
-#define FAILED_LONG IN_ERRNO
-#define AGAIN_LONG
-#define LEAVE_LONG HOOK_LEAVE
+/* Locks: whoever lets one go is to know who waits for it. */
+FOLDED bool way_lock(enum step step, struct waiting *w)
+{
+	switch (step) {
+	case BEGINS:
+		begin(w, hook_is_watched() ? clock_ns(CLOCK_MONOTONIC) : clock_ns(CLOCK_MONOTONIC_COARSE));
+		enter_queue(w->object, w->scope->since_ns);
+		return true;
+	case ENDS: leave_queue(); return way_JOIN_UNTIL(step, w);
+	default: return way_JOIN_UNTIL(step, w);
+	}
+}
 
 /* The first word of a mutex is 0 while it is free, of every kind; that of a rwlock has flags for the writer in its low
  * bits (1: writers' turn, 2: locked for writing, 4: readers wait) and counts readers above (glibc's
  * <bits/struct_mutex.h> and <bits/struct_rwlock.h>). Guessed wrong, the wait is not seen, no more. */
-#define WORD_OF(lock) __atomic_load_n((const unsigned *)(const void *)(lock), __ATOMIC_RELAXED)
-#define BLOCKS_MUTEX (__builtin_expect(!hook_first_word_is(mutex, 0), 0) && !is_had_at_once(mutex))
-#define IDLE_MUTEX false
-#define LONG_MUTEX false
-#define SINCE_MUTEX (hook_is_watched() ? clock_ns(CLOCK_MONOTONIC) : clock_ns(CLOCK_MONOTONIC_COARSE))
-#define FIRST_MUTEX(call) enter_queue((uintptr_t)mutex, scope.since_ns);
-#define TOOK_MUTEX(symbol, args) false
-#define FAILED_MUTEX false
-#define AGAIN_MUTEX
-#define LEAVE_MUTEX(call, object) \
-	leave_queue(); \
-	HOOK_LEAVE_SYNC(call, object, pthread_waited(r))
+FOLDED unsigned word_of(const pthread_rwlock_t *lock)
+{
+	return __atomic_load_n((const unsigned *)(const void *)lock, __ATOMIC_RELAXED);
+}
+
+FOLDED bool way_MUTEX(enum step step, struct waiting *w, const void *mutex)
+{
+	return step == BLOCKS ? __builtin_expect(!hook_first_word_is(mutex, 0), 0) && !is_had_at_once(mutex)
+	                      : way_lock(step, w);
+}
 
 /* A reader waits for the writer that has its turn; where writers are preferred, for one that waits, too. */
-#define BLOCKS_READ_LOCK \
-	(__builtin_expect(hook_has_bit(lock, 2), 0) && ((WORD_OF(lock) & 3) == 3 || lock->__data.__flags != 0))
-#define IDLE_READ_LOCK false
-#define LONG_READ_LOCK false
-#define SINCE_READ_LOCK SINCE_MUTEX
-#define FIRST_READ_LOCK(call) enter_queue((uintptr_t)lock, scope.since_ns);
-#define TOOK_READ_LOCK(symbol, args) false
-#define FAILED_READ_LOCK false
-#define AGAIN_READ_LOCK
-#define LEAVE_READ_LOCK LEAVE_MUTEX
+FOLDED bool way_READ_LOCK(enum step step, struct waiting *w, const pthread_rwlock_t *lock)
+{
+	return step == BLOCKS ? __builtin_expect(hook_has_bit(lock, 2), 0) &&
+	                                ((word_of(lock) & 3) == 3 || lock->__data.__flags != 0)
+	                      : way_lock(step, w);
+}
 
-#define BLOCKS_WRITE_LOCK ((WORD_OF(lock) & ~5u) != 0)
-#define IDLE_WRITE_LOCK false
-#define LONG_WRITE_LOCK false
-#define SINCE_WRITE_LOCK SINCE_MUTEX
-#define FIRST_WRITE_LOCK(call) enter_queue((uintptr_t)lock, scope.since_ns);
-#define TOOK_WRITE_LOCK(symbol, args) false
-#define FAILED_WRITE_LOCK false
-#define AGAIN_WRITE_LOCK
-#define LEAVE_WRITE_LOCK LEAVE_MUTEX
+FOLDED bool way_WRITE_LOCK(enum step step, struct waiting *w, const pthread_rwlock_t *lock)
+{
+	return step == BLOCKS ? (word_of(lock) & ~5u) != 0 : way_lock(step, w);
+}
 
-#define BLOCKS_MILLISECONDS waits_test(HOOK_WATCHED_LONG)
-#define IDLE_MILLISECONDS (!waits_test(HOOK_WATCHED) || timeout == 0)
-#define LONG_MILLISECONDS is_long_ms(timeout)
-#define SINCE_MILLISECONDS (timeout > 0 ? waits_start_ns() : 0)
-#define FIRST_MILLISECONDS(call) const int whole = timeout;
-#define TOOK_MILLISECONDS(symbol, args) false
-#define FAILED_MILLISECONDS IN_ERRNO
-#define AGAIN_MILLISECONDS timeout = hook_left_ms(whole);
-#define LEAVE_MILLISECONDS HOOK_LEAVE
+/* Calls that wait for no other thread: of interest while somebody watches. */
+FOLDED bool way_PLAIN(enum step step, struct waiting *w)
+{
+	switch (step) {
+	case BLOCKS: return waits_test(HOOK_WATCHED);
+	case IS_LONG: return false;
+	case IS_IDLE: return !waits_test(HOOK_WATCHED);
+	case BEGINS: begin(w, 0); return true;
+	case AGAIN: return was_cut_short(w);
+	case ENDS: hook_leave(w->scope, w->call, w->object); return true;
+	}
+	return false;
+}
 
-#define BLOCKS_RELATIVE waits_test(HOOK_WATCHED_LONG)
-#define IDLE_RELATIVE (!waits_test(HOOK_WATCHED))
-#define LONG_RELATIVE hook_is_long(time)
-#define SINCE_RELATIVE (time ? waits_start_ns() : 0)
-#define FIRST_RELATIVE(call) \
-	struct timespec left; \
-	const struct timespec *whole = time;
-#define TOOK_RELATIVE(symbol, args) false
-#define FAILED_RELATIVE IN_ERRNO
-#define AGAIN_RELATIVE time = whole ? hook_left(whole, &left) : NULL;
-#define LEAVE_RELATIVE HOOK_LEAVE
+/* One that waits for children of every kind finds no listener among them: listener_gives_way_to_waits. */
+FOLDED bool way_CHILDREN(enum step step, struct waiting *w, int options)
+{
+	switch (step) {
+	case BLOCKS: return (options & (__WALL | __WCLONE)) || waits_test(HOOK_WATCHED);
+	case IS_IDLE: return !child_wait_is_watched(options);
+	default: return way_PLAIN(step, w);
+	}
+}
 
-#define BLOCKS_RELATIVE_SET true
-#define IDLE_RELATIVE_SET false
-#define LONG_RELATIVE_SET hook_is_long(time)
-#define SINCE_RELATIVE_SET (time ? clock_ns(CLOCK_MONOTONIC) : 0)
-#define FIRST_RELATIVE_SET(call) FIRST_RELATIVE(call) FIRST_LONG_SET(call)
-#define TOOK_RELATIVE_SET(symbol, args) (r == SIGNALS_OURS || (r == 0 && symbol##_took args))
-#define FAILED_RELATIVE_SET IN_ERRNO
-#define AGAIN_RELATIVE_SET AGAIN_RELATIVE AGAIN_LONG_SET
-#define LEAVE_RELATIVE_SET HOOK_LEAVE
+FOLDED bool way_LONG(enum step step, struct waiting *w)
+{
+	switch (step) {
+	case BLOCKS: return waits_test(HOOK_WATCHED_LONG);
+	case IS_LONG: return true;
+	default: return way_PLAIN(step, w);
+	}
+}
 
 /* Linux brings the time-out of select up to date. */
-#define BLOCKS_SELECT waits_test(HOOK_WATCHED_LONG)
-#define IDLE_SELECT (!waits_test(HOOK_WATCHED))
-#define LONG_SELECT is_long_left(left)
-#define SINCE_SELECT 0
-#define FIRST_SELECT(call)
-#define TOOK_SELECT(symbol, args) false
-#define FAILED_SELECT IN_ERRNO
-#define AGAIN_SELECT
-#define LEAVE_SELECT HOOK_LEAVE
+FOLDED bool way_SELECT(enum step step, struct waiting *w, const struct timeval *left)
+{
+	return step == IS_LONG ? is_long_left(left) : way_LONG(step, w);
+}
 
-#define BLOCKS_LONG_SET true
-#define IDLE_LONG_SET false
-#define LONG_LONG_SET true
-#define SINCE_LONG_SET 0
-#define FIRST_LONG_SET(call) \
-	sigset_t without; \
-	if (waits_test(HOOK_WATCHED)) \
-		set = without_ours(set, &without);
-#define TOOK_LONG_SET(symbol, args) (r == SIGNALS_OURS || (r == 0 && symbol##_took args))
-#define FAILED_LONG_SET IN_ERRNO
-#define AGAIN_LONG_SET set = without_ours(set, &without);
-#define LEAVE_LONG_SET HOOK_LEAVE
+FOLDED bool way_MILLISECONDS(enum step step, struct waiting *w, int *timeout)
+{
+	switch (step) {
+	case IS_LONG: return is_long_ms(*timeout);
+	case IS_IDLE: return !waits_test(HOOK_WATCHED) || *timeout == 0;
+	case BEGINS:
+		w->whole_ms = *timeout;
+		begin(w, w->whole_ms > 0 ? waits_start_ns() : 0);
+		return true;
+	case AGAIN:
+		if (!was_cut_short(w))
+			return false;
+		*timeout = hook_left_ms(w->whole_ms);
+		return true;
+	default: return way_LONG(step, w);
+	}
+}
+
+FOLDED bool way_RELATIVE(enum step step, struct waiting *w, const struct timespec **time)
+{
+	switch (step) {
+	case IS_LONG: return hook_is_long(*time);
+	case BEGINS:
+		w->whole = *time;
+		begin(w, w->whole ? waits_start_ns() : 0);
+		return true;
+	case AGAIN:
+		if (!was_cut_short(w))
+			return false;
+		*time = w->whole ? hook_left(w->whole, w->left) : NULL;
+		return true;
+	default: return way_LONG(step, w);
+	}
+}
+
+/* A call that waits for signals, began while none of ours was about, and took one as the program's: it is none.
+ * signal: where the call stores its number; NULL: it is the result. */
+FOLDED bool took_ours(const struct waiting *w, const int *signal)
+{
+	return signal ? w->result == 0 && *signal == SIGNALS_OURS : w->result == SIGNALS_OURS;
+}
+
+FOLDED bool way_LONG_SET(enum step step, struct waiting *w, const sigset_t **set, const int *signal)
+{
+	switch (step) {
+	case BLOCKS:
+	case IS_LONG: return true;
+	case IS_IDLE: return false;
+	case BEGINS:
+		begin(w, 0);
+		if (waits_test(HOOK_WATCHED))
+			*set = without_ours(*set, w->without);
+		return true;
+	case AGAIN:
+		if (!was_cut_short(w) && !took_ours(w, signal))
+			return false;
+		*set = without_ours(*set, w->without);
+		return true;
+	default: return way_PLAIN(step, w);
+	}
+}
+
+FOLDED bool way_RELATIVE_SET(enum step step, struct waiting *w, const sigset_t **set, const struct timespec **time)
+{
+	switch (step) {
+	case IS_LONG: return hook_is_long(*time);
+	case BEGINS:
+		w->whole = *time;
+		begin(w, w->whole ? clock_ns(CLOCK_MONOTONIC) : 0);
+		if (waits_test(HOOK_WATCHED))
+			*set = without_ours(*set, w->without);
+		return true;
+	case AGAIN:
+		if (!way_LONG_SET(step, w, set, NULL))
+			return false;
+		*time = w->whole ? hook_left(w->whole, w->left) : NULL;
+		return true;
+	default: return way_LONG_SET(step, w, set, NULL);
+	}
+}
 
 /* Two functions a call, so that one that will not block costs no frame: the hook jumps on, to the real function or to
- * the one that waits. */
-#define HOOK_WAITS(symbol, type, params, args, object_kind, object, time_kind, view) \
+ * the one that waits. ...: what the way looks at. */
+#define HOOK_WAITS(symbol, type, params, args, object_kind, object, view, way, ...) \
 	static SLOW type wait_in_##symbol params \
 	{ \
-		HOOK_START_LISTENER(LONG_##time_kind) \
-		if (IDLE_##time_kind) \
+		struct wait_scope scope_room; \
+		struct timespec time_room; \
+		sigset_t set_room; \
+		struct waiting waiting = {WAIT_##symbol, (uintptr_t)(object), &scope_room, .left = &time_room, \
+		                          .without = &set_room}; \
+		if (waits_test(WAITS_FOR_LISTENER) && way_##way(IS_LONG, &waiting, ##__VA_ARGS__)) \
+			listener_start_pending(); \
+		if (way_##way(IS_IDLE, &waiting, ##__VA_ARGS__)) \
 			return real_##symbol args; \
-		HOOK_ENTER(symbol, object, SINCE_##time_kind); \
-		FIRST_##time_kind(symbol) type r = real_##symbol args; \
-		while ((FAILED_##time_kind && waits_was_cut_short()) || TOOK_##time_kind(symbol, args)) { \
-			AGAIN_##time_kind r = real_##symbol args; \
-		} \
-		LEAVE_##time_kind(symbol, object); \
+		way_##way(BEGINS, &waiting, ##__VA_ARGS__); \
+		type r; \
+		do \
+			waiting.result = r = real_##symbol args; \
+		while (way_##way(AGAIN, &waiting, ##__VA_ARGS__)); \
+		way_##way(ENDS, &waiting, ##__VA_ARGS__); \
 		return r; \
 	} \
 	EXPORT type symbol params \
 	{ \
-		return (BLOCKS_##time_kind) ? wait_in_##symbol args : real_##symbol args; \
+		return way_##way(BLOCKS, NULL, ##__VA_ARGS__) ? wait_in_##symbol args : real_##symbol args; \
 	}
-#define HOOK_WAITS_OWN(symbol, type, params, args, object_kind, view)
-#define HOOK(symbol, type, params, args)
-#define HOOK_NEW(symbol, type, params, args)
-#define HOOK_DELETE(symbol, type, params, args)
-#define HOOK_VARIADIC(symbol, type, params)
-#define HOOK_OWN(symbol, type, params, args)
 #include "shim/hooks.def"

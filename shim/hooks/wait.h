@@ -15,11 +15,14 @@
 #include "shim/profiles/trace_events.h"
 #include "shim/waits/waits.h"
 
+/* Its calls disappear: a question that is known when this is compiled leaves its answer alone. */
+#define FOLDED static inline __attribute__((always_inline))
+
 /* A wait this long is one of a process that stays. */
 #define HOOK_LONG_NS 50000000
 
 /* Has the first word of a lock this value, of a constant? In one instruction. */
-static inline __attribute__((always_inline)) bool hook_first_word_is(const void *lock, int value)
+FOLDED bool hook_first_word_is(const void *lock, int value)
 {
 	return arch_word_is(lock, value);
 }
@@ -29,7 +32,7 @@ static inline __attribute__((always_inline)) bool hook_first_word_is(const void 
 enum { HOOK_WATCHED = WAITS_FOR_SIGNALS | WAITS_FOR_TRACE, HOOK_WATCHED_LONG = HOOK_WATCHED | WAITS_FOR_LISTENER };
 
 /* Has the word at `lock` one of these bits, constants in its first byte? */
-static inline __attribute__((always_inline)) bool hook_has_bit(const void *lock, unsigned bits)
+FOLDED bool hook_has_bit(const void *lock, unsigned bits)
 {
 	return arch_has_low_bits(lock, bits);
 }
@@ -49,41 +52,6 @@ static inline uint64_t hook_since(uint64_t since_ns)
 	return trace_is_on() && !since_ns ? clock_ns(CLOCK_MONOTONIC) : since_ns;
 }
 
-/* Start a listener that is pending. */
-#define HOOK_START_LISTENER(is_long) \
-	if (waits_test(WAITS_FOR_LISTENER) && (is_long)) \
-		listener_start_pending();
-
-/* The beginning of a hook's slow half: publish the wait in `scope`. */
-#define HOOK_ENTER(call, object, since_ns) \
-	struct wait_scope scope; \
-	waits_enter(&scope, WAIT_##call, (uintptr_t)(object), UNWIND_CALLER(), hook_since(since_ns))
-
-/* Its end, of a wait that a trace alone is interested in. */
-#define HOOK_LEAVE(call, object) \
-	waits_leave(&scope); \
-	if (trace_is_on()) \
-	hook_traced(WAIT_##call, (uintptr_t)(object), scope.since_ns, __builtin_frame_address(0))
-
-/* Its end, of a wait for other threads. waited: it did block, and was not refused. */
-#define HOOK_LEAVE_SYNC(call, object, waited) \
-	waits_leave(&scope); \
-	if (hook_is_watched() && scope.since_ns && (waited)) \
-	hook_waited(WAIT_##call, (uintptr_t)(object), scope.since_ns, __builtin_frame_address(0))
-
-/* A hook, and the head of its slow half, for while somebody wants to know of it. */
-#define HOOK_WATCHES(type, symbol, params, args) \
-	static SLOW type symbol##_watched params; \
-	EXPORT type symbol params \
-	{ \
-		return waits_test(HOOK_WATCHED) ? symbol##_watched args : real_##symbol args; \
-	} \
-	static type symbol##_watched params
-
-/* Their rare halves: out of line, and with few arguments, so that a hook saves no registers for them. */
-void hook_traced(unsigned call, uintptr_t object, uint64_t since_ns, const void *frame_address);
-void hook_waited(unsigned call, uintptr_t object, uint64_t since_ns, const void *frame_address);
-
 /* Does anybody want to know how long threads wait for each other? */
 static inline bool hook_is_watched(void)
 {
@@ -95,6 +63,48 @@ static inline uint64_t hook_sync_since(void)
 {
 	return hook_is_watched() ? clock_ns(CLOCK_MONOTONIC) : 0;
 }
+
+/* What a wait was that is over: one of enum wait_call, and of these. */
+enum {
+	HOOK_OF_THREADS = 0x100,  /* it waited for other threads: counted in the block profile, too */
+	HOOK_OF_HANDLERS = 0x200, /* a call that a handler may make, or leave by a jump */
+	HOOK_AS_SYSCALL = 0x400,  /* a trace shows it as a system call, whatever its row says */
+};
+
+/* Where every wait is told of, to the block profile and to a trace. Out of line, and with few arguments, so that a hook
+ * saves no registers for it. */
+void hook_over(unsigned what, uintptr_t object, uint64_t since_ns, const void *frame_address);
+void hook_over_at(unsigned what, uintptr_t object, uint64_t since_ns, struct unwind_frame from);
+
+/* The beginning of a hook's slow half: publish the wait in *scope. */
+FOLDED void hook_enter(struct wait_scope *scope, enum wait_call call, uintptr_t object, uint64_t since_ns)
+{
+	waits_enter(scope, call, object, UNWIND_CALLER(), hook_since(since_ns));
+}
+
+/* Its end, of a wait that a trace alone is interested in. */
+FOLDED void hook_leave(const struct wait_scope *scope, enum wait_call call, uintptr_t object)
+{
+	waits_leave(scope);
+	if (trace_is_on())
+		hook_over(call, object, scope->since_ns, __builtin_frame_address(0));
+}
+
+/* Its end, of a wait for other threads. True: if it did block, and was not refused, hook_over is to be told. */
+FOLDED bool hook_leave_threads(const struct wait_scope *scope)
+{
+	waits_leave(scope);
+	return hook_is_watched() && scope->since_ns;
+}
+
+/* A hook, and the head of its slow half, for while somebody wants to know of it. */
+#define HOOK_WATCHES(type, symbol, params, args) \
+	static SLOW type symbol##_watched params; \
+	EXPORT type symbol params \
+	{ \
+		return waits_test(HOOK_WATCHED) ? symbol##_watched args : real_##symbol args; \
+	} \
+	static type symbol##_watched params
 
 /* What is left of a relative time-out, in *left. The kernel has read it, so it can be read. */
 static inline const struct timespec *hook_left(const struct timespec *whole, struct timespec *left)

@@ -246,11 +246,7 @@ uintptr_t real_function(void *const *real, const char *name)
 		return r; \
 	} \
 	type(*real_##symbol) params = boot_##symbol;
-#define HOOK_WAITS(symbol, type, params, args, kind, object, time, view) \
+#define HOOK_WAITS(symbol, type, params, args, kind, object, view, way, ...) \
 	HOOK_WAITS_OWN(symbol, type, params, args, kind, view)
-/* hooks/cxx.c has its own. */
-#define HOOK_NEW(symbol, type, params, args)
-#define HOOK_DELETE(symbol, type, params, args)
-#define HOOK_VARIADIC(symbol, type, params)
-#define HOOK_OWN(symbol, type, params, args)
+/* Of HOOK_NEW and HOOK_DELETE hooks/cxx.c has its own. */
 #include "shim/hooks.def"

@@ -41,18 +41,11 @@ typedef void (*hook_handler)(int); /* of a signal, as signal(2) has it */
 	extern HIDDEN type(*real_##symbol) params;
 #define HOOK_NEW HOOK
 #define HOOK_DELETE HOOK
-#define HOOK_WAITS(symbol, type, params, args, kind, object, time, view) HOOK(symbol, type, params, args)
+#define HOOK_WAITS(symbol, type, params, args, kind, object, view, way, ...) HOOK(symbol, type, params, args)
 #define HOOK_WAITS_OWN(symbol, type, params, args, kind, view) extern HIDDEN type(*real_##symbol) params;
 #define HOOK_VARIADIC(symbol, type, params) EXPORT type symbol params;
 #define HOOK_OWN(symbol, type, params, args) EXPORT type symbol params;
 #include "shim/hooks.def"
-#undef HOOK
-#undef HOOK_NEW
-#undef HOOK_DELETE
-#undef HOOK_WAITS
-#undef HOOK_WAITS_OWN
-#undef HOOK_VARIADIC
-#undef HOOK_OWN
 
 /* A definition found in a loaded object. */
 struct real_symbol {

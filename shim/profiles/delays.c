@@ -95,14 +95,14 @@ static void count(enum contention_kind kind, struct stack *s, uint64_t contentio
 }
 
 /* alone: in a call that a handler may make, or leave by a jump (sampling.h); of the others, that is the program's
- * mistake. False: this thread is busy with the profiler. */
-static bool record(enum contention_kind kind, uintptr_t function, struct unwind_frame from, uint64_t contentions,
+ * mistake. Where this thread is busy with the profiler, the event is lost. */
+static void record(enum contention_kind kind, uintptr_t function, struct unwind_frame from, uint64_t contentions,
                    uint64_t delay_ns, bool alone)
 {
 	uint64_t mask;
 	if (alone ? !self_hold_alone(&mask) : !self_hold()) {
 		losses_count(contention_nested);
-		return false;
+		return;
 	}
 	count(kind, stack_here(function, from), contentions, delay_ns);
 	if (__builtin_expect(listener_pending, 0))
@@ -111,13 +111,6 @@ static bool record(enum contention_kind kind, uintptr_t function, struct unwind_
 		self_release_alone(&mask);
 	else
 		self_release();
-	return true;
-}
-
-static bool is_for_handlers(unsigned call)
-{
-	return call == WAIT_syscall || call == WAIT_sem_wait || call == WAIT_sem_timedwait ||
-	       call == WAIT_sem_clockwait;
 }
 
 /* True once in n. */
@@ -143,16 +136,11 @@ static bool keep_wait(uint64_t delay_ns, uint64_t *contentions, uint64_t *stands
 	return true;
 }
 
-void delays_waited(unsigned call, uintptr_t object, uint64_t since_ns, struct unwind_frame from)
+void delays_waited(unsigned call, uint64_t since_ns, uint64_t now_ns, struct unwind_frame from, bool alone)
 {
-	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC), contentions, stands_for_ns;
-	uint64_t delay_ns = now_ns > since_ns ? now_ns - since_ns : 1;
-	bool keep = keep_wait(delay_ns, &contentions, &stands_for_ns), traced = trace_is_on();
-	if (keep &&
-	    !record(CONTENTION_BLOCK, waits_function(call), from, contentions, stands_for_ns, is_for_handlers(call)))
-		return;
-	if (traced)
-		trace_waited(waits_view(call), call, object, since_ns, now_ns, from);
+	uint64_t contentions, stands_for_ns, delay_ns = now_ns > since_ns ? now_ns - since_ns : 1;
+	if (keep_wait(delay_ns, &contentions, &stands_for_ns))
+		record(CONTENTION_BLOCK, waits_function(call), from, contentions, stands_for_ns, alone);
 }
 
 uint64_t delays_lets_go(uintptr_t lock, uintptr_t function, struct unwind_frame from)

@@ -10,13 +10,14 @@
 #ifndef PPROFSHIM_DELAYS_H
 #define PPROFSHIM_DELAYS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "shim/stack/unwind.h"
 
-/* A wait in `call` (enum wait_call) for `object` is over that began at since_ns (CLOCK_MONOTONIC), of the caller at
- * `from`: count it, and show it in a trace. errno is preserved. */
-void delays_waited(unsigned call, uintptr_t object, uint64_t since_ns, struct unwind_frame from);
+/* A wait in `call` (enum wait_call) for another thread, of the caller at `from`, began at since_ns and ended at now_ns
+ * (CLOCK_MONOTONIC): count it. alone: a handler may make this call, or leave it by a jump. errno is preserved. */
+void delays_waited(unsigned call, uint64_t since_ns, uint64_t now_ns, struct unwind_frame from, bool alone);
 
 /* The caller of `function` at `from` is about to let this lock go: what it made others wait so far, in ns, 0: nobody
  * waits. errno is preserved. */

@@ -152,15 +152,10 @@ static const struct {
 	void *const *function;
 } calls[] = {
 	[WAIT_NONE] = {"", DUMP_NO_OBJECT, VIEW_SYSCALL, NULL},
-#define HOOK_WAITS(symbol, type, params, args, object_kind, object, time, view) \
+#define HOOK_WAITS(symbol, type, params, args, object_kind, object, view, way, ...) \
 	[WAIT_##symbol] = {#symbol, DUMP_##object_kind, VIEW_##view, (void *const *)&real_##symbol},
 #define HOOK_WAITS_OWN(symbol, type, params, args, object_kind, view) \
 	[WAIT_##symbol] = {#symbol, DUMP_##object_kind, VIEW_##view, (void *const *)&real_##symbol},
-#define HOOK(symbol, type, params, args)
-#define HOOK_NEW(symbol, type, params, args)
-#define HOOK_DELETE(symbol, type, params, args)
-#define HOOK_VARIADIC(symbol, type, params)
-#define HOOK_OWN(symbol, type, params, args)
 #include "shim/hooks.def"
 };
 

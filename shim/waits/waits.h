@@ -32,21 +32,9 @@
 /* The calls, one for each HOOK_WAITS row of hooks.def. */
 enum wait_call {
 	WAIT_NONE, /* it runs */
-#define HOOK_WAITS(symbol, type, params, args, kind, object, time, view) WAIT_##symbol,
+#define HOOK_WAITS(symbol, type, params, args, kind, object, view, way, ...) WAIT_##symbol,
 #define HOOK_WAITS_OWN(symbol, type, params, args, kind, view) WAIT_##symbol,
-#define HOOK(symbol, type, params, args)
-#define HOOK_NEW(symbol, type, params, args)
-#define HOOK_DELETE(symbol, type, params, args)
-#define HOOK_VARIADIC(symbol, type, params)
-#define HOOK_OWN(symbol, type, params, args)
 #include "shim/hooks.def"
-#undef HOOK
-#undef HOOK_NEW
-#undef HOOK_DELETE
-#undef HOOK_WAITS
-#undef HOOK_WAITS_OWN
-#undef HOOK_VARIADIC
-#undef HOOK_OWN
 	WAIT_CALLS,
 	WAIT_CHANGING = 0xff, /* the fields are being written */
 };

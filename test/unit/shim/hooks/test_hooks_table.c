@@ -31,26 +31,19 @@ static const struct hook {
 	bool own;     /* made of other hooks: nothing is asked behind it */
 	void *const *real;
 	const char *params, *args;
-	const char *kind, *object, *time, *view; /* of calls that may block; else NULL */
+	const char *kind, *object, *view, *way, *looked_at; /* of calls that may block; else NULL */
 } hooks[] = {
 #define REAL(symbol, p, a) \
 	.name = #symbol, .in_libc = true, .real = (void *const *)&real_##symbol, .params = #p, .args = #a
 #define HOOK(symbol, type, p, a) {REAL(symbol, p, a)},
-#define HOOK_WAITS(symbol, type, p, a, k, o, t, v) \
-	{REAL(symbol, p, a), .kind = #k, .object = #o, .time = #t, .view = #v},
+#define HOOK_WAITS(symbol, type, p, a, k, o, v, w, ...) \
+	{REAL(symbol, p, a), .kind = #k, .object = #o, .view = #v, .way = #w, .looked_at = #__VA_ARGS__},
 #define HOOK_WAITS_OWN(symbol, type, p, a, k, v) {REAL(symbol, p, a), .kind = #k, .view = #v},
 #define HOOK_NEW(symbol, type, params, args) {.name = #symbol},
 #define HOOK_DELETE(symbol, type, params, args) {.name = #symbol},
 #define HOOK_OWN(symbol, type, params, args) {.name = #symbol, .own = true},
 #define HOOK_VARIADIC(symbol, type, p) {.name = #symbol, .in_libc = true, .own = true},
 #include "shim/hooks.def"
-#undef HOOK
-#undef HOOK_WAITS
-#undef HOOK_WAITS_OWN
-#undef HOOK_NEW
-#undef HOOK_DELETE
-#undef HOOK_OWN
-#undef HOOK_VARIADIC
 };
 
 static void test_no_symbol_is_hooked_twice(void **state)
@@ -196,17 +189,17 @@ static void test_relative_time_outs_are_cut_down_and_points_in_time_are_not(void
 	(void)state;
 	for (size_t i = 0; i < COUNT(hooks); i++) {
 		const struct hook *h = &hooks[i];
-		if (!h->time)
+		if (!h->way)
 			continue;
-		if (!is_one_of(h->time, ways))
-			fail_msg("%s: way %s", h->name, h->time);
+		if (!is_one_of(h->way, ways))
+			fail_msg("%s: way %s", h->name, h->way);
 		bool ms = has_word(h->args, "timeout"), relative = has_word(h->args, "time"),
 		     left = has_word(h->args, "left");
 		const char *want = ms ? "MILLISECONDS" : relative ? "RELATIVE" : left ? "SELECT" : NULL;
-		if (want ? strncmp(h->time, want, strlen(want)) != 0
-		         : strstr(h->time, "MILLISECONDS") || strstr(h->time, "RELATIVE") || strstr(h->time, "SELECT"))
-			fail_msg("%s%s: way %s", h->name, h->params, h->time);
-		if (strstr(h->time, "_SET") && !has_word(h->args, "set"))
+		if (want ? strncmp(h->way, want, strlen(want)) != 0
+		         : strstr(h->way, "MILLISECONDS") || strstr(h->way, "RELATIVE") || strstr(h->way, "SELECT"))
+			fail_msg("%s%s: way %s", h->name, h->params, h->way);
+		if (strstr(h->way, "_SET") && !has_word(h->args, "set"))
 			fail_msg("%s has no set", h->name);
 		if (has_word(h->args, "until") && (want || strstr(h->params, "const struct timespec *until") == NULL))
 			fail_msg("%s: until", h->name);
@@ -224,33 +217,36 @@ static void test_the_pthread_family_alone_never_sees_an_interruption(void **stat
 		bool is_pthread = false;
 		for (size_t k = 0; k < COUNT(prefixes); k++)
 			is_pthread |= strncmp(hooks[i].name, prefixes[k], strlen(prefixes[k])) == 0;
-		if (hooks[i].time && is_one_of(hooks[i].time, never) != is_pthread)
-			fail_msg("%s: way %s", hooks[i].name, hooks[i].time);
+		if (hooks[i].way && is_one_of(hooks[i].way, never) != is_pthread)
+			fail_msg("%s: way %s", hooks[i].name, hooks[i].way);
 	}
 }
 
-/* Each way looks at parameters by their names, and a way that is for good only is no way for a call that gives up. */
+/* Each way is given what it looks at, and a way that is for good only is no way for a call that gives up. */
 static void test_each_way_finds_what_it_looks_at(void **state)
 {
 	static const struct {
 		const char *way, *param;
-	} needs[] = {{"MUTEX", "mutex"}, {"READ_LOCK", "lock"}, {"WRITE_LOCK", "lock"}, {"COND", "cond"},
-	             {"COND", "mutex"},  {"SEM", "sem"},        {"SPIN", "lock"},       {"BARRIER", "barrier"}};
+	} needs[] = {{"MUTEX", "mutex"},       {"READ_LOCK", "lock"}, {"WRITE_LOCK", "lock"},
+	             {"COND", "mutex"},        {"SEM", "sem"},        {"SPIN", "lock"},
+	             {"CHILDREN", "options"},  {"SELECT", "left"},    {"MILLISECONDS", "&timeout"},
+	             {"RELATIVE", "&time"},    {"LONG_SET", "&set"},  {"RELATIVE_SET", "&set"},
+	             {"RELATIVE_SET", "&time"}};
 	(void)state;
 	for (size_t i = 0; i < COUNT(hooks); i++) {
 		const struct hook *h = &hooks[i];
-		if (!h->time)
+		if (!h->way)
 			continue;
 		for (size_t k = 0; k < COUNT(needs); k++)
-			if (strcmp(h->time, needs[k].way) == 0 && !has_word(h->args, needs[k].param))
-				fail_msg("%s: way %s, but no %s", h->name, h->time, needs[k].param);
-		if (strcmp(h->time, "JOIN") == 0 || strcmp(h->time, "JOIN_UNTIL") == 0)
-			if (has_word(h->args, "until") != (strcmp(h->time, "JOIN_UNTIL") == 0))
-				fail_msg("%s: way %s", h->name, h->time);
-		if (strstr(h->name, "rdlock") && strcmp(h->time, "READ_LOCK") != 0)
-			fail_msg("%s: way %s", h->name, h->time);
-		if (strstr(h->name, "wrlock") && strcmp(h->time, "WRITE_LOCK") != 0)
-			fail_msg("%s: way %s", h->name, h->time);
+			if (strcmp(h->way, needs[k].way) == 0 && !has_word(h->looked_at, needs[k].param))
+				fail_msg("%s: way %s, but no %s", h->name, h->way, needs[k].param);
+		if (strcmp(h->way, "JOIN") == 0 || strcmp(h->way, "JOIN_UNTIL") == 0)
+			if (has_word(h->args, "until") != (strcmp(h->way, "JOIN_UNTIL") == 0))
+				fail_msg("%s: way %s", h->name, h->way);
+		if (strstr(h->name, "rdlock") && strcmp(h->way, "READ_LOCK") != 0)
+			fail_msg("%s: way %s", h->name, h->way);
+		if (strstr(h->name, "wrlock") && strcmp(h->way, "WRITE_LOCK") != 0)
+			fail_msg("%s: way %s", h->name, h->way);
 	}
 }
 
@@ -276,8 +272,8 @@ static void test_every_wait_has_a_view_that_suits_its_object(void **state)
 			fail_msg("%s: a %s seen as %s", h->name, h->kind, h->view);
 		if (is_one_of(h->view, of_fd) && !fd)
 			fail_msg("%s: a %s seen as %s", h->name, h->kind, h->view);
-		if (h->time && is_one_of(h->time, of_time) && strcmp(h->view, "SELECT") != 0)
-			fail_msg("%s: way %s seen as %s", h->name, h->time, h->view);
+		if (h->way && is_one_of(h->way, of_time) && strcmp(h->view, "SELECT") != 0)
+			fail_msg("%s: way %s seen as %s", h->name, h->way, h->view);
 		if (strstr(h->name, "sleep") && strcmp(h->view, "SLEEP") != 0)
 			fail_msg("%s: seen as %s", h->name, h->view);
 		bool is_cond = strncmp(h->name, "pthread_cond_", 13) == 0 || strncmp(h->name, "cnd_", 4) == 0;

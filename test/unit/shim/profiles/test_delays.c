@@ -71,7 +71,7 @@ struct stack *stack_here(uintptr_t function, struct unwind_frame from) /* here.c
 }
 
 uint32_t waits_watchers;
-void waits_watch(uint32_t watcher, bool on) /* waits.c's, these three */
+void waits_watch(uint32_t watcher, bool on) /* waits.c's, these two */
 {
 	waits_watchers = on ? waits_watchers | watcher : waits_watchers & ~watcher;
 }
@@ -81,31 +81,15 @@ uintptr_t waits_function(unsigned call)
 	return 0x1000 + call;
 }
 
-enum wait_view waits_view(unsigned call)
-{
-	return call == WAIT_poll ? VIEW_SELECT : VIEW_SYNC;
-}
-
 static struct {
-	int waits, wakes;
-	enum wait_view view;
-	unsigned call;
+	int wakes;
 	uintptr_t object, function;
-	uint64_t since_ns, end_ns;
 	struct unwind_frame from;
 } traced;
 
-void trace_waited(enum wait_view view, unsigned call, uintptr_t object, uint64_t since_ns, uint64_t end_ns,
-                  struct unwind_frame from)
-{
-	traced = (__typeof__(traced)){traced.waits + 1, traced.wakes, view, call, object, 0,
-	                              since_ns,         end_ns,       from}; /* trace_events.c's */
-	assert_false(self.busy);
-}
-
 void trace_wakes(uintptr_t object, uintptr_t function, struct unwind_frame from)
 {
-	traced = (__typeof__(traced)){traced.waits, traced.wakes + 1, VIEW_SYNC, 0, object, function, 0, 0, from};
+	traced = (__typeof__(traced)){traced.wakes + 1, object, function, from}; /* trace_events.c's */
 }
 
 static uintptr_t released;
@@ -125,7 +109,7 @@ static struct unwind_frame at(uintptr_t site)
 static void wait_at(uintptr_t site, uint64_t ns)
 {
 	now_ns = 1000000 + ns;
-	delays_waited(WAIT_pthread_mutex_lock, 0xabc, 1000000, at(site));
+	delays_waited(WAIT_pthread_mutex_lock, 1000000, now_ns, at(site), false);
 }
 
 enum { FUNCTION = 0x7000 };
@@ -225,7 +209,7 @@ static void test_a_wait_that_the_clock_does_not_see_is_one_nanosecond(void **sta
 	(void)state;
 	wait_at(3, 0);
 	now_ns = 100;
-	delays_waited(WAIT_pthread_mutex_lock, 0, 101, at(3)); /* clocks of two processors */
+	delays_waited(WAIT_pthread_mutex_lock, 101, now_ns, at(3), false); /* clocks of two processors */
 	expect(CONTENTION_BLOCK, 3, 2, 2);
 }
 
@@ -323,7 +307,7 @@ static void test_one_stack_may_wait_and_make_others_wait(void **state)
 {
 	(void)state;
 	now_ns = 1500;
-	delays_waited(WAIT_pthread_cond_wait, 0, 1000, at(7));
+	delays_waited(WAIT_pthread_cond_wait, 1000, now_ns, at(7), false);
 	delays_caused(0x1000 + WAIT_pthread_cond_wait, 30, at(7)); /* a wait for a condition lets the mutex go */
 	delays_caused(0x1000 + WAIT_pthread_cond_wait, 40, at(7));
 	struct region r = {0};
@@ -371,7 +355,6 @@ static void test_what_a_handler_inside_the_profiler_sees_is_a_counted_loss(void 
 	assert_int_equal(losses.contention_nested, 2);
 	assert_true(self.busy);
 	self_release();
-	assert_int_equal(traced.waits, 0);
 	expect(CONTENTION_BLOCK, 9, 0, 0);
 }
 
@@ -409,30 +392,6 @@ static void test_a_wait_that_is_kept_starts_a_pending_listener_once(void **state
 	wait_at(5, 10);
 	wait_at(5, 10);
 	assert_int_equal(listener_starts, 1);
-}
-
-static void test_a_trace_sees_every_wait_kept_or_not(void **state)
-{
-	(void)state;
-	delays_start(1000, 1);
-	wait_at(12, 2000);
-	assert_int_equal(traced.waits, 0); /* none is taken */
-	waits_watchers |= WAITS_FOR_TRACE;
-	now_ns = 5000;
-	delays_waited(WAIT_poll, 0xdef, 2000, at(13));
-	assert_int_equal(traced.waits, 1);
-	assert_int_equal(traced.view, VIEW_SELECT);
-	assert_int_equal(traced.call, WAIT_poll);
-	assert_int_equal(traced.object, 0xdef);
-	assert_int_equal(traced.since_ns, 2000);
-	assert_int_equal(traced.end_ns, 5000);
-	assert_int_equal(traced.from.pc, 0x400000 + 13);
-	for (int i = 0; i < 100; i++)
-		wait_at(12, 1);
-	assert_int_equal(traced.waits, 101);
-	delays_start(0, 0);
-	wait_at(12, 1);
-	assert_int_equal(traced.waits, 102);
 }
 
 static void test_letting_go_asks_for_the_delay_and_tells_a_trace(void **state)
@@ -619,7 +578,7 @@ static void *wait_on_and_on(void *arg)
 {
 	for (uintptr_t i = 0; i < ROUNDS; i++) {
 		uintptr_t site = 1000 + i / 1000 * SITES + (i + (uintptr_t)arg) % SITES; /* ever new ones */
-		delays_waited(WAIT_pthread_mutex_lock, 0, 90, at(site));
+		delays_waited(WAIT_pthread_mutex_lock, 90, now_ns, at(site), false);
 		delays_caused(FUNCTION, 3, at(site));
 	}
 	return NULL;
@@ -677,7 +636,6 @@ int main(void)
 		TEST(test_what_a_handler_inside_the_profiler_sees_is_a_counted_loss),
 		TEST(test_at_the_memory_cap_waits_are_counted_as_one),
 		TEST(test_a_wait_that_is_kept_starts_a_pending_listener_once),
-		TEST(test_a_trace_sees_every_wait_kept_or_not),
 		TEST(test_letting_go_asks_for_the_delay_and_tells_a_trace),
 		TEST(test_the_finest_rate_that_is_asked_for_holds),
 		TEST(test_a_raised_rate_is_what_waits_are_kept_at),
