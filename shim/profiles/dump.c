@@ -274,10 +274,7 @@ static void name_system_call(struct dump *d, struct dump_thread *out, const stru
 static void name_wait(struct dump_thread *out, const struct wait *w, const struct thread_handles *handles)
 {
 	unsigned call = waits_call(w->state);
-	const char *name = waits_name(call);
-	while (*name == '_')
-		name++;
-	out->state = call == WAIT___poll_chk || call == WAIT___ppoll_chk ? "poll" : name;
+	out->state = waits_shown(call);
 	out->object_kind = (enum dump_object)waits_kind(call);
 	out->object = w->object;
 	if (out->object_kind == DUMP_TID) { /* a pthread_t: whose? */

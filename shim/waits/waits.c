@@ -164,6 +164,21 @@ const char *waits_name(unsigned call)
 	return call < WAIT_CALLS ? calls[call].name : "";
 }
 
+static const char *const special_names[WAIT_CALLS] = {
+#define SHOWN_AS(symbol, name) [WAIT_##symbol] = #name,
+#include "shim/hooks.def"
+};
+
+const char *waits_shown(unsigned call)
+{
+	const char *name = waits_name(call);
+	if (call < WAIT_CALLS && special_names[call])
+		return special_names[call];
+	while (*name == '_')
+		name++;
+	return name;
+}
+
 unsigned waits_kind(unsigned call)
 {
 	return call < WAIT_CALLS ? calls[call].kind : DUMP_NO_OBJECT;

@@ -177,8 +177,10 @@ bool waits_signal_restarts(int sig);
 /* Listener: what a thread publishes, in one piece. False: it does not wait, or it changed meanwhile. */
 bool waits_read(const struct wait *w, struct wait *copy);
 
-/* The name of a call, what its object is (enum dump_object), and the function that the hook calls. */
+/* The name of a call, what the thread dump calls it, what its object is (enum dump_object), and the function that the
+ * hook calls. */
 const char *waits_name(unsigned call);
+const char *waits_shown(unsigned call);
 unsigned waits_kind(unsigned call);
 enum wait_view waits_view(unsigned call);
 uintptr_t waits_function(unsigned call);

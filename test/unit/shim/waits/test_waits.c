@@ -737,9 +737,15 @@ static void test_every_call_has_its_name_its_object_its_view_and_its_function(vo
 		for (unsigned k = WAIT_NONE + 1; k < call; k++)
 			assert_string_not_equal(waits_name(k), waits_name(call));
 	}
+	assert_string_equal(waits_shown(WAIT_poll), "poll");
+	assert_string_equal(waits_shown(WAIT___poll), "poll");
+	assert_string_equal(waits_shown(WAIT___poll_chk), "poll");
+	assert_string_equal(waits_shown(WAIT___ppoll_chk), "poll");
+	assert_string_equal(waits_shown(WAIT___read_chk), "read_chk");
 	static const unsigned none[] = {WAIT_NONE, WAIT_CALLS, WAIT_CHANGING, 1000};
 	for (size_t i = 0; i < COUNT(none); i++) {
 		assert_string_equal(waits_name(none[i]), "");
+		assert_string_equal(waits_shown(none[i]), "");
 		assert_int_equal(waits_kind(none[i]), DUMP_NO_OBJECT);
 		assert_int_equal(waits_view(none[i]), VIEW_SYSCALL);
 		assert_int_equal(waits_function(none[i]), 0);
