@@ -18,12 +18,12 @@
 #include "shim/profiles/quota.h"
 #include "shim/libc/real.h"
 #include "shim/waits/handlers.h"
-#include "shim/waits/restart.h"
+#include "shim/waits/calls.h"
 
 /* The time-out, as it is to be when the call is made again. */
 static long time_again(int which, long time, struct timespec *left)
 {
-	return which & RESTART_MILLISECONDS ? hook_left_ms((int)time) : (long)hook_left((const void *)time, left);
+	return which & CALLS_MILLISECONDS ? hook_left_ms((int)time) : (long)hook_left((const void *)time, left);
 }
 
 /* A futex word may have changed meanwhile: then the kernel says so, as if the thread had come late. */
@@ -31,7 +31,7 @@ static long blocking_call(long nr, long args[6], int which, struct unwind_frame 
 {
 	struct wait_scope scope;
 	struct timespec left;
-	long *time = which >= 0 ? &args[which & ~RESTART_MILLISECONDS] : NULL, whole = time ? *time : 0, r;
+	long *time = which >= 0 ? &args[which & ~CALLS_MILLISECONDS] : NULL, whole = time ? *time : 0, r;
 	bool is_futex = nr == SYS_futex;
 	waits_enter(&scope, WAIT_syscall, (uintptr_t)args[0], caller,
 	            is_futex && hook_is_watched() ? clock_ns(CLOCK_MONOTONIC)
@@ -68,20 +68,8 @@ static bool wakes(long operation)
 
 static bool has_six(long nr)
 {
-	switch (nr) {
-	case SYS_futex:
-	case SYS_pselect6:
-	case SYS_epoll_pwait:
-	case SYS_recvfrom:
-#ifdef SYS_io_uring_enter
-	case SYS_io_uring_enter:
-#endif
-#ifdef SYS_epoll_pwait2
-	case SYS_epoll_pwait2:
-#endif
-		return true;
-	default: return false;
-	}
+	const struct system_call *call = calls_find(nr);
+	return call && call->words == 6;
 }
 
 static long exec_call(long nr, const long a[])
@@ -122,11 +110,11 @@ static __attribute__((used)) struct arch_answer syscall_watched(const struct arc
 	if (stand_in(c->nr, a, &result))
 		return (struct arch_answer){result, true};
 	/* a transfer's rest is moved where it is interrupted: restart.h */
-	int which = restart_is_transfer(c->nr) ? RESTART_NOT_BLOCKING : restart_way(c->nr, a[1]);
+	int which = calls_moves(c->nr) ? CALLS_NEVER : calls_again(c->nr, a[1]);
 	struct unwind_frame caller = {.pc = c->pc - 1, .sp = (uintptr_t)&c->sixth, .fp = c->fp};
 	if (trace_is_on() && c->nr == SYS_futex && wakes(a[1]))
 		trace_wakes((uintptr_t)a[0], waits_function(WAIT_syscall), caller);
-	if (which == RESTART_NOT_BLOCKING || !(c->nr == SYS_futex || waits_test(HOOK_WATCHED)))
+	if (which == CALLS_NEVER || !(c->nr == SYS_futex || waits_test(HOOK_WATCHED)))
 		return (struct arch_answer){0, false};
 	long args[] = {a[0], a[1], a[2], a[3], a[4], has_six(c->nr) ? c->sixth : 0};
 	return (struct arch_answer){blocking_call(c->nr, args, which, caller), true};

@@ -19,6 +19,7 @@
 #include "shim/listener/listener.h"
 #include "shim/listener/offspring.h"
 #include "shim/base/os.h"
+#include "shim/waits/calls.h"
 #include "shim/waits/restart.h"
 #include "shim/waits/signals.h"
 #include "shim/base/sync.h"
@@ -180,8 +181,8 @@ static void knock_without_a_word(void)
 static int goodness(int thread)
 {
 	struct task k = tasks_look(thread);
-	int way = k.state == TASK_BLOCKED && k.nr >= 0 ? restart_way(k.nr, (long)k.args[1]) : RESTART_NOT_BLOCKING;
-	return way == RESTART_AS_IT_IS ? BEST : way == RESTART_NOT_BLOCKING ? 0 : 1;
+	int way = k.state == TASK_BLOCKED && k.nr >= 0 ? calls_again(k.nr, (long)k.args[1]) : CALLS_NEVER;
+	return way == CALLS_AS_IT_IS ? BEST : way == CALLS_NEVER ? 0 : 1;
 }
 
 /* Send the signal to one thread that takes it. It would end a program that has put its handler away. */

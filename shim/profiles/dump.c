@@ -27,6 +27,7 @@
 #include "shim/base/os.h"
 #include "shim/base/pace.h"
 #include "shim/base/peek.h"
+#include "shim/waits/calls.h"
 #include "shim/waits/restart.h"
 #include "shim/stack/sample.h"
 #include "shim/waits/signals.h"
@@ -186,61 +187,6 @@ static size_t walk_blocked(struct dump *d, const struct task *t, const struct wa
 	return *in_wait ? walk_from_wait(d, w, &window) : 0;
 }
 
-/* What people call these, mostly by the function of libc that makes the call. */
-static const struct {
-	int nr;
-	const char *name;
-	enum dump_object kind;
-} system_calls[] = {
-	{SYS_futex, "futex", DUMP_ADDRESS},
-	{SYS_read, "read", DUMP_FD},
-	{SYS_readv, "readv", DUMP_FD},
-	{SYS_pread64, "pread", DUMP_FD},
-	{SYS_write, "write", DUMP_FD},
-	{SYS_writev, "writev", DUMP_FD},
-	{SYS_recvfrom, "recv", DUMP_FD},
-	{SYS_recvmsg, "recvmsg", DUMP_FD},
-	{SYS_sendto, "send", DUMP_FD},
-	{SYS_sendmsg, "sendmsg", DUMP_FD},
-	{SYS_accept, "accept", DUMP_FD},
-	{SYS_accept4, "accept", DUMP_FD},
-	{SYS_connect, "connect", DUMP_FD},
-	{SYS_fsync, "fsync", DUMP_FD},
-	{SYS_fdatasync, "fdatasync", DUMP_FD},
-	{SYS_flock, "flock", DUMP_FD},
-	{SYS_fcntl, "fcntl", DUMP_FD},
-	{SYS_epoll_pwait, "epoll_wait", DUMP_FD},
-#ifdef SYS_epoll_pwait2
-	{SYS_epoll_pwait2, "epoll_wait", DUMP_FD},
-#endif
-	{SYS_recvmmsg, "recvmmsg", DUMP_FD},
-	{SYS_sendmmsg, "sendmmsg", DUMP_FD},
-	{SYS_msgrcv, "msgrcv", DUMP_NO_OBJECT},
-	{SYS_msgsnd, "msgsnd", DUMP_NO_OBJECT},
-	{SYS_semop, "semop", DUMP_NO_OBJECT},
-	{SYS_semtimedop, "semop", DUMP_NO_OBJECT},
-	{SYS_ppoll, "poll", DUMP_NO_OBJECT},
-	{SYS_pselect6, "select", DUMP_NO_OBJECT},
-	{SYS_nanosleep, "sleep", DUMP_NO_OBJECT},
-	{SYS_clock_nanosleep, "sleep", DUMP_NO_OBJECT},
-	{SYS_wait4, "waitpid", DUMP_PID},
-	{SYS_waitid, "waitid", DUMP_NO_OBJECT},
-	{SYS_rt_sigtimedwait, "sigwait", DUMP_NO_OBJECT},
-	{SYS_rt_sigsuspend, "sigsuspend", DUMP_NO_OBJECT},
-	{SYS_io_getevents, "io_getevents", DUMP_NO_OBJECT},
-	{SYS_restart_syscall, "restart_syscall", DUMP_NO_OBJECT},
-#ifdef SYS_io_uring_enter
-	{SYS_io_uring_enter, "io_uring_enter", DUMP_FD},
-#endif
-#ifdef SYS_poll
-	{SYS_poll, "poll", DUMP_NO_OBJECT},
-	{SYS_epoll_wait, "epoll_wait", DUMP_FD},
-	{SYS_select, "select", DUMP_NO_OBJECT},
-	{SYS_pause, "pause", DUMP_NO_OBJECT},
-	{SYS_vfork, "vfork", DUMP_NO_OBJECT},
-#endif
-};
-
 static const char *numbered(struct region *r, const char *text, int number)
 {
 	char *copy = region_alloc(r, 64);
@@ -259,16 +205,16 @@ static void name_system_call(struct dump *d, struct dump_thread *out, const stru
 		out->state = "stopped, or waiting for memory";
 		return;
 	}
-	for (size_t i = 0; i < sizeof system_calls / sizeof *system_calls; i++)
-		if (system_calls[i].nr == t->nr) {
-			out->state = system_calls[i].name;
-			bool has_object = system_calls[i].kind == DUMP_ADDRESS || (int)t->args[0] > 0 ||
-			                  (system_calls[i].kind == DUMP_FD && t->args[0] == 0);
-			out->object_kind = has_object ? system_calls[i].kind : DUMP_NO_OBJECT;
-			out->object = has_object ? t->args[0] : 0;
-			return;
-		}
-	out->state = numbered(d->region, "system call ", t->nr);
+	const struct system_call *call = calls_find(t->nr);
+	if (!call) {
+		out->state = numbered(d->region, "system call ", t->nr);
+		return;
+	}
+	bool has_object =
+		call->object == DUMP_ADDRESS || (int)t->args[0] > 0 || (call->object == DUMP_FD && t->args[0] == 0);
+	out->state = call->shown;
+	out->object_kind = has_object ? (enum dump_object)call->object : DUMP_NO_OBJECT;
+	out->object = has_object ? t->args[0] : 0;
 }
 
 static void name_wait(struct dump_thread *out, const struct wait *w, const struct thread_handles *handles)

@@ -19,89 +19,18 @@
 #include "shim/arch/entries.h"
 #include "shim/base/os.h"
 #include "shim/base/peek.h"
+#include "shim/waits/calls.h"
 #include "shim/waits/signals.h"
 #include "shim/threads/tasks.h"
 #include "shim/threads/threads.h"
 #include "shim/waits/waits.h"
-
-/* Calls that the kernel makes again by itself after a handler with SA_RESTART are here, too: they may fail with EINTR
- * all the same, on sockets with time-outs. */
-int restart_way(long nr, long second)
-{
-	switch (nr) {
-	case SYS_futex:
-		switch (second & ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME)) {
-		case FUTEX_WAIT: return 3;
-		case FUTEX_WAIT_BITSET:
-		case FUTEX_WAIT_REQUEUE_PI:
-		case FUTEX_LOCK_PI: return RESTART_AS_IT_IS;
-		default: return RESTART_NOT_BLOCKING;
-		}
-	case SYS_nanosleep: return 0;
-	case SYS_clock_nanosleep: return second & TIMER_ABSTIME ? RESTART_AS_IT_IS : 2;
-	case SYS_rt_sigtimedwait: return 2;
-	case SYS_semtimedop: return 3;
-	case SYS_io_getevents:
-#ifdef SYS_io_pgetevents
-	case SYS_io_pgetevents:
-#endif
-		return 4;
-	case SYS_epoll_pwait: return 3 | RESTART_MILLISECONDS;
-#ifdef SYS_epoll_pwait2
-	case SYS_epoll_pwait2: return 3;
-#endif
-#ifdef SYS_poll
-	case SYS_poll: return 2 | RESTART_MILLISECONDS;
-	case SYS_epoll_wait: return 3 | RESTART_MILLISECONDS;
-	case SYS_pause:
-	case SYS_select:
-#endif
-#ifdef SYS_io_uring_enter
-	case SYS_io_uring_enter:
-#endif
-#ifdef SYS_futex_waitv
-	case SYS_futex_waitv:
-#endif
-	case SYS_ppoll:
-	case SYS_pselect6:
-	case SYS_read:
-	case SYS_readv:
-	case SYS_write:
-	case SYS_writev:
-	case SYS_recvfrom:
-	case SYS_recvmsg:
-	case SYS_recvmmsg:
-	case SYS_sendto:
-	case SYS_sendmsg:
-	case SYS_sendmmsg:
-	case SYS_accept:
-	case SYS_accept4:
-	case SYS_connect:
-	case SYS_flock:
-	case SYS_wait4:
-	case SYS_waitid:
-	case SYS_rt_sigsuspend:
-	case SYS_msgrcv:
-	case SYS_msgsnd:
-	case SYS_semop:
-	case SYS_mq_timedsend:
-	case SYS_mq_timedreceive: return RESTART_AS_IT_IS;
-	default: return RESTART_NOT_BLOCKING;
-	}
-}
-
-bool restart_is_transfer(long nr)
-{
-	return nr == SYS_write || nr == SYS_writev || nr == SYS_sendto || nr == SYS_sendmsg || nr == SYS_recvfrom ||
-	       nr == SYS_recvmsg;
-}
 
 #if ARCH_HAS_RESTART
 /* The number that the code loads right before it makes the call; -1: none that is known. */
 static long number_in_code(uintptr_t call)
 {
 	long nr = arch_number_before(call);
-	return nr >= 0 && restart_way(nr, FUTEX_WAIT) != RESTART_NOT_BLOCKING ? nr : -1;
+	return nr >= 0 && calls_again(nr, FUTEX_WAIT) != CALLS_NEVER ? nr : -1;
 }
 
 static struct restart *restart_of_self(void)
@@ -124,15 +53,16 @@ static bool read_note(const struct restart *r, struct restart *note)
  * be cut already), so at least it is one like it. */
 static bool is_of(const struct restart *note, ucontext_t *u)
 {
-	int way = restart_way(note->nr, (long)note->args[1]), time = way >= 0 ? way & ~RESTART_MILLISECONDS : -1;
+	int way = calls_again(note->nr, (long)note->args[1]), time = way >= 0 ? way & ~CALLS_MILLISECONDS : -1;
 	for (int i = 0; i < 6; i++)
 		if (i != time && note->args[i] != (uint64_t)*arch_argument(u, i))
 			return false;
 	return note->pc == (uintptr_t)ARCH_PC(u) && note->sp == (uintptr_t)ARCH_SP(u);
 }
 
-/* Is it that very call? Then the thread was not woken since. */
-static bool is_still(const struct restart *note)
+/* Is it that very call? Then the thread was not woken since. Out of line: inlined, its room would be the caller's for
+ * as long as that runs. */
+static __attribute__((noinline)) bool is_still(const struct restart *note)
 {
 	enum { FRESH_NS = 50000000 };
 	struct rusage usage = {0};
@@ -179,19 +109,18 @@ static uint64_t left_of(uint64_t whole_ns, uint64_t since_ns)
 /* Where a sleep says what is left; 0: nowhere. */
 static uintptr_t left_at(ucontext_t *u, long nr)
 {
-	return nr == SYS_nanosleep         ? (uintptr_t)*arch_argument(u, 1)
-	       : nr == SYS_clock_nanosleep ? (uintptr_t)*arch_argument(u, 3)
-	                                   : 0;
+	int left = calls_left(nr);
+	return left >= 0 ? (uintptr_t)*arch_argument(u, left) : 0;
 }
 
 /* The time-out is what is left of it. */
 static void cut_time(ucontext_t *u, const struct call *c, int way)
 {
-	arch_register *arg = way >= 0 ? arch_argument(u, way & ~RESTART_MILLISECONDS) : NULL;
+	arch_register *arg = way >= 0 ? arch_argument(u, way & ~CALLS_MILLISECONDS) : NULL;
 	struct restart *r = restart_of_self();
-	if (!arg || !*arg || (way & RESTART_MILLISECONDS && (int)*arg < 0))
+	if (!arg || !*arg || (way & CALLS_MILLISECONDS && (int)*arg < 0))
 		return;
-	if (way & RESTART_MILLISECONDS) {
+	if (way & CALLS_MILLISECONDS) {
 		*arg = (arch_register)((left_of((uint64_t)*arg * 1000000, c->since_ns) + 999999) / 1000000);
 	} else if (left_at(u, c->nr)) {
 		*arg = (arch_register)left_at(u, c->nr);
@@ -215,7 +144,7 @@ static void note_again(uintptr_t pc, uintptr_t sp, bool always)
 /* The kernel makes the call again, as our handler has SA_RESTART; or it is to be made for the first time. */
 static void before_call(ucontext_t *u, uint64_t due)
 {
-	if (restart_way((long)ARCH_NUMBER(u), (long)*arch_argument(u, 1)) == RESTART_NOT_BLOCKING)
+	if (calls_again((long)ARCH_NUMBER(u), (long)*arch_argument(u, 1)) == CALLS_NEVER)
 		return;
 	if (waits_others_are_due(due, SA_RESTART, false))
 		arch_fail_call(u, EINTR);
@@ -225,8 +154,8 @@ static void before_call(ucontext_t *u, uint64_t due)
 
 static void set_back(ucontext_t *u, const struct call *c)
 {
-	int way = c->nr < 0 ? RESTART_NOT_BLOCKING : restart_way(c->nr, (long)*arch_argument(u, 1));
-	if (way == RESTART_NOT_BLOCKING)
+	int way = c->nr < 0 ? CALLS_NEVER : calls_again(c->nr, (long)*arch_argument(u, 1));
+	if (way == CALLS_NEVER)
 		return;
 	cut_time(u, c, way);
 	arch_make_again(u, c->nr);
@@ -237,7 +166,7 @@ ARCH_MOVE_REST(restart_move_rest, restart_rest_of)
 
 static void move_rest_of(ucontext_t *u, long nr)
 {
-	if (!restart_is_transfer(nr) || (nr == SYS_write && ARCH_RESULT(u) >= *arch_argument(u, 2)))
+	if (!calls_moves(nr) || (nr == SYS_write && ARCH_RESULT(u) >= *arch_argument(u, 2)))
 		return;
 	arch_go_on_in(u, restart_move_rest, nr);
 }
@@ -477,8 +406,7 @@ bool restart_look(struct thread *t)
 	int tid = __atomic_load_n(&t->tid, __ATOMIC_RELAXED);
 	uint64_t sleeps = tasks_sleeps(tid);
 	struct task k = tasks_look(tid);
-	bool blocked =
-		k.state == TASK_BLOCKED && k.nr >= 0 && restart_way(k.nr, (long)k.args[1]) != RESTART_NOT_BLOCKING;
+	bool blocked = k.state == TASK_BLOCKED && k.nr >= 0 && calls_again(k.nr, (long)k.args[1]) != CALLS_NEVER;
 	r->keep_off = blocked && takes_ours(&k);
 	if (blocked) {
 		int64_t idle_ns = tasks_idle_ns(tid);

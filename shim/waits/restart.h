@@ -20,14 +20,6 @@
 
 #include "shim/threads/record.h"
 
-/* What has to be changed in a call that may block, before it is made again: the time-out that is relative, and not kept
- * up to date by the kernel. The number of that argument, which is a struct timespec, or in milliseconds; or none. */
-enum { RESTART_NOT_BLOCKING = -1, RESTART_AS_IT_IS = -2, RESTART_MILLISECONDS = 16 };
-int restart_way(long nr, long second);
-
-/* Does it move bytes, so that it may come back with a part of them? */
-bool restart_is_transfer(long nr);
-
 /* Our handler interrupted this context, with this mask, in no wait of its record. */
 void restart_interrupted(ucontext_t *u, uint64_t mask);
 

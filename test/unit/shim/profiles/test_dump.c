@@ -8,7 +8,7 @@
  * links: shim/base/powers.c shim/stack/sample.c shim/waits/signals.c shim/profiles/sampling.c shim/libc/clock.c
  * links: shim/stack/unwind.c shim/stack/learn.c shim/stack/own_stack.c shim/stack/unwind_libc.c shim/libc/modules.c
  * links: shim/libc/real.c shim/base/losses.c shim/base/settings.c shim/stack/stacks.c
- * links: shim/base/text.c shim/base/arena.c shim/base/sync.c */
+ * links: shim/base/text.c shim/base/arena.c shim/base/sync.c shim/waits/calls.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

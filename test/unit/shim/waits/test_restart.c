@@ -6,7 +6,8 @@
  * a handler that does what a trampoline does first.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/waits/restart.c shim/waits/waits.c shim/profiles/deadlock.c shim/threads/tasks.c shim/base/powers.c
+/* links: shim/waits/restart.c shim/waits/calls.c shim/waits/waits.c shim/profiles/deadlock.c shim/threads/tasks.c
+ * links: shim/base/powers.c
  * links: shim/base/house.c shim/libc/clock.c shim/libc/real.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
