@@ -18,8 +18,7 @@
 #include <cmocka.h>
 
 #include "encoder/bytes/gzip.h"
-
-#define COUNT(a) (sizeof(a) / sizeof *(a))
+#include "test/unit/support/count.h"
 
 static char *join(const struct out *o)
 {

@@ -16,8 +16,7 @@
 #include <cmocka.h>
 
 #include "encoder/bytes/intern.h"
-
-#define COUNT(a) (sizeof(a) / sizeof *(a))
+#include "test/unit/support/count.h"
 
 static void test_strings_get_numbers_in_the_order_of_their_first_appearance(void **state)
 {

@@ -24,8 +24,9 @@
 
 #include "encoder/bytes/intern.h"
 #include "encoder/names/cache.h"
+#include "test/unit/support/child.h"
+#include "test/unit/support/count.h"
 
-#define COUNT(a) (sizeof(a) / sizeof *(a))
 #define SPAN_OF(array, n) ((struct span){(const char *)(array), (n)})
 
 enum { MIB = 1 << 20 };
@@ -69,13 +70,6 @@ static void in_child(void (*body)(void))
 	assert_int_equal(status, 0);
 }
 
-#define CHECK(what) \
-	do { \
-		if (!(what)) { \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-			_exit(1); \
-		} \
-	} while (0)
 
 /* --- objects --------------------------------------------------------------------------------------- */
 

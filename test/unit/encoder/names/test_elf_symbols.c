@@ -27,6 +27,7 @@
 
 #include "encoder/names/elf_symbols.h"
 #include "shim/base/pace.h"
+#include "test/unit/support/count.h"
 
 static size_t turns; /* of others */
 static bool is_unwanted;
@@ -37,7 +38,6 @@ bool pace(void) /* pace.c's */
 	return is_unwanted;
 }
 
-#define COUNT(a) (sizeof(a) / sizeof *(a))
 
 static uint64_t random_state = 88172645463325252u;
 static uint64_t next_random(void)

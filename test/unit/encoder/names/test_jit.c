@@ -24,8 +24,7 @@
 
 #include "encoder/names/jit.h"
 #include "test/unit/at_home.h"
-
-#define COUNT(a) (sizeof(a) / sizeof *(a))
+#include "test/unit/support/count.h"
 
 enum { PART = 48 * 1024, LIMIT = 64 << 20, NAME_MOST = 4096, NOBODY = 65534 };
 

@@ -34,8 +34,8 @@
 #include "shim/listener/spawn.h"
 #include "encoder/names/names.h"
 #include "test/unit/at_home.h"
+#include "test/unit/support/count.h"
 
-#define COUNT(a) (sizeof(a) / sizeof *(a))
 #define SECOND UINT64_C(1000000000)
 #define ABSENT \
 	"no lines and inlined calls: pprofshim-symbolize is not there; install it beside the library, or say where " \

@@ -35,8 +35,9 @@
 #include "encoder/bytes/utf8.h"
 #include "shim/listener/spawn.h"
 #include "test/unit/at_home.h"
+#include "test/unit/support/child.h"
+#include "test/unit/support/count.h"
 
-#define COUNT(a) (sizeof(a) / sizeof *(a))
 #define KILLED(n) \
 	"no lines and inlined calls: pprofshim-symbolize was killed by signal " n "; names are those of symbol tables"
 #define FAILED(n) \
@@ -538,13 +539,6 @@ static void in_child(void (*body)(void), unsigned seconds)
 	assert_int_equal(status, 0);
 }
 
-#define CHECK(what) \
-	do { \
-		if (!(what)) { \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-			_exit(1); \
-		} \
-	} while (0)
 
 /* Whoever asks goes on with other things meanwhile. */
 static void poll_endless(void)

@@ -31,8 +31,7 @@
 #include "encoder/encoder.h"
 #include "encoder/profile/profile.pb-c.h"
 #include "encoder/bytes/utf8.h"
-
-#define COUNT(a) (sizeof(a) / sizeof *(a))
+#include "test/unit/support/count.h"
 
 /* --- stubs ------------------------------------------------------------------------------------- */
 

@@ -18,8 +18,7 @@
 
 #include "encoder/profile/rows.h"
 #include "encoder/bytes/sort.h"
-
-#define COUNT(a) (sizeof(a) / sizeof *(a))
+#include "test/unit/support/count.h"
 
 static struct stack stacks[4];
 

@@ -29,8 +29,8 @@
 #include "encoder/profile/threads_text.h"
 #include "encoder/names/names.h"
 #include "encoder/bytes/utf8.h"
+#include "test/unit/support/count.h"
 
-#define COUNT(a) (sizeof(a) / sizeof *(a))
 #define SECOND 1000000000ll
 
 static struct module program = {.path = "", .text_count = 1};

@@ -25,8 +25,7 @@
 
 #include "encoder/symbolize/addr2line.h"
 #include "encoder/symbolize/demangle.h"
-
-#define COUNT(a) (sizeof(a) / sizeof *(a))
+#include "test/unit/support/count.h"
 
 static const struct frame inlined[] = {{"twice", "_Z5twicei", "/src/lib/a.h", 12, 10}, {"main", "main", "b.c", 7, 0}};
 static const struct frame symbol_only[] = {{"start", "start", "", 0, 0}};

@@ -27,8 +27,7 @@
 #include "encoder/symbolize/fill_in.h"
 #include "encoder/symbolize/dwarf/lookup.h"
 #include "encoder/symbolize/profile_file.h"
-
-#define COUNT(a) (sizeof(a) / sizeof *(a))
+#include "test/unit/support/count.h"
 
 /* --- made-up files --------------------------------------------------------------------------------- */
 

@@ -29,8 +29,7 @@
 #include "encoder/symbolize/dwarf/lookup.h"
 #include "encoder/symbolize/protocol.h"
 #include "encoder/symbolize/serve.h"
-
-#define COUNT(a) (sizeof(a) / sizeof *(a))
+#include "test/unit/support/count.h"
 
 /* --- made-up files --------------------------------------------------------------------------------- */
 

@@ -20,8 +20,7 @@
 #include <cmocka.h>
 
 #include "shim/base/arena.h"
-
-#define COUNT(a) (sizeof(a) / sizeof *(a))
+#include "test/unit/support/count.h"
 
 enum { MIB = 1 << 20 };
 

@@ -23,8 +23,7 @@
 #include <cmocka.h>
 
 #include "shim/base/log.h"
-
-#define COUNT(a) (sizeof(a) / sizeof *(a))
+#include "test/unit/support/count.h"
 
 static const char *const OURS = "LD_PRELOAD=/nowhere/libpprofshim.so";
 

@@ -16,8 +16,7 @@
 #include <cmocka.h>
 
 #include "shim/base/settings.h"
-
-#define COUNT(a) (sizeof(a) / sizeof *(a))
+#include "test/unit/support/count.h"
 
 static struct settings preset;
 static char complaint[512];

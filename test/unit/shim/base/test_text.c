@@ -16,8 +16,7 @@
 #include <cmocka.h>
 
 #include "shim/base/text.h"
-
-#define COUNT(a) (sizeof(a) / sizeof *(a))
+#include "test/unit/support/count.h"
 
 /* A span whose end is the end of readable memory. */
 static struct span fenced(const char *text)

@@ -22,8 +22,7 @@
 
 #include "shim/libc/real.h"
 #include "shim/waits/waits.h"
-
-#define COUNT(a) (sizeof(a) / sizeof *(a))
+#include "test/unit/support/count.h"
 
 static const struct hook {
 	const char *name;

@@ -41,8 +41,8 @@
 #include "shim/threads/tasks.h"
 #include "shim/threads/threads.h"
 #include "shim/profiles/trace_events.h"
+#include "test/unit/support/count.h"
 
-#define COUNT(a) (sizeof(a) / sizeof *(a))
 #define CHECK(what) \
 	do { \
 		if (!(what)) \

@@ -33,8 +33,8 @@
 #include "shim/stack/stacks.h"
 #include "shim/profiles/trace_events.h"
 #include "shim/waits/waits.h"
+#include "test/unit/support/count.h"
 
-#define COUNT(a) (sizeof(a) / sizeof *(a))
 #define CHECK(what) \
 	do { \
 		if (!(what)) \

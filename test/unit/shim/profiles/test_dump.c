@@ -43,15 +43,9 @@
 #include "shim/listener/visitor.h"
 #include "shim/profiles/trace_events.h"
 #include "shim/waits/waits.h"
+#include "test/unit/support/child.h"
+#include "test/unit/support/count.h"
 
-#define COUNT(a) (sizeof(a) / sizeof *(a))
-#define CHECK(what) \
-	do { \
-		if (!(what)) { \
-			dprintf(2, "# %s:%d: %s\n", __FILE__, __LINE__, #what); \
-			_exit(1); \
-		} \
-	} while (0)
 enum { SKIPPED = 77 };
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

@@ -31,8 +31,7 @@
 #include "shim/stack/here.h"
 #include "shim/stack/stacks.h"
 #include "shim/profiles/trace_events.h"
-
-#define COUNT(a) (sizeof(a) / sizeof *(a))
+#include "test/unit/support/count.h"
 
 enum { RATE = 524288, PAGE = 4096 };
 

@@ -19,8 +19,7 @@
 
 #include "shim/base/random.h"
 #include "shim/profiles/sampling.h"
-
-#define COUNT(a) (sizeof(a) / sizeof *(a))
+#include "test/unit/support/count.h"
 
 /* libm is not among the libraries that tests link; its functions, by the compiler's own series in long double. */
 static long double exact_log(long double u)

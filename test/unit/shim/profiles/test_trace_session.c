@@ -43,15 +43,8 @@
 #include "shim/threads/tasks.h"
 #include "shim/threads/threads.h"
 #include "shim/profiles/trace_events.h"
-
-#define COUNT(a) (sizeof(a) / sizeof *(a))
-#define CHECK(what) \
-	do { \
-		if (!(what)) { \
-			dprintf(2, "# %s:%d: %s\n", __FILE__, __LINE__, #what); \
-			_exit(1); \
-		} \
-	} while (0)
+#include "test/unit/support/child.h"
+#include "test/unit/support/count.h"
 
 /* --- stubs ------------------------------------------------------------------------------------- */
 

@@ -32,8 +32,8 @@
 #include "shim/base/os.h"
 #include "shim/stack/sample.h"
 #include "shim/base/settings.h"
+#include "test/unit/support/count.h"
 
-#define COUNT(a) (sizeof(a) / sizeof *(a))
 #define NOINLINE __attribute__((noinline, noclone, no_sanitize("address", "undefined", "thread")))
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

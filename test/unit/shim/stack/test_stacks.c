@@ -21,8 +21,7 @@
 #include "shim/base/losses.h"
 #include "shim/libc/modules.h"
 #include "shim/stack/stacks.h"
-
-#define COUNT(a) (sizeof(a) / sizeof *(a))
+#include "test/unit/support/count.h"
 
 static uint64_t place; /* modules.c's */
 

@@ -32,8 +32,8 @@
 #include "shim/base/arena.h"
 #include "shim/libc/modules.h"
 #include "shim/stack/unwind.h"
+#include "test/unit/support/count.h"
 
-#define COUNT(a) (sizeof(a) / sizeof *(a))
 #define NOINLINE __attribute__((noinline, noclone, no_sanitize("address", "undefined", "thread")))
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

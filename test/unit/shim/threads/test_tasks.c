@@ -28,8 +28,7 @@
 #include "shim/listener/listener.h"
 #include "shim/base/os.h"
 #include "shim/threads/tasks.h"
-
-#define COUNT(a) (sizeof(a) / sizeof *(a))
+#include "test/unit/support/count.h"
 
 static int own_listener;
 __attribute__((constructor)) static void hide(void)

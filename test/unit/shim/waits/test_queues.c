@@ -25,8 +25,8 @@
 #include "shim/waits/queues.h"
 #include "shim/base/losses.h"
 #include "shim/threads/threads.h"
+#include "test/unit/support/count.h"
 
-#define COUNT(a) (sizeof(a) / sizeof *(a))
 #define CHECK(what) \
 	do { \
 		if (!(what)) \

@@ -47,8 +47,7 @@
 #include "shim/waits/restart.h"
 #include "shim/threads/tasks.h"
 #include "shim/threads/threads.h"
-
-#define COUNT(a) (sizeof(a) / sizeof *(a))
+#include "test/unit/support/count.h"
 
 enum { OURS = SIGUSR2, PROGRAMS = SIGUSR1, TIME_MS = 3000, LARGE = 300000 };
 

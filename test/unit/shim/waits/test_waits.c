@@ -30,8 +30,8 @@
 #include "shim/snapshot.h"
 #include "shim/threads/threads.h"
 #include "shim/waits/waits.h"
+#include "test/unit/support/count.h"
 
-#define COUNT(a) (sizeof(a) / sizeof *(a))
 #define CHECK(what) \
 	do { \
 		if (!(what)) \
