@@ -1,7 +1,8 @@
 # libpprofshim.so: /debug/pprof/ for programs that nobody recompiled. `make help` lists the targets.
 #
 # CC CXX CFLAGS CPPFLAGS LDFLAGS PREFIX DESTDIR are honoured, V=1 shows the commands, CI=true makes
-# warnings errors, DEBUG=1 builds what checks itself (shim/base/sync.h) in build/debug. All that is made lands in build/.
+# warnings errors, DEBUG=1 builds what checks itself (shim/base/sync.h) in build/debug.
+# All that is made lands in build/.
 #
 # SPDX-License-Identifier: Apache-2.0
 .SUFFIXES:
@@ -35,46 +36,54 @@ OUR_C    := -std=gnu11 -fPIC -fno-plt -fvisibility=hidden -ftls-model=initial-ex
 COMPILE   = $(CC) $(OUR_CPP) $(CPPFLAGS) $(OUR_C) $(CFLAGS) $(CFLAGS_$(subst /,_,$*)) -MMD -MP
 # A source's own flags: CFLAGS_<path without .c, / as _>.
 CFLAGS_shim_base_mem := -fno-builtin -fno-tree-loop-distribute-patterns
-# Hooks of system calls return by a jump (shim/hooks/wait.c says why). Not for programs with a shadow stack, hence unmarked.
+# Hooks of system calls return by a jump (shim/hooks/wait.c says why). Not for programs with a shadow stack, hence
+# unmarked.
 RETURNS := $(if $(filter x86_64,$(ARCH)),-mfunction-return=thunk-extern -fcf-protection=none)
-# Hooks that align their stack (shim/base/exports.h: ALIGNED) keep their return address and frame pointer in one place only so.
+# Hooks that align their stack (shim/base/exports.h: ALIGNED) keep their return address and frame pointer in one place
+# only so.
 REALIGN := $(if $(filter x86_64,$(ARCH)),-maccumulate-outgoing-args)
 $(foreach f,$(wildcard shim/hooks/*.c),$(eval CFLAGS_$(subst /,_,$(f:.c=)) := $(REALIGN)))
 CFLAGS_shim_hooks_wait     += $(RETURNS)
 CFLAGS_shim_hooks_sleep    += $(RETURNS)
 CFLAGS_shim_hooks_syscall  += $(RETURNS)
-# What runs in a thread that libc does not know must not look for the compiler's guard, which lies in libc's thread block.
+# What runs in a thread that libc does not know must not look for the compiler's guard, which lies in libc's thread
+# block.
 CFLAGS_shim_waits_signals    := -fno-stack-protector
 CFLAGS_shim_profiles_dump    := -fno-stack-protector
 CFLAGS_shim_libc_libc_thread := -fno-stack-protector
 # The rest of a transfer is moved in the middle of a system call, which leaves all other registers alone.
 CFLAGS_shim_waits_restart := -mgeneral-regs-only
 
-# What runs on a program's stack, which may be small: hooks with all that they call, and our handler. What all of it takes
-# together is measured (test/programs/painted_stack.c). Not with sanitizers (SAN), which take more.
+# What runs on a program's stack, which may be small: hooks with all that they call, and our handler. What all of it
+# takes together is measured (test/programs/painted_stack.c). Not with sanitizers (SAN), which take more.
 ON_PROGRAMS_STACK := $(wildcard shim/hooks/*.c) $(addprefix shim/,$(addsuffix .c,base/sync libc/clock libc/libc_thread \
-                     stack/here stack/own_stack stack/ring stack/sample stack/stacks stack/unwind waits/calls waits/queues waits/restart \
-                     waits/signals waits/waits profiles/delays profiles/heap profiles/live profiles/sampling profiles/trace_events))
+                     stack/here stack/own_stack stack/ring stack/sample stack/stacks stack/unwind \
+                     waits/calls waits/queues waits/restart \
+                     waits/signals waits/waits profiles/delays profiles/heap profiles/live profiles/sampling \
+                     profiles/trace_events))
 LOW_STACK = $(if $(SAN),,-Wstack-usage=416)
 $(foreach f,$(ON_PROGRAMS_STACK),$(eval CFLAGS_$(subst /,_,$(f:.c=)) += $$(LOW_STACK)))
 
 # Static libraries, by full name. WRAP: the symbols that they reach as our __wrap_<symbol>, read off unwind_libc.c.
-WRAP     := $(shell sed -n 's/^[A-Za-z_].*[ *]__wrap_\([A-Za-z0-9_]*\)(.*);$$/\1/p' shim/stack/unwind_libc.c 2>/dev/null)
+WRAP     := $(shell sed -n 's/^[A-Za-z_].*[ *]__wrap_\([A-Za-z0-9_]*\)(.*);$$/\1/p' shim/stack/unwind_libc.c \
+                    2>/dev/null)
 ARCHIVES := $(UNWIND)/lib/libunwind-$(ARCH).a $(UNWIND)/lib/libunwind.a -l:libz.a
 LINK_SO   = $(CC) -shared -Wl,-soname,libpprofshim.so -Wl,-Bsymbolic -Wl,--exclude-libs,ALL \
-            -Wl,--gc-sections -Wl,--as-needed -Wl,--build-id=sha1 -Wl,-z,relro -Wl,-z,defs -Wl,-z,initfirst -Wl,--sort-section=name -Wl,-z,noseparate-code \
+            -Wl,--gc-sections -Wl,--as-needed -Wl,--build-id=sha1 -Wl,-z,relro -Wl,-z,defs -Wl,-z,initfirst \
+            -Wl,--sort-section=name -Wl,-z,noseparate-code \
             -Wl,--version-script=$(B)/exports.map $(WRAP:%=-Wl,--wrap=%) -static-libgcc $(CFLAGS) $(LDFLAGS)
 
 # --- the library -------------------------------------------------------------------------------
 
 LIB  := $(B)/libpprofshim.so
 SYMBOLIZE := $(B)/pprofshim-symbolize
-SRC  := $(sort $(filter-out encoder/symbolize/%,$(wildcard $(addsuffix /*.c,shim shim/* encoder encoder/* http http/*))))
+SRC  := $(sort $(filter-out encoder/symbolize/%,$(wildcard \
+        $(addsuffix /*.c,shim shim/* encoder encoder/* http http/*))))
 PB   := $(patsubst %.proto,%.pb-c,$(wildcard encoder/*/*.proto))
 OBJ  := $(SRC:%.c=$(B)/obj/%.o)
 GENERATED := $(PB:%=$(B)/%.h) $(UNWIND)/stamp
 
-all: $(LIB) $(SYMBOLIZE) ## build build/libpprofshim.so and pprofshim-symbolize (build/libpprofshim.debug.so has the debug information)
+all: $(LIB) $(SYMBOLIZE) ## build libpprofshim.so (and libpprofshim.debug.so) and pprofshim-symbolize in build/
 
 $(LIB): $(B)/libpprofshim.debug.so
 	$(call say,STRIP,$@)
@@ -86,7 +95,8 @@ $(B)/libpprofshim.debug.so: $(OBJ) $(B)/exports.map $(UNWIND)/stamp
 
 # --- the helper program: static, so that it runs in any container -----------------------------------
 
-SYMBOLIZE_SRC := $(sort $(wildcard encoder/symbolize/*.c encoder/symbolize/*/*.c)) encoder/names/elf_symbols.c encoder/bytes/intern.c encoder/bytes/utf8.c \
+SYMBOLIZE_SRC := $(sort $(wildcard encoder/symbolize/*.c encoder/symbolize/*/*.c)) encoder/names/elf_symbols.c \
+                 encoder/bytes/intern.c encoder/bytes/utf8.c \
                  shim/base/text.c shim/base/arena.c shim/base/pace.c
 SYMBOLIZE_OBJ := $(SYMBOLIZE_SRC:%.c=$(B)/obj/%.o) $(PB:%=$(B)/obj/%.o)
 SYMBOLIZE_LIB := -ldw -lelf -liberty -lprotobuf-c -llzma -lbz2 -lz
@@ -95,7 +105,8 @@ $(SYMBOLIZE): $(SYMBOLIZE_OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CC) -static -Wl,--gc-sections $(CFLAGS) $(LDFLAGS) -s -o $@ $(SYMBOLIZE_OBJ) $(SYMBOLIZE_LIB)
 
-# The version nodes, and which plain names are not exported as their versions are. What else is exported says its declaration (EXPORT).
+# The version nodes, and which plain names are not exported as their versions are. What else is exported says its
+# declaration (EXPORT).
 $(B)/exports.map: shim/libc/versions.def Makefile
 	$(call say,GEN,$@)
 	$(Q){ echo 'PPROFSHIM { local: versioned_*;'; \
@@ -124,14 +135,15 @@ $(B)/obj/%.pb-c.o: $(B)/%.pb-c.c
 	$(call say,CC,$<)
 	$(Q)$(COMPILE) -w -c -o $@ $<
 
-# --- unit tests: in folders as the sources are; each names its sources in lines /* links: shim/base/text.c ... */ ---------------------
+# --- unit tests: in folders as the sources are; each names its sources in lines /* links: shim/base/text.c ... */
 
 SAN  :=# address,undefined or thread: the same tests in a folder of their own
 comma := ,
 U    := $(B)/unit$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 UNIT_SRC   := $(sort $(shell find test/unit -name 'test_*.c'))# in folders as the sources are; names are unique
 UNIT_BINS  := $(patsubst %.c,$(U)/%,$(notdir $(UNIT_SRC)))
-UNIT_SAN   := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer) $(if $(filter thread,$(SAN)),-Wno-tsan)
+UNIT_SAN   := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer) \
+              $(if $(filter thread,$(SAN)),-Wno-tsan)
 
 links_of = $(shell sed -n 's,^[ /*]*links: *\(.*\),\1,p' $(1) | sed 's,\*/.*,,')
 
@@ -143,7 +155,8 @@ $(U)/base.a: $(addprefix $(U)/obj/shim/,base/pace.o base/peek.o base/house.o bas
 define unit_rule
 $(U)/$(notdir $(1:.c=)): $(U)/obj/$(1:.c=.o) $(patsubst %.c,$(U)/obj/%.o,$(call links_of,$(1))) $(U)/base.a
 	$$(call say,LINK,$$@)
-	$$(Q)$$(CC) $(UNIT_SAN) $$(CFLAGS) $$(LDFLAGS) -pthread -Wl,--gc-sections -o $$@ $$^ -lcmocka $(ARCHIVES) -l:libprotobuf-c.a
+	$$(Q)$$(CC) $(UNIT_SAN) $$(CFLAGS) $$(LDFLAGS) -pthread -Wl,--gc-sections -o $$@ $$^ \
+		-lcmocka $(ARCHIVES) -l:libprotobuf-c.a
 endef
 $(foreach t,$(UNIT_SRC),$(eval $(call unit_rule,$(t))))
 
@@ -155,13 +168,14 @@ $(U)/obj/%.o: $(B)/%.c
 	$(call say,CC,$<)
 	$(Q)$(COMPILE) $(UNIT_SAN) -w -c -o $@ $<
 
-# --- fuzz targets: libFuzzer's, of clang; each names its sources and libraries in lines /* links: … */, /* libs: … */ ------------
+# --- fuzz targets: libFuzzer's, of clang; each names its sources and libraries in lines /* links: … */, /* libs: … */
 
 SECONDS := 60
 FUZZ_CC := clang# with its runtime: libclang-rt-14-dev of Debian 12
 F       := $(B)/fuzz
 FUZZ    := $(patsubst test/fuzz/fuzz_%.c,%,$(sort $(wildcard test/fuzz/fuzz_*.c)))
-FUZZ_C   = -O1 -g -std=gnu11 -fno-omit-frame-pointer -ffile-prefix-map=$(CURDIR)=. -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all $(WARN) $(WERROR)
+FUZZ_C   = -O1 -g -std=gnu11 -fno-omit-frame-pointer -ffile-prefix-map=$(CURDIR)=. \
+           -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all $(WARN) $(WERROR)
 libs_of  = $(shell sed -n 's,^[ /*]*libs: *\(.*\),\1,p' $(1) | sed 's,\*/.*,,')
 
 define fuzz_rule
@@ -214,10 +228,10 @@ run: ## install what is missing, build, show the profiles of a demo; CMD="progra
 	$(SUB) all $(B)/programs/demo
 	$(Q)scripts/run.sh $(if $(CMD),'$(subst ','\'',$(CMD))')
 
-test: ## install what is missing and run every test; ends with "N passed, N failed"
-	$(Q)scripts/deps.sh build run test
+test: ## install what is missing, lint and run every test; ends with "N passed, N failed"
+	$(Q)scripts/deps.sh build run test lint
 	$(SUB) all programs unit-build
-	$(Q)scripts/test.sh unit e2e
+	$(Q)scripts/test.sh lint unit e2e
 
 unit: unit-build ## run the unit tests
 	$(Q)scripts/test.sh unit
@@ -269,12 +283,49 @@ unit-build: $(UNIT_BINS)
 format: ## format the C sources in place
 	$(Q)clang-format -i $$(git ls-files "*.c" "*.h")
 
-lint: all ## check layers, the code of the hooks, scripts and the man pages
+# What is excepted from each check, and why: .clang-format, .codespellrc, .cppcheck, .flake8.
+C_FILES      = $(shell find shim encoder http test -name '*.[ch]')
+SHELL_FILES  = $(shell grep -rlE '^\#!.*/(ba)?sh$$' scripts test .ci)
+PYTHON_FILES = $(shell find test -name '*.py') $(shell grep -rl '^\#!.*python3$$' scripts)
+MANUALS      = $(wildcard man/*.[17])
+CHECKED_C    = $(shell find shim encoder http -name '*.c')
+LINTS       := lint-layers lint-hooks lint-format lint-columns lint-shell lint-manuals lint-spelling lint-c lint-python
+
+lint: all ## check layers, the code of the hooks, C, scripts, Python, spelling, widths and the man pages
 	$(Q)scripts/deps.sh --check lint
+	+$(Q)$(MAKE) --no-print-directory -k $(if $(filter -j%,$(MAKEFLAGS)),,-j2) $(LINTS)
+
+lint-layers:
 	$(Q)BUILD=$(B) scripts/check-layers
+
+lint-hooks:
 	$(Q)BUILD=$(B) scripts/check-hooks
-	$(Q)shellcheck scripts/*.sh scripts/check-layers test/fuzz/*.sh .ci/run
-	$(Q)mandoc -Tlint -W warning man/*.[17]
+
+lint-format:
+	$(Q)clang-format --dry-run -Werror $(C_FILES)
+
+lint-columns:
+	$(Q)scripts/check-columns $(C_FILES) $(SHELL_FILES) $$(find shim encoder http test -name '*.def') Makefile
+
+lint-shell:
+	$(Q)shellcheck $(SHELL_FILES)
+
+lint-manuals:
+	$(Q)mandoc -Tlint -W warning $(MANUALS)
+
+lint-spelling:
+	$(Q)codespell $(C_FILES) $(SHELL_FILES) $(PYTHON_FILES) $(MANUALS) $(wildcard *.md */*.md) Makefile
+
+# Files that have not changed since are not looked at again.
+lint-c:
+	$(Q)mkdir -p $(B)/cppcheck
+	$(Q)cppcheck -q -j2 --error-exitcode=1 --cppcheck-build-dir=$(B)/cppcheck \
+		--enable=warning,performance,portability \
+		--suppressions-list=.cppcheck --std=c11 --library=posix,gnu --max-configs=1 \
+		-I. -D_GNU_SOURCE= -D__x86_64__ '-DElfW(x)=Elf64_\#\#x' $(CHECKED_C)
+
+lint-python:
+	$(Q)flake8 $(PYTHON_FILES)
 
 install: all ## install the library, its helper program and its man pages below DESTDIR/PREFIX
 	install -D -m 755 $(LIB) $(DESTDIR)$(LIBDIR)/libpprofshim.so
@@ -285,7 +336,8 @@ install: all ## install the library, its helper program and its man pages below 
 	install -D -m 644 man/pprofshim-symbolize.1 $(DESTDIR)$(MANDIR)/man1/pprofshim-symbolize.1
 
 uninstall: ## remove what install put there
-	rm -f $(DESTDIR)$(LIBDIR)/libpprofshim.so $(DESTDIR)$(LIBDIR)/pprofshim-symbolize $(DESTDIR)$(BINDIR)/pprofshim-symbolize \
+	rm -f $(DESTDIR)$(LIBDIR)/libpprofshim.so $(DESTDIR)$(LIBDIR)/pprofshim-symbolize \
+	      $(DESTDIR)$(BINDIR)/pprofshim-symbolize \
 	      $(DESTDIR)$(MANDIR)/man7/pprofshim.7 $(DESTDIR)$(MANDIR)/man1/pprofshim-symbolize.1
 
 dist: ## write the committed sources to build/pprofshim.tar.gz
@@ -298,7 +350,10 @@ clean: ## remove what was built; only build/libunwind stays, as it needs the net
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' Makefile | awk -F '\t' '{ printf "%-10s %s\n", $$1, $$2 }'
 
-.PHONY: all programs run test unit unit-build e2e bench bench-idle soak torture asan ubsan tsan fuzz fuzz-build format lint install uninstall dist clean help
+.PHONY: all programs run test unit unit-build e2e bench bench-idle soak torture asan ubsan tsan fuzz fuzz-build format \
+        lint $(LINTS) install uninstall dist clean help
 .SECONDARY:
 
--include $(OBJ:.o=.d) $(SYMBOLIZE_OBJ:.o=.d) $(wildcard $(foreach o,$(U)/obj $(F)/obj,$o/*/*.d $o/*/*/*.d $o/*/*/*/*.d $o/*/*/*/*/*.d) $(B)/programs/*.d)
+-include $(OBJ:.o=.d) $(SYMBOLIZE_OBJ:.o=.d) \
+         $(wildcard $(foreach o,$(U)/obj $(F)/obj,$o/*/*.d $o/*/*/*.d $o/*/*/*/*.d $o/*/*/*/*/*.d) \
+         $(B)/programs/*.d)

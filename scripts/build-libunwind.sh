@@ -150,7 +150,8 @@ if [ -n "${LIBUNWIND_SRC:-}" ]; then
 		fail "cannot unpack LIBUNWIND_SRC=$LIBUNWIND_SRC; give a source tree, a tarball or a .dsc of libunwind"
 else
 	fetch_by_apt ||
-		fail "apt-get source libunwind failed (see $log); check the network, or set LIBUNWIND_SRC to a source tree or tarball of libunwind"
+		fail "apt-get source libunwind failed (see $log); check the network, or set LIBUNWIND_SRC to" \
+			"a source tree or tarball of libunwind"
 fi
 [ -x "$out/src/configure" ] ||
 	fail "$out/src has no configure script; run autoreconf -i there first, or use a release tarball"

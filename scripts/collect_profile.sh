@@ -49,7 +49,8 @@ url=${url%/}
 url=${url%/debug/pprof}
 
 fetch() { # PATH FILE; prints the status, 000 without an answer
-	curl --silent --noproxy localhost,127.0.0.1,::1 ${socket:+--unix-socket "$socket"} --max-time $((seconds + 60)) \
+	curl --silent --noproxy localhost,127.0.0.1,::1 ${socket:+--unix-socket "$socket"} \
+		--max-time $((seconds + 60)) \
 		--output "$2" --write-out '%{http_code}' "$url/debug/pprof/$1" || true
 }
 
@@ -63,7 +64,8 @@ folder=$tmp/$name
 mkdir "$folder"
 
 status=$(fetch "" "$folder/index.html")
-[ "$status" != 000 ] || fail "nobody answers at ${socket:-$url}; check the address, or that the program runs under the library"
+[ "$status" != 000 ] || fail "nobody answers at ${socket:-$url}; check the address, or that the program" \
+	"runs under the library"
 
 failed=0
 saved=0

@@ -12,15 +12,19 @@ declare -A packages=(
 		libdw-dev libelf-dev libiberty-dev liblzma-dev libbz2-dev
 		dpkg-dev ca-certificates xz-utils bzip2 patch"
 	[run]="golang-go curl"
-	[test]="libcmocka-dev llvm libc6-dbg dwz python3 golang-go curl redis-server redis-tools nginx-light sqlite3 libsqlite3-0 jq
-		perl lua5.4 memcached libjemalloc2 libtcmalloc-minimal4 procps binutils strace valgrind g++ gzip xz-utils luajit musl-tools
-		qemu-user gdb libboost-context-dev python3-greenlet python3-gevent ruby php-cli openssl qemu-utils bubblewrap dumb-init tini
+	[test]="libcmocka-dev llvm libc6-dbg dwz python3 golang-go curl redis-server redis-tools
+		nginx-light sqlite3 libsqlite3-0 jq
+		perl lua5.4 memcached libjemalloc2 libtcmalloc-minimal4 procps binutils strace valgrind g++ gzip
+		xz-utils luajit musl-tools
+		qemu-user gdb libboost-context-dev python3-greenlet python3-gevent ruby php-cli openssl
+		qemu-utils bubblewrap dumb-init tini
 		parallel sudo openssh-server openssh-client file imagemagick zstd pigz lz4 bzip2 libjpeg-turbo-progs sox
-		gstreamer1.0-tools vim apache2-bin haproxy lighttpd vsftpd socat ninja-build cmake git rsync cpio zip unzip
+		gstreamer1.0-tools vim apache2-bin haproxy lighttpd vsftpd socat ninja-build cmake git rsync cpio
+		zip unzip
 		libarchive-tools zsh ksh tmux gawk bc tcl"
 	[bench]="python3 g++ redis-server redis-tools sqlite3 jq perl lua5.4 procps valgrind xz-utils memcached"
 	[fuzz]="clang libclang-rt-14-dev dwz xz-utils"
-	[lint]="shellcheck mandoc binutils python3 gcc"
+	[lint]="shellcheck mandoc binutils python3 gcc clang-format codespell cppcheck flake8" # no ruff in Debian 12
 )
 
 say() {
@@ -35,7 +39,7 @@ fi
 wanted=()
 for group; do
 	if [ -z "${packages[$group]:-}" ]; then
-		say "unknown group '$group'; the groups are: build run test bench lint"
+		say "unknown group '$group'; the groups are: build run test bench fuzz lint"
 		exit 2
 	fi
 	read -r -d '' -a words <<<"${packages[$group]}" || true

@@ -1,9 +1,10 @@
 #!/bin/bash
-# old-libc.sh FOLDER - unpack a small Debian 11 (glibc 2.31) into FOLDER: a shell, coreutils, and what a compiler needs to link for it.
+# old-libc.sh FOLDER - unpack a small Debian 11 (glibc 2.31) into FOLDER: a shell, coreutils, and what a compiler
+# needs to link for it.
 #
-# The packages are downloaded by apt-get, from the first Debian archive that this machine knows, with lists and a cache of their
-# own beside FOLDER; nothing is installed. Does nothing if FOLDER is complete. Exit status 1: there is no such archive, or it
-# could not be reached.
+# The packages are downloaded by apt-get, from the first Debian archive that this machine knows, with lists and a
+# cache of their own beside FOLDER; nothing is installed. Does nothing if FOLDER is complete. Exit status 1: there is no
+# such archive, or it could not be reached.
 #
 # SPDX-License-Identifier: Apache-2.0
 set -eu
@@ -34,7 +35,8 @@ echo "deb ${keys:+[signed-by=$keys] }$archive $release main" >"$work/sources.lis
 apt() {
 	apt-get -qq -o "Dir::Etc::SourceList=$work/sources.list" -o Dir::Etc::SourceParts=/dev/null \
 		-o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache" -o Dir::State::Status=/dev/null \
-		-o APT::Sandbox::User=root -o Acquire::Languages=none -o Acquire::Retries=3 -o Acquire::http::Timeout=30 "$@"
+		-o APT::Sandbox::User=root -o Acquire::Languages=none -o Acquire::Retries=3 \
+		-o Acquire::http::Timeout=30 "$@"
 }
 apt update
 # shellcheck disable=SC2086

@@ -1,6 +1,7 @@
 #!/bin/bash
-# test.sh unit|e2e... - run tests that are built, and close with one line: N passed, N failed
+# test.sh lint|unit|e2e... - run tests that are built, and close with one line: N passed, N failed
 #
+# lint: make lint, as one test.
 # unit: every program UNIT_DIR/test_* (default build/unit); cmocka prints TAP, one line a test. A program that
 #       crashes, hangs, or runs fewer tests than it announced is one more failure, by its name.
 # e2e:  test/e2e/run.py, which prints a line a test and totals of its own, added to ours.
@@ -42,7 +43,8 @@ run_unit_program() {
 	skipped=$((skipped + skip))
 	failed=$((failed + not_ok))
 	grep -E '^(not )?ok ' "$log" | sed "s/^not ok [0-9]* # SKIP \(.*\)/skip $name: \1/
-		s/^ok [0-9]* # SKIP \(.*\)/skip $name: \1/; s/^not ok [0-9]* *-* *\(.*\)/FAIL $name: \1/; s/^ok [0-9]* - \(.*\)/ok $name: \1/"
+		s/^ok [0-9]* # SKIP \(.*\)/skip $name: \1/; s/^not ok [0-9]* *-* *\(.*\)/FAIL $name: \1/
+		s/^ok [0-9]* - \(.*\)/ok $name: \1/"
 	case $status in
 	124) fail "$name: not done after $unit_seconds s" ;;
 	*)
@@ -73,11 +75,23 @@ run_unit() {
 	[ -n "$found" ] || fail "unit: no test program in $unit_dir; make unit builds them"
 }
 
+run_lint() {
+	local log=build/lint.log
+	if env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make lint >"$log" 2>&1 </dev/null; then
+		passed=$((passed + 1))
+		echo "ok lint"
+	else
+		fail "lint: make lint says:"
+		sed 's/^/    /' "$log" | tail -n 60
+	fi
+}
+
 run_e2e() {
 	local log=build/e2e.log totals status=0 p f s
 	mkdir -p build
 	set +e
-	/usr/bin/python3 test/e2e/run.py 2>&1 </dev/null | tee "$log" | sed -u -E 's/^([0-9]+ passed, [0-9]+ failed)/e2e: \1/'
+	/usr/bin/python3 test/e2e/run.py 2>&1 </dev/null | tee "$log" |
+		sed -u -E 's/^([0-9]+ passed, [0-9]+ failed)/e2e: \1/'
 	status=${PIPESTATUS[0]}
 	set -e
 	totals=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1)
@@ -97,9 +111,10 @@ run_e2e() {
 [ $# -gt 0 ] || set -- unit e2e
 for kind; do
 	case $kind in
+	lint) run_lint ;;
 	unit) run_unit ;;
 	e2e) run_e2e ;;
-	*) fail "test.sh: unknown kind of tests '$kind'; there are unit and e2e" ;;
+	*) fail "test.sh: unknown kind of tests '$kind'; there are lint, unit and e2e" ;;
 	esac
 done
 

@@ -19,7 +19,8 @@
 #define ARCH_HAS_RESTART 1     /* ARCH_MOVE_REST, and all that x86_64.h says of calls that are made again */
 #define ARCH_HAS_SWITCH 1      /* ARCH_SWITCH */
 
-/* clang-format off: it would move the text of a macro that ends in names */
+/* Not formatted: it would move the text of a macro that ends in names. */
+/* clang-format off */
 
 /* ---- stacks ---- */
 
@@ -259,75 +260,71 @@ static_assert(offsetof(ucontext_t, uc_mcontext.gregs[REG_RIP]) == 168, "");
 	        "\tjne 6f\n" \
 	        "5:\tmov " #self "@gottpoff(%rip), %rcx\n" \
 	        "\tincl %fs:" ARCH_TEXT_OF(ARCH_SELF_HANDLED) "(%rcx)\n" \
-	                                                      "\tmov %fs:" ARCH_TEXT_OF( \
-								      ARCH_SELF_THREAD) "(%rcx), %rcx\n" \
-	                                                                                "\ttest %rcx, %rcx\n" \
-	                                                                                "\tje 1f\n" \
-	                                                                                "\tincl " ARCH_TEXT_OF(ARCH_RECORD_HANDLED) "(%rcx)\n" \
-	                                                                                                                            "\tmov 160(%rdx), %r8\n" \
-	                                                                                                                            "\tmov %r8, " ARCH_TEXT_OF( \
-																	    ARCH_RECORD_HANDLED_SP) "(%rcx)\n" \
-	                                                                                                                                                            "\tmov 168(%rdx), %r8\n" \
-	                                                                                                                                                            "\tmov %r8, " ARCH_TEXT_OF(ARCH_RECORD_HANDLED_PC) "(%rcx)\n" \
-	                                                                                                                                                                                                               "\tcmp %r8, 152(%rdx)\n" \
-	                                                                                                                                                                                                               "\tje 3f\n" \
-	                                                                                                                                                                                                               "4:" \
-	                                                                                                                                                                                                               "\tcmp %r8, " ARCH_TEXT_OF(ARCH_RECORD_AGAIN_PC) "(%rcx)\n" \
-	                                                                                                                                                                                                                                                                "\tje 2f\n" \
-	                                                                                                                                                                                                                                                                "1:\tjmp *%rax\n" /* right behind a system call, which leaves %rcx so, and undefined: now it tells that a handler has run */ \
-	                                                                                                                                                                                                                                                                "3:\ttest $0xffe, %r8d\n" \
-	                                                                                                                                                                                                                                                                "\tje 4b\n" \
-	                                                                                                                                                                                                                                                                "\tcmpw $0x050f, -2(%r8)\n" \
-	                                                                                                                                                                                                                                                                "\tjne 4b\n" \
-	                                                                                                                                                                                                                                                                "\tmovq $0, 152(%rdx)\n" \
-	                                                                                                                                                                                                                                                                "\tjmp 4b\n" \
-	                                                                                                                                                                                                                                                                "6:\tpush %rbp\n" /* met for the first time, or none of libc's */ \
-	                                                                                                                                                                                                                                                                "\t.cfi_remember_state\n" \
-	                                                                                                                                                                                                                                                                "\t.cfi_adjust_cfa_offset 8\n" \
-	                                                                                                                                                                                                                                                                "\t.cfi_offset rbp, -16\n" \
-	                                                                                                                                                                                                                                                                "\tmov %rsp, %rbp\n" \
-	                                                                                                                                                                                                                                                                "\t.cfi_def_cfa_register rbp\n" \
-	                                                                                                                                                                                                                                                                "\tpush %rdi\n" \
-	                                                                                                                                                                                                                                                                "\tpush %rsi\n" \
-	                                                                                                                                                                                                                                                                "\tpush %rdx\n" \
-	                                                                                                                                                                                                                                                                "\tpush %rax\n" \
-	                                                                                                                                                                                                                                                                "\tand $-16, %rsp\n" \
-	                                                                                                                                                                                                                                                                "\tcall " #meet \
-	                                                                                                                                                                                                                                                                "\n" \
-	                                                                                                                                                                                                                                                                "\tmov %eax, %ecx\n" \
-	                                                                                                                                                                                                                                                                "\tmov -8(%rbp), %rdi\n" \
-	                                                                                                                                                                                                                                                                "\tmov -16(%rbp), %rsi\n" \
-	                                                                                                                                                                                                                                                                "\tmov -24(%rbp), %rdx\n" \
-	                                                                                                                                                                                                                                                                "\tmov -32(%rbp), %rax\n" \
-	                                                                                                                                                                                                                                                                "\tleave\n" \
-	                                                                                                                                                                                                                                                                "\t.cfi_restore_state\n" \
-	                                                                                                                                                                                                                                                                "\ttest %cl, %cl\n" \
-	                                                                                                                                                                                                                                                                "\tjne 5b\n" \
-	                                                                                                                                                                                                                                                                "\tjmp *%rax\n" \
-	                                                                                                                                                                                                                                                                "2:\tpush %rbp\n" \
-	                                                                                                                                                                                                                                                                "\t.cfi_adjust_cfa_offset 8\n" \
-	                                                                                                                                                                                                                                                                "\t.cfi_offset rbp, -16\n" \
-	                                                                                                                                                                                                                                                                "\tmov %rsp, %rbp\n" \
-	                                                                                                                                                                                                                                                                "\t.cfi_def_cfa_register rbp\n" \
-	                                                                                                                                                                                                                                                                "\tpush %rdi\n" \
-	                                                                                                                                                                                                                                                                "\tpush %rsi\n" \
-	                                                                                                                                                                                                                                                                "\tpush %rdx\n" \
-	                                                                                                                                                                                                                                                                "\tpush %rax\n" \
-	                                                                                                                                                                                                                                                                "\tand $-16, %rsp\n" \
-	                                                                                                                                                                                                                                                                "\tmov %rdx, %rsi\n" \
-	                                                                                                                                                                                                                                                                "\tcall " #give_up \
-	                                                                                                                                                                                                                                                                "\n" \
-	                                                                                                                                                                                                                                                                "\tmov -8(%rbp), %rdi\n" \
-	                                                                                                                                                                                                                                                                "\tmov -16(%rbp), %rsi\n" \
-	                                                                                                                                                                                                                                                                "\tmov -24(%rbp), %rdx\n" \
-	                                                                                                                                                                                                                                                                "\tmov -32(%rbp), %rax\n" \
-	                                                                                                                                                                                                                                                                "\tleave\n" \
-	                                                                                                                                                                                                                                                                "\t.cfi_def_cfa rsp, 8\n" \
-	                                                                                                                                                                                                                                                                "\t.cfi_restore rbp\n" \
-	                                                                                                                                                                                                                                                                "\tjmp *%rax\n" \
-	                                                                                                                                                                                                                                                                ".cfi_endproc\n" \
-	                                                                                                                                                                                                                                                                ".size " #trampolines ", . - " #trampolines \
-	                                                                                                                                                                                                                                                                "\n");
+	        "\tmov %fs:" ARCH_TEXT_OF(ARCH_SELF_THREAD) "(%rcx), %rcx\n" \
+	        "\ttest %rcx, %rcx\n" \
+	        "\tje 1f\n" \
+	        "\tincl " ARCH_TEXT_OF(ARCH_RECORD_HANDLED) "(%rcx)\n" \
+	        "\tmov 160(%rdx), %r8\n" \
+	        "\tmov %r8, " ARCH_TEXT_OF(ARCH_RECORD_HANDLED_SP) "(%rcx)\n" \
+	        "\tmov 168(%rdx), %r8\n" \
+	        "\tmov %r8, " ARCH_TEXT_OF(ARCH_RECORD_HANDLED_PC) "(%rcx)\n" \
+	        "\tcmp %r8, 152(%rdx)\n" \
+	        "\tje 3f\n" \
+	        "4:" \
+	        "\tcmp %r8, " ARCH_TEXT_OF(ARCH_RECORD_AGAIN_PC) "(%rcx)\n" \
+	        "\tje 2f\n" \
+	        "1:\tjmp *%rax\n" /* right behind a system call, which leaves %rcx so, and undefined: now it tells */ \
+	        /* that a handler has run */ \
+	        "3:\ttest $0xffe, %r8d\n" \
+	        "\tje 4b\n" \
+	        "\tcmpw $0x050f, -2(%r8)\n" \
+	        "\tjne 4b\n" \
+	        "\tmovq $0, 152(%rdx)\n" \
+	        "\tjmp 4b\n" \
+	        "6:\tpush %rbp\n" /* met for the first time, or none of libc's */ \
+	        "\t.cfi_remember_state\n" \
+	        "\t.cfi_adjust_cfa_offset 8\n" \
+	        "\t.cfi_offset rbp, -16\n" \
+	        "\tmov %rsp, %rbp\n" \
+	        "\t.cfi_def_cfa_register rbp\n" \
+	        "\tpush %rdi\n" \
+	        "\tpush %rsi\n" \
+	        "\tpush %rdx\n" \
+	        "\tpush %rax\n" \
+	        "\tand $-16, %rsp\n" \
+	        "\tcall " #meet "\n" \
+	        "\tmov %eax, %ecx\n" \
+	        "\tmov -8(%rbp), %rdi\n" \
+	        "\tmov -16(%rbp), %rsi\n" \
+	        "\tmov -24(%rbp), %rdx\n" \
+	        "\tmov -32(%rbp), %rax\n" \
+	        "\tleave\n" \
+	        "\t.cfi_restore_state\n" \
+	        "\ttest %cl, %cl\n" \
+	        "\tjne 5b\n" \
+	        "\tjmp *%rax\n" \
+	        "2:\tpush %rbp\n" \
+	        "\t.cfi_adjust_cfa_offset 8\n" \
+	        "\t.cfi_offset rbp, -16\n" \
+	        "\tmov %rsp, %rbp\n" \
+	        "\t.cfi_def_cfa_register rbp\n" \
+	        "\tpush %rdi\n" \
+	        "\tpush %rsi\n" \
+	        "\tpush %rdx\n" \
+	        "\tpush %rax\n" \
+	        "\tand $-16, %rsp\n" \
+	        "\tmov %rdx, %rsi\n" \
+	        "\tcall " #give_up "\n" \
+	        "\tmov -8(%rbp), %rdi\n" \
+	        "\tmov -16(%rbp), %rsi\n" \
+	        "\tmov -24(%rbp), %rdx\n" \
+	        "\tmov -32(%rbp), %rax\n" \
+	        "\tleave\n" \
+	        "\t.cfi_def_cfa rsp, 8\n" \
+	        "\t.cfi_restore rbp\n" \
+	        "\tjmp *%rax\n" \
+	        ".cfi_endproc\n" \
+	        ".size " #trampolines ", . - " #trampolines "\n");
 
 /* What ARCH_MOVE_REST hands on: a system call that moved `done` bytes. */
 struct arch_moved {

@@ -28,7 +28,7 @@
 #define OS_CALL_PAD_(nr, a, b, c, d, e, f, ...) \
 	arch_call6((nr), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 
-	static inline long os_read(int fd, void *buf, size_t n)
+static inline long os_read(int fd, void *buf, size_t n)
 {
 	return os_call(SYS_read, fd, buf, n);
 }

@@ -32,7 +32,8 @@
 #define EXPORTED_AS(symbol, version) ".symver " LABEL(symbol, version) "," #symbol "@" #version "\n"
 
 /* A jump: the hook finds everything as its caller left it. */
-/* clang-format off: it would move the text of the directives */
+/* Not formatted: it would move the text of the directives. */
+/* clang-format off */
 #define VERSION(symbol, version) \
 	__asm__(".text\n" \
 	        ".globl " LABEL(symbol, \

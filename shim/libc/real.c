@@ -176,7 +176,9 @@ static struct real_symbol find(const char *name, bool after_us)
 	for (size_t i = after_us ? started_with.after_us : 0; i < started_with.count; i++)
 		if (find_in_object(&started_with.at[i], name, hash, 0, &found))
 			return found;
-	return started_with.at ? (struct real_symbol){0} : find_in_list(name, hash, after_us);
+	if (!started_with.at)
+		return find_in_list(name, hash, after_us);
+	return (struct real_symbol){0};
 }
 
 struct real_symbol real_find(const char *name)

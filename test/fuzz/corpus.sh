@@ -20,7 +20,8 @@ int main(void) { return work(3) + (total ? cold(total) : 0); }
 END
 cat >b.cc <<'END'
 namespace space {
-template <class T> struct box { T value; T get() const { struct in { static T twice(T v) { return v * 2; } }; return in::twice(value); } };
+template <class T> struct box { T value;
+  T get() const { struct in { static T twice(T v) { return v * 2; } }; return in::twice(value); } };
 static inline __attribute__((always_inline)) int add(const box<int> &b) { return b.get() + b.value; }
 }
 __attribute__((noinline)) int call(int x) { space::box<int> b{x}; return space::add(b); }
@@ -35,7 +36,8 @@ keep() { # FILE NAME: for both targets that take ELF files
 build() { # NAME FLAGS...: a program without libc: small
 	local name=$1
 	shift
-	if "$@" -nostdlib -static -Wl,-e,main -Wl,--build-id -Wl,-z,noseparate-code -fno-asynchronous-unwind-tables -o "$name" 2>/dev/null; then
+	if "$@" -nostdlib -static -Wl,-e,main -Wl,--build-id -Wl,-z,noseparate-code -fno-asynchronous-unwind-tables \
+		-o "$name" 2>/dev/null; then
 		keep "$name" "$name"
 	fi
 }
@@ -61,7 +63,8 @@ gcc -O2 -shared -fPIC -nostdlib -Wl,--hash-style=both -s a.c -o bare.so && keep 
 strip -o stripped c42 && keep stripped nothing
 objcopy --only-keep-debug c52 only.debug && keep only.debug only
 objcopy --strip-debug --add-gnu-debuglink=only.debug c52 linked && keep linked linked
-if objcopy -S --keep-symbol=work a.so mini && xz -kf mini && objcopy -S --add-section .gnu_debugdata=mini.xz a.so minied; then
+if objcopy -S --keep-symbol=work a.so mini && xz -kf mini &&
+	objcopy -S --add-section .gnu_debugdata=mini.xz a.so minied; then
 	keep minied mini
 fi
 if dwz -m alt.debug c52 cc52 2>/dev/null; then
@@ -71,8 +74,10 @@ fi
 
 # --- text ---------------------------------------------------------------------------------------------
 
-printf '\x0a\x00o 0\na 10 10\nf 12 10\t/src/a.c\t_Z1fi\tf(int)\nf 7 0\t/src/b.c\tmain\tmain\na 20 0\no 1\nn why\na 1000 ff0\ne\n' >../answer/both
-printf '\xff\x01o 1\na fffffffffffffff0 1\nf 4294967295 1\t\t\t\xc3\xa9\na 10 2\na 2f 0\no 0\na 2f 2f\nf 0 0\t\tx\tx\n' >../answer/cut
+printf '%b' '\x0a\x00o 0\na 10 10\nf 12 10\t/src/a.c\t_Z1fi\tf(int)\nf 7 0\t/src/b.c\tmain\tmain\n' \
+	'a 20 0\no 1\nn why\na 1000 ff0\ne\n' >../answer/both
+printf '%b' '\xff\x01o 1\na fffffffffffffff0 1\nf 4294967295 1\t\t\t\xc3\xa9\na 10 2\na 2f 0\no 0\n' \
+	'a 2f 2f\nf 0 0\t\tx\tx\n' >../answer/cut
 printf 'o aa11\np /plain\na 20\na 10\na 17\no -\np no\np /damaged\na 7\na f\nd _one\nd huge\nd main\n' >../request/all
 printf 'o -\na 1\np /x' >../request/cut
 printf '\x0010 20 first\n18 8 second one\n0x30 0x10 third\n5 c fourth\n10 1 last\n' >../jit/lines

@@ -6,7 +6,8 @@
  * memory mapped, no descriptor more than before.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: http/server/server.c http/server/connection.c http/endpoints/routes.c http/endpoints/parameters.c http/endpoints/answer.c
+/* links: http/server/server.c http/server/connection.c http/endpoints/routes.c http/endpoints/parameters.c
+ * links: http/endpoints/answer.c
  * links: http/endpoints/index.c http/endpoints/cmdline.c http/endpoints/symbol.c http/endpoints/snapshot.c
  * links: http/endpoints/cpu.c http/endpoints/trace.c http/server/request.c http/server/query.c
  * links: http/server/response.c http/address/host.c http/address/ip.c http/address/fd.c http/address/address.c
