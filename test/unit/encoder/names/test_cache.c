@@ -70,7 +70,6 @@ static void in_child(void (*body)(void))
 	assert_int_equal(status, 0);
 }
 
-
 /* --- objects --------------------------------------------------------------------------------------- */
 
 static void test_a_file_is_the_same_object_wherever_it_is_loaded(void **state)

@@ -38,7 +38,6 @@ bool pace(void) /* pace.c's */
 	return is_unwanted;
 }
 
-
 static uint64_t random_state = 88172645463325252u;
 static uint64_t next_random(void)
 {

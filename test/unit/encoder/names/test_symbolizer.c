@@ -539,7 +539,6 @@ static void in_child(void (*body)(void), unsigned seconds)
 	assert_int_equal(status, 0);
 }
 
-
 /* Whoever asks goes on with other things meanwhile. */
 static void poll_endless(void)
 {
