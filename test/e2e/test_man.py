@@ -60,6 +60,21 @@ class ManPage(unittest.TestCase):
                 self.assertTrue(takers)
                 self.assertEqual(plain(item.split("\n.El")[0]), " ".join(said + takers + [description]))
 
+    def test_it_and_the_readme_list_the_settings_with_their_presets(self):
+        table = re.sub(r"/\*.*?\*/", "", read("shim/settings.def"), flags=re.S)
+        settings = list(rows(table, "SETTING"))
+        listed = re.findall(r"^\.It Ev (\w+)", read("man/pprofshim.7").split(".Sh ENVIRONMENT\n")[1].split(".Sh ")[0],
+                            re.M)
+        self.assertEqual(sorted(s[1] for s in settings), sorted(listed))
+        presets = dict(re.findall(r"^\| `(\w+)` \| `?([^`|]*?)`? \|", read("README.md"), re.M))
+        for _, variable, kind, preset, *_ in settings:
+            with self.subTest(setting=variable):
+                self.assertIn(variable, read("README.md"))
+                number = re.fullmatch(r"(\d+)(?:<<(\d+))?", preset)
+                if kind != "TEXT":
+                    unit = {None: "", "20": "M"}[number.group(2)]
+                    self.assertEqual(number.group(1) + unit, presets[variable])
+
 
 if __name__ == "__main__":
     unittest.main()
