@@ -1,8 +1,8 @@
 /* snapshot.h - what the rooms above may know of the shim: a copy of its counters at one moment.
  *
- * Runs in: listener. The copies live in the request's region; what they point to (stacks, modules) is
- * immutable and never freed. Each bucket is copied under its lock, so a row is consistent in itself;
- * rows among each other are not one instant.
+ * Runs in: listener. The copies live in the request's region; what they point to (stacks, modules) is immutable and
+ * never freed. Counters are atomic and read without a lock: a row is nearly always consistent in itself, but rows are
+ * not all of one instant.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_SNAPSHOT_H
@@ -20,7 +20,7 @@ struct stack {
 	struct stack *child[4];             /* stacks.c */
 	struct heap_bucket *buckets;        /* heap.c: of this stack, one a size class */
 	struct thread_site *site;           /* threads.c: pthread_create called from here */
-	struct contention_site *contention; /* delays.c: waits at this stack, and what it let others wait */
+	struct contention_site *contention; /* delays.c: waits at this stack, and waits that it caused */
 	uint32_t hash;
 	uint32_t depth;
 	uint64_t place; /* which objects lay where when it was taken: modules_place_of */
@@ -50,10 +50,10 @@ struct module {
 	uint64_t seen_in;        /* the last renewal that saw it */
 };
 
-/* The modules known now, the main program first. Where several have lain at an address, one after another, a stack's
- * place says which is meant: it holds, in each half, 0 or the index of such a module plus one. The first of them is
- * meant where it does not say. (Of more than two in one stack, the third is a guess.) Neither the array nor what it
- * points to is ever freed or changed, save `gone`. */
+/* The modules known now, the main program first. If several have lain at an address, one after another, a stack's place
+ * tells which is meant: each half of it holds 0 or the index of such a module plus one. If it does not tell, the first
+ * is meant. (If there are more than two in one stack, the third is a guess.) Neither the array nor what it points to is
+ * ever freed or changed, save `gone`. */
 struct module_list {
 	size_t count;
 	const struct module *const *at;
@@ -64,8 +64,8 @@ static inline size_t place_module(uint64_t place, int half)
 	return half ? (size_t)(place >> 32) : (size_t)(place & UINT32_MAX);
 }
 
-/* One row of a heap profile: the counters of a stack and size class. `raw` are the sampled blocks
- * themselves, `scaled` their estimate of all blocks (each sample over its probability). */
+/* One row of a heap profile: the counters of a stack and size class. `raw` are the sampled blocks themselves, `scaled`
+ * their estimate of all blocks (each sample divided by its probability). */
 struct heap_values {
 	uint64_t alloc_objects, alloc_bytes, free_objects, free_bytes;
 };
@@ -82,14 +82,14 @@ struct heap_snapshot {
 	                        * rows first */
 };
 
-/* 0, or -ENOMEM. */
+/* Returns 0, -ENOMEM, or -ECANCELED if nobody wants the outcome any more (pace.h). */
 int snapshot_heap(struct region *r, struct heap_snapshot *s);
 
-/* Buckets with blocks in use, and all of them. */
+/* Count the buckets with blocks in use, and those that ever had any. */
 void snapshot_count_heap(uint64_t *in_use, uint64_t *all);
 
-/* One row of threadcreate: the stack that called pthread_create and how often. The names of those of
- * its threads that live now are read by the snapshot from /proc/self/task. */
+/* One row of threadcreate: the stack that called pthread_create and how often. The snapshot reads the names of its
+ * living threads from /proc/<pid>/task. */
 struct thread_row {
 	const struct stack *stack;
 	const char *name; /* of living threads; NULL: ended, or not known any more */
@@ -102,14 +102,14 @@ struct thread_snapshot {
 };
 int snapshot_threads(struct region *r, struct thread_snapshot *s);
 
-/* What the profiler lost or could not do, for the index page and profile comments: lines of text
- * through `tell`, none when all is well. */
+/* Tell what the profiler lost or could not do, for the index page and profile comments. Calls `tell` with one line for
+ * each; with none when all is well. */
 void snapshot_losses(void (*tell)(void *arg, const char *line), void *arg);
 
 /* The CPU profile: one at a time in a process. begin arms the timers; drain takes what the signal handlers wrote so far
- * and says in how many milliseconds it wants to be called again; end disarms and makes the rows. Everything
- * lives in the region that was given to begin, which must outlast the profile; abandon disarms without rows (the client
- * went away). A profile that runs must come to exactly one end or abandon. */
+ * and returns in how many milliseconds to call it again; end disarms and makes the rows. Everything lives in the region
+ * that was given to begin, which must outlast the profile; abandon disarms without rows (the client went away). A
+ * profile that runs must come to exactly one end or abandon. */
 struct cpu_row {
 	const struct stack *stack; /* pc[0] is the very address that was executing */
 	const char *name;          /* of the thread, when it was sampled; never NULL */
@@ -131,7 +131,8 @@ unsigned snapshot_cpu_drain(void);
 int snapshot_cpu_end(struct cpu_snapshot *s); /* 0, or -ENOMEM */
 void snapshot_cpu_abandon(void);
 
-/* All threads of the program at one moment (not one instant: each thread is consistent in itself). */
+/* All threads of the program, read one after another: each thread is consistent in itself, but they are not one
+ * instant. */
 enum dump_object { DUMP_NO_OBJECT, DUMP_ADDRESS, DUMP_FD, DUMP_TID, DUMP_PID };
 struct dump_thread {
 	int tid;
@@ -139,15 +140,15 @@ struct dump_thread {
 	const char *state; /* "running", the call it waits in ("pthread_mutex_lock", "poll"), "futex (system call)" … */
 	enum dump_object object_kind;
 	uint64_t object;                /* what it waits for: the mutex's address, a descriptor … */
-	int64_t since_ns;               /* it has been waiting for so long; negative: not known */
+	int64_t since_ns;               /* how long it has been waiting; negative: not known */
 	const struct stack *stack;      /* pc[0] as in a CPU profile; NULL: it could not be reached */
 	const char *reason;             /* why there is no stack, or why it is short; NULL: all is well */
 	const struct stack *created_by; /* the stack that created it; NULL: not known, or the main thread */
 	int owner_tid;                  /* of the lock that it waits for; 0: not known, or it waits for no lock */
 	const char *owner_name;         /* NULL: the owner is no thread any more, or there is none */
 };
-/* What is stuck: a ring of threads each of which holds what the one before waits for, or one thread that has waited
- * long for a lock. Indexes into threads. */
+/* A deadlock is a ring of threads, each of which holds what the one before waits for. A stalled thread has waited long
+ * for a lock. The chain holds indexes into threads. */
 struct dump_stuck {
 	bool is_deadlock;
 	size_t count; /* of the chain; a stalled thread: 1 */
@@ -156,25 +157,24 @@ struct dump_stuck {
 struct dump_snapshot {
 	uint64_t time_ns;
 	size_t count;
-	struct dump_thread *threads; /* the main thread first, then as they were made */
-	const struct stack
-		*unreached; /* what stands for a stack in counts of threads, where there is none; NULL: nothing */
+	struct dump_thread *threads;   /* the main thread first, then as they were made */
+	const struct stack *unreached; /* in counts of threads, the stack of those without one; NULL: none */
 	size_t deadlock_count;
 	struct dump_stuck *stuck; /* deadlocks first */
 	const char *note;         /* why threads have no stack, for people, and what helps; NULL: all is well */
 };
 int snapshot_dump(struct region *r, struct dump_snapshot *s); /* 0, or -ENOMEM */
 
-/* The same question without stacks, for the index page: one line for each deadlock and each stalled thread. Cheap. */
+/* Tell deadlocks and stalled threads without stacks, for the index page: one line each. Cheap. */
 void snapshot_stuck(struct region *r, void (*tell)(void *arg, const char *line), void *arg);
 
-/* Contention, as counters since the start. Two sides: `block` is who waited (pc[0] is the function it waited in, as an
- * address of its own and no return address), `mutex` who made others wait (pc[0] is the function that let the lock go).
- */
+/* Contention, as counters since the start. It has two sides. `block`: the stacks that waited (pc[0] is the function
+ * that waited, an address of its own and no return address). `mutex`: the stacks that made others wait (pc[0] is the
+ * function that released the lock). */
 enum contention_kind { CONTENTION_BLOCK, CONTENTION_MUTEX, CONTENTION_KINDS };
 struct contention_row {
 	const struct stack *stack;
-	uint64_t contentions; /* estimates of all: sampled ones over their probability */
+	uint64_t contentions; /* estimate of all: each sampled one divided by its probability */
 	uint64_t delay_ns;
 };
 struct contention_snapshot {
@@ -184,14 +184,15 @@ struct contention_snapshot {
 };
 int snapshot_contention(struct region *r, enum contention_kind kind, struct contention_snapshot *s); /* 0, or -ENOMEM */
 
-/* Stacks that have any. */
+/* Count the stacks that have any contention, of each kind. */
 void snapshot_count_contention(uint64_t counts[CONTENTION_KINDS]);
 
-/* The rate (block: ns; mutex: one event in so many) at which events are kept now; 0: switched off, for good. */
+/* Returns the rate at which events are sampled now (block: ns; mutex: one in this many events); 0: switched off, for
+ * good. */
 uint64_t snapshot_contention_rate(enum contention_kind kind);
 
-/* Keep events at this rate (1 or more) if it is finer than what holds, until it is restored with what this returned: a
- * token (0 or more), or -EBUSY: too many ask at once, or -ENOSYS: switched off. */
+/* Sample events at this rate (1 or more) if it is finer than the present one, until restore gets the token.
+ * Returns a token (0 or more), -EBUSY if too many ask at once, or -ENOSYS if sampling is switched off. */
 int snapshot_contention_raise(enum contention_kind kind, uint64_t rate);
 void snapshot_contention_restore(enum contention_kind kind, int token);
 
@@ -204,14 +205,14 @@ enum trace_kind {
 	TRACE_SELECT, /* poll, select, epoll_wait: many descriptors */
 	TRACE_SLEEP,
 	TRACE_SYSCALL, /* whatever else blocks: a pipe, a file, a child process, a signal */
-	TRACE_WAITS,   /* no kind: so many are waits */
+	TRACE_WAITS,   /* not a kind: the number of kinds of waits */
 	/* Points in time: start_ns; end_ns is the same */
 	TRACE_BORN =
 		TRACE_WAITS, /* the thread began; creator_tid created it at created_ns, at `stack` (NULL: not known) */
 	TRACE_ENDED,         /* the thread ended, to the trace's precision */
 	TRACE_CPU,           /* a CPU sample; pc[0] is the very address that was executing */
 	TRACE_HEAP,          /* the memory in use grew by the estimate `bytes` (it may be negative) */
-	TRACE_LOG,           /* `text`, of the category log_category; `stack` may be NULL */
+	TRACE_LOG,           /* `text`, with its `category`; `stack` may be NULL */
 };
 struct trace_event {
 	uint64_t start_ns;
@@ -227,7 +228,7 @@ struct trace_event {
 			uint64_t object;   /* of a wait: the lock's address, the descriptor …; 0: none */
 			uint64_t woken_ns; /* another thread ended the wait then; 0: not known, or nobody did */
 			const struct stack *woken_by;
-			int32_t other_tid; /* which; 0: not known */
+			int32_t other_tid; /* that thread; 0: not known */
 		};
 		struct {
 			uint64_t created_ns;
@@ -246,7 +247,7 @@ struct trace_thread {
 	const char *name; /* never NULL; "" when it was never learned */
 	bool was_there;   /* when the trace began */
 	bool was_blocked; /* then, in whatever call */
-	bool has_ended;   /* before the trace did; no TRACE_ENDED may be there to say when */
+	bool has_ended;   /* before the trace did; a TRACE_ENDED that says when may be missing */
 };
 struct trace_chunk {
 	uint32_t count; /* atomic while the trace lasts */
@@ -260,14 +261,14 @@ struct trace_snapshot {
 	size_t thread_count;
 	struct trace_thread *threads; /* by tid */
 	size_t chunk_count;
-	const struct trace_chunk *chunks; /* events of each thread by the end of what they tell, threads mixed; a
-	                                   * signal handler's waits may lie inside another wait of its thread */
+	const struct trace_chunk *chunks; /* a thread's events by the time at which they end, threads mixed; a signal
+	                                   * handler's waits may lie inside another wait of its thread */
 	size_t comment_count;
 	const char **comments; /* what was lost, that the buffer was full …: for people */
 };
-/* As of the CPU profile, which may run at the same time. begin: 0; -EBUSY: one runs already; or another negative errno.
- * drain says in how many milliseconds it wants to be called again, 0: the buffer is full, so end it now. What the
- * snapshot points to lives until snapshot_trace_release, which must follow end. */
+/* The calls are as for the CPU profile, which may run at the same time. begin returns 0, -EBUSY if a trace runs
+ * already, or another negative errno. drain returns in how many milliseconds to call it again; 0: the buffer is full,
+ * so end it now. What the snapshot points to lives until snapshot_trace_release, which must follow end. */
 int snapshot_trace_begin(struct region *r);
 unsigned snapshot_trace_drain(void);
 int snapshot_trace_end(struct trace_snapshot *s); /* 0, or -ENOMEM; then release, too */

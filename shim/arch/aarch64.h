@@ -1,5 +1,5 @@
 /* aarch64.h - 64-bit Arm, as far as it is known: it compiles, and was tried in part (heap and dumps in a virtual
- * machine). What is 0 or false here the library does without.
+ * machine). The library does without the features that are 0 or false here.
  *
  * Runs in: everywhere. No system call but arch_call6, no libc, no memory of its own.
  *
@@ -36,7 +36,7 @@ static inline long arch_call6(long nr, long a, long b, long c, long d, long e, l
 
 enum { ARCH_CALL_BYTES = 4 };
 
-/* No call is known: where x0 holds a first argument, it looks like a result (waits_mark). */
+/* No call is recognised: x0 may hold a first argument, which would look like a result (waits_mark). */
 static inline bool arch_is_call(uintptr_t at)
 {
 	(void)at;
@@ -110,7 +110,7 @@ static inline uintptr_t arch_thread_pointer(void)
 	return (uintptr_t)__builtin_thread_pointer();
 }
 
-/* Asked by the trampolines, which there are none of. */
+/* Only trampolines ask this, and there are none. */
 static inline bool arch_tells_thread_pointer(unsigned long hwcap2)
 {
 	(void)hwcap2;

@@ -11,7 +11,7 @@
 #define ARCH_HAS_RESTART 0
 #define ARCH_HAS_SWITCH 0
 
-/* The kernel has a function of its own to return from handlers to. */
+/* The kernel has its own function for handlers to return to. */
 enum { ARCH_SA_RESTORER = 0 };
 #define ARCH_RESTORER(name) static void (*const name)(void) = NULL;
 
@@ -22,7 +22,7 @@ enum { ARCH_SA_RESTORER = 0 };
 		handler(sig, info, context); \
 	}
 
-/* On the program's stack. */
+/* This runs on the program's stack. */
 #define ARCH_CALL_ON(name) \
 	static void name(void *top, void (*fn)(void *arg), void *arg) \
 	{ \

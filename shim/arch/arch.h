@@ -4,7 +4,8 @@
  * So: instructions and the layout of registers, no system call but arch_call6, no libc, no memory.
  *
  * Nothing outside of this room asks which machine it is (check-layers). A machine is two files: one like x86_64.h, in
- * C, and one like x86_64_entries.h, what has to be assembly as a whole. README.md in this room lists what they give.
+ * C, and one like x86_64_entries.h, for what must be assembly as a whole. README.md in this room lists what they
+ * define.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_ARCH_H

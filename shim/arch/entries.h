@@ -11,14 +11,14 @@
 
 #include "shim/arch/arch.h"
 
-/* The words of syscall()'s caller, as its entry hands them to `watched`. */
+/* The arguments of a syscall(), and where its caller is, as the entry passes them to `watched`. */
 struct arch_caller {
 	long nr, args[5];
 	uintptr_t fp, pc;
-	long sixth; /* where the kernel call has one; else the caller's own */
+	long sixth; /* the sixth argument, if the call has one; else a word of the caller's stack */
 };
 
-/* What that returns; made: the call was made there, and this is its result. */
+/* What `watched` returns. made: it made the call, and this is the result. */
 struct arch_answer {
 	long result, made;
 };

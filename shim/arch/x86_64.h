@@ -31,24 +31,25 @@ static inline long arch_call6(long nr, long a, long b, long c, long d, long e, l
 	return ret;
 }
 
-/* The instruction that makes one. */
+/* The instruction that makes a system call. */
 enum { ARCH_CALL_BYTES = 2 };
 
-/* Is there one at `at`, where a thread executes? What lies in two pages is none. */
+/* Is there a system call at `at`, where a thread executes? One that spans two pages does not count. */
 static inline bool arch_is_call(uintptr_t at)
 {
 	const unsigned char *code = (const unsigned char *)at;
 	return (at & 4095) <= 4096 - ARCH_CALL_BYTES && code[0] == 0x0f && code[1] == 0x05;
 }
 
-/* Right behind one? What begins a page has nothing before it that is known to be there: code that was made at run time
- * may lie in a page of its own. */
+/* Is the code before pc a system call? At the beginning of a page the answer is no, because the page before may not be
+ * readable: code made at run time may have a page of its own. */
 static inline bool arch_is_after_call(uintptr_t pc)
 {
 	return (pc & 4095) >= ARCH_CALL_BYTES && arch_is_call(pc - ARCH_CALL_BYTES);
 }
 
-/* The number that the code loads right before the call at `call`: "mov $nr,%eax", or "xor %eax,%eax"; -1: none. */
+/* Returns the number that the code loads right before the call at `call`, by "mov $nr,%eax" or "xor %eax,%eax"; -1 if
+ * none. */
 static inline long arch_number_before(uintptr_t call)
 {
 	enum { BACK_MOST = 16, MOV_BYTES = 5, XOR_BYTES = 2, REX_B = 0x41 };
@@ -76,38 +77,38 @@ typedef greg_t arch_register;
 #define ARCH_RESULT(u) ((u)->uc_mcontext.gregs[REG_RAX]) /* of a system call that came back */
 #define ARCH_NUMBER(u) ((u)->uc_mcontext.gregs[REG_RAX]) /* of one that is about to be made */
 
-/* The kernel leaves a signal's context where the stack pointer of whoever returns from the handler is. */
+/* The kernel leaves a signal's context where the stack pointer is when the handler returns. */
 #define ARCH_CONTEXT_AT(sp) ((const ucontext_t *)(sp))
 
-/* The register of a system call's argument, the first is 0. */
+/* Returns the register of a system call's argument; the first is 0. */
 static inline arch_register *arch_argument(ucontext_t *u, int i)
 {
 	static const int numbers[] = {REG_RDI, REG_RSI, REG_RDX, REG_R10, REG_R8, REG_R9};
 	return &u->uc_mcontext.gregs[numbers[i]];
 }
 
-/* A system call that is about to be made comes back with this error instead. */
+/* Let a system call that is about to be made return this error instead. */
 static inline void arch_fail_call(ucontext_t *u, int error)
 {
 	ARCH_PC(u) += ARCH_CALL_BYTES;
 	ARCH_RESULT(u) = -error;
 }
 
-/* A system call that came back is to be made again. */
+/* Let a system call that has returned be made once more. */
 static inline void arch_make_again(ucontext_t *u, long nr)
 {
 	ARCH_PC(u) -= ARCH_CALL_BYTES;
 	ARCH_NUMBER(u) = nr;
 }
 
-/* System calls leave their return address in %rcx, and a trampoline takes it away (ARCH_TRAMPOLINES): a handler of the
- * program's has run in this one. */
+/* Has a handler of the program's run in this system call? System calls leave their return address in %rcx, and a
+ * trampoline clears it (ARCH_TRAMPOLINES). */
 static inline bool arch_call_was_handled(const ucontext_t *u)
 {
 	return u->uc_mcontext.gregs[REG_RCX] != ARCH_PC(u);
 }
 
-/* Do they here? Emulators don't. */
+/* Do system calls leave it there? Not in emulators. */
 static inline bool arch_calls_tell_handlers(void)
 {
 	uintptr_t left, next;
@@ -128,11 +129,11 @@ static inline void arch_go_on_in(ucontext_t *u, void (*entry)(void), long nr)
 
 /* ---- stacks ---- */
 
-/* Programs call with a stack that is off by 8, and get away with it, as libc's functions do not care. */
+/* Some programs call with a stack that is off by 8. That works, because libc's functions do not depend on it. */
 #define ARCH_ALIGNED __attribute__((force_align_arg_pointer))
 
-/* The stack pointer of the calling function's caller, as it stood before the call; of a function with a frame pointer,
- * which points to { caller's frame pointer, return address }. */
+/* The stack pointer of the calling function's caller, as it was before the call. The function must have a frame
+ * pointer, which points to { caller's frame pointer, return address }. */
 #define ARCH_CALLER_SP() ((uintptr_t)__builtin_frame_address(0) + 2 * sizeof(uintptr_t))
 
 /* libunwind's numbers of registers. */
@@ -170,8 +171,8 @@ static inline enum arch_callee arch_callee_before(uintptr_t return_address, cons
 	                                                                                 : ARCH_CALLS_NOTHING;
 }
 
-/* The slot that a linker's stub at `at` jumps through; 0: it is none. [endbr64] [bnd] jmp *slot(%rip). `code` is a copy
- * of the ARCH_STUB_BYTES there. */
+/* Returns the slot that a linker's stub at `at` jumps through, [endbr64] [bnd] jmp *slot(%rip); 0 if it is none. `code`
+ * is a copy of the ARCH_STUB_BYTES there. */
 static inline uintptr_t arch_slot_of_stub(uintptr_t at, const unsigned char *code)
 {
 	int i = __builtin_memcmp(code, "\xf3\x0f\x1e\xfa", 4) == 0 ? 4 : 0;
@@ -181,14 +182,15 @@ static inline uintptr_t arch_slot_of_stub(uintptr_t at, const unsigned char *cod
 	               : 0;
 }
 
-/* No code of a program lies further up. */
+/* A program's code never lies further up. */
 static inline bool arch_may_be_code(uintptr_t at)
 {
 	return at >> 47 == 0;
 }
 
-/* How far below its frame pointer a function's stack pointer is while it calls others, by its first instructions: push
- * %rbp; mov %rsp, %rbp; pushes; sub $n, %rsp. 0: they are others. `code` is a copy of ARCH_PROLOGUE_BYTES. */
+/* Returns how far below its frame pointer a function's stack pointer is while it calls others. Its first instructions
+ * tell: push %rbp; mov %rsp, %rbp; pushes; sub $n, %rsp. Returns 0 if they are others. `code` is a copy of
+ * ARCH_PROLOGUE_BYTES. */
 static inline uintptr_t arch_fixed_depth(const unsigned char *code)
 {
 	static const unsigned char begin[] = {0x55, 0x48, 0x89, 0xe5};
@@ -210,7 +212,7 @@ static inline uintptr_t arch_fixed_depth(const unsigned char *code)
 
 /* ---- threads ---- */
 
-/* By a system call: where %fs is not one of a thread's, %fs:0 can't be read. */
+/* Asks the kernel: where %fs is not one of a thread's, %fs:0 can't be read. */
 static inline uintptr_t arch_thread_pointer(void)
 {
 	enum { ARCH_GET_FS_ = 0x1003 }; /* asm/prctl.h */
@@ -226,14 +228,14 @@ static inline bool arch_tells_thread_pointer(unsigned long hwcap2)
 	return (hwcap2 & HAS_FSGSBASE) != 0;
 }
 
-/* Libc's block begins with a pointer to itself, and has another one two words later (the psABI's TLS, and glibc's
- * tcbhead_t). */
+/* Libc's thread block begins with a pointer to itself, and has another one two words later (the psABI's TLS, and
+ * glibc's tcbhead_t). */
 #define ARCH_BLOCK_HOLDS_ITSELF 1
 
 #define ARCH_HAS_CLONE 1
 
-/* The thread block that libc's mem* and compiler-made stack checks may look at through %fs: the pointers to itself, and
- * the two guards. */
+/* Fill a thread block with what libc's mem* and compiler-made stack checks may read through %fs: the pointers to
+ * itself, and the two guards. */
 static inline void arch_fill_block(void *block)
 {
 	uintptr_t guard, pointer_guard;
@@ -245,7 +247,7 @@ static inline void arch_fill_block(void *block)
 	word[6] = pointer_guard;
 }
 
-/* The block of the calling thread, which has one. */
+/* Returns the block of the calling thread, which must have one. */
 static inline uintptr_t arch_own_block(void)
 {
 	uintptr_t block;
@@ -280,8 +282,8 @@ static inline long arch_clone(unsigned long flags, void *stack, int *tid, void *
 	return ret;
 }
 
-/* Is this Valgrind? It is asked as its documentation says: by these rotations, which do nothing elsewhere; the answer
- * to what it does not know is the preset. */
+/* Is this Valgrind? The question is as its documentation says: these rotations, which do nothing elsewhere. The answer
+ * to an unknown request is the preset. */
 static inline bool arch_is_valgrind(void)
 {
 	enum { RUNNING_ON_VALGRIND = 0x1001 };
@@ -298,13 +300,14 @@ static inline bool arch_is_valgrind(void)
 
 /* ---- single instructions that a compiler would make two of ---- */
 
-/* What spins lets the processor's other half work. */
+/* A spinning thread leaves the core's resources to the other hardware thread. */
 static inline void arch_pause(void)
 {
 	__builtin_ia32_pause();
 }
 
-/* The processor's own copy, which is fast once it has started. False: too little for it, and nothing was done. */
+/* The processor's own copy instruction, which is fast once it has started.
+ * Returns false, and does nothing, if there is too little to copy. */
 ARCH_INLINE bool arch_copy(void *to, const void *from, size_t n)
 {
 	if (n < 256)
@@ -319,7 +322,7 @@ ARCH_INLINE bool arch_fill(void *at, int value, size_t n)
 	return true;
 }
 
-/* Has the word one of these bits? */
+/* Does the word have one of these bits? */
 ARCH_INLINE bool arch_has_bits(const uintptr_t *word, uintptr_t bits)
 {
 	bool has;
@@ -327,7 +330,7 @@ ARCH_INLINE bool arch_has_bits(const uintptr_t *word, uintptr_t bits)
 	return has;
 }
 
-/* Has the word one of these bits, constants in its first byte? */
+/* Does the word have one of these bits, which are constants in its first byte? */
 ARCH_INLINE bool arch_has_low_bits(const void *word, unsigned bits)
 {
 	bool has;
@@ -335,7 +338,7 @@ ARCH_INLINE bool arch_has_low_bits(const void *word, unsigned bits)
 	return has;
 }
 
-/* The same, and looked at anew wherever it is asked. */
+/* The same, but the word is read anew at each call. */
 ARCH_INLINE bool arch_has_low_bits_now(const uint32_t *word, unsigned bits)
 {
 	bool has;
@@ -343,7 +346,7 @@ ARCH_INLINE bool arch_has_low_bits_now(const uint32_t *word, unsigned bits)
 	return has;
 }
 
-/* Has the word this value, a constant? */
+/* Does the word have this value, a constant? */
 ARCH_INLINE bool arch_word_is(const void *word, int value)
 {
 	bool is;
@@ -361,7 +364,8 @@ ARCH_INLINE bool arch_subtract_leaves(int64_t *from, size_t n)
 
 /* ---- floating point ---- */
 
-/* An environment of our own, exceptions masked and rounding to nearest, and back to the program's, flags included. */
+/* Switch to an environment of our own, with exceptions masked and rounding to nearest; and back to the program's, flags
+ * included. */
 typedef unsigned arch_fp_environment;
 
 static inline arch_fp_environment arch_fp_begin(void)
@@ -383,7 +387,7 @@ static inline void arch_fp_end(arch_fp_environment before)
 #define ARCH_HAS_OLD_VERSIONS 1
 #define ARCH_JUMP(symbol) "jmp " #symbol "\n"
 
-/* The word of glibc's spin lock that is free. */
+/* The value of glibc's spin lock while it is free. */
 enum { ARCH_SPIN_FREE = 1 };
 
 #endif

@@ -24,7 +24,7 @@
 
 /* ---- stacks ---- */
 
-/* void name(void *top, void (*fn)(void *arg), void *arg): fn(arg) with the stack that ends at `top`. Debuggers and
+/* void name(void *top, void (*fn)(void *arg), void *arg): call fn(arg) on the stack that ends at `top`. Debuggers and
  * unwinders find the way back by the frame pointer. */
 #define ARCH_CALL_ON(name) \
 	__asm__(".text\n" \
@@ -46,8 +46,8 @@
 	        ".size " #name ", . - " #name "\n"); \
 	extern __attribute__((visibility("hidden"))) void name(void *top, void (*fn)(void *arg), void *arg);
 
-/* void name(void **from, void *to): push what a function must keep, leave the stack pointer in *from, and go on where
- * `to` was left. */
+/* void name(void **from, void *to): push the registers that a function must keep, store the stack pointer in *from, and
+ * go on where `to` was stored. */
 #define ARCH_SWITCH(name) \
 	__asm__(".pushsection .text\n" \
 	        ".globl " #name "\n.hidden " #name "\n.type " #name ", @function\n" #name ":\n" \
@@ -58,7 +58,7 @@
 	        ".popsection\n"); \
 	__attribute__((visibility("hidden"))) void name(void **from, void *to);
 
-/* What ARCH_SWITCH finds on a stack at the first time: six registers, and where to go on. */
+/* Returns a new stack as ARCH_SWITCH expects to find it: six registers, and where to go on. */
 static inline void *arch_first_frame(char *end, void (*entry)(void))
 {
 	uintptr_t *sp = (uintptr_t *)(void *)end;
@@ -85,8 +85,8 @@ static inline void *arch_first_frame(char *end, void (*entry)(void))
 	        "\t.cfi_endproc\n" \
 	        ".size __x86_return_thunk, . - __x86_return_thunk\n");
 
-/* A hook that goes by its first argument, a number: three values, which rise, have functions of their own, all others
- * the function that `next` points to. */
+/* A hook that depends on its first argument, a number. Three values, in ascending order, have functions of their own;
+ * all others go to the function that `next` points to. */
 #define ARCH_ENTRY_BY_FIRST(symbol, next, low, low_function, middle, middle_function, high, high_function) \
 	__asm__( \
 		".text\n" \
@@ -121,10 +121,10 @@ static inline void *arch_first_frame(char *end, void (*entry)(void))
 	        "\t.cfi_endproc\n" \
 	        ".size " #symbol ", . - " #symbol "\n");
 
-/* syscall(): while the byte at `watchers` has one of these bits, and for numbers whose bit is set in the table
- * `looked_at` (one for each number of 16 bits), `watched` is asked first: struct arch_answer (const struct arch_caller
- * *). Everything else, and what it did not make, is jumped on to where `next` points with all registers, and the stack,
- * as they were. */
+/* syscall(): `watched` is asked first while the byte at `watchers` has one of these bits, and always for numbers whose
+ * bit is set in the table `looked_at` (one bit for each 16-bit number). Its type is struct arch_answer (const struct
+ * arch_caller *). Everything else, and calls that it did not make, jump on to where `next` points, with all registers
+ * and the stack as they were. */
 #define ARCH_ENTRY_SYSCALL(symbol, next, watchers, bits, looked_at, watched) \
 	__asm__(".text\n" \
 	        ".p2align 4\n" \
@@ -178,7 +178,7 @@ static inline void *arch_first_frame(char *end, void (*entry)(void))
 
 enum { ARCH_SA_RESTORER = 0x04000000 };
 
-/* What a handler returns to. Unwinders know it by these very instructions. */
+/* The code that a handler returns to. Unwinders know it by these very instructions. */
 #define ARCH_RESTORER(name) \
 	__asm__(".text\n" \
 	        ".p2align 4\n" \
@@ -189,7 +189,7 @@ enum { ARCH_SA_RESTORER = 0x04000000 };
 	        ".size " #name ", . - " #name "\n"); \
 	extern __attribute__((visibility("hidden"))) void name(void);
 
-/* What the kernel calls: the handler, on an aligned stack. */
+/* The entry that the kernel calls: it calls the handler on an aligned stack. */
 #define ARCH_ALIGNED_ENTRY(entry, handler) \
 	__asm__(".text\n" \
 	        ".p2align 4\n" \
@@ -209,7 +209,7 @@ enum { ARCH_SA_RESTORER = 0x04000000 };
 	        ".size " #entry ", . - " #entry "\n"); \
 	extern __attribute__((visibility("hidden"))) void entry(int sig, siginfo_t *info, void *context);
 
-/* Where the trampolines find what is ours: offsets in struct self, and in the record that its `thread` points to. */
+/* Where the trampolines find our data: offsets in struct self, and in the record that its `thread` points to. */
 #define ARCH_SELF_THREAD 32
 #define ARCH_SELF_HANDLED 40
 #define ARCH_RECORD_HANDLED_PC 64
@@ -220,13 +220,12 @@ static_assert(offsetof(ucontext_t, uc_mcontext.gregs[REG_RCX]) == 152, "as the t
 static_assert(offsetof(ucontext_t, uc_mcontext.gregs[REG_RSP]) == 160, "");
 static_assert(offsetof(ucontext_t, uc_mcontext.gregs[REG_RIP]) == 168, "");
 
-/* 256 trampolines of 16 bytes each, which count a handler and jump to it: the i-th to handlers[i]. The kernel gives
- * every handler its context in %rdx.
+/* 256 trampolines of 16 bytes each. The i-th counts a handler and jumps to handlers[i]. The kernel gives every handler
+ * its context in %rdx.
  *
  *   tells, met, meet   libc_thread.h: may thread-local storage be touched here?
  *   self               the thread-local struct self
- *   give_up            (signal, context): right before a call that was set back, it fails
- */
+ *   give_up            (signal, context): right before a call that was set back, it fails */
 #define ARCH_TRAMPOLINES(trampolines, handlers, tells, met, meet, self, give_up) \
 	__asm__(".text\n" \
 	        ".p2align 4\n" \
@@ -326,7 +325,7 @@ static_assert(offsetof(ucontext_t, uc_mcontext.gregs[REG_RIP]) == 168, "");
 	        ".cfi_endproc\n" \
 	        ".size " #trampolines ", . - " #trampolines "\n");
 
-/* What ARCH_MOVE_REST hands on: a system call that moved `done` bytes. */
+/* What ARCH_MOVE_REST passes on: a system call that moved `done` bytes. */
 struct arch_moved {
 	long backwards[6]; /* its arguments, the last one first */
 	long fp, nr;
@@ -339,9 +338,9 @@ static inline long arch_moved_argument(const struct arch_moved *m, int i)
 	return m->backwards[5 - i];
 }
 
-/* void name(void): the thread comes here from no call, but from our handler (arch_go_on_in). It calls `rest`, uint64_t
- * (const struct arch_moved *), and goes on with what that returns as the call's result. The 128 bytes below the stack
- * pointer may be in use. */
+/* void name(void): our handler sends the thread here (arch_go_on_in); no call does. It calls `rest`, uint64_t (const
+ * struct arch_moved *), and goes on with what that returns as the call's result. The 128 bytes below the stack pointer
+ * may be in use. */
 #define ARCH_MOVE_REST(name, rest) \
 	__asm__(".text\n" \
 	        ".p2align 4\n" \

@@ -1,9 +1,9 @@
 /* arena.c - our own memory.
  *
  * Runs in: app's thread inside a hook, listener, init, fork. No libc but mem*; errno untouched.
- * Shared, without a lock: the current chunk, which says itself what is used of it, so that each changes by one atomic
- * operation and a fork child inherits them sound at any time; the counts of bytes and `refused` are atomic, relaxed (a
- * limit needs no order). A region belongs to one thread at a time.
+ * Shared, without a lock: the current chunk, which itself holds how much of it is used. So each chunk changes by one
+ * atomic operation, and a fork child inherits them sound at any time. The counts of bytes and `refused` are atomic,
+ * relaxed (a limit needs no order). A region belongs to one thread at a time.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/base/arena.h"
@@ -18,7 +18,7 @@
 enum {
 	ALIGNMENT = 16,
 	PAGE = 4096,
-	ARENA_CHUNK = 256 * 1024, /* virtual; only touched pages cost memory */
+	ARENA_CHUNK = 256 * 1024, /* virtual; only pages in use cost memory */
 	REGION_CHUNK = 64 * 1024,
 	SMALL_REGION = 4 * REGION_CHUNK,
 	FOR_SMALL = 72 * REGION_CHUNK, /* as many as there are connections */
@@ -26,10 +26,10 @@ enum {
 	RINGS_MOST = 4 << 20,
 };
 
-/* refused: FOR_GOOD, or how often more a party is refused before the kernel is asked again. */
+/* refused: FOR_GOOD, or how many more times a party is refused before the kernel is asked again. */
 enum { FOR_GOOD = -1, FOR_A_WHILE = 1000 };
 
-/* Of PPROF_MEMORY_LIMIT. */
+/* A part of PPROF_MEMORY_LIMIT. */
 struct pot {
 	uint64_t limit_bytes;  /* immutable after init */
 	uint64_t mapped_bytes; /* atomic */
@@ -37,7 +37,7 @@ struct pot {
 
 struct arena_chunk {
 	size_t bytes; /* immutable */
-	size_t used;  /* atomic; may be more: then it is full */
+	size_t used;  /* atomic; if it is more than `bytes`, the chunk is full */
 };
 
 static struct {
@@ -147,9 +147,9 @@ uint64_t arena_requests_bytes(void)
 	return arena.requests.limit_bytes;
 }
 
-bool os_confined FORKED; /* here, as memory is what a process that has shut itself in lacks first */
+bool os_confined FORKED; /* here, because memory is the first thing that a confined process lacks */
 
-/* *refused, where it is not NULL: for how long there is no hope. */
+/* Sets *refused, if it is not NULL, to how long asking is useless. */
 static void *map_charged(struct pot *p, size_t bytes, uint64_t limit_bytes, int32_t *refused)
 {
 	int32_t hopeless = FOR_GOOD;
@@ -165,14 +165,14 @@ static void *map_charged(struct pot *p, size_t bytes, uint64_t limit_bytes, int3
 	return NULL;
 }
 
-/* What lasts, for a party: see arena.h. */
+/* The limit of a party in what is never freed: see arena.h. */
 static uint64_t limit_of(enum arena_party party)
 {
 	uint64_t all = arena.lasting.limit_bytes;
 	return party == ARENA_STACKS ? all - all / 8 : party == ARENA_BLOCKS ? all - all / 16 : all;
 }
 
-/* The last chunk is what there is left. */
+/* The last chunk takes all that is left. */
 static size_t chunk_size(size_t bytes)
 {
 	uint64_t limit = arena.lasting.limit_bytes, mapped = mapped_of(&arena.lasting);
@@ -181,7 +181,7 @@ static size_t chunk_size(size_t bytes)
 	return least > most ? least : most;
 }
 
-/* NULL: there is no room in it. */
+/* Returns NULL if the chunk has no room. */
 static void *take_from(struct arena_chunk *c, size_t bytes)
 {
 	if (!c || __atomic_load_n(&c->used, __ATOMIC_RELAXED) + bytes > c->bytes)
@@ -190,8 +190,8 @@ static void *take_from(struct arena_chunk *c, size_t bytes)
 	return at + bytes <= c->bytes ? (char *)c + at : NULL;
 }
 
-/* A new chunk in the place of this one, whose rest is given up. Where two threads make one, the second uses the
- * first's. */
+/* Put a new chunk in the place of this one, and give up the rest of this one. If two threads make one, the second uses
+ * the first's. */
 static bool replace(struct arena_chunk *full, size_t bytes, int32_t *refused)
 {
 	size_t size = chunk_size(bytes + sizeof *full);
@@ -210,7 +210,7 @@ static bool replace(struct arena_chunk *full, size_t bytes, int32_t *refused)
 	return true;
 }
 
-/* A large piece has its own mapping, the current chunk stays. */
+/* A large piece gets its own mapping; the current chunk stays. */
 static void *take(size_t bytes, int32_t *refused)
 {
 	if (bytes > ARENA_CHUNK - sizeof(struct arena_chunk))
@@ -254,7 +254,7 @@ bool arena_is_full(enum arena_party party)
 	int32_t left = __atomic_load_n(&arena.refused[party], __ATOMIC_RELAXED);
 	if (__builtin_expect(left == 0, 1))
 		return false;
-	if (left > 0) /* by any number of threads at once: whether it is asked once more or less is no matter */
+	if (left > 0) /* any number of threads may do this at once: one question more or less does not matter */
 		__atomic_store_n(&arena.refused[party], left - 1, __ATOMIC_RELAXED);
 	return true;
 }

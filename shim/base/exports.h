@@ -14,14 +14,15 @@
  * from the GOT. (-fvisibility=hidden says that of definitions only.) */
 #define HIDDEN __attribute__((visibility("hidden")))
 
-/* A hook that is more than a test and a jump aligns the stack for itself: the whole hook, or its slow half. */
+/* For a hook that does more than a test and a jump: the hook, or its slow half, aligns the stack for itself. */
 #define ALIGNED ARCH_ALIGNED
 #define SLOW __attribute__((noinline)) ALIGNED
 
-/* Take out of our table what the program would not have without us. Before this, init has called real_start. */
+/* Remove from our symbol table what the program would not have without us. Init calls real_start before this. */
 void exports_fit(void);
 
-/* Take everything out, where we only stand in the way. What the program was started with is bound to us already. */
+/* Remove all symbols, where the library would only be in the way. Objects that the program was started with are already
+ * bound to ours. */
 void exports_withdraw(void);
 
 #endif

@@ -2,8 +2,8 @@
  *
  * Runs in: init; app's thread inside a hook, at a moment when it holds no lock of ours; fork.
  * So: raw system calls alone; no allocation but one page in init.
- * Shared: the mark. Whoever changes it from HOUSE_WIPED calls on_copy; nobody waits for that. In a child of libc's
- * fork there is one thread, and a signal handler at most that comes before libc's fork handler.
+ * Shared: the mark. The thread that changes it from HOUSE_WIPED calls on_copy; no other waits for that. In a child of
+ * libc's fork there is one thread, and at most one signal handler that comes before libc's fork handler.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/base/house.h"
@@ -15,14 +15,14 @@
 
 enum { PAGE = 4096, WIPE_ON_FORK = 18 /* MADV_WIPEONFORK; not in every libc's headers */ };
 
-/* Where the kernel wipes no page (before Linux 4.14): it does not change in a copy. */
+/* The mark where the kernel wipes no page (before Linux 4.14): it does not change in a copy. */
 static struct house_mark unwiped FORKED = {.state = HOUSE_MET};
 
 struct house house FORKED = {.generation = 1, .mark = &unwiped};
 
 static void (*tell_of_copy)(void); /* immutable after init */
 
-/* There, too: a page that copies do not have. It holds the pid, for something else may lie there in a copy. */
+/* On such kernels: a page that copies do not have. It holds the pid, because something else may lie there in a copy. */
 static const int *not_in_copies FORKED;
 
 bool house_is_ours(void)
@@ -64,7 +64,7 @@ FORKED_CODE void house_fork_child(void)
 	not_in_copies = NULL;
 }
 
-/* Busy, so that a signal handler that comes meanwhile leaves alone what is half done. */
+/* The thread is marked busy, so that a signal handler leaves alone what is half done. */
 static FORKED_CODE void call_on_copy(void)
 {
 	bool was_busy = self.busy;
@@ -81,12 +81,12 @@ static FORKED_CODE void call_on_copy(void)
 
 FORKED_CODE void house_hear_of_copy(void)
 {
-	/* the pid, for emulators claim to wipe pages and do not */
+	/* look at the pid, because emulators claim to wipe pages and do not */
 	if (house.mark == &unwiped || house.mark->state != HOUSE_MET || confined() || house.mark->pid != os_pid())
 		call_on_copy();
 }
 
-/* Of a page that was wiped that is all there is to know. */
+/* Asked when the mark looks wiped. If it is a page that can be wiped, this is proof. */
 static bool is_copy(void)
 {
 	if (house.mark != &unwiped)

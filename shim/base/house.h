@@ -2,10 +2,10 @@
  *
  * Runs in: everywhere.
  *
- * A copy is a child that has its own copy of our memory. Libc's fork tells us of one by its handlers (fork.c).
- * clone(2), _Fork and the like do not: such a child finds a page wiped (MADV_WIPEONFORK) that holds a mark in every
- * process that we know. A child that shares our memory (vfork, posix_spawn, the listener) finds the mark, and is no
- * copy.
+ * A copy is a child process that has its own copy of our memory. Libc's fork announces it through fork handlers
+ * (start/fork.c). clone(2), _Fork and the like do not. Such a child finds a wiped page (MADV_WIPEONFORK), which holds a
+ * mark in every process that the library knows. A child that shares our memory (vfork, posix_spawn, the listener) finds
+ * the mark, and is no copy.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_HOUSE_H
@@ -30,20 +30,20 @@ struct house_mark {
 struct house {
 	int pid;             /* atomic: the program's */
 	uint32_t generation; /* atomic: a copy has another one than the process that it is a copy of */
-	bool was_busy; /* in a copy: it was made by a handler that had interrupted our code, which goes on here, too */
+	bool was_busy; /* in a copy: made by a handler that had interrupted our code; that code goes on here, too */
 	bool on;       /* set once by init */
 	struct house_mark *mark;
 };
 extern HIDDEN struct house house;
 
-/* The program's pid (0 in a child of one that has shut itself in: nobody asks there); in the listener, too, which is
- * a process of its own. No system call. */
+/* Returns the program's pid, in the listener too, which is a process of its own. Returns 0 in a child of a confined
+ * program (confined.h), where nobody asks. No system call. */
 static inline int house_pid(void)
 {
 	return __atomic_load_n(&house.pid, __ATOMIC_RELAXED);
 }
 
-/* Is the profiler at work: from the end of init on; never when DISABLE_PPROF says so? */
+/* Is the profiler at work? It is from the end of init on, unless DISABLE_PPROF forbids it. */
 static inline bool house_is_on(void)
 {
 	return house.on;
@@ -55,8 +55,9 @@ bool house_is_ours(void);
 /* The slow half of house_look. */
 bool house_meet(void);
 
-/* Before anything is used that a copy must not take as it finds it, by a thread that holds no lock of ours. False:
- * another thread, or what this handler interrupted, is making the copy fit for use just now: do without. */
+/* Call this before using anything that a copy must not use as it finds it, in a thread that holds no lock of ours.
+ * Returns false while another thread, or the code that this handler interrupted, is making the copy fit for use: then
+ * do without. */
 static inline bool house_look(void)
 {
 	if (__builtin_expect(__atomic_load_n(&house.mark->state, __ATOMIC_ACQUIRE) == HOUSE_MET, 1))
@@ -64,18 +65,19 @@ static inline bool house_look(void)
 	return house_meet();
 }
 
-/* Something does not come that another thread should do: this may be a copy, on a kernel that wipes no pages. Then
- * the next look is a closer one. */
+/* Call this when another thread does not do what it should: this process may be a copy, on a kernel that wipes no
+ * pages. Then the next house_look looks more closely. */
 void house_suspect(void);
 
-/* Init: note the process, make the mark. on_copy is called once in each copy, before anything of it is used; by a
- * thread that is marked busy. */
+/* Init: note the process and make the mark. A thread that is marked busy calls on_copy once in each copy, before
+ * anything in the copy is used. */
 void house_start(void (*on_copy)(void));
 
-/* The first thing in on_copy: pid and generation become the copy's own. */
+/* on_copy calls this first: it gives the copy its own pid and generation. */
 void house_fork_child(void);
 
-/* In libc's fork handler. Calls on_copy, unless a signal handler that came before it has met the copy already. */
+/* Libc's fork handler calls this. It calls on_copy, unless a signal handler that came first has met the copy
+ * already. */
 void house_hear_of_copy(void);
 
 #endif

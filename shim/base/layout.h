@@ -6,15 +6,15 @@
 #ifndef PPROFSHIM_LAYOUT_H
 #define PPROFSHIM_LAYOUT_H
 
-/* Written around every fork (locks, what the child resets): kept together, for each page of them is copied twice, once
- * by the parent and once by the child. */
+/* For data that is written around every fork (locks, what the child resets). It is kept together, because each of its
+ * pages is copied twice: by the parent and by the child. */
 #define FORKED __attribute__((section(".data.0forked")))
 
-/* Run by every child of a fork, whose page table knows no code yet: one page fault for all, if they are near each
- * other. The allocator's hooks lie there, too. */
+/* For code that every child of a fork runs. The child's page table maps no code yet, so functions that lie near each
+ * other cost one page fault in all. The allocator's hooks lie there, too. */
 #define FORKED_CODE __attribute__((section(".text.0forked")))
 
-/* Large and sparsely used: after everything small, so that small variables share few pages. */
+/* For large, sparsely used variables: they lie after all small ones, so that the small ones share few pages. */
 #define LARGE __attribute__((section(".bss.zlarge")))
 
 #endif

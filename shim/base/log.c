@@ -1,7 +1,7 @@
 /* log.c - the few lines that people may read.
  *
- * Runs in: init (stderr is the program's as it was started); the listener, in its handler too, which has no stderr of
- * its own and opens the program's by /proc, if it is still what it was.
+ * Runs in: init (stderr is still the one the program was started with); the listener, in its handler too. The listener
+ * has no stderr of its own and opens the program's through /proc, if that is still the same file.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/base/log.h"
@@ -24,7 +24,7 @@ static struct {
 	bool info;      /* PPROF_LOG says more than warnings */
 	char path[256]; /* PPROF_LOG=/path, copied: programs write over their environment (setproctitle); else "" */
 	struct stat stderr_then; /* only with info */
-	struct span our_name;    /* the file that we are, as LD_PRELOAD has it somewhere */
+	struct span our_name;    /* the name of our file, as it stands somewhere in LD_PRELOAD */
 } logger;
 
 static enum log_parent parent FORKED;
@@ -52,8 +52,8 @@ void log_start(const char *destination, const char *our_path)
 		log_warn("PPROF_LOG is neither info nor a path that begins with /; only warnings are told");
 }
 
-/* The file, or stderr as the program has it now: descriptor 2 itself in init; in the listener, whose file table is
- * its own, whatever the program has there if that is still the same file. */
+/* Open the file of PPROF_LOG, or stderr as the program has it now. In init that is descriptor 2 itself. The listener
+ * has its own file table: it opens the program's descriptor 2 if that is still the same file. */
 static int open_destination(void)
 {
 	if (logger.path[0])
@@ -65,7 +65,7 @@ static int open_destination(void)
 	line_str(&l, "/proc/");
 	line_dec(&l, house_pid());
 	line_str(&l, "/fd/2");
-	bool were = powers_use(true); /* the descriptors of another process, if it has any capability */
+	bool were = powers_use(true); /* another process's descriptor: this needs the capabilities that it has */
 	int fd = (int)os_open(path, O_WRONLY | O_APPEND | O_NOCTTY | O_NONBLOCK);
 	powers_use(were);
 	struct stat now;
@@ -77,8 +77,8 @@ static int open_destination(void)
 	return -1;
 }
 
-/* Settings are told as they are, and whoever sets them must not write lines of his own, nor command a terminal: what is
- * no printable ASCII is told as \xNN. */
+/* Messages quote settings. Whoever sets them must not write lines of his own or control a terminal by them: all but
+ * printable ASCII becomes \xNN. */
 static void tell_printable(struct line *l, const char *text, size_t most)
 {
 	for (; *text && l->len < most; text++) {
@@ -118,7 +118,7 @@ void log_info(const char *line)
 		tell(line);
 }
 
-/* (Not by memmem: before a program has started, its own may not be called, as those of sanitizers are.) */
+/* (Not by memmem: a program's own, such as a sanitizer's, may not be called before the program has started.) */
 static bool has_our_name(struct span s)
 {
 	for (; s.len >= logger.our_name.len; s.at++, s.len--)
@@ -127,7 +127,7 @@ static bool has_our_name(struct span s)
 	return false;
 }
 
-/* Does the environment that a process was started with (its first bytes) preload us, and not disable us? */
+/* Does a process's first environment (its first bytes are in buf) preload us, and not disable us? */
 static bool environ_is_ours(char *buf, size_t n)
 {
 	static const char preload[] = "LD_PRELOAD=", disable[] = "DISABLE_PPROF=";

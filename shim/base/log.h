@@ -6,20 +6,23 @@
 #ifndef PPROFSHIM_LOG_H
 #define PPROFSHIM_LOG_H
 
-/* destination: PPROF_LOG. our_path: of this library, to tell whether the parent is under it too. */
+/* destination: the value of PPROF_LOG. our_path: the path of this library, to tell whether the parent runs under it
+ * too. */
 void log_start(const char *destination, const char *our_path);
 
-/* A warning: what is wrong, what was done instead, what one can do. Only by the first process of a tree. */
+/* Write a warning: what is wrong, what was done instead, what the user can do. Only the first process of a tree
+ * writes. */
 void log_warn(const char *line);
 
-/* Told when PPROF_LOG asks for it. */
+/* Write a line, if PPROF_LOG asks for such lines. */
 void log_info(const char *line);
 
-/* Is the parent process under the shim too? Looked up once. PARENT_HIDDEN: it is another user's, who can tell. */
+/* Does the parent process run under the library too? Looked up once. PARENT_HIDDEN: the parent is another user's, so
+ * this cannot be known. */
 enum log_parent { PARENT_UNKNOWN, PARENT_OURS, PARENT_NOT_OURS, PARENT_HIDDEN };
 enum log_parent log_parent(void);
 
-/* A forked child's parent is under the shim: it is silent. */
+/* In a fork child: its parent runs under the library, so it writes no warnings. */
 void log_fork_child(void);
 
 #endif

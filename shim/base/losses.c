@@ -12,8 +12,8 @@
 
 struct losses losses;
 
-/* The loader's, for debuggers; glibc from 2.35 on says in its version whether dlmopen was called. Libraries there have
- * a libc of their own, that no preloaded library stands before. */
+/* The loader's, for debuggers. From glibc 2.35 on its version tells whether dlmopen was called. Libraries opened so
+ * have a libc of their own, and no preloaded library stands before it. */
 extern struct r_debug _r_debug __attribute__((weak));
 
 static void look_for_name_spaces(void)

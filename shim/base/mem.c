@@ -1,9 +1,10 @@
 /* mem.c - the few memory and string functions of libc, for this library alone.
  *
  * Runs in: everywhere.
- * So: a program may define its own memcpy or strlen, which use thread-local storage, count, or trap; those are not
- * ours to call, least of all in the listener, whose thread block has room for nothing of theirs. Hidden, and found by
- * the linker before libc's. Compiled without builtins (Makefile), or the loops would become calls of themselves.
+ * So: a program may define its own memcpy or strlen, which use thread-local storage, count, or trap. The library must
+ * not call those, least of all in the listener, whose thread block has no room for their data. The functions here are
+ * hidden, and the linker finds them before libc's. Compiled without builtins (Makefile), or the loops would become
+ * calls of themselves.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stddef.h>

@@ -1,8 +1,8 @@
 /* os.h - the one boundary to the kernel: system calls that touch no errno, no TLS, no libc.
  *
  * Runs in: everywhere (app's thread inside a hook, signal handler, listener, init, fork child).
- * So: every function is one system call, returns 0 or more on success and a
- * negative errno on failure, and may be called by a thread that libc does not know.
+ * So: a function makes at most one system call, and may be called by a thread that libc does not know. Functions that
+ * return what the kernel says return 0 or more on success and a negative errno on failure.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_OS_H
@@ -53,8 +53,8 @@ static inline long os_close(int fd)
 	return os_call(SYS_close, fd);
 }
 
-/* Anonymous private memory, readable and writable. Negative errno cast to a pointer on failure: test
- * with os_failed(). */
+/* Map anonymous private memory, readable and writable.
+ * Returns a negative errno, cast to a pointer, on failure: test with os_failed(). */
 static inline void *os_map(size_t bytes)
 {
 	return (void *)os_call(SYS_mmap, 0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
@@ -92,9 +92,9 @@ static inline int os_tid(void)
 	return (int)os_call(SYS_gettid, 0);
 }
 
-/* Can the eight bytes at p be read? rt_sigprocmask copies the new set in before it refuses a bad `how`,
- * so it answers EFAULT where a load would fault and EINVAL where not, and changes nothing. (No pipe, no
- * descriptor.) A process that has shut itself in makes no such call: nothing can be read there. */
+/* Can the eight bytes at p be read? rt_sigprocmask copies the new set in before it refuses a bad `how`, so it answers
+ * EFAULT where a load would fault and EINVAL where not, and changes nothing. It needs no descriptor. A confined process
+ * (confined.h) makes no such call, and gets false. */
 static inline bool os_readable(const void *p)
 {
 	return (uintptr_t)p >= 4096 && !confined() &&

@@ -2,8 +2,8 @@
  *
  * Runs in: init, listener. So: system calls alone.
  *
- * The path is walked folder by folder. Who may write into a folder may put a link there, to a file that we may write
- * and he may not; a FIFO, to stop us; a second name of a file of ours; a program.
+ * The path is walked folder by folder. Somebody who may write into a folder may put there: a link to a file that we may
+ * write and he may not; a FIFO, to stop us; a second name of a file of ours; a program.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/base/own_file.h"
@@ -34,14 +34,14 @@ static bool is_trusted(const struct stat *s)
 	return s->st_uid == 0 || s->st_uid == user();
 }
 
-/* Can an entry of root's or this user's be replaced here by others? In a sticky folder it can't. */
+/* Can others replace an entry of root's or this user's in this folder? In a sticky folder they can't. */
 static bool is_safe_folder(int fd)
 {
 	struct stat s;
 	return look(fd, &s) && is_trusted(&s) && (!(s.st_mode & OTHERS_WRITE) || (s.st_mode & S_ISVTX));
 }
 
-/* Open one entry of a folder as a place (O_PATH); neither is read nor waited for. */
+/* Open one entry of a folder as a place only (O_PATH): that reads nothing and waits for nothing. */
 static int open_entry(int folder, const char *name)
 {
 	struct stat s;
@@ -53,7 +53,7 @@ static int open_entry(int folder, const char *name)
 	return good ? (int)os_call(SYS_openat, folder, name, O_PATH | O_CLOEXEC, 0) : -ELOOP;
 }
 
-/* Open the folder that holds the last part of the path, which goes to `name`. */
+/* Open the folder that holds the last part of the path; write that part to `name`. */
 static int open_folder(const char *path, char name[NAME_MAX + 1])
 {
 	struct span rest = span_of(path);
@@ -78,7 +78,7 @@ static int open_folder(const char *path, char name[NAME_MAX + 1])
 	return fd;
 }
 
-/* Is what is there, if anything, a file that may be appended to? */
+/* Is this entry a file that may be appended to? */
 static bool is_own(const struct stat *s)
 {
 	return S_ISREG(s->st_mode) && s->st_uid == user() && s->st_nlink == 1;

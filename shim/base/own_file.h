@@ -6,9 +6,10 @@
 #ifndef PPROFSHIM_OWN_FILE_H
 #define PPROFSHIM_OWN_FILE_H
 
-/* Open the regular file of this absolute path to append to it; it is made, for this user alone, if it is missing. A
- * link on the way is followed only if root or this user made it, where nobody else can replace it; the file must be
- * this user's and have one name. Returns a descriptor, or a negative errno. It never waits. */
+/* Open the regular file at this absolute path for appending. Create it, for this user alone, if it is missing. A link
+ * on the way is followed only if root or this user made it and nobody else can replace it. The file must be this user's
+ * and have one name. It never waits.
+ * Returns a descriptor, or a negative errno. */
 int own_file_append(const char *path);
 
 /* May this absolute path be run? The same for the way; the file must be root's or this user's, and nobody else may

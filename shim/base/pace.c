@@ -19,8 +19,8 @@ enum {
 };
 
 static struct {
-	struct pace_task *task; /* that works now */
-	void *sp;               /* who let it go on */
+	struct pace_task *task; /* the one that works now */
+	void *sp;               /* where to switch back to */
 	uint64_t until_ns;      /* the end of its slice */
 	bool in_a_hurry;
 } now;
@@ -33,7 +33,7 @@ static void enter(void)
 	t->work(t->arg);
 	t->is_done = true;
 	pace_switch(&t->sp, now.sp);
-	__builtin_trap(); /* a task that is done is not let go on */
+	__builtin_trap(); /* a task that is done is never resumed */
 }
 
 bool pace_start(struct pace_task *t, void (*work)(void *arg), void *arg)

@@ -2,9 +2,9 @@
  *
  * Runs in: listener.
  *
- * A task has a stack of its own. Where its work is long it calls pace() now and then; when its slice is used up, that
- * returns to whoever let the task go on, and comes back when the task is let go on again. There is one thread, so
- * nothing is ever interrupted anywhere else; but what others may use meanwhile must be left fit for use at such a call.
+ * A task has a stack of its own. Long work calls pace() now and then. When the task's slice is used up, pace() switches
+ * back to the caller of pace_go_on, and returns when the task is resumed. There is one thread, so a task is interrupted
+ * nowhere else. But at such a call it must leave fit for use what others may use meanwhile.
  *
  *   pace_start ──► pace_go_on ──► work … pace() ─┐      ┌─► pace_go_on … ──► is_done ──► pace_end
  *                       ▲                        ▼      │
@@ -21,30 +21,31 @@
 /* Zero-initialise it. */
 struct pace_task {
 	char *stack; /* NULL: there is no task */
-	void *sp;    /* where it gave way */
+	void *sp;    /* its stack pointer where it gave way */
 	void (*work)(void *arg);
 	void *arg;
-	uint64_t again_ns; /* CLOCK_MONOTONIC: it is to go on then */
+	uint64_t again_ns; /* CLOCK_MONOTONIC: when to resume it */
 	bool is_done;
 };
 
-/* Make ready to run work(arg). False: no memory; then do without. */
+/* Prepare a task that runs work(arg).
+ * Returns false if there is no memory, or no stack switch on this machine: then do without. */
 bool pace_start(struct pace_task *t, void (*work)(void *arg), void *arg);
 
-/* Let it work until it is done, or its slice is used up. */
+/* Run the task until it is done, or its slice is used up. */
 void pace_go_on(struct pace_task *t);
 
-/* Nobody wants the outcome: let it come to its end, without a pause; pace() tells it. */
+/* Run the task to its end without a pause, as nobody wants the outcome; pace() tells the work. */
 void pace_finish(struct pace_task *t);
 
-/* Give its stack back. It is done, or a fork child's. */
+/* Unmap the task's stack. The task is done, or was inherited by a fork child. */
 void pace_end(struct pace_task *t);
 
-/* By the work: if the slice is used up, give way to others. True: nobody wants the outcome, so make an end. Outside of
- * a task it does nothing. */
+/* The work calls this. It gives way to others if the slice is used up. Outside of a task it does nothing.
+ * Returns true if nobody wants the outcome: then come to an end. */
 bool pace(void);
 
-/* Give way for so long at least; outside of a task, sleep. */
+/* Give way for at least `ms` milliseconds; outside of a task, sleep. Returns as pace() does. */
 bool pace_sleep(unsigned ms);
 
 /* Is this a task that gives way? */

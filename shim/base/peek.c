@@ -2,7 +2,8 @@
  *
  * Runs in: app's thread inside a hook, listener. System calls alone, errno untouched.
  *
- * The kernel copies, and says EFAULT where a load would be a signal. A process may always read itself so.
+ * The kernel copies the bytes, and returns EFAULT where a load would raise a signal. A process may always read itself
+ * this way.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/base/peek.h"
@@ -15,7 +16,7 @@
 
 enum { PAGE = 4096 };
 
-/* Where the system call is not to be had: older kernels, filters of containers. */
+/* For older kernels, and filters of containers, that do not have the system call. */
 static bool read_by_file(uintptr_t at, void *to, size_t bytes)
 {
 	int fd = (int)os_open("/proc/self/mem", O_RDONLY);

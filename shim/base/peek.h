@@ -10,10 +10,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Copy `bytes` from `at`. False: not all of it can be read, or the program has shut itself in. One system call. */
+/* Copy `bytes` from `at`. Two system calls; five where the first way is closed.
+ * Returns false if not all of it can be read, or the program is confined (confined.h). */
 bool peek(uintptr_t at, void *to, size_t bytes);
 
-/* Copy a text and the NUL that ends it. False: it can't be read, or does not fit. */
+/* Copy a string and the NUL that ends it.
+ * Returns false if it can't be read or does not fit. */
 bool peek_text(uintptr_t at, char *to, size_t cap);
 
 #endif

@@ -2,7 +2,7 @@
  *
  * Runs in: listener, in its handler too. System calls alone.
  *
- * What answers strangers needs no capability, and a program may shed its own by ways that no hook sees.
+ * Code that answers strangers needs no capability, and a program may drop its own in ways that no hook sees.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_POWERS_H
@@ -10,7 +10,8 @@
 
 #include <stdbool.h>
 
-/* All that it is permitted, or none, are in effect from now on. Returns whether they were. */
+/* Put all permitted capabilities into effect, or none.
+ * Returns whether they were in effect before. */
 bool powers_use(bool all);
 
 #endif

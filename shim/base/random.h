@@ -1,6 +1,6 @@
 /* random.h - random numbers: a sequence a thread.
  *
- * Runs in: app's thread inside a hook.
+ * Runs in: app's thread inside a hook; init; fork.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_RANDOM_H
@@ -8,10 +8,10 @@
 
 #include <stdint.h>
 
-/* Init: what the sequences of all threads begin with. */
+/* Init: seed the sequences of all threads. */
 void random_start(uint64_t seed);
 
-/* In a fork child: another sequence than the parent's. */
+/* In a fork child: begin another sequence than the parent's. */
 void random_fork_child(void);
 
 /* Returns 64 random bits of this thread's sequence. */

@@ -13,32 +13,33 @@
 #include "shim/base/exports.h"
 #include "shim/base/house.h"
 
-/* The known part of a thread's own stack: where the stack pointer lies in [lo, hi), all from there to hi is readable as
- * long as the thread runs. Zero-initialised: nothing is known. */
+/* The known part of a thread's own stack. If the stack pointer lies in [lo, hi), all memory from there to hi is
+ * readable as long as the thread runs. All zeros: nothing is known. */
 struct stack_bounds {
 	uintptr_t lo, hi;
 };
 
 /* All that the library keeps in thread-local storage. Zero at a thread's birth. */
 struct self {
-	int64_t countdown_bytes;   /* sampling.c: to the next sampled block */
+	int64_t countdown_bytes;   /* sampling.c: bytes until the next sampled block */
 	uint64_t random;           /* random.c: state of the generator; 0: not set up */
 	struct stack_bounds stack; /* of the thread, where its end is known */
 	struct thread *thread;     /* threads.h; NULL: not known yet */
-	uint32_t handled;    /* hooks/signal.c: signals that handlers of the program took on this thread, modulo 2^32 */
-	uint32_t samples;    /* blocks sampled so far, modulo 2^32 */
-	uint32_t cpu_due_us; /* cpu.c: CPU time to the next sample of a CPU profile; 0: not drawn yet */
-	uint32_t cpu_age_us; /* cpu.c: CPU time seen while profiled, as far as it matters */
-	uint32_t stamp;      /* sync.h: what it writes into locks that it takes; 0: not known yet */
-	uint8_t closing;     /* modules.c: dlclose calls that this thread is in */
-	bool counts;         /* sampling.c: countdown_bytes was drawn */
-	bool blocked;        /* fork.c: our signal, while this thread forks */
-	bool busy;           /* this thread may hold locks of ours: whatever it calls meanwhile is not recorded */
+	uint32_t handled;          /* waits/handlers.c: signals that the program's handlers got here, modulo 2^32 */
+	uint32_t samples;          /* blocks sampled so far, modulo 2^32 */
+	uint32_t cpu_due_us;       /* cpu.c: CPU time to the next sample of a CPU profile; 0: not drawn yet */
+	uint32_t cpu_age_us;       /* cpu.c: CPU time seen while profiled, as far as it matters */
+	uint32_t stamp;            /* sync.h: written into the locks that it takes; 0: not known yet */
+	uint8_t closing;           /* modules.c: dlclose calls that this thread is in */
+	bool counts;               /* sampling.c: countdown_bytes was drawn */
+	bool blocked;              /* start/fork.c: our signal is blocked while this thread forks */
+	bool busy;                 /* this thread may hold locks of ours: what it calls meanwhile is not recorded */
 };
 extern HIDDEN __thread struct self self;
 
-/* This thread is about to take locks of ours.
- * Returns false if it holds some already (a signal handler interrupted it): then record nothing. */
+/* Call this before taking locks of ours.
+ * Returns false if this thread holds some already (this is a handler that interrupted it), or house_look does: then
+ * record nothing. */
 static inline bool self_hold(void)
 {
 	if (self.busy || !house_look())
@@ -54,9 +55,8 @@ static inline void self_release(void)
 	__atomic_store_n(&self.busy, false, __ATOMIC_RELAXED);
 }
 
-/* The same for calls that a signal handler may make, or leave by a jump (siglongjmp, asynchronous cancellation): all
- * signals are blocked meanwhile, so that no lock is left behind. Two or three system calls: for what is recorded
- * rarely.
+/* The same for calls that a signal handler may make, or leave by a jump (siglongjmp, asynchronous cancellation). All
+ * signals are blocked meanwhile, so that no lock is left behind. It takes three system calls: for rare events.
  * Returns false on an alternate signal stack, too, which has no room for us. */
 bool self_hold_alone(uint64_t *mask);
 void self_release_alone(const uint64_t *mask);

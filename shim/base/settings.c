@@ -74,7 +74,7 @@ static void set_number(const struct setting *s, const char *text, void (*complai
 {
 	uint64_t value;
 	struct span t = span_of(text);
-	if (t.len == 0) /* set to nothing is not set, as shells and manifests do it */
+	if (t.len == 0) /* an empty value counts as not set, as in shells and manifests */
 		return;
 	bool good = s->type == BYTES ? parse_bytes(t, &value) : text_parse_uint(t, 10, &value);
 	if (good && value >= s->least && value <= s->most)
@@ -83,13 +83,13 @@ static void set_number(const struct setting *s, const char *text, void (*complai
 		complain_of(s, text, complain);
 }
 
-/* An environment may be long; most of it is looked at no further than here. */
+/* An environment may be long; for most of it this is the only look. */
 static bool may_be_ours(const char *entry)
 {
 	return strncmp(entry, "PPROF_", 6) == 0 || strncmp(entry, "DISABLE_PPROF", 13) == 0;
 }
 
-/* The row of a "NAME=value" and its value; NULL: none of ours. */
+/* Returns the row of a "NAME=value", and its value; NULL if it is none of ours. */
 static const struct setting *find_row(const char *entry, const char **value)
 {
 	if (!may_be_ours(entry))
@@ -108,7 +108,7 @@ void settings_read_texts(char *const *environ)
 	for (; *environ; environ++) {
 		const char *value;
 		const struct setting *s = find_row(*environ, &value);
-		if (s && s->type == TEXT && !*(const char **)s->field) /* of two, the first: as getenv */
+		if (s && s->type == TEXT && !*(const char **)s->field) /* of two, the first counts, as with getenv */
 			*(const char **)s->field = value;
 	}
 }

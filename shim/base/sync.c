@@ -2,8 +2,8 @@
  *
  * Runs in: app's thread inside a hook, listener, fork. No libc, errno untouched.
  *
- * A futex lock after U. Drepper, "Futexes are tricky", 2011 (mutex 3: who slept for it takes it as one that is waited
- * for), whose word names the holder.
+ * A futex lock after U. Drepper, "Futexes are tricky", 2011 (mutex 3: a thread that slept for the lock marks it as
+ * waited for). Its word also names the holder.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/base/sync.h"
@@ -16,16 +16,17 @@
 
 enum {
 	SPINS = 100,
-	SPINS_CONFINED = 20000, /* all the patience that there is where no system call may be made */
-	STEP_MS = 5,            /* holders are looked for so often */
-	TURNS_MOST = 1000,      /* lost to others that came later */
+	SPINS_CONFINED = 20000, /* the only wait where no system call may be made */
+	STEP_MS = 5,            /* how often to look for the holder */
+	TURNS_MOST = 1000,      /* most times that a thread loses to others that came later */
 };
 #define STAMP_MASK ((1u << LOCK_STAMP_BITS) - 1)
 
-/* Stamps of the thread that forked while it was busy, in the processes that this one is a copy of. */
+/* Stamps that the forking thread had in the processes that this one is a copy of, if it was busy when it forked. */
 static uint32_t inherited_stamps[2] FORKED;
 
-/* Not kept in a child of vfork: its thread-local storage is its parent's, which has another number. */
+/* The stamp is not kept in a child of vfork: the child shares its parent's thread-local storage, and has another
+ * tid. */
 uint32_t lock_make_stamp(void)
 {
 	if (confined())
@@ -62,8 +63,8 @@ FORKED_CODE bool lock_is_of_who_forked(const struct lock *l)
 	return l->word && is_of_who_forked(l->word & STAMP_MASK);
 }
 
-/* Has the holder gone? A thread that waits for itself was thrown out of what it did (a jump out of a handler, a child
- * of vfork that was killed), and is not coming back. */
+/* Is the holder gone? A thread that waits for itself was thrown out of what it did (by a jump out of a handler, or as a
+ * child of vfork that was killed), and will not release the lock. */
 static bool is_abandoned(uint32_t word, uint32_t own_stamp, bool look)
 {
 	uint32_t stamp = word & STAMP_MASK;
@@ -94,7 +95,8 @@ static bool spin(struct lock *l, uint32_t stamp)
 	return false;
 }
 
-/* Sleep until the holder lets it go, or for one step. False: it was still the same one's after the step. */
+/* Sleep until the holder releases the lock, or for one step.
+ * Returns false if the step ended without a release. */
 static bool await_release(struct lock *l, uint32_t word)
 {
 	struct timespec step = {.tv_nsec = STEP_MS * 1000 * 1000};
@@ -106,11 +108,12 @@ static bool await_release(struct lock *l, uint32_t word)
 	return os_futex_wait(&l->word, word, &step) != -ETIMEDOUT;
 }
 
-/* One look at the lock, and at its holder where that takes long. True: it is ours. */
+/* Look once at the lock, and at its holder if that takes long.
+ * Returns true if the lock is ours now. */
 static bool try_slowly(struct lock *l, uint32_t *word, uint32_t stamp, bool takes_long)
 {
 	*word = __atomic_load_n(&l->word, __ATOMIC_RELAXED);
-	if (*word == 0) /* others may sleep for it, too */
+	if (*word == 0) /* other threads may sleep for it, too */
 		return exchange(l, word, stamp | LOCK_WAITED);
 	return is_abandoned(*word, stamp, takes_long || *word & LOCK_STUCK) &&
 	       exchange(l, word, stamp | LOCK_WAITED | LOCK_INHERITED);
@@ -143,7 +146,7 @@ bool lock_wait(struct lock *l, uint32_t stamp)
 
 void lock_wake(struct lock *l)
 {
-	if (!confined()) /* else who sleeps wakes up by itself after a step */
+	if (!confined()) /* else sleepers wake up by themselves after a step */
 		os_futex_wake(&l->word, 1);
 }
 
@@ -179,7 +182,7 @@ void lock_check_take(enum lock_rank rank)
 	ranks_held |= 1u << rank;
 }
 
-/* The highest is let go first. */
+/* The highest rank is released first. */
 void lock_check_release(void)
 {
 	check(ranks_held != 0, "pprofshim: none is held, but let go: at least ", LOCK_COMMANDS);

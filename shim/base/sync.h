@@ -2,28 +2,28 @@
  *
  * Runs in: app's thread inside a hook, marked busy (self_hold); listener; init. Never in our signal handler.
  *
- * Why our own: libc's pthread_mutex_lock is not atomic while libc believes that the process has one thread, and the
- * listener is one that it does not know of.
+ * Why our own: libc's pthread_mutex_lock is not atomic while libc believes that the process has one thread, and libc
+ * does not know of the listener.
  *
- * The rule: no thread of the program ever waits for long. A handler of the program may interrupt whoever holds a lock
- * of ours, and wait there for anything: for the very thread that wants the lock (collectors stop all threads so), for
- * a lock of libc. So lock_take gives up after LOCK_PATIENCE_MS, and from then on at once, until the lock is let go.
- * The caller loses its sample and counts it. With that, no order of locks can hang a program, whatever it or libc
- * holds. The rest is good manners, and keeps samples: nothing but what locks.def says is done while a lock is held.
+ * The rule: no thread of the program ever waits for long. One of its handlers may interrupt a thread that holds a lock
+ * of ours, and wait there for anything: for the very thread that wants the lock (collectors stop all threads this way),
+ * or for a lock of libc. So lock_take gives up after LOCK_PATIENCE_MS. From then on it gives up at once, until the lock
+ * is released. The caller loses its sample and counts the loss. So no order of locks can hang a program, whatever locks
+ * it or libc holds. The rest only saves samples: while a lock is held, nothing is done but what locks.def says.
  *
- * A lock says who holds it, and in which generation of copies of the process (house.h). What was held by a thread
- * that is not there any more, in this process or in the one that this is a copy of, is taken over: lock_is_inherited
- * then tells that the structure may be as that thread left it, in the middle of a change.
- * So each is changed such that it is sound after every store, or made anew by who inherits it.
+ * A lock names its holder, and the holder's generation of copies of the process (house.h). If the holder is gone, in
+ * this process or in the one that this is a copy of, the next thread takes the lock over. lock_is_inherited then tells
+ * it that the structure may be in the middle of a change. So each structure is sound after every store to it, or is
+ * made anew by the thread that inherits it.
  *
- * locks.def lists them: by rank, what is done while each is held, what an heir finds.
+ * locks.def lists the locks by rank, with what is done while each is held, and what the inheriting thread finds.
  *
- * None of libc is called under any of them but mem*, strcmp and strlen, no system call made but futex, tgkill(…, 0)
- * and those of peek.h, no memory had but the arena's, which takes no lock. Where signals are not blocked, the thread
- * is busy: what a handler calls then is not recorded and takes no lock. Debug builds (make DEBUG=1) check that, and
- * that ranks rise.
+ * Code under a lock calls nothing of libc but mem*, strcmp and strlen. It makes no system calls but futex, tkill and
+ * tgkill with signal 0, those of peek.h, and the arena's, which takes no lock. (COMMANDS and LEARN do more: locks.def,
+ * own_stack.h.) Where signals are not blocked, the thread is busy: what a handler calls then is not recorded and takes
+ * no lock. Debug builds (make DEBUG=1) check that, and that ranks rise.
  *
- * A word: tid, generation, three flags. Fast path: one compare-and-exchange.
+ * The word holds a tid, a generation and three flags. Fast path: one compare-and-exchange.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_SYNC_H
@@ -54,13 +54,13 @@ enum {
 	LOCK_STAMP_BITS = LOCK_TID_BITS + 7, /* HOUSE_GENERATIONS */
 };
 #define LOCK_INHERITED (1u << LOCK_STAMP_BITS)    /* its holder took it over */
-#define LOCK_STUCK (1u << (LOCK_STAMP_BITS + 1))  /* somebody waited in vain: nobody does until it is free */
-#define LOCK_WAITED (1u << (LOCK_STAMP_BITS + 2)) /* to be woken for */
+#define LOCK_STUCK (1u << (LOCK_STAMP_BITS + 1))  /* a thread waited in vain: none waits until it is free */
+#define LOCK_WAITED (1u << (LOCK_STAMP_BITS + 2)) /* a thread sleeps and has to be woken */
 
-/* A thread that knows its number spares lock_make_stamp the question. Not a child of vfork. */
+/* A thread that knows its tid says so, which saves lock_make_stamp a system call. Not in a child of vfork. */
 void lock_know_tid(int tid);
 
-/* The slow ways. 0: it is not known, and can't be asked for where the program has shut itself in (confined.h). */
+/* The slow paths. lock_make_stamp returns 0 in a confined program (confined.h), where the tid can't be asked for. */
 uint32_t lock_make_stamp(void);
 bool lock_wait(struct lock *l, uint32_t stamp);
 void lock_wake(struct lock *l);
@@ -81,7 +81,7 @@ static inline void lock_check_handler(bool in_handler)
 }
 #endif
 
-/* What this thread writes into the locks that it takes. */
+/* Returns what this thread writes into the locks that it takes. */
 static inline uint32_t lock_stamp(void)
 {
 	uint32_t stamp = self.stamp;
@@ -89,7 +89,7 @@ static inline uint32_t lock_stamp(void)
 	return __builtin_expect(stamp >> LOCK_TID_BITS == generation, 1) ? stamp : lock_make_stamp();
 }
 
-/* False: it could not be had in time, or without waiting where somebody has waited in vain before. */
+/* Returns false if the lock was not released in time, or is held and another thread has waited in vain for it. */
 static inline __attribute__((warn_unused_result)) bool lock_take(struct lock *l, enum lock_rank rank)
 {
 	uint32_t free = 0, stamp = lock_stamp();
@@ -102,7 +102,7 @@ static inline __attribute__((warn_unused_result)) bool lock_take(struct lock *l,
 	return true;
 }
 
-/* By its holder: was it taken over? */
+/* For the holder: was the lock taken over from a thread that is gone? */
 static inline bool lock_is_inherited(const struct lock *l)
 {
 	return __builtin_expect(__atomic_load_n(&l->word, __ATOMIC_RELAXED) & LOCK_INHERITED, 0);
@@ -115,11 +115,11 @@ static inline void lock_release(struct lock *l)
 		lock_wake(l);
 }
 
-/* In a fork child, after the generation changed. The forking thread may have been interrupted while it held locks
- * (fork is called in a handler): it goes on in the child, and holds them there. */
+/* In a fork child, after the generation changed. The forking thread may have been interrupted while it held locks (a
+ * handler called fork). It goes on in the child, and holds them there. */
 void lock_fork_child(void);
 
-/* In a fork child, after that: is it held by the thread that forked? */
+/* In a fork child, after lock_fork_child: does the thread that forked hold the lock? */
 bool lock_is_of_who_forked(const struct lock *l);
 
 #endif

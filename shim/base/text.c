@@ -55,7 +55,7 @@ static unsigned digit_value(char c)
 	return 255;
 }
 
-/* Base 0: take the prefix off s and say which base it stands for. */
+/* For base 0: take the prefix off s. Returns the base that it stands for. */
 static unsigned take_base_prefix(struct span *s)
 {
 	if (s->len < 2 || s->at[0] != '0')

@@ -34,17 +34,18 @@ static inline bool span_is(struct span s, const char *literal)
 bool span_is_nocase(struct span s, const char *lower_case_literal);
 bool span_starts(struct span s, const char *prefix);
 
-/* Cut the part before the first `separator` off *rest; when there is none, all of it. */
+/* Cut the part before the first `separator` off *rest, or all of it if there is none. Returns that part. */
 struct span span_cut(struct span *rest, char separator);
 
-/* Without spaces and tabs at both ends. */
+/* Returns s without spaces and tabs at both ends. */
 struct span span_trim(struct span s);
 
-/* The whole of s as an unsigned number in base 10 or 16 (hex digits of either case, no prefix), or in
- * base 0 as Go's ParseUint has it: 0x, 0o, 0b and 0 prefixes. False: empty, a bad digit, overflow. */
+/* Parse the whole of s as an unsigned number: in base 10, in base 16 (hex digits of either case, no prefix), or in base
+ * 0 as Go's ParseUint does, with the prefixes 0x, 0o, 0b and 0.
+ * Returns false if s is empty, has a bad digit, or overflows. */
 bool text_parse_uint(struct span s, unsigned base, uint64_t *value);
 
-/* As Go's strconv.Atoi: an optional sign and decimal digits, the whole of s. */
+/* Parse the whole of s as Go's strconv.Atoi does: an optional sign and decimal digits. */
 bool text_parse_int(struct span s, int64_t *value);
 
 /* FNV-1a, 64 bits. */
@@ -65,7 +66,8 @@ void line_str(struct line *l, const char *s);
 void line_dec(struct line *l, int64_t value);
 void line_hex(struct line *l, uint64_t value); /* lower case, no prefix */
 
-/* The digits of value into buf (20 bytes are always enough), base 10 or 16. Returns their number. */
+/* Write the digits of value, in base 10 or 16, to buf (20 bytes are always enough).
+ * Returns their number. */
 size_t text_format_uint(char buf[20], uint64_t value, unsigned base);
 
 #endif

@@ -13,7 +13,7 @@ enum { TICK_PRESET_NS = 4000000, TICK_LEAST_NS = 100000, TICK_MOST_NS = 10000000
 static int (*vdso_gettime)(int, struct timespec *); /* NULL: none */
 static uint64_t tick_ns = TICK_PRESET_NS;
 
-/* The coarse clock moves by ticks, and its resolution says by how much; some sandboxes say 1 ns. */
+/* The coarse clock moves by ticks, and its resolution tells their length; some sandboxes say 1 ns. */
 void clock_start(void)
 {
 	struct timespec t = {0};

@@ -3,12 +3,12 @@
  *
  * Runs in: app's thread (the stubs and the old versions, which only go on), init.
  *
- * A preloaded library's symbols stand before all others. So one that nobody else has would be new to the program: a C
- * program would have operators new and delete, and the C++ libraries that it opens later, each with operators of its
- * own, would all be bound to ours instead. Such a symbol is taken out of our table before the program's first
- * constructor; what it opens then is bound as without us. (What it was started with is bound already, to those that
- * exist: they are behind ours, and are never unloaded.) The table is in memory that is only read; it is writable for a
- * moment, alone, and never with code.
+ * A preloaded library's symbols come before all others. A symbol that only this library has would be new to the
+ * program. For example, a C program would have operators new and delete; C++ libraries that it opens later, each with
+ * operators of its own, would all be bound to ours instead. Such a symbol is removed from our table before the
+ * program's first constructor; later libraries are bound as without us. (What it was started with is bound already, to
+ * those that exist: they are behind ours, and are never unloaded.) The table is in read-only memory. It is made
+ * writable for a moment, without any code in the same pages.
  *
  * Formats: ELF gABI, DT_GNU_HASH and symbol versions as in the "ELF Handling For Symbol Versioning" note.
  *
@@ -31,7 +31,7 @@
 #define LABEL(symbol, version) "versioned_" #symbol "_" #version
 #define EXPORTED_AS(symbol, version) ".symver " LABEL(symbol, version) "," #symbol "@" #version "\n"
 
-/* A jump: the hook finds everything as its caller left it. */
+/* The stub jumps: the hook finds everything as its caller left it. */
 /* Not formatted: it would move the text of the directives. */
 /* clang-format off */
 #define VERSION(symbol, version) \
@@ -87,7 +87,7 @@ struct table {
 	unsigned first_shown; /* index of the first version of now; 0: there are no versions */
 };
 
-/* The loader may have made it an address already. */
+/* The loader may have turned it into an address already. */
 static uintptr_t address_of(const ElfW(Dyn) * d)
 {
 	uintptr_t base = (uintptr_t)&__ehdr_start;
@@ -157,7 +157,7 @@ static bool set_protection(const struct table *t, int protection)
 
 /* ---- what a program sees ---- */
 
-/* Every libc that we serve has the others. */
+/* Not every libc that we serve has these symbols; every one has the others. */
 static bool may_be_missing(const char *name)
 {
 	static const char *const names[] = {"cfree", "epoll_pwait2", "free_aligned_sized", "free_sized",

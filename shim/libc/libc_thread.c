@@ -1,8 +1,8 @@
 /* libc_thread.c - tell libc's threads from others.
  *
  * Runs in: signal handler of any thread; listener; init.
- * So: system calls alone; no thread-local storage, and none of the compiler's stack guard, which lies there
- * (Makefile: CFLAGS_shim_libc_thread).
+ * So: system calls alone; no thread-local storage, so no stack guard of the compiler's, which lies there (Makefile:
+ * CFLAGS_shim_libc_thread).
  * Shared: all of it is immutable after init.
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -20,7 +20,7 @@ static struct {
 	uintptr_t distance;     /* from a thread pointer to the list; 0: not known (no such call, or another libc) */
 } known;
 
-/* Of a thread (0: the calling one). 0: it has none; 1: the kernel does not say. */
+/* Returns the list of a thread (0: the calling one); 0 if it has none, 1 if the kernel does not say. */
 static inline uintptr_t robust_list_of(int tid)
 {
 	uintptr_t head = 0;
@@ -45,8 +45,8 @@ static inline bool looks_like_a_block(uintptr_t pointer)
 	       word[2] == pointer;
 }
 
-/* In a child that was made by clone(2) the kernel has forgotten the list of the thread that lives on. (A thread that
- * was made by clone(2) and was given no thread pointer has another's, and no list.) */
+/* In a child that clone(2) made, the kernel has forgotten the list of the thread that lives on. (A thread that clone(2)
+ * made without a thread pointer has another thread's pointer, and no list.) */
 bool libc_thread_is_here(void)
 {
 	uintptr_t pointer = arch_thread_pointer(), head = known.distance ? robust_list_of(0) : 0;

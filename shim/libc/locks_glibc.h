@@ -2,9 +2,9 @@
  *
  * Runs in: as locks.h says. Included by it alone.
  *
- * Formats: <bits/struct_mutex.h> (__lock, __count, __owner, __nusers, __kind), <bits/struct_rwlock.h>, and of what
- * these mean, glibc's lowlevellock.h, pthreadP.h, pthread_rwlock_common.c and internaltypes.h (struct new_sem, on
- * 64-bit little-endian machines).
+ * Formats: <bits/struct_mutex.h> (__lock, __count, __owner, __nusers, __kind), <bits/struct_rwlock.h>, and for their
+ * meaning, glibc's lowlevellock.h, pthreadP.h, pthread_rwlock_common.c and internaltypes.h (struct new_sem, on 64-bit
+ * little-endian machines).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_LOCKS_GLIBC_H
@@ -25,13 +25,13 @@ ARCH_INLINE bool locks_mutex_is_free(const void *mutex)
 	return arch_word_is(mutex, 0);
 }
 
-/* Locked, and certainly nobody waits. */
+/* Is it locked, and certainly nobody waits? */
 ARCH_INLINE bool locks_mutex_is_not_waited_for(const void *mutex)
 {
 	return arch_word_is(mutex, 1);
 }
 
-/* With a priority ceiling, which is kept in the upper bits of the word. */
+/* Has it a priority ceiling, which is kept in the upper bits of the word? */
 static inline bool locks_mutex_has_ceiling(const pthread_mutex_t *m)
 {
 	enum { CEILING_KIND = 0x40 };
@@ -49,7 +49,7 @@ static inline bool locks_mutex_is_recursive(const pthread_mutex_t *m)
 	return (m->__data.__kind & 3) == PTHREAD_MUTEX_RECURSIVE;
 }
 
-/* Does it refuse to be let go by another thread than its owner? */
+/* Does it refuse to be unlocked by another thread than its owner? */
 static inline bool locks_mutex_knows_owner(const pthread_mutex_t *m)
 {
 	enum { ROBUST_KIND = 0x10 };
@@ -62,7 +62,7 @@ static inline int locks_mutex_owner(const pthread_mutex_t *m)
 	return m->__data.__owner;
 }
 
-/* How often its owner has it. */
+/* How often its owner has locked it. */
 static inline unsigned locks_mutex_depth(const pthread_mutex_t *m)
 {
 	return m->__data.__count;
@@ -77,7 +77,7 @@ static inline unsigned locks_rwlock_word_(const void *lock)
 	return __atomic_load_n((const unsigned *)lock, __ATOMIC_RELAXED);
 }
 
-/* A reader waits for the writer that has its turn; where writers are preferred, for one that waits, too. */
+/* A reader waits for the writer that has its turn; where writers are preferred, also for a writer that waits. */
 ARCH_INLINE bool locks_rwlock_blocks_reader(const pthread_rwlock_t *lock)
 {
 	return __builtin_expect(arch_has_low_bits(lock, 2), 0) &&
@@ -89,13 +89,13 @@ ARCH_INLINE bool locks_rwlock_blocks_writer(const pthread_rwlock_t *lock)
 	return (locks_rwlock_word_(lock) & ~5u) != 0;
 }
 
-/* A writer has it, no reader waits. */
+/* Does a writer have it, and no reader wait? */
 ARCH_INLINE bool locks_rwlock_is_written(const void *lock)
 {
 	return __atomic_load_n((const uint64_t *)lock, __ATOMIC_RELAXED) == 3;
 }
 
-/* Does a writer sleep until another lets it go? */
+/* Does a writer sleep until another writer releases the lock? */
 ARCH_INLINE bool locks_rwlock_writer_sleeps(const void *lock)
 {
 	return arch_has_low_bits((const unsigned *)lock + 3, 2);
@@ -127,7 +127,7 @@ ARCH_INLINE bool locks_spin_is_free(const void *lock)
 	return arch_word_is(lock, ARCH_SPIN_FREE);
 }
 
-/* ---- for who reads a copy: where the owner's tid is kept. Readers are not known to a rwlock ---- */
+/* ---- for code that reads a copy: where the owner's tid is kept. A rwlock does not know its readers ---- */
 
 enum {
 	LOCKS_MUTEX_OWNER_AT = 8,

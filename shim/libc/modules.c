@@ -1,16 +1,17 @@
 /* modules.c - the list of loaded objects.
  *
  * Runs in: init, app's thread inside a hook; signal handler (modules_place_of, modules_cover); listener.
- * So: own memory, own lock; the loader's lock only in modules_refresh. What may be unmapped meanwhile is read by peek.h
- * alone: libc unloads objects of its own (character sets, NSS) while others look at them.
+ * So: own memory, own lock; the loader's lock only in modules_refresh. Memory that may be unmapped meanwhile is read
+ * through peek.h alone: libc unloads objects of its own (character sets, NSS) while others look at them.
  *
- * Two lists: all that were ever seen, for names and to know one that comes back; and those that are loaded, a table of
- * places that are used again, for everything that is done often. What is done at a dlclose does not grow with what was
- * loaded before.
+ * There are two lists. `all` holds every object that was ever seen, for names, and to recognise one that comes back.
+ * `live` is a table of the loaded objects, for everything that is done often; its places are used again. So the work at
+ * a dlclose does not grow with the number of objects that were loaded before.
  *
  * Shared: modules.all and .count, .live and .live_most, published with release stores, read with acquire; the arrays
- * are replaced by larger ones, never freed. A module is immutable once published, save `gone` and the places of `live`
- * (atomic), and what is for writers alone. Writers hold modules.lock (rank MODULES); the loader's lock comes before it.
+ * are replaced by larger ones, never freed. A module is immutable once published, save `gone` (atomic) and the fields
+ * for writers alone; the places of `live` are atomic. Writers hold modules.lock (rank MODULES); the loader's lock comes
+ * before it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/libc/modules.h"
@@ -30,7 +31,7 @@
 
 enum {
 	HEAD_BYTES = 4096,
-	NOTE_BYTES = 1024, /* of a segment of notes, that are looked at */
+	NOTE_BYTES = 1024, /* the most that is read of a segment of notes */
 	PATH_BYTES = 4096,
 	PHDRS_MOST = 64,
 	FIRST_CAP = 64,
@@ -55,22 +56,22 @@ static struct {
 	size_t live_most;             /* atomic: no place from here on was ever used */
 	unsigned long long subs_seen; /* atomic: the loader's count of removals at the last renewal */
 	int closing;                  /* atomic: dlclose calls under way */
-	int again;                    /* atomic: objects that are loaded where others were before */
+	int again;                    /* atomic: how many loaded objects lie where others did before */
 	/* libc's lock-free look-up, or NULL; immutable after the first renewal */
 	int (*find_object)(void *, struct dl_find_object *);
 	int (*iterate)(int (*visit)(struct dl_phdr_info *, size_t, void *), void *arg); /* libc's dl_iterate_phdr */
 	/* under lock */
 	size_t cap, live_cap;
 	struct module *root[ROOTS]; /* all, by identity */
-	struct range *used;         /* where objects are or were, ascending, apart */
+	struct range *used;         /* where objects are or were, in ascending order, never touching */
 	size_t used_count, used_cap;
 	uint64_t renewals;
 } modules FORKED;
 
-/* Where such objects are, roughly: bits of a hash of the address. Never cleared. */
+/* Roughly where the objects lie that modules.again counts: bits of a hash of the address. Never cleared. */
 static uint64_t granules[GRANULES / 64];
 
-/* What is read of an object before it is known. Under lock. */
+/* Buffers for what is read of an object before it is known. Under lock. */
 static struct {
 	ElfW(Ehdr) header;
 	ElfW(Phdr) phdr[PHDRS_MOST];
@@ -119,7 +120,7 @@ static struct module *find_known(uintptr_t pc)
 
 /* ---- what an object says of itself ---- */
 
-/* stable: it can't go away meanwhile (the loader's lock is held). */
+/* stable: the object can't go away meanwhile (the loader's lock is held). */
 static bool fetch(bool stable, uintptr_t at, void *to, size_t bytes)
 {
 	if (!stable)
@@ -175,7 +176,7 @@ static void read_segments(struct module *m, const ElfW(Phdr) * phdr, unsigned co
 	}
 }
 
-/* What tells a file without a build id from the one that replaces it: its headers and the tables behind them. */
+/* Hash what tells a file without a build id from its successor: its headers and the tables behind them. */
 static void read_head(struct module *m, const ElfW(Phdr) * phdr, unsigned count, bool stable)
 {
 	for (unsigned i = 0; i < count; i++) {
@@ -193,7 +194,8 @@ static void read_head(struct module *m, const ElfW(Phdr) * phdr, unsigned count,
 
 /* ---- the lists ---- */
 
-/* *at with room for one more than `count`, a longer one if need be. False: no memory. */
+/* Make room in *at for one more than `count`; a longer array replaces it if need be.
+ * Returns false if there is no memory. */
 static bool make_room_locked(struct module ***at, size_t *cap, size_t count)
 {
 	if (count < *cap)
@@ -225,7 +227,8 @@ static void mark_granules_locked(const struct module *m)
 	}
 }
 
-/* It is loaded. False: no memory. */
+/* Enter a loaded object.
+ * Returns false if there is no memory. */
 static bool enter_live_locked(struct module *m)
 {
 	size_t i = 0;
@@ -254,7 +257,7 @@ static void leave_live_locked(size_t i)
 		__atomic_sub_fetch(&modules.again, 1, __ATOMIC_RELAXED);
 }
 
-/* What lies where m does now is no more. */
+/* Whatever lies where m does now is no longer loaded. */
 static void leave_to_locked(const struct module *m)
 {
 	for (size_t i = 0; i < modules.live_most; i++)
@@ -277,7 +280,7 @@ static size_t first_used(uintptr_t at)
 	return low;
 }
 
-/* Ranges from `from` up to `to` become one. */
+/* Join the ranges from `from` up to `to` into one. */
 static void join_used_locked(size_t from, size_t to, struct range r)
 {
 	size_t rest = modules.used_count - to;
@@ -286,7 +289,7 @@ static void join_used_locked(size_t from, size_t to, struct range r)
 	modules.used_count = from + 1 + rest;
 }
 
-/* Was an object here before? From now on there was one. */
+/* Was an object here before? Note that there is one now. */
 static bool use_range_locked(struct range r)
 {
 	bool again = false;
@@ -329,7 +332,7 @@ static bool is_same(const struct module *m, const struct module *like, const cha
 	       strcmp(m->path, path) == 0;
 }
 
-/* The link that leads to such a module, or an empty one. */
+/* Returns the link that leads to such a module, or an empty one. */
 static struct module **find_same_locked(const struct module *like, const char *path)
 {
 	struct module **at = &modules.root[like->identity % ROOTS];
@@ -354,7 +357,8 @@ static struct module *make_locked(const struct module *like, const char *path)
 	return m;
 }
 
-/* A library that is loaded and unloaded in turns gets its old entry back. True: there is a loaded object more. */
+/* A library that is loaded and unloaded in turns gets its old entry back.
+ * Returns true if there is one more loaded object. */
 static bool add_locked(uintptr_t bias, const char *path, const ElfW(Phdr) * phdr, unsigned count, bool stable)
 {
 	struct module like = {.bias = bias};
@@ -375,8 +379,8 @@ static bool add_locked(uintptr_t bias, const char *path, const ElfW(Phdr) * phdr
 	return enter_live_locked(m);
 }
 
-/* What another thread left in the middle of a change can be read; but a module may be counted that was not entered, or
- * the other way about. */
+/* A list that another thread left in the middle of a change can be read. But the count may include a module that was
+ * not entered, or lack one that was. */
 static void count_again_locked(void)
 {
 	int again = 0;
@@ -399,11 +403,11 @@ static bool take_lock(void)
 struct renewal {
 	uint64_t number;
 	bool changed;
-	bool failed; /* a lock was not had: nothing is gone for sure */
+	bool failed; /* the lock could not be taken: no object is gone for certain */
 };
 
-/* Called with the loader's lock held: a thread may hold that one and wait for ours (a constructor that
- * allocates), so ours is taken here and never around the iteration. */
+/* The loader's lock is held here. A thread may hold that one and wait for ours (a constructor that allocates). So ours
+ * is taken here, and never around the iteration. */
 static int renew_object(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	struct renewal *r = arg;
@@ -425,7 +429,7 @@ static int renew_object(struct dl_phdr_info *info, size_t size, void *arg)
 	return 0;
 }
 
-/* The loader's count of removals, from the first object it tells of. */
+/* Reads the loader's count of removals, from the first object it tells of. */
 static int read_subs(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	(void)size;
@@ -442,7 +446,7 @@ static void begin_renewal(struct renewal *r)
 	lock_release(&modules.lock);
 }
 
-/* What the renewal did not see is gone. (What came since has a later number.) */
+/* Objects that the renewal did not see are gone. (Those that came since have a later number.) */
 static void leave_unseen(struct renewal *r)
 {
 	if (r->failed || !take_lock()) {
@@ -457,7 +461,7 @@ static void leave_unseen(struct renewal *r)
 	lock_release(&modules.lock);
 }
 
-/* Libc's own: a program may define dl_iterate_phdr, and wants to have started before it is called. */
+/* These are libc's own: a program may define dl_iterate_phdr, and expect to have started before it is called. */
 static void find_loaders_functions(void)
 {
 	modules.find_object = (int (*)(void *, struct dl_find_object *))real_find("_dl_find_object").address;
@@ -482,7 +486,7 @@ void modules_refresh(void)
 	modules.iterate(renew_object, &r);
 	if (removed)
 		leave_unseen(&r);
-	if (!r.failed) /* else the next renewal has to find out */
+	if (!r.failed) /* else the next renewal has to find the removals */
 		__atomic_store_n(&modules.subs_seen, subs, __ATOMIC_RELAXED);
 	if (r.changed || r.failed)
 		tell_of_change();
@@ -490,7 +494,7 @@ void modules_refresh(void)
 
 /* ---- places ---- */
 
-/* Objects that are loaded where others were have numbers; two of them are kept. Mostly there are none. */
+/* Objects that are loaded where others were before have numbers. A place keeps two of them. Mostly there are none. */
 uint64_t modules_place_of(const uintptr_t *pc, size_t depth)
 {
 	uint64_t place = 0, bit;
@@ -507,7 +511,7 @@ uint64_t modules_place_of(const uintptr_t *pc, size_t depth)
 	return place;
 }
 
-/* Is this object on the list? Then an address that is in none of its segments of code is no code. */
+/* Is this object on the list? Then an address in none of its code segments is no code. */
 static bool is_known_locked(uintptr_t bias, const char *path)
 {
 	for (size_t i = 0; i < modules.live_most; i++) {
@@ -518,7 +522,7 @@ static bool is_known_locked(uintptr_t bias, const char *path)
 	return false;
 }
 
-/* It may be unmapped at any moment, and so may the loader's record of it: false then. */
+/* Returns false if the object, or the loader's record of it, was unmapped meanwhile. */
 static bool read_object_locked(const struct dl_find_object *o)
 {
 	const ElfW(Ehdr) *e = &seen.header;
@@ -530,7 +534,7 @@ static bool read_object_locked(const struct dl_find_object *o)
 	       peek_text((uintptr_t)seen.map.l_name, seen.path, sizeof seen.path);
 }
 
-/* The object that libc's lock-free table has at an address, if it is one that the list lacks: loaded after the last
+/* Adds the object that libc's lock-free table has at an address, if the list lacks it: it was loaded after the last
  * renewal. */
 static struct module *find_new(uintptr_t pc, const struct dl_find_object *o)
 {
@@ -542,7 +546,7 @@ static struct module *find_new(uintptr_t pc, const struct dl_find_object *o)
 	lock_release(&modules.lock);
 	struct module *m = find_known(pc);
 	if (added && m &&
-	    m->number) /* rules of its addresses are another's: libc unloads its own without our knowing */
+	    m->number) /* another object had its addresses and rules: libc unloads its own without our knowing */
 		tell_of_change();
 	return m;
 }
@@ -557,7 +561,7 @@ static bool is_of(const struct module *m, const struct dl_find_object *o)
 
 static void leave(struct module *m)
 {
-	__atomic_store_n(&m->gone, true, __ATOMIC_RELAXED); /* whatever comes of the lock */
+	__atomic_store_n(&m->gone, true, __ATOMIC_RELAXED); /* even if the lock can't be taken */
 	if (!take_lock())
 		return;
 	for (size_t i = 0; i < modules.live_most; i++)
@@ -567,7 +571,7 @@ static void leave(struct module *m)
 }
 
 /* The list is only as new as the last dlclose that we saw; libc unloads objects of its own (gconv, NSS) behind our
- * back. So where it can be asked without a lock, its answer decides whether an entry still holds. */
+ * back. So where libc can be asked without a lock, its answer decides whether an entry still holds. */
 const struct module *modules_find(uintptr_t pc)
 {
 	struct module *m = find_known(pc);
@@ -611,7 +615,8 @@ bool modules_closing(void)
 	return __atomic_load_n(&modules.closing, __ATOMIC_SEQ_CST) > 0;
 }
 
-/* Other threads that were closing an object are not in the child. The one that forked may be: a destructor forks. */
+/* Other threads that were closing an object are not in the child. The thread that forked may be closing one: a
+ * destructor may fork. */
 FORKED_CODE void modules_fork_child(void)
 {
 	if (modules.closing != self.closing)

@@ -13,26 +13,26 @@
  * loader's lock; marked busy. */
 void modules_refresh(void);
 
-/* Init: call `changed` whenever the set of objects has changed, by whatever thread found out. It takes no lock. */
+/* Init: have `changed` called whenever the set of objects has changed, by any thread that finds out. It takes no
+ * lock. */
 void modules_on_change(void (*changed)(void));
 
-/* The module whose executable segment holds `pc`, or NULL. Any app thread; not a signal handler. */
+/* Returns the module whose executable segment holds `pc`, or NULL. App's thread or listener; not a signal handler. */
 const struct module *modules_find(uintptr_t pc);
 
-/* Does any loaded object lie at `pc`? Takes no lock: signal handlers, too. */
+/* Does any loaded object lie at `pc`? Takes no lock; signal handlers may call it. */
 bool modules_cover(uintptr_t pc);
 
-/* Stacks with the same addresses are not the same when another object lies there meanwhile: part of a stack's identity
- * (snapshot.h). 0 of a stack that touches no address that was used before by another object. Takes no lock: signal
- * handlers, too. */
+/* Returns the place of a stack, which is part of its identity (snapshot.h): stacks with the same addresses differ if
+ * another object lies there meanwhile. It is 0 unless the stack touches an address that another object used before.
+ * Takes no lock; signal handlers may call it. */
 uint64_t modules_place_of(const uintptr_t *pc, size_t depth);
 
-/* Can an object be found without the loader's lock (glibc 2.35 and newer)? Then dlopen needs no
- * renewal after it. */
+/* Can an object be found without the loader's lock (glibc 2.35 and newer)? Then no renewal is needed after dlopen. */
 bool modules_find_lazily(void);
 
-/* While the loader may be unmapping an object, its tables must not be read: modules_find answers only
- * what is in use for sure. Nests; the dlclose hook. */
+/* The dlclose hook calls these before and after; they nest. In between the loader may unmap an object. So its tables
+ * must not be read, and modules_find returns only what is certainly in use. */
 void modules_closing_begin(void);
 void modules_closing_end(void);
 bool modules_closing(void);

@@ -31,7 +31,7 @@ static bool read_symbol_table(const struct link_map *map, struct symbol_table *t
 {
 	*t = (struct symbol_table){.base = map->l_addr};
 	for (const ElfW(Dyn) *d = map->l_ld; d && d->d_tag != DT_NULL; d++) {
-		/* glibc turns these into addresses in place, musl and the vDSO leave them relative */
+		/* glibc turns these into addresses in place; musl and the vDSO leave them relative */
 		uintptr_t at = d->d_un.d_ptr < map->l_addr ? d->d_un.d_ptr + map->l_addr : d->d_un.d_ptr;
 		switch (d->d_tag) {
 		case DT_SYMTAB: t->symbols = (const void *)at; break;
@@ -59,7 +59,7 @@ static bool is_definition(const ElfW(Sym) * s)
 	return s->st_shndx != SHN_UNDEF && s->st_value && (type == STT_FUNC || type == STT_GNU_IFUNC);
 }
 
-/* The index of a version that this object defines. 0: it does not. */
+/* Returns the index of a version that this object defines; 0 if it does not. */
 static unsigned find_version(const struct symbol_table *t, const char *version)
 {
 	for (uintptr_t at = t->versions ? t->definitions : 0; at;) {
@@ -72,8 +72,8 @@ static unsigned find_version(const struct symbol_table *t, const char *version)
 	return 0;
 }
 
-/* With a version index: the definition of that version. Without (0): the one in this table that an unversioned
- * reference binds to: the default version; an old (hidden) version only when the name has no other. */
+/* Finds the definition of the version with this index. Without an index (0): the one in this table that an unversioned
+ * reference binds to. That is the default version, or an old (hidden) version if the name has no other. */
 static const ElfW(Sym) * find_in_table(const struct symbol_table *t, const char *name, uint32_t hash, unsigned version)
 {
 	uint32_t buckets = t->hash[0], first = t->hash[1], bloom_words = t->hash[2], shift = t->hash[3];
@@ -115,17 +115,17 @@ static bool find_in_object(const struct symbol_table *t, const char *name, uint3
 	return true;
 }
 
-/* The objects that the program was started with, in the order of loading. They are never unloaded, so that later
- * look-ups need no lock of the loader's (which another thread may hold and wait for us, or hold at a fork for ever).
- * Written by real_start, before the program has a thread. */
+/* The objects that the program was started with, in the order of loading. They are never unloaded, so later look-ups do
+ * not need the loader's lock. (Another thread may hold that and wait for us, or keep it for ever at a fork.) Written by
+ * real_start, before the program has a thread. */
 static struct {
 	struct symbol_table *at;
 	size_t count;
 	size_t after_us; /* index of the first one behind this library */
 } started_with;
 
-/* The loader's list of objects, as it shows it to debuggers: glibc's under the first name, musl's under the second. The
- * function for it, dl_iterate_phdr, is one that programs define, too (ThreadSanitizer's do), and theirs can't be called
+/* The loader's list of objects, as it shows it to debuggers: glibc's under the first name, musl's under the second.
+ * Programs may define the loader's function for it, dl_iterate_phdr (ThreadSanitizer's do), and theirs can't be called
  * before they have started. */
 extern struct r_debug _r_debug __attribute__((weak));
 extern struct r_debug *const _dl_debug_addr __attribute__((weak));
@@ -213,8 +213,8 @@ bool real_malloc_is_libc(void)
 	return real_find("malloc").object == real_find("__libc_start_main").object;
 }
 
-/* The stubs: look up, publish, go on. A symbol that is nowhere was never callable without us either;
- * calling it is the same fault as calling a null pointer. */
+/* The stubs: look up, publish, go on. A symbol that no object defines could not be called without us either; calling it
+ * here has the same effect as calling a null pointer. */
 #define HOOK(symbol, type, params, args) \
 	static type boot_##symbol params \
 	{ \
@@ -231,9 +231,9 @@ uintptr_t real_function(void *const *real, const char *name)
 	return is_stub ? (uintptr_t)real_find(name).address : now;
 }
 
-/* Some of these an older libc has not, or a library that is loaded later (libaio): a program may have found ours by
- * asking for them, and is told so. The call is no jump: syscall has one word more than there are registers, and a jump
- * would store it in the slot where it was found, which is the caller's own where it gave fewer. */
+/* An older libc lacks some of these, and others are in a library that is loaded later (libaio). A program may find ours
+ * when it looks whether they exist, and gets ENOSYS. The call is no jump: syscall has one argument more than there are
+ * registers, and a jump would store it in the slot where it was found, which belongs to a caller that passed fewer. */
 #define HOOK_WAITS_OWN(symbol, type, params, args, kind, view) \
 	static type boot_##symbol params \
 	{ \

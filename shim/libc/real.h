@@ -56,24 +56,24 @@ struct real_symbol {
 /* Init: remember the objects that the program was started with, so that later look-ups need no lock. */
 void real_start(void);
 
-/* The definition of `name` that follows ours in the order of loading, among what the program was started with: the one
- * that every caller's scope has first after ours, and that is never unloaded. (Where there is none, exports.c takes
- * ours out, too.) Takes no lock. */
+/* Returns the definition of `name` that follows ours in load order, among the objects that the program was started
+ * with. Every caller's scope finds it first after ours, and it is never unloaded. (If there is none, exports.c removes
+ * ours, too.) Takes no lock. */
 struct real_symbol real_find(const char *name);
 
-/* The same in this version alone. */
+/* The same, in this version only. */
 struct real_symbol real_find_version(const char *name, const char *version);
 
-/* What a hook calls: *real, or what it will be after the first call. */
+/* Returns what a hook calls: *real or, while that is the stub, what the stub will find. */
 uintptr_t real_function(void *const *real, const char *name);
 
-/* The same in every object, ours and the program included. */
+/* Like real_find, but in every object, this library and the program included. */
 struct real_symbol real_find_anywhere(const char *name);
 
 /* Does the program itself define this name, ahead of us? Then its calls never reach the hook. */
 bool real_program_defines(const char *name);
 
-/* Is the malloc behind us the libc's own? (Then it is known how it marks, aligns and nests.) */
+/* Is the malloc behind ours libc's own? (Then it is known how it marks, aligns and nests.) */
 bool real_malloc_is_libc(void);
 
 #endif

@@ -1,9 +1,9 @@
 /* here.c - walk the calling thread's stack and intern it.
  *
  * Runs in: app's thread inside a hook. Any app lock may be held: no allocation but the arena's.
- * So: what is found is written to memory of ours, not to the program's stack, which may be small.
- * Shared: the list of these places, linked by compare-and-exchange and never unlinked; each is its taker's. There are
- * as many as threads were ever here at once.
+ * So: the stack found is written to memory of ours, not to the program's stack, which may be small.
+ * Shared: the list of these places, linked by compare-and-exchange and never unlinked. Each belongs to the thread that
+ * took it. There are as many as threads were ever here at once.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/stack/here.h"
@@ -19,8 +19,7 @@ static size_t depth_most = DEPTH_SMALL; /* immutable after init */
 
 struct place {
 	struct place *older;
-	uint32_t taken; /* atomic; 0: free, or in which generation: what threads of another process took is free in its
-	                   copy */
+	uint32_t taken; /* atomic; 0: free, or the taker's generation; of another generation: free, too */
 	uintptr_t pc[];
 };
 static struct place *newest FORKED; /* atomic */

@@ -9,11 +9,11 @@
 #include "shim/stack/stacks.h"
 #include "shim/stack/unwind.h"
 
-/* Frames kept of a stack. Init. */
+/* Init: keep at most `depth` frames of a stack. */
 void stack_here_start(size_t depth);
 
-/* The stack from `from` outwards, interned; with `function` as its leaf where that is not 0: the function that a hook
- * calls. NULL at the memory cap. */
+/* Returns the stack from `from` outwards, interned. Its leaf is `function`, the function that a hook calls, unless that
+ * is 0. Never NULL: at the memory cap, one frame, or stacks_others. */
 struct stack *stack_here(uintptr_t function, struct unwind_frame from);
 
 #endif

@@ -1,14 +1,13 @@
 /* learn.c - the rule of one address, taken out of libunwind by a trial step.
  *
  * Runs in: app's thread inside a hook, or the listener, once for each address that is met in a stack.
- * So: libunwind is used through its remote interface alone, whose accessors are ours: it opens nothing,
- * asks no loader, and reads no stack. Its own locks are idle (shim/stack/unwind_libc.c): the LEARN lock here keeps
- * threads apart.
+ * So: libunwind is used through its remote interface alone, whose accessors are ours: it opens nothing, asks no loader,
+ * and reads no stack. Its own locks are idle (shim/stack/unwind_libc.c): the LEARN lock here keeps threads apart.
  *
- * How: the step is made with registers that stand for themselves (FAKE_SP, FAKE_FP), far apart in an address
- * range that no program has. Where the step then looks for the return address and the saved frame
- * pointer says how the caller's frame is computed at this address, in terms of sp and fp. Whatever
- * the tables use (offsets, expressions, aligned frames), the outcome is one of a few rules.
+ * How: the step starts with made-up register values that stand for the registers (FAKE_SP, FAKE_FP), far apart in an
+ * address range that no program has. The addresses where the step looks for the return address and the saved frame
+ * pointer tell how the caller's frame is computed here, in terms of sp and fp. Whatever the tables use (offsets,
+ * expressions, aligned frames), the outcome is one of a few rules.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <libunwind.h>
@@ -45,11 +44,11 @@ static struct {
 	uintptr_t pc;
 	const struct module *module;
 	bool has_table_entry;
-	bool is_unreadable; /* what the tables say is not known */
+	bool is_unreadable; /* the tables could not be read */
 } learner FORKED;
 
-/* Pieces of tables, read by a way that cannot fault: the object may be unloaded at any moment. Of one look-up. Under
- * lock. */
+/* Pieces of tables, read in a way that cannot fault: the object may be unloaded at any moment. They belong to one
+ * look-up. Under lock. */
 enum { PIECES = 16, PIECE_BYTES = 512 };
 static struct {
 	uintptr_t at; /* 0: nothing */
@@ -62,7 +61,7 @@ static void forget_pieces_locked(void)
 		pieces[i].at = 0;
 }
 
-/* The piece that holds `at`; NULL: it can't be read. */
+/* Returns the piece that holds `at`; NULL if it can't be read. */
 static const char *read_piece_locked(uintptr_t at)
 {
 	uintptr_t start = at & ~(uintptr_t)(PIECE_BYTES - 1);
@@ -75,7 +74,7 @@ static const char *read_piece_locked(uintptr_t at)
 	return pieces[i].bytes + (at - start);
 }
 
-/* All of it within the object. */
+/* Reads only within the object. */
 static bool read_table_locked(const struct module *m, uintptr_t at, void *to, size_t bytes)
 {
 	if (at < m->start || at + bytes > m->end)
@@ -200,7 +199,7 @@ static int no_name(unw_addr_space_t space, unw_word_t ip, char *buf, size_t len,
 	return -UNW_ENOINFO;
 }
 
-/* At the first stack: it costs a dozen pages, which a program that is soon over need not pay. */
+/* Called at the first stack, not at init: it costs a dozen pages, which a short-lived program need not pay. */
 static bool start_locked(void)
 {
 	static unw_accessors_t accessors = {
@@ -221,7 +220,8 @@ static bool start_locked(void)
 	return learner.space != NULL;
 }
 
-/* How the caller's frame pointer is found, given its cfa: false when by no rule that we have. */
+/* Finds how the caller's frame pointer is computed, given its cfa.
+ * Returns false if no rule of ours fits. */
 static bool read_fp_rule(unw_cursor_t *c, uintptr_t cfa, struct unwind_rule *r)
 {
 	unw_save_loc_t loc;
@@ -267,7 +267,7 @@ static struct unwind_rule trial_step(void)
 	return read_fp_rule(&c, cfa, &r) ? r : unknown;
 }
 
-/* libunwind asserts on tables that make no sense; unwind_libc.c turns that into a jump back to here. */
+/* libunwind asserts on tables that make no sense. unwind_libc.c turns that into a jump back to here. */
 static __attribute__((noinline)) struct unwind_rule guarded_trial_step(void)
 {
 	struct unwind_rule r = {.kind = UNWIND_UNKNOWN};
@@ -289,7 +289,7 @@ static void learn_locked(void *arg)
 {
 	struct learning *l = arg;
 	if (lock_is_inherited(&learner.lock))
-		learner.space = NULL; /* another thread left it in the middle of something; it is given up */
+		learner.space = NULL; /* another thread left it in the middle of something: give it up */
 	if (!start_locked()) {
 		losses_count(no_unwinder);
 	} else if (!modules_closing()) {
@@ -338,7 +338,7 @@ uintptr_t unwind_function_start(uintptr_t pc)
 	return l.start;
 }
 
-/* Where a learner was stopped in the middle, nobody can wait for it. */
+/* Nobody can wait for a learner that was stopped in the middle. */
 void unwind_learn_drain(void)
 {
 	if (lock_take(&learner.lock, LOCK_LEARN))

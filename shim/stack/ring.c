@@ -1,11 +1,12 @@
 /* ring.c - samples on their way from signal handlers to the listener.
  *
  * Runs in: signal handler (ring_begin, ring_commit), listener.
- * Shared: `head` counts the places given out, `tail` those taken back; a place belongs to the handler that got its
- * number until it writes that number plus one to sample.ready (release), then to the listener (acquire) until it
- * moves tail (release). Numbers never start again. A handler that was stopped for so long that the listener passed it
- * over still writes: its place is nobody else's until it is done (sample.begun and sample.ready are equal), and whoever
- * gets a number of that place meanwhile leaves it, and says so (sample.left). The memory is never unmapped.
+ * Shared: `head` counts the places given out, `tail` those taken back. A place belongs to the handler that got its
+ * number, until the handler writes that number plus one to sample.ready (release). Then it belongs to the listener
+ * (acquire), until that moves tail (release). Numbers never start again. A handler may be stopped for so long that the
+ * listener passes it over. It still writes, so its place stays its own until it is done (sample.begun and sample.ready
+ * are equal). A handler that gets a number of that place meanwhile leaves the place, and notes that in sample.left. The
+ * memory is never unmapped.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/stack/ring.h"
@@ -22,7 +23,7 @@ static struct {
 	uint32_t head;   /* atomic */
 	uint32_t tail;   /* atomic */
 	uint64_t lost;   /* atomic */
-	bool has_late;   /* places that were passed over: their writers may be gone, or late */
+	bool has_late;   /* some places were passed over: their writers may be gone, or late */
 } ring;
 
 static struct sample *place(uint32_t number)
@@ -34,7 +35,7 @@ int ring_start(void)
 {
 	uint32_t places = PLACES_MOST;
 	while (places > PLACES_LEAST &&
-	       places * sample_bytes() > arena_rings_bytes() / 2) /* there are others of the kind */
+	       places * sample_bytes() > arena_rings_bytes() / 2) /* copies (sample.c) share the memory */
 		places /= 2;
 	for (; !ring.memory && places >= PLACES_LEAST; places /= 2) { /* less, where the cap is low */
 		ring.places = places;
@@ -64,7 +65,8 @@ struct sample *ring_front(void)
 	return NULL;
 }
 
-/* The oldest was begun and is not complete: leave it. False: there is none. */
+/* Pass over the oldest place, which was begun and is not complete.
+ * Returns false if there is none. */
 static bool pass_over(void)
 {
 	if (ring.tail == __atomic_load_n(&ring.head, __ATOMIC_RELAXED))
@@ -91,7 +93,7 @@ void ring_forget_late(void)
 
 FORKED_CODE void ring_fork_child(void)
 {
-	if (ring.memory) /* else its page need not be copied */
+	if (ring.memory) /* without a ring its page is not written, and need not be copied */
 		ring.has_late = true;
 }
 
@@ -111,7 +113,7 @@ static bool take_number(uint32_t *number)
 	return true;
 }
 
-/* Nobody else writes to the place, and none that came later did. */
+/* Take the place, if nobody else writes to it and no later number has used it. */
 static bool own_place(struct sample *s, uint32_t number)
 {
 	uint32_t begun = __atomic_load_n(&s->begun, __ATOMIC_ACQUIRE);

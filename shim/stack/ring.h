@@ -11,28 +11,30 @@
 
 #include "shim/stack/sample.h"
 
-/* Map the ring at the first call; empty it at every call. Listener. 0, or -ENOMEM. */
+/* Map the ring at the first call; empty it at every call. Listener.
+ * Returns 0, or -ENOMEM. */
 int ring_start(void);
 
-/* No handler writes now: places that late ones kept can be had again. Listener. */
+/* Free the places that late handlers kept, when no handler writes any more. Listener. */
 void ring_forget_late(void);
 void ring_fork_child(void);
 
-/* A place to write a sample to, and its number; NULL: the ring is full (counted). Then commit it. */
+/* Returns a place to write a sample to, and its number; then commit it. Returns NULL if the ring is full (counted). */
 struct sample *ring_begin(uint32_t *number);
 void ring_commit(struct sample *s, uint32_t number);
 
-/* The oldest sample that is complete, or NULL; give it back with ring_next. */
+/* Returns the oldest sample if it is complete, else NULL. Give it back with ring_next. */
 struct sample *ring_front(void);
 void ring_next(void);
 
-/* Pass over a sample that was begun and is not complete. False: there is none. */
+/* Pass over the oldest sample, if it was begun and is not complete.
+ * Returns false if there is no such sample. */
 bool ring_skip(void);
 
 /* Drop all samples. */
 void ring_empty(void);
 
-/* How many samples it holds. Samples lost since ring_start. */
+/* Return how many samples the ring has room for, and how many were lost since ring_start. */
 uint64_t ring_places(void);
 uint64_t ring_lost(void);
 

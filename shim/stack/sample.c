@@ -45,7 +45,7 @@ size_t sample_bytes(void)
 	return (sizeof(struct sample) + sample_depth() * sizeof(uintptr_t) + 63) & ~(size_t)63;
 }
 
-/* So much of this thread's stack, or what there is of it. */
+/* Copy up to COPY_BYTES of this thread's stack. */
 static size_t copy_stack(char *to, uintptr_t from)
 {
 	const struct stack_bounds *known = &self.stack;
@@ -94,7 +94,7 @@ static bool read_copy(void *memory, uintptr_t at, uintptr_t *value)
 	return true;
 }
 
-/* The first frame of the rest is the last one that the handler wrote, or one of ours that is not shown. */
+/* The first frame of the rest is the last one that the handler wrote, or a frame of ours that is not shown. */
 void sample_finish(struct sample *s)
 {
 	if (s->copy < 0)
@@ -118,7 +118,7 @@ void sample_drop(struct sample *s)
 FORKED_CODE void sample_forget_late(void)
 {
 	for (int i = 0; copies && i < COPIES; i++)
-		if (copies[i].taken) /* a page that need not be copied stays shared */
+		if (copies[i].taken) /* a page that is not written stays shared with the parent */
 			copies[i].taken = 0;
 }
 

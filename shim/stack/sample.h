@@ -2,8 +2,8 @@
  *
  * Runs in: signal handler (sample_take), listener (sample_finish).
  *
- * A handler learns no rules (unwind.h). Where it comes to code that was never met, it leaves a copy of the stack from
- * there on, and the listener walks that: so the handler is short, and the next sample finds the rules known.
+ * A handler learns no rules (unwind.h). When it comes to code that no walk has met, it leaves a copy of the rest of the
+ * stack, and the listener walks that. So the handler is short, and the next sample finds the rules known.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_SAMPLE_H
@@ -16,7 +16,7 @@
 #include "shim/stack/unwind.h"
 
 struct sample {
-	uint32_t ready; /* atomic; whose owner says what it means; ring.c, these three */
+	uint32_t ready; /* atomic; this and the next two: see ring.c */
 	uint32_t begun; /* atomic */
 	uint32_t left;  /* atomic */
 	int tid;
@@ -31,25 +31,26 @@ struct sample {
 	uintptr_t pc[]; /* sample_depth() of them */
 };
 
-/* Memory for the copies, once. Listener. False: no memory; stacks will be short at first. */
+/* Allocate the memory for the copies, once. Listener.
+ * Returns false if there is no memory: then stacks are short at first. */
 bool sample_start(void);
 
 size_t sample_depth(void);
 size_t sample_bytes(void); /* of a struct sample */
 
-/* The stack of the calling thread from f outwards. Signal handler. */
+/* Take the stack of the calling thread from f outwards. Signal handler. */
 void sample_take(struct sample *s, struct unwind_frame f);
 
 /* Walk the rest, give the copy back. Listener. */
 void sample_finish(struct sample *s);
 
-/* No handler writes now: copies that late ones never gave back can be had again. Listener. */
+/* Free the copies that late handlers never gave back, when no handler writes any more. Listener. */
 void sample_forget_late(void);
 
 /* Give the copy back. Listener. */
 void sample_drop(struct sample *s);
 
-/* The child's handlers hold none. */
+/* In a fork child: no handler holds a copy. */
 void sample_fork_child(void);
 
 #endif

@@ -8,8 +8,8 @@
  * ever moved.
  *
  * Shared: the links. A stack is complete before it is linked (release; readers acquire), by a compare and exchange of
- * an empty link, and is never unlinked: no lock. Who loses that race goes on from the winner's; two of the same stack
- * at once cost one stack's memory.
+ * an empty link, and is never unlinked: no lock. The loser of that race goes on from the winner's stack. If two threads
+ * intern the same stack at once, one stack's memory is lost.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/stack/stacks.h"
@@ -24,7 +24,7 @@ enum { ROOTS = 4096, CHILD_BITS = 2 };
 
 static struct stack *roots[ROOTS] LARGE;
 
-/* The one frame of what has no room: its name says what it is. Never called. */
+/* The one frame of stacks that have no room: its name says what it is. Never called. */
 static __attribute__((used, noinline)) void other_stacks(void)
 {
 	__asm__ volatile("");
@@ -44,13 +44,13 @@ static uint32_t hash_stack(const uintptr_t *pc, size_t depth, uint64_t place)
 	return (uint32_t)h;
 }
 
-/* A way through the tree: the link that was come to, and the bits of the hash that are left there. */
+/* A way through the tree: the link that it has reached, and the bits of the hash that are left there. */
 struct way {
 	struct stack **at;
 	uint32_t rest;
 };
 
-/* The stack that is like this one, or NULL: then the link is empty. */
+/* Returns the stack that is like this one, or NULL: then the link is empty. */
 static struct stack *find(struct way *w, const struct stack *like, const uintptr_t *pc)
 {
 	struct stack *s;

@@ -9,14 +9,15 @@
 #include "shim/base/exports.h"
 #include "shim/snapshot.h"
 
-/* The one stack with these look-up addresses, leaf first, in the present place (modules_place_of). At the memory cap,
- * of one that is not in the table yet: stacks_others, counted. Never NULL. depth: at most 65535. */
+/* Returns the one stack with these look-up addresses, leaf first, in the present place (modules_place_of). Never NULL:
+ * at the memory cap, stacks_others stands for a stack that is not in the table yet, and this is counted. depth: at most
+ * 65535. */
 struct stack *stacks_intern(const uintptr_t *pc, size_t depth);
 
 /* The same in another place. */
 struct stack *stacks_intern_at(const uintptr_t *pc, size_t depth, uint64_t place);
 
-/* What stands for all that have no room: one frame, of a function that is named other_stacks. */
+/* Stands for all stacks that have no room: one frame, in a function that is named other_stacks. */
 extern HIDDEN struct stack stacks_others;
 
 #endif

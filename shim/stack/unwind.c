@@ -1,14 +1,13 @@
 /* unwind.c - walk a stack by cached rules.
  *
  * Runs in: app's thread inside a hook (any app lock may be held), signal handler, listener.
- * Shared: the rule cache. Each entry is one 64-bit word that holds the tag of its address and the rule,
- * so a reader sees a whole entry or none: relaxed loads and stores, no lock. A lost update costs a
- * second look-up.
+ * Shared: the rule cache. Each entry is one 64-bit word that holds the tag of its address and the rule, so a reader
+ * sees a whole entry or none: relaxed loads and stores, no lock. A lost update costs a second look-up.
  *
  * Memory: the walk reads the stack of the thread directly where that is known to be its stack: from the stack pointer
- * on up to its known end (struct stack_bounds). Anything else (coroutines, what lies beyond a stack's end, alternate
- * stacks) may be unmapped by another thread the next moment, or be what another stack's guard page was: it is read by
- * ways that cannot fault, a piece at a time, and never believed for the next walk.
+ * on up to its known end (struct stack_bounds). Other memory (coroutines, beyond a stack's end, alternate stacks) may
+ * be unmapped by another thread the next moment, or may have been another stack's guard page. It is read in ways that
+ * cannot fault, a piece at a time, and the next walk does not rely on it.
  *
  * A walk takes little of the program's stack itself (a piece of WINDOW_BYTES); learning runs on a stack of our own.
  *
@@ -87,15 +86,15 @@ static bool fits(struct unwind_rule r)
 	       r.fp_at >= 0 && r.fp_at < (1 << FP_BITS) * (int)WORD;
 }
 
-static uint32_t forgettings; /* atomic: so often all was forgotten */
+static uint32_t forgettings; /* atomic: how often all rules were forgotten */
 
 static uint32_t count_forgettings(void)
 {
 	return __atomic_load_n(&forgettings, __ATOMIC_SEQ_CST);
 }
 
-/* A rule that was learned while count_forgettings was `when`. Either unwind_forget comes to it here, or we see that it
- * was called. */
+/* Keep a rule that was learned while count_forgettings was `when`. If unwind_forget runs meanwhile, either it clears
+ * the rule here, or we see that it ran. */
 static void keep(uintptr_t pc, struct unwind_rule r, uint32_t when)
 {
 	if (r.kind == UNWIND_UNKNOWN || pc >> 47 || !fits(r))
@@ -138,8 +137,8 @@ static uintptr_t page_after(uintptr_t at)
 	return (at & ~(uintptr_t)(PAGE - 1)) + PAGE;
 }
 
-/* Linux leaves at least 128 MiB below the end of the main thread's stack to it (mmap_base); an emulator that maps its
- * guest's stack, as much as the limit says. */
+/* Linux keeps at least 128 MiB free for the main thread's stack, below its end (mmap_base). An emulator that maps its
+ * guest's stack maps as much as the limit says. */
 struct stack_bounds unwind_main_stack(uintptr_t near_its_end)
 {
 	enum { MAINS_REACH = 128 << 20 };
@@ -152,8 +151,8 @@ struct stack_bounds unwind_main_stack(uintptr_t near_its_end)
 	return (struct stack_bounds){.lo = end - reach, .hi = end};
 }
 
-/* Libc puts a thread's control block at the end of its stack, where the thread pointer points, and a pthread's stack
- * has at least 16 KiB, a guard page among them in old versions. With the attributes of libc's choice it has more. */
+/* Libc puts a thread's control block at the end of its stack, where the thread pointer points. A thread's stack has at
+ * least 16 KiB, which in old versions include a guard page. With the default attributes it has more. */
 struct stack_bounds unwind_thread_stack(uintptr_t at, bool has_default_size)
 {
 	enum { LEAST = 12 << 10, LEAST_BY_DEFAULT = 64 << 10 };
@@ -176,7 +175,7 @@ size_t unwind_read_safely(void *to, uintptr_t from, size_t bytes)
 			return n >= 0 ? (size_t)n : 0;
 		__atomic_store_n(&refused, true, __ATOMIC_RELAXED);
 	}
-	/* Asked page by page: may it be read? Then it is, in the same moment. */
+	/* Ask for each page whether it can be read, and read it at once. */
 	size_t done = 0;
 	while (done < bytes && os_readable((const void *)((from + done) & ~(uintptr_t)(WORD - 1)))) {
 		size_t page = page_after(from + done) - (from + done), n = page < bytes - done ? page : bytes - done;
@@ -186,11 +185,11 @@ size_t unwind_read_safely(void *to, uintptr_t from, size_t bytes)
 	return done;
 }
 
-/* How a walk reads memory: this thread's own, or another's through what the caller brings. The functions below are
- * compiled once for each (always_inline, with a constant `own`). */
+/* How a walk reads memory: this thread's own directly, other memory through the caller's function. The functions below
+ * are compiled once for each (always_inline, with a constant `own`). */
 struct memory {
 	struct stack_bounds known; /* believed to be readable */
-	uintptr_t lo;              /* nothing below is looked at */
+	uintptr_t lo;              /* nothing below is read */
 	uintptr_t at;              /* of the window */
 	size_t bytes;
 	char window[WINDOW_BYTES];
@@ -203,7 +202,8 @@ static bool is_in(struct stack_bounds s, uintptr_t at)
 	return at - s.lo < s.hi - s.lo;
 }
 
-/* The known stack counts where this walk's stack pointer lies in it: its pages below may never have been used. */
+/* The known stack is used only if this walk's stack pointer lies in it, and only from there on: the pages below may
+ * never have been used. */
 static void begin_at(struct memory *m, const struct stack_bounds *known, uintptr_t sp)
 {
 	m->lo = sp;
@@ -237,8 +237,8 @@ FOR_EACH_MEMORY bool read_word(struct memory *m, bool own, uintptr_t at, uintptr
 	return true;
 }
 
-/* The registers that a signal interrupted, from the ucontext that the kernel left at sp. What was interrupted may run
- * on another stack. */
+/* Read the registers that a signal interrupted, from the ucontext that the kernel left at sp. The interrupted code may
+ * run on another stack. */
 FOR_EACH_MEMORY bool step_signal(struct unwind_frame *f, struct memory *m, bool own)
 {
 	const ucontext_t *u = ARCH_CONTEXT_AT(f->sp);
@@ -274,7 +274,7 @@ FOR_EACH_MEMORY bool step(struct unwind_frame *f, struct unwind_rule r, struct m
 	}
 	if (cfa <= f->sp || !read_word(m, own, cfa - WORD, &return_address))
 		return false;
-	if (r.fp_at && cfa - (uintptr_t)r.fp_at >= f->sp && /* below sp: popped again, the register has it */
+	if (r.fp_at && cfa - (uintptr_t)r.fp_at >= f->sp && /* below sp it has been popped: the register has it */
 	    !read_word(m, own, cfa - (uintptr_t)r.fp_at, &f->fp))
 		return false;
 	f->pc = return_address - 1;
@@ -302,7 +302,7 @@ size_t unwind_walk(struct unwind_frame f, const struct stack_bounds *known, uint
 	return n;
 }
 
-/* The frame that was executing is shown even where it is ours: what we cost is to be seen. */
+/* The frame that was executing is shown even if it is ours, so that our cost can be seen. */
 size_t unwind_walk_known(struct unwind_frame f, const struct stack_bounds *known, uintptr_t *pc, size_t max,
                          struct unwind_frame *rest)
 {
@@ -322,28 +322,28 @@ size_t unwind_walk_known(struct unwind_frame f, const struct stack_bounds *known
 				break;
 			}
 			r = (struct unwind_rule){
-				.kind = UNWIND_CHAIN}; /* made at run time: in no object, so without a table */
+				.kind = UNWIND_CHAIN}; /* code made at run time: in no object, so without a table */
 		}
 	} while (step(&f, r, &m, true));
 	return n;
 }
 
-/* A frame pointer that the kernel did not tell is found by what the stack must look like there: the saved frame
- * pointer, and above it the address to return to, which comes after a call of this very function; one frame further out
- * there has to be such an address again. What is left of earlier calls may fit, too: so first it is asked how far down
- * the function goes for certain, and where that does not help, there must be no second one. A call through a register
- * says nothing about whom it calls: then the saved frame pointer has to lead to another such pair, or be that of the
- * outermost frame. Where nothing fits, or too much, the stack ends. */
+/* The kernel does not tell the frame pointer of a blocked thread. It is found by how the stack must look there: it
+ * points to the saved frame pointer and, above that, the return address, which must follow a call of this very
+ * function. One frame further out there must be such an address again. Leftovers of earlier calls may fit, too. So the
+ * walk first looks at how far down the function certainly goes; where that does not help, no second candidate may fit.
+ * A call through a register does not tell what it calls. Then the saved frame pointer must lead to another such pair,
+ * or be that of the outermost frame. If nothing fits, or more than one candidate, the stack ends. */
 enum call_kind { NO_CALL_BEFORE, CALLS_SOMETHING, CALLS_THIS };
 
-/* Does the word there hold this function's address? */
+/* Does the word at `slot` hold this function's address? */
 static enum call_kind by_slot(uintptr_t slot, uintptr_t function)
 {
 	uintptr_t value;
 	return peek(slot, &value, sizeof value) && value == function ? CALLS_THIS : NO_CALL_BEFORE;
 }
 
-/* A direct call: of the function, or of a stub that jumps there. */
+/* A direct call may call the function, or a stub that jumps there. */
 static enum call_kind by_target(uintptr_t target, uintptr_t function)
 {
 	unsigned char code[ARCH_STUB_BYTES];
@@ -355,7 +355,7 @@ static enum call_kind by_target(uintptr_t target, uintptr_t function)
 	return slot ? by_slot(slot, function) : NO_CALL_BEFORE;
 }
 
-/* What comes before an address that is returned to? function 0: any will do. */
+/* What call comes before this return address? function 0: any function will do. */
 static enum call_kind call_before(uintptr_t return_address, uintptr_t function)
 {
 	unsigned char code[ARCH_BEFORE_BYTES];
@@ -389,7 +389,7 @@ static bool has_a_caller(struct unwind_frame f, struct memory *m)
 	return r.kind == UNWIND_END || (step(&f, r, m, false) && call_before(f.pc + 1, 0) != NO_CALL_BEFORE);
 }
 
-/* Two words as a frame pointer points to: where the caller's is, and where to return to. */
+/* Does a frame pointer point here? Then these words are the caller's frame pointer and a return address. */
 static bool is_link(uintptr_t at, struct memory *m)
 {
 	uintptr_t saved, return_address, next;
@@ -398,7 +398,7 @@ static bool is_link(uintptr_t at, struct memory *m)
 	       read_word(m, false, saved + WORD, &next) && call_before(next, 0) != NO_CALL_BEFORE;
 }
 
-/* function 0: any. */
+/* Is this the frame of `function` (0: of any)? */
 static bool is_the_frame(uintptr_t at, uintptr_t function, struct memory *m)
 {
 	uintptr_t saved, return_address;
@@ -413,7 +413,7 @@ static bool is_the_frame(uintptr_t at, uintptr_t function, struct memory *m)
 	return has_a_caller((struct unwind_frame){.pc = return_address - 1, .sp = at + 2 * WORD, .fp = saved}, m);
 }
 
-/* Is anything else up there that might be it, and that this one does not lead to? */
+/* May another word further up be the frame, one that this frame does not lead to? */
 static bool has_rivals(uintptr_t frame, uintptr_t end, uintptr_t function, struct memory *m)
 {
 	uintptr_t next = frame;
@@ -428,8 +428,8 @@ static bool has_rivals(uintptr_t frame, uintptr_t end, uintptr_t function, struc
 	return false;
 }
 
-/* How far below its frame pointer a function's stack pointer is while it calls others; 0: not known. (If it takes more
- * in between, nothing that fits will be there.) */
+/* How far below its frame pointer a function's stack pointer is while it calls others; 0: not known. (If the function
+ * takes more in between, nothing fits at that distance.) */
 static uintptr_t fixed_depth(uintptr_t function)
 {
 	unsigned char code[ARCH_PROLOGUE_BYTES];

@@ -21,8 +21,8 @@ struct unwind_frame {
 	uintptr_t pc, sp, fp;
 };
 
-/* The caller of the function this is used in, as it stood before the call. That function then has a frame pointer, and
- * { caller's frame pointer, return address } where it points to. */
+/* The frame of the caller of the function that uses this, as it was before the call. The function then has a frame
+ * pointer, which points to { caller's frame pointer, return address }. */
 #define UNWIND_CALLER() \
 	((struct unwind_frame){ \
 		.pc = (uintptr_t)__builtin_return_address(0) - 1, \
@@ -30,37 +30,38 @@ struct unwind_frame {
 		.fp = *(uintptr_t *)__builtin_frame_address(0), \
 	})
 
-/* The same of a function that was given its caller's __builtin_frame_address(0): the caller's caller. */
+/* The same for a function that was given its caller's __builtin_frame_address(0): returns the caller's caller. */
 static inline struct unwind_frame unwind_frame_at(const void *frame_address)
 {
 	const uintptr_t *at = frame_address;
 	return (struct unwind_frame){.pc = at[1] - 1, .sp = (uintptr_t)(at + 2), .fp = at[0]};
 }
 
-/* Init: the main thread's, of an address near its end. */
+/* Init: returns the bounds of the main thread's stack, given an address near its end. */
 struct stack_bounds unwind_main_stack(uintptr_t near_its_end);
 
-/* The calling thread's, which libc has just begun, at this address of its stack. has_default_size: it was created
- * without attributes. */
+/* Returns the bounds of the calling thread's stack, given an address in it. Libc has just begun the thread.
+ * has_default_size: it was created without attributes. */
 struct stack_bounds unwind_thread_stack(uintptr_t at, bool has_default_size);
 
-/* Read memory of this process that may not be there, or not the next moment. Returns how many bytes could be read; 0
- * after a filter of system calls came. */
+/* Read memory of this process that may be gone, now or the next moment.
+ * Returns how many bytes could be read; 0 in a confined program (confined.h). */
 size_t unwind_read_safely(void *to, uintptr_t from, size_t bytes);
 
-/* Write the look-up addresses of the stack from `start` outwards into pc[0..max), start's own first, but for
- * those that are left out. known: of the calling thread. Returns their number. */
+/* Write the look-up addresses of the stack from `start` outwards to pc[0..max): start's own first, without the frames
+ * that are left out. known: the calling thread's stack.
+ * Returns their number. */
 size_t unwind_walk(struct unwind_frame start, const struct stack_bounds *known, uintptr_t *pc, size_t max);
 
-/* The same in a signal handler: no lock is taken, nothing is learned. The walk ends where no
- * rule is known yet: *rest is that frame, which is in pc[] already (rest->pc 0: the walk came to its end). */
+/* The same in a signal handler: it takes no lock and learns nothing. The walk ends where no rule is known yet: *rest is
+ * that frame, which is in pc[] already if it is shown. rest->pc is 0 if the walk came to its end. */
 size_t unwind_walk_known(struct unwind_frame start, const struct stack_bounds *known, uintptr_t *pc, size_t max,
                          struct unwind_frame *rest);
 
-/* A stack that is another thread's, or was copied: read(memory, address, value) says false where it can't be read.
- * `mark`, where it is not NULL, is a frame further out whose registers are known, and *passed tells whether it was met.
- * The frame pointer need not be known (start.fp may be UNWIND_NO_FP): where it is needed first, it is looked for on the
- * stack. Listener. */
+/* Walk a stack that is another thread's, or a copy. read(memory, address, value) returns false where it can't read.
+ * `mark`, if not NULL, is a frame further out whose registers are known; `passed` tells whether the walk met it. The
+ * frame pointer need not be known (start.fp may be UNWIND_NO_FP): the walk looks for it on the stack where it first
+ * needs it. Listener. */
 enum { UNWIND_NO_FP = 1 };
 struct unwind_elsewhere {
 	bool (*read)(void *memory, uintptr_t at, uintptr_t *value);
@@ -97,7 +98,7 @@ struct unwind_rule {
 /* Ask libunwind for the rule at `pc`. learn.c. Holds the LEARN lock meanwhile; may change errno. */
 struct unwind_rule unwind_learn(uintptr_t pc);
 
-/* The first address of the function that pc lies in, by the same tables; 0: they don't say. */
+/* Returns the first address of the function that pc lies in, by the same tables; 0 if they don't say. */
 uintptr_t unwind_function_start(uintptr_t pc);
 
 /* Wait until no learner reads an object's tables (dlclose, after modules_closing_begin). */

@@ -38,8 +38,7 @@ int __wrap_pthread_mutex_unlock(pthread_mutex_t *m);
 _Noreturn void __wrap_abort(void);
 _Noreturn void __wrap___assert_fail(const char *what, const char *file, unsigned line, const char *function);
 
-/* libunwind allocates its address space once; nothing of what is linked in frees and allocates in
- * turns. */
+/* libunwind allocates its address space once; no linked-in library frees and allocates in turns. */
 void *__wrap_malloc(size_t bytes)
 {
 	return arena_alloc(bytes);
@@ -78,8 +77,8 @@ int __wrap_pipe2(int fd[2], int flags)
 	return -1;
 }
 
-/* Files of objects, for names and local unwinding, which are not used. (stat and fstat are versions of their own from
- * glibc 2.33 on: with them no program would start on an older one.) */
+/* Files of objects, for names and local unwinding, which are not used. (From glibc 2.33 on, stat and fstat have new
+ * versions: with them no program would start on an older glibc.) */
 int __wrap_open(const char *path, int flags, ...)
 {
 	(void)path, (void)flags;
@@ -105,7 +104,7 @@ int __wrap_sigprocmask(int how, const sigset_t *set, sigset_t *old)
 	return 0;
 }
 
-/* A sanitizer's runtime that starts after us has these two, which cannot be called yet. */
+/* A sanitizer's runtime that starts after us defines these two, and they cannot be called yet. */
 int __wrap_mincore(void *at, size_t bytes, unsigned char *pages)
 {
 	return os_call(SYS_mincore, at, bytes, pages) < 0 ? -1 : 0;
@@ -135,8 +134,8 @@ int __wrap_pthread_mutex_unlock(pthread_mutex_t *m)
 	return 0;
 }
 
-/* A library gave up: leave libunwind by the jump that the learner set; in the listener there is no
- * caller to go back to, so the listener ends and the program runs on. */
+/* A library gave up. Leave libunwind by the jump that the learner set. In the listener there is no caller to return to,
+ * so the listener ends and the program runs on. */
 _Noreturn void __wrap_abort(void)
 {
 	if (__atomic_load_n(&wrap_escape_tid, __ATOMIC_RELAXED) == os_tid())

@@ -13,28 +13,27 @@
 #include "shim/stack/unwind.h"
 
 /* A wait, as its thread publishes it (waits/waits.h). The fields change only while `state` says WAIT_NONE or
- * WAIT_CHANGING; a state with a call never comes back once it was left. */
+ * WAIT_CHANGING; a state with a call never comes back after it was left. */
 struct wait {
 	uint64_t state;            /* atomic: instance << 8 | enum wait_call */
 	uint64_t instances;        /* waits so far */
-	uintptr_t object;          /* what for: waits_kind() says what it is */
+	uintptr_t object;          /* what it waits for: waits_kind() says of what kind */
 	struct unwind_frame frame; /* the caller's */
-	uint64_t since_ns;  /* CLOCK_MONOTONIC, of locks that nobody watches CLOCK_MONOTONIC_COARSE; 0: not taken */
+	uint64_t since_ns;  /* CLOCK_MONOTONIC; CLOCK_MONOTONIC_COARSE for locks that nobody watches; 0: not taken */
 	uint32_t handled;   /* self.handled when it began */
 	uint32_t cut_short; /* atomic: our signal interrupted the system call of this wait */
 };
 
 /* A system call that our signal cut short (waits/restart.h). */
 struct restart {
-	/* The thread's own. Where it was when a handler of the program's came last, and how many came: hooks/signal.c.
-	 */
+	/* The thread's own. Where it was when one of the program's handlers last came, and how many came
+	 * (waits/handlers.c). */
 	uintptr_t handled_pc, handled_sp;
-	/* The call that our handler set back last: should a handler of the program's come before it is made, it fails.
-	 */
+	/* The call that our handler set back last. It fails if a handler of the program's comes before it is made. */
 	uintptr_t again_pc, again_sp;
 	uint32_t handled;
 	bool again_always;    /* whatever that handler's SA_RESTART says */
-	bool keep_off;        /* the listener's: no signal of ours to this thread now */
+	bool keep_off;        /* the listener's: send this thread no signal of ours now */
 	struct timespec time; /* what is left of a time-out */
 	/* Written by the listener, while the thread was blocked. */
 	uint32_t number; /* atomic; odd: what follows is being written */
@@ -46,23 +45,23 @@ struct restart {
 	uint64_t sleeps;              /* how often it had gone to sleep */
 };
 
-/* One living thread. Records are never freed; that of a thread that ended becomes another's. */
+/* One living thread. Records are never freed: a new thread gets the record of one that ended. */
 struct thread {
 	struct wait wait; /* written by the thread itself without a lock */
 	struct restart restart;
 	struct thread *next;
-	struct thread_site *site; /* that created it; NULL: not known */
+	struct thread_site *site; /* where it was created; NULL: not known */
 	uintptr_t handle;         /* pthread_self() of a thread that pthread_create made; 0: not known */
 	int tid;                  /* atomic; 0: nobody's */
-	uint32_t timer;           /* atomic; cpu.c: THREAD_NO_TIMER, being made, or the number of its timer plus one */
-	uint64_t armed_cpu_ns;    /* cpu.c: what it had used when it got the timer */
+	uint32_t timer;           /* atomic; ticks.c: THREAD_NO_TIMER, being made, or its timer's number plus one */
+	uint64_t armed_cpu_ns;    /* ticks.c: the CPU time it had used when it got the timer */
 	struct queue *waits_for;  /* queues.c, these two; the thread's own */
 	uint64_t waits_since_ns;
 	struct thread *waits_before, *waits_after; /* queues.c; under its bucket's lock */
 	struct trace_chunk *chunk;                 /* trace_events.c, these four; the thread's own */
 	uint32_t chunk_of;                         /* which trace */
 	uint32_t is_tracing;                       /* atomic: it is writing to the chunk */
-	uint32_t end_told_in;                      /* atomic: in which trace it said that it ends */
+	uint32_t end_told_in;                      /* atomic: the trace in which it said that it ends */
 	uint32_t entered;                          /* threads.c: how often it was found or given away */
 };
 enum { THREAD_NO_TIMER = 0, THREAD_TIMER_BEING_MADE = UINT32_MAX };

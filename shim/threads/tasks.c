@@ -38,7 +38,7 @@ static bool is_ours(int tid)
 	return false;
 }
 
-/* The folder of the program's threads: the listener's own is another. */
+/* Begin with the folder of the program's threads; the listener has another one. */
 static void begin_path(struct line *l)
 {
 	line_str(l, "/proc/");
@@ -96,7 +96,7 @@ static void keep_one(void *arg, int tid)
 		size_t cap = t->cap ? t->cap * 2 : 256;
 		int *at = region_alloc(t->region, cap * sizeof *at);
 		if (!at)
-			return; /* those that are left are not told */
+			return; /* the other threads are not told */
 		if (t->count)
 			memcpy(at, t->at, t->count * sizeof *at);
 		t->at = at;
@@ -146,7 +146,7 @@ const char *tasks_name(struct region *r, int tid)
 	return copy ? memcpy(copy, name, (size_t)n) : NULL;
 }
 
-/* The letter in "tid (any name) S …": after the last parenthesis. */
+/* Returns the letter in "tid (any name) S …": after the last parenthesis. */
 static char state_letter(int tid)
 {
 	char text[256];
@@ -182,7 +182,8 @@ static bool parse_blocked(struct span text, struct task *t)
 	return true;
 }
 
-/* The kernel tells this to who may trace the program: to us only if we use all powers that it has. */
+/* The kernel tells this only to a process that may trace the program. The listener may if it uses all capabilities that
+ * the program has. */
 static long read_blocked(int tid, char *buf, size_t cap)
 {
 	long n = tasks_read(tid, "syscall", buf, cap);
@@ -209,8 +210,7 @@ struct task tasks_look(int tid)
 	bool is_blocked = n > 0 && parse_blocked(span_of(text), &t);
 	if (is_blocked && (t.sp || t.pc))
 		return t;
-	char letter =
-		state_letter(tid); /* of one without registers: it has ended, or never was in the program's code */
+	char letter = state_letter(tid); /* a thread without registers has ended, or never was in the program's code */
 	if (has_ended(letter))
 		t.state = TASK_GONE;
 	else if (!is_blocked)
@@ -218,7 +218,7 @@ struct task tasks_look(int tid)
 	return t;
 }
 
-/* The value of the line that begins with `key`: what follows the last colon. */
+/* Returns the value of the line that begins with `key`: the text after the last colon. */
 struct span tasks_value(const char *text, const char *key)
 {
 	struct span rest = span_of(text);
@@ -243,15 +243,15 @@ static int64_t last_ran_ns(const char *text)
 	return (int64_t)(ms * 1000000 + ns);
 }
 
-/* The scheduler's clock of a processor leaves out what interrupts and other machines took there, so each has its own.
- * What lies between it and CLOCK_MONOTONIC is seen by going there. */
+/* The scheduler's clock of a processor leaves out the time that interrupts and other machines took there, so each
+ * processor has its own. The listener learns the distance to CLOCK_MONOTONIC by going there. */
 enum { PROCESSORS_MOST = 1024, FRESH_NS = 5000000 };
 static struct {
 	int64_t behind_ns;   /* how far its clock is behind CLOCK_MONOTONIC */
 	uint64_t learned_ns; /* CLOCK_MONOTONIC */
 } clocks[PROCESSORS_MOST] LARGE;
 
-/* How far this processor's clock is behind, or a little more, where this thread lost the processor meanwhile. */
+/* Returns how far this processor's clock is behind, or a little more if this thread lost the processor meanwhile. */
 static int64_t behind_here(void)
 {
 	enum { TRIES = 3, GOOD_NS = 200000 };
@@ -285,7 +285,7 @@ static bool learn_clock(unsigned processor)
 	return behind != INT64_MAX;
 }
 
-/* The number of the processor that a thread ran on last: field 39 of stat, the 37th after the name. */
+/* Finds the processor that a thread ran on last: field 39 of stat, the 37th after the name. */
 static bool last_processor(int tid, unsigned *processor)
 {
 	char text[1024];
@@ -302,8 +302,8 @@ static bool last_processor(int tid, unsigned *processor)
 	return true;
 }
 
-/* A clock loses more as time goes by: one that was learned before the thread blocked would say that it blocked earlier
- * than it did, by at most the time since then. Later does no harm. */
+/* A clock falls further behind as time goes by. If it was learned before the thread blocked, the thread would seem to
+ * have blocked earlier than it did, by at most the time since then. To seem later does no harm. */
 static int64_t idle_by(unsigned processor, int64_t then, uint64_t now)
 {
 	int64_t age = (int64_t)(now - clocks[processor].learned_ns),
@@ -327,7 +327,7 @@ int64_t tasks_idle_ns(int tid)
 	return learn_clock(processor) ? idle_by(processor, then, now) : -1;
 }
 
-/* The last field of "stat": wait(2)'s status. To who lacks powers that the program has it is 0. */
+/* The last field of "stat" is wait(2)'s status. It is 0 for a reader without the program's capabilities. */
 int tasks_exit_status(int tid)
 {
 	char text[1024];

@@ -9,22 +9,23 @@
 #include "shim/base/arena.h"
 #include "shim/base/text.h"
 
-/* Threads of ours that are not the program's: their ids are there while they live. */
+/* Threads of ours that are not the program's. *tid is set while the thread lives. */
 enum tasks_ours { TASKS_LISTENER, TASKS_VISITOR, TASKS_OURS };
 void tasks_hide(enum tasks_ours which, const int *tid);
 
-/* The tids of the program's threads, ours left out, the main thread first. Returns their number in *count; NULL:
- * no memory, or no /proc (*count is 0). */
+/* Returns the tids of the program's threads, without ours, the main thread first, and their number in *count. Returns
+ * NULL if there is no memory, or no /proc (*count is 0). */
 int *tasks_list(struct region *r, size_t *count);
 size_t tasks_count(void);
 
-/* A file of a thread's folder, or a piece of its beginning, NUL-terminated. Bytes read, or a negative errno. */
+/* Read a file of a thread's folder, or the beginning of it, NUL-terminated.
+ * Returns the bytes read, or a negative errno. */
 long tasks_read(int tid, const char *file, char *buf, size_t cap);
 
-/* The name of a thread; NULL: it has ended, or no memory. */
+/* Returns the name of a thread; NULL if it has ended or there is no memory. */
 const char *tasks_name(struct region *r, int tid);
 
-/* Where a thread stands, says the kernel. */
+/* What a thread does, as the kernel tells it. */
 enum task_state {
 	TASK_GONE,
 	TASK_RUNS,    /* or could, if it had a processor */
@@ -44,20 +45,20 @@ static inline bool tasks_same(const struct task *a, const struct task *b)
 	       a->args[1] == b->args[1];
 }
 
-/* Since how many nanoseconds a thread that is blocked has not run, or a little less; negative: the kernel does not say.
- */
+/* Returns for how many nanoseconds a blocked thread has not run, or a little less; negative if the kernel does not
+ * say. */
 int64_t tasks_idle_ns(int tid);
 
-/* In the text of "status": the value of the line that begins with `key`. */
+/* Returns the value of the line that begins with `key`, in the text of "status". */
 struct span tasks_value(const char *text, const char *key);
 
-/* With what a thread that is still listed has ended, as for exit(2). */
+/* Returns the exit status, as for exit(2), of a thread that has ended and is still listed. */
 int tasks_exit_status(int tid);
 
-/* How often it has gone to sleep. */
+/* Returns how often the thread has gone to sleep. */
 uint64_t tasks_sleeps(int tid);
 
-/* Does it block this signal? And does it take it, by a handler? */
+/* Does the thread block this signal? Does it take it, by a handler? */
 bool tasks_blocks(int tid, int sig);
 bool tasks_catches(int tid, int sig);
 

@@ -3,8 +3,8 @@
  * Runs in: app's thread inside pthread_create, new threads, threads in a trace; snapshot_threads and the look-ups in
  * the listener. So: no allocation but the arena's; errno preserved. Shared: everything here, under threads.lock (rank
  * THREADS), but for the lists of sites and of blocks of records, which are read without it (linked with release stores,
- * never freed; counts are atomic), and for what a thread writes in its own record (waits.h). No system call is made
- * while the lock is held: threads that begin wait for it.
+ * never freed; counts are atomic), and for what a thread writes in its own record (waits.h). No system call but the
+ * arena's is made while the lock is held: threads that begin wait for it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/threads/threads.h"
@@ -41,7 +41,7 @@ struct record_block {
 };
 enum { RECORD_BYTES = (sizeof(struct thread) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE };
 
-/* Of what has no room. */
+/* The site of stacks and sites that have no room. */
 static struct thread_site others = {.stack = &stacks_others};
 
 static struct {
@@ -55,7 +55,7 @@ static struct {
 	size_t sweep_at; /* look for ended threads when there are so many */
 } threads FORKED = {.newest = &others, .sweep_at = SWEEP_FROM};
 
-/* In this order: a fork child may inherit the lists at any time. */
+/* Stores in this order: a fork child may inherit the lists at any time. */
 #define SET(where, value) __atomic_store_n(&(where), (value), __ATOMIC_RELEASE)
 
 /* Never NULL. */
@@ -133,7 +133,7 @@ void threads_drop_timer(uint32_t timer)
 		timers_delete((int)timer - 1);
 }
 
-/* What other rooms have in a record is theirs to forget. Immutable after init. */
+/* Other rooms forget what they keep in a record. Immutable after init. */
 static void forget_nothing(struct thread *t)
 {
 	(void)t;
@@ -146,10 +146,10 @@ void threads_on_reuse(void (*forget)(struct thread *t))
 	forget_rest = forget;
 }
 
-/* The record is nobody's from now on. Returns its timer. */
+/* From now on the record is nobody's. Returns its timer. */
 static uint32_t clear_locked(struct thread *t)
 {
-	__atomic_store_n(&t->tid, 0, __ATOMIC_SEQ_CST); /* before its timer is looked for: cpu.c */
+	__atomic_store_n(&t->tid, 0, __ATOMIC_SEQ_CST); /* before its timer is looked for: ticks.c */
 	forget_rest(t);
 	return threads_take_timer(t);
 }
@@ -162,7 +162,7 @@ static struct thread *find_locked(int tid)
 	return t;
 }
 
-/* The thread ended, if the record was not used since. Returns its timer. */
+/* Remove the record of a thread that has ended, if it was not used since. Returns its timer. */
 static uint32_t remove_locked(struct thread *t, int tid, uint32_t entered)
 {
 	struct thread **at = &threads.slot[(unsigned)tid % SLOTS];
@@ -191,7 +191,7 @@ static void remove_if_ended(struct thread *t, void *pid)
 	threads_drop_timer(timer);
 }
 
-/* Is it time, and nobody at it? Then the caller sweeps. */
+/* Is it time to sweep, and does nobody else? Then the caller sweeps. */
 static bool begin_sweep_locked(void)
 {
 	if (threads.entered < threads.sweep_at)
@@ -200,8 +200,8 @@ static bool begin_sweep_locked(void)
 	return true;
 }
 
-/* Threads don't tell when they end (they may end in many ways); a tid that is no more is found out here, at
- * a cost that is spread over the births since the last time. */
+/* Threads don't tell when they end (they may end in many ways). The sweep finds tids that are gone, at a cost that is
+ * spread over the births since the last one. */
 static void sweep(void)
 {
 	int pid = house_pid();
@@ -238,14 +238,15 @@ static struct thread *take_locked(void)
 	return t;
 }
 
-/* begins: a thread with this tid begins now, so a record of the same number is that of a thread that ended: the kernel
- * uses tids again. */
+/* begins: a thread with this tid begins now. A record with the same tid is then that of a thread that has ended: the
+ * kernel uses tids again. */
 static struct thread *enter_locked(int tid, bool begins, uint32_t *timer)
 {
 	struct thread *t = find_locked(tid);
 	*timer = THREAD_NO_TIMER;
 	if (t)
-		__atomic_fetch_add(&t->entered, 1, __ATOMIC_RELEASE); /* it is no ended thread's from now on */
+		__atomic_fetch_add(&t->entered, 1, __ATOMIC_RELEASE); /* from now on no sweep takes it for an ended
+		                                                       * one's */
 	if (t && !begins)
 		return t;
 	if (t) {
@@ -254,7 +255,7 @@ static struct thread *enter_locked(int tid, bool begins, uint32_t *timer)
 		t = take_locked();
 		if (!t)
 			return NULL;
-		forget_rest(t); /* a child of fork has what its parent left in it */
+		forget_rest(t); /* in a fork child it may hold what the parent left */
 		SET(t->next, threads.slot[(unsigned)tid % SLOTS]);
 		SET(threads.slot[(unsigned)tid % SLOTS], t);
 		threads.entered++;
@@ -284,7 +285,7 @@ struct thread *threads_enter(int tid)
 	return t;
 }
 
-/* A thread that this library did not see begin. A child of vfork has its parent's memory, and a number that is none of
+/* For a thread that this library did not see begin. A child of vfork has its parent's memory, and a tid that is not
  * this process's. */
 struct thread *threads_enter_busy(void)
 {
@@ -312,7 +313,7 @@ const struct stack *threads_site_stack(const struct thread_site *site)
 
 struct thread *threads_begin(struct thread_start *t)
 {
-	if (confined()) /* since it was asked for: it stays without a record, and t is lost */
+	if (confined()) /* since threads_prepare: the thread stays without a record, and t is lost */
 		return NULL;
 	int tid = os_tid();
 	uint32_t timer;
@@ -363,7 +364,7 @@ static size_t handle_slot(const struct thread_handles *h, uintptr_t handle)
 	return (size_t)((uint64_t)handle * 0x9e3779b97f4a7c15u >> 32) & h->mask;
 }
 
-/* Records of ended threads may have the same handle as a living one's: each has a slot. */
+/* The record of an ended thread may have the same handle as a living one's: each gets a slot. */
 static void keep_handle(struct thread *t, void *arg)
 {
 	struct thread_handles *h = arg;
@@ -404,7 +405,7 @@ int threads_tid_of(const struct thread_handles *h, uintptr_t handle)
 	return 0;
 }
 
-/* The snapshot: which threads live is read from the table, their names from /proc. */
+/* The snapshot: the table tells which threads live, /proc tells their names. */
 
 struct living {
 	int tid;
@@ -507,7 +508,7 @@ static FORKED_CODE void forget_in_child(struct thread *t)
 	threads.spare = t;
 }
 
-/* Every record becomes a spare one; also those that another thread was just linking, if one was. */
+/* Every record becomes a spare one, even one that another thread was just linking. */
 static FORKED_CODE void gather_all_records(void)
 {
 	threads.spare = NULL;
@@ -517,7 +518,7 @@ static FORKED_CODE void gather_all_records(void)
 			forget_in_child((void *)((char *)b->first + i * RECORD_BYTES));
 }
 
-/* The same of those that are in use: what is not written to need not be copied. */
+/* The same for records in use only: pages that are not written need not be copied. */
 static FORKED_CODE void gather_used_records(void)
 {
 	for (int i = 0; i < SLOTS; i++)
@@ -527,7 +528,7 @@ static FORKED_CODE void gather_used_records(void)
 		}
 }
 
-/* Its wait goes on, should it have forked in a handler. */
+/* The thread's wait goes on if it forked in a handler. */
 static FORKED_CODE void keep_self_alone(void)
 {
 	struct thread *mine = self.thread;
@@ -544,15 +545,15 @@ static FORKED_CODE void keep_self_alone(void)
 	threads.slot[(unsigned)mine->tid % SLOTS] = mine;
 }
 
-/* The child has created no thread: its counts begin at 0. The one that forked keeps its record, under its new number.
- * Where a handler forked that had interrupted it in here, it goes on with what it was at: then the records stay as they
- * are, and are found to be of ended threads. */
+/* The child has created no thread, so its counts begin at 0. The thread that forked keeps its record, under its new
+ * tid. If a handler forked that had interrupted code in here, that code goes on: then the records stay as they are, and
+ * later turn out to be of ended threads. */
 FORKED_CODE void threads_fork_child(void)
 {
 	for (struct thread_site *t = threads.newest; t; t = t->older)
 		if (t->count)
 			t->count = 0;
-	threads.sweep_at = SWEEP_FROM; /* another thread may have been at it */
+	threads.sweep_at = SWEEP_FROM; /* another thread may have been sweeping */
 	if (lock_is_of_who_forked(&threads.lock)) {
 		self.thread = NULL;
 		return;

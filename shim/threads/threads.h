@@ -10,8 +10,8 @@
 #include "shim/snapshot.h"
 #include "shim/threads/record.h"
 
-/* Take the timer out of a record: it is the caller's to drop, when no lock of ours is held. THREAD_NO_TIMER: it has
- * none, or none yet. */
+/* Take the timer out of a record. The caller has to drop it, when no lock of ours is held.
+ * Returns THREAD_NO_TIMER if there is none, or none yet. */
 uint32_t threads_take_timer(struct thread *t);
 void threads_drop_timer(uint32_t timer);
 
@@ -27,48 +27,51 @@ struct thread_start {
 	struct thread_start *next; /* of the spare ones */
 };
 
-/* The calling thread's; NULL: not known yet. */
+/* Returns the calling thread's record; NULL if it is not known yet. */
 static inline struct thread *threads_self(void)
 {
 	return self.thread;
 }
 
-/* The same, made if need be, by a thread that is busy but holds no lock of ours. */
+/* The same, but makes the record if need be. For a thread that is busy and holds no lock of ours. */
 struct thread *threads_enter_busy(void);
 
-/* The same, by a thread that is not busy, while a trace is taken; NULL where it can't be had now. System calls. */
+/* The same, for a thread that is not busy, while a trace is taken. Makes system calls.
+ * Returns NULL if it can't be had now. */
 struct thread *threads_enter_self(void);
 
-/* Where a site is. */
+/* Returns the stack of a site; NULL for none. */
 const struct stack *threads_site_stack(const struct thread_site *site);
 
-/* Init, first: `forget` is called with every record that is no thread's any more, before it is another's; under our
- * lock. */
+/* Init, first: have `forget` called with every record whose thread has ended, before another thread gets it. It runs
+ * under our lock. */
 void threads_on_reuse(void (*forget)(struct thread *t));
 
-/* How many were created, ever. Listener. */
+/* Returns how many threads were ever created. Listener. */
 uint64_t threads_created(void);
 
 /* Init: the main thread gets its record. */
 void threads_start(void);
 
-/* A start for a thread about to be created from `stack`; NULL at the memory cap (counted as lost). */
+/* Returns a start for a thread about to be created from `stack`; NULL if memory or the lock can't be had (counted as
+ * lost). */
 struct thread_start *threads_prepare(struct stack *stack, void *(*routine)(void *), void *arg);
 
-/* The creation failed: give the record back. */
+/* The creation failed: give the start back. */
 void threads_cancel(struct thread_start *t);
 
-/* The creation succeeded at this site: count it. The record may be gone by now, so the site is named. */
+/* The creation succeeded at this site: count it. The start may be another's by now, so the caller names the site. */
 void threads_count(struct thread_site *site);
 
-/* In the new thread: enter its tid, give the start back. Its record, or NULL when there is no memory. */
+/* In the new thread: enter its tid, give the start back.
+ * Returns its record, or NULL if it can't be had now. */
 struct thread *threads_begin(struct thread_start *t);
 
-/* The record of a thread, made if need be; NULL: no memory. Not while the thread holds locks of ours. */
+/* Returns the record of a thread, and makes it if need be; NULL if memory or the lock can't be had. Not while the
+ * thread holds locks of ours. */
 struct thread *threads_enter(int tid);
 
-/* Call `each` with the record of every thread that lives, without a lock: it may become another's meanwhile. Any
- * thread. */
+/* Call `each` with every record in use, without a lock: a record may become another thread's meanwhile. Any thread. */
 void threads_each(void (*each)(struct thread *t, void *arg), void *arg);
 
 /* What is known of a living thread besides its wait. Listener. */
@@ -78,14 +81,15 @@ struct thread_facts {
 };
 struct thread_facts threads_facts(int tid);
 
-/* The pthread_t of every thread, to look for many. False: no memory. Listener. */
+/* Collect the pthread_t of every thread, to look up many. Listener.
+ * Returns false if there is no memory. */
 struct thread_handles {
 	struct thread_handle *at;
 	size_t mask, count;
 };
 bool threads_handles(struct region *r, struct thread_handles *h);
 
-/* The tid of the thread with this pthread_t; 0: not known. Listener. */
+/* Returns the tid of the thread with this pthread_t; 0 if it is not known. Listener. */
 int threads_tid_of(const struct thread_handles *h, uintptr_t handle);
 
 /* In a fork child only the forking thread is left. */

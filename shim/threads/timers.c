@@ -2,7 +2,7 @@
  *
  * Runs in: app's thread, signal handler, listener (timers_inside and what says so).
  * So: system calls, and nothing else but counts of them. The kernel looks timers and CPU clocks up in the caller's
- * thread group, so all that needs to be there goes through this file.
+ * thread group, so everything that must run there goes through this file.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <signal.h>
@@ -13,7 +13,7 @@
 #include "shim/base/layout.h"
 #include "shim/threads/timers.h"
 
-static long (*way_in)(long (*fn)(void *arg), void *arg); /* atomic; NULL: whoever calls is inside */
+static long (*way_in)(long (*fn)(void *arg), void *arg); /* atomic; NULL: all callers are inside */
 
 void timers_enter_by(long (*way)(long (*fn)(void *arg), void *arg))
 {
