@@ -1,11 +1,11 @@
-/* confine.c - prctl(PR_SET_SECCOMP) and seccomp(2) are seen coming.
+/* confine.c - notice prctl(PR_SET_SECCOMP) and seccomp(2) before they take effect.
  *
- * Runs in: app's thread, in a signal handler too; a child of vfork, which shares our memory: what it does to itself
- * is none of the program's business; a copy that libc was not told of, as sandboxes make them (clone).
+ * Runs in: app's thread, in a signal handler too; a child of vfork, which shares our memory: its filters do not affect
+ * the program; a copy that libc was not told of, as sandboxes make them (clone).
  * So: no lock but the listener's own, errno as the real function left it.
  *
- * One thread's filter is taken for the whole process: which thread a hook runs on costs a look that idle hooks do not
- * have.
+ * We treat one thread's filter as one of the whole process: to check which thread a hook runs on would cost more than
+ * idle hooks may.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/base/confined.h"
@@ -22,17 +22,17 @@
 
 enum { PTRACER = 0x59616d61 }; /* PR_SET_PTRACER */
 
-/* Said by the listener, which is no thread of the program's: after the filter, nobody may. */
+/* Logged by the listener, which is no thread of the program: after the filter no thread may write. */
 static const char last_line[] =
 	"the program shuts itself in (seccomp): nothing is served from now on, and samples that need a "
 	"system call are lost; profiles can be had before, or with its sandbox off";
 
-/* What one who shuts itself in for the first time has to undo, should the kernel refuse. */
+/* What to undo if the program confines itself for the first time and the kernel refuses. */
 struct attempt {
 	bool is_first, had_listener;
 };
 
-/* A program that asks the kernel whether there are filters at all, by one that is nowhere, goes on as before. */
+/* A program may ask whether the kernel has filters at all, by passing a NULL filter. Then nothing changes. */
 static bool is_question(unsigned long filter)
 {
 	return filter == 0;
@@ -49,8 +49,8 @@ static struct attempt begin(void)
 	return a;
 }
 
-/* A filter is there from 0 on: seccomp(2) may answer with the number of a thread that kept it from being everybody's,
- * or of a descriptor. */
+/* `holds`: the filter is in place. That is not r == 0: seccomp(2) may return a descriptor, or the id of a thread that
+ * could not take the filter. */
 static long end(struct attempt a, long r, bool holds)
 {
 	if (!a.is_first || holds)
@@ -65,7 +65,7 @@ static long end(struct attempt a, long r, bool holds)
 
 typedef int (*prctl_function)(int, unsigned long, unsigned long, unsigned long, unsigned long);
 
-/* As the table's real functions are found (real.c), which variadic ones are not. */
+/* Found at the first call like the table's real functions (real.c), which has no variadic ones. */
 static int find_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d);
 static __attribute__((used)) prctl_function real_prctl = find_prctl;
 
@@ -93,8 +93,8 @@ static __attribute__((used)) SLOW int prctl_ptracer(int option, unsigned long a,
 	return real_prctl(option, a, b, c, d);
 }
 
-/* PR_SET_DUMPABLE. The listener, which shares the program's memory, may not become another after that: the kernel would
- * take the program's word back. */
+/* PR_SET_DUMPABLE. The listener, which shares the program's memory, must not change its identity after that: the kernel
+ * would undo the program's setting. */
 static __attribute__((used)) SLOW int prctl_dumpable(int option, unsigned long a, unsigned long b, unsigned long c,
                                                      unsigned long d)
 {
@@ -102,8 +102,8 @@ static __attribute__((used)) SLOW int prctl_dumpable(int option, unsigned long a
 	return real_prctl(option, a, b, c, d);
 }
 
-/* Its arguments are all in registers, however many a caller gives; what is not looked at is jumped on with all of
- * them as they were. */
+/* All its arguments are in registers, however many a caller gives. Calls that do not concern us are jumped on with all
+ * of them unchanged. */
 #if ARCH_HAS_ENTRIES
 static_assert(PR_SET_SECCOMP == 22 && PR_SET_DUMPABLE == 4 && PTRACER == 0x59616d61, "as the entry has it");
 ARCH_ENTRY_BY_FIRST(prctl, real_prctl, 4, prctl_dumpable, 22, prctl_seccomp, 0x59616d61, prctl_ptracer)
@@ -119,14 +119,14 @@ int prctl_of_five(int option, unsigned long a, unsigned long b, unsigned long c,
 }
 #endif
 
-/* Is it one of the two operations that shut the caller in? */
+/* Is it one of the two operations that confine the caller? */
 static bool shuts_in(long operation, long filter)
 {
 	return operation == SECCOMP_SET_MODE_STRICT ||
 	       (operation == SECCOMP_SET_MODE_FILTER && !is_question((unsigned long)filter));
 }
 
-/* With SECCOMP_FILTER_FLAG_TSYNC, a thread id says that nothing was done. */
+/* With SECCOMP_FILTER_FLAG_TSYNC, a thread id as the result means that nothing was done. */
 static bool holds(const long a[5], long r)
 {
 	enum { TSYNC = 1, NEW_LISTENER = 8 };

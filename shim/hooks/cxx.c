@@ -3,15 +3,15 @@
  * Runs in: app's thread. An exception (bad_alloc) may pass through every function here: nothing is held, and
  * there is nothing to undo.
  *
- * libstdc++'s operators call malloc and free, which are hooked: there the hook only jumps on. An allocator that
- * brings operators beside its malloc (jemalloc, tcmalloc, mimalloc) may serve them without calling malloc;
- * there they are counted here, unless the call went through one of the C hooks after all, which is
- * seen from the countdown and the number of samples. Which of the two holds is found out at each operator's first call.
- * For their sake the operators are hooked at all.
+ * libstdc++'s operators call malloc and free, which are hooked: there the operator's hook only jumps on. An allocator
+ * with operators of its own (jemalloc, tcmalloc, mimalloc) may serve them without calling malloc. The operators are
+ * hooked for these: blocks are counted here, unless the call went through one of the C hooks after all, which the
+ * countdown and the number of samples show. Each operator's first call finds out which of the two holds.
  *
- * They are hooked only where the program was started with operators (exports.c). Then these come first for whatever it
- * opens later, with us as without: the next definition is the same for every caller, and is never unloaded. A program
- * that was started without any has none by us; each library that it opens is bound to those in its own scope.
+ * They are hooked only if the program was started with operators (exports.c). Then these come first for every library
+ * that it opens later, with us as without: the next definition is the same for every caller, and is never unloaded. In
+ * a program that was started without operators we define none: each library that it opens is bound to those in its own
+ * scope.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/base/exports.h"
@@ -32,7 +32,7 @@ static bool is_allocators_own(struct real_symbol s)
 	return s.address && s.object == real_find("malloc").object && !real_malloc_is_libc();
 }
 
-/* plain_: for a call that nobody else defines (a weak reference of the program's, resolved by our being here). */
+/* plain_: for an operator that nobody else defines (a weak reference of the program that our presence resolves). */
 #define HOOK_NEW(symbol, type, params, args) \
 	static type(*next_##symbol) params; \
 	static type counted_##symbol params \

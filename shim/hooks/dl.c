@@ -2,9 +2,9 @@
  *
  * Runs in: app's thread. The loader's lock may be held (a constructor that opens a library).
  *
- * dlopen looks at its return address: the caller's RUNPATH, $ORIGIN and namespace decide what is found. So the
- * real one is jumped to, and a new object is met when its first address turns up in a stack
- * (modules_find). Only where libc has no lock-free look-up must we stay and renew the list.
+ * dlopen looks at its return address: the caller's RUNPATH, $ORIGIN and namespace decide what is found. So we jump to
+ * the real one, and notice a new object when its first address turns up in a stack (modules_find). Only if libc has no
+ * lock-free look-up do we have to stay and renew the list.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <dlfcn.h>
@@ -24,7 +24,7 @@ static void log_dlopen(const char *file, const void *frame_address)
 		trace_log(TRACE_LOG_DLOPEN, file, unwind_frame_at(frame_address));
 }
 
-/* Only where libc has no lock-free look-up. */
+/* Only if libc has no lock-free look-up. */
 static SLOW void *open_and_refresh(const char *file, int mode)
 {
 	void *handle = real_dlopen(file, mode);
@@ -35,7 +35,7 @@ static SLOW void *open_and_refresh(const char *file, int mode)
 	return handle;
 }
 
-/* What is to be done before. False: the real function is to be jumped to. */
+/* Does what is needed before. Returns false if the real function can be jumped to. */
 static SLOW bool must_stay(const char *file, int mode, const void *frame_address)
 {
 #ifdef RTLD_DEEPBIND
@@ -59,7 +59,7 @@ EXPORT ALIGNED int dlclose(void *handle)
 		return real_dlclose(handle);
 	modules_closing_begin();
 	unwind_learn_drain();
-	self_release(); /* destructors may allocate, and are to be seen */
+	self_release(); /* destructors may allocate, and that should be seen */
 	int r = real_dlclose(handle);
 	if (self_hold()) {
 		modules_refresh(); /* before learners may look again: what was unmapped is marked as gone */

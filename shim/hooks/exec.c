@@ -1,11 +1,11 @@
 /* exec.c - exec: another program takes over this process.
  *
- * Runs in: app's thread; a child of vfork, which shares our memory and is another process: it has no listener, and no
- * interval timer of its parent's, so nothing is done there but the call.
+ * Runs in: app's thread; a child of vfork, which shares our memory but is another process. It has no listener, and not
+ * its parent's interval timer, so there the hook only makes the call.
  *
- * The listener would stay behind, with the port, its helper and all memory of the program that was. So it is gone
- * before, and comes back if exec fails. Timers go with exec, but for the interval timer that a CPU profile falls back
- * to: its signal would end the new program, which has no handler for it. So that is stopped, too.
+ * The listener would stay behind with the port, its helper and all memory of the old program. So it ends before, and
+ * comes back if exec fails. exec removes timers, but not the interval timer that a CPU profile may fall back to: its
+ * signal would end the new program, which has no handler for it. So that timer is stopped, too.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
@@ -71,7 +71,7 @@ EXPORT ALIGNED int fexecve(int fd, char *const argv[], char *const envp[])
 	EXECS(real_fexecve(fd, argv, envp));
 }
 
-/* How many arguments there are, the NULL at their end included. */
+/* Counts the arguments, the NULL at their end included. */
 static size_t count_args(const char *first, va_list list)
 {
 	size_t n = 1;
@@ -80,7 +80,7 @@ static size_t count_args(const char *first, va_list list)
 	return n;
 }
 
-/* Copy them; what follows is left in the list. */
+/* Copies them; what follows stays in the list. */
 static void copy_args(char **argv, const char *first, va_list *list)
 {
 	*argv = (char *)(uintptr_t)first;

@@ -8,8 +8,8 @@
 
 #include <stdbool.h>
 
-/* Another program is about to take over: what of ours would outlive this one ends. Returns what is to be taken up again
- * where exec fails; errno is preserved. */
+/* Another program is about to take over: ends what of ours would outlive this one. errno is preserved.
+ * Returns what has to be started again if exec fails. */
 struct exec_scope {
 	bool interval; /* the interval timer ran */
 	bool listener; /* there was one */

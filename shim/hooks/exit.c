@@ -1,16 +1,16 @@
 /* exit.c - calls that end the program without exit's handlers: _exit, _Exit, abort.
  *
- * Runs in: app's thread, in a signal handler too; a child of vfork, which shares our memory and has no listener:
- * nothing is done there but the call. So: raw system calls alone, no lock, errno and thread-local variables left alone;
- * a wait that is bounded.
+ * Runs in: app's thread, in a signal handler too; a child of vfork, which shares our memory and has no listener: there
+ * the hook only makes the call. So: only raw system calls, no lock, errno and thread-local variables untouched; waits
+ * are bounded.
  *
- * The listener has the program's memory. What ended later than the program would hold all that goes with that (the
- * file of the program, its System V memory, its mount namespace) when wait has returned to the program's parent, and
- * would be the child of whoever inherits orphans. So it ends first. By exit(3) it does by init.c's finish, by
- * quick_exit by a handler of init.c; these call libc's own _exit, not this.
+ * The listener has the program's memory. If it ended later than the program, it would keep all that goes with that (the
+ * file of the program, its System V memory, its mount namespace) after wait has returned to the program's parent, and
+ * would become the child of whatever process inherits orphans. So it ends first: for exit(3) in init.c's finish, for
+ * quick_exit in a handler of init.c; these call libc's own _exit, not this.
  *
- * The real functions are jumped to, so that a debugger finds abort's caller where it looks. They are declared under
- * other names because the compiler takes these for functions that don't return.
+ * We jump to the real functions, so that a debugger finds abort's caller where it looks. They are declared under other
+ * names because the compiler assumes that these don't return.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/base/exports.h"
@@ -40,7 +40,7 @@ static inline bool is_first(void)
 ENDS(_exit, exit_posix)
 ENDS(_Exit, exit_c99)
 
-/* A handler of SIGABRT may take the program on: then the listener comes back. */
+/* A handler of SIGABRT may let the program go on: then the listener comes back. */
 EXPORT void exit_abort(void) __asm__("abort");
 
 static SLOW void abort_with_listener(void)

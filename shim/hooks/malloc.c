@@ -1,12 +1,12 @@
 /* malloc.c - the C allocator's functions.
  *
- * Runs in: app's thread, at any time from the loader's first malloc on, with any lock held, in a signal
- * handler too (a program's own fault).
- * So: errno is what the real function left; no allocation of our own; the first instructions decide
- * whether this call concerns us, and if not the real function is jumped to with nothing on the stack.
+ * Runs in: app's thread, at any time from the loader's first malloc on, with any lock held, in a signal handler too (a
+ * program's own fault).
+ * So: errno is what the real function left; no allocation of our own. The first instructions decide whether this call
+ * concerns us; if not, we jump to the real function with nothing on the stack.
  *
- * A slow half (noinline, reached by a tail call, so that its return address is still the program's) has four
- * beats: enter, call, record, leave.
+ * A slow half (noinline, reached by a tail call, so that its return address is still the program's) has four steps:
+ * enter, call, record, leave.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
@@ -22,17 +22,17 @@
 #include "shim/libc/real.h"
 #include "shim/profiles/sampling.h"
 
-/* From here on libc maps a block of its own (its default M_MMAP_THRESHOLD), which bears the mark by
- * itself; zeroing or copying it would touch pages that the program may never touch. */
+/* From MAPPED_FROM on libc makes a block a mapping of its own (its default M_MMAP_THRESHOLD). That has the mark
+ * already; zeroing or copying it would touch pages that the program may never touch. */
 enum { MAPPED_FROM = 128 * 1024, COPY_MAX = 256 * 1024 };
 
-/* Libc keeps freed small blocks in stacks by size (tcache, fastbins). A marked one must not get there: a loop that
- * allocates and frees would be handed it again and again, and each free would come to free_marked. So a
- * marked block is at least so large that libc joins it with its neighbours when it is freed, and so is, mostly, what
- * libc splits off before a small one to align it: else the joined rest begins at the marked address. */
+/* Libc keeps freed small blocks in stacks by size (tcache, fastbins). A marked block must not get there: a loop that
+ * allocates and frees would be given it again and again, and each free would come to free_marked. So a marked block is
+ * large enough for libc to join it with its neighbours when it is freed. So is, mostly, the piece that libc splits off
+ * before a small one to align it: else the joined block would begin at the marked address. */
 enum { STACKED_BELOW = 1056, SMALL_ALIGN = 4096 };
 
-/* A block that bears the mark. NULL: the allocator has none; then errno is as before. */
+/* Returns a block with a mark. NULL: the allocator has none; then errno is as before. */
 static void *get_marked(size_t align, size_t size)
 {
 	int saved = errno;
@@ -44,8 +44,8 @@ static void *get_marked(size_t align, size_t size)
 	return p;
 }
 
-/* What is refused is not asked for again: that would be the program's system calls a second time. Only a small block
- * is, as its mark takes more room than it. */
+/* If the allocator refuses, we do not ask again: that would repeat the program's system calls. Only for a small block
+ * we do, as its mark needs more room than the block. */
 static void *get_block(size_t size)
 {
 	if (!live_uses_marks())
@@ -104,8 +104,8 @@ EXPORT FORKED_CODE void *calloc(size_t count, size_t size)
 	return calloc_sampled(count, size);
 }
 
-/* A sampled block that realloc made gets its mark by one more move while it is small. A large one stays where
- * it is: while such a block lives, every free asks the table (live.c). */
+/* A small sampled block from realloc gets its mark by being moved once more. A large one stays where it is: while such
+ * a block lives, every free asks the table (live.c). */
 static void *move_to_marked(void *p, size_t size)
 {
 	if (live_is_marked(p) || size > COPY_MAX)
@@ -118,13 +118,13 @@ static void *move_to_marked(void *p, size_t size)
 	return marked;
 }
 
-/* A sampled block comes in, a sampled one goes out, or both: realloc is a free and an allocation. */
+/* The new block is sampled, the old one was, or both: realloc is a free and an allocation. */
 static void *realloc_tracked(void *block, size_t size, bool sampled, struct unwind_frame from)
 {
 	struct live_info old;
 	bool was_live = block && heap_take(block, &old);
 	void *p = real_realloc(block, size);
-	bool failed = !p && size != 0; /* realloc(p, 0) may free and answer NULL */
+	bool failed = !p && size != 0; /* realloc(p, 0) may free and return NULL */
 	if (was_live && failed)
 		heap_give_back(block, old);
 	else if (was_live)
@@ -234,8 +234,8 @@ EXPORT void cfree(void *block)
 	free(block);
 }
 
-/* The aligned family. What the real function refuses (a bad alignment, no memory) it refuses itself; a sampled block
- * without a mark is then exchanged for one that has it. */
+/* The aligned functions. The real function itself refuses bad requests (alignment, no memory). A sampled block without
+ * a mark is then exchanged for one with a mark. */
 static void *aligned_end(void *p, size_t align, size_t size, struct unwind_frame from)
 {
 	void *marked = p && live_uses_marks() && !live_is_marked(p) ? get_marked(align, size) : NULL;
@@ -282,7 +282,8 @@ EXPORT int posix_memalign(void **out, size_t align, size_t size)
 	return sampling_skip(size) ? real_posix_memalign(out, align, size) : posix_memalign_sampled(out, align, size);
 }
 
-/* An allocator other than libc's may build these on malloc or on each other, and would be counted twice. */
+/* An allocator other than libc's may implement these by malloc or by each other, and then they would be counted
+ * twice. */
 #define SHUT(symbol, type, params, args) \
 	static type(*foreign_##symbol) params; \
 	static SLOW type shut_##symbol params \

@@ -6,7 +6,7 @@
 #ifndef PPROFSHIM_HOOKS_MALLOC_H
 #define PPROFSHIM_HOOKS_MALLOC_H
 
-/* Adapt to the allocator behind us, before sampling starts. */
+/* Adapts to the program's allocator, before sampling starts. */
 void hooks_malloc_start(void);
 
 #endif

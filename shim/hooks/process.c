@@ -12,9 +12,9 @@
 #include "shim/profiles/quota.h"
 #include "shim/libc/real.h"
 
-/* libc brings the threads that it knows to the new identity, each by a signal that needs an entry of the limit of
- * pending ones: our timers take none meanwhile. The listener, which libc does not know of, is stopped before and has
- * the same identity after. */
+/* libc changes the identity of each thread that it knows by a signal that needs an entry of the limit of pending ones:
+ * meanwhile our timers use none. The listener, which libc does not know of, is stopped before and has the same identity
+ * after. */
 #define FOLLOWED(symbol, params, args) \
 	EXPORT ALIGNED int symbol params \
 	{ \
@@ -38,8 +38,8 @@ FOLLOWED(setgroups, (size_t count, const gid_t *groups), (count, groups))
 FOLLOWED(initgroups, (const char *user, gid_t group), (user, group))
 FOLLOWED(capset, (void *header, const void *capabilities), (header, capabilities))
 
-/* Some namespaces may only be changed by a process of one thread with a file system state of its own (ARCHITECTURE.md,
- * Namespaces). If that is what is wrong, the listener makes room, and comes back later. */
+/* Some namespaces may only be changed by a process of one thread with file system state of its own (ARCHITECTURE.md,
+ * Namespaces). If the call fails for that reason, the listener makes room, and comes back later. */
 #define ALONE(symbol, params, args) \
 	EXPORT ALIGNED int symbol params \
 	{ \
@@ -65,7 +65,7 @@ static uint16_t port_of(const struct sockaddr *addr, socklen_t len)
 	return 0;
 }
 
-/* The program wants the port that we are on: it gets it (ARCHITECTURE.md, Ports). */
+/* If the program wants the port that we are on, it gets it (ARCHITECTURE.md, Ports). */
 EXPORT ALIGNED int bind(int fd, const struct sockaddr *addr, socklen_t len)
 {
 	int saved = errno;

@@ -1,11 +1,11 @@
-/* quota.c - calls that need entries of the limit of pending signals, which our timers take some of (quota.h).
+/* quota.c - calls that need entries of the limit of pending signals, some of which our timers use (quota.h).
  *
  * Runs in: app's thread, in a signal handler too; a child of vfork, in our memory, for which nothing is done.
- * So: no lock; errno as the real function left it. While no timer of ours is there, a test and a jump.
+ * So: no lock; errno as the real function left it. While we have no timer, a hook is a test and a jump.
  *
- * Which fail with EAGAIN are made again when our timers are gone. Real-time signals of kill lose what they carry where
- * no entry is left, pthread_cancel cannot be made twice, and a standard signal of sigqueue loses its value: room is
- * made before.
+ * Calls that fail with EAGAIN are made again without our timers. For others we make room first: a real-time signal sent
+ * by kill loses its information if no entry is left, pthread_cancel cannot be called twice, and a standard signal sent
+ * by sigqueue loses its value.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>

@@ -12,7 +12,7 @@
 
 typedef int (*sigaction_function)(int, const struct sigaction *, struct sigaction *);
 
-/* act and old may be one. */
+/* act and old may be the same object. */
 static SLOW int set_action(sigaction_function real, int sig, const struct sigaction *act, struct sigaction *old)
 {
 	struct sigaction ours;
@@ -38,7 +38,7 @@ int __sigaction(int sig, const struct sigaction *act, struct sigaction *old)
 	return set_action(real___sigaction, sig, act, old);
 }
 
-/* The family of signal(2): they return the handler that was. */
+/* The functions like signal(2): they return the old handler. */
 static SLOW hook_handler set_handler(hook_handler (*real)(int, hook_handler), int sig, hook_handler handler)
 {
 	return (hook_handler)handlers_known(

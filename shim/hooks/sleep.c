@@ -9,7 +9,7 @@
 #include "shim/hooks/wait.h"
 #include "shim/libc/real.h"
 
-/* A sleep, made again with what the kernel says is left. *left is written when it was interrupted. */
+/* Repeats a sleep with what the kernel says is left. *left is set if it was interrupted. */
 static int sleep_through(const struct timespec *time, struct timespec *left)
 {
 	struct timespec again;
@@ -43,7 +43,7 @@ HOOK_WATCHES(int, usleep, (useconds_t us), (us))
 	return r;
 }
 
-/* As libc's: errno is the caller's when the sleep is whole; else whole seconds that are left. */
+/* Like libc's: errno is the caller's if the whole time has passed; else returns the whole seconds that are left. */
 HOOK_WATCHES(unsigned, sleep, (unsigned seconds), (seconds))
 {
 	struct timespec time = {.tv_sec = seconds}, left;
@@ -58,7 +58,7 @@ HOOK_WATCHES(unsigned, sleep, (unsigned seconds), (seconds))
 	return 0;
 }
 
-/* 0, or an error number. A time on the clock needs no change. */
+/* Returns 0, or an error number. An absolute time needs no change. */
 HOOK_WATCHES(int, clock_nanosleep, (clockid_t clock, int flags, const struct timespec *time, struct timespec *left),
              (clock, flags, time, left))
 {
@@ -77,7 +77,7 @@ HOOK_WATCHES(int, clock_nanosleep, (clockid_t clock, int flags, const struct tim
 	return r;
 }
 
-/* 0, -1 when interrupted, another negative number when it failed (C11, 7.26.5.7). */
+/* Returns 0, -1 if interrupted, another negative number if it failed (C11, 7.26.5.7). */
 HOOK_WATCHES(int, thrd_sleep, (const struct timespec *time, struct timespec *left), (time, left))
 {
 	struct timespec own_left, again;
@@ -94,7 +94,7 @@ HOOK_WATCHES(int, thrd_sleep, (const struct timespec *time, struct timespec *lef
 	return r;
 }
 
-/* Of libaio: a count, or a negative error number. */
+/* From libaio. Returns a count, or a negative error number. */
 EXPORT int io_getevents(void *context, long least, long most, void *events, struct timespec *time);
 HOOK_WATCHES(int, io_getevents, (void *context, long least, long most, void *events, struct timespec *time),
              (context, least, most, events, time))
@@ -112,7 +112,7 @@ HOOK_WATCHES(int, io_getevents, (void *context, long least, long most, void *eve
 	return got ? got : r;
 }
 
-/* Messages, not bytes: how many of them came is for the program to see. */
+/* Messages, not bytes: the program sees how many came. */
 HOOK_WATCHES(int, recvmmsg, (int fd, struct mmsghdr *msgs, unsigned count, int flags, struct timespec *time),
              (fd, msgs, count, flags, time))
 {

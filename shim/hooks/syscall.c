@@ -1,9 +1,9 @@
-/* syscall.c - what has more words than there are registers: syscall(), the bare system call, and __recvfrom_chk.
+/* syscall.c - functions with more words of arguments than there are registers: syscall(), and __recvfrom_chk.
  *
  * Runs in: app's thread, in a signal handler too. As hooks/wait.c.
- * So: no slot of the caller's frame is written, and none is read but those that the kernel call has arguments in: the
- * function has as many arguments as its caller gave, and what lies behind them is the caller's own. Hence the entry in
- * assembly.
+ * So: no slot of the caller's frame is written, and only slots that hold arguments of the system call are read: the
+ * function has as many arguments as its caller gave, and the words behind them are the caller's own. That is why the
+ * entry is in assembly.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
@@ -20,13 +20,13 @@
 #include "shim/waits/handlers.h"
 #include "shim/waits/calls.h"
 
-/* The time-out, as it is to be when the call is made again. */
+/* Returns the time-out for making the call again. */
 static long time_again(int which, long time, struct timespec *left)
 {
 	return which & CALLS_MILLISECONDS ? hook_left_ms((int)time) : (long)hook_left((const void *)time, left);
 }
 
-/* A futex word may have changed meanwhile: then the kernel says so, as if the thread had come late. */
+/* A futex word may have changed meanwhile: then the kernel reports that, as if the thread had come late. */
 static long blocking_call(long nr, long args[6], int which, struct unwind_frame caller)
 {
 	struct wait_scope scope;
@@ -52,7 +52,7 @@ static long blocking_call(long nr, long args[6], int which, struct unwind_frame 
 	return r;
 }
 
-/* Does this operation of a futex end others' waits? */
+/* Does this futex operation end waits of other threads? */
 static bool wakes(long operation)
 {
 	switch (operation & ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME)) {
@@ -80,7 +80,7 @@ static long exec_call(long nr, const long a[])
 	return r;
 }
 
-/* What is ours to do before the call, or in its place: true, then this is the result. */
+/* Does what we have to do before the call or in its place. Returns true if *result is the call's result. */
 static bool stand_in(long nr, const long a[], long *result)
 {
 	if (nr == SYS_execve || nr == SYS_execveat) {
@@ -109,7 +109,7 @@ static __attribute__((used)) struct arch_answer syscall_watched(const struct arc
 	long result;
 	if (stand_in(c->nr, a, &result))
 		return (struct arch_answer){result, true};
-	/* a transfer's rest is moved where it is interrupted: restart.h */
+	/* the rest of a transfer is moved at the interruption: restart.h */
 	int which = calls_moves(c->nr) ? CALLS_NEVER : calls_again(c->nr, a[1]);
 	struct unwind_frame caller = {.pc = c->pc - 1, .sp = (uintptr_t)&c->sixth, .fp = c->fp};
 	if (trace_is_on() && c->nr == SYS_futex && wakes(a[1]))
@@ -121,9 +121,9 @@ static __attribute__((used)) struct arch_answer syscall_watched(const struct arc
 }
 
 #if ARCH_HAS_ENTRIES
-/* Who is looked at: all while somebody watches; else those whose bit is set. (SYS_futex, as waits for other threads are
- * profiled always; the others change what the listener or our handlers rest on.) A bit for each number of 16 bits, so
- * that no number needs to be compared with a highest one first. */
+/* Which calls we look at: all while somebody watches, else those whose bit is set. (SYS_futex, as waits for other
+ * threads are always profiled; the others change something that the listener or our handlers rely on.) There is a bit
+ * for each 16-bit number, so that no number needs to be compared with a highest one first. */
 #define BIT_IN(word, nr) ((nr) / 64 == (word) ? (uint64_t)1 << ((nr) % 64) : 0)
 #define LOOKED_AT(word) \
 	[word] = BIT_IN(word, SYS_futex) | BIT_IN(word, SYS_execve) | BIT_IN(word, SYS_execveat) | \
@@ -134,11 +134,11 @@ static __attribute__((used)) const uint64_t looked_at[(1 << 16) / 64] = {
 };
 static_assert(SYS_execveat / 64 == 5, "the highest of them");
 
-/* What is not looked at is jumped on with all registers, and the stack, as they were. */
+/* Other calls are jumped on, with all registers and the stack unchanged. */
 ARCH_ENTRY_SYSCALL(syscall, real_syscall, waits_watchers, 12, looked_at, syscall_watched)
 static_assert(HOOK_WATCHED == 12, "as the entry has it");
 #else
-/* Arguments in registers, all of them: none is another's. */
+/* All arguments are in registers: none can be a word of the caller's frame. */
 EXPORT long syscall_of_seven(long nr, long a, long b, long c, long d, long e, long f) __asm__("syscall");
 long syscall_of_seven(long nr, long a, long b, long c, long d, long e, long f)
 {
@@ -149,8 +149,8 @@ long syscall_of_seven(long nr, long a, long b, long c, long d, long e, long f)
 }
 #endif
 
-/* Of programs built with _FORTIFY_SOURCE; libc's headers declare it for them alone. In C, its last word would be moved
- * on the way. The slow half is recvfrom's; a size that is too small is the real one's to tell. */
+/* For programs built with _FORTIFY_SOURCE; libc's headers declare it only for them. In C, its last word would be moved
+ * on the way. The slow half is recvfrom's; the real function reports a size that is too small. */
 EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t count, size_t size, int flags, struct sockaddr *addr,
                               socklen_t *len);
 

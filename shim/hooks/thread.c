@@ -1,8 +1,8 @@
 /* thread.c - pthread_create, and C11's thrd_create.
  *
  * Runs in: app's thread inside the call; the new thread, once, before its start routine.
- * So: errno as the real function left it; the start routine is jumped to, so no frame of ours is below the
- * thread's own (but for threads born in a trace).
+ * So: errno as the real function left it; we jump to the start routine, so no frame of ours is below the thread's own
+ * (except for threads born in a trace).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
@@ -20,7 +20,7 @@
 #include "shim/profiles/ticks.h"
 #include "shim/profiles/trace_events.h"
 
-/* In a trace the end is told, too, of a thread that returns; of others the listener finds out. */
+/* In a trace a thread that returns also reports its end; the listener notices the end of others. */
 static __attribute__((noinline)) void *run_traced(void *(*routine)(void *), void *arg)
 {
 	void *result = routine(arg);
@@ -41,7 +41,7 @@ static void *thread_main(void *arg)
 	self_hold(); /* a new thread holds nothing */
 	struct thread_start start = *t;
 	struct thread *mine = threads_begin(t);
-	signals_keep_from_libc(); /* its maker may be late */
+	signals_keep_from_libc(); /* its creator may be late */
 	ticks_thread_begins(mine);
 	if (trace_is_on() && mine)
 		trace_born(mine, &start);
@@ -49,7 +49,7 @@ static void *thread_main(void *arg)
 	return trace_is_on() ? run_traced(routine, routine_arg) : routine(routine_arg);
 }
 
-/* What the new thread is to take along; NULL: it starts without us. */
+/* Prepares what the new thread needs; NULL: it starts without us. */
 static struct thread_start *prepare(void *(*routine)(void *), void *arg, struct unwind_frame caller)
 {
 	if (!house_is_on() || confined() || !self_hold())
@@ -63,7 +63,7 @@ static struct thread_start *prepare(void *(*routine)(void *), void *arg, struct 
 	return t;
 }
 
-/* Made without us. */
+/* The thread was made without us. */
 static int finish_bare(int result)
 {
 	signals_keep_from_libc();
@@ -81,8 +81,8 @@ static void finish(struct thread_start *t, struct thread_site *site, bool create
 	signals_keep_from_libc();
 }
 
-/* The kernel counts the listener among the processes of the user, and of the cgroup. Where there may be no more of
- * them, it is ended for the thread, and comes back when it may. */
+/* The kernel counts the listener among the processes of the user, and of the cgroup. If no more are allowed, the
+ * listener ends to make room for the thread, and comes back when it can. */
 #define MAKE_AGAIN(r, failed, call) \
 	if ((r) == (failed) && listener_was_born && listener_gives_way_to_thread()) { \
 		(r) = call; \

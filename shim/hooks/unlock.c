@@ -1,10 +1,9 @@
-/* unlock.c - calls that end other threads' waits: a lock let go, a condition signalled, a semaphore posted.
+/* unlock.c - calls that end other threads' waits: unlock a lock, signal a condition, post a semaphore.
  *
- * Runs in: app's thread, in a signal handler too (sem_post). Any app lock may be held, the one that is let go for
- * certain. So: where nobody waits, or nobody watches, the real function is jumped to. Where somebody waits, the delay
- * is looked up while the lock is still held (a waiter that has it already is none any more), then it is let go, and
- * only then the holder's stack is taken: nobody waits for the profiler. The lock is not looked at afterwards: it may be
- * gone.
+ * Runs in: app's thread, in a signal handler too (sem_post). Any app lock may be held; the one to unlock is. So: if no
+ * thread waits, or nobody watches, we jump to the real function. If a thread waits, we look up the delay while the lock
+ * is still held (a thread that has got the lock no longer counts as waiting), then unlock it, and only then take the
+ * holder's stack: no thread waits for the profiler. The lock is not read afterwards: it may be gone.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/waits/queues.h"
@@ -17,7 +16,7 @@
 
 #define FUNCTION(symbol) real_function((void *const *)&real_##symbol, #symbol)
 
-/* Somebody waits, maybe. goes: will the call let the lock go? */
+/* A thread may be waiting. goes: does the call release the lock? */
 #define LETS_GO(symbol, type, lock, goes) \
 	static SLOW int symbol##_waited(type *lock) \
 	{ \
@@ -46,8 +45,8 @@ EXPORT int mtx_unlock(mtx_t *mutex)
 	                                                                 : mtx_unlock_waited(mutex);
 }
 
-/* The first of several readers to go lets nobody in: it is the last one, or the writer, that others waited for. (Two
- * that go in the same moment may both believe in the other: that delay is charged to nobody.) */
+/* If one of several readers leaves, nobody gets in: other threads waited for the last reader, or for the writer. (Two
+ * that leave at the same moment may each take the other for the last: then nobody is charged for the delay.) */
 static __attribute__((noinline)) int unlock_contended(pthread_rwlock_t *lock)
 {
 	if (!queues_maybe((uintptr_t)lock) || locks_rwlock_has_readers(lock))
@@ -55,7 +54,7 @@ static __attribute__((noinline)) int unlock_contended(pthread_rwlock_t *lock)
 	return pthread_rwlock_unlock_waited(lock);
 }
 
-/* Free to go: a writer has it and nobody else wants it; or no writer has it or wants it. */
+/* Jumps on if a writer has the lock and nobody else wants it, or if no writer has it or wants it. */
 EXPORT int pthread_rwlock_unlock(pthread_rwlock_t *lock)
 {
 	if (locks_rwlock_is_written(lock)) {
@@ -67,7 +66,7 @@ EXPORT int pthread_rwlock_unlock(pthread_rwlock_t *lock)
 	return unlock_contended(lock);
 }
 
-/* What only a trace wants to know. */
+/* Calls that matter only to a trace. */
 #define WAKES(symbol, type, object) \
 	static SLOW int symbol##_traced(type *object) \
 	{ \

@@ -3,11 +3,11 @@
  *
  * Runs in: app's thread, in a signal handler too. Any app lock may be held.
  * So: no lock, no allocation, no system call, errno as the real function left it. While nobody watches, calls that wait
- * for no other thread are jumped to: no frame, no record. The real function is called as it was asked for, so
- * cancellation, EINTR by the program's own signals and return values are its own. Pointers of the program are not
- * looked at before the real function has seen them.
+ * for no other thread are jumped to: no frame, no record. The real function gets the program's own arguments, so
+ * cancellation, EINTR by the program's signals and return values are its own. No pointer of the program is read before
+ * the real function has seen it.
  *
- * A process that did not get the port (a child, mostly) starts its listener here, at its first long wait.
+ * A process that did not get the port (mostly a child) starts its listener here, at its first long wait.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
@@ -21,15 +21,15 @@
 #include "shim/libc/locks.h"
 #include "shim/libc/real.h"
 
-/* The kernel leaves the processor's stack of return addresses useless (a defence against attacks on its prediction), so
- * every return that follows a system call is mispredicted: the hook's own return would cost 7 to 20 ns, more than all
- * that it does. A jump is predicted in another way: these files are compiled to return by this one (Makefile: RETURNS).
- * Measured on an AMD EPYC: read of a byte from /dev/zero 209 ns, by a hook that only calls and returns 229, by one that
- * returns so 212. */
+/* A system call leaves the processor's stack of return addresses useless (the kernel's defence against attacks on its
+ * prediction). So every return after a system call is mispredicted: the hook's own return would cost 7 to 20 ns, more
+ * than all that the hook does. A jump is predicted in another way: these files are compiled to return by a jump
+ * (Makefile: RETURNS). Measured on an AMD EPYC, read of a byte from /dev/zero: 209 ns bare, 229 with a hook that only
+ * calls and returns, 212 with one that returns by a jump. */
 ARCH_RETURN_THUNK
 
-/* A mutex that is not free, and is had at once all the same: a recursive one that the thread holds already; a free one
- * with a priority ceiling. */
+/* A mutex that is not 0 but can be locked at once: a recursive one that the thread holds already; a free one with a
+ * priority ceiling. */
 static inline bool is_had_at_once(const void *mutex)
 {
 	if (locks_mutex_has_ceiling(mutex))
@@ -37,8 +37,8 @@ static inline bool is_had_at_once(const void *mutex)
 	return locks_mutex_is_recursive(mutex) && waits_self() && locks_mutex_owner(mutex) == threads_self()->tid;
 }
 
-/* Letting a mutex go does so, save the inner halves of a recursive one, and what is another's of a kind that refuses
- * it. */
+/* Unlocking releases a mutex, except for an inner level of a recursive one, and for another thread's mutex of a kind
+ * that refuses it. */
 bool hook_lets_go(const void *mutex)
 {
 	if (!locks_mutex_knows_owner(mutex))
@@ -47,7 +47,7 @@ bool hook_lets_go(const void *mutex)
 	       (!locks_mutex_is_recursive(mutex) || locks_mutex_depth(mutex) <= 1);
 }
 
-/* A lock is about to be waited for, or was: whoever lets it go is to know. */
+/* Begins and ends a wait for a lock in the queues, so that the thread that unlocks it learns of the wait. */
 static inline void enter_queue(uintptr_t lock, uint64_t since_ns)
 {
 	if (waits_are_watched(WAITS_FOR_MUTEX | WAITS_FOR_TRACE) && waits_self())
@@ -70,7 +70,7 @@ static bool is_long_left(const struct timeval *t)
 	return !t || (os_readable(t) && (t->tv_sec > 0 || t->tv_usec >= HOOK_LONG_NS / 1000));
 }
 
-/* Our signal is none to wait for, should a set name all numbers there are. */
+/* Removes our signal from a set to wait for, if the set names all numbers there are. */
 static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
 {
 	const uint64_t ours = (uint64_t)1 << (SIGNALS_OURS - 1);
@@ -80,7 +80,7 @@ static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
 	if (__builtin_expect(!(bits & ours), 1))
 		return set;
 	bits &= ~ours;
-	memset(copy, 0, sizeof *copy); /* the kernel has 64 signals; there may be no more of the program's set */
+	memset(copy, 0, sizeof *copy); /* the kernel has 64 signals; the program's set may be no larger */
 	memcpy(copy, &bits, sizeof bits);
 	return copy;
 }
@@ -91,14 +91,14 @@ static bool child_wait_is_watched(int options)
 	return waits_test(HOOK_WATCHED);
 }
 
-/* The pthread family returns error numbers, EINTR never (and pthread_barrier_wait -1, when all is well). Of these, a
- * wait can have ended with: done, time-out (C11 has a number of its own for it), the owner died, the lock is lost. */
+/* The pthread functions return error numbers, never EINTR (and pthread_barrier_wait -1 on success). A wait can have
+ * ended with these: success, time-out (C11 has a number of its own for it), owner died, lock lost. */
 static inline bool pthread_waited(long r)
 {
 	return r == 0 || r == thrd_timedout || r >= ETIMEDOUT;
 }
 
-/* A call of a hook's slow half. What a way leaves unused is folded away. */
+/* A call in a hook's slow half. Members that a way does not use are folded away. */
 struct waiting {
 	enum wait_call call;
 	uintptr_t object;
@@ -110,17 +110,17 @@ struct waiting {
 	sigset_t *without;            /* room for a set without our signal */
 };
 
-/* What a hook asks the way of its row. All of it is inlined, and folded to the answer to one question. */
+/* What a hook asks the way of its row. All is inlined, and folded to the answer to one question. */
 enum step {
-	BLOCKS,  /* In the hook itself, where `w` is NULL: may the call block, and does anybody care? */
+	BLOCKS,  /* In the hook itself, with `w` NULL: may the call block, and does anybody watch? */
 	IS_LONG, /* Will it be long, so that a pending listener starts? */
-	IS_IDLE, /* Does nobody care, but for the listener? */
-	BEGINS,  /* Publish the wait, and change what has to be changed before the call. No answer. */
-	AGAIN,   /* The call came back. Is it to be made again? Then its arguments are brought up to date. */
+	IS_IDLE, /* Does nobody watch, apart from a pending listener? */
+	BEGINS,  /* Publish the wait, and change arguments if need be. No answer. */
+	AGAIN,   /* The call came back. Should it be made again? Then update its arguments. */
 	ENDS,    /* The wait is over: tell those who want to know. No answer. */
 };
 
-/* Did it fail with EINTR, by our signal alone? Of calls that return -1 and set errno. */
+/* Did it fail with EINTR only because of our signal? For calls that return -1 and set errno. */
 FOLDED bool was_cut_short(const struct waiting *w)
 {
 	return __builtin_expect(w->result == -1, 0) && errno == EINTR && waits_was_cut_short();
@@ -131,7 +131,7 @@ FOLDED void begin(struct waiting *w, uint64_t since_ns)
 	hook_enter(w->scope, w->call, w->object, since_ns);
 }
 
-/* Waits for other threads that say nothing about how long they are. */
+/* Waits for other threads that are not taken to be long. */
 FOLDED bool way_JOIN_UNTIL(enum step step, struct waiting *w)
 {
 	switch (step) {
@@ -150,7 +150,7 @@ FOLDED bool way_JOIN(enum step step, struct waiting *w)
 	return step == IS_LONG || way_JOIN_UNTIL(step, w);
 }
 
-/* Waiting for a condition lets the mutex go. */
+/* Waiting for a condition unlocks the mutex. */
 FOLDED bool way_COND(enum step step, struct waiting *w, const void *mutex)
 {
 	bool answer = way_JOIN_UNTIL(step, w);
@@ -161,7 +161,7 @@ FOLDED bool way_COND(enum step step, struct waiting *w, const void *mutex)
 	return answer;
 }
 
-/* The thread that comes last does not wait, and is told so. */
+/* The last thread to come does not wait, and wakes the others. */
 FOLDED bool way_BARRIER(enum step step, struct waiting *w)
 {
 	bool answer = way_JOIN_UNTIL(step, w);
@@ -171,7 +171,7 @@ FOLDED bool way_BARRIER(enum step step, struct waiting *w)
 }
 
 /* The first word of a semaphore is its value (glibc's internaltypes.h: struct new_sem, on 64-bit little-endian
- * machines). A handler may wait for one. */
+ * machines). Signal handlers may wait for a semaphore. */
 FOLDED bool way_SEM(enum step step, struct waiting *w, const sem_t *sem)
 {
 	switch (step) {
@@ -192,7 +192,7 @@ FOLDED bool way_SPIN(enum step step, struct waiting *w, pthread_spinlock_t *lock
 	                      : way_JOIN_UNTIL(step, w);
 }
 
-/* Locks: whoever lets one go is to know who waits for it. */
+/* Locks: the thread that unlocks one must learn which threads wait for it. */
 FOLDED bool way_lock(enum step step, struct waiting *w)
 {
 	switch (step) {
@@ -205,9 +205,9 @@ FOLDED bool way_lock(enum step step, struct waiting *w)
 	}
 }
 
-/* The first word of a mutex is 0 while it is free, of every kind; that of a rwlock has flags for the writer in its low
+/* The first word of a mutex of any kind is 0 while it is free. That of a rwlock has flags for the writer in its low
  * bits (1: writers' turn, 2: locked for writing, 4: readers wait) and counts readers above (glibc's
- * <bits/struct_mutex.h> and <bits/struct_rwlock.h>). Guessed wrong, the wait is not seen, no more. */
+ * <bits/struct_mutex.h> and <bits/struct_rwlock.h>). If that is wrong, we only miss the wait. */
 FOLDED unsigned word_of(const pthread_rwlock_t *lock)
 {
 	return __atomic_load_n((const unsigned *)(const void *)lock, __ATOMIC_RELAXED);
@@ -219,7 +219,7 @@ FOLDED bool way_MUTEX(enum step step, struct waiting *w, const void *mutex)
 	                      : way_lock(step, w);
 }
 
-/* A reader waits for the writer that has its turn; where writers are preferred, for one that waits, too. */
+/* A reader waits for the writer whose turn it is; if writers are preferred, also for a waiting writer. */
 FOLDED bool way_READ_LOCK(enum step step, struct waiting *w, const pthread_rwlock_t *lock)
 {
 	return step == BLOCKS ? __builtin_expect(hook_has_bit(lock, 2), 0) &&
@@ -232,7 +232,7 @@ FOLDED bool way_WRITE_LOCK(enum step step, struct waiting *w, const pthread_rwlo
 	return step == BLOCKS ? (word_of(lock) & ~5u) != 0 : way_lock(step, w);
 }
 
-/* Calls that wait for no other thread: of interest while somebody watches. */
+/* Calls that wait for no other thread: they matter only while somebody watches. */
 FOLDED bool way_PLAIN(enum step step, struct waiting *w)
 {
 	switch (step) {
@@ -246,7 +246,7 @@ FOLDED bool way_PLAIN(enum step step, struct waiting *w)
 	return false;
 }
 
-/* One that waits for children of every kind finds no listener among them: listener_gives_way_to_waits. */
+/* A call that waits for children of every kind must find no listener among them: listener_gives_way_to_waits. */
 FOLDED bool way_CHILDREN(enum step step, struct waiting *w, int options)
 {
 	switch (step) {
@@ -265,7 +265,7 @@ FOLDED bool way_LONG(enum step step, struct waiting *w)
 	}
 }
 
-/* Linux brings the time-out of select up to date. */
+/* Linux updates the time-out of select itself. */
 FOLDED bool way_SELECT(enum step step, struct waiting *w, const struct timeval *left)
 {
 	return step == IS_LONG ? is_long_left(left) : way_LONG(step, w);
@@ -306,8 +306,8 @@ FOLDED bool way_RELATIVE(enum step step, struct waiting *w, const struct timespe
 	}
 }
 
-/* A call that waits for signals, began while none of ours was about, and took one as the program's: it is none.
- * signal: where the call stores its number; NULL: it is the result. */
+/* Did a call that waits for signals, and began before ours were in use, take ours for the program's? signal: where the
+ * call stores its number; NULL: it is the result. */
 FOLDED bool took_ours(const struct waiting *w, const int *signal)
 {
 	return signal ? w->result == 0 && *signal == SIGNALS_OURS : w->result == SIGNALS_OURS;
@@ -352,7 +352,7 @@ FOLDED bool way_RELATIVE_SET(enum step step, struct waiting *w, const sigset_t *
 	}
 }
 
-/* Two functions a call, so that one that will not block costs no frame: the hook jumps on, to the real function or to
+/* Two functions per call, so that a call that will not block needs no frame: the hook jumps to the real function, or to
  * the one that waits. ...: what the way looks at. */
 #define HOOK_WAITS(symbol, type, params, args, object_kind, object, view, way, ...) \
 	static SLOW type wait_in_##symbol params \

@@ -15,74 +15,73 @@
 #include "shim/profiles/trace_events.h"
 #include "shim/waits/waits.h"
 
-/* Its calls disappear: a question that is known when this is compiled leaves its answer alone. */
+/* Calls are folded away: a question that can be answered at compile time leaves only its answer. */
 #define FOLDED static inline __attribute__((always_inline))
 
-/* A wait this long is one of a process that stays. */
+/* A process that waits this long is not a short-lived one. */
 #define HOOK_LONG_NS 50000000
 
-/* Has the first word of a lock this value, of a constant? In one instruction. */
+/* Returns true if the first word of a lock has this value, a constant. One instruction. */
 FOLDED bool hook_first_word_is(const void *lock, int value)
 {
 	return arch_word_is(lock, value);
 }
 
-/* What makes a call that waits for no other thread worth a look; of one that may wait long, a listener that is to be
- * started, too. */
+/* Reasons to look at a call that waits for no other thread; for one that may wait long also a listener to start. */
 enum { HOOK_WATCHED = WAITS_FOR_SIGNALS | WAITS_FOR_TRACE, HOOK_WATCHED_LONG = HOOK_WATCHED | WAITS_FOR_LISTENER };
 
-/* Has the word at `lock` one of these bits, constants in its first byte? */
+/* Returns true if the word at `lock` has one of these bits: constants, in its first byte. */
 FOLDED bool hook_has_bit(const void *lock, unsigned bits)
 {
 	return arch_has_low_bits(lock, bits);
 }
 
-/* Will unlocking this mutex let it go? (It is locked, or the caller is mistaken.) */
+/* Returns true if unlocking this mutex really releases it. (It is locked, or the caller is mistaken.) */
 bool hook_lets_go(const void *mutex);
 
-/* NULL: no time-out. What can't be read is the real function's to refuse. */
+/* NULL: no time-out. A time that can't be read is left to the real function to refuse. */
 static inline bool hook_is_long(const struct timespec *t)
 {
 	return !t || (os_readable(t) && (t->tv_sec > 0 || t->tv_nsec >= HOOK_LONG_NS));
 }
 
-/* In a trace every wait has a beginning. */
+/* In a trace every wait needs a time of its beginning. */
 static inline uint64_t hook_since(uint64_t since_ns)
 {
 	return trace_is_on() && !since_ns ? clock_ns(CLOCK_MONOTONIC) : since_ns;
 }
 
-/* Does anybody want to know how long threads wait for each other? */
+/* Returns true if a profile or trace wants to know how long threads wait for each other. */
 static inline bool hook_is_watched(void)
 {
 	return waits_are_watched(WAITS_FOR_BLOCK | WAITS_FOR_MUTEX | WAITS_FOR_TRACE);
 }
 
-/* When such a wait begins; 0: nobody wants to know. */
+/* Returns when such a wait begins; 0 if nobody wants to know. */
 static inline uint64_t hook_sync_since(void)
 {
 	return hook_is_watched() ? clock_ns(CLOCK_MONOTONIC) : 0;
 }
 
-/* What a wait was that is over: one of enum wait_call, and of these. */
+/* What kind of wait is over: one of enum wait_call, and these flags. */
 enum {
-	HOOK_OF_THREADS = 0x100,  /* it waited for other threads: counted in the block profile, too */
+	HOOK_OF_THREADS = 0x100,  /* for other threads: the block profile counts it, too */
 	HOOK_OF_HANDLERS = 0x200, /* a call that a handler may make, or leave by a jump */
-	HOOK_AS_SYSCALL = 0x400,  /* a trace shows it as a system call, whatever its row says */
+	HOOK_AS_SYSCALL = 0x400,  /* a trace shows it as a system call, whatever hooks.def says */
 };
 
-/* Where every wait is told of, to the block profile and to a trace. Out of line, and with few arguments, so that a hook
- * saves no registers for it. */
+/* Report a wait that is over to the block profile and to a trace. Out of line and with few arguments, so that hooks
+ * save no registers for it. */
 void hook_over(unsigned what, uintptr_t object, uint64_t since_ns, const void *frame_address);
 void hook_over_at(unsigned what, uintptr_t object, uint64_t since_ns, struct unwind_frame from);
 
-/* The beginning of a hook's slow half: publish the wait in *scope. */
+/* Begins a hook's slow half: publishes the wait in *scope. */
 FOLDED void hook_enter(struct wait_scope *scope, enum wait_call call, uintptr_t object, uint64_t since_ns)
 {
 	waits_enter(scope, call, object, UNWIND_CALLER(), hook_since(since_ns));
 }
 
-/* Its end, of a wait that a trace alone is interested in. */
+/* Ends a wait that only a trace is interested in. */
 FOLDED void hook_leave(const struct wait_scope *scope, enum wait_call call, uintptr_t object)
 {
 	waits_leave(scope);
@@ -90,14 +89,15 @@ FOLDED void hook_leave(const struct wait_scope *scope, enum wait_call call, uint
 		hook_over(call, object, scope->since_ns, __builtin_frame_address(0));
 }
 
-/* Its end, of a wait for other threads. True: if it did block, and was not refused, hook_over is to be told. */
+/* Ends a wait for other threads.
+ * Returns true if hook_over has to be told, should the call have blocked and not been refused. */
 FOLDED bool hook_leave_threads(const struct wait_scope *scope)
 {
 	waits_leave(scope);
 	return hook_is_watched() && scope->since_ns;
 }
 
-/* A hook, and the head of its slow half, for while somebody wants to know of it. */
+/* A hook, and the head of its slow half, which runs while somebody watches. */
 #define HOOK_WATCHES(type, symbol, params, args) \
 	static SLOW type symbol##_watched params; \
 	EXPORT type symbol params \
@@ -106,7 +106,7 @@ FOLDED bool hook_leave_threads(const struct wait_scope *scope)
 	} \
 	static type symbol##_watched params
 
-/* What is left of a relative time-out, in *left. The kernel has read it, so it can be read. */
+/* Stores in *left what is left of a relative time-out. The kernel has read `whole`, so it can be read. */
 static inline const struct timespec *hook_left(const struct timespec *whole, struct timespec *left)
 {
 	uint64_t ns;
@@ -118,7 +118,7 @@ static inline const struct timespec *hook_left(const struct timespec *whole, str
 	return left;
 }
 
-/* The same in milliseconds, rounded up; negative: for ever. */
+/* The same in milliseconds, rounded up; negative means for ever. */
 static inline int hook_left_ms(int whole)
 {
 	return whole < 0 ? whole : (int)((waits_left_ns((uint64_t)whole * 1000000) + 999999) / 1000000);

@@ -1,4 +1,4 @@
-/* wait_over.c - the one road by which a wait that is over is told of: to the block profile, and to a trace.
+/* wait_over.c - the one place that reports a wait that is over: to the block profile, and to a trace.
  *
  * Runs in: app's thread inside a hook of hooks/wait.c, hooks/sleep.c or hooks/syscall.c, in a signal handler too. errno
  * is preserved.

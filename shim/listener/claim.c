@@ -1,4 +1,4 @@
-/* claim.c - tell other processes under the shim who holds the port.
+/* claim.c - tell other processes under the shim which process has the port.
  *
  * Runs in: init (claim_is_ours, claim_is_left: a descriptor that is closed again at once); listener (claim_make).
  *
@@ -73,7 +73,7 @@ void claim_give_up(struct claim *c)
 	*c = (struct claim){-1, -1};
 }
 
-/* A process that has ended and whose parent does not know it yet is dead, too. */
+/* A process that has ended but was not reaped yet is dead, too. */
 static bool is_dead(int pid)
 {
 	char path[32], text[512];
@@ -90,7 +90,7 @@ static bool is_dead(int pid)
 	return fd == -ENOENT || n == -ESRCH || (state && (state[2] == 'Z' || state[2] == 'X'));
 }
 
-/* The pid in a line of the kernel's table that ends in "@pprofshim/<port>/<pid>"; 0: it has none. */
+/* Returns the pid in a line of the kernel's table that ends in "@pprofshim/<port>/<pid>"; 0 if there is none. */
 static int pid_in(struct span line, struct span name)
 {
 	uint64_t pid;

@@ -2,10 +2,10 @@
  *
  * Runs in: init (claim_is_ours); listener (claim_make).
  *
- * The process that serves a TCP port also holds an abstract Unix socket named after it (per network namespace, as
- * ports are). Whoever finds the port taken asks there: a process of ours in front means that nothing is
- * wrong, and that this process serves only when it has something to show. Another such socket has the program's pid in
- * its name.
+ * The process that serves a TCP port also holds an abstract Unix socket named after it (per network namespace, like
+ * ports). A process that finds the port taken looks for that socket. If it is there, one of our processes has the port:
+ * nothing is wrong, and the new process serves only when it has something to show. A second socket has the program's
+ * pid in its name.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_CLAIM_H
@@ -16,12 +16,12 @@
 
 bool claim_is_ours(uint16_t port);
 
-/* Is the program dead whose listener holds the port? Then the port is free in a moment: the listener hears of the
- * death, but whoever started that program may start the next one before. */
+/* Returns true if the program whose listener holds the port is dead. Then the port will be free in a moment: the
+ * listener is told of the death, but the next program may be started before that. */
 bool claim_is_left(uint16_t port);
 
-/* The sockets that say whose the port is; a negative errno where one can't be had. Close them when the port is given
- * up. */
+/* The sockets that tell who has the port; a negative errno in place of one that can't be had. Close them when the port
+ * is given up. */
 struct claim {
 	int port_fd, pid_fd;
 };

@@ -1,17 +1,17 @@
-/* listener.c - start what serves, and pass it what the program's threads ask.
+/* listener.c - start the listener, and pass it the requests of the program's threads.
  *
  * Runs in: init and app's threads (start, commands; any app lock may be held); the listener, in its handler too
  * (obey_at_once).
- * So: raw system calls alone; waits of the program's threads are for an answer that the handler gives, whatever the
- * listener is about, and bounded.
+ * So: only raw system calls. A thread of the program waits only for an answer that the handler gives, whatever the
+ * listener is doing, and only for a bounded time.
  *
  * Commands: an app's thread sets a bit in `asked`, sends a signal to the listener and waits until `asked` is zero
- * again. What takes long is left to `later`, for the loop. (A listener that is a thread has the program's handlers:
- * it reads signal 33 from a signalfd, and obeys when its loop comes round.)
+ * again. Longer work is put into `later`, for the loop. (A listener that is a thread shares the program's signal
+ * handlers: it reads signal 33 from a signalfd, and obeys in its loop.)
  *
- * Shared: `state` fields are atomic; `commands.lock` serialises those who ask. It is held while libc changes the
- * identity of the program's threads, which sends them signal 33 and waits for them: so that one is not blocked while
- * the lock is waited for.
+ * Shared: `state` fields are atomic; `commands.lock` serialises callers. It is held while libc changes the identity of
+ * the program's threads: libc sends them signal 33 and waits for them. So that signal is not blocked while a thread
+ * waits for the lock.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/listener/listener.h"
@@ -50,11 +50,11 @@ enum {
 	COMMAND_SIGNAL = 16, /* SIGSTKFLT, which no kernel sends */
 	WAKE_SIGNAL = SIGNALS_OURS,
 	ANSWER_MS = 2000,
-	HELD_MS = 10000, /* the longest that the listener waits for an identity to have changed */
+	HELD_MS = 10000, /* at most so long the listener waits for the end of a change of identity */
 	STEP_NS = 100 * 1000,
 	KILL_AFTER_MS = 500,
-	/* that the program waits for its listener when it ends, of 100 us, after the tenth of 1 ms; most take one or
-	   two */
+	/* how long the program waits for its listener when it ends, in steps of 100 us, after the tenth of 1 ms; most
+	 * take one or two */
 	STEPS_TO_OBEY = 20,
 	STEPS_OF_HELPER = 500,
 	STEPS_TO_DIE = 300,
@@ -76,12 +76,12 @@ static struct {
 	/* atomic */
 	int tid;   /* 0: no listener; cleared by the kernel when it ends */
 	int pid;   /* of the process whose listener it is */
-	int child; /* a process that is to be reaped; 0: none */
+	int child; /* a process that has to be reaped; 0: none */
 	uint32_t ready;
 	int open_error; /* with READY: 0, or a negative errno */
 	uint32_t port;
 	uint32_t faults;
-	uint64_t again_ns; /* no sooner is another start tried */
+	uint64_t again_ns; /* no other start is tried before this time */
 	uint64_t cookie;   /* not 0 */
 	enum offspring_kind kind;
 	int wake_fd; /* the listener's, both */
@@ -89,18 +89,18 @@ static struct {
 } state FORKED;
 
 static struct offspring_room room FORKED;
-static bool ptracer_is_programs; /* it has named its debugger itself: ours would take its place */
+static bool ptracer_is_programs; /* it chose its debugger itself: our choice would replace that */
 
 static struct {
 	struct lock lock;  /* signals are blocked while it is held: setuid and bind may be called in handlers */
 	uint32_t asked;    /* atomic: bits; a futex */
 	uint32_t change;   /* atomic: odd while the program's identity changes, another even number after; a futex */
 	uint32_t followed; /* atomic: the `change` that the listener has followed; a futex */
-	uint32_t later;    /* atomic: bits that the loop has to see to */
-	const char *why;   /* atomic: the last line of a listener that is stopped; NULL: none */
+	uint32_t later;    /* atomic: bits that the loop has to handle */
+	const char *why;   /* atomic: the last line of a listener to be stopped; NULL: none */
 } commands FORKED;
 
-/* All but the one by which libc changes identities. */
+/* All signals but the one by which libc changes identities. */
 static uint64_t block_signals(void)
 {
 	uint64_t most = ~((uint64_t)1 << (SIGNALS_OURS - 1)), before = 0;
@@ -168,7 +168,7 @@ bool listener_is_inside(void)
 	return state.kind != OFFSPRING_PROCESS;
 }
 
-/* Close what the file table was born with, on a kernel without close_range. */
+/* Closes the inherited descriptors, on a kernel without close_range. */
 static void close_all(void)
 {
 	struct entry { /* linux_dirent64 */
@@ -189,13 +189,13 @@ static void close_all(void)
 		os_close(dir);
 }
 
-/* A file table of its own, with nothing in it. (Where the kernel has no such thing and this is an ordinary thread,
- * the table stays the program's: http/address/fd.c keeps out of its way.) */
+/* Gives the listener an empty file table of its own. (If the kernel cannot do that and this is an ordinary thread, the
+ * table stays the program's: http/address/fd.c keeps out of its way.) */
 static bool leave_file_table(void)
 {
 	long r = os_call(SYS_close_range, 0, ~0u, CLOSE_RANGE_UNSHARE);
 	if (r != -ENOSYS)
-		return r == 0; /* else no memory, or forbidden: what we close now would be the program's */
+		return r == 0; /* else no memory, or forbidden: closing would close the program's descriptors */
 	if (state.kind != OFFSPRING_SHARING)
 		close_all();
 	return true;
@@ -209,7 +209,7 @@ static _Noreturn void end(void)
 		os_call(SYS_exit_group, 0);
 }
 
-/* What it started would be an orphan, and has the program's memory too. */
+/* Ends its helper first, which would become an orphan and has the program's memory too. */
 static _Noreturn void leave(void)
 {
 	spawn_leave();
@@ -221,7 +221,7 @@ static bool has_parent(void)
 	return os_call(SYS_getppid, 0) == house_pid();
 }
 
-/* The kernel tells of the end of whichever thread is taken for the parent now. It forgets to when identities change. */
+/* The kernel sends a signal when the thread that is now the parent ends. A change of identity cancels that. */
 static void mind_parent(void)
 {
 	os_call(SYS_prctl, PR_SET_PDEATHSIG, COMMAND_SIGNAL);
@@ -250,7 +250,8 @@ static void on_command(int sig, siginfo_t *info, void *context)
 	obey_at_once();
 }
 
-/* A fault of ours is not the program's: this listener ends without a word, another one is started, a few times. */
+/* A fault in the listener must not hurt the program: this listener ends silently, and another one is started, a few
+ * times. */
 static void on_fault(int sig, siginfo_t *info, void *context)
 {
 	(void)sig, (void)info, (void)context;
@@ -280,7 +281,7 @@ static void take_handlers(void)
 	os_call(SYS_rt_sigprocmask, SIG_UNBLOCK, &open, NULL, sizeof open);
 }
 
-/* Away from the program's group, folder, files and limits on what it leaves behind. */
+/* Leaves the program's session and working directory, and sets its own limits (core file, pending signals). */
 static void stand_apart(void)
 {
 	const uint64_t core[2] = {NO_CORE, NO_CORE}, none[2] = {0, 0};
@@ -299,8 +300,8 @@ static int open_wake_fd(void)
 	return (int)os_call(SYS_signalfd4, -1, &set, sizeof set, O_CLOEXEC | O_NONBLOCK);
 }
 
-/* The program as a descriptor, readable when it has ended: the kernel sends the parent's signal to nobody whose
- * identity is another, and forgets it. Negative before Linux 5.3. */
+/* Opens a descriptor that becomes readable when the program has ended. The kernel sends no parent-death signal to a
+ * process with another identity, and cancels it on changes. Negative before Linux 5.3. */
 static int open_program(void)
 {
 	enum { PIDFD_OPEN = 434 }; /* on every architecture; not in every libc's headers */
@@ -330,7 +331,7 @@ static void run(void *arg)
 {
 	(void)arg;
 	lock_know_tid(os_tid());
-	self.busy = true; /* no handler of the program's ever interrupts it: it may take locks at any time */
+	self.busy = true; /* no handler of the program ever interrupts it: it may take locks at any time */
 	if (state.kind == OFFSPRING_PROCESS)
 		take_handlers();
 	bool left = leave_file_table();
@@ -351,7 +352,7 @@ static void run(void *arg)
 
 /* ---- start ---- */
 
-/* A process that ended by itself, or was ended. False: it is still on its way. */
+/* Reaps a listener that has ended. Returns false if it has not ended yet. */
 static bool reap(void)
 {
 	int child = __atomic_load_n(&state.child, __ATOMIC_RELAXED);
@@ -369,7 +370,7 @@ static bool same_link(const char *one, const char *other)
 	return strcmp(a, b) == 0;
 }
 
-/* The program's next child is to be the first of another pid namespace: not ours. */
+/* The program's next child will be the first process of another pid namespace: that must not be ours. */
 static bool next_child_is_special(void)
 {
 	return !same_link("/proc/self/ns/pid", "/proc/self/ns/pid_for_children");
@@ -399,7 +400,7 @@ static int give_birth(bool in_init)
 	state.child = child;
 	listener_was_born |= child != 0;
 	if (child && !ptracer_is_programs)
-		os_call(SYS_prctl, PTRACER, child); /* Yama: for what blocked threads wait in */
+		os_call(SYS_prctl, PTRACER, child); /* Yama: the listener reads what blocked threads wait in */
 	if (child) {
 		timers_enter_by(visitor_call);
 		signals_get_ready();
@@ -438,7 +439,7 @@ static void start_locked(void)
 	waits_watch(WAITS_FOR_LISTENER, listener_pending);
 }
 
-/* While an identity changes, none is started: it would have the old one. */
+/* No listener is started while an identity changes: it would have the old one. */
 void listener_start_pending(void)
 {
 	if (confined() || !listener_is_our_process())
@@ -452,8 +453,8 @@ void listener_start_pending(void)
 	release_commands(signals);
 }
 
-/* A vfork child sees our memory, but has no listener. Nor has a copy that has not been met yet: what it sees are its
- * parent's numbers, which may be anybody's in another pid namespace. */
+/* A vfork child sees our memory, but has no listener. Nor has a copy of the process that we have not noticed yet: it
+ * sees its parent's numbers, which may belong to any process in another pid namespace. */
 static bool is_running_here(void)
 {
 	return __atomic_load_n(&state.tid, __ATOMIC_RELAXED) > 0 && listener_is_our_process();
@@ -461,23 +462,24 @@ static bool is_running_here(void)
 
 /* ---- commands, as the program's threads give them ---- */
 
-/* One of the old signals, sent by tgkill to who may have none pending: the kernel notes it without an entry of
- * anybody's limit. An entry, until the listener gets a processor, may be the one that libc lacks to bring a thread to a
- * new identity. */
+/* Sends one of the standard signals by tgkill to a process whose limit of pending signals is 0. Then the kernel notes
+ * the signal without using an entry of anyone's limit. An entry that stays in use until the listener runs may be the
+ * one that libc lacks to change the identity of a thread. */
 static long signal_listener(int tid)
 {
 	return state.kind == OFFSPRING_PROCESS ? os_call(SYS_tgkill, tid, tid, COMMAND_SIGNAL)
 	                                       : os_call(SYS_tgkill, house_pid(), tid, WAKE_SIGNAL);
 }
 
-/* Is the program's identity another than the listener's? It may not be signalled then, but has been: before that. */
+/* Does the program have another identity than the listener? Then it may have no permission to signal the listener, but
+ * it did so before the change. */
 static bool is_behind(void)
 {
 	return __atomic_load_n(&commands.followed, __ATOMIC_ACQUIRE) !=
 	       __atomic_load_n(&commands.change, __ATOMIC_RELAXED);
 }
 
-/* Wait until *word is no longer `value`, or the listener is no more. False: in vain. */
+/* Waits until *word is no longer `value`, or the listener is gone. Returns false if *word did not change. */
 static bool await_change(uint32_t *word, uint32_t value, int most_ms)
 {
 	for (int waited_ms = 0; waited_ms < most_ms; waited_ms += 20) {
@@ -492,7 +494,7 @@ static bool await_change(uint32_t *word, uint32_t value, int most_ms)
 	return __atomic_load_n(word, __ATOMIC_ACQUIRE) != value;
 }
 
-/* Ask the listener and wait until it has obeyed, or is no more. */
+/* Asks the listener and waits until it has obeyed, or is gone. */
 static void ask_locked(uint32_t what)
 {
 	uint32_t asked = __atomic_or_fetch(&commands.asked, what, __ATOMIC_RELEASE);
@@ -508,7 +510,8 @@ void listener_make_room(void)
 	release_commands(signals);
 }
 
-/* The kernel clears state.tid when it has left our memory, a moment before it is gone; a futex of all processes. */
+/* The kernel clears state.tid when the listener has left our memory, a moment before it is gone. The futex there is
+ * shared between processes. */
 static bool stop_locked(void)
 {
 	int tid = __atomic_load_n(&state.tid, __ATOMIC_RELAXED);
@@ -558,8 +561,8 @@ bool listener_stop_for_good(const char *why)
 
 /* ---- the program's end ---- */
 
-/* Gone, and reaped: as an orphan it would be the child of somebody who has never heard of it. Counted in steps, in each
- * of which the program had a processor: on a busy machine they take longer, for both. */
+/* Waits until it is gone and reaped: an orphan would become the child of a process that does not expect it. Counted in
+ * steps in which the program had a processor: on a busy machine they take longer, for both. */
 static bool await_end(int steps)
 {
 	for (int i = 0, tid; i < steps; i++) {
@@ -574,8 +577,8 @@ static bool await_end(int steps)
 	return false;
 }
 
-/* No lock: another thread may hold it for long. It is asked first, as a helper is the listener's to end and to reap;
- * one that is stopped takes SIGKILL alone. */
+/* Takes no lock: another thread may hold it for long. First asks the listener to stop, so that it can end and reap its
+ * helper; a stopped one only reacts to SIGKILL. */
 static void end_at_once(void)
 {
 	int tid = __atomic_load_n(&state.tid, __ATOMIC_RELAXED);
@@ -635,29 +638,29 @@ void listener_leaves_ptracer_to_program(void)
 
 /* ---- the program's identity ---- */
 
-/* Written by the thread that changed it, while commands.change is odd. The listener takes it when it gets a processor,
- * which the program does not wait for; its handler is what it does first then. So it copies, and looks at
- * commands.change again. */
+/* Written by the thread that changed it, while commands.change is odd. The listener reads it when it next runs, first
+ * of all, in its handler; the program does not wait for that. So the listener copies, and then checks commands.change
+ * again. */
 struct credentials {
 	uint32_t version; /* 0: none yet */
 	uid_t users[3];   /* real, effective, saved */
 	gid_t groups[3];
 	long more_count; /* of further groups; negative: not known, leave them */
 	gid_t few[64];
-	gid_t *more; /* few of the variable below, or `many` */
+	gid_t *more; /* the array `few` of the variable below, or `many` */
 	bool has_capabilities;
 	struct __user_cap_data_struct capabilities[2];
 };
 static struct credentials credentials;
 static uint32_t version_taken; /* the listener's */
 
-/* Capabilities are a thread's own: one that shed them must not leave a listener behind that has them. */
+/* Capabilities belong to a thread: one that has dropped them must not leave behind a listener that has them. */
 static struct __user_cap_header_struct capability_header(void)
 {
 	return (struct __user_cap_header_struct){.version = _LINUX_CAPABILITY_VERSION_3};
 }
 
-/* Room for so many groups. What was had is used again, or left to the listener, which may be reading it. */
+/* Returns room for so many groups. An old array is reused, or left alone as the listener may be reading it. */
 static gid_t *room_for_groups(long count)
 {
 	static gid_t *many;
@@ -684,8 +687,8 @@ static void read_credentials(void)
 	c->version++;
 }
 
-/* Now, while the program may still signal it. From here on the listener does nothing before it has looked at
- * commands.change, and waits while that is odd. One that can't be told is ended. */
+/* Announces the change while the program may still signal the listener. From here on the listener first looks at
+ * commands.change, and waits while that is odd. A listener that can't be told is ended. */
 static bool announce_change_locked(void)
 {
 	if (state.kind != OFFSPRING_PROCESS)
@@ -708,7 +711,7 @@ struct listener_hold listener_identity_changes(void)
 	h.locked = true;
 	h.signals = take_commands();
 	h.held = __atomic_load_n(&state.tid, __ATOMIC_RELAXED) > 0 && announce_change_locked();
-	visitor_stop(); /* no other is asked for from here on */
+	visitor_stop(); /* no other one is asked for from here on */
 	return h;
 }
 
@@ -759,7 +762,8 @@ static bool has_users(const struct credentials *c)
 	return memcmp(own, c->users, sizeof own) == 0;
 }
 
-/* No more than the program has. What it kept over a change of users (PR_SET_KEEPCAPS), it may need to make another. */
+/* Takes no more capabilities than the program has. It may need those kept over a change of users (PR_SET_KEEPCAPS) for
+ * the next change. */
 static void take_capabilities(const struct credentials *c)
 {
 	struct __user_cap_header_struct header = capability_header();
@@ -774,8 +778,8 @@ static void take_capabilities(const struct credentials *c)
 	os_call(SYS_capset, &header, own);
 }
 
-/* Groups may only be changed by the privileged: before a step down, or after a step up. False: the listener's own
- * identity allows no way to this one. */
+/* Only a privileged process may change groups: so before it gives up privileges, or after it gained them.
+ * Returns false if the listener's own identity does not allow the change. */
 static bool take_credentials(const struct credentials *c)
 {
 	powers_use(true);
@@ -792,7 +796,7 @@ static bool take_credentials(const struct credentials *c)
 	return has_users(c) && has_groups(c);
 }
 
-/* A change of identity takes from all who share the memory that they may dump core: the program may have asked for that
+/* A change of identity makes all processes that share the memory undumpable: the program may have made itself dumpable
  * since. */
 static bool take_without_a_trace(const struct credentials *c)
 {
@@ -806,7 +810,7 @@ static bool take_without_a_trace(const struct credentials *c)
 
 /* ---- commands, as the listener obeys them ---- */
 
-/* Another one is started, which is born with the right identity. */
+/* Ends this listener and has another one started, with the right identity from birth. */
 static _Noreturn void give_place(void)
 {
 	listener_set_pending(true);
@@ -826,7 +830,7 @@ static void await_outcome(uint32_t change)
 	}
 }
 
-/* A helper keeps nothing that the program gives up. */
+/* Ends the helper: it must keep nothing that the program gives up. */
 static void take_identity(uint32_t change)
 {
 	struct credentials c = credentials;
@@ -868,7 +872,7 @@ static void say_why(void)
 		log_info(why);
 }
 
-/* In the handler, wherever that interrupted the listener. */
+/* Runs in the handler, at any point of the listener. */
 static void obey_at_once(void)
 {
 	if (!has_parent())

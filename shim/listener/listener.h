@@ -1,9 +1,9 @@
-/* listener.h - who serves: a bare clone(2) process that shares the program's memory, and nothing else of it.
+/* listener.h - the process that serves: a bare clone(2) process that shares the program's memory, and nothing else.
  *
  * Runs in: init and app's threads (start, commands); the listener itself.
  *
- * It is no thread of the program, which has its own threads alone; it shares no descriptor with it, no signal
- * handler, no folder; wait(2) does not see it, and what ends it does not end the program. Libc does not know of it.
+ * It is no thread of the program. It shares no descriptors, signal handlers or working directory with it; wait(2) does
+ * not see it, and its death does not end the program. Libc does not know of it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_LISTENER_H
@@ -14,44 +14,44 @@
 
 #include "shim/base/exports.h"
 
-/* What it does. Init. */
+/* What the listener does. Set by init. */
 struct listener_life {
-	/* Open, say so by listener_has_opened, serve until the process ends or it gives up; call listener_obey when one
-	 * of the two is readable. -1: none. */
+	/* Opens the address, reports that by listener_has_opened, and serves until the process ends or gives the
+	 * listener up. Calls listener_obey when one of the two descriptors is readable. -1: none. */
 	void (*main)(int wake_fd, int end_fd);
-	void (*leave_port)(void); /* off the port, at once, wherever main is: in a signal handler that interrupted it */
-	void (*move)(void);       /* what is left of that to do; and serve elsewhere */
-	void (*stop)(void);       /* let main return */
+	void (*leave_port)(void); /* leaves the port at once: in a signal handler, wherever main is */
+	void (*move)(void);       /* does the rest of that later, and serves elsewhere */
+	void (*stop)(void);       /* makes main return */
 };
 void listener_configure(const struct listener_life *life);
 
-/* Start it, and wait until it serves, for a second. Returns 0, or a negative errno: what listener_has_opened was
- * told, or why there is none. Init. */
+/* Starts the listener and waits until it serves, for at most a second. Init.
+ * Returns 0 (also if it takes longer), or a negative errno: what listener_has_opened was told, or why there is none. */
 int listener_start(void);
 void listener_has_opened(int error);
 
-/* Processes without the port start theirs at the first long wait or sampled event. Cheap to ask. */
+/* A process without the port starts its listener at its first long wait or sampled event. Cheap to test. */
 extern HIDDEN bool listener_pending;
 void listener_set_pending(bool pending);
 void listener_start_pending(void);
 
-/* The id of one that is a thread of the program, where the kernel has no such process; 0: it is none. */
+/* Returns the listener's id if it is a thread of the program (where the kernel has no such process), else 0. */
 int listener_thread_tid(void);
 bool listener_is_inside(void);
 
-/* Is the caller the listener, as a process or a bare thread? No system call. */
+/* Returns true if the caller is the listener, as a process or a bare thread. No system call. */
 bool listener_is_me(void);
 
-/* In the listener: is the program still the one that it shares its memory with? It may have ended, or called exec by
- * ways that no hook sees. */
+/* In the listener: returns true if it still shares its memory with the program. The program may have ended, or called
+ * exec in a way that no hook sees. */
 bool listener_has_program(void);
 
-/* In `main`: which TCP port is served, in host byte order; 0 none. */
+/* In `main`: the TCP port that is served, in host byte order; 0 if none. */
 void listener_serves(uint16_t port);
 bool listener_serves_port(uint16_t port);
 
-/* Around a change of the program's identity. The program does not wait: the listener has the same before it does
- * anything else. It takes no entry of the limit of pending signals. */
+/* Around a change of the program's identity. The program does not wait: the listener takes on the same identity before
+ * it does anything else. Uses no entry of the limit of pending signals. */
 struct listener_hold {
 	bool locked, held;
 	uint64_t signals;
@@ -59,52 +59,55 @@ struct listener_hold {
 struct listener_hold listener_identity_changes(void);
 void listener_identity_changed(struct listener_hold h, bool changed);
 
-/* Wait until it has, for what it would undo by that: whether the program may dump core. */
+/* Waits until the listener has the new identity. For PR_SET_DUMPABLE: the listener's change would undo it. */
 void listener_await_identity(void);
 
-/* The program wants the port: on return the listener is off it. */
+/* The program wants the port: when this returns, the listener has left it. */
 void listener_make_room(void);
 
-/* End it; true when it has ended, and the process is alone with its own threads and its memory. It starts again at
- * the next long wait or sampled event after listener_resume. */
+/* Ends the listener and the visitor. After listener_resume the listener starts again at the next long wait or sampled
+ * event.
+ * Returns true if there was one and it has ended: then the process has only its own threads and its memory for
+ * itself. */
 bool listener_pause(void);
 void listener_resume(void);
 
-/* The same for a thread that the kernel had no room for. False: there is no listener that might have taken it. */
+/* The same, when the kernel had no room for a new thread.
+ * Returns false if there was no listener that might have taken that room. */
 bool listener_gives_way_to_thread(void);
 
-/* End it, and it does not come back by itself. why: its last line, where PPROF_LOG asks for such; NULL: none. Returns
- * true if there was one, or was to be one. */
+/* Ends the listener; it does not come back by itself. why: its last line, if PPROF_LOG asks for such lines; NULL: none.
+ * Returns true if there was a listener, or one was to be started. */
 bool listener_stop_for_good(const char *why);
 
-/* Was there ever one that is a process? What is asked before the next two. */
+/* True once there was a listener that is a process. Test this before the next two. */
 extern HIDDEN bool listener_was_born;
 
-/* The program is about to end by a call that runs none of exit's handlers. The listener ends before it, and is waited
- * for, if not for long. Takes no lock; may be called in handlers, in children that share our memory, and where the
- * program has shut itself in. Signals stay blocked. */
+/* The program is about to end by a call that runs none of exit's handlers. Ends the listener first and waits for that,
+ * but not for long. Takes no lock; may be called in handlers, in children that share our memory, and after the program
+ * has confined itself. Signals stay blocked. */
 void listener_ends_with_program(void);
 
-/* The same where the program may go on after all: signals are as they were, and the listener comes back at the next
- * long wait. */
+/* The same if the program may go on after all: restores the signal mask, and the listener comes back at the next long
+ * wait. */
 void listener_ends_for_abort(void);
 
-/* Is the caller a thread of the program, not a child that shares its memory? A copy that libc was not told of (house.h)
- * is made fit for use before. */
+/* Returns true if the caller is a thread of the program, not a child that shares its memory. First makes a copy fit for
+ * use if libc was not told of it (house.h). */
 bool listener_is_our_process(void);
 
-/* The listener is a child that ends without a signal: only who waits for such children as well (debuggers do) would
- * meet it, and never be told that all of its own have ended. For them it goes for good, before they look. options: as
- * in waitpid. */
+/* The listener is a child without an exit signal. Only a caller that waits for such children as well (debuggers do)
+ * would find it, and would never be told that it has no children left. For such callers the listener ends for good
+ * before they wait. options: as in waitpid. */
 void listener_gives_way_to_waits(long options);
 
-/* The program says who may trace it (PR_SET_PTRACER): we don't. */
+/* The program chooses who may trace it (PR_SET_PTRACER): we don't choose any more. */
 void listener_leaves_ptracer_to_program(void);
 
 /* In the listener: do what the program's threads asked for. */
 void listener_obey(void);
 
-/* The child has no listener; it starts one when it needs to. */
+/* The child has no listener; it starts one when it needs it. */
 void listener_fork_child(void);
 
 #endif

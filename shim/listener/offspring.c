@@ -19,12 +19,12 @@ enum {
 	STACK_BYTES = 128 * 1024,
 	BLOCK_BYTES = 4096,
 	GUARD_BYTES = 4096,
-	ALTERNATE_BYTES = 32 * 1024, /* the largest frames of the kernel's take 12 */
+	ALTERNATE_BYTES = 32 * 1024, /* the kernel's largest signal frames take 12 */
 };
 
-/* Thread-local variables of the objects that a program was started with lie at fixed distances below the thread
- * block. Ours have zeros there, as far down as two that code of theirs may touch: libc's errno (set by a libc
- * function that libunwind calls), and our own. */
+/* Thread-local variables of objects that the program was started with lie at fixed distances below the thread block.
+ * Our block has zeros there, far enough down for the two that its code may touch: libc's errno (set by a libc function
+ * that libunwind calls), and our own. */
 static size_t find_tls_room(void)
 {
 	enum { MORE = 4096 };
@@ -65,12 +65,12 @@ static bool map_memory(struct offspring_room *r)
 	if (os_failed(p))
 		return false;
 	os_call(SYS_mprotect, p, GUARD_BYTES, PROT_NONE);
-	os_call(SYS_madvise, p, bytes, MADV_DONTFORK); /* a child has no use for it, and need not pay for it */
+	os_call(SYS_madvise, p, bytes, MADV_DONTFORK); /* a fork child does not need it, and should not pay for it */
 	r->memory = p;
 	return true;
 }
 
-/* For a pthread: what it is to run, and where its id goes. One listener at a time. */
+/* For a pthread: what to run, and where to store its id. One listener at a time. */
 static struct {
 	void (*run)(void *);
 	int *tid;
@@ -114,7 +114,7 @@ bool offspring_is_me(const struct offspring_room *r)
 	return r->memory && arch_own_block() == (uintptr_t)block_of(r);
 }
 
-/* Valgrind ends at a clone that it does not know. */
+/* Valgrind aborts at a clone that it does not know. */
 static bool is_valgrind(void)
 {
 	return arch_is_valgrind();
@@ -145,20 +145,20 @@ static bool is_refusal(long r)
 	return r == -EPERM || r == -ENOSYS || r == -EINVAL;
 }
 
-/* With close_range a process or thread leaves the program's table by a call that, since Linux 6.11, copies nothing of
- * it. */
+/* With close_range a process or thread can leave the program's file table. Since Linux 6.11 that copies nothing of the
+ * table. */
 static unsigned long table_flag(void)
 {
 	return os_call(SYS_close_range, ~0u, ~0u, 0) < 0 ? 0 : CLONE_FILES;
 }
 
-/* The ordinary thread only before main: in a hook it would allocate, and take libc's locks. */
+/* Makes an ordinary thread only before main: in a hook that would allocate, and take libc's locks. */
 long offspring_listener(struct offspring_room *r, void (*run)(void *), int *tid, enum offspring_kind *kind,
                         bool in_init)
 {
 	unsigned long table = table_flag();
 	*kind = OFFSPRING_PROCESS;
-	/* whoever traces the program is to see no child that it did not make */
+	/* a tracer of the program must see no child that the program did not make */
 	long error = is_valgrind() ? -ENOSYS : spawn_bare(r, CLONE_VM | CLONE_UNTRACED | table, run, tid);
 	if (!is_refusal(error))
 		return error;

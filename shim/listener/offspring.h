@@ -1,6 +1,7 @@
-/* offspring.h - how the listener and the visitor are made: bare clone(2), which libc does not know of.
+/* offspring.h - makes the listener and the visitor, by a bare clone(2) that libc does not know of.
  *
- * Runs in: init, app's thread inside a hook or our handler. All signals are blocked around it, and so in what is born.
+ * Runs in: init, app's thread inside a hook or our handler. All signals are blocked meanwhile, and stay so in the
+ * child.
  *
  *                     listener                                visitor
  *   is                a process that shares the memory        a thread of the program's group
@@ -18,26 +19,27 @@
 
 enum offspring_kind {
 	OFFSPRING_PROCESS,
-	OFFSPRING_THREAD,  /* where the kernel, or what plays its part (qemu-user, valgrind), has no such process */
+	OFFSPRING_THREAD,  /* if the kernel (or qemu-user or valgrind in its place) has no such process */
 	OFFSPRING_SHARING, /* a thread that has the program's descriptors, too */
 };
 
-/* Memory for one: a guard page, its stack, thread-local storage, a stack for its handlers of faults. Kept, and used
- * again. */
+/* Memory for one of them: a guard page, its stack, thread-local storage, a stack for its handlers of faults. Kept and
+ * reused. */
 struct offspring_room {
 	char *memory;
 	size_t tls_bytes;
 };
 
-/* Start a listener that runs run(NULL) and ends. *tid is its id while it lives, then 0. in_init: an ordinary thread
- * will do where a bare one is refused. Returns 0 or a negative errno. */
+/* Starts a listener that runs run(NULL) and ends. *tid is its id while it lives, then 0. in_init: if a bare thread is
+ * refused, an ordinary one will do.
+ * Returns 0 or a negative errno. */
 long offspring_listener(struct offspring_room *r, void (*run)(void *), int *tid, enum offspring_kind *kind,
                         bool in_init);
 
 /* The same for a visitor. */
 long offspring_visitor(struct offspring_room *r, void (*run)(void *), int *tid);
 
-/* Is the caller what was born into this room? No system call. */
+/* Returns true if the caller runs in this memory. No system call. */
 bool offspring_is_me(const struct offspring_room *r);
 
 /* The stack for handlers of faults. */

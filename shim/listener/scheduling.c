@@ -34,7 +34,7 @@ void scheduling_start(void)
 	processors_bytes = os_call(SYS_sched_getaffinity, 0, sizeof processors, processors);
 }
 
-/* Without it the flag could be set, and not taken back. */
+/* Without that right the flag could be set, but not cleared again. */
 static bool may_change_classes(void)
 {
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};

@@ -1,4 +1,4 @@
-/* scheduling.h - the listener runs as an ordinary process does, wherever the thread that starts it runs.
+/* scheduling.h - the listener runs as an ordinary process, whatever the scheduling of the thread that starts it.
  *
  * Runs in: init; app's thread that starts the listener; listener.
  *
@@ -8,15 +8,16 @@
 
 #include <stdbool.h>
 
-/* Init: on which processors the process was allowed to run. */
+/* Init: remembers on which processors the process may run. */
 void scheduling_start(void);
 
-/* Around the birth: threads of the class SCHED_DEADLINE have no children but such as start in the class of others.
- * Returns whether something was changed that scheduling_take_back has to change back. App's thread. */
+/* Around the start of the listener. A thread of the class SCHED_DEADLINE cannot have children, unless they start in the
+ * ordinary class. App's thread.
+ * Returns true if something was changed, which scheduling_take_back has to undo. */
 bool scheduling_lend(void);
 void scheduling_take_back(bool lent);
 
-/* Neither real-time nor bound to the starter's processor. Listener. */
+/* Makes the listener neither real-time nor bound to its starter's processor. Listener. */
 void scheduling_be_ordinary(void);
 
 #endif

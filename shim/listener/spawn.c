@@ -1,14 +1,14 @@
 /* spawn.c - a helper process that the program does not notice.
  *
  * Runs in: listener; the keeper; the helper's first instructions. All three share the program's memory (the helper
- * until execve), so the latter two make raw system calls alone, on stacks of their own, and keep all signals blocked: a
+ * until execve). So the latter two make only raw system calls, on stacks of their own, and keep all signals blocked: a
  * handler of the program would run in that memory.
  *
  *   listener ── clone, exit signal 0 ──► keeper ── vfork, execve ──► helper
  *
- * Why a keeper: execve makes a process one that wait(-1) sees and for which SIGCHLD is sent, whatever it was cloned
- * with. The keeper is the helper's parent in the program's place; it never calls execve, so it stays unseen itself. It
- * sleeps until the helper has ended, or the listener wants that, and passes its status on.
+ * Why a keeper: after execve, wait(-1) sees a process and SIGCHLD is sent for it, whatever flags it was cloned with.
+ * The keeper is the helper's parent in place of the program. It never calls execve, so it stays unseen itself. It
+ * sleeps until the helper has ended or the listener wants it to end, and passes its status on.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/listener/spawn.h"
@@ -32,16 +32,16 @@ enum {
 	NO_CORE = 1, /* bytes: no core file, nor one through a pipe, for which 0 is no reason (core(5)): it would be the
 	                program's memory */
 	PIPE_BYTES = 1 << 20,
-	START_MS = 500, /* that is waited for execve */
-	END_MS = 50,    /* that a helper may take to end by itself, */
-	KILL_MS = 1000, /* and that the kernel may take to end it, */
-	LEAVE_MS = 500, /* if somebody waits for the listener's own end */
+	START_MS = 500, /* how long we wait for execve, */
+	END_MS = 50,    /* for a helper to end by itself, */
+	KILL_MS = 1000, /* for the kernel to kill it, */
+	LEAVE_MS = 500, /* for that while the program waits for the listener's own end */
 	STEP_MS = 2,
-	DEATH_SECONDS = 1, /* the keeper waits for a killed helper: one that a dead file system holds is left, for the
-	                    * keeper holds the program's memory, which may have ended */
+	DEATH_SECONDS = 1,     /* the keeper waits for a killed helper. If a dead file system holds that, it is left, as
+	                        * the keeper holds the memory of the program, which may have ended */
 	SET_PIPE_BYTES = 1031, /* F_SETPIPE_SZ, which <fcntl.h> keeps for _GNU_SOURCE */
 	ARGS_MAX = 8,
-	FD_LEAST = 10, /* of our ends while the helper's are put in place */
+	FD_LEAST = 10, /* lowest number of our pipe ends while the helper's are put in place */
 };
 
 /* ---- how the program is confined ---- */
@@ -59,8 +59,8 @@ static void count_in_line(struct span line, const char *key, int *count)
 		*count = (int)value;
 }
 
-/* Seccomp filters of a thread or process; older kernels only say whether there are any. -1: not known. Other lines may
- * be of any length (a user in many groups): of each, the beginning is kept. */
+/* Returns the number of seccomp filters of a thread or process (older kernels only tell whether there are any); -1: not
+ * known. Other lines may be of any length (a user in many groups): only the beginning of each is kept. */
 static int count_filters(const char *status_path)
 {
 	char part[1024], line[64];
@@ -83,7 +83,8 @@ static int count_filters(const char *status_path)
 	return filters >= 0 ? filters : mode;
 }
 
-/* The program's, whose memory the listener, which is another process, might be used to act for. */
+/* Counts the filters of the program: the listener is another process with the program's memory, and might be used to
+ * act for it. */
 static int count_own_filters(void)
 {
 	char path[64];
@@ -94,8 +95,8 @@ static int count_own_filters(void)
 	return count_filters(path);
 }
 
-/* Filters that a container was started with let processes be started: this one was. Those that a program gives itself
- * later are there to keep it from that, and may kill it for trying. */
+/* Filters that a container was started with allow new processes: they allowed this one. Filters that a program sets
+ * later for itself are there to prevent that, and may kill the program for trying. */
 static bool has_confined_itself(void)
 {
 	return filters_at_start < 0 || count_own_filters() != filters_at_start;
@@ -105,7 +106,7 @@ static bool has_confined_itself(void)
 
 enum { STARTING, STARTED };
 
-/* What the three share. One listener, one helper at a time. */
+/* Shared by the three. One listener, one helper at a time. */
 static struct {
 	char *argv[ARGS_MAX + 1];
 	uint64_t memory_bytes;
@@ -114,7 +115,7 @@ static struct {
 	uint32_t state;   /* atomic, a futex: written by the keeper */
 	int error;        /* of clone or execve; before STARTED */
 	int status;       /* of the helper, when the keeper has ended */
-	int keeper_pid;   /* written by the listener alone, or the kernel for it; 0 when there is none */
+	int keeper_pid;   /* written only by the listener, or by the kernel for it; 0: there is none */
 } shared FORKED;
 static char keeper_stack[8 * 1024] __attribute__((aligned(16)));
 static char helper_stack[8 * 1024] __attribute__((aligned(16)));
@@ -128,8 +129,8 @@ static void limit(int what, uint64_t value)
 		os_call(SYS_prlimit64, 0, what, &wanted, 0);
 }
 
-/* Filters that a service is started with often kill for this (systemd's ~@resources): behind one, the helper tries it
- * itself, with due care. */
+/* The filters of a service often kill for this call (systemd's ~@resources). If there is a filter, the helper tries it
+ * itself, carefully. */
 static void be_nice(void)
 {
 	if (filters_at_start > 0)
@@ -146,7 +147,7 @@ static void close_from(int first)
 		os_close(fd);
 }
 
-/* Away from what is sent to the program's group; what is sent when who started this has ended. */
+/* Leaves the program's process group and its signals. Gets orphans_signal when its parent has ended. */
 static void stand_apart(int orphans_signal)
 {
 	os_call(SYS_prctl, PR_SET_PDEATHSIG, orphans_signal);
@@ -170,7 +171,7 @@ static void become_helper(void *arg)
 
 /* ---- the keeper ---- */
 
-/* tid, unless NULL: the kernel writes it there before the new process runs. */
+/* If tid is not NULL, the kernel stores the process id there before the new process runs. */
 static long clone_sharing(unsigned long flags, int *tid, char *stack_end, void (*main)(void *))
 {
 #if ARCH_HAS_CLONE
@@ -183,7 +184,7 @@ static long clone_sharing(unsigned long flags, int *tid, char *stack_end, void (
 
 #define SIGNAL(n) ((uint64_t)1 << ((n)-1))
 
-/* wait(2)'s status out of what SIGCHLD says. */
+/* Makes wait(2)'s status from SIGCHLD's information. */
 static int status_of(const siginfo_t *info)
 {
 	switch (info->si_code) {
@@ -193,8 +194,8 @@ static int status_of(const siginfo_t *info)
 	}
 }
 
-/* SIGCHLD: the helper has ended; SIGTERM: it is to. Both are blocked, and taken here. The kernel reaps the helper
- * itself, so that its times do not come to be the program's (RUSAGE_CHILDREN). */
+/* SIGCHLD: the helper has ended; SIGTERM: it must end. Both are blocked, and taken here. The kernel reaps the helper
+ * itself, so that its CPU time is not added to the program's (RUSAGE_CHILDREN). */
 static int await_end(int helper_pid)
 {
 	uint64_t set = SIGNAL(SIGCHLD) | SIGNAL(SIGTERM);
@@ -213,13 +214,13 @@ static int await_end(int helper_pid)
 	}
 }
 
-/* The keeper is born with all that the listener has open, its port among it: whoever wants that next would find it
- * taken. */
+/* The keeper inherits all open descriptors of the listener, the port among them: a process that wants the port next
+ * would find it taken. */
 static void close_all_but(int one, int other)
 {
 	int low = one < other ? one : other, high = one < other ? other : one;
 	if (os_call(SYS_close_range, high + 1, ~0u, 0) != 0)
-		return; /* a kernel without it: when the helper is itself */
+		return; /* a kernel without it: later, after the helper's execve */
 	if (low > 0)
 		os_call(SYS_close_range, 0, low - 1, 0);
 	if (high - low > 1)
@@ -236,7 +237,7 @@ static void keep(void *arg)
 	close_all_but(shared.in_fd, shared.out_fd);
 	limit(RLIMIT_CORE, NO_CORE);
 	stand_apart(
-		SIGTERM); /* whoever inherits it (process 1 of a container may be postgres) is to see an ordinary end */
+		SIGTERM); /* the process that inherits it (maybe postgres, as process 1) should see an ordinary end */
 	os_call(SYS_rt_sigaction, SIGCHLD, &action, 0, sizeof action.mask);
 	long pid =
 		os_call(SYS_getppid, 0) == shared.listener_pid
@@ -252,8 +253,8 @@ static void keep(void *arg)
 	os_call(SYS_exit_group, 0);
 }
 
-/* A program that has confined itself meanwhile: the calls that end a helper might be the program's end. It is left
- * alone, a zombie at most, and none is started any more. */
+/* If the program has confined itself meanwhile, the calls that end a helper might end the program. So the helper is
+ * left alone (it becomes a zombie at most), and no more are started. */
 static bool is_out_of_reach(void)
 {
 	if (shared.keeper_pid && has_confined_itself())
@@ -297,7 +298,7 @@ static void close_pipe(int fd[2])
 			os_close(fd[i]);
 }
 
-/* Out of the way of 0 and 1, which the child needs. */
+/* Moves the descriptor away from 0 and 1, which the child needs. */
 static int raise_fd(int fd)
 {
 	int high = (int)os_call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, FD_LEAST);
@@ -318,8 +319,8 @@ static int open_pipe(int fd[2])
 	return fd[0] < 0 ? fd[0] : fd[1] < 0 ? fd[1] : 0;
 }
 
-/* Until the helper is itself, or could not be. One whose file is slow to come (from a server that is gone) is not
- * waited for: it is on its way, and the listener has others to serve. */
+/* Waits until the helper's execve has worked or failed. If its file is slow to come (from a dead server), we do not
+ * wait: it will start later, and the listener has others to serve. */
 static int await_start(void)
 {
 	struct timespec step = {.tv_nsec = STEP_MS * 1000 * 1000};
@@ -359,7 +360,7 @@ static int start(struct spawned *s, char *const argv[], uint64_t memory_bytes, s
 	shared.state = STARTING;
 	shared.error = 0;
 	shared.status = -1;
-	/* a handler of ours may interrupt just behind it, and must find the number */
+	/* a handler of ours may interrupt right after this, and must find the number */
 	long pid = clone_sharing(0, &shared.keeper_pid, keeper_stack + sizeof keeper_stack, keep);
 	if (pid < 0)
 		return (int)pid;
@@ -382,7 +383,7 @@ int spawn(struct spawned *s, char *const argv[], uint64_t memory_bytes)
 	if (has_confined_itself())
 		return -EPERM;
 	if (!reap_keeper())
-		return -EBUSY; /* of one that would not end: its stack is in use */
+		return -EBUSY; /* an old keeper did not end: its stack is in use */
 	int r = open_pipe(p.in);
 	if (r == 0)
 		r = open_pipe(p.out);
@@ -444,7 +445,7 @@ int spawn_end(struct spawned *s)
 	return await_keeper(KILL_MS) ? shared.status : -1;
 }
 
-/* The keeper was told its listener's end, and tells the helper. */
+/* The keeper gets SIGTERM, as it does when its listener dies, and kills the helper. */
 void spawn_dismiss(void)
 {
 	int keeper = __atomic_load_n(&shared.keeper_pid, __ATOMIC_RELAXED);
@@ -476,7 +477,7 @@ void spawn_leave(void)
 		kill_within(LEAVE_MS);
 }
 
-/* Most programs have no filter: to ask for that is cheap. */
+/* Most programs have no filter, and to ask for that is cheap. */
 void spawn_start(void)
 {
 	filters_at_start = os_call(SYS_prctl, PR_GET_SECCOMP) == 0 ? 0 : count_own_filters();

@@ -1,10 +1,10 @@
 /* visitor.c - a thread of the program's group that exists while the listener needs one.
  *
  * Runs in: listener; app's thread inside a hook, or in our handler; the visitor itself, with all signals blocked.
- * So: raw system calls alone; the program's threads wait for its end alone, which is a matter of microseconds.
+ * So: only raw system calls; the program's threads wait only for its end, which takes microseconds.
  *
- * Shared: `phase`, by exchanges. It is the listener's turn in IDLE and DONE, the visitor's in REQUEST; whoever brings
- * it from IDLE to ENDING ends it. fn, arg and result belong to whose turn it is.
+ * Shared: `phase`, by exchanges. In IDLE and DONE it is the listener's turn, in REQUEST the visitor's. The thread that
+ * changes it from IDLE or DONE to ENDING ends the visitor. fn, arg and result belong to the side whose turn it is.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/listener/visitor.h"
@@ -31,14 +31,14 @@ enum {
 	IDLE_NS = 200 * 1000 * 1000,
 	REST_MS = 100,
 	LEFT_ALONE_S = 5,   /* the listener has ended */
-	PATIENCE_MS = 1000, /* to find a thread that makes it */
-	HOOKS_MS = 10,      /* of these, before one is sent a signal */
+	PATIENCE_MS = 1000, /* to find a thread that makes a visitor */
+	HOOKS_MS = 10,      /* of these, before we send a signal to a thread */
 	STEP_MS = 2,
-	LOOKED_AT = 32, /* threads, for the best one to wake */
+	LOOKED_AT = 32, /* threads, to find the best one to wake */
 	BEST = 2,
 	STOP_STEPS = 4000,
 	STOP_STEP_NS = 50 * 1000,
-	KNOCK_CODE = -61, /* si_code of the signal by which a thread is asked to make one: none of the kernel's */
+	KNOCK_CODE = -61, /* si_code of the signal that asks a thread to make a visitor: none of the kernel's */
 };
 
 enum { NONE, IDLE, REQUEST, DONE, ENDING };
@@ -125,7 +125,7 @@ bool visitor_is_there(void)
 	return tid() != 0;
 }
 
-/* What it is about takes no time, once it has a processor. */
+/* Its work takes no time once it has a processor. */
 bool visitor_stop(void)
 {
 	int was = tid();
@@ -161,23 +161,23 @@ static long knock_at(int thread)
 	return os_call(SYS_rt_tgsigqueueinfo, house_pid(), thread, SIGNALS_OURS, &info);
 }
 
-/* What it is blocked in is noted, so that it goes on there with the time that is left. */
+/* Notes the call in which it is blocked, so that it resumes that with the time that is left. */
 static bool may_be_knocked_at(int thread)
 {
 	struct thread *t = threads_facts(thread).thread;
 	return tasks_catches(thread, SIGNALS_OURS) && (!t || restart_look(t));
 }
 
-/* At the limit of pending signals, what can be sent is one to the whole process, without a word of whose it is. The
- * kernel gives it to the main thread, if that takes it. */
+/* At the limit of pending signals we can only send one to the whole process, without a mark that it is ours. The kernel
+ * gives it to the main thread, if that accepts it. */
 static void knock_without_a_word(void)
 {
 	if (may_be_knocked_at(house_pid()))
 		os_call(SYS_kill, house_pid(), SIGNALS_OURS);
 }
 
-/* How good is it to wake this one? It is blocked in a call that our handler sets back: at its best without a time-out,
- * which may be known to be longer than it is. One that runs may begin any call before the signal comes. */
+/* How good is this thread to wake? Good: blocked in a call that our handler sets back. Best: that call has no time-out,
+ * as we may not know how much of a time-out is left. A running thread may begin any call before the signal comes. */
 static int goodness(int thread)
 {
 	struct task k = tasks_look(thread);
@@ -185,7 +185,7 @@ static int goodness(int thread)
 	return way == CALLS_AS_IT_IS ? BEST : way == CALLS_NEVER ? 0 : 1;
 }
 
-/* Send the signal to one thread that takes it. It would end a program that has put its handler away. */
+/* Sends the signal to one thread that handles it. The signal would end a program that has removed our handler. */
 static long knock_at_one(const int *tids, size_t count, unsigned attempt, int good)
 {
 	long r = -ESRCH;
@@ -210,7 +210,7 @@ static void knock(unsigned attempt)
 		knock_without_a_word();
 }
 
-/* At the limit of pending signals the kernel does not tell who sent it. */
+/* At the limit of pending signals the kernel does not tell the sender. */
 bool visitor_is_knock(const siginfo_t *info)
 {
 	return (info->si_code == KNOCK_CODE && info->si_value.sival_ptr == &mark) ||
@@ -228,7 +228,7 @@ static bool find_one(void)
 		if (ms % (5 * HOOKS_MS) == HOOKS_MS)
 			knock(attempt++);
 		os_call(SYS_nanosleep, &step, NULL);
-		if (phase() != IDLE && !tid()) /* it could not be made; or the last one has just ended */
+		if (phase() != IDLE && !tid()) /* no visitor could be made, or the last one has just ended */
 			__atomic_store_n(&visitor.wanted, 1, __ATOMIC_RELEASE);
 	}
 	__atomic_store_n(&visitor.wanted, 0, __ATOMIC_RELEASE);
@@ -236,9 +236,9 @@ static bool find_one(void)
 	return is_ready();
 }
 
-/* Threads that the program made have all ended: it is the last one, and keeps the process. Newer kernels take the
- * status of the last thread for that of the process: it ends with the first one's, which is most likely the one that
- * was meant. */
+/* All other threads of the program have ended: the visitor is the last one, and keeps the process alive. Newer kernels
+ * use the status of the last thread as that of the process. So the visitor ends with the first thread's status, which
+ * is most likely the intended one. */
 static bool is_alone(void)
 {
 	if (tasks_count() != 1 || tasks_look(house_pid()).state != TASK_GONE)

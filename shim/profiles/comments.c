@@ -1,4 +1,4 @@
-/* comments.c - what a profile says about itself.
+/* comments.c - what a profile tells users about itself.
  *
  * Runs in: listener.
  *

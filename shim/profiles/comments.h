@@ -1,4 +1,4 @@
-/* comments.h - what a profile says about itself, for users: what was lost, what was done in another way.
+/* comments.h - what a profile tells users about itself: samples that were lost, work that was done in another way.
  *
  * Runs in: listener. In the request's region.
  *
@@ -13,7 +13,7 @@
 #include "shim/base/text.h"
 
 enum {
-	COMMENTS_MOST = 64, /* what comes after them is dropped */
+	COMMENTS_MOST = 64, /* further comments are dropped */
 	COMMENT_BYTES = 256,
 };
 

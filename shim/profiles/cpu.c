@@ -1,18 +1,18 @@
-/* cpu.c - CPU samples: one timer a thread on its CPU clock, samples through a ring.
+/* cpu.c - CPU samples: one timer per thread on its CPU clock; samples go through a ring.
  *
  * Runs in: listener; signal handler (cpu_tick, cpu_interval).
  * Shared: `cpu.period_ns` says to handlers whether samples are taken. The rest is the listener's; the timers are in
  * ticks.c.
  *
- * The rate. The kernel looks at CPU timers at its ticks alone (clock_tick_ns), so no thread is sampled more often than
- * that. What a thread does after its last tick is never seen: half a tick on average, which would take a third off a
- * thread of 5 ms, if its CPU time were what is divided into periods. So for young threads ticks are: each stands for
- * one tick's time, whatever the thread used since the one before, as every tick of a busy processor falls on some
- * thread. Later each stands for the CPU time since the one before: the end no longer matters then, and ticks get lost
- * (where a machine under a virtual one takes the processor away). Timers expire at every tick (they are set to a
- * microsecond), and of each period's worth one is sampled, the first one drawn at random: systematic sampling with a
- * random start (W. Cochran, Sampling Techniques, 8.1), unbiased for threads that live however short. A tick that is not
- * sampled costs a signal that returns at once.
+ * The rate. The kernel checks CPU timers only at its ticks (clock_tick_ns), so no thread is sampled more often than
+ * that. What a thread does after its last tick is never seen: half a tick on average. If periods divided the CPU time
+ * of a thread, that would lose a third of a thread of 5 ms. So for young threads periods divide ticks: each tick stands
+ * for one tick's time, whatever CPU time the thread has used since the one before, as every tick of a busy processor
+ * falls on some thread. For older threads each tick stands for the CPU time since the one before: the end no longer
+ * matters then, and ticks get lost (if a hypervisor takes the processor away). Timers expire at every tick (their
+ * period is a microsecond). Of each period's worth of ticks one is sampled, and the first is drawn at random:
+ * systematic sampling with a random start (W. Cochran, Sampling Techniques, 8.1), unbiased for threads however short
+ * they live. A tick that is not sampled costs a signal that returns at once.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/profiles/cpu.h"
@@ -36,7 +36,7 @@
 enum {
 	YOUNG_US = 100000,
 	DRAIN_LEAST_MS = 5,
-	DRAIN_FIRST_MS = 50, /* often at first, when no rule of the unwinder is known */
+	DRAIN_FIRST_MS = 50, /* often at first, when the unwinder knows no rules */
 	DRAIN_MOST_MS = 100,
 	FIRST_DRAINS = 20,
 	QUIET_MS = 100,
@@ -46,7 +46,7 @@ enum {
 static struct {
 	uint64_t period_ns; /* atomic; 0: no samples are taken */
 	uint64_t random;    /* atomic */
-	bool is_beginning;  /* its timers are being made */
+	bool is_beginning;  /* the timers of a run are being made */
 	struct cpu_run *run;
 } cpu FORKED;
 
@@ -62,7 +62,7 @@ static void sample(struct unwind_frame f, uint32_t weight)
 	ring_commit(s, number);
 }
 
-/* The CPU time that this tick stands for. */
+/* Returns the CPU time that this tick stands for. */
 static uint64_t credit_us(int overrun)
 {
 	uint64_t used_us = ((uint64_t)(overrun > 0 ? overrun : 0) + 1) * CPU_EXPIRY_NS / 1000;
@@ -72,7 +72,7 @@ static uint64_t credit_us(int overrun)
 	return clock_tick_ns() / 1000;
 }
 
-/* CPU time from 1 us to a period, spread evenly (Weyl's sequence). */
+/* Returns a CPU time from 1 us to a period, evenly distributed (Weyl's sequence). */
 static uint32_t draw_us(uint64_t period_us)
 {
 	uint64_t n = __atomic_add_fetch(&cpu.random, 1, __ATOMIC_RELAXED) * 0x9e3779b97f4a7c15u;
@@ -102,7 +102,7 @@ void cpu_interval(struct unwind_frame f)
 		sample(f, 1);
 }
 
-/* One interval timer for the process, because of `why`, or of an error. */
+/* Uses one interval timer for the process, because of `why`, or of an error. */
 static void fall_back(struct cpu_run *run, const char *why, int error)
 {
 	char text[COMMENT_BYTES];
@@ -125,7 +125,7 @@ static void fall_back(struct cpu_run *run, const char *why, int error)
 	comments_add(&run->comments, &l);
 }
 
-/* Timers for all; if some can't be had, one interval timer for the process. */
+/* Makes timers for all threads; if some can't be had, one interval timer for the process. */
 static void start_timers(struct cpu_run *run)
 {
 	struct region scratch = {0};
@@ -137,7 +137,7 @@ static void start_timers(struct cpu_run *run)
 		fall_back(run, "not every thread could get a timer", error);
 }
 
-/* The program may have needed what the timers took, and then there are none any more. */
+/* Makes timers for new threads. If the program needed what the timers use, there are none any more. */
 static void keep_timers(struct cpu_run *run)
 {
 	struct region scratch = {0};
@@ -147,7 +147,7 @@ static void keep_timers(struct cpu_run *run)
 	quota_look();
 	ticks_arm_all(&scratch);
 	region_release(&scratch);
-	run->gave_up = !run->is_over && ticks_given_up(); /* over: a profile began while this gave way */
+	run->gave_up = !run->is_over && ticks_given_up(); /* over: a profile began during a pause here */
 	if (run->gave_up)
 		fall_back(run, "the program needed the pending signals that the timers take, and got them", 0);
 }
@@ -163,7 +163,7 @@ static unsigned count_processors(void)
 	return n ? n : 1;
 }
 
-/* Samples go to the trace, if there is one, and to who had them taken. */
+/* Passes samples to the trace, if there is one, and to the user of the run. */
 static void take_samples(struct cpu_run *run)
 {
 	struct sample *s;
@@ -214,7 +214,7 @@ bool cpu_is_on(void)
 	return cpu.run != NULL;
 }
 
-/* What a run needs of the rest of shim/. Returns 0, or a negative errno. */
+/* Prepares what a run needs of the rest of shim/. Returns 0, or a negative errno. */
 static int prepare(void)
 {
 	if (ring_start() < 0)
@@ -249,13 +249,13 @@ int cpu_begin(struct cpu_run *run)
 	cpu.random = run->mono_ns;
 	cpu.run = run;
 	__atomic_store_n(&cpu.period_ns, run->period_ns, __ATOMIC_SEQ_CST);
-	cpu.is_beginning = true; /* others may have their turn meanwhile */
+	cpu.is_beginning = true; /* other tasks may run meanwhile */
 	start_timers(run);
 	cpu.is_beginning = false;
 	return 0;
 }
 
-/* So often that the ring is at most half full, if every processor is busy. */
+/* Returns an interval at which the ring is at most half full if every processor is busy. */
 static unsigned drain_ms(const struct cpu_run *run)
 {
 	uint64_t ms = ring_places() * run->period_ns / 1000000 / (2 * run->processors);
@@ -275,7 +275,7 @@ unsigned cpu_drain(struct cpu_run *run)
 	return drain_ms(run);
 }
 
-/* Timers are not inherited; an interval timer neither. */
+/* Timers are not inherited, nor is an interval timer. */
 FORKED_CODE void cpu_fork_child(void)
 {
 	cpu.period_ns = 0;

@@ -1,4 +1,4 @@
-/* cpu.h - CPU samples: one timer a thread on its CPU clock, samples through a ring.
+/* cpu.h - CPU samples: one timer per thread on its CPU clock; samples go through a ring.
  *
  * Runs in: listener (a run), signal handler (cpu_tick, cpu_interval), ticks.c (the constant).
  *
@@ -12,27 +12,28 @@
 #include "shim/profiles/comments.h"
 #include "shim/stack/unwind.h"
 
-enum { CPU_EXPIRY_NS = 1000 }; /* what the timers are set to: sooner than the next tick */
+enum { CPU_EXPIRY_NS = 1000 }; /* the period of the timers: shorter than any tick */
 
-/* The timer of the calling thread expired while it was at f; since the time before it had expired `overrun` times more.
- * Signal handler. Returns false where no samples are taken: that timer is to be silent. */
+/* The timer of the calling thread expired while it was at f, and `overrun` times more since the expiry before. Signal
+ * handler.
+ * Returns false if no samples are taken: then that timer must be silenced. */
 bool cpu_tick(struct unwind_frame f, int overrun);
 
-/* The interval timer of the process expired, and this thread was taken. Signal handler. */
+/* The interval timer of the process expired, and its signal came to this thread. Signal handler. */
 void cpu_interval(struct unwind_frame f);
 
 struct sample;
 
-/* Samples are taken from cpu_begin to cpu_end, for one user at a time. The memory is the user's. */
+/* Samples are taken from cpu_begin to cpu_end, by one user at a time. The memory is the user's. */
 struct cpu_run {
 	/* The user's, before cpu_begin. */
 	enum cpu_purpose {
 		CPU_FOR_PROFILE,
-		CPU_FOR_TRACE, /* it ends where a run for a profile begins: a trace gets every sample anyway */
+		CPU_FOR_TRACE, /* it ends when a run for a profile begins: a trace gets every sample anyway */
 	} purpose;
 	struct region *region;
-	unsigned hz; /* asked for; 0: as the setting says */
-	void (*take)(struct cpu_run *run, const struct sample *s, bool was_short); /* NULL: it keeps none */
+	unsigned hz; /* the rate asked for; 0: the setting's */
+	void (*take)(struct cpu_run *run, const struct sample *s, bool was_short); /* NULL: keep no samples */
 
 	/* cpu_begin's */
 	uint64_t time_ns, mono_ns;
@@ -42,21 +43,24 @@ struct cpu_run {
 	/* cpu.c's */
 	bool is_over;
 	bool by_interval; /* the fall-back */
-	bool gave_up;     /* its timers, to the program */
+	bool gave_up;     /* its timers were given back to the program */
 	unsigned processors;
 	uint64_t drains;
 };
 
-/* Listener. Returns 0; -EBUSY: a profile is taken; or another negative errno. */
+/* Listener.
+ * Returns 0; -EBUSY: a profile is being taken; or another negative errno. */
 int cpu_begin(struct cpu_run *run);
 
-/* A profile is taken, or a trace has samples taken for itself. Listener. */
+/* Returns true if a profile is being taken, or samples for a trace alone. Listener. */
 bool cpu_is_on(void);
 
-/* Hand over what the handlers wrote so far. Listener. Returns in how many milliseconds it should be called again. */
+/* Hands over the samples that the handlers wrote so far. Listener.
+ * Returns in how many milliseconds to call it again. */
 unsigned cpu_drain(struct cpu_run *run);
 
-/* Disarm, and hand over what is left, or not. Listener. Does nothing where the run is over already. */
+/* Disarms the timers, and hands over the samples that are left, or drops them. Does nothing if the run is over already.
+ * Listener. */
 enum cpu_rest { CPU_TAKE_REST, CPU_DROP_REST };
 void cpu_end(struct cpu_run *run, enum cpu_rest rest);
 

@@ -1,4 +1,4 @@
-/* cpu_profile.c - the CPU profile: samples counted by thread and stack, and what became of them.
+/* cpu_profile.c - the CPU profile: samples counted by thread and stack, and comments on lost ones.
  *
  * Runs in: listener. One profile at a time, in its request's region.
  *
@@ -37,7 +37,7 @@ struct profile {
 	struct cpu_run run;
 	size_t count;
 	uint64_t cut_short;
-	struct tally others; /* of what has no room */
+	struct tally others; /* samples that found no room */
 	struct tally *slot[SLOTS];
 };
 
@@ -60,7 +60,7 @@ static bool is_of(const struct tally *t, const struct sample *s, uint32_t hash)
 	       strcmp(t->name, s->name) == 0;
 }
 
-/* NULL: there is no room. Half of what there is for requests is left to the answer. */
+/* Returns NULL if there is no room. Half of the memory for requests is left to the answer. */
 static struct tally *new_tally(struct profile *p, const struct sample *s, uint32_t hash)
 {
 	if (p->run.region->bytes > arena_requests_bytes() / 2)
@@ -117,7 +117,7 @@ unsigned snapshot_cpu_drain(void)
 	return profile ? cpu_drain(&profile->run) : NO_PROFILE_DRAIN_MS;
 }
 
-/* Threads that worked and have no sample: a list of suspects. */
+/* Threads that used CPU time and have no sample: possibly they block our signal. */
 struct suspects {
 	struct profile *profile;
 	size_t count;
@@ -139,7 +139,7 @@ static void suspect(struct thread *t, void *arg)
 	if (__atomic_load_n(&t->timer, __ATOMIC_RELAXED) == THREAD_NO_TIMER || s->count == COMMENTS_MOST)
 		return;
 	int tid = __atomic_load_n(&t->tid, __ATOMIC_RELAXED);
-	uint64_t used = timers_cpu_ns(tid); /* 0 of a thread that has ended */
+	uint64_t used = timers_cpu_ns(tid); /* 0 if the thread has ended */
 	if (used > t->armed_cpu_ns + 4 * s->profile->run.period_ns)
 		s->tid[s->count++] = tid;
 }
@@ -222,7 +222,7 @@ int snapshot_cpu_end(struct cpu_snapshot *s)
 		.duration_ns = os_clock_ns(CLOCK_MONOTONIC) - p->run.mono_ns,
 		.period_ns = p->run.period_ns,
 	};
-	comment_on_blocked(p); /* while the timers are known */
+	comment_on_blocked(p); /* while the timers are still known */
 	profile = NULL;
 	cpu_end(&p->run, CPU_TAKE_REST);
 	make_comments(p);

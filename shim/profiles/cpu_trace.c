@@ -2,8 +2,8 @@
  *
  * Runs in: listener.
  *
- * Every sample goes to the trace (cpu.c), whoever had it taken. So all that a trace needs is that samples are taken: by
- * a profile, or, while there is none, by a run of its own, which ends when a profile begins.
+ * Every sample goes to the trace (cpu.c), whatever run took it. So a trace only needs that samples are taken: by a
+ * profile, or, while there is none, by a run of its own, which ends when a profile begins.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/profiles/cpu_trace.h"
@@ -13,7 +13,7 @@
 #include "shim/base/layout.h"
 #include "shim/profiles/cpu.h"
 
-static struct cpu_run *own FORKED; /* of the trace; it may have ended since */
+static struct cpu_run *own FORKED; /* the trace's run; it may have ended since */
 
 int cpu_trace_begins(struct region *r)
 {

@@ -8,8 +8,8 @@
 
 struct region;
 
-/* A trace begins, goes on, ends. It shows the samples of a CPU profile while one is taken, and else has samples taken
- * for itself, in this region. The first two return 0, or a negative errno: there are none for now. */
+/* A trace begins, goes on, ends. It shows the samples of a CPU profile while one is taken; otherwise samples are taken
+ * for the trace alone, in this region. The first two return 0, or a negative errno: no samples for now. */
 int cpu_trace_begins(struct region *r);
 int cpu_trace_drain(struct region *r);
 void cpu_trace_ends(void);

@@ -1,9 +1,8 @@
-/* deadlock.c - which threads wait for a lock, who owns it, and whether that is a ring.
+/* deadlock.c - which threads wait for a lock, which thread owns it, and whether they form a ring.
  *
  * Runs in: listener. Reads the program's locks and the threads' records without any lock.
  *
- * Owners: a mutex keeps the owner's tid, of every kind; a rwlock the writer's (libc/locks.h). Readers are not known to
- * the lock.
+ * Owners: a mutex of any kind keeps its owner's tid; a rwlock keeps its writer's (libc/locks.h), but not its readers'.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/profiles/deadlock.h"
@@ -21,7 +20,7 @@ enum {
 	WAITS_MOST = 4096,
 };
 
-/* Where the owner is kept in a lock of this call; 0: it is no lock. */
+/* Returns where the lock of this call keeps its owner; 0: it is no lock. */
 static size_t owner_at(unsigned call)
 {
 	switch (call) {
@@ -40,7 +39,7 @@ static size_t owner_at(unsigned call)
 	}
 }
 
-/* A wait that ends by itself is no part of a deadlock. */
+/* Returns false for a wait with a time-out: it is no part of a deadlock. */
 static bool is_for_ever(unsigned call)
 {
 	return call == WAIT_pthread_mutex_lock || call == WAIT_mtx_lock || call == WAIT_pthread_rwlock_rdlock ||
@@ -66,7 +65,7 @@ static bool still_waits(const struct lock_wait *l)
 
 enum { NOBODY = SIZE_MAX };
 
-/* Open addressing: each tid is in it once, with its index. */
+/* Open addressing: each tid is there once, with its index. */
 struct tid_table {
 	size_t mask;
 	size_t *slot; /* index plus one; 0: free */
@@ -93,7 +92,7 @@ static bool make_table(struct tid_table *t, struct region *r, const struct lock_
 	return t->slot;
 }
 
-/* Each thread waits for one lock, so where one leads to is one other, or nobody. */
+/* Each thread waits for one lock, so each entry leads to one other, or to none. */
 static void link_waits(struct lock_wait *waits, size_t count, const struct tid_table *t)
 {
 	for (size_t i = 0; i < count; i++) {
@@ -103,7 +102,7 @@ static void link_waits(struct lock_wait *waits, size_t count, const struct tid_t
 	}
 }
 
-/* All of it: still the same waits, and the owners were read in between. */
+/* Does the whole ring hold still? The waits must be the same, before and after the owners were read. */
 static bool holds_still(const struct lock_wait *waits, size_t start)
 {
 	size_t i = start;
@@ -123,8 +122,8 @@ static bool holds_still(const struct lock_wait *waits, size_t start)
 	return true;
 }
 
-/* Follow the chain from `start` to where one was before; each is come to once in all. NOBODY, or a member of a ring
- * that was not met before. met: by which walk, plus one. */
+/* Follows the chain from `start` until it meets an entry that a walk was at before; so each entry is visited once in
+ * all. Returns a member of a ring that is new, or NOBODY. met: the number of that walk plus one. */
 static size_t walk(const struct lock_wait *waits, size_t start, size_t *met)
 {
 	size_t i = start;
@@ -133,7 +132,7 @@ static size_t walk(const struct lock_wait *waits, size_t start, size_t *met)
 	return i != NOBODY && met[i] == start + 1 ? i : NOBODY;
 }
 
-/* Ring numbers in the order of their first members. map: as many zeros as there are waits. */
+/* Numbers rings in the order of their first members. map: as many zeros as there are waits. */
 static void renumber(size_t *ring, size_t count, size_t *map)
 {
 	size_t last = 0;
@@ -165,7 +164,7 @@ size_t deadlock_find_rings(struct region *r, struct lock_wait *waits, size_t cou
 	return rings;
 }
 
-/* The index page's question. */
+/* For the index page. */
 
 struct gathering {
 	struct lock_wait *at;
@@ -249,7 +248,7 @@ void snapshot_stuck(struct region *r, void (*tell)(void *arg, const char *line),
 		g.at[i].owner_tid = deadlock_owner(&g.at[i].wait);
 	deadlock_find_rings(r, g.at, g.count, ring);
 	for (size_t i = 0, told = 0; i < g.count; i++)
-		if (ring[i] > told) { /* its first; rings are numbered in the order of these */
+		if (ring[i] > told) { /* the first member; rings are numbered in the order of these */
 			told = ring[i];
 			tell_ring(&g, i, r, tell, arg);
 		}

@@ -1,9 +1,10 @@
-/* delays.c - waits and the delays that holders cause, sampled, as counters by stack.
+/* delays.c - sampled waits, and delays that lock holders cause, as counters by stack.
  *
- * Runs in: app's thread inside a hook. Any app lock may be held, the one that was waited for among them; snapshots and
- * rates in the listener. So: no allocation but the arena's, no dl*, errno preserved; what can't be recorded is counted
- * as lost. Shared, without a lock: the list of sites, linked at its head by one compare-and-exchange, each before its
- * stack knows it; sites are never freed, their counters are atomic. The rates are written by the listener alone.
+ * Runs in: app's thread inside a hook. Any app lock may be held, also the one that was waited for; snapshots and rates
+ * in the listener. So: no allocation but the arena's, no dl*, errno preserved; events that can't be recorded are
+ * counted as lost. Shared, without a lock: the list of sites. A site is linked at the list's head by one
+ * compare-and-exchange before its stack refers to it. Sites are never freed, their counters are atomic. Only the
+ * listener writes the rates.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/profiles/delays.h"
@@ -26,7 +27,7 @@
 #include "shim/waits/waits.h"
 
 enum {
-	UNIT = 1 << 12, /* of a contention: a kept wait may stand for a broken number of them */
+	UNIT = 1 << 12, /* of a contention: a kept wait may stand for a fractional number of them */
 	ASKING_MOST = 16,
 };
 
@@ -40,12 +41,12 @@ struct contention_site {
 	} of[CONTENTION_KINDS];
 };
 
-/* Of what has no room. */
+/* For events that found no room. */
 static struct contention_site others = {.stack = &stacks_others};
 
 static struct {
 	struct contention_site *newest;                /* atomic */
-	uint64_t rate[CONTENTION_KINDS];               /* atomic: the finest that is asked for */
+	uint64_t rate[CONTENTION_KINDS];               /* atomic: the finest rate that is asked for */
 	uint64_t preset[CONTENTION_KINDS];             /* immutable after init */
 	uint64_t asked[CONTENTION_KINDS][ASKING_MOST]; /* by requests; 0: a free place */
 } contention FORKED = {.newest = &others};
@@ -69,7 +70,7 @@ static struct contention_site *make_site(struct stack *s)
 	return site;
 }
 
-/* Where another thread was faster, the first is the one; ours counts nothing. Never NULL. */
+/* If another thread made the site first, that one is used, and ours counts nothing. Never NULL. */
 static struct contention_site *site_of(struct stack *s)
 {
 	struct contention_site *site =
@@ -94,8 +95,8 @@ static void count(enum contention_kind kind, struct stack *s, uint64_t contentio
 	__atomic_fetch_add(&site->of[kind].delay_ns, delay_ns, __ATOMIC_RELEASE);
 }
 
-/* alone: in a call that a handler may make, or leave by a jump (sampling.h); of the others, that is the program's
- * mistake. Where this thread is busy with the profiler, the event is lost. */
+/* alone: in a call that a handler may make, or leave by a jump (self_hold_alone); with other calls that is the
+ * program's mistake. If this thread is inside the profiler already, the event is lost. */
 static void record(enum contention_kind kind, uintptr_t function, struct unwind_frame from, uint64_t contentions,
                    uint64_t delay_ns, bool alone)
 {
@@ -113,13 +114,13 @@ static void record(enum contention_kind kind, uintptr_t function, struct unwind_
 		self_release();
 }
 
-/* True once in n. */
+/* Returns true once in n times. */
 static bool once_in(uint64_t n)
 {
 	return n == 1 || (uint64_t)((__uint128_t)random_next() * n >> 64) == 0;
 }
 
-/* Is a wait of this delay to be kept, and how much does it stand for? */
+/* Should a wait of this delay be kept, and how much does it stand for? */
 static bool keep_wait(uint64_t delay_ns, uint64_t *contentions, uint64_t *stands_for_ns)
 {
 	uint64_t rate = rate_of(CONTENTION_BLOCK);
@@ -158,7 +159,7 @@ void delays_caused(uintptr_t function, uint64_t delay_ns, struct unwind_frame fr
 	record(CONTENTION_MUTEX, function, from, fraction * UNIT, fraction * delay_ns, false);
 }
 
-/* The finest of the preset and what requests ask for. */
+/* Sets the finest of the preset rate and those that requests ask for. */
 static void set_rate(enum contention_kind kind)
 {
 	uint64_t rate = contention.preset[kind];

@@ -1,18 +1,18 @@
-/* dump.c - the stacks of all threads, none of them disturbed that is blocked.
+/* dump.c - the stacks of all threads; blocked threads are not disturbed.
  *
  * Runs in: listener; signal handler (dump_answer).
  *
- * The kernel says of every thread whether it is blocked, and if so at which stack pointer and program counter
- * (tasks.h). A blocked thread is unwound from outside, from there; its stack is read as another process's would be, and
- * does not change meanwhile (looked at again afterwards). What the kernel does not say, the frame pointer and what is
- * waited for, is in the thread's own record (waits.h), for calls of the table.
- * A running thread that publishes a wait is in libc or in the kernel, about to block or just woken: its stack is read
- * from the frame of the wait on, which holds still as long as the wait lasts. Another running thread gets our signal,
- * and answers in its handler, unless it blocks before it comes: then it is looked at again. What can't be reached in
- * time is listed without a stack.
+ * The kernel tells for every thread whether it is blocked, and if so at which stack pointer and program counter
+ * (tasks.h). A blocked thread is unwound from outside, from there. Its stack is read like another process's, and does
+ * not change meanwhile (we check again afterwards). The kernel does not tell the frame pointer and what the thread
+ * waits for: for calls of hooks.def these are in the thread's own record (waits.h).
+ * A running thread that publishes a wait is in libc or in the kernel, about to block or just woken. Its stack is read
+ * from the frame of the wait on, which holds still as long as the wait lasts. Any other running thread gets our signal
+ * and answers in its handler. If it blocks before the signal comes, we look at it again. A thread that can't be reached
+ * in time is listed without a stack.
  *
- * Shared: the slots for answers: each belongs to the listener, to the thread that claimed it (ASKED to WRITING, by
- * exchange), and to the listener again (DONE). A late answer finds another generation there, and does nothing.
+ * Shared: the slots for answers. Each belongs to the listener, then to the thread that claimed it (ASKED to WRITING, by
+ * exchange), then to the listener again (DONE). A late answer finds another generation there, and does nothing.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/profiles/dump.h"
@@ -41,9 +41,9 @@
 enum {
 	PLACES = SIGNALS_ASKS, /* threads asked at a time */
 	PATIENCE_MS = 1000,    /* for all answers of a dump */
-	AGAIN_MS = 5,          /* then those who have not answered are looked at again */
-	TRIES = 20,            /* to find a thread in the same wait before and after */
-	TRIES_SAME = 5,        /* of these, while it runs and its wait is as old */
+	AGAIN_MS = 5,          /* then we look again at threads that have not answered */
+	TRIES = 20,            /* to find a thread in the same wait before and after a look */
+	TRIES_SAME = 5,        /* of these, while it runs and its wait is no newer */
 	WINDOW_BYTES = 2048,   /* read of a stack at a time */
 };
 
@@ -53,7 +53,7 @@ enum phase { FREE, ASKED, WRITING, DONE, REFUSED };
 static struct {
 	char *memory;           /* PLACES samples; atomic, never unmapped */
 	uint32_t state[PLACES]; /* atomic */
-	bool retired[PLACES];   /* its thread never finished writing: not to be used again */
+	bool retired[PLACES];   /* its thread never finished writing: do not use it again */
 	uint32_t generation;
 	uint32_t answers; /* atomic; a futex */
 } answers FORKED;
@@ -115,7 +115,7 @@ static bool read_stack(void *memory, uintptr_t at, uintptr_t *value)
 	if (at < w->at || at - w->at + sizeof *value > w->bytes) {
 		w->at = at;
 		w->bytes = WINDOW_BYTES;
-		if (!peek(at, w->stack, w->bytes)) { /* the stack ends sooner, with its page */
+		if (!peek(at, w->stack, w->bytes)) { /* the stack ends before that, with its page */
 			w->bytes = 4096 - (at & 4095) < WINDOW_BYTES ? 4096 - (at & 4095) : WINDOW_BYTES;
 			if (!peek(at, w->stack, w->bytes)) {
 				w->bytes = 0;
@@ -138,13 +138,13 @@ static struct stack *keep_stack(struct dump *d, size_t depth, uint64_t place)
 	return s;
 }
 
-/* Locks, conditions and the like block in one system call. */
+/* Locks, conditions and the like all block in futex. */
 static bool fits(unsigned call, int nr)
 {
 	return nr == SYS_futex || waits_kind(call) != DUMP_ADDRESS || call == WAIT_syscall;
 }
 
-/* Is the thread in the wait that it publishes? One that was left by a jump is further in, or in another place. */
+/* Is the thread in the wait that it publishes? If a jump left that wait, it is further in, or somewhere else. */
 static bool is_in_wait(const struct task *t, const struct wait *w)
 {
 	enum { NEAR = 4096 };
@@ -153,7 +153,7 @@ static bool is_in_wait(const struct task *t, const struct wait *w)
 	return t->state != TASK_BLOCKED || (t->sp < w->frame.sp && w->frame.sp - t->sp < NEAR);
 }
 
-/* From the wait's frame alone: the function that was called, then its caller and so on. */
+/* Walks only from the wait's frame: the function that was called, then its caller and so on. */
 static size_t walk_from_wait(struct dump *d, const struct wait *w, struct window *window)
 {
 	struct unwind_elsewhere e = {.read = read_stack, .memory = window};
@@ -161,14 +161,14 @@ static size_t walk_from_wait(struct dump *d, const struct wait *w, struct window
 	return 1 + unwind_walk_elsewhere(w->frame, &e, d->pcs + 1, sample_depth());
 }
 
-/* The stack of a blocked thread. w: its wait, or NULL. *in_wait: it is in that one. */
+/* Walks the stack of a blocked thread. w: its wait, or NULL. *in_wait: it is in that wait. */
 static size_t walk_blocked(struct dump *d, const struct task *t, const struct wait *w, bool *in_wait)
 {
 	static struct window window;
 	window.bytes = 0;
 	*in_wait = w && is_in_wait(t, w);
 	if (t->state == TASK_BLOCKED) {
-		/* The hook has a frame pointer (UNWIND_CALLER), which is in the register still, or was saved on the
+		/* The hook has a frame pointer (UNWIND_CALLER): it is still in the register, or was saved on the
 		 * way. */
 		struct unwind_frame at = {.pc = t->pc - 1, .sp = t->sp, .fp = UNWIND_NO_FP};
 		struct unwind_elsewhere e = {.read = read_stack, .memory = &window, .is_leaf = true};
@@ -198,7 +198,7 @@ static const char *numbered(struct region *r, const char *text, int number)
 	return copy;
 }
 
-/* A blocked thread that is in no call of the table: what the kernel says. */
+/* A blocked thread in no call of hooks.def: shows what the kernel tells. */
 static void name_system_call(struct dump *d, struct dump_thread *out, const struct task *t)
 {
 	if (t->nr < 0) {
@@ -223,7 +223,7 @@ static void name_wait(struct dump_thread *out, const struct wait *w, const struc
 	out->state = waits_shown(call);
 	out->object_kind = (enum dump_object)waits_kind(call);
 	out->object = w->object;
-	if (out->object_kind == DUMP_TID) { /* a pthread_t: whose? */
+	if (out->object_kind == DUMP_TID) { /* a pthread_t: find its thread */
 		int tid = threads_tid_of(handles, w->object);
 		out->object_kind = tid ? DUMP_TID : DUMP_ADDRESS;
 		out->object = tid ? (uint64_t)tid : w->object;
@@ -251,7 +251,7 @@ static void note_lock(struct dump *d, size_t index, const struct wait *source, c
 	d->out->threads[index].owner_tid = owner;
 }
 
-/* One try at a thread that is blocked, or waits. False: it moved meanwhile, or does neither. */
+/* One try at a thread that is blocked, or publishes a wait. Returns false if it moved meanwhile, or does neither. */
 static bool take_waiting(struct dump *d, size_t index, const struct wait *source)
 {
 	struct dump_thread *out = &d->out->threads[index];
@@ -281,8 +281,8 @@ static bool take_waiting(struct dump *d, size_t index, const struct wait *source
 	return true;
 }
 
-/* False: the thread runs, and has to be asked. A running thread is believed to be in a wait that began while it was
- * looked at; an older one may be what a jump left behind. */
+/* Returns false if the thread runs and has to be asked. For a running thread we only trust a wait that began while we
+ * looked; an older one may be left over from a jump. */
 static bool take_unasked(struct dump *d, size_t index)
 {
 	struct dump_thread *out = &d->out->threads[index];
@@ -309,7 +309,7 @@ static bool take_unasked(struct dump *d, size_t index)
 	return true;
 }
 
-/* What is left of the patience, as a time to sleep; false: nothing. */
+/* Sets *t to what is left of the patience, as a time to sleep. Returns false if nothing is left. */
 static bool time_left(uint64_t deadline_ns, struct timespec *t)
 {
 	uint64_t now = clock_ns(CLOCK_MONOTONIC);
@@ -327,7 +327,7 @@ static const char *ask_failure(int error)
 static const char not_libcs[] =
 	"it runs, and libc does not know it (made by a bare clone): a handler cannot be run there";
 
-/* Ask the thread, if it is running still. */
+/* Asks the thread, if it is still running. */
 static void ask(struct dump *d, size_t index, uint32_t slot)
 {
 	struct dump_thread *out = &d->out->threads[index];
@@ -360,7 +360,7 @@ static void ask(struct dump *d, size_t index, uint32_t slot)
 	}
 }
 
-/* True when the place holds an answer, or never will. */
+/* Returns true if the place holds an answer, or never will. */
 static bool collect(struct dump *d, size_t index, uint32_t slot, bool last_call)
 {
 	struct dump_thread *out = &d->out->threads[index];
@@ -389,7 +389,7 @@ static bool collect(struct dump *d, size_t index, uint32_t slot, bool last_call)
 	return __atomic_load_n(state, __ATOMIC_RELAXED) == FREE;
 }
 
-/* Who has blocked meanwhile does not answer. */
+/* A thread that has blocked meanwhile does not answer. */
 static void ask_again(struct dump *d, size_t index, uint32_t slot)
 {
 	uint32_t asked = state_of(slot, ASKED), *state = &answers.state[slot & 0xff];
@@ -401,7 +401,7 @@ static void ask_again(struct dump *d, size_t index, uint32_t slot)
 	}
 }
 
-/* Threads that were stopped while they wrote keep their places. */
+/* Threads that were stopped while they wrote keep their places for good. */
 static void retire(struct dump *d, const size_t *index, size_t count, uint32_t first)
 {
 	for (size_t i = 0; i < count; i++)
@@ -417,7 +417,7 @@ static uint64_t deadline_in(unsigned ms)
 	return clock_ns(CLOCK_MONOTONIC) + ms * 1000000ull;
 }
 
-/* Until an answer comes, or for so long. */
+/* Waits until an answer comes, or for this time. */
 static void wait_for_answers(uint32_t seen, const struct timespec *step)
 {
 	if (pace_is_task())
@@ -426,7 +426,7 @@ static void wait_for_answers(uint32_t seen, const struct timespec *step)
 		os_futex_wait(&answers.answers, seen, step);
 }
 
-/* Ask `count` running threads at once, and wait for their answers. */
+/* Asks `count` running threads at once, and waits for their answers. */
 static void ask_some(struct dump *d, const size_t *index, size_t count, uint64_t deadline_ns)
 {
 	enum { WRITING_MS = 500 };
@@ -446,7 +446,7 @@ static void ask_some(struct dump *d, const size_t *index, size_t count, uint64_t
 			retire(d, index, count, first);
 			return;
 		}
-		if (pending && last_call) { /* they are writing: that takes no time, once they have a processor */
+		if (pending && last_call) { /* they are writing, which takes no time once they have a processor */
 			pace_sleep(1);
 		} else if (pending && time_left(deadline_ns, &step)) {
 			wait_for_answers(seen, &step);
@@ -484,18 +484,18 @@ static void ask_by_turn(struct dump *d, const size_t *running, size_t count)
 	signals_end();
 }
 
-/* The places for answers are those of one dump at a time: others wait for their turn. */
+/* Only one dump at a time uses the places for answers: others wait for their turn. */
 static void ask_running(struct dump *d, const size_t *running, size_t count)
 {
 	static struct {
-		int pid; /* whose: a fork child inherits it */
+		int pid; /* the owner: a fork child inherits this */
 		bool is_taken;
 	} turn;
 	if (!count)
 		return;
 	while (turn.is_taken && turn.pid == house_pid())
 		if (pace_sleep(2) || !pace_is_task())
-			return; /* nobody wants it, or there was no memory to wait with */
+			return; /* the request was given up, or there was no memory to wait with */
 	turn.pid = house_pid();
 	turn.is_taken = true;
 	ask_by_turn(d, running, count);
@@ -512,7 +512,7 @@ static void name_owners(struct dump *d)
 	}
 }
 
-/* The chain of a ring from its first thread on. */
+/* Stores the chain of a ring from its first thread on. */
 static size_t follow(struct dump *d, size_t start, size_t *chain)
 {
 	size_t n = 0, i = start;
@@ -548,8 +548,9 @@ static int find_stuck(struct dump *d)
 	return 0;
 }
 
-/* Of threads that are blocked where the kernel does not say. It tells of a process that may be dumped, or to who may
- * trace it. The listener has the program's memory, to which this belongs. */
+/* Explains threads that are blocked at a place that the kernel does not tell. The kernel tells it only if the process
+ * is dumpable, or to a process that may trace it. Whether it is dumpable belongs to the memory, which the listener
+ * shares. */
 static const char *why_silent(const struct dump *d)
 {
 	bool is_silent = false;
@@ -573,8 +574,8 @@ static void begin_thread(struct dump *d, size_t index, int tid)
 	};
 }
 
-/* Threads that ended meanwhile are not listed: those after them move up, and what says who waits with them (in any
- * order: some were found waiting when they were to be asked). now_at: room for an index a thread. */
+/* Removes threads that ended meanwhile: later ones move up, and so do the indices of the waits (which are in any order:
+ * some threads were found waiting when they were about to be asked). now_at: room for one index per thread. */
 static void leave_out_ended(struct dump *d, size_t *now_at)
 {
 	size_t kept = 0;
@@ -588,7 +589,7 @@ static void leave_out_ended(struct dump *d, size_t *now_at)
 	d->out->count = kept;
 }
 
-/* The one frame of threads without a stack: its name says what it is. Never called. */
+/* The only frame of threads without a stack: its name says so. Never called. */
 static __attribute__((used, noinline)) void thread_not_reached(void)
 {
 	__asm__ volatile("");
@@ -623,12 +624,12 @@ int snapshot_dump(struct region *r, struct dump_snapshot *s)
 	s->unreached = keep_stack(&d, 1, 0);
 	ask_running(&d, asked, running);
 	s->note = why_silent(&d);
-	leave_out_ended(&d, asked); /* nobody is asked any more */
+	leave_out_ended(&d, asked); /* no thread is asked any more */
 	name_owners(&d);
 	return find_stuck(&d);
 }
 
-/* A dump of the parent's may have been under way; its answers went to the parent. */
+/* The parent may have had a dump under way; its answers went to the parent. */
 FORKED_CODE void dump_fork_child(void)
 {
 	for (int i = 0; i < PLACES && answers.generation; i++)

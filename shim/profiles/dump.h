@@ -10,13 +10,13 @@
 
 #include "shim/stack/unwind.h"
 
-/* The listener asked this thread for its stack, to be written to that slot. Signal handler. */
+/* The listener asked this thread to write its stack to that slot. Signal handler. */
 void dump_answer(uint32_t slot, struct unwind_frame f);
 
-/* The same in a thread that libc does not know: no thread-local storage is touched. */
+/* The same in a thread that libc does not know: uses no thread-local storage. */
 void dump_refuse(uint32_t slot);
 
-/* Nobody waits for answers in the child. */
+/* In the child nobody waits for answers. */
 void dump_fork_child(void);
 
 #endif

@@ -7,10 +7,9 @@
  *               ▲
  *   live block ─┘   (so that a free finds the counters of its allocation)
  *
- * Shared, without a lock: a stack's list of buckets and the list of all, where buckets are linked at the head by one
- * compare-and-exchange and never unlinked; their counters, each atomic. A bucket is on the list of all before its
- * stack's: a fork child that inherits it between the two has a row of zeros more, and counts nothing where nobody
- * looks.
+ * Shared, without a lock: a stack's list of buckets and the list of all buckets. Buckets are linked at the head by one
+ * compare-and-exchange and never unlinked; their counters are atomic. A bucket is put on the list of all before its
+ * stack's list: a fork child that inherits it between the two has one more row of zeros, and loses no counts.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/profiles/heap.h"
@@ -38,15 +37,15 @@ struct heap_bucket {
 	struct heap_values raw, scaled;
 };
 
-/* Of what has no room: of every size. */
+/* For samples that found no room, of every size. */
 static struct heap_bucket others = {.stack = &stacks_others};
 
 static struct {
 	struct heap_bucket *newest; /* atomic */
 } heap FORKED = {.newest = &others};
 
-/* Blocks of like size share a bucket: steps of 8 bytes up to 128, then 8 steps a doubling (as size
- * classes of allocators are). A class is named by its largest size. */
+/* Blocks of similar size share a bucket: steps of 8 bytes up to 128, then 8 steps per doubling (like the size classes
+ * of allocators). A class is named after its largest size. */
 static size_t size_class(size_t size)
 {
 	size_t step = 8;
@@ -76,7 +75,7 @@ static struct heap_bucket *make_bucket(struct stack *s, size_t class_bytes)
 	return b;
 }
 
-/* Where another thread was faster with the same one, that is the one; ours counts nothing. Never NULL. */
+/* If another thread made the same bucket first, that one is used, and ours counts nothing. Never NULL. */
 static struct heap_bucket *intern_bucket(struct stack *s, size_t class_bytes)
 {
 	if (s == &stacks_others)
@@ -131,7 +130,7 @@ static void count_loss(int error)
 		losses_count(heap_no_memory);
 }
 
-/* Of a block that can't be taken out now the next one at its address gives notice. */
+/* If a block can't be taken out now, its entry is found stale when the next block at its address is entered. */
 static bool remove_block(void *block, struct live_info *info)
 {
 	int r = live_remove(block, info);
@@ -196,8 +195,8 @@ static struct heap_values read_once(const struct heap_values *v)
 	return copy;
 }
 
-/* Frees before allocations, so that no more are seen; and twice the same, so that objects go with their bytes, unless
- * they change all the time. */
+/* Reads frees before allocations, so that there are never more frees. Reads until two reads agree, so that objects
+ * match their bytes, unless they change all the time. */
 static struct heap_values read_values(const struct heap_values *v)
 {
 	enum { TRIES = 8 };

@@ -14,16 +14,16 @@
 #include "shim/snapshot.h"
 #include "shim/stack/unwind.h"
 
-/* Record a block that is about to be handed to the caller at `from`. What finds no memory is counted
- * as lost; the block is a plain one then. */
+/* Records a block that is about to be returned to the caller at `from`. If there is no memory, counts a lost sample;
+ * the block is then an ordinary one. */
 void heap_on_alloc(void *block, size_t size_bytes, struct unwind_frame from);
 
-/* Record that a block will be freed. Before the real free: after it, another thread may own the address. Any
+/* Records that a block will be freed. Call it before the real free: after that, another thread may own the address. Any
  * pointer will do. */
 void heap_on_free(void *block);
 
-/* realloc in two steps: take a sampled block out without counting it, then either count it as freed or, when the
- * real realloc failed, put it back. Between self_hold (or sampling_enter) and its end. */
+/* realloc in two steps: take a sampled block out without counting it; then count it as freed, or put it back if the
+ * real realloc failed. Call them between self_hold (or sampling_enter) and its end. */
 bool heap_take(void *block, struct live_info *info);
 void heap_give_back(void *block, struct live_info info);
 void heap_count_free(struct live_info info);

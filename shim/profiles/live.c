@@ -1,11 +1,11 @@
 /* live.c - the table of live sampled blocks.
  *
  * Runs in: app's thread inside malloc and free. Any app lock may be held.
- * Shared: slot chains, under the stripe of their slot (rank LIVE); empty slots are read without it (see
- * live_may_hold). The count of unmarked blocks and the mask that follows it, under unmarked_lock
- * (rank UNMARKED, taken inside a stripe).
- * A fork child may inherit a chain in the middle of a change, and the stripe's lock with it: each store leaves chains
- * that can be walked; what was being unlinked is lost at worst.
+ * Shared: slot chains, under the stripe of their slot (rank LIVE); empty slots are read without it (see live_may_hold).
+ * unmarked_lock (rank UNMARKED, taken inside a stripe) guards the count of unmarked blocks and the mask that follows
+ * it.
+ * A fork child may inherit a chain in the middle of a change, and the stripe's lock with it. After each store chains
+ * can be walked; at worst a block that was being unlinked is lost.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/profiles/live.h"
@@ -22,7 +22,7 @@ enum {
 	NODE_BATCH = 32,
 	PAGE_SHIFT = 12,
 	BLOCK_SHIFT = 4,
-	RATE_FOR_PAGES = 32 * 1024, /* below this a page a sample is too much, and slots are a block apart */
+	RATE_FOR_PAGES = 32 * 1024, /* below this a page per sample is too much, and slots are closer */
 };
 
 /* All address bits below the alignment but bit 4: zero in 0x…000 and in 0x…010. */
@@ -60,7 +60,7 @@ static void *map_slots(size_t slots)
 		arena_uncharge(bytes);
 		return NULL;
 	}
-	os_call(SYS_madvise, p, bytes, MADV_NOHUGEPAGE); /* few of its pages are ever touched: not 512 at a time */
+	os_call(SYS_madvise, p, bytes, MADV_NOHUGEPAGE); /* few of its pages are ever touched, not 512 at a time */
 	return p;
 }
 
@@ -98,9 +98,9 @@ static size_t slot_of(const void *block)
 	return (uintptr_t)block >> live_slots.shift & live_slots.mask;
 }
 
-/* While there is an unmarked sampled block, free has to ask for every block. Counted before such a block is linked, and
- * after it is unlinked, so at any time there are no more than the count says. False: the lock could not be had, nothing
- * is changed. */
+/* While there is an unmarked sampled block, free has to ask for every block. Such a block is counted before it is
+ * linked, and until after it is unlinked, so there are never more than the count says.
+ * Returns false if the lock could not be had; then nothing is changed. */
 static bool count_unmarked(const void *block, int change)
 {
 	if (live_is_marked(block))
@@ -115,7 +115,7 @@ static bool count_unmarked(const void *block, int change)
 
 static void set(struct live_block **at, struct live_block *to)
 {
-	__atomic_store_n(at, to, __ATOMIC_RELEASE); /* in this order, as a fork child inherits it */
+	__atomic_store_n(at, to, __ATOMIC_RELEASE); /* stores stay in this order, for fork children */
 }
 
 static struct live_block *take_spare_locked(size_t stripe)
@@ -188,7 +188,7 @@ int live_remove(const void *block, struct live_info *info)
 		*info = b->info;
 		set(at, b->next);
 		give_spare_locked(slot % STRIPES, b);
-		count_unmarked(block, -1); /* else the count stays too high, which costs time alone */
+		count_unmarked(block, -1); /* if that fails, the count stays too high, which only costs time */
 	}
 	lock_release(&stripes[slot % STRIPES].lock);
 	return b ? 1 : 0;

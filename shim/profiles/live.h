@@ -7,10 +7,9 @@
  *                      else look p up under its stripe's lock
  *
  * With libc's own malloc a sampled block carries a mark in its address: it is aligned to LIVE_MARK_ALIGN, or it is a
- * mapping of its own (libc puts those 16 bytes into a page). The mask tests the low bits for both. With any
- * other allocator (sized deallocation there would break on a block that is more aligned than
- * its size asks for), and at rates where a page a sample would cost memory, the mask is 0 and every
- * free asks the slot.
+ * mapping of its own (libc puts those 16 bytes into a page). The mask tests the low bits for both. In two cases the
+ * mask is 0, and every free looks at the slot: with any other allocator (sized deallocation there would break on a
+ * block that is more aligned than its size asks for), and at rates where a page per sample would cost memory.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_LIVE_H
@@ -25,12 +24,12 @@
 
 struct heap_bucket;
 
-/* What a marked block is aligned to. Larger: fewer other blocks look marked (one in 32 here), but libc splits more off
- * for each: with blocks of 10 KiB, 4096 cost 3 % more CPU time, and 512 nothing less. */
+/* The alignment of a marked block. With a larger one fewer other blocks look marked (one in 32 here), but libc splits
+ * off more for each: with blocks of 10 KiB, 4096 costs 3 % more CPU time, and 512 saves nothing more. */
 enum { LIVE_MARK_ALIGN = 1024 };
 
-/* All ones: nothing is sampled. 0: no marks. Else the low bits that are all zero in a marked address. Written by init
- * and, while an unmarked block is sampled and live, set to 0. */
+/* All ones: nothing is sampled. 0: no marks. Else the low bits that are all zero in a marked address. Written by init,
+ * and set to 0 while an unmarked sampled block is live. */
 extern HIDDEN uintptr_t live_mark_mask;
 
 /* The one test of free. */
@@ -46,15 +45,16 @@ struct live_slots {
 };
 extern HIDDEN struct live_slots live_slots;
 
-/* Init. `marks`: may blocks be marked (see above)? `memory_limit` bounds the table. 0 or -ENOMEM. */
+/* Sets up the table. `marks`: blocks may be marked (see above). `memory_limit_bytes` bounds the table. Init.
+ * Returns 0 or -ENOMEM. */
 int live_start(bool marks, uint64_t rate_bytes, uint64_t memory_limit_bytes);
 
-/* Do sampled blocks carry marks in this process, and does this block? */
+/* Do sampled blocks of this process carry marks? Does this block? */
 bool live_uses_marks(void);
 bool live_is_marked(const void *block);
 
-/* False: certainly no sampled block is here. A block reaches another thread only after its slot was filled, so
- * a relaxed load is enough. */
+/* Returns false if certainly no sampled block is here. A block reaches another thread only after its slot was filled,
+ * so a relaxed load is enough. */
 static inline bool live_may_hold(const void *block)
 {
 	uintptr_t slot = (uintptr_t)block >> live_slots.shift & live_slots.mask;
@@ -66,11 +66,13 @@ struct live_info {
 	size_t size_bytes;
 };
 
-/* Enter a block that is about to be handed to the program. 0, -ENOMEM, or -EBUSY: its lock could not be had. A stale
- * entry at the same address (its free was never seen) is given back in *stale, with bucket NULL when there was none. */
+/* Enters a block that is about to be returned to the program. *stale gets an old entry of the same address whose free
+ * was never seen; its bucket is NULL if there was none.
+ * Returns 0, -ENOMEM, or -EBUSY: the lock could not be had. */
 int live_insert(const void *block, struct live_info info, struct live_info *stale);
 
-/* Take a block out. 1; 0: it is not a sampled one; -EBUSY: its lock could not be had. */
+/* Takes a block out.
+ * Returns 1; 0: it is no sampled block; -EBUSY: the lock could not be had. */
 int live_remove(const void *block, struct live_info *info);
 
 #endif

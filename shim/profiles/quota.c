@@ -1,4 +1,4 @@
-/* quota.c - the limit of pending signals is the program's.
+/* quota.c - leave the limit of pending signals to the program.
  *
  * Runs in: app's thread inside a hook, in a signal handler too; listener (quota_look).
  * So: no lock, no libc, errno untouched; records are walked without one (threads_each).
@@ -22,7 +22,7 @@
 
 enum { DRAIN_NS = 300 * 1000000 };
 static uint64_t draining_until_ns FORKED; /* atomic; 0: not draining */
-static uint32_t most FORKED = UINT32_MAX; /* atomic: so many timers there may be */
+static uint32_t most FORKED = UINT32_MAX; /* atomic: at most so many timers */
 
 static void drop_all(void)
 {
@@ -30,7 +30,8 @@ static void drop_all(void)
 	signals_unask_all();
 }
 
-/* Those that are being made are waited for, but not for long: this may be a handler that interrupted their maker. */
+/* Drops the timers, and waits for those that are just being made. It does not wait long: this may be a handler that
+ * interrupted their maker. */
 static void drop_all_surely(void)
 {
 	drop_all();
@@ -45,8 +46,9 @@ void quota_resume(void)
 		ticks_arm_known();
 }
 
-/* So long hooks look closely after timers were given back: signals of theirs that are on their way to threads without a
- * processor hold their entries until they are taken. A count of one timer more says so. */
+/* Ends a time of DRAIN_NS after timers were given back, in which hooks look closely: their signals that are on their
+ * way to threads without a processor hold entries until they are taken. The count of timers is one higher during that
+ * time. */
 static bool end_draining(uint64_t until)
 {
 	if (!until || clock_ns(CLOCK_MONOTONIC) < until)
@@ -79,7 +81,7 @@ bool quota_give_back(void)
 	return true;
 }
 
-/* A timer that is made and not set takes an entry, too, and leaves no trace. */
+/* A timer that is made but not set uses an entry, too, and leaves no trace. */
 static bool is_room(void)
 {
 	struct sigevent e;
@@ -93,8 +95,8 @@ static bool is_room(void)
 	return r != -EAGAIN;
 }
 
-/* Signals of ours that are on their way to threads without a processor hold their entries: libc, which signals one
- * thread after the other and leaves out whom it can't, needs one. */
+/* Waits until an entry is free. Our signals on their way to threads without a processor hold their entries. libc
+ * signals one thread after the other, leaves out a thread if it can't send, and so needs an entry. */
 static void await_room(void)
 {
 	const struct timespec step = {.tv_nsec = 1000000};
@@ -135,7 +137,7 @@ static long give_back(void *unused)
 	return quota_give_back();
 }
 
-/* "SigQ:\t12/31000": used by all processes of the user, and the limit of this one. */
+/* "SigQ:\t12/31000": entries that all processes of the user use, and the limit of this one. */
 void quota_look(void)
 {
 	char text[2048];

@@ -1,8 +1,8 @@
 /* sampling.c - Poisson sampling over the bytes requested.
  *
  * Runs in: app's thread inside an allocation hook; init.
- * So: no libc (libm is not linked; its functions may allocate thread state), floating point in registers that a
- * function call may clobber, in an environment of its own (arch_fp_begin).
+ * So: no libc (libm is not linked; its functions may allocate thread state); floating point only in registers that a
+ * function call may clobber, and in an environment of its own (arch_fp_begin).
  * Shared: `sampler` is immutable after init; the rest is thread-local.
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -38,8 +38,8 @@ FORKED_CODE void sampling_fork_child(void)
 	self.countdown_bytes = 0; /* draw at once */
 }
 
-/* ln(m 2^e) = ln m + e ln 2 with m around 1; ln m = 2 artanh((m - 1) / (m + 1)), whose series gains more than a
- * decimal digit a term there. */
+/* ln(m 2^e) = ln m + e ln 2 with m around 1; ln m = 2 artanh((m - 1) / (m + 1)), whose series gains more than a decimal
+ * digit per term there. */
 double sampling_minus_log(double u)
 {
 	uint64_t bits;
@@ -80,9 +80,9 @@ double sampling_one_minus_exp(double x)
 	return a;
 }
 
-/* The program may have unmasked floating point exceptions, or changed the rounding: our arithmetic is done in the
- * default environment, and leaves the program's as it was, flags included. Between arch_fp_begin and arch_fp_end: the
- * compiler knows nothing of the two, and may move arithmetic, but no call of what it can't look into. */
+/* The program may have unmasked floating point exceptions, or changed the rounding. So our arithmetic uses the default
+ * environment, and leaves the program's as it was, flags included. The compiler knows nothing of arch_fp_begin and
+ * arch_fp_end: it may move arithmetic across them, but not calls of functions that it can't look into. */
 #define FP_INSIDE __attribute__((noinline, noipa))
 
 static FP_INSIDE int64_t distance_of(uint64_t random)
@@ -98,7 +98,7 @@ static FP_INSIDE void weigh(size_t size, struct sampling_weight *w)
 	w->bytes = (uint64_t)(objects * (double)size + 0.5);
 }
 
-/* The distance to the next point, rounded so that a block of integer size is hit with exactly P(size). */
+/* Returns the distance to the next point, rounded so that a block of integer size is hit with exactly P(size). */
 static int64_t draw_distance(void)
 {
 	if (sampler.rate_bytes == 0)

@@ -1,11 +1,11 @@
-/* ticks.c - the timers of a CPU profile: one a thread, on its CPU clock.
+/* ticks.c - the timers of a CPU profile: one per thread, on its CPU clock.
  *
- * Runs in: listener; new threads; app's thread inside a hook that needs what the timers take (quota.c), a signal
- * handler too. So: no lock is held over a system call, and what such a hook calls takes none. Shared: `on` and
- * `given_up` are atomic. A record's `timer` goes from none to a number and back by exchanges, so each timer is deleted
- * once. Whoever makes one says so first (timers_begin_making), and looks afterwards whether it is still wanted.
+ * Runs in: listener; new threads; app's thread inside a hook that needs what the timers use (quota.c), a signal handler
+ * too. So: no lock is held during a system call, and functions for such a hook take none. Shared: `on` and `given_up`
+ * are atomic. A record's `timer` changes from none to a number and back by exchanges, so each timer is deleted once. A
+ * thread that makes a timer announces that (timers_begin_making), and afterwards checks whether it is still wanted.
  *
- * Timers expire at every tick of the kernel (they are set to a microsecond): cpu.c says why.
+ * Timers expire at every tick of the kernel (their period is a microsecond): cpu.c says why.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/profiles/ticks.h"
@@ -40,8 +40,8 @@ static void drop(struct thread *t, void *unused)
 	threads_drop_timer(threads_take_timer(t));
 }
 
-/* Its record may become another thread's meanwhile: who gives it away makes `tid` another one first, and looks for a
- * timer then, so one of both sees the other. */
+/* The record may become another thread's meanwhile. The thread that gives it away first changes `tid`, and then looks
+ * for a timer: so at least one of the two sees the other. */
 static int make_timer(struct thread *t, int tid)
 {
 	const struct timespec value[2] = {{.tv_nsec = CPU_EXPIRY_NS}, {.tv_nsec = CPU_EXPIRY_NS}};
@@ -58,7 +58,7 @@ static int make_timer(struct thread *t, int tid)
 	return r;
 }
 
-/* Give the thread a timer, if it has none. Returns 0, or a negative errno. */
+/* Makes a timer for the thread, if it has none. Returns 0, or a negative errno. */
 static int arm(struct thread *t)
 {
 	uint32_t none = THREAD_NO_TIMER;
@@ -105,8 +105,8 @@ static long arm_all(void *arg)
 	return a->error;
 }
 
-/* Threads that this library did not see begin get records. No lock is held over all this, which takes a while where
- * there are thousands of threads: a task gives way meanwhile. */
+/* Threads whose beginning the library did not see get records. No lock is held during this, which takes a while if
+ * there are thousands of threads: a task lets others run meanwhile. */
 int ticks_arm_all(struct region *scratch)
 {
 	size_t count;
@@ -141,7 +141,7 @@ static long drop_all(void *unused)
 
 void ticks_begin(void)
 {
-	if (timers_held()) /* the last profile could not delete its own: no thread of the program let it in */
+	if (timers_held()) /* the last profile could not delete its timers: no thread of the program let it in */
 		timers_inside(drop_all, NULL);
 	ticks.given_up = 0;
 	ticks.untimed = 0;

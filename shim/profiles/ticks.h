@@ -1,4 +1,4 @@
-/* ticks.h - the timers of a CPU profile: one a thread, on its CPU clock.
+/* ticks.h - the timers of a CPU profile: one per thread, on its CPU clock.
  *
  * Runs in: listener (begin, arm, end); new threads; app's thread inside a hook (quota.c's).
  *
@@ -15,23 +15,23 @@
 /* Threads get timers from now on. Listener. */
 void ticks_begin(void);
 
-/* Timers for all that have none; those of threads that ended go. Returns 0, or the first error: -EAGAIN where there is
- * no room for more. Listener. */
+/* Makes timers for all threads that have none, and deletes those of threads that ended. Listener.
+ * Returns 0, or the first error: -EAGAIN if there is no room for more. */
 int ticks_arm_all(struct region *scratch);
 
-/* No timer is left, and none is made. Listener. */
+/* Deletes all timers; no more are made. Listener. */
 void ticks_end(void);
 
-/* A thread begins: it gets a timer, if threads do. On that thread. */
+/* A thread begins: makes its timer, if threads have timers now. On that thread. */
 void ticks_thread_begins(struct thread *t);
 
-/* Since ticks_begin: did the program need what the timers take, so that there are none any more? How many threads got
- * none when they began? How often were all taken away for a moment? Listener. */
+/* Since ticks_begin: were all timers given up because the program needed what they use? How many new threads got none?
+ * How often were all removed for a moment? Listener. */
 bool ticks_given_up(void);
 uint64_t ticks_untimed(void);
 uint64_t ticks_pauses(void);
 
-/* For quota.c. Any thread of the program, in a signal handler too: no lock is taken. */
+/* For quota.c. Any thread of the program, in a signal handler too; no lock is taken. */
 void ticks_drop_all(void);
 void ticks_give_up(void);
 void ticks_note_pause(void);

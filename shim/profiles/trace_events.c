@@ -1,15 +1,15 @@
-/* trace_events.c - the buffer of an execution trace, and what the program's threads write to it.
+/* trace_events.c - the buffer of an execution trace, and the events that the program's threads write to it.
  *
  * Runs in: app's thread inside a hook; listener (the buffer's life).
  * So: no allocation but the arena's (for stacks), errno preserved. A signal handler that interrupts a thread in here
  * finds it busy, and leaves the trace alone.
  *
- * The buffer is cut into chunks; a thread takes one and fills it by itself, so threads meet once in so many events.
- * What does not fit is the end of the trace: whole up to there, and nothing after it.
+ * The buffer is divided into chunks. A thread takes a chunk and fills it alone, so threads seldom meet. The trace ends
+ * when the buffer is full: it is complete up to there, and has nothing after that.
  *
- * Shared: `next` and `full` are atomic. A thread says in its record that it is writing (an exchange, so that the
- * listener, which switches the trace off and then looks at every record, either sees that or is seen). A waker's place
- * is written by whoever makes its number odd, and read twice.
+ * Shared: `next` and `full_ns` are atomic. A thread notes in its record that it writes, by an exchange: the listener
+ * switches the trace off and then looks at every record, so either it sees the writer, or the writer sees the switch.
+ * The writer of a waker's entry first makes its number odd; readers read the number twice.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/profiles/trace_events.h"
@@ -31,14 +31,14 @@ enum {
 	CHUNK_EVENTS = sizeof((struct trace_chunk *)0)->at / sizeof(struct trace_event),
 	BUFFER_MOST = 16 << 20,
 	BUFFER_LEAST = 64 << 10,
-	SHARE = 10, /* of the memory that there may be: what is made of the buffer may take twice as much beside it */
+	SHARE = 10, /* 1 / SHARE of the memory limit: what is made of the buffer may take twice as much beside it */
 	CLOSE_MS = 200,
-	/* What took less was no wait. Sending is work in the kernel as long as there is room. */
+	/* Anything shorter was no wait. Sending is work in the kernel as long as there is room. */
 	SHORT_NS = 3000,
 	SHORT_SEND_NS = 20000,
 };
 
-/* Who last let go, signalled or posted an object of this hash. */
+/* The thread that last unlocked, signalled or posted an object of this hash. */
 struct waker {
 	uint32_t number; /* atomic; odd: being written */
 	int32_t tid;
@@ -49,19 +49,19 @@ struct waker {
 
 static struct {
 	uint32_t number;  /* atomic: of the trace; 0: there was none */
-	uint64_t full_ns; /* atomic: since when there is no room; 0: there is */
-	size_t next;      /* atomic: the first chunk that nobody took */
-	size_t count;     /* of chunks: the last ones are the listener's alone */
+	uint64_t full_ns; /* atomic: since when the buffer has been full; 0: it is not */
+	size_t next;      /* atomic: the first free chunk */
+	size_t count;     /* of chunks: only the listener takes the last ones */
 	size_t bytes;
 	struct waker *wakers;
 	struct trace_chunk *chunks; /* after the wakers */
 	struct trace_chunk *own;    /* the listener's */
-	bool lost;                  /* an event of the listener's */
+	bool lost;                  /* an event of the listener found no room */
 	bool is_free;               /* its memory was given back */
-	bool stays;                 /* mapped: somebody may still write; no trace is begun before he is done */
+	bool stays;                 /* mapped: a thread may still write; no trace begins before it is done */
 } trace FORKED;
 
-/* The next of the first `limit` chunks. */
+/* Takes the next of the first `limit` chunks. */
 static struct trace_chunk *take_chunk(size_t limit)
 {
 	size_t i = __atomic_load_n(&trace.next, __ATOMIC_RELAXED);
@@ -85,7 +85,7 @@ static void note_full(void)
 	                            __ATOMIC_RELAXED);
 }
 
-/* Say that this thread writes. False: no trace is taken. */
+/* Notes that this thread writes. Returns false if no trace is taken. */
 static bool begin_writing(struct thread *t)
 {
 	__atomic_exchange_n(&t->is_tracing, 1, __ATOMIC_SEQ_CST);
@@ -104,10 +104,10 @@ static void end_writing(struct thread *t)
 static void put_in(struct trace_chunk *c, const struct trace_event *e)
 {
 	c->at[c->count] = *e;
-	__atomic_store_n(&c->count, c->count + 1, __ATOMIC_RELEASE); /* the listener looks for births meanwhile */
+	__atomic_store_n(&c->count, c->count + 1, __ATOMIC_RELEASE); /* the listener reads it meanwhile, for births */
 }
 
-/* An event of this thread. Busy. */
+/* Writes an event of this thread. Busy. */
 static void put(struct thread *t, struct trace_event *e)
 {
 	if (!begin_writing(t))
@@ -144,7 +144,7 @@ static struct waker *waker_of(uintptr_t object)
 	return &trace.wakers[(uint64_t)object * 0x9e3779b97f4a7c15u >> 54];
 }
 
-/* Two that write at once: one of them is left out. */
+/* If two threads write at once, one is left out. */
 static void write_waker(const struct thread *t, uintptr_t object, const struct stack *s)
 {
 	struct waker *w = waker_of(object);
@@ -223,7 +223,7 @@ static bool is_short(enum wait_view view, uint64_t ns)
 	}
 }
 
-/* A frame of its own: the walk of the stack, which goes deeper, is over by now. */
+/* Has a frame of its own, as the stack walk, which goes deeper, is over by now. */
 static __attribute__((noinline)) void put_wait(const struct stack *stack, enum wait_view view, unsigned call,
                                                uintptr_t object, uint64_t since_ns, uint64_t end_ns)
 {
@@ -250,7 +250,7 @@ void trace_waited(enum wait_view view, unsigned call, uintptr_t object, uint64_t
 	if (!threads_self() || (since_ns && is_short(view, end_ns - since_ns)) || !self_hold_alone(&mask))
 		return;
 	const struct stack *s = stack_here(waits_function(call), from);
-	if (threads_self()) /* a copy that has just come to know of itself may have given its record up */
+	if (threads_self()) /* a copy of the process that was just noticed may have given its record up */
 		put_wait(s, view, call, object, since_ns, end_ns);
 	self_release_alone(&mask);
 }
@@ -340,7 +340,7 @@ static void look_for_writer(struct thread *t, void *writers)
 	*(size_t *)writers += __atomic_load_n(&t->is_tracing, __ATOMIC_SEQ_CST) != 0;
 }
 
-/* Wait until nobody writes any more, at most for CLOSE_MS. */
+/* Waits until no thread writes any more, at most for CLOSE_MS. */
 static bool writers_are_done(void)
 {
 	for (int ms = 0; ms < CLOSE_MS; ms++) {
@@ -410,7 +410,7 @@ bool trace_close(void)
 	return !trace.stays;
 }
 
-/* A late writer finds the addresses mapped, and no more than what he touches is memory. */
+/* For a late writer the addresses stay mapped, and only pages that it touches use memory. */
 void trace_free(void)
 {
 	if (!trace.bytes || trace.is_free)
@@ -439,7 +439,7 @@ FORKED_CODE void trace_fork_child(void)
 	if (!trace.bytes)
 		return;
 	waits_watch(WAITS_FOR_TRACE, false);
-	trace.stays = house.was_busy; /* a handler that forked may have interrupted the writing of an event */
+	trace.stays = house.was_busy; /* a handler that forked may have interrupted a writer */
 	trace_free();
 	if (!trace.stays)
 		unmap();

@@ -1,5 +1,5 @@
-/* trace_session.c - an execution trace from its beginning to its end: which threads there are, CPU samples, and what
- * still lasts when it ends.
+/* trace_session.c - an execution trace from beginning to end: which threads there are, CPU samples, and waits that
+ * still last at the end.
  *
  * Runs in: listener. Everything here is its own; the buffer is trace_events.c's.
  *
@@ -19,8 +19,8 @@
 #include "shim/profiles/trace_events.h"
 
 enum {
-	DRAIN_LEAST_MS = 10, /* the precision of a thread's end that it does not tell itself */
-	SHARE = 30,          /* of the time may go into looking for them */
+	DRAIN_LEAST_MS = 10, /* the precision of a thread's end that the thread does not report */
+	SHARE = 30,          /* 1 / SHARE of the time may go into looking for these */
 	COMMENTS_MOST = 8,
 	THREADS_FIRST = 64,
 };
@@ -63,7 +63,7 @@ static uint32_t *slot_of(const struct session *s, int tid)
 	return &s->slots[i];
 }
 
-/* Twice as many. False: no memory. */
+/* Doubles the room. Returns false if there is no memory. */
 static bool grow(struct session *s)
 {
 	size_t room = s->thread_room ? s->thread_room * 2 : THREADS_FIRST;
@@ -82,7 +82,7 @@ static bool grow(struct session *s)
 	return true;
 }
 
-/* The entry of a thread, made if need be; NULL: no memory. */
+/* Returns the entry of a thread, a new one if need be; NULL: no memory. */
 static struct trace_thread *thread_of(struct session *s, int tid)
 {
 	uint32_t *slot = s->slot_count ? slot_of(s, tid) : NULL;
@@ -100,7 +100,7 @@ static struct trace_thread *thread_of(struct session *s, int tid)
 	return &s->threads[s->thread_count - 1];
 }
 
-/* Who is there at the beginning, and who of them is blocked. */
+/* Notes the threads at the beginning, and which of them are blocked. */
 static void note_first(struct session *s)
 {
 	size_t count;
@@ -113,7 +113,7 @@ static void note_first(struct session *s)
 		enum task_state state = tasks_look(t->tid).state;
 		t->was_there = true;
 		t->was_blocked = state == TASK_BLOCKED || state == TASK_SLEEPS;
-		threads_enter(t->tid); /* a record, for what it is going to tell */
+		threads_enter(t->tid); /* makes a record, for its events */
 		pace();
 	}
 	region_release(&scratch);
@@ -141,7 +141,7 @@ int snapshot_trace_begin(struct region *r)
 	s->region = r;
 	note_first(s);
 	s->in_use_bytes = in_use_bytes();
-	if (session) /* another began while this one gave way */
+	if (session) /* another trace began while this one let others run */
 		return -EBUSY;
 	int error = trace_open();
 	if (error)
@@ -161,7 +161,7 @@ static void name(struct session *s, struct trace_thread *t)
 		t->name = now;
 }
 
-/* A thread that was cancelled in a wait, and never came back out of it: its record still says where. */
+/* A thread that was cancelled in a wait never returned from it: its record still shows the wait. */
 static void add_cancelled_wait(const struct thread *record, uint64_t now_ns)
 {
 	struct wait w;
@@ -180,7 +180,7 @@ static void add_cancelled_wait(const struct thread *record, uint64_t now_ns)
 	});
 }
 
-/* A thread that is gone and did not say so ended about now. */
+/* A thread that is gone without a report ended about now. */
 static void note_end(struct trace_thread *t, uint64_t now_ns)
 {
 	struct thread *record = threads_facts(t->tid).thread;
@@ -192,7 +192,7 @@ static void note_end(struct trace_thread *t, uint64_t now_ns)
 			.start_ns = now_ns, .end_ns = now_ns, .kind = TRACE_ENDED, .tid = t->tid});
 }
 
-/* Threads whose birth was told since the last time: they may be gone before they are ever listed. */
+/* Notes threads whose birth was reported since the last time: they may be gone before they are ever listed. */
 static void note_births(struct session *s)
 {
 	size_t count;
@@ -208,7 +208,7 @@ static void note_births(struct session *s)
 	}
 }
 
-/* Who came, who went. */
+/* Notes which threads came and went. */
 static void note_changes(struct session *s)
 {
 	size_t count;
@@ -223,12 +223,12 @@ static void note_changes(struct session *s)
 	}
 	for (size_t i = 0; i < count; i++) {
 		struct trace_thread *t = thread_of(s, tids[i]);
-		if (!t) { /* who is not known may be who is missing */
+		if (!t) { /* an unknown thread may be the one that seems gone */
 			region_release(&scratch);
 			return;
 		}
 		lives[t - s->threads] = true;
-		t->has_ended = false; /* a number that is used again */
+		t->has_ended = false; /* the tid is in use again */
 		if (t->name[0] == '\0')
 			name(s, t);
 	}
@@ -250,7 +250,7 @@ unsigned snapshot_trace_drain(void)
 	return ms < DRAIN_LEAST_MS ? DRAIN_LEAST_MS : (unsigned)ms;
 }
 
-/* A wait that lasts. */
+/* Adds a wait that still lasts. */
 static void add_wait(const struct dump_thread *d, uint64_t end_ns)
 {
 	struct thread *record = threads_facts(d->tid).thread;
@@ -269,8 +269,8 @@ static void add_wait(const struct dump_thread *d, uint64_t end_ns)
 	});
 }
 
-/* All that wait at the end; the dump says where. While the trace is on, so that all that began in it have a beginning;
- * those that end meanwhile are told by their threads, too, with an end after the trace's. */
+/* Adds all waits at the end; the dump tells their stacks. Called while the trace is on, so that waits that began in it
+ * have a beginning. If a wait ends meanwhile, its thread reports it, too, with an end after the trace's. */
 static void add_lasting_waits(struct session *s, uint64_t end_ns)
 {
 	struct dump_snapshot dump;
@@ -283,8 +283,8 @@ static void add_lasting_waits(struct session *s, uint64_t end_ns)
 	region_release(&scratch);
 }
 
-/* Whoever told anything is a thread of the trace, and has its name, if it was not there long enough to be asked for it.
- */
+/* Every thread that wrote an event belongs to the trace. If it was too short-lived to be asked for its name, its last
+ * event has it. */
 static void note_tellers(struct session *s)
 {
 	size_t count;
@@ -301,7 +301,7 @@ static void note_tellers(struct session *s)
 		}
 }
 
-/* By Shell's method. */
+/* Shell sort. */
 static void sort_threads(struct session *s)
 {
 	for (size_t gap = s->thread_count / 2; gap > 0; gap /= 2)

@@ -1,14 +1,13 @@
-/* fork.c - what a fork does to us: nothing in the parent, and one list (copies.def) of what is made fit for use in
- * the child.
+/* fork.c - what a fork changes for us: nothing in the parent; in the child, the list copies.def is made fit for use.
  *
- * Runs in: app's thread, in libc's fork handlers, in a signal handler, too (fork may be called there); at the first
- * use of us in a child that libc's handlers did not see (house.h).
- * So: no lock, no allocation, no system call beyond getpid (and sigprocmask while our signals are about): fork + exec
- * must not pay for us.
+ * Runs in: app's thread, in libc's fork handlers, in a signal handler, too (fork may be called there); at the first use
+ * of the library in a child that libc's handlers did not see (house.h).
+ * So: no lock, no allocation, no system call but getpid (and sigprocmask while our signals are in use): we must not
+ * slow down fork + exec.
  *
- * No lock is taken around fork. Libc takes its own there, other libraries theirs in their fork handlers, and whoever
- * holds one of those may wait for one of ours, or the other way about. So the child inherits our structures in the
- * middle of any change. They are made for that: sync.h says how.
+ * No lock is taken around fork. Libc takes its own locks there, and other libraries theirs in their fork handlers. A
+ * thread that holds one of those may wait for one of ours, or the other way round. So the child inherits our structures
+ * in the middle of any change. They are made for that: sync.h says how.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/start/fork.h"
@@ -45,15 +44,15 @@
 #include "shim/profiles/trace_events.h"
 #include "shim/stack/unwind.h"
 
-/* Older kernels begin a fork anew when a signal arrives in the middle; of a large program that never ends
- * (ARCHITECTURE.md). Only while our signals are about. */
+/* Older kernels restart a fork when a signal arrives in the middle; for a large program that never ends
+ * (ARCHITECTURE.md). Needed only while our signals are in use. */
 static FORKED_CODE void prepare(void)
 {
 	uint64_t ours = (uint64_t)1 << (SIGNALS_OURS - 1), before = 0;
 	if (!signals_are_about())
 		return;
 	os_call(SYS_rt_sigprocmask, SIG_BLOCK, &ours, &before, sizeof ours);
-	if (!(before & ours)) /* else a handler forks that interrupted a fork */
+	if (!(before & ours)) /* else a handler that interrupted a fork forks */
 		self.blocked = true;
 }
 
@@ -75,13 +74,12 @@ static FORKED_CODE void on_copy(void)
 static FORKED_CODE void child(void)
 {
 	house_hear_of_copy();
-	init_fork_child(); /* a listener of its own, if it stays; a copy that libc was not told of looks as it does bare
-	                    */
+	init_fork_child(); /* starts a listener, if it stays; a copy that libc was not told of looks as it does bare */
 	unblock();
 }
 
-/* What glibc's pthread_atfork, a static function, calls. Looked up, as musl has no such function, and would not load
- * a library that asks for it. */
+/* Uses what glibc's pthread_atfork, a static function, calls. Looked up by name, as musl has no such function, and
+ * would not load a library that needs it. */
 void fork_start(void)
 {
 	house_start(on_copy);

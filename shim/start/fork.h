@@ -6,7 +6,7 @@
 #ifndef PPROFSHIM_FORK_H
 #define PPROFSHIM_FORK_H
 
-/* Register the handlers. */
+/* Registers our fork handlers. */
 void fork_start(void);
 
 #endif

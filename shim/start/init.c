@@ -1,8 +1,8 @@
 /* init.c - start the library, before the program's first constructor.
  *
  * Runs in: init: the loader's thread, before main (-z initfirst: before other libraries' constructors, and before
- * libc's own, so no libc function but those used below); listen() and move() in the listener.
- * The one file of shim/ that looks upward (http/, encoder/).
+ * libc's own, so no libc function but those used below); listen_and_serve() and move() in the listener. The only file
+ * of shim/ that includes http/ and encoder/.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/start/init.h"
@@ -48,12 +48,12 @@
 #include "shim/stack/unwind.h"
 #include "shim/listener/visitor.h"
 
-/* So much that a profile can be made, whatever PPROF_MEMORY_LIMIT says: else a loss could not be told. */
+/* Enough to make a profile, whatever PPROF_MEMORY_LIMIT says: else a loss could not be reported. */
 enum { LEAST_FOR_REQUESTS = 12 << 20 };
 
 extern char **__environ;
 
-/* Libc's own: a program may define these, too, and it has not started yet. */
+/* Libc's own functions: a program may define these, too, and it has not started yet. */
 static unsigned long (*get_auxval)(unsigned long type);
 static const char *(*get_glibc_version)(void); /* NULL: musl */
 
@@ -88,7 +88,7 @@ static void set_port(struct address *a, uint16_t port)
 
 static struct claim claim = {-1, -1}; /* the listener's */
 
-/* Listener: this is the port that is served now (0: none); say so. */
+/* Records and reports the port that is served now (0: none). Listener. */
 static void now_serving(uint16_t port)
 {
 	claim_give_up(&claim);
@@ -99,7 +99,7 @@ static void now_serving(uint16_t port)
 		tell_address();
 }
 
-/* The listener's move(): away from a port that the program wants. First off it, so that the program gets it in
+/* The listener's move(): leaves a port that the program wants. It leaves first, so that the program gets the port in
  * any case. */
 static void move(void)
 {
@@ -118,7 +118,7 @@ static void move(void)
 	now_serving(serving.port);
 }
 
-/* What was taken to be free in init may be another's by now. */
+/* An address that was free in init may be taken by now. */
 static int open_address(void)
 {
 	if (!serving_is_found)
@@ -220,7 +220,7 @@ static void warn_not_listening(int error)
 	warn_not_served(l.at, error);
 }
 
-/* The listener opens the address itself: in a table of descriptors of its own. */
+/* The listener opens the address itself, in its own table of descriptors. */
 static void serve_at_once(int fd)
 {
 	os_close(fd);
@@ -230,14 +230,14 @@ static void serve_at_once(int fd)
 		warn_not_served("what serves", r);
 }
 
-/* May the address be free in a moment? */
+/* Can we expect the address to be free in a moment? */
 static bool is_left(void)
 {
 	return wanted.kind == ADDRESS_TCP ? claim_is_left(wanted.port) : log_parent() == PARENT_NOT_OURS;
 }
 
-/* The address, unless it is taken. A program that is started anew finds its own listener there, which is about to end.
- */
+/* Opens the address, unless it is taken. A restarted program finds its own old listener there, which is about to
+ * end. */
 static int try_address(void)
 {
 	enum { STEP_MS = 2, STEPS = 100 };
@@ -250,9 +250,9 @@ static int try_address(void)
 	return fd;
 }
 
-/* Who gets the wanted port serves at once. When another process under the shim has it, this one serves from its
- * first long wait or sampled event on: a short-lived one never pays. When a stranger has it, the next
- * free port is taken at once. */
+/* A process that gets the wanted port serves at once. If another process under the shim has the port, this one serves
+ * from its first long wait or sampled event on: a short-lived process pays nothing. If a process without the shim has
+ * it, this one takes the next free port at once. */
 static void start_listener(void)
 {
 	listener_configure(&(struct listener_life){
@@ -296,7 +296,8 @@ static void note_own_malloc(void)
 		losses_count(own_malloc);
 }
 
-/* A text that is looked at later: programs write over their environment (setproctitle). Nothing is as not set. */
+/* Copies a text that is needed later: programs write over their environment (setproctitle). An empty text counts as not
+ * set. */
 static const char *keep_text(const char *text)
 {
 	size_t n = text ? strlen(text) : 0;
@@ -330,8 +331,8 @@ static const char *our_path(void)
 	return us ? us->path : "libpprofshim.so";
 }
 
-/* Is this a libc that we can't serve rightly yet: musl, or a glibc whose threads are in a library of their own
- * (before 2.34), which is started before us? There the program runs as without us. */
+/* Is this a libc that we can't serve correctly yet? That is musl, or a glibc with a separate thread library (before
+ * 2.34), which is started before us. There the program runs as without us. */
 static bool is_unknown_libc(void)
 {
 	uint64_t major = 0, minor = 0;
@@ -347,7 +348,7 @@ static void tell_unknown_libc(void)
 	log_info("this libc is not served yet (musl, or a glibc before 2.34): the program runs as without the library");
 }
 
-/* A thread's record is about to be another's: what the rooms above threads keep in it. */
+/* A thread's record is about to be another's: clears what the layers above threads keep in it. */
 static void forget_record(struct thread *t)
 {
 	waits_reset(&t->wait);
@@ -372,7 +373,7 @@ static void finish_quickly(void *arg)
 		listener_ends_with_program();
 }
 
-/* quick_exit calls the program's handlers, the last one first: ours, which is the first, when they are done. */
+/* quick_exit calls handlers in reverse order: ours is the first registered, and so runs after all of the program's. */
 static void note_quick_exit(void)
 {
 	int (*note)(void (*call)(void *), void *object) =
@@ -383,7 +384,7 @@ static void note_quick_exit(void)
 
 static void start(char *const *envp)
 {
-	self_hold(); /* what is called from here is no sample */
+	self_hold(); /* calls from here are not sampled */
 	modules_on_change(unwind_forget);
 	threads_on_reuse(forget_record);
 	signals_start(&takers);
@@ -410,17 +411,17 @@ static void start(char *const *envp)
 	house.on = true;
 }
 
-/* Whoever waits for the program finds nothing of it: its memory, and with that its files that are mapped, go with the
- * last process that shares it. */
+/* A process that waits for the program must find nothing left of it: its memory, and with that its mapped files, go
+ * with the last process that shares it. */
 __attribute__((destructor)) static void finish(void)
 {
 	if (house_is_on() && !confined() && listener_is_our_process())
 		listener_stop_for_good(NULL);
 }
 
-/* A program that gained rights when it was started (AT_SECURE) has its environment from somebody who must gain none by
- * us: then nothing of it is even read. (glibc's loader gives constructors the environment, and has not set __environ
- * yet; musl's has, and gives them nothing.) */
+/* A program that gained rights at its start (AT_SECURE) may have its environment from a user who must not gain any by
+ * us: then we do not even read it. (glibc's loader passes the environment to constructors, and has not set __environ
+ * yet; musl's has set it, and passes nothing.) */
 __attribute__((constructor)) static void init(int argc, char **argv, char **envp)
 {
 	(void)argc, (void)argv;

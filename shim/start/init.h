@@ -6,7 +6,7 @@
 #ifndef PPROFSHIM_INIT_H
 #define PPROFSHIM_INIT_H
 
-/* The child of a fork: it may need a listener of its own. */
+/* In the child of a fork, which may need a listener of its own. */
 void init_fork_child(void);
 
 #endif

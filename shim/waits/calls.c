@@ -11,7 +11,7 @@
 #include "shim/base/os.h"
 #include "shim/snapshot.h"
 
-/* The columns `again` and `left` as they are kept. What depends on the second argument is decided in calls_again. */
+/* The values of the columns `again` and `left`. calls_again handles those that depend on the second argument. */
 enum { NEVER = CALLS_NEVER, AS_IT_IS = CALLS_AS_IT_IS, BY_OPERATION = -3, NOWHERE = -1, MOVES_NONE = 0, MOVES = 1 };
 enum { IF_RELATIVE = 32 };
 #define TIMESPEC(argument) (argument)
@@ -30,7 +30,7 @@ static const struct system_call calls[] = {
 #include "shim/waits/calls.def"
 };
 
-/* By number: its place in the table plus one, or 0. */
+/* By system call number: the place in the table plus one, or 0. */
 static const unsigned char places[] = {
 #define SYSTEM_CALL(name, shown, object, words, again, left, moves) [SYS_##name] = PLACE_##name + 1,
 #include "shim/waits/calls.def"

@@ -4,18 +4,18 @@
  * program's handlers, which they jump to.
  * So: no lock; errno as the real function left it.
  *
- * Why: when a call failed with EINTR and our signal was there, it has to be known whether a handler of the program ran,
- * too, before or after ours; nothing else tells (waits.h). The kernel calls a trampoline, with the flags and the mask
- * that the program asked for; it adds one to a number of the thread's and jumps on, so no frame is added. The program
- * sees its own handlers: where it asks for the old one it gets that. In the thread's record the trampoline notes where
- * the thread was: right before a call that our own handler has just set back (restart.h), that call fails now, as it
- * would have.
+ * Why: when a call fails with EINTR and our signal came, we must know whether a handler of the program ran, too, before
+ * or after ours. Nothing else tells (waits.h). The kernel calls a trampoline with the flags and the mask that the
+ * program asked for. The trampoline adds one to a counter of the thread and jumps on, so it adds no frame. The program
+ * sees its own handlers: if it asks for the old one it gets that. The trampoline also notes in the thread's record
+ * where the thread was. If that is right before a call that our own handler has just set back (restart.h), that call
+ * now fails, as it would have without us.
  *
- * A trampoline is given to one handler, once and for all, whatever the signals: so the kernel's own table stays the
- * only truth, for those who change it by bare system calls, in children of vfork, or from two threads at once.
+ * A trampoline belongs to one handler for good, whatever the signals. So the kernel's table stays the only truth, even
+ * if handlers are changed by bare system calls, in children of vfork, or by two threads at once.
  *
- * Left alone: signals of faults, which interrupt no call and whose handlers are the business of runtimes; and handlers
- * beyond the last trampoline. These are not counted, and waits.c sees to them as well as it can.
+ * Not counted: handlers of faults, which interrupt no call and which language runtimes depend on; and handlers beyond
+ * the last trampoline. waits.c does its best for these.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/waits/handlers.h"
@@ -37,7 +37,7 @@
 
 enum { TRAMPOLINES = 256, TRAMPOLINE_BYTES = 16 };
 
-/* What each jumps to; atomic: NULL, then one handler for good. */
+/* What each trampoline jumps to; atomic: NULL, then one handler for good. */
 extern HIDDEN handlers_full signal_handlers[TRAMPOLINES];
 handlers_full signal_handlers[TRAMPOLINES];
 
@@ -55,7 +55,7 @@ extern HIDDEN const char signal_trampolines[TRAMPOLINES * TRAMPOLINE_BYTES];
 static const char signal_trampolines[1]; /* none: nothing is counted */
 #endif
 
-/* The trampoline of this handler; the handler itself, when there is none left. */
+/* Returns the trampoline of this handler; the handler itself if none is left. */
 static uintptr_t trampoline_of(handlers_full handler)
 {
 	for (size_t i = 0; sizeof signal_trampolines > 1 && i < TRAMPOLINES; i++) {

@@ -12,17 +12,18 @@
 
 typedef void (*handlers_full)(int, siginfo_t *, void *);
 
-/* The handler to give to the kernel for the program's. SIGPROF is the program's, should we have borrowed it. */
+/* Returns the handler to give to the kernel in place of the program's. For SIGPROF: gives it back if we have borrowed
+ * it. */
 uintptr_t handlers_given(int sig, uintptr_t handler);
 
-/* The handler that the program knows, for the one that the kernel has. */
+/* Returns the handler that the program set, given the one that the kernel has. */
 uintptr_t handlers_known(uintptr_t handler);
 
-/* Is this handler, as the kernel has it, one that is counted? */
+/* Returns true if this handler, as the kernel has it, is counted. */
 bool handlers_counted(uintptr_t handler);
 
 /* The program sets or asks for the action of a signal by syscall(SYS_rt_sigaction, args).
- * Returns false if the call is still to be made; else *result is what it returned. */
+ * Returns false if the call has yet to be made; else *result is what it returned. */
 bool handlers_set_by_number(const long args[], long *result);
 
 #endif

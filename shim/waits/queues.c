@@ -1,4 +1,4 @@
-/* queues.c - the table of locks that are waited for.
+/* queues.c - the table of locks that threads wait for.
  *
  * Runs in: app's thread inside a hook, marked as busy: a signal handler that interrupts it here leaves the table alone.
  * So: no allocation but the arena's; a bucket's lock is held for a few dozen instructions.
@@ -49,7 +49,7 @@ static void drop_locked(struct queue_bucket *b, struct queue **at)
 	b->spare = c;
 }
 
-/* What another thread left in the middle of a change is forgotten, with all who wait there. */
+/* A bucket that another thread left in the middle of a change is emptied: all its waiters are forgotten. */
 static bool take_bucket(struct queue_bucket *b)
 {
 	if (!lock_take(&b->lock, LOCK_CONTENDED))
@@ -61,7 +61,7 @@ static bool take_bucket(struct queue_bucket *b)
 	return true;
 }
 
-/* Where the entry is linked; NULL: nowhere. */
+/* Returns the pointer that links the entry; NULL if it is not in the bucket. */
 static struct queue **link_locked(struct queue_bucket *b, const struct queue *c)
 {
 	struct queue **at = &b->first;
@@ -84,7 +84,7 @@ static void dequeue_locked(struct queue *c, struct thread *t)
 	*(t->waits_after ? &t->waits_after->waits_before : &c->tail) = t->waits_before;
 }
 
-/* Take the thread, which waits at this entry, out of the accounts. */
+/* Takes the thread, which waits for this lock, out of the accounts. */
 static void leave_locked(struct queue_bucket *b, struct queue *c, struct thread *t)
 {
 	dequeue_locked(c, t);
@@ -93,8 +93,8 @@ static void leave_locked(struct queue_bucket *b, struct queue *c, struct thread 
 	__atomic_store_n(&b->waiters, b->waiters - 1, __ATOMIC_RELAXED);
 }
 
-/* A handler that interrupts this may fork, and its child come back to here, with an empty table (below): then there is
- * nothing to leave, and hardly anything to go wrong. Where the lock can't be had, the next wait tries again. */
+/* A handler that interrupts this may fork, and its child may come back here with an empty table (below). Then there is
+ * nothing to leave, and hardly anything can go wrong. If the lock can't be had, the thread's next wait tries again. */
 static void leave(struct thread *t)
 {
 	struct queue *c = __atomic_load_n(&t->waits_for, __ATOMIC_RELAXED);
@@ -113,7 +113,7 @@ static void leave(struct thread *t)
 	lock_release(&b->lock);
 }
 
-/* A thread that jumped out of its wait and then ended is still in the queue: sooner or later it is the first there. */
+/* A thread that jumped out of its wait and then ended is still in the queue. Sooner or later it is the first there. */
 static void look_for_first_locked(struct queue_bucket *b, struct queue *c, uint64_t now_ns)
 {
 	enum { PATIENCE_NS = 100000000 };
@@ -208,7 +208,7 @@ uint64_t queues_release(uintptr_t lock)
 	return delay_ns;
 }
 
-/* What was in a bucket is the parent's business; its spare ones are forgotten, too, as another thread may have been at
+/* Entries in a bucket belong to the parent. Spare entries are forgotten, too, as another thread may have been changing
  * them. */
 FORKED_CODE void queues_fork_child(void)
 {
@@ -216,7 +216,7 @@ FORKED_CODE void queues_fork_child(void)
 		return;
 	was_used = false;
 	for (int i = 0; i < 1 << CONTENDED_BUCKET_BITS;
-	     i++) { /* what is written is copied: leave alone what need not be */
+	     i++) { /* a write copies the page: leave alone what needs no change */
 		struct queue_bucket *b = &queues_buckets[i];
 		if (b->first || b->spare || b->waiters || b->lock.word)
 			memset(b, 0, sizeof *b);

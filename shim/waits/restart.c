@@ -1,9 +1,9 @@
-/* restart.c - a system call that our signal cut short goes on as if nothing had been.
+/* restart.c - resume a system call that our signal cut short, so that the program does not notice.
  *
  * Runs in: our signal handler; before handlers of the program's (restart_give_up); app's thread, in the middle of a
  * system call as the program sees it (move_rest); listener (restart_look). So: no lock, no allocation, no libc, errno
- * untouched; in the middle of a system call no register but general ones. Code is read where a thread executes it, the
- * program's memory where the kernel has just used it.
+ * untouched; in the middle of a system call only general registers. Code is read only where a thread executes it, the
+ * program's memory only where the kernel has just used it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/waits/restart.h"
@@ -26,7 +26,7 @@
 #include "shim/waits/waits.h"
 
 #if ARCH_HAS_RESTART
-/* The number that the code loads right before it makes the call; -1: none that is known. */
+/* Returns the number that the code loads right before it makes the call; -1 if it can't be seen. */
 static long number_in_code(uintptr_t call)
 {
 	long nr = arch_number_before(call);
@@ -38,7 +38,7 @@ static struct restart *restart_of_self(void)
 	return threads_self() ? &threads_self()->restart : NULL;
 }
 
-/* What the listener noted, in one piece. False: nothing. */
+/* Copies what the listener noted, consistently. Returns false if there is no note. */
 static bool read_note(const struct restart *r, struct restart *note)
 {
 	uint32_t number = r ? __atomic_load_n(&r->number, __ATOMIC_ACQUIRE) : 1;
@@ -49,8 +49,8 @@ static bool read_note(const struct restart *r, struct restart *note)
 	return __atomic_load_n(&r->number, __ATOMIC_RELAXED) == number && note->nr >= 0;
 }
 
-/* Is it the call that was interrupted in this context? It has the same place and the same arguments (its time-out may
- * be cut already), so at least it is one like it. */
+/* Is the note about the call that was interrupted in this context? The place and the arguments are the same (but for a
+ * time-out, which may have been cut already), so it is at least a like call. */
 static bool is_of(const struct restart *note, ucontext_t *u)
 {
 	int way = calls_again(note->nr, (long)note->args[1]), time = way >= 0 ? way & ~CALLS_MILLISECONDS : -1;
@@ -60,8 +60,8 @@ static bool is_of(const struct restart *note, ucontext_t *u)
 	return note->pc == (uintptr_t)ARCH_PC(u) && note->sp == (uintptr_t)ARCH_SP(u);
 }
 
-/* Is it that very call? Then the thread was not woken since. Out of line: inlined, its room would be the caller's for
- * as long as that runs. */
+/* Is it that very call? Yes if the thread was not woken since. Out of line: inlined, it would enlarge the caller's
+ * frame for as long as that runs. */
 static __attribute__((noinline)) bool is_still(const struct restart *note)
 {
 	enum { FRESH_NS = 50000000 };
@@ -77,8 +77,8 @@ struct call {
 	bool handled;      /* a handler of the program's has run in it */
 };
 
-/* Where the call itself does not tell that a handler has run, where one came last has to do: that may be long ago, but
- * a program whose handlers come there knows what to do. */
+/* If the call itself does not tell whether a handler has run, we go by where the last handler ran. That may be long
+ * ago, but a program whose handlers come there can deal with EINTR. */
 static struct call call_of(ucontext_t *u)
 {
 	struct restart *r = restart_of_self(), note;
@@ -106,14 +106,14 @@ static uint64_t left_of(uint64_t whole_ns, uint64_t since_ns)
 	return gone_ns < whole_ns ? whole_ns - gone_ns : 0;
 }
 
-/* Where a sleep says what is left; 0: nowhere. */
+/* Returns where a sleep stores what is left; 0: nowhere. */
 static uintptr_t left_at(ucontext_t *u, long nr)
 {
 	int left = calls_left(nr);
 	return left >= 0 ? (uintptr_t)*arch_argument(u, left) : 0;
 }
 
-/* The time-out is what is left of it. */
+/* Sets the time-out to what is left of it. */
 static void cut_time(ucontext_t *u, const struct call *c, int way)
 {
 	arch_register *arg = way >= 0 ? arch_argument(u, way & ~CALLS_MILLISECONDS) : NULL;
@@ -141,7 +141,8 @@ static void note_again(uintptr_t pc, uintptr_t sp, bool always)
 	r->again_pc = pc;
 }
 
-/* The kernel makes the call again, as our handler has SA_RESTART; or it is to be made for the first time. */
+/* The thread is right before a call: the kernel makes it again because our handler has SA_RESTART, or it is made for
+ * the first time. */
 static void before_call(ucontext_t *u, uint64_t due)
 {
 	if (calls_again((long)ARCH_NUMBER(u), (long)*arch_argument(u, 1)) == CALLS_NEVER)
@@ -188,7 +189,7 @@ void restart_interrupted(ucontext_t *u, uint64_t mask)
 		set_back(u, &c);
 }
 
-/* The system call that a hook's function makes, of those that may move a part. */
+/* Returns the system call that a hook's function makes, if it may move a part. */
 static long transfer_of(unsigned call)
 {
 	switch (call) {
@@ -224,7 +225,7 @@ void restart_give_up(int sig, ucontext_t *u)
 		arch_fail_call(u, EINTR);
 }
 
-/* So much is left of a transfer; in the program's thread, with its registers. */
+/* What is left of a transfer. Used in the program's thread, with its registers. */
 struct rest {
 	int fd, flags;
 	bool receives, is_socket;
@@ -240,8 +241,8 @@ static bool was_handled(const struct rest *t)
 	return self.handled != t->handled;
 }
 
-/* Messages have no rest, and files are not interrupted: streams alone are moved on. One that may not wait is as it
- * should be. */
+/* Only streams are continued: messages have no rest, and files are not interrupted. A transfer that may not wait is
+ * right as it is. */
 static bool has_rest(struct rest *t)
 {
 	struct stat st;
@@ -265,8 +266,10 @@ static uint64_t bytes_in(const struct iovec *iov, size_t count)
 	return n;
 }
 
-/* Wait a little until the socket can move more. 1: try; 0: it has an error (which is left there), or a signal of the
- * program's came. Not every end wakes poll (a Unix socket's peer that shut down), so a try is made now and then. */
+/* Waits a little until the socket can move more. Not every end wakes poll (a Unix socket's peer that shut down), so it
+ * returns true now and then to make the caller try.
+ * Returns false if the socket has an error (which is left there), a signal of the program came, or its time-out is
+ * over. */
 static bool is_ready(const struct rest *t, int64_t *waited_ms)
 {
 	enum { STEP_MS = 50 };
@@ -284,8 +287,9 @@ static bool is_ready(const struct rest *t, int64_t *waited_ms)
 	return limit_ms == 0 || *waited_ms <= limit_ms;
 }
 
-/* What is left after `done` bytes: of a piece that was begun, or the pieces after it. A socket's error is told once, so
- * sockets are asked only for what they can do at once. Bytes, or a negative errno. */
+/* Moves what follows after `done` bytes: the rest of a piece that was begun, or the pieces after it. A socket reports
+ * an error only once, so sockets are asked only for what they can do at once.
+ * Returns bytes, or a negative errno. */
 static long move_some(const struct rest *t, uint64_t done)
 {
 	const struct iovec *iov = t->iov;
@@ -311,7 +315,8 @@ static long move_some(const struct rest *t, uint64_t done)
 	                   : os_call(SYS_sendmsg, t->fd, &msg, t->flags | MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-/* What ends the rest early is not told: what was moved is, as the kernel does; the error comes with the next call. */
+/* If something ends the rest early, that is not reported: like the kernel we return what was moved, and the error comes
+ * with the next call. */
 static uint64_t move_on(struct rest *t, uint64_t done)
 {
 	int64_t waited_ms = 0;
@@ -329,7 +334,7 @@ static uint64_t move_on(struct rest *t, uint64_t done)
 	return done;
 }
 
-/* Called by the entry. Returns the bytes that were moved in all. */
+/* Called by the assembly entry. Returns the bytes that were moved in all. */
 static __attribute__((used)) uint64_t restart_rest_of(const struct arch_moved *m)
 {
 	long second = arch_moved_argument(m, 1), third = arch_moved_argument(m, 2);

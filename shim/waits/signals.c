@@ -1,10 +1,10 @@
 /* signals.c - the one signal of ours, and its handler.
  *
- * Runs in: signal handler (on_signal: any app lock and any lock of ours may be held by the thread it
- * interrupted); listener; app's thread in pthread_create (signals_keep).
+ * Runs in: signal handler (on_signal: any app lock and any lock of ours may be held by the thread it interrupted);
+ * listener; app's thread in pthread_create (signals_keep_from_libc).
  * So: the handler takes no lock, allocates nothing, calls nothing of libc, and runs with every signal blocked: others
- * that are due come after it, which waits.c counts on. Its frames are small: the stack may be too (at most 1 KiB below
- * the kernel's frame). It begins in a few instructions that align the stack, which not every kernel does (qemu-user
+ * that are pending come after it, and waits.c relies on that. Its frames are small, as the stack may be small, too (at
+ * most 1 KiB below the kernel's frame). Its first instructions align the stack, which not every kernel does (qemu-user
  * does not). In a thread that libc does not know it touches no thread-local storage (this file is compiled without a
  * stack guard). Shared: signals_users and at_work are atomic; `next` is written before our handler is in place.
  *
@@ -31,8 +31,8 @@
 uint32_t signals_users FORKED;
 static uint32_t at_work FORKED;             /* atomic: handlers of ours under way */
 static const struct signals_takers *takers; /* immutable after init */
-static struct timers_action next;           /* libc's, that ours took the place of */
-static char timer_mark, ask_mark;           /* their addresses say whose a signal is */
+static struct timers_action next;           /* libc's action, which ours replaced */
+static char timer_mark, ask_mark;           /* their addresses tell what a signal is for */
 
 /* Called by the entries alone. */
 HIDDEN void take_signal(int sig, siginfo_t *info, void *context);
@@ -74,7 +74,7 @@ static bool is_question(const void *value)
 	return (uintptr_t)value >> 32 == ((uintptr_t)&ask_mark & 0xffffffffu);
 }
 
-/* A signal that is not ours does what it would have done. */
+/* A signal that is not ours has the effect that it would have had without us. */
 static void pass_on(int sig, siginfo_t *info, void *context)
 {
 	static const struct timers_action default_action; /* SIG_DFL: it ends the program */
@@ -87,7 +87,7 @@ static void pass_on(int sig, siginfo_t *info, void *context)
 	}
 }
 
-/* That timer expires no more; to delete it is its record's business. */
+/* Stops the timer; it is deleted by way of its record. */
 static void silence(const siginfo_t *info)
 {
 	static const struct timespec never[2];
@@ -95,7 +95,7 @@ static void silence(const siginfo_t *info)
 		os_call(SYS_timer_settime, info->si_timerid, 0, never, NULL);
 }
 
-/* A thread that libc does not know: it is left in peace from now on. (The timer is another's to delete.) */
+/* A thread that libc does not know gets no more signals from this timer. (The timer's owner deletes it.) */
 static void leave_alone(int sig, siginfo_t *info, void *context)
 {
 	if (takers->is_knock(info))
@@ -149,7 +149,7 @@ static __attribute__((noinline)) void on_interval(void *context)
 	at_interrupted(u, &f);
 }
 
-/* The interval timer's: the kernel's own, and no other. */
+/* Only for the signal of the interval timer, which the kernel itself sends. */
 __attribute__((used)) void take_interval(int sig, siginfo_t *info, void *context)
 {
 	(void)sig;
@@ -166,10 +166,10 @@ __attribute__((used)) void take_interval(int sig, siginfo_t *info, void *context
 	__atomic_fetch_sub(&at_work, 1, __ATOMIC_RELEASE);
 }
 
-/* Does the program itself take signals that may come at any time on alternate stacks? Then those are made for it, and
- * its threads may need it: Go's goroutines run on stacks that have no room for a handler, and its runtime handles every
- * signal so, SIGURG above all. Elsewhere an alternate stack is mostly the place for one's own handler of SIGSEGV, and
- * may hardly hold the kernel's frame. */
+/* Does the program itself handle signals that may come at any time on alternate stacks? Then those are large enough,
+ * and its threads may need them: Go's goroutines run on stacks that have no room for a handler, and its runtime handles
+ * every signal so, SIGURG above all. In other programs an alternate stack is mostly for a handler of SIGSEGV, and may
+ * hardly hold the kernel's frame. */
 static bool takes_on_alternate_stacks(void)
 {
 	static const int at_any_time[] = {SIGURG, SIGPROF};
@@ -192,7 +192,7 @@ static struct timers_action action_of(void (*handler)(int, siginfo_t *, void *))
 	};
 }
 
-/* Libc's handler is noted before ours takes its place, and again by the exchange itself. */
+/* Libc's handler is saved before ours replaces it, and again from the exchange itself. */
 static long install(void *unused)
 {
 	(void)unused;
@@ -227,7 +227,7 @@ void signals_end(void)
 		waits_watch(WAITS_FOR_SIGNALS, false);
 }
 
-/* Libc does it once, when the first thread is made. */
+/* Libc installs its handler once, when the first thread is made. */
 static enum { NOT_READY, BEFORE_THREADS, FOR_GOOD } readiness FORKED;
 
 void signals_keep(void)
@@ -236,7 +236,8 @@ void signals_keep(void)
 		timers_inside(install, NULL);
 }
 
-/* Until then libc's comes yet: only what is seen after it, by the thread that was made or by its maker, is for good. */
+/* Until then libc's handler may still come. Only an installation after that, by the new thread or by its maker, is for
+ * good. */
 void signals_keep_from_libc(void)
 {
 	bool is_first = __atomic_load_n(&readiness, __ATOMIC_RELAXED) == BEFORE_THREADS;
@@ -260,8 +261,8 @@ struct timers_action signals_action_of(void (*handler)(int, siginfo_t *, void *)
 	return a;
 }
 
-/* Those that ask, by the place in the slot: its number plus one; 0: none. A slot's timer is deleted by whoever takes it
- * out. */
+/* The timers that ask, by the slot's place: the timer's number plus one; 0: none. The thread that takes a number out
+ * deletes the timer. */
 static uint32_t asks[SIGNALS_ASKS] FORKED; /* atomic */
 
 static long make_ask(void *request)
@@ -279,9 +280,10 @@ static long make_ask(void *request)
 	return r;
 }
 
-/* By a timer: what is pending of a timer goes when the program calls exec; another signal would stay, and end the new
- * program, which has no handler for it. It goes by the thread's CPU clock: one that has blocked meanwhile is left in
- * peace, as a call that nobody can set back (restart.h) would fail with EINTR. Some emulators have no such clock. */
+/* Uses a timer because exec discards a timer's pending signal. Another signal would stay, and end the new program,
+ * which has no handler for it. The timer runs on the thread's CPU clock: a thread that has blocked meanwhile gets no
+ * signal, which could make a call that cannot be set back (restart.h) fail with EINTR. Some emulators have no such
+ * clock. */
 int signals_ask(int tid, uint32_t slot)
 {
 	const struct timespec at_once[2] = {{0}, {.tv_nsec = 1}};
@@ -317,7 +319,7 @@ void *signals_timer_mark(void)
 }
 
 static uint64_t interval_ns FORKED; /* atomic; 0: the interval timer is not ours now */
-static int interval_pid;            /* whose it is: a child of vfork sees this memory, and has no timer */
+static int interval_pid;            /* its process: a child of vfork sees this memory, and has no timer */
 
 static long begin_fallback(void *period_ns)
 {
@@ -348,7 +350,7 @@ static long give_up_interval(void *unused)
 	return 0;
 }
 
-/* The handler stays: a signal may still be on its way, and would end the program. */
+/* The handler stays installed: a signal may still be on its way, and would end the program. */
 void signals_end_fallback(void)
 {
 	timers_inside(give_up_interval, NULL);
@@ -370,8 +372,8 @@ bool signals_interval_given_up(void)
 	return !__atomic_load_n(&interval_ns, __ATOMIC_RELAXED);
 }
 
-/* The interval timer outlives exec, the handler does not, and a signal of it that is pending would end the new program:
- * to be ignored for a moment takes that away. */
+/* The interval timer outlives exec, but the handler does not: a pending signal would end the new program. Ignoring the
+ * signal for a moment discards it. */
 bool signals_before_exec(void)
 {
 	const struct timers_action ignore = {.handler = (void *)SIG_IGN};
@@ -389,12 +391,11 @@ bool signals_before_exec(void)
 void signals_exec_failed(void)
 {
 	uint64_t ns = __atomic_load_n(&interval_ns, __ATOMIC_RELAXED);
-	if (ns) /* else the profile ended meanwhile */
+	if (ns) /* else the profile has ended meanwhile */
 		timers_set_interval(ns / 1000);
 }
 
-/* The kernel says what is wrong with the call, and writes what was set before: ours, in which place the program's is
- * put. */
+/* The kernel checks the call and writes the old action, which is ours. We then replace that by the program's. */
 bool signals_set_by_syscall(const long args[], long *result)
 {
 	const struct timers_action *act = (const void *)args[1];
@@ -428,7 +429,7 @@ bool signals_quiesce(unsigned ms)
 	return true;
 }
 
-/* Any handler of ours that was at work elsewhere is not in the child. */
+/* Handlers of ours that ran in other threads are not in the child. */
 FORKED_CODE void signals_fork_child(void)
 {
 	for (int i = 0; i < SIGNALS_ASKS; i++)

@@ -2,13 +2,13 @@
  *
  * Runs in: listener (signals_begin, signals_end), signal handler.
  *
- * Which signal: 33, one of the two that libc keeps for itself (SIGSETXID). No program can block it, wait for it, handle
- * it or ignore it by libc's functions: sigfillset leaves it out, sigaction refuses it. So SIGPROF stays the program's,
- * with its handler, its mask and its interval timer, and nothing of the program has to be looked at or rewritten. Libc
- * sends it itself when a program of several threads changes its user (setuid & co.): such a signal is passed on to
- * libc's handler, which is told by siginfo.
+ * Which signal: 33, one of the two that libc keeps for itself (SIGSETXID). By libc's functions no program can block it,
+ * wait for it, handle it or ignore it: sigfillset leaves it out, and sigaction refuses it. So the program keeps
+ * SIGPROF, with its handler, its mask and its interval timer, and we need not look at or rewrite any of them. Libc
+ * itself sends signal 33 when a program of several threads changes its user (setuid & co.). We tell such a signal by
+ * its siginfo, and pass it on to libc's handler.
  *
- * What ours says: it is a timer's (SI_TIMER) and has one of two marks: take a CPU sample, or show your stack.
+ * Our signals come from timers (SI_TIMER) and carry one of two marks: take a CPU sample, or show your stack.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_SIGNALS_H
@@ -25,9 +25,9 @@
 
 enum { SIGNALS_OURS = 33 };
 
-/* Who takes our signals, in our handler, on the thread that was interrupted at this frame. */
+/* The functions that our handler calls, on the thread that was interrupted at this frame. */
 struct signals_takers {
-	/* A timer expired, and so often before (si_overrun). Returns false if it is not to expire again. */
+	/* A timer expired, and `overrun` times before that (si_overrun). Returns false if it must not expire again. */
 	bool (*tick)(struct unwind_frame at, int overrun);
 	void (*interval)(struct unwind_frame at); /* the interval timer of the fall-back */
 	void (*answer)(uint32_t slot, struct unwind_frame at);
@@ -39,20 +39,21 @@ struct signals_takers {
 /* Init, before any signal of ours. */
 void signals_start(const struct signals_takers *takers);
 
-/* Our signals may arrive from now on. Begin and end come in pairs and nest; the handler stays once it was
- * installed (ARCHITECTURE.md). 0, or a negative errno. Listener. */
+/* Our signals may arrive from now on. Begin and end come in pairs and nest. Once installed, the handler stays
+ * (ARCHITECTURE.md). Listener.
+ * Returns 0 or a negative errno. */
 int signals_begin(void);
 void signals_end(void);
 
-/* Libc installs its own handler with the program's first thread: look after ours. */
+/* Libc installs its own handler when the program makes its first thread: put ours back. */
 void signals_keep(void);           /* listener, while a profile is on */
-void signals_keep_from_libc(void); /* app's thread that has made a thread, and the new one */
+void signals_keep_from_libc(void); /* app's thread that has made a thread; the new thread */
 
-/* Our handler is in place from now on, for a listener that is outside of the thread group to knock with (visitor.h).
+/* Installs our handler for good, so that a listener outside the thread group can knock with our signal (visitor.h).
  * App's thread. */
 void signals_get_ready(void);
 
-/* An action with our flags, and all signals blocked, for this handler. */
+/* Returns an action for this handler, with our flags and with all signals blocked. */
 struct timers_action signals_action_of(void (*handler)(int, siginfo_t *, void *));
 
 extern HIDDEN uint32_t signals_users; /* atomic */
@@ -61,41 +62,42 @@ static inline bool signals_are_about(void)
 	return __atomic_load_n(&signals_users, __ATOMIC_RELAXED) != 0;
 }
 
-/* Ask a running thread for its stack: the handler there gives the slot to `answer`, as soon as it has run a little
- * more; one that blocks meanwhile does not answer. Returns 0, or a negative errno. Listener. The question is to be
- * taken back, answered or not; quota.c may do it before, for all. Slots that are asked at once differ in their lowest
- * bits. */
+/* Asks a running thread for its stack. After a little more CPU time of that thread our handler there passes the slot to
+ * `answer`; a thread that blocks first does not answer. The caller must take the question back, answered or not;
+ * quota.c may take all back earlier. Slots in use at the same time differ in their lowest bits. Listener.
+ * Returns 0 or a negative errno. */
 enum { SIGNALS_ASKS = 128 };
 int signals_ask(int tid, uint32_t slot);
 void signals_unask(uint32_t slot);
 void signals_unask_all(void);
 
-/* The program sets or asks for the action of a signal by syscall(SYS_rt_sigaction). Where that is our signal, and our
- * handler is in place, it stays, and the program's comes after it: it sees what it would see without us. False: the
- * call is to be made. */
+/* The program sets or asks for the action of a signal by syscall(SYS_rt_sigaction). If it is our signal and our handler
+ * is installed, ours stays and passes signals on to the program's: the program sees what it would see without us.
+ * Returns false if the call has yet to be made. */
 bool signals_set_by_syscall(const long args[], long *result);
 
-/* The mark of a timer's signal: sigev_value. */
+/* Returns the mark of a CPU timer's signal, for sigev_value. */
 void *signals_timer_mark(void);
 
-/* For the fall-back without timers: SIGPROF by an interval timer, where the program uses neither. 0, or -EBUSY.
- * Listener. */
+/* The fall-back without timers: SIGPROF by an interval timer, if the program uses neither. Listener.
+ * Returns 0 or -EBUSY. */
 int signals_begin_fallback(uint64_t period_ns);
 void signals_end_fallback(void);
 
-/* The program wants SIGPROF for itself: the interval timer, if it is ours, stops. */
+/* The program wants SIGPROF for itself: stops the interval timer, if it is ours. */
 void signals_give_up_interval(void);
-/* Is this handler the one that came with it? It stays, and the program had none. */
+/* Returns true for the handler of that fall-back. It stays installed; the program had none. */
 bool signals_is_interval_handler(uintptr_t handler);
-/* Has it been given up since signals_begin_fallback? */
+/* Returns true if the interval timer was given up since signals_begin_fallback. */
 bool signals_interval_given_up(void);
 
-/* Around exec, by the thread that calls it (hooks/exec.h): is that interval timer running? Then it is off, until exec
- * has failed. */
+/* Around exec, by the calling thread (hooks/exec.h). The first stops that interval timer; the second starts it again.
+ * Returns true if the timer was running. */
 bool signals_before_exec(void);
 void signals_exec_failed(void);
 
-/* Wait until no handler of ours is at work, at most for so long. Listener. False: one still is. */
+/* Waits until no handler of ours is running, for at most this time. Listener.
+ * Returns false if one still runs. */
 bool signals_quiesce(unsigned ms);
 
 /* The child has none of the timers, and no listener. */

@@ -17,8 +17,8 @@
 #include "shim/snapshot.h"
 
 enum {
-	/* The system call is made so near below the frame that called the hook. A handler's frames are further away:
-	 * the kernel puts more than this of registers between. */
+	/* The system call is made this near below the frame that called the hook. A handler's frames are further away:
+	 * the kernel saves more bytes of registers in between. */
 	NEAR_BYTES = 1024,
 };
 
@@ -38,9 +38,9 @@ void waits_reset(struct wait *w)
 	__atomic_store_n(&w->state, WAIT_NONE, __ATOMIC_RELEASE);
 }
 
-/* A wait is published already. If its frame is further out on this stack, we are in a handler that interrupted it, and
- * it goes on afterwards; else it was left by a jump. (A handler on a stack of its own may look like that, too: then the
- * outer wait is not published for the rest of its time.) */
+/* A wait is published already. If its frame is further out on this stack, we are in a handler that interrupted that
+ * wait, which will go on. Else a jump left it. (A handler on a stack of its own may look like that, too: then the outer
+ * wait is not published any more.) */
 void waits_nest(struct wait *w, struct wait_scope *s, uintptr_t sp)
 {
 	if (waits_call(w->state) != WAIT_CHANGING && sp >= w->frame.sp) {
@@ -51,8 +51,8 @@ void waits_nest(struct wait *w, struct wait_scope *s, uintptr_t sp)
 	s->nested = true;
 }
 
-/* The outer wait goes on, with a number of its own: a reader that saw it before must not take what it read meanwhile
- * for its. */
+/* The outer wait goes on with a new number: a reader that saw it before must not mistake what it read in between for
+ * it. */
 void waits_unnest(struct wait *w, const struct wait_scope *s)
 {
 	__atomic_store_n(&w->state, WAIT_CHANGING, __ATOMIC_RELAXED);
@@ -100,7 +100,7 @@ bool waits_signal_restarts(int sig)
 	return action_of(sig).flags & SA_RESTART;
 }
 
-/* Signals that are ignored are among those that are pending. */
+/* Pending signals include ignored ones. */
 bool waits_others_are_due(uint64_t signals, unsigned long without_flag, bool not_counted)
 {
 	uint64_t pending = 0;
@@ -120,8 +120,8 @@ bool waits_is_at(const struct wait *w, uintptr_t sp)
 	       w->frame.sp - sp <= NEAR_BYTES;
 }
 
-/* A handler of the program's that runs is counted (hooks/signal.c), so what is due and counted need not be looked for
- * here. */
+/* Handlers of the program are counted as they run (hooks/signal.c), so pending signals with counted handlers need no
+ * check here. */
 bool waits_mark(uintptr_t pc, uintptr_t sp, intptr_t result, uint64_t mask)
 {
 	struct wait *w = waits_self();

@@ -1,18 +1,18 @@
-/* waits.h - a thread that is about to block says so in its record: in which call, for what, at which frame.
+/* waits.h - before a thread blocks, it publishes in its record which call it makes, for what object, at which frame.
  *
  * Runs in: app's thread inside a hook of a call that may block, in a signal handler too (waits_enter, waits_leave); our
  * signal handler (marks); listener (waits_read). No system call, no lock.
  *
- * Who says so: threads that wait for other threads, always (their waits are profiled); all others while a profile, a
- * dump or a trace is taken, and no call that began before (restart.h).
+ * Which waits: those for other threads, always (they are profiled); all others only while a profile, a dump or a trace
+ * is taken, and not if the call began before that (restart.h).
  *
- * What it is for: the thread dump knows what a blocked thread waits for without disturbing it; a call that our own
- * signal interrupted is made again, with the time that is left, so that the program never sees EINTR; and
- * where somebody watches (delays.h, trace_events.h), how long it took.
+ * What for: the thread dump learns what a blocked thread waits for without disturbing it. A call that our own signal
+ * interrupted is made again with the time that is left, so that the program never sees EINTR. Profiles and traces learn
+ * how long the wait took (delays.h, trace_events.h).
  *
- * Nothing is left behind by a call that is never returned from (cancellation, longjmp out of a handler, an
- * exception): the next wait overwrites it, and the listener believes a wait only of a thread that the kernel
- * says is blocked, below the frame that the wait names.
+ * A call may never return (cancellation, longjmp out of a handler, an exception). That leaves nothing to clean up: the
+ * next wait overwrites the old one, and the listener trusts a published wait only if the kernel says that the thread is
+ * blocked, below the frame that the wait names.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_WAITS_H
@@ -39,7 +39,7 @@ enum wait_call {
 	WAIT_CHANGING = 0xff, /* the fields are being written */
 };
 
-/* What an execution trace shows a call as. */
+/* How an execution trace shows a call. */
 enum wait_view {
 	VIEW_SYNC, /* a lock, another thread */
 	VIEW_COND,
@@ -49,7 +49,7 @@ enum wait_view {
 	VIEW_WRITE,
 	VIEW_SELECT, /* many descriptors */
 	VIEW_SLEEP,
-	VIEW_SYSCALL, /* whatever else */
+	VIEW_SYSCALL, /* anything else */
 };
 
 static inline unsigned waits_call(uint64_t state)
@@ -64,10 +64,10 @@ struct wait_scope {
 	struct wait outer;
 };
 
-/* Why a hook would do more than to jump to the real function: who wants to know how long threads wait for each other
- * (the first two, from init on), and what is going on now: an execution trace; a profile or a dump, whose signals may
- * cut calls short; a listener that is to be started by the next call that may wait long. While none of the last three
- * is there, the hooks of reads, writes, polls and sleeps test this word, and that is all. */
+/* Reasons for a hook to do more than jump to the real function. The first two are set from init on: profiles of how
+ * long threads wait for each other. The others come and go: an execution trace; a profile or a dump, whose signals may
+ * cut calls short; a listener that the next long wait has to start. While none of these three is set, the hooks of
+ * reads, writes, polls and sleeps only test this word. */
 enum {
 	WAITS_FOR_BLOCK = 1,
 	WAITS_FOR_MUTEX = 2,
@@ -82,7 +82,7 @@ static inline bool waits_are_watched(uint32_t watchers)
 }
 void waits_watch(uint32_t watcher, bool on); /* init, listener, fork, app's thread */
 
-/* The same test in two instructions, of bits that are known when this is compiled. */
+/* The same test in two instructions, for bits that are known at compile time. */
 static inline __attribute__((always_inline)) bool waits_test(uint32_t watchers)
 {
 	return __builtin_expect(arch_has_low_bits_now(&waits_watchers, watchers), 0);
@@ -92,7 +92,7 @@ static inline __attribute__((always_inline)) bool waits_test(uint32_t watchers)
 void waits_nest(struct wait *w, struct wait_scope *s, uintptr_t sp);
 void waits_unnest(struct wait *w, const struct wait_scope *s);
 
-/* The record of the calling thread; its wait is its first member. */
+/* Returns the wait of the calling thread: the first member of its record. */
 static inline struct wait *waits_self(void)
 {
 	return (struct wait *)(void *)self.thread;
@@ -132,9 +132,9 @@ static inline __attribute__((always_inline)) void waits_leave(const struct wait_
 		__atomic_store_n(&w->state, WAIT_NONE, __ATOMIC_RELEASE);
 }
 
-/* After a call that failed with EINTR, or came back with less than was asked for: was it our signal alone, and has no
- * handler of the program's run since it began? Then the program must not know, and the call is made again. Asking takes
- * the mark away. */
+/* Called after a call failed with EINTR or moved less than was asked for. Clears the mark.
+ * Returns true if only our signal interrupted it, and no handler of the program has run since it began: then the hook
+ * makes the call again, so that the program does not notice. */
 bool waits_was_cut_short(void);
 static inline bool waits_may_be_cut_short(void)
 {
@@ -142,43 +142,46 @@ static inline bool waits_may_be_cut_short(void)
 	return w && w->cut_short;
 }
 
-/* The time at which a call with a relative time-out begins; 0: it will hardly be made again, and need not know. */
+/* Returns when a call with a relative time-out begins; 0 if our signals are not in use, as it will hardly be made
+ * again. */
 static inline uint64_t waits_start_ns(void)
 {
 	return __builtin_expect(signals_are_about(), 0) ? clock_ns(CLOCK_MONOTONIC) : 0;
 }
 
-/* Of a relative time-out: what is left of it now, at least 0; never less than what is really left. Where its beginning
- * is not known (the signals came later), all of it. */
+/* Returns what is left of a relative time-out: at least 0, never less than what is really left. If the beginning is not
+ * known (our signals came into use later), all of it. */
 uint64_t waits_left_ns(uint64_t timeout_ns);
 
-/* Our signal handler, which interrupted this thread at (pc, sp), where the register that system calls return in holds
- * `result`, with this mask: if that was a system call of a wait, mark it. True: the kernel will make it again because
- * of our SA_RESTART, but a signal is due whose handler has none: the call has to fail with EINTR instead. */
+/* Called by our signal handler, which interrupted this thread at (pc, sp) with this signal mask; `result` is the
+ * register in which system calls return. Marks the wait if that was its system call.
+ * Returns true if the kernel would make the call again (our SA_RESTART) although a pending signal's handler lacks
+ * SA_RESTART: then the call has to fail with EINTR. */
 bool waits_mark(uintptr_t pc, uintptr_t sp, intptr_t result, uint64_t mask);
 
-/* The same handler: is that, with this stack pointer, in the wait that the thread publishes? */
+/* The same handler asks: is this stack pointer in the wait that the thread publishes? */
 bool waits_is_at(const struct wait *w, uintptr_t sp);
 
-/* Of these signals, those that are no business of libc's own: it has 32 and 33. */
+/* Returns these signals without the two that libc keeps for itself (32 and 33). */
 static inline uint64_t waits_programs(uint64_t signals)
 {
 	return signals & ~((uint64_t)3 << 31);
 }
 
-/* Is one of these signals due, whose handler ends calls that ours does not (without_flag: SA_RESTART), or any (0)?
- * not_counted: the handlers that are counted as they run are none. Our handler blocks all signals, so the kernel tells
- * of all that are pending. */
+/* Returns true if one of these signals is pending and has a handler. without_flag: SA_RESTART considers only handlers
+ * without that flag, which end calls that our handler does not end; 0 considers all. not_counted: leave out handlers
+ * that are counted as they run. Our handler blocks all signals, so the kernel shows all that are pending. */
 bool waits_others_are_due(uint64_t signals, unsigned long without_flag, bool not_counted);
 
-/* Does the handler of this signal let calls go on (SA_RESTART)? */
+/* Returns true if the handler of this signal lets calls go on (SA_RESTART). */
 bool waits_signal_restarts(int sig);
 
-/* Listener: what a thread publishes, in one piece. False: it does not wait, or it changed meanwhile. */
+/* Copies what a thread publishes, consistently. Listener.
+ * Returns false if the thread publishes no wait, or changed it meanwhile. */
 bool waits_read(const struct wait *w, struct wait *copy);
 
-/* The name of a call, what the thread dump calls it, what its object is (enum dump_object), and the function that the
- * hook calls. */
+/* Return the name of a call, its name in the thread dump, the kind of its object (enum dump_object), how a trace shows
+ * it, and the function that the hook calls. */
 const char *waits_name(unsigned call);
 const char *waits_shown(unsigned call);
 unsigned waits_kind(unsigned call);
