@@ -38,6 +38,7 @@ struct session {
 };
 
 static struct session *session FORKED;
+static bool is_beginning FORKED; /* a trace, which lets others run meanwhile */
 
 const char *trace_call_name(unsigned call)
 {
@@ -131,18 +132,14 @@ static uint64_t in_use_bytes(void)
 	return bytes;
 }
 
-int snapshot_trace_begin(struct region *r)
+static int begin(struct region *r)
 {
-	if (session)
-		return -EBUSY;
 	struct session *s = region_alloc(r, sizeof *s);
 	if (!s)
 		return -ENOMEM;
 	s->region = r;
 	note_first(s);
 	s->in_use_bytes = in_use_bytes();
-	if (session) /* another trace began while this one let others run */
-		return -EBUSY;
 	int error = trace_open();
 	if (error)
 		return error;
@@ -152,6 +149,17 @@ int snapshot_trace_begin(struct region *r)
 	if (!s->has_cpu)
 		comment(s, "no CPU samples: timers cannot be had");
 	return 0;
+}
+
+/* The first who asks has the trace: others that run meanwhile are refused. */
+int snapshot_trace_begin(struct region *r)
+{
+	if (session || is_beginning)
+		return -EBUSY;
+	is_beginning = true;
+	int error = begin(r);
+	is_beginning = false;
+	return error;
 }
 
 static void name(struct session *s, struct trace_thread *t)
@@ -351,6 +359,7 @@ int snapshot_trace_end(struct trace_snapshot *out)
 FORKED_CODE void trace_session_fork_child(void)
 {
 	session = NULL;
+	is_beginning = false;
 }
 
 void snapshot_trace_release(void)
