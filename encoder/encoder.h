@@ -1,12 +1,12 @@
 /* encoder.h - what http/ may ask of the encoder: one profile, as protobuf or text; one execution trace (trace.h).
  *
- * Runs in: listener. All scratch memory comes from the region handed in and goes back with it.
- * Every function returns 0, or a negative errno (-ENOMEM: the shim's memory cap); then the out's
- * content is not to be sent.
+ * Runs in: listener. All scratch memory comes from the region passed in and goes back with it.
+ * Every function that writes an out returns 0, or a negative errno (-ENOMEM: the shim's memory cap is reached). After
+ * an error the content of the out must not be sent.
  *
- * Those that are given a struct patience need names, for which a helper program is asked: while it has not answered
- * they return -EAGAIN, and are to be called again, with a new out, when encoder_wait_ms says 0. What the helper does
- * not answer in time has names from symbol tables.
+ * The functions with a struct patience need names, and ask a helper program for them. While it has not answered they
+ * return -EAGAIN; the caller calls again, with a new out, when encoder_wait_ms returns 0. Addresses that the helper
+ * does not answer in time get names from symbol tables.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_ENCODER_H
@@ -42,45 +42,46 @@ struct profile_snapshot {
 	};
 };
 
-/* Of one request: how long it waits for names. Zero-initialise; NULL: not at all. */
+/* How long one request waits for names. Zero-initialise it. NULL in its place: the request does not wait. */
 struct patience {
-	uint64_t until_ns; /* CLOCK_MONOTONIC; 0: the waiting has not begun */
-	unsigned rounds;   /* times that it has asked */
-	uint64_t ticket;   /* of what it asked for; 0: nothing yet */
-	unsigned most_s;   /* so long; 0: as long as may be */
+	uint64_t until_ns; /* CLOCK_MONOTONIC; 0: the wait has not begun */
+	unsigned rounds;   /* how often it has asked */
+	uint64_t ticket;   /* of its last question; 0: none yet */
+	unsigned most_s;   /* longest wait in seconds; 0: the default */
 };
 
-/* Milliseconds until one should ask again; 0: call again what said -EAGAIN. */
+/* Returns the milliseconds until the next call of this function; 0: call again what returned -EAGAIN. */
 unsigned encoder_wait_ms(const struct patience *p);
 
-/* The gzipped protobuf of `now`, or of now - before when before is not NULL (a delta). */
+/* Write the gzipped protobuf of `now`, or of the delta now - before when before is not NULL. */
 int profile_encode(struct region *r, struct out *o, const struct profile_snapshot *now,
                    const struct profile_snapshot *before, struct patience *p);
 
-/* The text form that `debug` asks for: grouped by stack; from 2 on, of goroutine, one block a thread. (The CPU profile
- * has none.) Of a large one o has the first part, and makes the others while it goes out; *r and *now last as long. */
+/* Write the text form that `debug` asks for: grouped by stack, or, for goroutine from debug=2 on, one block a thread.
+ * (The CPU profile has no text form.) If the text is large, o gets its first part and makes the others while it is
+ * sent; *r and *now must last as long. */
 int profile_encode_text(struct region *r, struct out *o, const struct profile_snapshot *now, int64_t debug,
                         struct patience *p);
 
-/* The answer of /symbol to a query of addresses joined by '+' (encoder/FORMATS.md). */
+/* Write the answer of /symbol to a query: addresses joined by '+' (encoder/FORMATS.md). */
 int symbol_answer(struct region *r, struct out *o, struct span query, struct patience *p);
 
-/* Why names have no lines, or are missing, for people; NULL: all is well. */
+/* Returns why names are missing or have no lines, as a text for users; NULL: all is well. */
 const char *encoder_trouble(void);
 
 struct encoder_options {
 	const char *symbolizer; /* path of the helper program; NULL: the one beside the library */
-	bool symbolizer_off;    /* none */
-	const char *debug_dirs; /* where it looks for debug files; NULL: in the usual places alone */
+	bool symbolizer_off;    /* run no helper program */
+	const char *debug_dirs; /* more folders where it looks for debug files; NULL: only the usual places */
 	uint64_t symbolizer_memory_bytes;
-	uint64_t memory_limit_bytes; /* the cap of the profiler's own memory, of which known names have a share */
+	uint64_t memory_limit_bytes; /* the cap of the profiler's own memory; the cache of names has a share of it */
 };
 
-/* Listener's start: drops what a fork child inherited of caches. */
+/* Called at the listener's start: drop the caches that a fork child inherited. */
 void encoder_start(const struct encoder_options *options);
 
-/* Once in a while, between requests: end a helper that has done its work after everybody went. Milliseconds until it
- * should be called again; 0: not before the next request. */
+/* Called now and then between requests: end a helper that finished its work after all clients had gone.
+ * Returns the milliseconds until the next call; 0: no call before the next request. */
 unsigned encoder_rest(void);
 
 #endif

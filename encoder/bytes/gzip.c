@@ -16,7 +16,7 @@ static void *alloc_from_region(void *region, unsigned count, unsigned bytes)
 
 static void keep(void *region, void *p)
 {
-	(void)region, (void)p; /* the region goes back whole */
+	(void)region, (void)p; /* the region is released as a whole */
 }
 
 int gzip_begin(struct gzip *g, struct region *r, struct out *o)

@@ -1,4 +1,4 @@
-/* gzip.h - compress a stream into an out. zlib, level 1: the client unpacks once, the host pays.
+/* gzip.h - compress a stream into an out. zlib, level 1: the program's CPU time matters more than the size.
  *
  * Runs in: listener. All memory from the request's region.
  *
@@ -17,7 +17,7 @@ struct gzip {
 	unsigned char buf[4096];
 };
 
-/* 0 or -ENOMEM. The gzip must stay where it is until gzip_end. */
+/* Begin a stream. The struct must not move before gzip_end. Returns 0, or -ENOMEM. */
 int gzip_begin(struct gzip *g, struct region *r, struct out *o);
 void gzip_bytes(struct gzip *g, const void *p, size_t n);
 void gzip_end(struct gzip *g);

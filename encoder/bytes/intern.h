@@ -13,7 +13,7 @@
 #include "shim/base/arena.h"
 #include "shim/base/text.h"
 
-/* A set of byte strings, each with its number, 0, 1, 2 … Zero-initialise. The bytes are the caller's and must stay. */
+/* A set of byte strings, numbered 0, 1, 2 … Zero-initialise it. It does not copy the bytes: the caller keeps them. */
 struct intern {
 	struct intern_entry {
 		struct span key;
@@ -23,13 +23,13 @@ struct intern {
 	size_t cap, count;
 };
 
-/* The number of `key`, new ones last. *is_new says which. -1 when there is no memory. */
+/* Returns the number of `key`, which is added if it is new (*is_new says so); -1: no memory. */
 int64_t intern(struct intern *t, struct region *r, struct span key, bool *is_new);
 
-/* The same of one that is in the table; -1: it is not. */
+/* Returns the number of `key`; -1: it is not in the table. */
 int64_t intern_find(const struct intern *t, struct span key);
 
-/* The bytes that stand for an equal key in the table; NULL and 0: there are none. */
+/* Returns the bytes of the equal key in the table; NULL and 0: there is none. */
 struct span intern_key(const struct intern *t, struct span key);
 
 #endif

@@ -1,7 +1,7 @@
-/* out.h - what a request's answer is written into: a growing chain of chunks in the request's region.
+/* out.h - the output of a request: a growing chain of chunks in the request's region.
  *
  * Runs in: listener. One owner, no lock, no libc but mem*.
- * A write that finds no memory marks the whole as failed; the caller asks once, at the end.
+ * A write that finds no memory marks the out as failed; the caller checks that once, at the end.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_OUT_H
@@ -22,21 +22,21 @@ struct out_chunk {
 };
 
 struct out {
-	struct region *region; /* NULL: it only counts */
+	struct region *region; /* NULL: bytes are only counted */
 	struct out_chunk *first, *last;
 	uint64_t len; /* bytes written */
-	bool failed;  /* no memory: the content is not whole */
+	bool failed;  /* no memory: the content is not complete */
 
-	/* Of what is too large to be in memory as a whole: makes the next part, and clears itself with the last. */
+	/* For output that is too large for memory: makes the next part, and sets itself to NULL with the last. */
 	void (*more)(struct out *o);
-	void *source;        /* more's */
-	uint64_t more_bytes; /* that all the parts to come will have */
+	void *source;        /* the state of `more` */
+	uint64_t more_bytes; /* total size of the parts to come */
 };
 
-/* Ready an empty out whose chunks live in *region. */
+/* Begin an empty out with chunks in *region. */
 void out_init(struct out *o, struct region *region);
 
-/* Drop what is written, and make the next part in *region, where nothing else is. */
+/* Drop the content, and make the next part in *region, which holds nothing else. */
 void out_make_part(struct out *o, struct region *region);
 
 void out_bytes(struct out *o, const void *p, size_t n);

@@ -9,7 +9,7 @@
 
 enum {
 	VARINT = 0,
-	BYTES = 2,        /* how a field is written */
+	BYTES = 2,        /* wire type: a length and bytes */
 	VARINT_MOST = 10, /* bytes */
 	FIRST_CAP = 1024
 };
@@ -19,8 +19,8 @@ void message_init(struct message *m, struct region *region)
 	*m = (struct message){.region = region};
 }
 
-/* Room for so many bytes more. A buffer that is too small stays in the region, so each is at least twice as large as
- * the one before. */
+/* Make room for `bytes` more. A buffer that is too small stays in the region, so each new one is at least twice as
+ * large as the one before. */
 static bool make_room(struct message *m, size_t bytes)
 {
 	if (m->cap - m->len >= bytes)

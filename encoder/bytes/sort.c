@@ -1,6 +1,6 @@
 /* sort.c - Shell's sort, with gaps that shrink by 4/9 (Tokuda): no recursion, no memory, no libc.
  *
- * Runs in: listener.
+ * Runs in: listener; pprofshim-symbolize.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/bytes/sort.h"
@@ -9,7 +9,7 @@
 
 #include "shim/base/pace.h"
 
-enum { AT_ONCE = 1024 }; /* items; then others may have their turn */
+enum { AT_ONCE = 1024 }; /* items between two calls of pace() */
 
 void sort_items(void *items, size_t count, size_t bytes, bool (*before)(const void *a, const void *b))
 {
@@ -25,7 +25,7 @@ void sort_items(void *items, size_t count, size_t bytes, bool (*before)(const vo
 				memcpy(at + k * bytes, at + (k - gap) * bytes, bytes);
 			memcpy(at + k * bytes, moving, bytes);
 			if (++moved % AT_ONCE == 0)
-				pace(); /* what is half sorted is of no use to anybody: no early end */
+				pace(); /* always sort to the end: a half-sorted array is of no use */
 		}
 	}
 }

@@ -13,12 +13,12 @@
 
 enum { SORT_ITEM_MAX = 256 };
 
-/* Sort count items of `bytes` bytes (at most SORT_ITEM_MAX) so that no item comes before one that is before() it. Not
- * stable. A task (pace.h) gives way meanwhile. */
+/* Sort `count` items of `bytes` bytes each (at most SORT_ITEM_MAX). before(a, b) says that a belongs before b. Not
+ * stable. A task (pace.h) gives way to others while it sorts. */
 void sort_items(void *items, size_t count, size_t bytes, bool (*before)(const void *a, const void *b));
 
-/* Of items that ascend by the 64-bit number that each begins with: the index of the first whose number is not below
- * `number`; count: there is none. */
+/* Search items that begin with a 64-bit number and are sorted by it.
+ * Returns the index of the first item whose number is at least `number`; count: there is none. */
 static inline size_t sort_first_from(const void *items, size_t count, size_t bytes, uint64_t number)
 {
 	size_t low = 0, high = count;

@@ -1,6 +1,6 @@
-/* utf8.c - make any bytes well-formed UTF-8. A symbol, a thread's name, a path may hold any.
+/* utf8.c - make any bytes well-formed UTF-8. A symbol, a thread's name or a path may hold any bytes.
  *
- * Runs in: listener. In the request's region.
+ * Runs in: listener. Memory of the request's region.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/bytes/utf8.h"

@@ -1,4 +1,4 @@
-/* utf8.h - make any bytes well-formed UTF-8, as the profile format wants all strings.
+/* utf8.h - make any bytes well-formed UTF-8: the profile format requires it of all strings.
  *
  * Runs in: listener.
  *
@@ -9,11 +9,11 @@
 #include "shim/base/arena.h"
 #include "shim/base/text.h"
 
-/* A copy, NUL-terminated. NULs in it become '?', and so do all bytes that are not ASCII when the whole is not
- * well formed. NULL: no memory. */
+/* Returns a NUL-terminated copy; NULL: no memory. NULs in it become '?', and so do all bytes that are not ASCII if the
+ * whole is not well-formed UTF-8. */
 char *utf8_copy(struct region *r, struct span s);
 
-/* The same for a line of text: control characters, those that a terminal obeys, become '?', too. */
+/* The same for a line of text: control characters, which a terminal would obey, become '?', too. */
 char *utf8_line(struct region *r, struct span s);
 
 #endif

@@ -10,10 +10,10 @@
 
 enum {
 	SLOTS = 4096,
-	MODULES = 64, /* of them, the objects are at hand */
+	MODULES = 64, /* slots for the objects of modules used last */
 	MOST_BYTES = 16 << 20,
 	INTERNED_BYTES =
-		3 * sizeof(struct intern_entry), /* of a table, an entry: it is half empty, and was smaller before */
+		3 * sizeof(struct intern_entry), /* cost of an entry: the table is half empty, its old ones stay */
 };
 
 static struct {
@@ -53,13 +53,13 @@ void cache_trim(void)
 		cache_forget();
 }
 
-/* What one request finds may go over the share, but not without end. */
+/* One request may exceed the share, but only up to twice its size. */
 static bool is_full(void)
 {
 	return cache.bytes > 2 * cache.most_bytes;
 }
 
-/* A key that holds its object: intern numbers keys, and this is found by the key's address. */
+/* A key with its object in front. intern keeps the key's address, from which the object is found. */
 struct object_key {
 	struct object object;
 	uint8_t id[32];
@@ -111,7 +111,7 @@ const struct cached *cache_find(const struct object *o, uint64_t address)
 	return c;
 }
 
-/* The same text is kept once. */
+/* Keep a text; equal texts are kept once. */
 static bool keep_text(struct span *text)
 {
 	bool is_new;
@@ -123,7 +123,7 @@ static bool keep_text(struct span *text)
 		text->at = utf8_line(&cache.region, *text);
 		if (!text->at)
 			return false;
-		known = intern_key(&cache.texts, *text); /* it was no UTF-8, and has been seen before */
+		known = intern_key(&cache.texts, *text); /* its bytes have changed if they were not valid UTF-8 */
 	}
 	if (known.at) {
 		*text = known;

@@ -1,10 +1,10 @@
 /* cache.h - what was found out about addresses, kept for the next request.
  *
- * Runs in: listener. One owner, no lock; memory of its own region, capped. What it gives out is valid until
+ * Runs in: listener. One owner, no lock; memory of its own region, capped. Pointers into the cache are valid until
  * cache_trim or cache_forget.
  *
- * The key is the object's build id and the address in the file: so what was known of a library is known again when it
- * is loaded once more, and stays known when its file is gone.
+ * The key is the object's build id and the address in the file. So the names of a library are still known when it is
+ * loaded once more, or when its file is gone.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_CACHE_H
@@ -14,7 +14,7 @@
 
 /* One file's identity; a module without a build id is an object of its own. */
 struct object {
-	uint64_t again_ns; /* CLOCK_MONOTONIC: the symbolizer failed on it; not to be asked about it before that */
+	uint64_t again_ns; /* CLOCK_MONOTONIC: the symbolizer failed on it, and is not asked about it before then */
 	uint32_t number;
 };
 
@@ -24,26 +24,26 @@ struct cached {
 	uint64_t address; /* as the file's headers count */
 	uint64_t start;   /* of the function around it; 0: not known */
 	const struct name_frame *frame;
-	uint32_t count; /* of frames; 0: nothing is known of it, and asking again would not help */
-	bool complete;  /* by the symbolizer; else from a symbol table */
+	uint32_t count; /* of frames; 0: it has no name, and asking again would not help */
+	bool complete;  /* answered by the symbolizer; else from a symbol table */
 };
 
-/* NULL: no memory. */
+/* Returns the object of a module; NULL: no memory. */
 struct object *cache_object(const struct module *m);
 
-/* NULL: not known yet. */
+/* Returns what is known of an address; NULL: nothing yet. */
 const struct cached *cache_find(const struct object *o, uint64_t address);
 
-/* Remember, in place of what was known; the frames and their texts are copied. Without memory, nothing is remembered.
- */
+/* Store an address in place of its old entry. The frames and their texts are copied. If memory is short, nothing is
+ * stored. */
 void cache_put(const struct object *o, uint64_t address, uint64_t start, const struct name_frame *frame, uint32_t count,
                bool complete);
 
-/* Begin anew when it has grown over its share of the memory. Objects, too, are no longer valid. */
+/* Empty the cache: cache_trim only if it is larger than its share of the memory. Objects become invalid, too. */
 void cache_trim(void);
 void cache_forget(void);
 
-/* Begin empty; its share is an eighth of the cap, at most 16 MiB. */
+/* Begin empty. The cache's share is an eighth of the cap, at most 16 MiB. */
 void cache_start(uint64_t memory_limit_bytes);
 
 #endif

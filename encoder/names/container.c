@@ -2,9 +2,9 @@
  *
  * Runs in: listener. System calls alone; buffers of its own, one owner.
  *
- * A helper that takes more than the container has makes the kernel kill a process of it, and where Kubernetes sets
- * memory.oom.group, all of them: the program. So it is asked before how much there is, of every group around this
- * process.
+ * If a helper takes more memory than the container has, the kernel kills one of the container's processes, or, where
+ * Kubernetes sets memory.oom.group, all of them: the program, too. So the limit of every group around this process is
+ * read before a helper starts.
  *
  * Formats: the kernel's Documentation/admin-guide/cgroup-v2.rst, "Memory Interface Files", and cgroup-v1/memory.rst;
  * proc(5), mountinfo; cgroups(7), /proc/PID/cgroup.
@@ -17,10 +17,10 @@
 
 enum { PATH_BYTES = 4096, LINE_BYTES = 4096, READ_BYTES = 4096 };
 
-/* A limit from here on is none: version 1 has no word for that. */
+/* A limit this large means "no limit", for which version 1 has no word. */
 #define NO_LIMIT (UINT64_C(1) << 60)
 
-/* How one version of control groups tells. */
+/* The file names and keys of one version of control groups. */
 struct version {
 	const char *limit, *used;
 	const char *cached[2], *not_cached; /* keys of memory.stat: files that the kernel drops when it needs memory */
@@ -30,7 +30,7 @@ static const struct version versions[] = {
 	{"memory.max", "memory.current", {"file", NULL}, "shmem"},
 };
 
-/* Where the groups of a version are. */
+/* Where the groups of one version are. */
 struct place {
 	bool is_mounted, is_member;
 	char mount[PATH_BYTES]; /* the folder */
@@ -54,7 +54,7 @@ static bool open_file(const char *path)
 	return file.fd >= 0;
 }
 
-/* The next line, cut off where it is too long. False: that was all. */
+/* Read the next line; a line that is too long is cut. False: there was none. */
 static bool next_line(struct span *line)
 {
 	size_t len = 0;
@@ -153,7 +153,7 @@ static bool open_in(const char *group, const char *name)
 	return open_file(path);
 }
 
-/* UINT64_MAX: there is none ("max", or no such file). */
+/* Returns UINT64_MAX if there is no number ("max", or no such file). */
 static uint64_t read_number(const char *group, const char *name)
 {
 	struct span line;
@@ -194,7 +194,7 @@ static uint64_t room_in(const char *group, const struct version *v)
 	return most > used ? most - used : 0;
 }
 
-/* The folder of the group, as it is mounted here: its path without that of the group that is at the mount. */
+/* Find the folder of the group below the mount: its path, without the path of the group that is the mount's root. */
 static bool find_folder(const struct place *p, char folder[2 * PATH_BYTES])
 {
 	size_t root_len = strlen(p->root);
@@ -213,7 +213,8 @@ static bool find_folder(const struct place *p, char folder[2 * PATH_BYTES])
 	return true;
 }
 
-/* From the group up to the mount. A group that is not there (of another name space) leaves those above it. */
+/* The least room of all groups from this one up to the mount. A group without a folder (it is in another name space)
+ * is skipped. */
 static uint64_t room_below(const struct place *p, const struct version *v)
 {
 	static char folder[2 * PATH_BYTES];

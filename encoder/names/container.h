@@ -8,11 +8,11 @@
 
 #include <stdint.h>
 
-/* Bytes that may still be used, of the control group of this process and all that it is in, of version 2 and of version
- * 1; UINT64_MAX: there is no limit, or it is not known. */
+/* Returns the bytes that this process's control group may still use, with the limits of all groups above it (versions
+ * 1 and 2); UINT64_MAX: there is no limit, or it is not known. */
 uint64_t container_room(void);
 
-/* The same from other files than /proc/self/cgroup and /proc/self/mountinfo. */
+/* The same, but read other files than /proc/self/cgroup and /proc/self/mountinfo. */
 uint64_t container_room_of(const char *membership, const char *mounts);
 
 #endif

@@ -1,10 +1,10 @@
 /* elf_symbols.c - function names from .symtab, else .dynsym.
  *
- * Runs in: listener. Everything that is read may be wrong (a file that is being replaced, a hostile one): every
- * offset is used with pread alone, every count is bounded.
+ * Runs in: listener; pprofshim-symbolize. The file may be hostile or about to be replaced, so nothing in it is trusted:
+ * offsets are used with pread alone, and every count is bounded.
  *
- * One pass over the table, in parts, however large it is: memory does not grow with the file, only with the
- * number of addresses asked for. Format: ELF gABI, chapter 4.
+ * The table is read once, in parts. So memory does not grow with the file, only with the number of addresses asked
+ * for. Format: ELF gABI, chapter 4.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/names/elf_symbols.h"
@@ -24,9 +24,8 @@ enum {
 	PIECE_BYTES = 256, /* NAME_MAX_BYTES is a multiple of it */
 	UNSIZED_REACH = 4096,
 	OFFERS_MAX =
-		1
-		<< 26, /* addresses in symbols: where so many overlap it is no symbol table, and would take for ever */
-	SIZED = 2,     /* ranks from here on */
+		1 << 26, /* most matches of an address and a symbol: a table with more overlaps is not a real one */
+	SIZED = 2,       /* ranks from here on are of symbols with a size */
 };
 
 struct table {
@@ -51,14 +50,14 @@ static bool read_whole(int fd, void *buf, size_t n, uint64_t at)
 	return true;
 }
 
-/* How good a name is: a symbol that says its size beats one that does not; then the nearest (compare); then the
- * longest; then one that is public (then is_better). */
+/* How good a symbol is. One with a size beats one without; then the nearest wins (compare), then the largest, then a
+ * public one; then is_better decides. */
 static int rank_of(const ElfW(Sym) * s)
 {
 	return (s->st_size ? SIZED : 0) + (s->st_info >> 4 != STB_LOCAL);
 }
 
-/* Code may be marked as data, too: what programs generate at their build. */
+/* Code that was generated when a program was built may be marked as data. */
 static bool is_function(const ElfW(Sym) * s)
 {
 	unsigned type = s->st_info & 0xf;
@@ -96,8 +95,8 @@ static void offer(struct elf_query *q, const ElfW(Sym) * s, uint32_t file_at)
 	q->alias[q->alias_count++] = (struct elf_alias){s->st_name, file_at};
 }
 
-/* How far a symbol reaches. One without a size (assembly): at most a page, and not beyond its section; drop_cut_short
- * sees to it that it does not reach over the next symbol. */
+/* Returns how many bytes a symbol covers. One without a size (assembly) covers at most a page, and ends with its
+ * section; drop_cut_short ends it at the next symbol. */
 static uint64_t reach_of(const struct table *t, const ElfW(Sym) * s)
 {
 	if (s->st_size)
@@ -110,8 +109,8 @@ static uint64_t reach_of(const struct table *t, const ElfW(Sym) * s)
 	return left < UNSIZED_REACH ? left : UNSIZED_REACH;
 }
 
-/* Returns the number of addresses in the symbol. *file_at: of the table, the last symbol that names a source file, to
- * which local symbols after it belong. */
+/* Offer the symbol to all queries that it covers. *file_at is the name of the table's last source file: the local
+ * symbols after it belong to it. Returns the number of queries. */
 static size_t offer_to_all(const struct table *t, struct elf_query *q, size_t count, const ElfW(Sym) * s,
                            uint32_t *file_at)
 {
@@ -166,7 +165,7 @@ static int search_table(struct region *r, const struct table *t, struct elf_quer
 	return 0;
 }
 
-/* Names are read a piece at a time: few of a large table are wanted. */
+/* Read one name, piece by piece: only a few names of a large table are needed. */
 static struct span read_name(struct region *r, const struct table *t, uint64_t name_at)
 {
 	char buf[NAME_MAX_BYTES];
@@ -197,9 +196,9 @@ static size_t underscores_before(struct span name)
 	return n;
 }
 
-/* Of aliases, the one with the fewest underscores in front: of libc's, it is what programs call. Of those, the
- * shortest, or first in the alphabet: strtoul, not strtoumax. Of mangled ones (two constructors, functions folded into
- * one) the last in the table, which other tools take, too. */
+/* Choose among aliases. The one with the fewest underscores in front wins: for libc, programs call that one. Then the
+ * shortest wins, or the first in the alphabet: strtoul, not strtoumax. Of mangled names (two constructors, functions
+ * folded into one) the last in the table wins, as in other tools. */
 static bool is_better(struct span name, struct span best)
 {
 	size_t n = underscores_before(name), least = underscores_before(best);
@@ -334,7 +333,7 @@ int elf_symbols_of_file(struct region *r, int fd, struct elf_query *queries, siz
 	return error ? error : search(r, &t, queries, count);
 }
 
-/* The number of dynamic symbols is only said by the hash table: one more than the last of the last chain. */
+/* Only the hash table tells the number of dynamic symbols: one more than the last symbol of the last chain. */
 static uint64_t count_by_gnu_hash(int fd, uint64_t hash_at)
 {
 	uint32_t header[4]; /* buckets, first symbol, bloom words, shift */

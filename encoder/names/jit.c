@@ -1,11 +1,11 @@
 /* jit.c - names of code that was made at run time, from /tmp/perf-<pid>.map.
  *
- * Runs in: listener. The file grows while it is read, may be hundreds of megabytes, and /tmp belongs to everybody: it
- * is believed only if none but this user and root can have written it, and read with pread in parts of a fixed size.
+ * Runs in: listener. The file grows while it is read and may have hundreds of megabytes, and every user can write to
+ * /tmp. So it is used only if nobody but this user and root can have written it, and read in parts of a fixed size.
  *
- * The last line about an address counts, so the file is read from its end to its beginning. A query is answered once,
- * by the first line that covers it, and is then out of the search: memory grows with the queries, never with the file;
- * a line costs a binary search however much code it claims; and the search ends when nothing is left to ask.
+ * The last line about an address counts, so the file is read backwards. A query is answered by the first line that
+ * covers it, and then leaves the search. So memory grows with the queries, never with the file; a line costs a binary
+ * search however much code it claims; and the search ends when all queries are answered.
  *
  * Format: Linux, tools/perf/Documentation/jit-interface.txt.
  *
@@ -20,7 +20,7 @@
 
 enum {
 	PART_BYTES = 48 * 1024,
-	FILE_MAX_BYTES = 64 << 20, /* of the file's end */
+	FILE_MAX_BYTES = 64 << 20, /* read from the file's end */
 	NAME_MAX_BYTES = 4096,
 	LINE_MAX_BYTES = NAME_MAX_BYTES + 256, /* two numbers stand before the name */
 };
@@ -28,11 +28,11 @@ enum {
 struct search {
 	int fd;
 	char *part, *line;          /* buffers: PART_BYTES, LINE_MAX_BYTES */
-	uint64_t part_at, part_end; /* what of the file `part` holds */
+	uint64_t part_at, part_end; /* the range of the file that `part` holds */
 	struct region *region;
 	struct jit_query *queries;
 	size_t count, open_count; /* open: not answered */
-	size_t *open; /* [count + 1]: leads from a query to the next that is open, by steps; itself: it is */
+	size_t *open;             /* [count + 1]: a later query on the way to the next open one; itself: it is open */
 };
 
 struct code {
@@ -67,7 +67,7 @@ static bool parse_line(struct span line, struct code *c)
 
 /* --- queries ---------------------------------------------------------------------------------------- */
 
-/* The first open query from i on; `count`: none. Shortens the way for the next who goes it. */
+/* Returns the first open query from i on; `count`: none. Shortens the path for the next search. */
 static size_t first_open(struct search *s, size_t i)
 {
 	while (s->open[i] != i) {
@@ -82,7 +82,7 @@ static bool covers(const struct search *s, const struct code *c, size_t i)
 	return i < s->count && s->queries[i].address - c->start < c->size;
 }
 
-/* Answer what this code covers and no later line did. 0, or -ENOMEM. */
+/* Answer the queries that this code covers, unless a later line has. Returns 0, or -ENOMEM. */
 static int answer(struct search *s, const struct code *c)
 {
 	size_t i = first_open(s, sort_first_from(s->queries, s->count, sizeof *s->queries, c->start));
@@ -117,8 +117,8 @@ static bool read_whole(int fd, char *buf, size_t n, uint64_t at)
 	return true;
 }
 
-/* The line from `begin` to its newline at `end`. Where it goes on behind the part that is in memory, its head is read
- * anew. */
+/* Take the line from `begin` to its newline at `end`. If it reaches beyond the part in memory, its first
+ * LINE_MAX_BYTES are read again. */
 static int take_line(struct search *s, uint64_t begin, uint64_t end)
 {
 	struct span line = {s->part + (begin - s->part_at), end - begin};
@@ -141,8 +141,8 @@ static bool read_part_before(struct search *s, uint64_t end, uint64_t floor)
 	return read_whole(s->fd, s->part, n, s->part_at);
 }
 
-/* Lines that end before `size`, last first, down to `floor`. What follows the last newline is being written right now;
- * what `floor` may have cut is no line, unless the file begins there. */
+/* Take the lines that end before `size`, the last one first, down to `floor`. Text after the last newline is still
+ * being written and is skipped. So is text right after `floor`, which may cut a line, unless the file begins there. */
 static int take_lines(struct search *s, uint64_t floor, uint64_t size)
 {
 	bool ended = false; /* is there a newline at `end`? */
@@ -165,7 +165,7 @@ static int take_lines(struct search *s, uint64_t floor, uint64_t size)
 
 /* --- whose file it is ------------------------------------------------------------------------------- */
 
-/* A second name would be somebody's link to a file of ours that was never meant to be a map. */
+/* A file with a second name may be another user's link to a file of ours that is no map. */
 static bool is_trusted(const struct stat *st)
 {
 	return S_ISREG(st->st_mode) && !(st->st_mode & (S_IWGRP | S_IWOTH)) && st->st_nlink <= 1 &&

@@ -1,6 +1,6 @@
 /* jit.h - names of code that was made at run time, from /tmp/perf-<pid>.map.
  *
- * Runs in: listener. All memory from the request's region; the file is somebody's who may be hostile.
+ * Runs in: listener. All memory from the request's region. The file's writer may be hostile.
  *
  * Format: Documentation of Linux' perf, jit-interface.txt: lines "START SIZE NAME", numbers in hex without 0x (node and
  * java write 0x sometimes: both are taken), NAME is the rest of the line. A later line replaces an earlier one.
@@ -20,8 +20,8 @@ struct jit_query {
 	uintptr_t start;  /* where that function begins */
 };
 
-/* Name what can be named. `queries` sorted by address. 0; -ENOENT: there is no such file; -EPERM: it is not ours to
- * trust; or another negative errno. */
+/* Answer `queries`, sorted by address, as far as the file names them.
+ * Returns 0; -ENOENT: there is no such file; -EPERM: other users could have written it; or another negative errno. */
 int jit_names(struct region *r, struct jit_query *queries, size_t count);
 
 #endif

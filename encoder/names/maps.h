@@ -21,10 +21,10 @@ struct maps {
 	size_t count;
 };
 
-/* 0, or a negative errno (no /proc: count is 0). */
+/* Read the mappings. Returns 0, or a negative errno (without /proc; count is then 0). */
 int maps_read(struct region *r, struct maps *m);
 
-/* The mapping that holds an address, or NULL. */
+/* Returns the mapping that holds an address, or NULL. */
 const struct map *maps_find(const struct maps *m, uintptr_t address);
 
 #endif

@@ -2,9 +2,9 @@
  *
  * Runs in: listener. One owner, no lock.
  *
- * Who knows: the cache; else the symbolizer, which is asked about all that is missing at once; else, or when it has not
- * answered in time, the symbol table of the object's file, read here; of one whose file is gone, the dynamic symbols in
- * memory. Code that lies in no object: the map that its maker left in /tmp (jit.h).
+ * Names come from the cache. If it lacks some, the symbolizer is asked about all of them at once. If it cannot answer,
+ * or not in time, the symbol table of the object's file is read here or, if the file is gone, the dynamic symbols in
+ * memory. Names of code in no object come from the map that a JIT compiler left in /tmp (jit.h).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/names/names.h"
@@ -18,9 +18,9 @@
 #include "shim/base/pace.h"
 
 enum {
-	PATIENCE_S = 15, /* for the symbolizer; what follows takes its time, too */
+	PATIENCE_S = 15, /* longest wait for the symbolizer; the steps after it need time, too */
 	LATE_PATIENCE_S = 2,
-	ROUNDS_MAX = 4, /* times that one request asks */
+	ROUNDS_MAX = 4, /* how often one request asks */
 	POLL_MS = 3,
 	CWD_MAX = 4096,
 };
@@ -45,7 +45,7 @@ static bool holds(const struct module *m, uintptr_t address)
 	return false;
 }
 
-/* Code of an object that is mapped once more than the loader did. */
+/* Find the object of code that was mapped a second time, not by the loader. */
 static struct site find_twin(const struct names *n, uintptr_t address)
 {
 	const struct map *map = maps_find(&n->maps, address);
@@ -115,7 +115,7 @@ static bool has_same_head(int fd, const struct module *m)
 	       text_hash(head, m->head_bytes) == m->head_hash;
 }
 
-/* The path holds what was loaded, as far as can be told. */
+/* Does the path hold the file that was loaded, as far as can be told? */
 static bool is_same(const char *path, const struct module *m)
 {
 	int fd = (int)os_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
@@ -126,8 +126,8 @@ static bool is_same(const char *path, const struct module *m)
 	return same;
 }
 
-/* Where the file can be opened that a module was loaded from, for any process; the program itself can be even when it
- * was deleted. NULL: nowhere. */
+/* Returns a path at which any process can open the file of a module. The program's own file can be opened even when it
+ * was deleted. NULL: there is no such path. */
 static const char *find_file(const struct names *n, const struct module *m)
 {
 	struct span s = names_path(n, m);
@@ -135,7 +135,7 @@ static const char *find_file(const struct names *n, const struct module *m)
 	struct line l = {path, s.len + CWD_MAX, 0};
 	if (!path)
 		return NULL;
-	if (s.len && s.at[0] != '/' && memchr(s.at, '/', s.len)) { /* unloaded; as it was given to the loader */
+	if (s.len && s.at[0] != '/' && memchr(s.at, '/', s.len)) { /* unloaded: the path is as the loader got it */
 		os_call(SYS_readlinkat, AT_FDCWD, "/proc/self/cwd", path, CWD_MAX - 2);
 		l.len = strlen(path);
 		line_str(&l, "/");
@@ -145,7 +145,7 @@ static const char *find_file(const struct names *n, const struct module *m)
 		return path;
 	if (!n->modules.count || m != n->modules.at[0])
 		return NULL;
-	char self[32] = ""; /* our number as /proc counts: it may be of another pid namespace */
+	char self[32] = ""; /* our pid in /proc, which may be that of another pid namespace */
 	os_call(SYS_readlinkat, AT_FDCWD, "/proc/self", self, sizeof self - 1);
 	l.len = 0;
 	line_str(&l, "/proc/");
@@ -156,7 +156,7 @@ static const char *find_file(const struct names *n, const struct module *m)
 
 /* ---- what is missing ---- */
 
-/* Addresses of one module that are wanted. */
+/* Addresses of one module to look up. */
 struct wanted {
 	const struct module *module;
 	struct object *object;
@@ -174,14 +174,14 @@ static bool site_before(const void *first, const void *second)
 	return a->module != b->module ? a->module < b->module : names_file_address(*a) < names_file_address(*b);
 }
 
-/* With the symbolizer: what it has not been asked about, too. */
+/* Is an address to be looked up? With the symbolizer, also if only a symbol table has named it. */
 static bool is_missing(struct object *o, uint64_t address, bool with_symbolizer)
 {
 	const struct cached *c = cache_find(o, address);
 	return !c || (with_symbolizer && !c->complete && symbolizer_would_answer(o));
 }
 
-/* One module's sites, sorted, from `from` up to `to`. */
+/* Collect the missing addresses of one module: its sorted sites [from, to). */
 static void want(struct wanted *w, const struct site *from, const struct site *to, bool with_symbolizer)
 {
 	*w = (struct wanted){.module = from->module, .object = cache_object(from->module), .address = w->address};
@@ -220,7 +220,7 @@ static int find_missing(const struct names *n, struct missing *missing, const st
 
 /* ---- the symbolizer ---- */
 
-/* A ticket; 0: there is nothing to ask it, or no memory. */
+/* Ask the symbolizer. Returns a ticket; 0: there is nothing to ask, or no memory. */
 static uint64_t ask(struct names *n, const struct missing *missing)
 {
 	struct question *q = region_alloc(n->region, missing->count * sizeof *q + 1);
@@ -238,7 +238,7 @@ static uint64_t ask(struct names *n, const struct missing *missing)
 	return count ? symbolizer_queue(q, count) : 0;
 }
 
-/* It has asked, and not all is said. */
+/* Has the request asked, and is an answer still to come? */
 static bool is_waiting(const struct patience *p)
 {
 	return p->ticket && !symbolizer_is_done(p->ticket);
@@ -250,14 +250,14 @@ unsigned encoder_wait_ms(const struct patience *p)
 	return is_waiting(p) && os_clock_ns(CLOCK_MONOTONIC) < p->until_ns ? POLL_MS : 0;
 }
 
-/* One that was too slow for another request already is not waited for as long again. */
+/* A symbolizer that was too slow for another request gets less time. */
 static unsigned patience_s(const struct patience *p)
 {
 	unsigned most_s = p->most_s ? p->most_s : PATIENCE_S;
 	return symbolizer_was_late() && most_s > LATE_PATIENCE_S ? LATE_PATIENCE_S : most_s;
 }
 
-/* -EAGAIN: it is at work, and there is time to wait for it. */
+/* Returns 0, -ENOMEM, or -EAGAIN: the symbolizer is at work, and there is time to wait for it. */
 static int consult(struct names *n, const struct site *sites, size_t count, struct patience *p)
 {
 	struct missing missing;
@@ -315,7 +315,7 @@ static int query(const struct names *n, const struct wanted *w)
 	if (error && error != -ECANCELED && !w->module->gone)
 		error = query_memory(n, w, q);
 	if (error == -ECANCELED || error == -ENOMEM || error == -EMFILE || error == -ENFILE)
-		return 0; /* it may pass: ask again the next time */
+		return 0; /* this may pass: the next request tries again */
 	for (size_t i = 0; i < w->count; i++) {
 		const struct name_frame f = {.function = q[i].name, .system = q[i].name, .file = q[i].file};
 		cache_put(w->object, q[i].address, q[i].start, &f, q[i].name.len > 0, false);
@@ -371,7 +371,7 @@ static int query_jit(struct names *n, const struct site *sites, size_t count)
 	return 0;
 }
 
-/* NULL: it has no name. */
+/* Returns NULL if the address has no name. */
 static const struct jit_query *find_jit(const struct names *n, uintptr_t address)
 {
 	size_t i = sort_first_from(n->jit, n->jit_count, sizeof *n->jit, address);
@@ -422,7 +422,7 @@ unsigned encoder_rest(void)
 	return symbolizer_poll() ? 1000 : 0;
 }
 
-/* "libfoo.so+0x1234": the file's name and the address as its headers count. */
+/* "libfoo.so+0x1234": the file's name, and the address in its headers. */
 static struct span plain_name(struct names *n, struct site site)
 {
 	const struct module *m = site.module;
@@ -454,8 +454,8 @@ static struct name single(struct names *n, struct span function, uint64_t offset
 	return (struct name){f, 1, offset};
 }
 
-/* The first address of a function stands for the function (the call that a thread waits in has no other): not for what
- * was inlined there. */
+/* The first address of a function means the function itself, not a call that was inlined there. (For the call that a
+ * thread waits in, no other address is known.) */
 static struct name function_itself(struct names *n, const struct cached *c)
 {
 	const struct name_frame *outer = &c->frame[c->count - 1];

@@ -1,7 +1,7 @@
 /* symbolizer.c - ask the helper program, and take its answers.
  *
- * Runs in: listener. Static state of its own; one owner, no lock. What the helper says may be anything: it reads files
- * that may be damaged or hostile, and may die at any byte.
+ * Runs in: listener. Static state of its own; one owner, no lock. The answers are not trusted: the helper reads files
+ * that may be damaged or hostile, and may die within any line.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/names/symbolizer.h"
@@ -19,13 +19,13 @@
 #define SECOND UINT64_C(1000000000)
 
 enum {
-	WRITE_MS = 500,         /* it reads all questions before it begins */
-	AGAIN_SECONDS = 60,     /* after a failure */
-	LIFE_SECONDS = 90,      /* then a helper is given up */
-	MEMORY_LEAST = 8 << 20, /* with less it finds nothing */
+	WRITE_MS = 500,         /* to send the questions: the helper reads them all before it begins */
+	AGAIN_SECONDS = 60,     /* between a failure and the next try */
+	LIFE_SECONDS = 90,      /* then a helper is ended */
+	MEMORY_LEAST = 8 << 20, /* with less, a helper finds nothing */
 	READ_BYTES = 64 * 1024,
-	PARTS_AT_ONCE = 16,                  /* then others are served */
-	BYTES_MAX = 1 << 28,                 /* of all its answers */
+	PARTS_AT_ONCE = 16,                  /* reads in a row; then other clients are served */
+	BYTES_MAX = 1 << 28,                 /* of all answers of a helper */
 	TEXT_BYTES = 4 * SYMBOLIZE_LINE_MAX, /* of an address's frames */
 };
 
@@ -34,10 +34,10 @@ static struct {
 	char program[4096];
 	char trouble[160];
 	uint64_t trouble_ns, again_ns;
-	bool is_late; /* that is the trouble */
+	bool is_late; /* `trouble` says that a helper is late */
 } symbolizer;
 
-/* An object of the helper that runs. */
+/* An object that the running helper was asked about. */
 struct asked {
 	struct object *object;
 	size_t asked, answered;
@@ -45,24 +45,24 @@ struct asked {
 	bool *is_answered; /* of each */
 };
 
-/* The helper that runs; zero when there is none. */
+/* The running helper; all zero if there is none. */
 static struct {
 	struct region region;
 	struct spawned process;
 	uint64_t begun_ns;
 	struct asked *at;
 	size_t count;
-	size_t current; /* the one it is looking at; count: none */
-	size_t begun;   /* so many it has looked at */
-	uint64_t bytes; /* that it has said */
-	bool is_done;   /* it said so */
-	char *line;     /* that has begun */
+	size_t current; /* index of the object at work; count: none */
+	size_t begun;   /* number of objects begun */
+	uint64_t bytes; /* of its answers so far */
+	bool is_done;   /* it has sent the line 'e' */
+	char *line;     /* the incomplete last line */
 	size_t line_len;
-	/* the address whose frames are coming */
+	/* the address whose frames are coming in */
 	bool has_address;
 	uint64_t address, start;
 	struct name_frame *frame;
-	char *frame_text; /* what they point to: frames' lines */
+	char *frame_text; /* the texts of these frames */
 	size_t frame_text_len;
 	uint32_t frame_count;
 } helper;
@@ -92,7 +92,7 @@ bool symbolizer_was_late(void)
 	return symbolizer.is_late;
 }
 
-/* A helper did well. What went wrong a moment ago may still be why something is missing. */
+/* A helper succeeded. A recent failure is kept, as it may still be the reason why names are missing. */
 static void forgive(void)
 {
 	if (symbolizer.is_late || os_clock_ns(CLOCK_MONOTONIC) - symbolizer.trouble_ns > AGAIN_SECONDS * SECOND)
@@ -104,7 +104,7 @@ const char *symbolizer_trouble(void)
 	return symbolizer.trouble[0] ? symbolizer.trouble : NULL;
 }
 
-/* It could not be started: not the fault of an object. */
+/* The helper could not be started, which is no object's fault. */
 static int give_up(int error)
 {
 	switch (error) {
@@ -120,7 +120,7 @@ static int give_up(int error)
 		break;
 	case -EMFILE:
 	case -ENFILE:
-	case -EINVAL: /* of a limit below the numbers that it is given */
+	case -EINVAL: /* the limit of descriptors is below the numbers that the helper gets */
 		remember("no descriptors left to start " SYMBOLIZE_PROGRAM, 0, "; raise the limit (ulimit -n)");
 		break;
 	case -EAGAIN:
@@ -164,7 +164,7 @@ static void forget_helper(void)
 	memset(&helper, 0, sizeof helper);
 }
 
-/* Whoever was not answered is the reason that it ended early, or nobody knows anything of it. */
+/* Do not ask about objects with missing answers for a while: one made the helper fail, or nothing is known of them. */
 static void blame(size_t from, size_t to)
 {
 	uint64_t again_ns = os_clock_ns(CLOCK_MONOTONIC) + AGAIN_SECONDS * SECOND;
@@ -173,7 +173,7 @@ static void blame(size_t from, size_t to)
 			helper.at[i].object->again_ns = again_ns;
 }
 
-/* fault: why it is ended by us; NULL: it ended. */
+/* fault: why we end the helper; NULL: it ended by itself. */
 static void end_helper(const char *fault)
 {
 	bool is_done = helper.is_done;
@@ -185,9 +185,9 @@ static void end_helper(const char *fault)
 		blame(0, helper.count);
 	} else {
 		bool is_killed = !fault && status > 0 &&
-		                 (status & 0x7f) == SIGKILL; /* by the kernel, for want of memory: it would be again */
+		                 (status & 0x7f) == SIGKILL; /* by the kernel, out of memory: the next would be, too */
 		if (helper.begun)
-			blame(0, helper.begun); /* those after it can be asked about again */
+			blame(0, helper.begun); /* the objects not begun can be asked about again */
 		if (!helper.begun || is_killed)
 			symbolizer.again_ns = os_clock_ns(CLOCK_MONOTONIC) + AGAIN_SECONDS * SECOND;
 		tell_end(status, fault);
@@ -197,7 +197,7 @@ static void end_helper(const char *fault)
 
 /* ---- its lines ---- */
 
-/* Only what was asked, and once: NULL: it was not. */
+/* Returns the mark of an address that was asked about; NULL: it was not, or is answered already. */
 static bool *find_asked(const struct asked *a, uint64_t address)
 {
 	size_t i = sort_first_from(a->address, a->asked, sizeof *a->address, address);
@@ -272,7 +272,7 @@ static void take_line(struct span line)
 	}
 }
 
-/* Whole lines of what was read; the rest is kept. A line that is too long is dropped to its end. */
+/* Take the complete lines of the bytes that were read; keep the rest. A line that is too long is dropped. */
 static void take_bytes(const char *bytes, size_t n)
 {
 	while (n) {
@@ -292,7 +292,7 @@ static void take_bytes(const char *bytes, size_t n)
 	}
 }
 
-/* The helper's part of symbolizer_poll. */
+/* Read the answers of the running helper, for symbolizer_poll. Returns true if it still runs. */
 static bool take_answers(void)
 {
 	char *buf = helper.line ? helper.line + SYMBOLIZE_LINE_MAX + 1 : NULL;
@@ -318,7 +318,7 @@ static bool take_answers(void)
 
 /* ---- questions ---- */
 
-/* What is to be asked next, by object. */
+/* The questions for the next helper, by object. */
 struct waiting {
 	struct waiting *next;
 	struct question q;
@@ -327,7 +327,7 @@ static struct {
 	struct region region;
 	struct waiting *first;
 	size_t count;
-	uint64_t batch; /* so many have been asked; the last one may be being answered */
+	uint64_t batch; /* number of batches asked; the last one may still be at work */
 } queue;
 
 static void write_hex(struct out *o, const uint8_t *bytes, unsigned n)
@@ -390,8 +390,8 @@ static int prepare(const struct question *q, size_t count)
 	return 0;
 }
 
-/* A setting may name no program that somebody else could have put there, as it runs as the program's user. (The one
- * beside the library is as good as the library.) */
+/* The helper runs as the program's user, so a setting must not name a program that another user could have put there.
+ * (The one beside the library is as safe as the library.) */
 static bool is_refused(void)
 {
 	int r = symbolizer.options.symbolizer ? own_file_may_run(symbolizer.program) : 0;
@@ -403,7 +403,7 @@ static bool is_refused(void)
 	return true;
 }
 
-/* No more than half of what the container has left: the program is in it, too. */
+/* At most half of the memory that the container has left: the program needs some, too. */
 static uint64_t memory_for_helper(void)
 {
 	uint64_t room = container_room(), most = symbolizer.options.symbolizer_memory_bytes;
@@ -442,7 +442,7 @@ static const char *copy_text(const char *text)
 	return copy ? memcpy(copy, text, n) : NULL;
 }
 
-/* Both ascending, to one that is, each address once. NULL: no memory. */
+/* Merge the ascending addresses of both; each appears once. NULL: no memory. */
 static uint64_t *merge(const struct question *a, const struct question *b, size_t *count)
 {
 	uint64_t *both = region_alloc(&queue.region, (a->count + b->count) * sizeof *both + 1);
@@ -457,7 +457,7 @@ static uint64_t *merge(const struct question *a, const struct question *b, size_
 	return both;
 }
 
-/* The helper that runs has been asked about it, and will say. */
+/* Has the running helper been asked about the address, without an answer so far? */
 static bool is_being_asked(const struct object *o, uint64_t address)
 {
 	for (size_t i = 0; i < helper.count; i++)
@@ -466,7 +466,7 @@ static bool is_being_asked(const struct object *o, uint64_t address)
 	return false;
 }
 
-/* The rest of the question: what nobody has asked yet. False: no memory. */
+/* Leave only the addresses that the running helper has not been asked about. False: no memory. */
 static bool leave_out_asked(struct question *q)
 {
 	uint64_t *rest = region_alloc(&queue.region, q->count * sizeof *rest + 1);
@@ -504,7 +504,7 @@ static bool enqueue(const struct question *q)
 	return true;
 }
 
-/* Ask all that is waiting to be asked. */
+/* Start a helper with all waiting questions. */
 static void ask_next(void)
 {
 	struct question *q = region_alloc(&queue.region, queue.count * sizeof *q + 1);
@@ -513,7 +513,7 @@ static void ask_next(void)
 		q[n++] = w->q;
 	queue.batch++;
 	if (n)
-		symbolizer_ask(q, n); /* what it says of a failure is remembered */
+		symbolizer_ask(q, n); /* it remembers a failure itself */
 	region_release(&queue.region);
 	queue.first = NULL;
 	queue.count = 0;
@@ -585,7 +585,7 @@ void symbolizer_locate(const struct maps *maps)
 
 void symbolizer_start(const struct encoder_options *options)
 {
-	forget_helper(); /* the parent's, in a fork child */
+	forget_helper(); /* in a fork child: the parent's */
 	region_release(&queue.region);
 	memset(&queue, 0, sizeof queue);
 	memset(&symbolizer, 0, sizeof symbolizer);

@@ -2,11 +2,11 @@
  *
  * Runs in: listener; never waits: the helper works while the listener serves others.
  *
- *   symbolizer_queue ─► the helper runs ─► symbolizer_poll … takes what it said so far into the cache ─► it has ended
+ *   symbolizer_queue ─► the helper runs ─► symbolizer_poll … takes its answers so far into the cache ─► it has ended
  *
- * One helper at a time: who asks while one runs has his questions put to the next, together with those of all others
- * who wait. What goes wrong (absent, forbidden, killed, crashed, silent) is remembered, so that it is not tried again
- * at once, and can be told.
+ * One helper runs at a time. Questions that come meanwhile wait, and go to the next helper all together. A failure
+ * (the helper is absent, forbidden, killed, crashed or silent) is remembered: the listener can report it, and does not
+ * try again at once.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_SYMBOLIZER_H
@@ -17,7 +17,7 @@
 #include "encoder/encoder.h"
 #include "encoder/names/cache.h"
 
-/* Addresses of one object that are wanted. */
+/* Addresses of one object to look up. */
 struct question {
 	const struct module *module;
 	const char *path;        /* where its file can be opened */
@@ -25,32 +25,33 @@ struct question {
 	size_t count;
 };
 
-/* Could it be asked now about this object? */
+/* May the helper be asked about this object now? */
 bool symbolizer_would_answer(const struct object *o);
 
-/* Start a helper with these questions; what they point to may go. 0, or a negative errno: it can't be had. None may
- * run. */
+/* Start a helper with these questions, which it copies. No helper may be running.
+ * Returns 0, or a negative errno: no helper could be started. */
 int symbolizer_ask(const struct question *q, size_t count);
 
-/* The same, after the helper that runs. A ticket to ask with whether all is said; 0: no memory. */
+/* The same, but if a helper runs, the questions wait until it has ended.
+ * Returns a ticket for symbolizer_is_done, which tells when all is answered; 0: no memory. */
 uint64_t symbolizer_queue(const struct question *q, size_t count);
 bool symbolizer_is_done(uint64_t ticket);
 
-/* Take what the helper has said into the cache; start the next one when it has ended and somebody waits. True: one
- * runs. */
+/* Take the helper's answers into the cache. If it has ended and questions wait, start the next one.
+ * Returns true if a helper runs. */
 bool symbolizer_poll(void);
 
-/* A request could not wait for it any longer: that is the trouble until it has ended. */
+/* A request gave up waiting for the helper: symbolizer_trouble says so until the helper has ended. */
 void symbolizer_is_late(void);
 bool symbolizer_was_late(void);
 
-/* Of the names found so far, for people: why they are less than they could be; NULL: all is well. */
+/* Returns why names are missing or poor, for users; NULL: all is well. */
 const char *symbolizer_trouble(void);
 
-/* Where the helper is: as the options say, else beside the library. Before it is asked. */
+/* Find the helper: where the options say, else beside the library. Call it before the first question. */
 void symbolizer_locate(const struct maps *maps);
 
-/* As struct encoder_options says. In a fork child: the parent's helper is not ours. */
+/* Begin with these options. A fork child forgets the parent's helper here. */
 void symbolizer_start(const struct encoder_options *options);
 
 #endif

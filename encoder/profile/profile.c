@@ -2,9 +2,9 @@
  *
  * Runs in: listener. All memory from the request's region.
  *
- * The message is written as a series of small Profile messages, each with one sample, one location …: protobuf defines
- * that concatenated messages are merged. So only one row is in memory at a time, and a string is written
- * when it is first used. The numbers of fields are those of profile.proto, by which such files are read.
+ * The profile is written as a series of small Profile messages, each with one sample, one location …: a protobuf reader
+ * merges concatenated messages. So only one row is in memory at a time, and a string is written when it is first used.
+ * The numbers of fields are those of profile.proto.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/encoder.h"
@@ -69,8 +69,8 @@ enum { /* the numbers of fields */
        FUNCTION_START_LINE = 5,
 };
 
-/* Frames of allocators, to be cut off below the program's own call. Anchored by pprof; on names without
- * parameters. */
+/* Frames of allocators, which pprof cuts off below the program's own call. pprof anchors the expression and matches it
+ * with names without parameters. */
 static const char drop_frames[] =
 	"operator new(\\[\\])?|operator new(\\[\\])?\\(.*\\)|_Znwm|_Znam|_Zn[wa]mSt.*|_Zn[wa]mRKSt.*"
 	"|std::allocator<.*>::allocate.*|std::allocator::allocate.*|std::allocator_traits.*::allocate.*"
@@ -118,12 +118,12 @@ struct writer {
 	struct names names;
 	struct intern strings, sites, functions;
 	struct site *spare_site;             /* the next key of sites */
-	struct site *site;                   /* by location id less one */
-	struct name *name;                   /* the same */
+	struct site *site;                   /* by location id minus 1 */
+	struct name *name;                   /* by location id minus 1 */
 	struct function_key *spare_function; /* of functions */
-	struct message profile, part, inner; /* a Profile, a message in it, and one in that */
-	struct message location;             /* made while functions and strings are written */
-	struct message string;               /* a Profile that is one string: written while others are made */
+	struct message profile, part, inner; /* a Profile, a message in it, and a message in that one */
+	struct message location;             /* filled while functions and strings are written */
+	struct message string;               /* a Profile of one string, written while others are filled */
 	bool failed;
 };
 
@@ -199,7 +199,8 @@ static void write_comment(void *arg, const char *line)
 	write_message(w, &w->profile);
 }
 
-/* Location ids are given out as addresses turn up; the locations themselves are written behind the samples. */
+/* Returns the id of a location. Ids follow the order in which addresses appear; the locations themselves are written
+ * after the samples. */
 static uint64_t location_id(struct writer *w, uintptr_t address, uint64_t place)
 {
 	bool is_new;
@@ -214,7 +215,7 @@ static uint64_t location_id(struct writer *w, uintptr_t address, uint64_t place)
 	if (n < 0)
 		w->failed = true;
 	else if (is_new)
-		w->spare_site = NULL; /* it is the table's now */
+		w->spare_site = NULL; /* the table keeps it */
 	return (uint64_t)n + 1;
 }
 
@@ -247,15 +248,15 @@ static void write_sample(struct writer *w, const struct row *row, size_t values)
 	write_part(w, PROFILE_SAMPLE);
 }
 
-/* What is known of the addresses in one mapped object. */
+/* What is known about the addresses in one mapped object. */
 struct knowledge {
 	bool used;
 	bool files, lines, inlines;
 	uint64_t first_id; /* of its first segment's mapping; 0: it has none */
 };
 
-/* The mappings of the profile: one for each module, in their order; one for each piece of code without a file, or that
- * is mapped once more. */
+/* The mappings of the profile: one for each module, in their order, and one for each piece of code that has no file or
+ * is mapped a second time. */
 struct mappings {
 	struct knowledge *of_module;
 	struct intern extra; /* struct map */
@@ -287,7 +288,7 @@ static void learn(struct knowledge *k, const struct name *name)
 	}
 }
 
-/* Which objects are worth a mapping: those that are loaded, and those with an address in the profile. */
+/* Find the objects that get a mapping: those that are loaded, and those with an address in the profile. */
 static bool find_used(struct writer *w, struct mappings *ms, const struct site *sites, const struct name *names,
                       size_t count)
 {
@@ -303,7 +304,7 @@ static bool find_used(struct writer *w, struct mappings *ms, const struct site *
 		if (sites[i].module != last)
 			index = module_index(w, last = sites[i].module);
 		learn(&ms->of_module[index],
-		      &names[i]); /* one beyond the list: of a module that was loaded meanwhile */
+		      &names[i]); /* a module that was loaded meanwhile is beyond the end of the list */
 	}
 	for (size_t i = 0; ms->of_module && i < count; i++) {
 		const struct map *map = extra_map(w, sites[i]);
@@ -324,7 +325,7 @@ static int64_t build_id_string(struct writer *w, const struct module *m)
 	return hex ? text_id(w, hex) : 0;
 }
 
-/* A mapping; what is known of its functions is k, NULL: nothing. */
+/* A mapping. k: what is known about its functions; NULL: nothing. */
 struct mapping {
 	uint64_t id, start, limit, offset;
 	int64_t filename, build_id;
@@ -374,7 +375,7 @@ static void write_extra(struct writer *w, const struct mappings *ms, const struc
 	write_mapping(w, &mapping);
 }
 
-/* Modules in the order of their list; the program is the first. */
+/* Write the modules' mappings in the order of their list; the program is the first. */
 static void write_mappings(struct writer *w, struct mappings *ms)
 {
 	struct module_list *l = &w->names.modules;
@@ -395,7 +396,7 @@ static void write_mappings(struct writer *w, struct mappings *ms)
 	}
 }
 
-/* 0: it lies in no mapping. */
+/* Returns the id of a site's mapping; 0: it lies in none. */
 static uint64_t mapping_id(struct writer *w, struct mappings *ms, struct site site)
 {
 	const struct module *m = site.module;
@@ -411,7 +412,7 @@ static uint64_t mapping_id(struct writer *w, struct mappings *ms, struct site si
 	return 0;
 }
 
-/* What tells functions apart: strings by their ids. */
+/* Functions with an equal key are the same. Strings are given by their ids. */
 struct function_key {
 	int64_t name, system, file, start_line;
 };
@@ -433,7 +434,7 @@ static uint64_t function_id(struct writer *w, const struct name_frame *f)
 		w->failed = true;
 	if (n < 0 || !is_new)
 		return id;
-	w->spare_function = NULL; /* it is the table's now */
+	w->spare_function = NULL; /* the table keeps it */
 	message_number(&w->part, FUNCTION_ID, id);
 	message_number(&w->part, FUNCTION_NAME, (uint64_t)key->name);
 	message_number(&w->part, FUNCTION_SYSTEM_NAME, (uint64_t)key->system);
@@ -469,8 +470,8 @@ static struct site *list_sites(struct writer *w)
 	return sites;
 }
 
-/* Names are asked for before anything is written: so an answer that has to wait for them is encoded once. 0, -ENOMEM,
- * or -EAGAIN. */
+/* Look up all names before anything is written, so that an answer which waits for them is encoded only once. Returns 0,
+ * -ENOMEM or -EAGAIN. */
 static int find_names(struct writer *w, const struct rows *rows, struct patience *patience)
 {
 	for (size_t i = 0; i < rows->count && !pace(); i++)

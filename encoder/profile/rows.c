@@ -1,6 +1,6 @@
 /* rows.c - the rows of a profile from one snapshot or two.
  *
- * Runs in: listener. In the request's region.
+ * Runs in: listener. Memory of the request's region.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/profile/rows.h"
@@ -67,7 +67,7 @@ static int64_t count_of_stack(const struct thread_snapshot *s, const struct stac
 	return n;
 }
 
-/* A difference is by stack alone: between the two moments threads ended and changed their names. */
+/* A difference is grouped by stack alone: between the two moments threads may have ended or changed their names. */
 static int make_threads(struct region *r, struct rows *rows, const struct thread_snapshot *now,
                         const struct thread_snapshot *before)
 {
@@ -79,7 +79,7 @@ static int make_threads(struct region *r, struct rows *rows, const struct thread
 		const struct thread_row *t = &now->rows[i];
 		struct row row = {.stack = t->stack, .thread = t->name, .value = {(int64_t)t->count}};
 		if (before) {
-			bool seen = i > 0 && now->rows[i - 1].stack == t->stack; /* rows of a stack follow each other */
+			bool seen = i > 0 && now->rows[i - 1].stack == t->stack; /* rows of one stack are adjacent */
 			row.thread = NULL;
 			row.value[0] = seen ? 0 : count_of_stack(now, t->stack) - count_of_stack(before, t->stack);
 		}
@@ -93,7 +93,7 @@ bool rows_reach(const struct dump_thread *t)
 	return t->stack && t->stack->depth;
 }
 
-/* What makes two stacks the same: the frames, and which object lay where. */
+/* Two stacks are the same if they have the same frames in the same objects. */
 static struct span key_of(const struct stack *s)
 {
 	enum { FROM = offsetof(struct stack, depth) };
@@ -103,7 +103,7 @@ static struct span key_of(const struct stack *s)
 	return (struct span){(const char *)s + FROM, offsetof(struct stack, pc) - FROM + s->depth * sizeof *s->pc};
 }
 
-/* Count each thread in the row of its stack; number n of `seen` is row n. */
+/* Count each thread in the row of its stack; stack number n of `seen` has row n. */
 static int count_threads(struct region *r, struct rows *rows, struct intern *seen, const struct dump_snapshot *s,
                          int sign)
 {
@@ -123,7 +123,7 @@ static int count_threads(struct region *r, struct rows *rows, struct intern *see
 	return 0;
 }
 
-/* Unlike counters, threads come and go: a stack that is in `before` alone makes a row, too. */
+/* Threads come and go, unlike counters, so a stack that only `before` has makes a row, too. */
 static int make_dump(struct region *r, struct rows *rows, const struct dump_snapshot *now,
                      const struct dump_snapshot *before)
 {

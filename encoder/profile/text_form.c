@@ -3,9 +3,9 @@
  *
  * Runs in: listener. All memory from the request's region.
  *
- * Format: encoder/FORMATS.md, "Text forms": each address printed is a return address, one above the address to
- * look up (the reader subtracts one from the leaf of a contention row, too); heap rows hold the sampled values, which
- * the reader scales by the rate in the header.
+ * Format: encoder/FORMATS.md, "Text forms". Each printed address is a return address, one above the address to look up
+ * (the reader subtracts 1 from the leaf of a contention row, too). Heap rows hold the sampled values; the reader scales
+ * them by the rate in the header.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
@@ -20,7 +20,7 @@
 
 enum { ALLOC_OBJECTS, ALLOC_BYTES, INUSE_OBJECTS, INUSE_BYTES };
 enum { CONTENTIONS, DELAY_NS };
-enum { PART_BYTES = 128 * 1024 }; /* made at once; a small text is of one part */
+enum { PART_BYTES = 128 * 1024 }; /* made at once; a small text has one part */
 
 /* "a: b [c: d]" */
 static void print_values(struct out *o, const int64_t value[4])
@@ -41,7 +41,7 @@ static void print_heap_header(struct out *o, const struct rows *rows, const char
 	for (size_t i = 0; i < rows->count; i++)
 		for (int k = 0; k < 4; k++)
 			total[k] += rows->at[i].raw[k];
-	total[ALLOC_BYTES]++; /* never equal to inuse: the reader would take that for two columns, as Go says */
+	total[ALLOC_BYTES]++; /* if it were equal to inuse, the reader would expect two columns, as Go says */
 	out_str(o, title);
 	print_values(o, total);
 	out_str(o, " @ heap/");
@@ -59,7 +59,7 @@ static void print_count_header(struct out *o, const struct rows *rows, const cha
 	out_str(o, "\n");
 }
 
-/* Delays are nanoseconds already, and values estimates of all: cycles of 1 ns, each event counted. */
+/* Delays are in nanoseconds and values estimate all events. So the header says: cycles of 1 ns, nothing to scale. */
 static void print_contention_header(struct out *o, const struct rows *rows, const char *title)
 {
 	(void)rows;
@@ -76,7 +76,7 @@ static void print_count_row(struct out *o, const struct row *row)
 	out_dec(o, row->value[0]);
 }
 
-/* A delay is that of one event at least, whatever the estimate was rounded to. */
+/* A delay belongs to at least one event, even if the estimate was rounded to 0. */
 static void print_contention_row(struct out *o, const struct row *row)
 {
 	bool is_none = row->value[CONTENTIONS] == 0 && row->value[DELAY_NS] != 0;
@@ -95,7 +95,7 @@ static void print_addresses(struct out *o, const struct stack *s)
 	out_str(o, "\n");
 }
 
-/* The label, as JSON: what is in a thread's name must not end it. */
+/* Print the label as JSON: no character of a thread's name may end it. */
 static void print_label(struct region *r, struct out *o, const char *raw)
 {
 	const char *name = utf8_copy(r, span_of(raw));
@@ -111,7 +111,7 @@ static void print_label(struct region *r, struct out *o, const char *raw)
 	out_str(o, "\"}\n");
 }
 
-/* "#	0x55d0	inner+0x10	/src/a.c:12": inlined functions have lines of their own, at the same address. */
+/* "#	0x55d0	inner+0x10	/src/a.c:12". Inlined functions have lines of their own, with the same address. */
 static void print_frame(struct out *o, uintptr_t address, const struct name *name)
 {
 	for (size_t i = 0; i < name->count; i++) {
@@ -134,27 +134,27 @@ static void print_frame(struct out *o, uintptr_t address, const struct name *nam
 	}
 }
 
-/* ---- what is printed of an address, made once ---- */
+/* ---- the lines of an address, made once ---- */
 
-/* An address as a stack has it. (Not a struct site: what lies at an address may change between two looks.) */
+/* An address as a stack has it. (No struct site: the object at an address may change between two lookups.) */
 struct place {
 	uintptr_t pc, place;
 };
 
-/* A text form while it goes out: what is left is made when what was made has been sent. */
+/* A text form while it is sent: the next part is made when the last one has gone. */
 struct text_form {
 	struct region *region;
 	const struct profile_snapshot *now;
 	struct rows rows;
 	struct names names;
 	struct intern places; /* number n is lines[n] */
-	struct span *lines;   /* its frames */
-	size_t next;          /* row */
+	struct span *lines;   /* the text of its frames */
+	size_t next;          /* index of the next row */
 	uint64_t left_bytes;
 	bool is_over;
 };
 
-/* *spare: the next key; NULL: none yet. */
+/* Give a place its number. *spare is memory for the next key; NULL: none yet. */
 static bool find_place(struct text_form *t, struct place **spare, uintptr_t pc, uint64_t place)
 {
 	bool is_new = false;
@@ -181,7 +181,7 @@ static bool find_places(struct text_form *t)
 	return true;
 }
 
-/* What was written, which is forgotten there. */
+/* Returns a copy of the text in o, and empties o. */
 static struct span take_text(struct region *r, struct out *o)
 {
 	struct span text = {region_alloc(r, o->len + 1), o->len};
@@ -233,7 +233,7 @@ static void print_frames(struct out *o, struct text_form *t, const struct stack 
 	out_str(o, "\n");
 }
 
-/* Threads without a stack, by name. */
+/* Print the names of threads without a stack. */
 static void print_unreached(struct region *r, struct out *o, const struct dump_snapshot *s)
 {
 	for (size_t i = 0; i < s->count; i++) {
@@ -254,7 +254,7 @@ static void print_unreached(struct region *r, struct out *o, const struct dump_s
 	}
 }
 
-/* How a kind is written: its first lines, which begin with the title, and the values of a row. */
+/* How a kind of profile is printed: its first lines, which begin with the title, and the values of a row. */
 static const struct form {
 	const char *title;
 	void (*print_header)(struct out *o, const struct rows *rows, const char *title);
@@ -283,12 +283,12 @@ static void print_end(struct out *o, struct text_form *t)
 {
 	if (t->now->kind == PROFILE_GOROUTINE)
 		print_unreached(t->region, o, &t->now->dump);
-	out_str(o, "\n--- Memory map: ---\n"); /* the one of the two marks that ends a count profile, too */
+	out_str(o, "\n--- Memory map: ---\n"); /* of the two possible marks, only this one ends a count profile, too */
 	out_span(o, t->names.maps.text);
 	t->is_over = true;
 }
 
-/* From the next row on, for so many bytes. */
+/* Print rows from the next one on, about `most` bytes. */
 static void print_part(struct out *o, struct text_form *t, uint64_t most)
 {
 	const struct form *form = &forms[t->now->kind];
@@ -308,10 +308,10 @@ static void print_more(struct out *o)
 	if (!t->is_over)
 		return;
 	o->more = NULL;
-	o->failed |= t->left_bytes != 0; /* it is not what was counted: there was no memory for something */
+	o->failed |= t->left_bytes != 0; /* the length differs from the one counted: memory was short */
 }
 
-/* How long it is in all, and the first part of it. */
+/* Count the length of the whole text, and print its first part. */
 static int print_first(struct out *o, struct text_form *t)
 {
 	struct out all = {0};
@@ -347,7 +347,7 @@ int profile_encode_text(struct region *r, struct out *o, const struct profile_sn
 	return print_first(o, t);
 }
 
-/* How many words a query may hold: one for each '+', and one more. */
+/* Returns the most words that a query may hold: one more than it has '+'. */
 static size_t count_words(struct span query)
 {
 	size_t n = 1;
@@ -379,7 +379,7 @@ int symbol_answer(struct region *r, struct out *o, struct span query, struct pat
 		out_str(o, "0x");
 		out_hex(o, sites[i].address);
 		out_str(o, " ");
-		out_span(o, name.frame[name.count - 1].function); /* it has room for one: the function in the file */
+		out_span(o, name.frame[name.count - 1].function); /* there is room for one: the outermost function */
 		out_str(o, "\n");
 	}
 	return o->failed ? -ENOMEM : 0;

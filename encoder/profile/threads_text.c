@@ -2,8 +2,8 @@
  *
  * Runs in: listener. All memory from the request's region.
  *
- * Format: as Go prints goroutines (encoder/FORMATS.md, "Thread dump"), so that viewers of such dumps take it; what
- * Go has no place for is in lines that begin with "# ".
+ * Format: as Go prints goroutines (encoder/FORMATS.md, "Thread dump"), so that viewers of such dumps accept it. Facts
+ * that Go's format has no place for are in lines that begin with "# ".
  *
  *   DEADLOCK: thread 7 (a) waits for pthread_mutex_lock 0x5580 held by thread 8 (b), which waits for …
  *   STALLED: thread 9 (c) has been waiting for 75 seconds in pthread_mutex_lock 0x5590 held by thread 8 (b)
@@ -16,9 +16,9 @@
  *   created by start+0x30(...)
  *           /src/program.c:40 +0x1400
  *
- * A function that was inlined has lines of its own before those of the one it was inlined into. Where no source is
- * known, the object's file stands for it, with line 0. Addresses are those to look up (snapshot.h), in the file as its
- * headers count: what addr2line wants.
+ * An inlined function has lines of its own, before those of the function it was inlined into. If no source is known,
+ * the object's file is printed instead, with line 0. Addresses are those to look up (snapshot.h), as the file's headers
+ * have them and addr2line takes them.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/profile/threads_text.h"
@@ -32,12 +32,12 @@
 
 #define SECOND UINT64_C(1000000000)
 
-/* An address as a stack has it. (Not a struct site: what lies at an address may change between two looks.) */
+/* An address as a stack has it. (No struct site: the object at an address may change between two lookups.) */
 struct place {
 	uintptr_t pc, place;
 };
 
-/* What is printed of it. Many threads stand in few places: each is looked up once. */
+/* What is printed for it. Many threads wait in a few places, so each place is looked up once. */
 struct frame {
 	struct name name;
 	const char *path; /* of the object */
@@ -70,7 +70,7 @@ static int64_t number_of(struct dump *d, const struct place *p)
 	return n;
 }
 
-/* Number the places of a stack; `list` has room for each that is new, and a spare one. */
+/* Number the places of a stack; `list` has room for each new place, and a spare one. */
 static void collect_places(struct dump *d, struct place *list, const struct stack *s)
 {
 	for (size_t i = 0; i < depth_of(s) && !d->failed; i++) {
@@ -109,7 +109,7 @@ static struct place *find_places(struct dump *d)
 	return list;
 }
 
-/* 0, or -ENOMEM, -EAGAIN. */
+/* Returns 0, -ENOMEM or -EAGAIN. */
 static int prepare_frames(struct dump *d, struct patience *p)
 {
 	const struct place *list = find_places(d);
@@ -128,7 +128,7 @@ static int prepare_frames(struct dump *d, struct patience *p)
 	return 0;
 }
 
-/* Where no source is known, the object stands for it, without a line. */
+/* If no source is known, print the object's file instead, with line 0. */
 static void print_frame(struct out *o, const struct frame *f, const struct name_frame *n)
 {
 	out_span(o, n->function);
@@ -163,7 +163,7 @@ static void print_stack(struct dump *d, const struct stack *s)
 
 /* ---- pieces of text ---- */
 
-/* A name may hold anything: what would end the line does not. */
+/* Print a name, in which any byte may be. Characters that would end the line are replaced. */
 static void print_clean(struct dump *d, const char *raw)
 {
 	char *clean = utf8_line(d->region, span_of(raw));

@@ -8,7 +8,7 @@
 
 #include "encoder/encoder.h"
 
-/* 0, or -ENOMEM, -EAGAIN (encoder.h): then the out's content is not to be sent. */
+/* Write the dump. Returns 0, -ENOMEM or -EAGAIN (encoder.h); after an error the out must not be sent. */
 int dump_print(struct region *r, struct out *o, const struct dump_snapshot *s, struct patience *p);
 
 #endif

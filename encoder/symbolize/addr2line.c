@@ -1,7 +1,7 @@
-/* addr2line.c - lines of addresses for people and their scripts, as addr2line -i of GNU binutils prints them.
+/* addr2line.c - lines of addresses for users and their scripts, as addr2line -i of GNU binutils prints them.
  *
- * Runs in: pprofshim-symbolize. The form is read off addr2line's output (binutils 2.40), to the byte; only its
- * " (discriminator N)" has no counterpart.
+ * Runs in: pprofshim-symbolize. The output equals that of addr2line (binutils 2.40) to the byte, but lacks its
+ * " (discriminator N)".
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/symbolize/addr2line.h"
@@ -28,7 +28,7 @@ enum {
 	LINES_MAX = 64 * 1024, /* bytes of lines looked up together; a longer line is taken for several */
 };
 
-/* Answers come in any order: each is kept as text until its turn. */
+/* Answers come in any order; each is kept as text until its turn. */
 struct answers {
 	const struct by_hand *how;
 	uint64_t *address; /* ascending */
@@ -72,7 +72,7 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* The text's place; NULL: nobody asked. */
+/* Returns the place for an address's text; NULL: the address was not asked for. */
 static char **text_of(const struct answers *all, uint64_t address)
 {
 	const uint64_t *at = bsearch(&address, all->address, all->count, sizeof address, by_value);
@@ -93,7 +93,7 @@ static void keep_answer(void *arg, const struct answer *a)
 	fclose(f);
 }
 
-/* Room for all, and the addresses sorted, each once. */
+/* Make room for all answers, and sort the addresses, each once. */
 static bool prepare(struct answers *all, const uint64_t *addresses, size_t count)
 {
 	all->address = calloc(count + 1, sizeof *all->address);
@@ -135,12 +135,12 @@ bool by_hand_print(const struct by_hand *how, struct object *o, const uint64_t *
 
 struct lines {
 	size_t len;
-	char bytes[LINES_MAX + 1]; /* one for an end */
+	char bytes[LINES_MAX + 1]; /* one more for a final NUL */
 	uint64_t address[LINES_MAX];
 };
 
-/* The whole lines at the beginning of the bytes - all of them, at the end - answered and taken away. 0, or a negative
- * errno. */
+/* Answer and remove the complete lines at the beginning of the bytes; at the end of the input, all of them. Returns 0,
+ * or a negative errno. */
 static int answer_lines(const struct by_hand *how, struct object *o, struct lines *l, bool at_end, FILE *out)
 {
 	size_t count = 0, done = 0;

@@ -1,4 +1,4 @@
-/* addr2line.h - lines of addresses for people and their scripts, as addr2line -i of GNU binutils prints them.
+/* addr2line.h - lines of addresses for users and their scripts, as addr2line -i of GNU binutils prints them.
  *
  * Runs in: pprofshim-symbolize.
  *
@@ -13,7 +13,7 @@
 
 #include "encoder/symbolize/dwarf/lookup.h"
 
-/* addr2line's options of these letters. */
+/* The options of addr2line with these letters. */
 struct by_hand {
 	bool addresses;  /* -a */
 	bool demangle;   /* -C */
@@ -22,14 +22,14 @@ struct by_hand {
 	bool base_names; /* -s */
 };
 
-/* A hexadecimal number, "0x" in front or not, and nothing else. */
+/* Parse a hexadecimal number, with or without "0x". False: the text is something else. */
 bool by_hand_parse(const char *text, uint64_t *address);
 
-/* What is known of the addresses, in their order. False: there is no memory. */
+/* Print what is known of the addresses, in their order. False: no memory. */
 bool by_hand_print(const struct by_hand *how, struct object *o, const uint64_t *addresses, size_t count, FILE *out);
 
-/* Of a number at the beginning of each line of `in`. A line without one is address 0: each gets its answer. Lines are
- * answered as soon as they are there, as who asks may wait for that. 0, or a negative errno. */
+/* Answer each line of `in`, which begins with an address. A line without one counts as address 0, so that every line
+ * has an answer. Lines are answered at once, as the other side may wait for that. Returns 0, or a negative errno. */
 int by_hand_lines(const struct by_hand *how, struct object *o, int in, FILE *out);
 
 #endif

@@ -1,10 +1,10 @@
-/* demangle.c - libiberty's demanglers, kept from running away.
+/* demangle.c - libiberty's demanglers, with limits on time and memory.
  *
  * Runs in: pprofshim-symbolize.
  *
- * A name may be hostile: substitutions make its text exponentially long, nesting makes the demangler recurse once a
- * byte. So the length of a name and of its text are bounded, and names that are longer than libiberty takes by itself
- * (1024 bytes; real C++ has longer ones) are demangled with a larger stack.
+ * A name may be hostile: substitutions make its text exponentially long, and nesting makes the demangler recurse once a
+ * byte. So the lengths of a name and of its text are limited. Names above libiberty's own limit (1024 bytes; real C++
+ * has longer ones) are demangled with a larger stack.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/symbolize/demangle.h"
@@ -17,8 +17,8 @@
 
 enum {
 	NAME_MOST = 16 * 1024,  /* bytes of a mangled name: at most a few KiB of stack for each, see STACK_BYTES */
-	NAME_LIBIBERTY = 1024,  /* up to here its own limit of recursion may stay on */
-	NAME_D_MOST = 4 * 1024, /* its demangler of D has no limit at all */
+	NAME_LIBIBERTY = 1024,  /* up to this length, libiberty's own limit of recursion stays on */
+	NAME_D_MOST = 4 * 1024, /* libiberty has no such limit for D */
 	TEXT_MOST = 48 * 1024,  /* bytes of a demangled name */
 	STACK_BYTES = 64 * 1024 * 1024,
 };
@@ -47,7 +47,7 @@ static void add_text(const char *s, size_t n, void *arg)
 	t->at[t->len] = '\0';
 }
 
-/* The main thread's stack grows up to the limit of the moment. */
+/* The main thread's stack may grow up to the limit that is set at the time. */
 static void allow_large_stack(void)
 {
 	static bool done;
@@ -85,8 +85,8 @@ static char *run(demangler *demangle_with, const char *name, const int options)
 	return NULL;
 }
 
-/* The clones' suffixes (.cold, .part.0) are in the whole name only: " [clone .cold]". Taken over, as they tell apart.
- */
+/* Only the whole name has the suffixes of clones (.cold, .part.0), as " [clone .cold]". Copy them: they tell functions
+ * apart. */
 static char *with_clones(char *simple, const char *whole)
 {
 	const char *clones = strstr(whole, " [clone .");
@@ -104,7 +104,7 @@ static char *demangle_cxx(const char *name, bool whole)
 {
 	if (whole)
 		return run(cplus_demangle_v3_callback, name, DMGL_PARAMS | DMGL_ANSI);
-	/* some parameters are beyond libiberty, hence the name is made without them first */
+	/* libiberty fails at some parameters, so the name is made without them first */
 	char *simple = run(cplus_demangle_v3_callback, name, DMGL_ANSI);
 	char *all = simple && strchr(name, '.') ? demangle_cxx(name, true) : NULL;
 	if (all)
@@ -113,7 +113,7 @@ static char *demangle_cxx(const char *name, bool whole)
 	return simple;
 }
 
-/* D has parameters only in the text: cut the last pair of parentheses, unless it is a template's "!(…)". */
+/* libiberty always prints D's parameters: cut the last pair of parentheses, unless it is a template's "!(…)". */
 static void cut_parameters(char *text)
 {
 	size_t len = strlen(text), depth = 0;
@@ -142,7 +142,7 @@ static char *demangle_d(const char *name, bool whole)
 	return text;
 }
 
-/* Legacy Rust looks like C++ (and its hash like a namespace), so it is asked first. */
+/* Legacy Rust looks like C++ (and its hash like a namespace), so Rust is tried first. */
 static char *demangle_any(const char *name, bool whole)
 {
 	char *text = NULL;

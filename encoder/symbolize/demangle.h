@@ -1,4 +1,4 @@
-/* demangle.h - names for people from names for linkers: C++, Rust (legacy and v0), D.
+/* demangle.h - readable names from linkers' names: C++, Rust (legacy and v0), D.
  *
  * Runs in: pprofshim-symbolize.
  *
@@ -8,8 +8,9 @@
 
 #include <stdbool.h>
 
-/* A new string (malloc), or NULL: it is not mangled, or there was no memory. Whole: with parameters and return type, as
- * c++filt has it; else without them, template arguments kept (their loss would merge instantiations). */
+/* Demangle a name. `whole`: with parameters and return type, as c++filt prints it; else without them, but with template
+ * arguments (without these, different instantiations would look alike).
+ * Returns a new string (malloc), or NULL: the name is not mangled, or there is no memory. */
 char *demangle(const char *name, bool whole);
 
 #endif

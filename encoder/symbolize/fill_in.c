@@ -1,10 +1,10 @@
-/* fill_in.c - a saved profile, with the functions, files, lines and inlined calls that it lacks.
+/* fill_in.c - add to a saved profile the functions, files, lines and inlined calls that it lacks.
  *
  * Runs in: pprofshim-symbolize.
  *
- * In this order: which locations lack something, grouped by the file that their addresses are in; what each file says
- * of them, kept aside (`found`) with its texts in the string table already; then, as it is known now which functions
- * nobody refers to any more, the lines.
+ * It takes three steps. First it finds the locations that lack something, grouped by the file of their addresses. Then
+ * it looks them up in each file and keeps the answers in `found`, with their texts in the string table already. Now it
+ * is known which functions are no longer used, and the lines are written.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/symbolize/fill_in.h"
@@ -24,7 +24,7 @@ static const char no_memory[] = "there is not enough memory for it";
 
 /* --- numbers of things, by what they are ----------------------------------------------------------- */
 
-/* Open addressing; at most half full. What a number stands for is its owner's. */
+/* Open addressing; at most half full. The owner of the table knows what its numbers stand for. */
 struct table {
 	uint32_t *slot; /* a number + 1; 0: free */
 	size_t cap, count;
@@ -37,7 +37,7 @@ static uint64_t hash_bytes(uint64_t h, const void *p, size_t len)
 	return h;
 }
 
-/* The slot of what `is_it` recognises by number, or the free one where it belongs. The table must have room. */
+/* Returns the slot of the number that `is_it` accepts, or the free slot where it belongs. The table must have room. */
 static uint32_t *table_slot(const struct table *t, uint64_t hash,
                             bool (*is_it)(const void *all, uint32_t number, const void *it), const void *all,
                             const void *it)
@@ -48,13 +48,13 @@ static uint32_t *table_slot(const struct table *t, uint64_t hash,
 	return &t->slot[i];
 }
 
-/* Is there room for one more, or has it to be made? */
+/* Must the table grow before it takes one more? */
 static bool table_is_full(const struct table *t)
 {
 	return 2 * (t->count + 1) > t->cap;
 }
 
-/* An empty one, with room for `count` and some more, in place of the old. */
+/* Replace the table by an empty one with room for `count` and some more. */
 static bool table_renew(struct table *t, size_t count)
 {
 	size_t cap = 1024;
@@ -83,13 +83,13 @@ struct found_line {
 	unsigned line, start_line;
 };
 
-/* What is to become the lines of a location. */
+/* The new lines of a location. */
 struct found {
 	size_t count;
 	struct found_line line[];
 };
 
-/* A location that lacks something; `address` is the profile's at first, then the file's. */
+/* A location that lacks something. `address` is that of the profile at first, then that of the file. */
 struct wanted {
 	size_t mapping;
 	uint64_t address;
@@ -105,8 +105,8 @@ struct completion {
 	struct wanted *wanted;
 	size_t wanted_count;
 	struct found **found; /* one a location; NULL: it stays as it is */
-	/* while a file is looked into: */
-	struct wanted *run; /* those in it, sorted by address */
+	/* while a file is read: */
+	struct wanted *run; /* its locations, sorted by address */
 	size_t run_count;
 	/* grown arrays of the profile: */
 	struct table strings; /* numbers: of string_table */
@@ -114,7 +114,7 @@ struct completion {
 	struct table by_contents; /* numbers: of function */
 	size_t function_cap;
 	uint64_t next_id;
-	size_t *spare; /* functions that nobody refers to any more */
+	size_t *spare; /* functions that are no longer used */
 	size_t spares;
 };
 
@@ -124,7 +124,7 @@ static bool fail(struct completion *c, const char *why)
 	return false;
 }
 
-/* Room for one more in an array of pointers of `count`; *cap: 0 at first (it is the profile's own then). */
+/* Make room for one more in an array of `count` pointers. *cap is 0 at first: the array is then the profile's own. */
 static bool grow(struct completion *c, void *array, size_t count, size_t *cap)
 {
 	void **old, **new;
@@ -163,14 +163,14 @@ static bool index_strings(struct completion *c)
 	for (size_t i = 0; i < c->p->n_string_table; i++) {
 		uint32_t *slot = string_slot(c, c->p->string_table[i]);
 		if (*slot)
-			continue; /* of equal ones, the first */
+			continue; /* of equal strings, the first is used */
 		*slot = (uint32_t)i + 1;
 		c->strings.count++;
 	}
 	return true;
 }
 
-/* A string that the table has not. Returns its number, 0 where there is no memory. */
+/* Add a string that the table lacks. Returns its number; 0: no memory. */
 static int64_t add_string(struct completion *c, const char *s)
 {
 	if (table_is_full(&c->strings) && !index_strings(c))
@@ -186,7 +186,7 @@ static int64_t add_string(struct completion *c, const char *s)
 	return (int64_t)c->p->n_string_table++;
 }
 
-/* The number of s, which a file says: whatever bytes it is of, the profile's strings are UTF-8. */
+/* Returns the number of s, a text from a file. It may hold any bytes, but the profile's strings must be UTF-8. */
 static int64_t string_of_file(struct completion *c, const char *s)
 {
 	struct region r = {0};
@@ -248,7 +248,7 @@ static const Pprof__Function *function_of(const struct completion *c, const Ppro
 	return at ? c->p->function[at->index] : NULL;
 }
 
-/* --- what lacks ------------------------------------------------------------------------------------ */
+/* --- what is missing ------------------------------------------------------------------------------- */
 
 static const char *base_name(const char *path)
 {
@@ -256,7 +256,7 @@ static const char *base_name(const char *path)
 	return slash ? slash + 1 : path;
 }
 
-/* "libfoo.so+0x12af", which a profiler writes where it knows no name. */
+/* "libfoo.so+0x12af", which a profiler writes if it knows no name. */
 static bool is_stopgap(const char *name, const char *file)
 {
 	const char *base = base_name(file);
@@ -264,7 +264,7 @@ static bool is_stopgap(const char *name, const char *file)
 	return len && strncmp(name, base, len) == 0 && strncmp(name + len, "+0x", 3) == 0;
 }
 
-/* Does each line of the location, one at least, have a function with a name? */
+/* Does the location have lines, and all of them a function with a name? */
 static bool is_named(const struct completion *c, const Pprof__Location *l, const Pprof__Mapping *m)
 {
 	for (size_t i = 0; i < l->n_line; i++) {
@@ -310,7 +310,7 @@ static bool find_wanted(struct completion *c)
 
 /* --- what files say -------------------------------------------------------------------------------- */
 
-/* An answer that names a function and no more is not worth a name that is there. */
+/* An answer with nothing but a function's name does not replace a name that is there. */
 static bool is_better(const struct completion *c, const struct answer *a, const struct wanted *w)
 {
 	for (size_t i = 0; i < a->count; i++)
@@ -363,7 +363,7 @@ static int by_address(const void *a, const void *b)
 	return (x->address > y->address) - (x->address < y->address);
 }
 
-/* Of the run: the profile's addresses become the file's, each is looked up once. */
+/* Look up each location of the run once, after its address in the profile became that in the file. */
 static void look_up(struct completion *c, struct object *o, struct wanted *run, size_t count)
 {
 	size_t kept = 0, n = 0;
@@ -391,7 +391,7 @@ static void look_up(struct completion *c, struct object *o, struct wanted *run, 
 
 /* --- which file ------------------------------------------------------------------------------------ */
 
-/* No file has this build id; one that opens under it has none at all. */
+/* Does the file have a build id? This one matches no file, so it opens only a file without any. */
 static bool has_build_id(const char *path)
 {
 	const char *why;
@@ -401,7 +401,7 @@ static bool has_build_id(const char *path)
 	return !o;
 }
 
-/* What the user named goes first where it has the mapping's name; where it has not, only the build id tells. */
+/* Open a file that the user named. by_name: among those with the mapping's name; else the build id must match. */
 static struct object *open_binary(const struct completion *c, const char *file, const char *build_id, bool by_name)
 {
 	const char *why;
@@ -417,7 +417,7 @@ static struct object *open_binary(const struct completion *c, const char *file, 
 	return NULL;
 }
 
-/* "[vdso]", "//anon" and their like are no files. */
+/* "[vdso]", "//anon" and the like are no files. */
 static bool is_file(const char *file)
 {
 	return file[0] != '[' && !(file[0] == '/' && file[1] == '/');
@@ -437,9 +437,9 @@ static struct object *open_mapping(const struct completion *c, const Pprof__Mapp
 	return o;
 }
 
-static Pprof__Profile *sorting; /* for qsort, which hands nothing through; there is one thread */
+static Pprof__Profile *sorting; /* for qsort, whose callback gets no argument; there is one thread */
 
-/* Mappings of one file next to each other, whatever part of it each maps. */
+/* Puts mappings of one file next to each other, whatever part of it they map. */
 static int by_file(const void *a, const void *b)
 {
 	const struct wanted *x = a, *y = b;
@@ -498,7 +498,7 @@ static uint32_t *function_slot(const struct completion *c, const Pprof__Function
 
 enum { LEFT = 1, USED = 2 };
 
-/* By whom is each function referred to: by locations that get new lines (LEFT), by others (USED)? */
+/* Mark each function that is used by locations that get new lines (LEFT), and by others (USED). */
 static void mark_functions(const struct completion *c, unsigned char *mark)
 {
 	for (size_t i = 0; i < c->p->n_location; i++)
@@ -518,8 +518,8 @@ static void index_function(struct completion *c, size_t number)
 	c->by_contents.count++;
 }
 
-/* The functions that stay are found by contents; those that only the old lines wanted are places for new ones, so that
- * the profile does not carry them along and its numbers stay without gaps. */
+/* Index the functions that stay by their contents. Functions that only old lines used become places for new ones, so
+ * that the profile does not keep them and its numbers have no gaps. */
 static bool index_functions(struct completion *c)
 {
 	size_t n = c->p->n_function;
@@ -556,7 +556,7 @@ static bool make_room_for_functions(struct completion *c)
 	return true;
 }
 
-/* A function of the profile for `like` (its id does not count), which has none: its number; SIZE_MAX: no memory. */
+/* Add the function `like` (its id is ignored) to the profile. Returns its number; SIZE_MAX: no memory. */
 static size_t add_function(struct completion *c, const Pprof__Function *like)
 {
 	Pprof__Profile *p = c->p;
@@ -579,7 +579,7 @@ static size_t add_function(struct completion *c, const Pprof__Function *like)
 	return number;
 }
 
-/* The id of the function that a line is of; 0: no memory. */
+/* Returns the id of a line's function; 0: no memory. */
 static uint64_t function_for(struct completion *c, const struct found_line *line)
 {
 	Pprof__Function like = PPROF__FUNCTION__INIT;
@@ -639,10 +639,10 @@ static bool write_lines(struct completion *c)
 	return true;
 }
 
-/* --- what mappings say of themselves --------------------------------------------------------------- */
+/* --- the flags of mappings ------------------------------------------------------------------------- */
 
-/* A reader takes "has functions" to mean that nothing is left to look up: it must be true of every location. The others
- * say what can be shown. */
+/* A reader takes "has functions" to mean that nothing is left to look up, so it must hold for every location. The other
+ * flags say what can be shown. */
 struct flags {
 	bool changed, nameless, files, lines, inlines;
 };
@@ -690,7 +690,7 @@ static bool set_flags(struct completion *c)
 	return true;
 }
 
-/* --- all of it ------------------------------------------------------------------------------------- */
+/* --- the whole profile ----------------------------------------------------------------------------- */
 
 const char *complete_profile(Pprof__Profile *p, const struct binaries *binaries, FILE *notes)
 {

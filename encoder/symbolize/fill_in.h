@@ -1,4 +1,4 @@
-/* fill_in.h - a saved profile, with the functions, files, lines and inlined calls that it lacks.
+/* fill_in.h - add to a saved profile the functions, files, lines and inlined calls that it lacks.
  *
  * Runs in: pprofshim-symbolize.
  *
@@ -11,19 +11,20 @@
 
 #include "encoder/profile/profile.pb-c.h"
 
-/* Files that may be those of mappings which are not where the profile says: found by build id, or by base name where
- * one of both has none. */
+/* Files to try for mappings whose file is not where the profile says. They match by build id or, if one of the two has
+ * none, by base name. */
 struct binaries {
 	const char **path;
 	size_t count;
 };
 
-/* Look up what is not known in full of every location whose file can be found; all else stays as it is. What it adds is
- * in protobuf-c's memory (malloc), to be freed with the profile. A line on `notes` for each file that could not be
- * read. NULL, or what is wrong: the profile is then not to be written, but still to be freed. */
+/* Complete every location whose file can be found; nothing else changes. The additions are in protobuf-c's memory
+ * (malloc) and are freed with the profile. `notes` gets a line for each file that could not be read.
+ * Returns NULL, or what is wrong: then the profile must not be written, but still be freed. */
 const char *complete_profile(Pprof__Profile *p, const struct binaries *binaries, FILE *notes);
 
-/* From file descriptor to file descriptor; gzipped or not to gzipped. NULL, or what is wrong. */
+/* Complete the profile in `in`, gzipped or not, and write it gzipped to `out`; both are descriptors.
+ * Returns NULL, or what is wrong. */
 const char *complete_file(int in, int out, const struct binaries *binaries, FILE *notes);
 
 #endif

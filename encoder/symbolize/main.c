@@ -158,7 +158,7 @@ static void print_addresses(const struct options *o, const char *file, char **ar
 		die("the output could not be written: %s", strerror(errno));
 }
 
-/* A file that begins as ELF files do is looked up in; any other is a profile. */
+/* An ELF file is searched for addresses; any other file is a profile. */
 static bool is_elf(int fd)
 {
 	char magic[4];

@@ -1,6 +1,6 @@
 /* profile_file.c - saved profiles: from a file to messages in memory and back.
  *
- * Runs in: pprofshim-symbolize. The file may be anybody's: what it says of itself is checked.
+ * Runs in: pprofshim-symbolize. The file may come from anybody, so its contents are checked.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/symbolize/profile_file.h"
@@ -16,7 +16,7 @@
 enum {
 	GZIP = 16, /* zlib: with the header and trailer of gzip, nothing else */
 	CHUNK = 64 * 1024,
-	BYTES_MAX = 1024 * 1024 * 1024, /* of a profile, unpacked. It takes several times that in memory */
+	BYTES_MAX = 1024 * 1024 * 1024, /* of an unpacked profile, which takes several times that in memory */
 };
 
 static const char no_memory[] = "there is not enough memory for it";
@@ -29,7 +29,7 @@ struct bytes {
 	size_t len, cap;
 };
 
-/* Room for some more at its end. NULL, or why there is none. */
+/* Make room for more bytes at the end. Returns NULL, or why there is none. */
 static const char *bytes_room(struct bytes *b)
 {
 	if (b->len > BYTES_MAX)
@@ -67,7 +67,7 @@ static bool is_gzip(const unsigned char *at, size_t len)
 	return len >= 2 && at[0] == 0x1f && at[1] == 0x8b;
 }
 
-/* A member from z->next_in on, its bytes to the end of `to`. */
+/* Unpack one gzip member from z->next_in on, to the end of `to`. */
 static const char *unpack_member(z_stream *z, struct bytes *to)
 {
 	for (;;) {
@@ -111,7 +111,7 @@ static const char *unpack_profile(const struct bytes *b, Pprof__Profile **p)
 	*p = pprof__profile__unpack(NULL, b->len, b->at);
 	if (!*p)
 		return no_profile;
-	/* Anything short may be a protobuf by chance; every profile has values of some type, and a first string, "". */
+	/* Any short file may be a protobuf by chance. But every profile has a sample type and the first string "". */
 	if ((*p)->n_sample_type == 0 || (*p)->n_string_table == 0 || *(*p)->string_table[0]) {
 		pprof__profile__free_unpacked(*p, NULL);
 		*p = NULL;
@@ -137,9 +137,9 @@ const char *profile_read(int fd, Pprof__Profile **p)
 
 /* --- writing --------------------------------------------------------------------------------------- */
 
-/* Where protobuf-c's bytes go: through zlib to a file, so that no second copy of a large profile is made. */
+/* Takes protobuf-c's bytes through zlib to a file, so that there is no second copy of a large profile. */
 struct packing {
-	ProtobufCBuffer base; /* the first: protobuf-c hands back a pointer to it */
+	ProtobufCBuffer base; /* first member: protobuf-c passes back a pointer to it */
 	z_stream z;
 	int fd;
 	const char *wrong;
@@ -160,7 +160,7 @@ static void write_all(struct packing *k, size_t len)
 static void pack(struct packing *k, const uint8_t *data, size_t len, int flush)
 {
 	int result;
-	k->z.next_in = (uint8_t *)(uintptr_t)data; /* zlib's type, not const; it only reads */
+	k->z.next_in = (uint8_t *)(uintptr_t)data; /* zlib's type lacks const, but zlib only reads */
 	k->z.avail_in = (unsigned)len;
 	do {
 		k->z.next_out = k->out;

@@ -8,11 +8,12 @@
 
 #include "encoder/profile/profile.pb-c.h"
 
-/* Read to the end: a protobuf, gzipped (in any number of members) or not. Fields that profile.proto does not know are
- * kept. NULL: *p is the profile (pprof__profile__free_unpacked); else what is wrong, in words that stay. */
+/* Read a profile to the end of fd: a protobuf, gzipped (in any number of members) or not. Fields that profile.proto
+ * does not know are kept. *p is to be freed with pprof__profile__free_unpacked.
+ * Returns NULL, or what is wrong, a constant string. */
 const char *profile_read(int fd, Pprof__Profile **p);
 
-/* Written gzipped, without a date. NULL, or what is wrong. */
+/* Write a profile, gzipped without a date. Returns NULL, or what is wrong. */
 const char *profile_write(int fd, const Pprof__Profile *p);
 
 #endif

@@ -1,7 +1,7 @@
 /* serve.c - the listener's helper: a request from one pipe, its answer to the other (protocol.h).
  *
- * Runs in: pprofshim-symbolize. Whoever asks has a deadline, and may be content with half an answer: what is known is
- * written soon, and in whole lines.
+ * Runs in: pprofshim-symbolize. The listener has a deadline and can use a part of the answer. So answers are written
+ * soon, and in whole lines.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/symbolize/serve.h"
@@ -30,12 +30,12 @@
 #include "encoder/symbolize/protocol.h"
 
 enum {
-	LIFETIME_S = 600, /* far beyond any deadline of who asks: the last resort */
+	LIFETIME_S = 600, /* far beyond any deadline of the listener: the last resort */
 	NICER_BY = 5,
 	FLUSH_NS = 100 * 1000 * 1000,
 	REQUEST_MAX = 512 * 1024 * 1024, /* bytes; what comes after them is not read */
 	NOTES_MAX = 3,                   /* of one kind, of an object */
-	FILE_MAX = 8 * 1024 - 64,        /* bytes of a text in an `f` line; the rest is cut off */
+	FILE_MAX = 8 * 1024 - 64,        /* bytes of a path in an `f` line; the rest is cut off */
 	NAME_MAX_BYTES = 28 * 1024,
 };
 
@@ -46,7 +46,7 @@ static_assert(FILE_MAX + 2 * NAME_MAX_BYTES + 64 <= SYMBOLIZE_LINE_MAX,
 
 struct reply {
 	int fd;
-	int error; /* a negative errno: nobody reads any more */
+	int error; /* a negative errno: the reader has gone */
 	uint64_t sent_ns;
 	size_t len;
 	char bytes[4 * SYMBOLIZE_LINE_MAX];
@@ -59,7 +59,7 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-/* A call on fd failed: may it be tried again? A pipe that does not block is waited for. */
+/* A call on fd failed: may it be tried again? For a non-blocking pipe, wait first. */
 static bool again(int fd, short events)
 {
 	if (errno == EAGAIN)
@@ -80,14 +80,15 @@ static void reply_flush(struct reply *r)
 	r->sent_ns = now_ns();
 }
 
-/* Before a line, never within one: room for the longest. */
+/* Make room for the longest line. Call it before a line, never within one. */
 static void reply_line(struct reply *r)
 {
 	if (sizeof r->bytes - r->len <= SYMBOLIZE_LINE_MAX)
 		reply_flush(r);
 }
 
-/* Before a line that begins something new: half of an address' frames would be taken for all of them. */
+/* Call it before a line that begins something new; it may send. (The reader would take half of an address's frames for
+ * all of them.) */
 static void reply_begin(struct reply *r)
 {
 	reply_line(r);
@@ -95,7 +96,7 @@ static void reply_begin(struct reply *r)
 		reply_flush(r);
 }
 
-/* Bytes of s to keep, at most `max`: not half a character of UTF-8. */
+/* Returns how many bytes of s to keep: at most `max`, and no half character of UTF-8. */
 static size_t cut_at(const char *s, size_t max)
 {
 	size_t n = strnlen(s, max + 1);
@@ -115,7 +116,7 @@ static void reply_text(struct reply *r, const char *s, size_t max)
 	}
 }
 
-/* Numbers and letters only: short. */
+/* For numbers and letters only, so that the text is short. */
 static void __attribute__((format(printf, 2, 3))) reply_format(struct reply *r, const char *format, ...)
 {
 	va_list args;
@@ -140,8 +141,8 @@ static void reply_note(struct reply *r, const char *about, const char *text)
 
 /* --- the request ----------------------------------------------------------------------------------- */
 
-/* Its bytes, each line a string: '\n' became NUL. Where a line has a NUL of its own, its rest is none of the protocol's
- * letters but by chance, and harmless then. */
+/* The bytes of the request; each line is a string, as '\n' became NUL. If a line has a NUL of its own, its rest counts
+ * as one more line, which is harmless. */
 struct request {
 	char *bytes;
 	size_t len;
@@ -168,13 +169,13 @@ static int request_read(int fd, struct request *q)
 		if (n == 0 || q->len >= REQUEST_MAX)
 			break;
 	}
-	q->bytes[q->len++] = '\n'; /* an end for a last line without one */
+	q->bytes[q->len++] = '\n'; /* in case the last line has no end */
 	for (char *p = q->bytes; (p = memchr(p, '\n', q->len - (size_t)(p - q->bytes)));)
 		*p++ = '\0';
 	return 0;
 }
 
-/* The line at `at`, and where the next one begins (q->len: it was the last). */
+/* Returns the line at `at`, and in *next where the next one begins (q->len: there is none). */
 static const char *request_line(const struct request *q, size_t at, size_t *next)
 {
 	const char *line = q->bytes + at;
@@ -182,7 +183,7 @@ static const char *request_line(const struct request *q, size_t at, size_t *next
 	return line;
 }
 
-/* What follows letter and space, "" after the letter alone; NULL: another line. */
+/* Returns the text after letter and space, "" for the letter alone; NULL: the line has another letter. */
 static const char *after(const char *line, char letter)
 {
 	if (line[0] != letter || (line[1] && line[1] != ' '))
@@ -209,7 +210,7 @@ static bool parse_address(const char *s, uint64_t *address)
 
 /* --- names ----------------------------------------------------------------------------------------- */
 
-/* What is not mangled gets no line: it is simple already. */
+/* A name that is not mangled gets no line: it is simple already. */
 static void answer_names(const struct request *q, struct reply *r)
 {
 	size_t number = 0;
@@ -250,8 +251,8 @@ static void answer_address(void *arg, const struct answer *a)
 	}
 }
 
-/* The program's own file by way of /proc/PID/exe takes powers to open that are shed before anything is read: it is
- * opened before that, and then found under this path. */
+/* Opening the program's own file as /proc/PID/exe needs privileges that are dropped before any file is read. So it is
+ * opened earlier, and its path is replaced by that of the descriptor (`as`). */
 static struct {
 	char path[64], as[64];
 } program;
@@ -275,7 +276,7 @@ static const char *path_to_open(const char *path)
 	return strcmp(path, program.path) == 0 ? program.as : path;
 }
 
-/* The first of the object's paths that can be opened; else a note for each that cannot. */
+/* Open the first of the object's paths that can be opened; if there is none, write a note for each. */
 static struct object *open_any(const struct request *q, size_t begin, size_t end, const char *build_id, struct reply *r)
 {
 	const char *path[NOTES_MAX], *why[NOTES_MAX];
@@ -304,7 +305,7 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* The object's addresses, ascending, each once (malloc). NULL: none, or no memory (*count says which is meant). */
+/* Returns the object's addresses, ascending, each once (malloc). NULL: there are none (*count is 0), or no memory. */
 static uint64_t *addresses_of(const struct request *q, size_t begin, size_t end, size_t *count)
 {
 	uint64_t address, *all;
@@ -328,7 +329,7 @@ static uint64_t *addresses_of(const struct request *q, size_t begin, size_t end,
 	return all;
 }
 
-/* The note is said once, and again only when it became another. */
+/* Write the object's note, unless it was written before and has not changed. */
 static void tell_note(const struct object *o, const char **said, struct reply *r)
 {
 	const char *note = object_note(o);
@@ -337,7 +338,7 @@ static void tell_note(const struct object *o, const char **said, struct reply *r
 	*said = note;
 }
 
-/* The object whose lines are from `begin` to `end`, but its first. */
+/* Answer for one object, whose lines after the first are [begin, end). */
 static void answer_object(const struct request *q, size_t begin, size_t end, const char *build_id, struct reply *r)
 {
 	size_t count;
@@ -353,7 +354,7 @@ static void answer_object(const struct request *q, size_t begin, size_t end, con
 		if (count)
 			object_lookup(o, addresses, count, answer_address, r);
 		tell_note(o, &said, r);
-		reply_flush(r); /* closing may take its time */
+		reply_flush(r); /* closing may take long */
 		object_close(o);
 	}
 	free(addresses);
@@ -382,7 +383,7 @@ static bool is_filtered(void)
 	return prctl(PR_GET_SECCOMP) != 0;
 }
 
-/* What a filter of system calls may kill for (systemd's ~@resources, say) is tried by a child first. */
+/* Try a call in a child first: a filter of system calls may kill the process for it (systemd's ~@resources, say). */
 static bool is_allowed(void (*call)(void))
 {
 	int status = 1;
@@ -400,10 +401,10 @@ static void be_nice(void)
 	setpriority(PRIO_PROCESS, 0, priority < 19 ? priority : 19);
 }
 
-static bool is_helper; /* of a listener, and a process of its own */
+static bool is_helper; /* started by a listener, as a process of its own */
 
-/* Started by a program of root's it has root's powers, and reads files that may be hostile: reading needs none of them.
- */
+/* Drop all capabilities. A program of root's gives them to its helper, which reads files that may be hostile; reading
+ * needs none of them. */
 static void shed_powers(void)
 {
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -439,14 +440,14 @@ int serve(int in, int out)
 
 /* --- the process ----------------------------------------------------------------------------------- */
 
-/* Where memory is short, in the container or on the machine, the kernel is to end this process and not the program. */
+/* If memory is short, in the container or on the machine, let the kernel end this process and not the program. */
 static void go_first(void)
 {
 	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return;
 	ssize_t written = write(fd, "1000", 4);
-	(void)written; /* not allowed: the kernel's own judgement is left */
+	(void)written; /* if it is not allowed, the kernel chooses by itself */
 	close(fd);
 }
 
@@ -454,20 +455,19 @@ void serve_prepare(void)
 {
 	sigset_t none;
 	sigemptyset(&none);
-	signal(SIGPIPE, SIG_DFL); /* nobody reads: nothing is left to do */
+	signal(SIGPIPE, SIG_DFL); /* without a reader, nothing is left to do */
 	signal(SIGALRM, SIG_DFL);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	/* A descriptor that is free would become a file's, and what is meant for people would be written there. */
+	/* If one of the descriptors 0 to 2 were free, a file would get it, and messages would go into the file. */
 	int fd = open("/dev/null", O_RDWR);
 	while (fd >= 0 && fd <= STDERR_FILENO)
 		fd = dup(fd);
 	if (fd > STDERR_FILENO)
 		close(fd);
-	/* A damaged file may be the end of this process; that is no reason to write a core into the program's folder.
-	 */
+	/* A damaged file may crash this process; that is no reason to write a core into the program's folder. */
 	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 	go_first();
-	if (is_filtered() && is_allowed(be_nice)) /* else who started us has seen to it (shim/listener/spawn.c) */
+	if (is_filtered() && is_allowed(be_nice)) /* without a filter, shim/listener/spawn.c has done it already */
 		be_nice();
 	is_helper = true;
 	alarm(LIFETIME_S);

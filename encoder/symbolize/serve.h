@@ -6,12 +6,12 @@
 #ifndef PPROFSHIM_SERVE_H
 #define PPROFSHIM_SERVE_H
 
-/* Undo what a listener's child inherits: blocked signals, an ignored SIGPIPE, closed descriptors. Nothing of it lasts
- * longer than ten minutes. */
+/* Undo what a child of the listener inherits: blocked signals, an ignored SIGPIPE, closed descriptors. Also end this
+ * process after ten minutes at the latest. */
 void serve_prepare(void);
 
-/* Read the request from `in` to its end, write the answer to `out` as it comes. Any bytes are a request; what is no
- * line of the protocol is passed over. 0, or a negative errno: it could not be read or answered. */
+/* Read the request from `in` to its end, and write answers to `out` as they come. Any bytes are a request: lines that
+ * are not of the protocol are skipped. Returns 0, or a negative errno: reading or writing failed. */
 int serve(int in, int out);
 
 #endif

@@ -1,6 +1,6 @@
 /* frames.c - the functions on the stacks of a trace, each address looked up once.
  *
- * Runs in: listener. In the request's region.
+ * Runs in: listener. Memory of the request's region.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/trace/frames.h"
@@ -12,7 +12,7 @@
 
 enum { TEXT_MAX = 4096 };
 
-/* An address as a stack has it. (Not a struct site: what lies at an address may change between two looks.) */
+/* An address as a stack has it. (No struct site: the object at an address may change between two lookups.) */
 struct place {
 	uintptr_t pc, place;
 };
@@ -36,10 +36,10 @@ static void find_place(struct finding *k, uintptr_t pc, uint64_t place)
 	    intern(&f->places, f->region, (struct span){(const char *)k->spare, sizeof *k->spare}, &is_new) < 0)
 		k->failed = true;
 	else if (is_new)
-		k->spare = NULL; /* it is the table's now */
+		k->spare = NULL; /* the table keeps it */
 }
 
-/* The pointer itself is the key: it stays where it is, in the snapshot. */
+/* The key is the pointer's own bytes, which stay in place in the snapshot. */
 static void find_places(struct finding *k, const struct stack *const *stack)
 {
 	bool is_new;
@@ -55,7 +55,7 @@ static void find_places(struct finding *k, const struct stack *const *stack)
 static int find_all_places(struct trace_frames *f, const struct trace_snapshot *s)
 {
 	struct finding k = {.frames = f};
-	for (size_t i = 0; i < s->chunk_count; i++, pace()) /* whole even if nobody wants it: others count on that */
+	for (size_t i = 0; i < s->chunk_count; i++, pace()) /* to the end even if unwanted: later code relies on it */
 		for (size_t at = 0; at < s->chunks[i].count && at < sizeof s->chunks[i].at / sizeof *s->chunks[i].at;
 		     at++) {
 			const struct trace_event *e = &s->chunks[i].at[at];
@@ -66,7 +66,7 @@ static int find_all_places(struct trace_frames *f, const struct trace_snapshot *
 	return k.failed ? -ENOMEM : 0;
 }
 
-/* A cut may be within a character. */
+/* The cut may be within a character. */
 static struct span cut(struct trace_frames *f, struct span text)
 {
 	if (text.len > TEXT_MAX)
@@ -77,7 +77,7 @@ static struct span cut(struct trace_frames *f, struct span text)
 static int look_up(struct trace_frames *f, struct trace_frame *frame, struct site site)
 {
 	struct name name = names_of(&f->names, site);
-	const struct name_frame *outer = &name.frame[name.count - 1]; /* an address has one frame in a trace */
+	const struct name_frame *outer = &name.frame[name.count - 1]; /* in a trace, an address has one frame */
 	bool is_new;
 	*frame = (struct trace_frame){.function = cut(f, outer->function),
 	                              .file = cut(f, outer->file),
@@ -90,7 +90,7 @@ static int look_up(struct trace_frames *f, struct trace_frame *frame, struct sit
 	return 0;
 }
 
-/* A table may grow before it looks for a key: let it do so here, where it may fail. */
+/* A table may grow before it looks for a key. Let it grow here, where a failure can be reported. */
 static int settle(struct trace_frames *f)
 {
 	bool is_new;
@@ -129,6 +129,6 @@ int trace_frames_make(struct trace_frames *f, struct region *r, const struct tra
 size_t trace_frames_number(struct trace_frames *f, const struct stack *s, size_t i)
 {
 	const struct place p = {s->pc[i], s->place};
-	bool is_new; /* it is not: so the key is not kept, and no memory needed */
+	bool is_new; /* always false: the key is in the table, so it is not kept and needs no memory */
 	return (size_t)intern(&f->places, f->region, (struct span){(const char *)&p, sizeof p}, &is_new);
 }

@@ -1,6 +1,6 @@
 /* frames.h - the functions on the stacks of a trace, each address looked up once.
  *
- * Runs in: listener. In the request's region.
+ * Runs in: listener. Memory of the request's region.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_FRAMES_H
@@ -12,10 +12,10 @@
 
 struct trace_frame {
 	struct span function; /* one line of UTF-8, at most 4096 bytes, never empty */
-	struct span file;     /* likewise; empty: not known */
+	struct span file;     /* the same; empty: not known */
 	uint32_t line;        /* 0: not known */
 	uintptr_t address;
-	bool is_other; /* another object's: an earlier frame has the same address */
+	bool is_other; /* an earlier frame has the same address, but lies in another object */
 };
 
 struct trace_frames {
@@ -25,10 +25,10 @@ struct trace_frames {
 	struct trace_frame *frames;
 };
 
-/* The frames of all stacks of the snapshot. 0, or -ENOMEM, -EAGAIN (encoder.h). */
+/* Look up the frames of all stacks of the snapshot. Returns 0, -ENOMEM or -EAGAIN (encoder.h). */
 int trace_frames_make(struct trace_frames *f, struct region *r, const struct trace_snapshot *s, struct patience *p);
 
-/* The number of frame i of a stack of that snapshot, i < s->depth. */
+/* Returns the number (an index of f->frames) of frame i of a stack of that snapshot; i < s->depth. */
 size_t trace_frames_number(struct trace_frames *f, const struct stack *s, size_t i);
 
 #endif

@@ -2,20 +2,20 @@
  *
  * Runs in: listener. All memory from the request's region.
  *
- * A thread's life is a G and a P of its own. What a thread does to another, to create it or to end its wait, is a call:
- * it stands on the P of the one that does it. P 0 is nobody's: it has what has no thread.
+ * Each thread's life has a G and a P of its own. When a thread creates another or ends its wait, that is a call,
+ * written on the P of the thread that makes it. P 0 belongs to no thread; it has the events without a thread.
  *
- *   P 0            Gomaxprocs, GoCreate of the threads that were there, HeapAlloc; at the end frequency, stacks,
- * strings P 1, 2, …      ProcStart, GoStart, { GoBlock…, GoUnblock, GoStart }, GoEnd or GoPreempt, ProcStop; a system
- * call is { GoSysCall, GoSysBlock, ProcStop, GoSysExit, ProcStart, GoStart }
+ *   P 0         Gomaxprocs, GoCreate of the threads that were there, HeapAlloc; at the end frequency, stacks, strings
+ *   P 1, 2, …   ProcStart, GoStart, { GoBlock…, GoUnblock, GoStart }, GoEnd or GoPreempt, ProcStop;
+ *               a system call is { GoSysCall, GoSysBlock, ProcStop, GoSysExit, ProcStart, GoStart }
  *
- * The readers bring the Ps' events into one order by what depends on what, and then want times never to decrease in it.
- * So no event may depend on a later one, nor two at one time on each other: a call is made only where its thread had
- * been at work just before, and ends a wait only if that began earlier; where that does not hold, the thread wakes
+ * Readers put the events of all Ps into one order, by their dependencies, and then require that times never decrease.
+ * So no event may depend on a later one, nor two events of one time on each other. Therefore a call is written only if
+ * its thread was at work just before, and ends a wait only if the wait began earlier. Otherwise the thread wakes
  * itself, or P 0 creates it.
  *
- * Time: nanoseconds, so counted that the trace begins when what sets the stage is done: each thread that was there
- * starts a few of them earlier, at a time of its own (Go's newer reader moves events of equal times apart, one by one).
+ * Times are in nanoseconds. The trace begins once the threads that were there have started: each starts a few
+ * nanoseconds earlier, at a time of its own (Go's newer reader moves events of equal times apart, one by one).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/trace/trace.h"
@@ -60,10 +60,10 @@ enum {
 
 enum {
 	VARINT_MAX = 10,
-	STACK_FRAMES_MAX = 128, /* `go tool trace -pprof` of Go 1.26 fails at more */
-	STACK_BYTES_MAX = 2048, /* Go 1.26's reader: of the arguments of one event */
+	STACK_FRAMES_MAX = 128, /* with more, `go tool trace -pprof` of Go 1.26 fails */
+	STACK_BYTES_MAX = 2048, /* limit of Go 1.26's reader for the arguments of one event */
 	FRAME_BYTES_MAX = 4 * VARINT_MAX,
-	OWN_FRAMES_MAX = 1 << 20, /* of stacks that are written once for each of their threads: 14 bytes each */
+	OWN_FRAMES_MAX = 1 << 20, /* frames of stacks written once for each of their threads; 14 bytes each */
 	STAGE_NS = 4,             /* between the starts of two threads that were there */
 };
 
@@ -72,26 +72,26 @@ static const uint8_t block_event[TRACE_WAITS] = {
 	[TRACE_SELECT] = GO_BLOCK_SELECT, [TRACE_SLEEP] = GO_SLEEP,     [TRACE_SYSCALL] = GO_SYS_CALL,
 };
 
-/* What is done to a life from elsewhere. */
+/* What another thread, or P 0, does to a life: it creates it or ends its wait. */
 struct call {
 	uint64_t at_ns;
 	uint32_t on_p;
 	uint32_t life;
-	uint32_t wait; /* which ends; CREATES: none */
+	uint32_t wait; /* index of the wait that ends; CREATES: it creates the life */
 };
 #define CREATES UINT32_MAX
 
-/* What a life is called here. */
+/* The G of a life. */
 struct goroutine {
 	uint64_t id;
 	uint64_t start; /* ticks */
 	const char *label;
 };
 
-/* A stack as a thread has it: with a root frame that tells which. */
+/* A stack of one thread: its root frame names the thread. */
 struct stack_key {
 	const struct stack *stack; /* NULL: the root frame alone */
-	size_t life;               /* ANY: of several threads */
+	size_t life;               /* ANY: several threads share it */
 };
 #define ANY SIZE_MAX
 
@@ -103,9 +103,9 @@ struct writer {
 	struct trace_frames frames;
 	struct intern strings, stacks;     /* id = number + 1 */
 	struct stack_key *spare;           /* the next key of stacks */
-	size_t own_frames;                 /* of stacks of one thread */
+	size_t own_frames;                 /* number of frames of stacks of one thread */
 	struct frame_fields *frame_fields; /* of each frame; zero: not yet */
-	struct goroutine *goroutines;      /* of each life */
+	struct goroutine *goroutines;      /* one for each life */
 	struct call *calls;                /* by P, then by time */
 	size_t call_count;
 	const struct trace_life *teller; /* whose P has the comments; NULL: P 0 */
@@ -168,7 +168,7 @@ static uint64_t delta(struct writer *w, uint64_t tick)
 
 /* ---- ids ---- */
 
-/* The text stays the caller's, and in place; 0: it is empty. */
+/* Returns the id of a text, which the caller keeps in place; 0: it is empty. */
 static uint64_t string_id(struct writer *w, struct span s)
 {
 	bool is_new;
@@ -178,8 +178,8 @@ static uint64_t string_id(struct writer *w, struct span s)
 	return (uint64_t)(n + 1);
 }
 
-/* Where many threads have many stacks, those that come late lose the frame that tells the thread: the file must not
- * grow beyond all measure. */
+/* If many threads have many stacks, later stacks lack the frame that names the thread, which bounds the size of the
+ * file. */
 static struct stack_key make_key(struct writer *w, const struct stack *stack, const struct trace_life *l)
 {
 	bool is_any = stack && stack->depth && w->own_frames >= OWN_FRAMES_MAX;
@@ -200,7 +200,7 @@ static uint64_t stack_id(struct writer *w, const struct stack *stack, const stru
 		w->failed = true;
 	if (is_new) {
 		w->own_frames += w->spare->life != ANY && stack ? stack->depth : 0;
-		w->spare = NULL; /* it is the table's now */
+		w->spare = NULL; /* the table keeps it */
 	}
 	return (uint64_t)(n + 1);
 }
@@ -221,8 +221,8 @@ static uint64_t thread_of(const struct trace_life *l)
 	return l->tid > 0 ? (uint64_t)l->tid : 0;
 }
 
-/* In which state a G is counted to be when its wait number k begins: created, started, and twice for each wait before.
- */
+/* Returns the sequence number of a G when its wait number k begins: creation and start count one each, every wait
+ * before it two. */
 static uint64_t wait_sequence(size_t k)
 {
 	return 2 + 2 * k;
@@ -243,7 +243,7 @@ static char *make_label(struct writer *w, const struct trace_life *l)
 	return text;
 }
 
-/* A G is called as its thread, save where that is not to be had: 0 is no G, and a tid may have been used before. */
+/* A G's id is its thread's tid, unless that is 0, which is no G, or an earlier life has it. */
 static int name_goroutines(struct writer *w)
 {
 	const struct trace_order *o = &w->order;
@@ -279,14 +279,14 @@ static void set_times(struct writer *w)
 
 static void write_creation(struct writer *w, const struct trace_life *l, uint64_t tick, uint64_t stack)
 {
-	uint64_t start_stack = stack_id(w, NULL, l); /* its root frame names the G */
+	uint64_t start_stack = stack_id(w, NULL, l); /* the G is named after its root frame */
 	EVENT(w, GO_CREATE, delta(w, tick), goroutine_of(w, l)->id, start_stack, stack);
 }
 
 /* ---- calls ---- */
 
-/* The thread that ended a wait, if the file can say so. (A system call ends by itself: only so it is counted as one.)
- */
+/* Returns the thread that ended a wait, if the file can say so. (A system call must end by itself, or readers do not
+ * count it as one.) */
 static const struct trace_life *waker_of(const struct writer *w, const struct trace_item *wait)
 {
 	const struct trace_event *e = wait->event;
@@ -351,7 +351,7 @@ static int find_calls(struct writer *w)
 	return 0;
 }
 
-/* By `l`, NULL: by nobody, on P 0. */
+/* Write the call of `by`; NULL: of no thread, on P 0. */
 static void write_call(struct writer *w, const struct call *c, const struct trace_life *by)
 {
 	const struct trace_life *l = &w->order.lives[c->life];
@@ -384,7 +384,7 @@ static void write_log_event(struct writer *w, const struct trace_life *l, const 
 		write_log(w, tick, category ? category : "log", stack_id(w, e->stack, l), (struct span){text, raw.len});
 }
 
-/* What was lost, and the like: at the end, on the P of a thread that is at work then, as a viewer shows no others. */
+/* Write the comments (losses, say) at the end, on the P of a thread at work then: a viewer shows no others. */
 static void write_comments(struct writer *w, const struct trace_life *teller, uint64_t tick)
 {
 	if (w->teller != teller)
@@ -405,7 +405,7 @@ static bool is_at_work_at_the_end(const struct trace_life *l)
 	return !l->has_ended && (!l->wait_count || l->waits[l->wait_count - 1].end_ns != TRACE_LASTS);
 }
 
-/* Where nobody is at work at the end, the first thread tells it when it starts. */
+/* If no thread is at work at the end, the first thread has the comments when it starts. */
 static void choose_teller(struct writer *w)
 {
 	w->teller = w->order.count ? w->order.lives : NULL;
@@ -456,10 +456,10 @@ static void write_contention(struct writer *w, const struct trace_life *l, const
 
 /* ---- a life ---- */
 
-/* Where the writing of a life has got to. */
+/* How far a life has been written. */
 struct turn {
 	const struct trace_life *life;
-	const struct call *call, *calls_end; /* that it makes */
+	const struct call *call, *calls_end; /* the calls that it makes */
 	const struct trace_item *point, *points_end;
 };
 
@@ -472,8 +472,8 @@ static bool begins_syscall(const struct trace_life *l, uint64_t ns)
 	return false;
 }
 
-/* Samples are in a batch of their own to the readers: one may not come at the time at which its G is created, nor
- * between the two events with which a system call begins. Then it moves by a nanosecond; false: it cannot. */
+/* Readers treat samples as a batch of their own. A sample must not have the time at which its G is created, nor lie
+ * between the two events that begin a system call. If so, move it by 1 or 2 ns; false: there is no room. */
 static bool find_sample_time(const struct writer *w, const struct trace_life *l, uint64_t *ns)
 {
 	static const int moves[] = {0, -1, 1, 2};
@@ -495,8 +495,8 @@ static void write_sample(struct writer *w, const struct trace_life *l, const str
 		      stack_id(w, point->event->stack, l));
 }
 
-/* What is left of calls and points up to the wait, and the points in it: only who is at work can log. NULL: up to the
- * end. */
+/* Write the remaining calls and points up to the wait (NULL: up to the end of the life), and the points within it:
+ * its logs at its beginning, as only a thread at work can log. */
 static void write_work(struct writer *w, struct turn *t, const struct trace_item *wait)
 {
 	uint64_t work_ns = wait ? wait->start_ns : UINT64_MAX, until_ns = wait ? wait->end_ns : UINT64_MAX;
@@ -529,8 +529,7 @@ static void write_wait(struct writer *w, const struct trace_life *l, size_t k)
 	EVENT(w, e ? block_event[e->kind] : GO_BLOCK, delta(w, tick_of(w, wait->start_ns)), stack);
 	if (is_syscall) {
 		EVENT(w, GO_SYS_BLOCK, 0);
-		EVENT(w, GO_PROC_STOP,
-		      0); /* Go takes the P away, and its viewer (1.26) fails where it still is there */
+		EVENT(w, GO_PROC_STOP, 0); /* Go takes the P away; its viewer (1.26) fails if the P is still there */
 	}
 	if (wait->end_ns == TRACE_LASTS)
 		return;
@@ -565,7 +564,7 @@ static bool lasts_in_syscall(const struct trace_life *l)
 	return last && last->end_ns == TRACE_LASTS && last->event && last->event->kind == TRACE_SYSCALL;
 }
 
-/* Who is at work at the end is stopped, as Go does: its viewer (1.19) fails at a start that nothing follows. */
+/* Stop a thread that is at work at the end, as Go does: its viewer (1.19) fails at a start that nothing follows. */
 static void write_finish(struct writer *w, const struct trace_life *l)
 {
 	uint64_t end = tick_of(w, l->end_ns);
@@ -615,7 +614,7 @@ static void write_stage(struct writer *w)
 			write_creation(w, &w->order.lives[i], w->goroutines[i].start, 0);
 }
 
-/* The threads that were there; births of which no creator is known, and the heap. */
+/* Write the threads that were there, births without a known creator, and the heap. */
 static void write_nobody(struct writer *w, const struct call **call)
 {
 	const struct call *c = w->calls, *calls_end = w->calls + w->call_count;
@@ -642,15 +641,15 @@ static void write_nobody(struct writer *w, const struct call **call)
 
 /* ---- what all refer to ---- */
 
-/* A pc is a frame's name to the readers: a frame of another object at an address gets one of its own. Those of root
- * frames are the numbers of their Ps. */
+/* Readers identify a frame by its pc, so a frame at the same address in another object gets a pc of its own. The pc of
+ * a root frame is the number of its P. */
 static uint64_t pc_of(const struct writer *w, size_t frame)
 {
 	const struct trace_frame *f = &w->frames.frames[frame];
 	return f->is_other || f->address <= w->order.count ? UINT64_C(1) << 62 | frame : f->address;
 }
 
-/* A frame as readers have it; texts by their numbers, 0: not known. */
+/* A frame as it is written: texts by their numbers; 0: not known. */
 struct frame_fields {
 	uint64_t pc, function, file, line;
 };
@@ -674,7 +673,7 @@ static const struct frame_fields *fields_of(struct writer *w, size_t frame)
 	return fields;
 }
 
-/* The frames from the leaf on, as many as the readers take, and the root. */
+/* Write the frames from the leaf on, as many as readers accept, and the root frame. */
 static void write_stack(struct writer *w, uint64_t id, const struct stack_key *key)
 {
 	uint8_t bytes[STACK_BYTES_MAX], head[2 * VARINT_MAX];
@@ -698,7 +697,7 @@ static void write_stack(struct writer *w, uint64_t id, const struct stack_key *k
 	out_bytes(w->out, bytes, n);
 }
 
-/* The keys of a table by their numbers. NULL: no memory. */
+/* Returns the keys of a table in the order of their numbers; NULL: no memory. */
 static struct span *keys_of(struct writer *w, const struct intern *t)
 {
 	struct span *keys = region_alloc(w->region, t->count * sizeof *keys + 1);
@@ -731,7 +730,7 @@ static void write_tables(struct writer *w)
 	write_strings(w);
 }
 
-/* 0, -ENOMEM, -EAGAIN. */
+/* Returns 0, -ENOMEM or -EAGAIN. */
 static int prepare(struct writer *w, struct patience *patience)
 {
 	int rc = trace_frames_make(&w->frames, w->region, w->snapshot, patience);

@@ -1,6 +1,6 @@
-/* order.c - events as they came, many threads mixed, into lives.
+/* order.c - turn events as they came, of many threads mixed, into lives.
  *
- * Runs in: listener. In the request's region.
+ * Runs in: listener. Memory of the request's region.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/trace/order.h"
@@ -15,10 +15,10 @@
 enum { NAME_MAX_BYTES = 255 };
 #define LENGTH_MAX_NS (UINT64_C(1) << 60) /* readers count in 63 bits */
 
-/* A thread, as the snapshot has it; one that only events tell of has been learned from them. */
+/* A thread as the snapshot lists it, or, if only events name it, as they describe it. */
 struct thread {
 	struct trace_thread is;
-	size_t events; /* how many of the sorted ones */
+	size_t events; /* number of its events in `sorted` */
 };
 
 struct making {
@@ -30,9 +30,9 @@ struct making {
 	const struct trace_event **sorted; /* by thread, then by time */
 	size_t event_count, wait_count;
 	struct trace_item *next_wait, *next_point; /* free places */
-	struct trace_life *life;                   /* being made; NULL: none yet */
-	uint64_t last_ns;                          /* the life's last sign */
-	size_t signs;                              /* how many */
+	struct trace_life *life;                   /* the one at work; NULL: none yet */
+	uint64_t last_ns;                          /* time of its last event */
+	size_t signs;                              /* number of its events */
 };
 
 /* ---- events of the trace, by thread ---- */
@@ -49,7 +49,7 @@ static bool is_of_the_trace(const struct trace_order *o, const struct trace_even
 	return e->kind <= TRACE_LOG && e->start_ns >= o->begin_ns && e->start_ns <= o->end_ns;
 }
 
-/* Each event of the trace. */
+/* Returns the next event that lies in the trace, or NULL. */
 static const struct trace_event *next_event(const struct making *m, size_t *chunk, size_t *at)
 {
 	for (; *chunk < m->snapshot->chunk_count; ++*chunk, *at = 0, pace()) {
@@ -63,7 +63,7 @@ static const struct trace_event *next_event(const struct making *m, size_t *chun
 	return NULL;
 }
 
-/* -1: no memory. */
+/* Returns -1 if there is no memory. */
 static int64_t thread_number(struct making *m, const int32_t *tid)
 {
 	bool is_new;
@@ -90,7 +90,7 @@ static void learn_thread(struct making *m, const struct trace_thread *t)
 {
 	struct trace_thread *is = &m->threads[thread_number(m, &t->tid)].is;
 	bool was_there = is->was_there, was_blocked = is->was_blocked;
-	*is = *t; /* the later one is the one to name it */
+	*is = *t; /* the later entry has the current name */
 	is->was_there |= was_there;
 	is->was_blocked |= was_blocked;
 }
@@ -111,7 +111,7 @@ static bool event_before(const void *first, const void *second)
 	return a->end_ns > b->end_ns; /* the outer wait first */
 }
 
-/* Put the events of each thread side by side, in the order of threads, and sort each thread's: they nearly are. */
+/* Put the events of each thread next to each other, in the order of threads, and sort them; they nearly are sorted. */
 static int sort_events(struct making *m)
 {
 	size_t count = m->tids.count, chunk = 0, at = 0, from = 0;
@@ -172,7 +172,7 @@ static void begin_life(struct making *m, const struct trace_thread *t, uint64_t 
 	m->signs = 0;
 }
 
-/* There when the trace began. What it was blocked in then may turn out later, with the wait's end, or not at all. */
+/* Begin the life of a thread that was there at first. If it was blocked, the end of its wait may tell in what. */
 static void begin_old_life(struct making *m, const struct trace_thread *t)
 {
 	begin_life(m, t, m->order->begin_ns);
@@ -181,7 +181,7 @@ static void begin_old_life(struct making *m, const struct trace_thread *t)
 		add_item(&m->next_wait, &m->life->wait_count, NULL, m->life->start_ns, TRACE_LASTS);
 }
 
-/* A sign of life ends the wait of which nothing is known but that it was. */
+/* Any event of the thread ends the wait that no event describes. */
 static void end_unknown_wait(struct making *m, uint64_t ns)
 {
 	struct trace_item *w = last_wait(m);
@@ -192,7 +192,7 @@ static void end_unknown_wait(struct making *m, uint64_t ns)
 		drop_wait(m);
 }
 
-/* The life is over, at limit_ns at the latest. */
+/* End the life, at limit_ns at the latest. */
 static void end_life(struct making *m, uint64_t limit_ns)
 {
 	struct trace_life *l = m->life;
@@ -205,8 +205,8 @@ static void end_life(struct making *m, uint64_t limit_ns)
 		last_wait(m)->end_ns = l->end_ns;
 }
 
-/* Is the life that is being made the one whose birth is told only now? A thread may do things before its birth is told,
- * and may have been seen by who listed the threads when the trace began. */
+/* Does this birth belong to the life at work? A thread may have events before that of its birth, and may be in the list
+ * of threads that was made when the trace began. */
 static bool awaits_birth(const struct making *m)
 {
 	return m->life && !m->life->born && !m->life->has_ended && (!m->life->was_there || !m->signs);
@@ -274,8 +274,7 @@ static void add_event(struct making *m, const struct trace_thread *t, const stru
 		add_point(m, e);
 }
 
-/* A thread that ended unseen did so after its last sign; a wait that was never seen to end lasted until the trace did.
- */
+/* A thread whose end was not seen ends with its last event; a wait whose end was not seen lasts to the trace's end. */
 static void end_last_life(struct making *m, const struct trace_thread *t)
 {
 	struct trace_life *l = m->life;
@@ -295,12 +294,12 @@ static void make_lives(struct making *m, const struct thread *t, const struct tr
 		begin_old_life(m, &t->is);
 	for (size_t i = 0; i < t->events; i++)
 		add_event(m, &t->is, events[i]);
-	if (!m->life) /* it was there at the end */
+	if (!m->life) /* it has no events, and was first seen at the end */
 		begin_life(m, &t->is, m->order->end_ns);
 	end_last_life(m, &t->is);
 }
 
-/* Lives are as many as threads, and one more for each birth; each may have a wait that no event tells of. */
+/* There is at most one life for each thread and each birth. Each thread may have one wait that no event describes. */
 static int make_room(struct making *m)
 {
 	struct trace_order *o = m->order;
@@ -383,7 +382,7 @@ const struct trace_life *trace_order_alive(const struct trace_order *o, int tid,
 
 const struct trace_item *trace_life_next_wait(const struct trace_life *l, uint64_t ns)
 {
-	size_t low = 0, high = l->wait_count; /* waits before `low` begin before ns, those from `high` on do not */
+	size_t low = 0, high = l->wait_count; /* waits before `low` begin before ns; those from `high` on do not */
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 		if (l->waits[middle].start_ns < ns)

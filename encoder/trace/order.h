@@ -1,13 +1,13 @@
 /* order.h - what each thread did, in order and without contradictions: what a trace is written from.
  *
- * Runs in: listener. In the request's region: 8 bytes an event while it is made, 24 to keep.
+ * Runs in: listener. Memory of the request's region: for each event 8 bytes to sort it and 24 for the result.
  *
- * A tid that was used by two threads, one after the other, is two lives: each TRACE_BORN begins one. Within a life:
- * - nothing lies outside [start_ns, end_ns], and that not outside the trace; waits wholly outside are left out;
+ * If two threads used one tid, one after the other, the tid has two lives: each TRACE_BORN begins one. Within a life:
+ * - nothing lies outside [start_ns, end_ns], and the life not outside the trace; waits wholly outside are left out;
  * - waits follow each other: one inside another is left out, one that overlaps the one before begins at its end;
- * - no wait follows one that lasts when the trace ends;
+ * - no wait follows one that is not over when the trace ends;
  * - points are in order; they may lie inside a wait.
- * What comes after a thread's end, other than a birth, puts the end off.
+ * An event after a thread's end, other than a birth, moves the end to the time of that event.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_ORDER_H
@@ -19,22 +19,23 @@
 
 /* A wait, or a point. */
 struct trace_item {
-	const struct trace_event *event; /* NULL: a wait that is known only by what the thread was at the beginning */
-	uint64_t start_ns, end_ns;       /* of a point: the same */
+	const struct trace_event *event; /* NULL: the thread was blocked when the trace began, no event says in what */
+	uint64_t start_ns, end_ns;       /* equal for a point */
 };
 
 struct trace_life {
 	int tid;
 	const char *name; /* one line of UTF-8, at most 255 bytes, never empty */
 	uint64_t start_ns, end_ns;
-	bool was_there; /* when the trace began, which is start_ns; otherwise it was born then, or first seen */
-	bool has_ended; /* at end_ns; otherwise that is the trace's */
-	const struct trace_event *born;    /* NULL: nothing is known of its birth */
+	bool was_there; /* alive when the trace began, at start_ns; else start_ns is its birth, or when it was first
+	                   seen */
+	bool has_ended; /* at end_ns; else end_ns is the end of the trace */
+	const struct trace_event *born;    /* NULL: its birth is not known */
 	struct trace_item *waits, *points; /* points: TRACE_CPU, TRACE_HEAP, TRACE_LOG */
 	size_t wait_count, point_count;
 };
 
-/* The lives of one tid, which are side by side. */
+/* The lives of one tid. They are next to each other, the earliest first. */
 struct trace_tid {
 	int tid;
 	size_t first, count;
@@ -43,29 +44,29 @@ struct trace_tid {
 struct trace_order {
 	uint64_t begin_ns, end_ns;
 	size_t count;
-	struct trace_life
-		*lives; /* of the threads as the snapshot has them, then of others; of one tid the first first */
+	struct trace_life *lives; /* of threads in the snapshot's order, then of threads that only events name */
 	size_t tid_count;
 	struct trace_tid *tids; /* sorted */
 };
 
-/* 0, or -ENOMEM. */
+/* Put the snapshot's events in order. Returns 0, or -ENOMEM. */
 int trace_order_make(struct trace_order *o, struct region *r, const struct trace_snapshot *s);
 
-/* The life of this tid that was at work then, and already had been just before: not in a wait, which may begin at that
- * moment but not end. NULL: none. */
+/* Find the life of this tid that was at work (in no wait) at `ns` and just before. A wait may begin at that moment,
+ * but not end.
+ * Returns NULL if there is none. */
 const struct trace_life *trace_order_at_work(const struct trace_order *o, int tid, uint64_t ns);
 
-/* The same life or another one, waiting or not; NULL: none lived then. */
+/* Find the life of this tid at `ns`, at work or in a wait. Returns NULL if none was alive then. */
 const struct trace_life *trace_order_alive(const struct trace_order *o, int tid, uint64_t ns);
 
-/* The first wait of a life that does not begin before then; waits + wait_count: none. */
+/* Returns the first wait of a life that begins at `ns` or later; waits + wait_count: there is none. */
 const struct trace_item *trace_life_next_wait(const struct trace_life *l, uint64_t ns);
 
-/* The TRACE_HEAP of all threads by time; *count: how many. NULL: no memory. */
+/* Returns the TRACE_HEAP points of all threads, sorted by time, and their number in *count; NULL: no memory. */
 const struct trace_item **trace_order_heap(const struct trace_order *o, struct region *r, size_t *count);
 
-/* The memory in use after it; at least 0, as all of them are estimates. */
+/* Returns the bytes in use after this event. They never fall below 0, though all numbers are estimates. */
 uint64_t trace_heap_after(uint64_t in_use_bytes, const struct trace_event *heap);
 
 #endif

@@ -3,9 +3,9 @@
  *
  * Runs in: listener. All memory from the request's region.
  *
- * A thread's life is a track and a packet sequence of its own, its times in order: waits are slices, everything else
- * instants. Another sequence has the clocks, the process, the heap as a counter, and what was lost. A stack is the text
- * of its functions, the leaf first, sent once for each of its threads: interned data belongs to one sequence.
+ * Each thread's life has a track and a packet sequence of its own, with times in order. Waits are slices, everything
+ * else is an instant. Another sequence has the clocks, the process, the heap as a counter, and the losses. A stack is
+ * the text of its functions, the leaf first. It is sent once for each thread, as interned data belongs to one sequence.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/trace/trace.h"
@@ -83,13 +83,13 @@ enum { /* values */
 
 enum {
 	STACK_TEXT_MAX = 4096,
-	STACK_TEXTS_MAX = 16 << 20, /* of all stacks; those that come later are left out */
-	NAME_MAX_BYTES = 256,       /* of an event; a function's name may be longer */
+	STACK_TEXTS_MAX = 16 << 20, /* bytes of all stacks; later ones are left out */
+	NAME_MAX_BYTES = 256,       /* of an event; the name of a function may be longer */
 	PROCESS_TRACK = 1,
 	HEAP_TRACK = 2,
-	LIVES_TRACK = 3, /* and the following: threads */
+	LIVES_TRACK = 3, /* and the following ones: threads */
 	SHARED_SEQUENCE = 1,
-	LIVES_SEQUENCE = 2, /* and the following */
+	LIVES_SEQUENCE = 2, /* and the following ones: threads */
 };
 
 static const char *const wait_category[TRACE_WAITS] = {
@@ -129,7 +129,7 @@ static uint64_t track_of(const struct writer *w, const struct trace_life *l)
 	return l ? LIVES_TRACK + (uint64_t)(l - w->order.lives) : PROCESS_TRACK;
 }
 
-/* Write the packet, in which its content is, for the sequence of a life or the shared one. */
+/* Write the packet, whose content is ready, to the sequence of a life, or to the shared one. */
 static void write_packet(struct writer *w, const struct trace_life *l, uint64_t flags)
 {
 	message_uint(&w->packet, PACKET_SEQUENCE_ID, sequence_of(w, l));
@@ -141,7 +141,7 @@ static void write_packet(struct writer *w, const struct trace_life *l, uint64_t 
 	w->head.len = w->packet.len = 0;
 }
 
-/* Write the event, and what it needs interned. */
+/* Write the event and the interned data that it needs. */
 static void write_event(struct writer *w, const struct trace_life *l, uint64_t ns)
 {
 	message_uint(&w->packet, PACKET_TIMESTAMP, ns);
@@ -236,7 +236,7 @@ static void put_stack(struct writer *w, const struct trace_life *l, const struct
 		return;
 	}
 	if (is_new) {
-		w->spare = NULL; /* it is the table's now */
+		w->spare = NULL; /* the table keeps it */
 		intern_text(w, (uint64_t)n + 1, stack);
 	}
 	message_str(&w->part, ANNOTATION_NAME, "stack");
@@ -271,7 +271,7 @@ static void write_begin(struct writer *w, const struct trace_life *l, const stru
 	write_event(w, l, wait->start_ns);
 }
 
-/* One that lasts ends with the trace: slices come in pairs. */
+/* End a slice. A wait that is not over ends with the trace, as slices need both a begin and an end. */
 static void write_end(struct writer *w, const struct trace_life *l, const struct trace_item *wait)
 {
 	put_head(w, track_of(w, l), TYPE_END, NULL, SPAN(""));
@@ -359,7 +359,7 @@ static void put_clock(struct writer *w, unsigned id, int clock)
 	message_part(&w->event, SNAPSHOT_CLOCKS, &w->part);
 }
 
-/* All clocks at one moment: so the viewer can tell the time of day. */
+/* Write all clocks at one moment, so that the viewer can show the time of day. */
 static void write_clocks(struct writer *w)
 {
 	put_clock(w, PERFETTO_MONOTONIC, CLOCK_MONOTONIC);

@@ -1,7 +1,7 @@
 /* address.c - where to listen: PPROF_ADDR read, printed, bound.
  *
- * Runs in: init (the app's thread, before main), listener. So: no libc but mem*, no errno; system calls
- * through shim/base/os.h; what it opens is CLOEXEC and numbered high.
+ * Runs in: init (the app's thread, before main), listener. So: no libc but mem*, no errno; system calls through
+ * shim/base/os.h; its descriptors are CLOEXEC and have high numbers.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "http/address/address.h"
@@ -175,7 +175,7 @@ static int open_socket(const struct address *a)
 	return fd_raise((int)os_call(SYS_socket, a->sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 }
 
-/* One attempt at a->sa. The fd, or a negative errno. */
+/* Try a->sa once. Returns the fd, or a negative errno. */
 static int listen_once(const struct address *a)
 {
 	int on = 1, off = 0;
@@ -195,7 +195,7 @@ static int listen_once(const struct address *a)
 	return (int)rc;
 }
 
-/* Is there a socket file of this user's at the path that nobody answers on? */
+/* Is there a socket file of this user at the path, without a listener? */
 static bool is_stale_socket(const struct address *a)
 {
 	struct stat st;
@@ -211,7 +211,7 @@ static bool is_stale_socket(const struct address *a)
 	return rc == -ECONNREFUSED;
 }
 
-/* Two processes that find the same stale file at once may both replace it; the later one wins. */
+/* If two processes find the same stale file at once, both may replace it; the later one wins. */
 static int listen_unix(const struct address *a)
 {
 	int fd = listen_once(a);
@@ -247,7 +247,7 @@ static int listen_tcp(struct address *a)
 	struct address attempt = *a;
 	int fd = listen_once(&attempt);
 	if ((fd == -EAFNOSUPPORT || fd == -EADDRNOTAVAIL) && is_wildcard_v6(&attempt)) {
-		set_v4(&attempt, any); /* a kernel without IPv6 */
+		set_v4(&attempt, any); /* the kernel has no IPv6 */
 		set_port(&attempt, a->port);
 		fd = listen_once(&attempt);
 	}

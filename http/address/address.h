@@ -20,21 +20,21 @@ struct address {
 	uint16_t port; /* TCP: host byte order */
 };
 
-/* As Go's net.Listen("tcp", s) for literal addresses and "localhost": ":6060", "host:port", "[::1]:6060",
- * and "unix:/path" (at most 107 bytes; "unix:@name" is abstract), "off". A bare "6060" or a bare host is
- * refused, as Go does. 0, or -EINVAL with one line in *why. */
+/* Parse an address. Forms as in Go's net.Listen("tcp", s), for literal addresses and "localhost": ":6060", "host:port",
+ * "[::1]:6060". Also "unix:/path" (at most 107 bytes; "unix:@name" is abstract) and "off". A bare "6060" or a bare host
+ * is refused, as in Go. Returns 0, or -EINVAL with one line in *why. */
 int address_parse(struct span text, struct address *a, const char **why);
 
 /* Print the address as a URL: "http://127.0.0.1:6060/debug/pprof/" (a wildcard host prints as
  * localhost), "unix:/path". */
 void address_print(const struct address *a, struct line *l);
 
-/* Bind and listen (CLOEXEC, non-blocking, SO_REUSEADDR for TCP). A taken TCP port: the next free one of
- * the ten above it; a->port and a->sa then say which. A Unix socket file that nobody answers on is
- * replaced; one that is answered is taken (-EADDRINUSE). The fd, or a negative errno. */
+/* Bind and listen (CLOEXEC, non-blocking, SO_REUSEADDR for TCP). If a TCP port is taken, use the next free one of the
+ * ten above it; a->port and a->sa then have it. A Unix socket file without a listener is replaced; one with a listener
+ * counts as taken (-EADDRINUSE). Returns the fd, or a negative errno. */
 int address_listen(struct address *a);
 
-/* The same for this very address alone. */
+/* The same, but try no other port. */
 int address_listen_here(struct address *a);
 
 #endif

@@ -1,4 +1,4 @@
-/* fd.c - descriptors that live in somebody else's table.
+/* fd.c - our descriptors in the program's table.
  *
  * Runs in: listener, init. System calls alone, no errno.
  *
@@ -12,10 +12,10 @@
 
 enum {
 	ROOM = 128,     /* more than the connections, the listening socket and the loop's own */
-	CEILING = 1024, /* the kernel's table grows with the highest number: stay at its small size */
+	CEILING = 1024, /* the kernel's table grows with the highest number, so keep that low */
 };
 
-/* The lowest number that is out of the way under the process' limit. */
+/* Returns the lowest number that is high enough, as far as the process's limit allows. */
 static int high_number(void)
 {
 	struct {

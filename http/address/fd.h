@@ -1,9 +1,9 @@
-/* fd.h - descriptors that live in somebody else's table: numbered out of the way, known by identity.
+/* fd.h - our descriptors in the program's table: high numbers, checked by identity.
  *
  * Runs in: listener, init. So: system calls alone, no errno.
  *
- * The table belongs to the program. It may count on the lowest free number (close(0); open(…)), and it
- * may close ours and reuse the number. So ours are moved up, and looked at before they are used.
+ * The table belongs to the program. The program may rely on getting the lowest free number (close(0); open(…)), and it
+ * may close our descriptors and reuse their numbers. So ours get high numbers, and are checked before use.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_FD_H
@@ -16,14 +16,14 @@ struct fd_identity {
 	uint64_t device, inode;
 };
 
-/* Move fd to a high number, CLOEXEC. The new number; where there is no room, fd itself. A negative fd
- * (an error) is handed through. */
+/* Move fd to a high number, CLOEXEC. Returns the new number, or fd itself if there is no room or fd is negative (an
+ * error). */
 int fd_raise(int fd);
 
-/* What fd refers to now. All zero when it is closed. */
+/* Returns the identity of the file that fd refers to now; all zero if fd is closed. */
 struct fd_identity fd_identify(int fd);
 
-/* Does fd still refer to what was identified? */
+/* Does fd still refer to the file with this identity? */
 bool fd_is(int fd, struct fd_identity identity);
 
 #endif

@@ -7,7 +7,7 @@
 
 #include "http/address/ip.h"
 
-/* What follows the name: nothing, or a colon and perhaps digits (RFC 3986 lets the port be empty). */
+/* Is the rest after the name empty, or a colon and perhaps digits (RFC 3986 lets the port be empty)? */
 static bool is_port(struct span s)
 {
 	uint64_t port;

@@ -2,8 +2,8 @@
  *
  * Runs in: listener. Memory of the caller alone.
  *
- * DNS rebinding: a page of evil.example lets its name resolve to 127.0.0.1, and the browser then hands
- * it our answers as its own. The browser names evil.example in Host, so the name gives it away.
+ * DNS rebinding: evil.example lets its name resolve to 127.0.0.1, and the browser then gives our answers to a page of
+ * evil.example as its own. But the browser still sends "Host: evil.example", which shows the attack.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_HOST_H
@@ -13,7 +13,7 @@
 
 #include "shim/base/text.h"
 
-/* An IP literal, localhost or a name below localhost, with or without a port. */
+/* Is it an IP literal, localhost or a name below localhost, with or without a port? */
 bool host_is_local(struct span host);
 
 #endif

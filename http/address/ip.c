@@ -28,7 +28,8 @@ bool ip_parse_v4(struct span s, uint8_t address[4])
 	return parse_octet(s, &address[3]);
 }
 
-/* The groups of one side of "::" (or of the whole) into *to, at most `room`. Their number, or -1. */
+/* Parse the groups of one side of "::", or of the whole address, into *to, at most `room`. Returns their
+ * number, or -1. */
 static int parse_groups(struct span s, bool may_end_dotted, uint16_t *to, int room)
 {
 	int n = 0;
@@ -101,7 +102,7 @@ static unsigned group_of(const uint8_t address[16], int i)
 	return (unsigned)address[2 * i] << 8 | address[2 * i + 1];
 }
 
-/* The first longest run of two or more zero groups: where it starts and how long it is (0: none). */
+/* Find the first of the longest runs of two or more zero groups. Returns its length (0: none); *start is its place. */
 static int longest_zeros(const uint8_t address[16], int *start)
 {
 	int best = 0;

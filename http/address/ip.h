@@ -11,10 +11,10 @@
 
 #include "shim/base/text.h"
 
-/* Four decimal numbers, none with a leading zero, as Go and browsers have it. */
+/* Parse four decimal numbers, none with a leading zero, as Go and browsers do. */
 bool ip_parse_v4(struct span s, uint8_t address[4]);
 
-/* RFC 4291, 2.2: groups, "::", a dotted tail. No zone, no brackets. */
+/* Parse groups, "::" and a dotted tail (RFC 4291, 2.2). No zone, no brackets. */
 bool ip_parse_v6(struct span s, uint8_t address[16]);
 
 void ip_print_v4(const uint8_t address[4], struct line *l);

@@ -1,4 +1,4 @@
-/* answer.c - what the answers of several endpoints have in common.
+/* answer.c - functions that the handlers of several endpoints share.
  *
  * Runs in: listener. Memory of the exchange's region; nothing here waits: a handler that needs time sets
  * x->resume and returns.
@@ -40,7 +40,7 @@ void *answer_own(struct exchange *x, size_t size)
 
 /* ---- answers that need names ---- */
 
-/* encode makes the whole of the answer, and is called again while it returns -EAGAIN. */
+/* `encode` makes the whole answer, and is called again as long as it returns -EAGAIN. */
 struct names_wait {
 	int (*encode)(struct exchange *x, struct patience *p);
 	struct patience patience;
@@ -66,8 +66,8 @@ void answer_end_wait(struct exchange *x)
 	x->abandon = NULL;
 }
 
-/* Names, and what is known of them, are one table: one answer is encoded at a time, and others wait for their turn,
- * which holds up nobody else. */
+/* All answers share one table of names. So one answer is encoded at a time, and others wait for their turn; clients
+ * without such answers do not wait. */
 static int encode_alone(struct exchange *x)
 {
 	static struct {
@@ -84,7 +84,7 @@ static int encode_alone(struct exchange *x)
 	return rc;
 }
 
-/* What an attempt without all names took is given back. */
+/* Make the answer. The memory of an attempt that lacked names is released. */
 static void make_answer(struct exchange *x)
 {
 	struct region_mark mark = region_mark(x->region);
@@ -114,7 +114,7 @@ void answer_when_named(struct exchange *x, int (*encode)(struct exchange *x, str
 	make_answer(x);
 }
 
-/* ---- what records for a time: the CPU profile, the trace ---- */
+/* ---- recordings: the CPU profile, the trace ---- */
 
 void answer_pause(struct exchange *x, void (*resume)(struct exchange *x), uint64_t ns, uint64_t end_ns)
 {

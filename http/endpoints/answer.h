@@ -1,4 +1,4 @@
-/* answer.h - what handlers of several endpoints do.
+/* answer.h - functions that the handlers of several endpoints share.
  *
  * Runs in: listener. Memory of the exchange's region. A handler does not wait: it sets x->resume and returns.
  *
@@ -20,18 +20,18 @@ void answer_attachment(struct exchange *x, const char *suffix);
  * Returns it, also in x->own; NULL: there is none, and the answer says so. */
 void *answer_own(struct exchange *x, size_t size);
 
-/* Answer with what `encode` makes. It returns 0, a negative errno, or -EAGAIN where names are missing: then it is
- * called again when they have come, for at most `most_s` seconds (0: as long as may be), and others are served
+/* Answer with the output of `encode`, which returns 0, a negative errno, or -EAGAIN if names are missing. It is then
+ * called again when they have come, for at most `most_s` seconds (0: the default), and other clients are served
  * meanwhile. */
 void answer_when_named(struct exchange *x, int (*encode)(struct exchange *x, struct patience *p), unsigned most_s);
 
-/* Let go of what the handler holds while it waits: what x->abandon would. */
+/* Release what the handler holds while it waits, as x->abandon would. */
 void answer_end_wait(struct exchange *x);
 
 /* Have `resume` called at `ns` (CLOCK_MONOTONIC), or at `end_ns` if that is sooner. */
 void answer_pause(struct exchange *x, void (*resume)(struct exchange *x), uint64_t ns, uint64_t end_ns);
 
-/* Answer that a recording could not begin: rc says why, `what` is its name, `busy` Go's text for -EBUSY. */
+/* Answer that a recording could not begin. rc says why, `what` is its name, and `busy` is Go's text for -EBUSY. */
 void answer_refuse(struct exchange *x, int rc, const char *what, const char *busy);
 
 #endif

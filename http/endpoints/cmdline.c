@@ -6,7 +6,7 @@
 #include "http/endpoints/answer.h"
 #include "shim/base/os.h"
 
-/* argv joined with NUL, without the NUL that the kernel ends it with. */
+/* Answer with argv joined by NUL, without the final NUL that the kernel adds. */
 void answer_cmdline(struct exchange *x)
 {
 	struct out *o = &x->answer.body;

@@ -38,7 +38,7 @@ static void finish_profile(struct exchange *x)
 		answer_failure(x, rc);
 }
 
-/* The samples wait in a ring of limited length: they are taken out when it asks for it, up to the end. */
+/* The samples wait in a ring of limited length. Take them out whenever the ring asks for it, up to the end. */
 static void continue_profile(struct exchange *x)
 {
 	const struct own *own = x->own;
@@ -68,7 +68,7 @@ static void begin_profile(struct exchange *x, int64_t seconds, unsigned hz)
 
 void answer_profile(struct exchange *x)
 {
-	int64_t seconds, hz; /* hz 0: as the setting says */
+	int64_t seconds, hz; /* hz 0: use the setting */
 	const char *wrong = parameter_read(x, PARAMETER_CPU_SECONDS, &seconds);
 	const char *wrong_hz = parameter_read(x, PARAMETER_HZ, &hz);
 	if (x->query.failed)

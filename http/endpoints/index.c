@@ -1,6 +1,6 @@
-/* index.c - the page at /debug/pprof/: what is stuck, what there is, how much of it, and what got lost.
+/* index.c - the page at /debug/pprof/: stuck threads, the profiles and their counts, and losses.
  *
- * Runs in: listener. Memory of the exchange's region. The page needs nothing from elsewhere.
+ * Runs in: listener. Memory of the exchange's region. The page loads nothing from elsewhere.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "http/endpoints/answer.h"
@@ -48,7 +48,7 @@ static void out_html(struct out *o, struct span s)
 	}
 }
 
-/* The program's name as the kernel has it (its main thread's), or nothing. */
+/* Returns the program's name as the kernel has it (the name of the main thread), or an empty span. */
 static struct span read_name(char *buf, size_t cap)
 {
 	int fd = (int)os_open("/proc/self/comm", O_RDONLY);
@@ -145,7 +145,7 @@ static void out_parameters(struct out *o)
 	out_str(o, "</ul>\n");
 }
 
-/* A part of the page that is there only when it has lines. */
+/* A part of the page that is left out if it has no lines. */
 struct list {
 	struct out *out;
 	const char *title;

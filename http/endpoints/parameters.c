@@ -67,7 +67,7 @@ static bool parse(const struct parameter *p, struct span text, int64_t *value)
 	return false;
 }
 
-/* What is wrong with the value that was given, or NULL. */
+/* Returns what is wrong with the value that was given, or NULL. */
 static const char *check(const struct parameter *p, struct span text, int64_t *value)
 {
 	int64_t given;

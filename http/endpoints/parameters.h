@@ -28,7 +28,7 @@ struct parameter {
 	} values;
 	int64_t preset;
 	enum { PRESET, REFUSED, REFUSED_UNLESS_EMPTY } bad;
-	const char *wrong; /* what the client is told of a bad value that is refused */
+	const char *wrong; /* the answer to a bad value that is refused */
 	const char *description;
 };
 extern const struct parameter parameters[PARAMETERS];

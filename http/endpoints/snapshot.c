@@ -1,4 +1,4 @@
-/* snapshot.c - the profiles that are counters since the start: as they are now, or as they change in a time.
+/* snapshot.c - the profiles from counters: their values now, or the difference over some seconds.
  *
  * Runs in: listener. Memory of the exchange's region; nothing here waits: a handler that needs time sets
  * x->resume and returns.
@@ -9,13 +9,13 @@
 #include "http/endpoints/take.h"
 #include "shim/base/os.h"
 
-enum { PATIENCE_OF_PEOPLE_S = 5 }; /* who look at a text form, maybe at a deadlock, and can ask again */
+enum { PATIENCE_OF_PEOPLE_S = 5 }; /* users who read a text, maybe about a deadlock, can ask again */
 
 struct own {
 	struct profile_snapshot now;
-	struct profile_snapshot before; /* of a delta */
-	int64_t debug;                  /* of a text form */
-	int rate_token;                 /* of a delta of contention at a rate of its own: to restore it */
+	struct profile_snapshot before; /* for a delta */
+	int64_t debug;                  /* for a text form */
+	int rate_token;                 /* for a contention delta with a rate of its own: restores the old rate */
 };
 
 static int encode_text(struct exchange *x, struct patience *p)
@@ -52,13 +52,12 @@ static void answer_now(struct exchange *x, int64_t debug)
 		answer_when_named(x, encode_now, 0);
 }
 
-/* Of contention, a delta may be at a rate of its own: one that keeps more events, while the request lasts (snapshot.h).
- */
+/* A contention delta may have a rate of its own, which keeps more events while the request lasts (snapshot.h). */
 static const struct rate {
 	int kind; /* of the endpoint */
 	enum contention_kind contention;
 	enum parameter_id parameter;
-	const char *alone, *off; /* what is wrong */
+	const char *alone, *off; /* texts of errors */
 } rates[] = {
 #define RATE(kind, id, name, variable) \
 	{ \
@@ -72,7 +71,7 @@ static const struct rate {
 #undef RATE
 };
 
-/* NULL: of a profile that has no rate. */
+/* Returns NULL for a profile without a rate. */
 static const struct rate *rate_of(const struct endpoint *e)
 {
 	for (size_t i = 0; i < sizeof rates / sizeof *rates; i++)
@@ -87,7 +86,7 @@ static void restore_rate(struct exchange *x)
 	snapshot_contention_restore(rate_of(x->endpoint)->contention, own->rate_token);
 }
 
-/* False: it could not, and the answer says why. */
+/* Raise the rate for this request. False: it failed, and the answer says why. */
 static bool raise_rate(struct exchange *x, int64_t value)
 {
 	const struct rate *rate = rate_of(x->endpoint);
@@ -117,7 +116,7 @@ static void finish_delta(struct exchange *x)
 		answer_failure(x, rc);
 }
 
-/* rate 0: at the one that holds. */
+/* Begin a delta. rate 0: use the current rate. */
 static void begin_delta(struct exchange *x, int64_t seconds, int64_t rate)
 {
 	struct own *own = x->own;
@@ -133,8 +132,9 @@ static void begin_delta(struct exchange *x, int64_t seconds, int64_t rate)
 	answer_pause(x, finish_delta, end_ns, end_ns);
 }
 
-/* What is wrong with the length of a delta, or NULL; 0: it is none. The order of the checks and their texts are Go's
- * (encoder/FORMATS.md); its "not supported" cannot happen: all six have deltas. */
+/* Check the length of a delta; *seconds is 0 if none is asked for. The order of the checks and their texts are Go's
+ * (encoder/FORMATS.md). Its "not supported" cannot happen, as all six profiles have deltas.
+ * Returns NULL, or what is wrong. */
 static const char *check_seconds(struct exchange *x, int64_t debug, int64_t *seconds)
 {
 	const char *wrong = parameter_read(x, PARAMETER_SECONDS, seconds);
@@ -143,7 +143,7 @@ static const char *check_seconds(struct exchange *x, int64_t debug, int64_t *sec
 	return *seconds && debug ? "seconds and debug params are incompatible" : NULL;
 }
 
-/* What is wrong with the rate that was asked for, or NULL, and the rate; 0: none was. */
+/* Check the rate that was asked for; *value is 0 if there was none. Returns NULL, or what is wrong. */
 static const char *check_rate(struct exchange *x, bool is_delta, int64_t *value)
 {
 	const struct rate *rate = rate_of(x->endpoint);

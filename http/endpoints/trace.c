@@ -36,7 +36,7 @@ static void abandon_trace(struct exchange *x)
 	snapshot_trace_abandon();
 }
 
-/* Its buffer is held until it is encoded. */
+/* Release the trace, whose buffer is held until it is encoded. */
 static void release_trace(struct exchange *x)
 {
 	(void)x;
@@ -56,7 +56,7 @@ static void finish_trace(struct exchange *x)
 	answer_failure(x, rc);
 }
 
-/* Until its time is over, or its buffer full. */
+/* Record until the time is over or the buffer is full. */
 static void continue_trace(struct exchange *x)
 {
 	const struct own *own = x->own;

@@ -1,7 +1,7 @@
 /* connection.c - one client: reads requests, has them answered, sends the answers.
  *
- * Runs in: listener, between two waits of the event loop. Nothing here blocks: every read and write is
- * one non-blocking system call, then the loop goes round, so no client holds up another.
+ * Runs in: listener, between two waits of the event loop. Nothing here blocks: every read and write is one non-blocking
+ * system call, and then the loop takes the next client. So no client holds up another.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "http/server/connection.h"
@@ -44,7 +44,7 @@ static long receive(struct connection *c, void *to, size_t room)
 	return os_call(SYS_recvfrom, c->fd, to, room, MSG_DONTWAIT, 0, 0);
 }
 
-/* After a receive: nothing yet. Anything else that is not data ends the connection. */
+/* After a receive: is there no data yet? Any other result without data ends the connection. */
 static bool must_wait(long received)
 {
 	return received == -EAGAIN || received == -EINTR;
@@ -52,8 +52,8 @@ static bool must_wait(long received)
 
 /* ---- the end: the answer has been sent, the client has to see it ---- */
 
-/* Closing a socket with unread bytes resets it, and a reset overtakes the answer. So: no more from us,
- * and read what still comes until the client closes. */
+/* Closing a socket with unread bytes resets it, and a reset overtakes the answer. So send no more, and read until the
+ * client closes. */
 static void linger(struct connection *c)
 {
 	os_call(SYS_shutdown, c->fd, SHUT_WR);
@@ -79,7 +79,7 @@ static void drain(struct connection *c)
 
 static void begin_head(struct connection *c);
 
-/* Bytes that the kernel has of us and the client does not. */
+/* Returns the bytes in the kernel's queue that the client has not taken. */
 static int count_unsent(const struct connection *c)
 {
 	int n = 0;
@@ -93,8 +93,8 @@ static void enter_write(struct connection *c)
 	enter(c, CONNECTION_WRITE, server_deadlines.write_ms);
 }
 
-/* Nothing could be written for the whole time. The kernel lets us write again only when a good part of a
- * large queue is gone, though: a slow client that takes something from the queue is alive. */
+/* Nothing could be written up to the deadline. But the kernel lets us write again only when a good part of a large
+ * queue is gone, so a slow client that takes something from the queue may go on. */
 static void expire_write(struct connection *c)
 {
 	if (count_unsent(c) < c->unsent) {
@@ -136,8 +136,8 @@ static long send_chunks(struct connection *c)
 	return os_call(SYS_sendmsg, c->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-/* Of an answer that is made while it goes out: its next part. False: there is none, or no memory for what the head has
- * promised. */
+/* Make the next part of an answer that is made while it is sent. False: there is none, or no memory for it, and the
+ * connection is reset, as the answer is shorter than its head says. */
 static bool make_part(struct connection *c)
 {
 	struct out *body = c->x ? &c->x->answer.body : NULL;
@@ -193,8 +193,8 @@ static void copy_chunks(struct region *to, const struct out_chunk *from, struct 
 		out_bytes(copy, from->bytes, from->used);
 }
 
-/* A client that reads slowly holds the answer, not what it was made from, which may be ten times as much. Small ones
- * are no matter. */
+/* Move a large answer to a region of its own. So a slow client holds only the answer, not the memory that it was made
+ * with, which may be ten times as much. */
 static const struct out_chunk *move_answer(struct connection *c, const struct out_chunk *first)
 {
 	enum { SMALL = 256 * 1024 };
@@ -226,7 +226,7 @@ static void begin_answer(struct connection *c)
 		send_out_of_memory(c);
 }
 
-/* The client broke the rules: what it sends from here on cannot be understood. */
+/* The client broke the protocol, so its next bytes cannot be understood: answer, and read no further request. */
 static void answer_broken(struct connection *c, unsigned status, const char *text)
 {
 	c->last = true;
@@ -236,7 +236,7 @@ static void answer_broken(struct connection *c, unsigned status, const char *tex
 
 /* ---- the request ---- */
 
-/* After a handler ran: its answer, or its next time. */
+/* After a handler has run: send its answer, or wait for its next time. */
 static void follow_handler(struct connection *c)
 {
 	if (c->x->resume) {
@@ -253,7 +253,7 @@ static void work(void *arg)
 	c->handler(c->x);
 }
 
-/* A handler that takes long gives way to others, and is let go on when they had their turn. */
+/* Run a handler. One that takes long gives way to other clients, and continues after their turn. */
 static void go_on(struct connection *c)
 {
 	pace_go_on(&c->task);
@@ -273,7 +273,7 @@ static void begin_work(struct connection *c, void (*handler)(struct exchange *x)
 		go_on(c);
 		return;
 	}
-	handler(c->x); /* no memory for a stack: all at once */
+	handler(c->x); /* without memory for a stack it runs to its end at once */
 	follow_handler(c);
 }
 
@@ -289,10 +289,10 @@ static void say_continue(struct connection *c)
 	static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
 	long n = os_call(SYS_sendto, c->fd, text, sizeof text - 1, MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
 	if (n > 0 && (size_t)n < sizeof text - 1)
-		end(c); /* half of it: no answer can follow. (None of it: the client waits a little and sends.) */
+		end(c); /* half of it was sent: no answer can follow. (If none was, the client soon sends anyway.) */
 }
 
-/* The head is whole and `head_len` long: place what has come of the body. Only a POST's is kept. */
+/* The head is complete, with head_len bytes: place the bytes of the body that have come. Only a POST's body is kept. */
 static void begin_body(struct connection *c, size_t head_len)
 {
 	struct exchange *x = c->x;
@@ -335,7 +335,7 @@ static void read_body(struct connection *c)
 		run_handler(c);
 }
 
-/* A fresh exchange in a fresh region. False: no memory. */
+/* Begin a new exchange in a new region. False: no memory. */
 static bool begin_exchange(struct connection *c)
 {
 	c->x = region_alloc(&c->region, sizeof *c->x);
@@ -347,8 +347,8 @@ static bool begin_exchange(struct connection *c)
 	return true;
 }
 
-/* Between two requests. Bytes of the next one may have come with the last: they move to its own region,
- * and a deadline that is now brings the loop back to them, after others had their turn. */
+/* Begin to wait for the next request. If some of its bytes came with the last one, they move to its region, and a
+ * deadline that is now makes the loop come back to them after the other clients. */
 static void begin_head(struct connection *c)
 {
 	struct exchange *done = c->x;
@@ -440,7 +440,7 @@ void connection_ready(struct connection *c, uint32_t events)
 		break;
 	case CONNECTION_IDLE: read_head(c); break;
 	case CONNECTION_BODY: read_body(c); break;
-	case CONNECTION_WAIT: /* asked for nothing else than the client's going away */
+	case CONNECTION_WAIT: /* the only event asked for: the client has gone */
 		if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 			end(c);
 		break;

@@ -1,7 +1,7 @@
 /* connection.h - one client: reads requests, has them answered, sends the answers.
  *
- * Runs in: listener, between two waits of the event loop. Nothing here blocks or waits; every state has
- * a deadline, and the loop (server.c) says when it is over.
+ * Runs in: listener, between two waits of the event loop. Nothing here blocks or waits. Every state has a deadline, and
+ * the loop (server.c) reports when it has passed.
  *
  *           ┌───────────────────────────────◄──────────────┐ (bytes of the next request are here)
  *   open ─► HEAD ─► BODY ─► (handler) ─► WAIT ─► WRITE ─► IDLE ─► HEAD …
@@ -16,13 +16,13 @@
 #include "http/address/fd.h"
 
 enum connection_state {
-	CONNECTION_FREE,   /* the slot is nobody's */
-	CONNECTION_HEAD,   /* a request head is to come, or has begun to */
+	CONNECTION_FREE,   /* the slot is not in use */
+	CONNECTION_HEAD,   /* waits for a request head, or for the rest of it */
 	CONNECTION_BODY,   /* the body is coming in */
-	CONNECTION_WAIT,   /* a handler waits for its time */
-	CONNECTION_WRITE,  /* the answer is going out */
+	CONNECTION_WAIT,   /* a handler is at work, or waits for its time */
+	CONNECTION_WRITE,  /* the answer is being sent */
 	CONNECTION_IDLE,   /* between two requests; holds no memory */
-	CONNECTION_LINGER, /* all is said; the client has to read it and close */
+	CONNECTION_LINGER, /* all is sent; the client has to read it and close */
 	CONNECTION_OVER,   /* to be closed by the loop */
 };
 
@@ -30,8 +30,8 @@ struct connection {
 	enum connection_state state; /* written last when a slot is taken: a fork may copy any moment */
 	int fd;
 	struct fd_identity identity;
-	uint32_t generation; /* tells a slot's clients apart; the loop's */
-	uint32_t watched;    /* epoll events that are asked for; the loop's */
+	uint32_t generation; /* tells a slot's clients apart; used by the loop */
+	uint32_t watched;    /* epoll events that are asked for; used by the loop */
 	bool loopback;
 	bool pending;         /* HEAD: input has bytes that the parser has not seen */
 	bool last;            /* WRITE: nothing follows this answer */
@@ -43,10 +43,10 @@ struct connection {
 	/* HEAD to WRITE. x is NULL before the first byte, and when there was no memory. */
 	struct region region;
 	struct exchange *x;
-	struct pace_task task;               /* WAIT: a handler at work, or without a stack, none */
-	void (*handler)(struct exchange *x); /* the task's */
-	struct region_mark request;          /* in region: what follows belongs to the answer */
-	struct region answer; /* WRITE: the bytes to send alone, where they were moved, or a part; else empty */
+	struct pace_task task;               /* WAIT: a handler at work; without a stack: none */
+	void (*handler)(struct exchange *x); /* of the task */
+	struct region_mark request;          /* in region: memory after it belongs to the answer */
+	struct region answer; /* WRITE: only the bytes to send, if they were moved here or made in parts; else empty */
 	const struct out_chunk *chunk; /* the next byte to send */
 	size_t chunk_sent;
 };
@@ -54,16 +54,16 @@ struct connection {
 /* Begin with a new client. fd is non-blocking and becomes the connection's; the loop closes it. */
 void connection_open(struct connection *c, int fd, bool loopback);
 
-/* The same for one too many: it is told 503 and goes. */
+/* The same for a client too many: it gets a 503 and is closed. */
 void connection_refuse(struct connection *c, int fd);
 
-/* epoll reported `events`. */
+/* Handle `events`, as epoll reported them. */
 void connection_ready(struct connection *c, uint32_t events);
 
-/* The deadline has passed. */
+/* Handle a deadline that has passed. */
 void connection_expire(struct connection *c);
 
-/* The epoll events that the state waits for. */
+/* Returns the epoll events that the state waits for. */
 uint32_t connection_interest(const struct connection *c);
 
 #endif

@@ -1,7 +1,7 @@
-/* exchange.h - one request and its answer, while the server has them.
+/* exchange.h - one request and its answer, while the server works on them.
  *
- * Runs in: listener. Lives in the region that it points to and goes with it: a connection without a
- * request holds no memory.
+ * Runs in: listener. Lives in the region that it points to, and is freed with it: a connection without a request holds
+ * no memory.
  *
  *   connection: reads the head into input ─► request_parse ─► reads the body
  *                 └► endpoint_answer ─► fills answer ──────────────────────► sent from its chunks
@@ -21,33 +21,32 @@ struct names_wait;
 
 struct exchange {
 	struct region *region;
-	bool loopback; /* on a loopback TCP address: names in Host are checked */
+	bool loopback; /* on a loopback TCP address, where Host is checked */
 
 	struct request request;
 	char *body;      /* of content_length bytes; NULL: none, or read and dropped */
-	size_t body_len; /* come in so far */
+	size_t body_len; /* received so far */
 
 	struct response answer;
 	const struct endpoint *endpoint;
 
-	/* A handler that has to wait sets both; the connection calls resume at resume_ns
-	 * (CLOCK_MONOTONIC), once, unless the client went away. It may set them again. */
+	/* A handler that has to wait sets both. The connection then calls resume once at resume_ns (CLOCK_MONOTONIC),
+	 * unless the client has gone. resume may set them again. */
 	void (*resume)(struct exchange *x);
 	uint64_t resume_ns;
-	/* Set by a handler that holds more than memory while it waits, NULL again when it does not: called
-	 * once if the exchange ends while it waits, for whatever reason, before its region goes. (Not in a fork child,
-	 * which holds nothing.) */
+	/* Set by a handler while it waits and holds more than memory; else NULL. It is called once if the exchange ends
+	 * during the wait, before its region is released. (Not in a fork child, which holds nothing.) */
 	void (*abandon)(struct exchange *x);
 	struct query query;
 	void *own;                     /* what the endpoint keeps of this exchange: a struct of its file */
-	struct names_wait *names_wait; /* of an answer that needs names: answer.c */
+	struct names_wait *names_wait; /* for an answer that needs names (answer.c) */
 
-	size_t consumed;  /* of input: this request */
-	size_t input_len; /* the rest is the beginning of the next one (pipelining) */
+	size_t consumed;  /* bytes of input that belong to this request */
+	size_t input_len; /* bytes after those begin the next request (pipelining) */
 	char input[LIMIT_INPUT];
 };
 
-/* Answer x->request, or set x->resume. routes.c */
+/* Answer x->request, or set x->resume (routes.c). */
 void endpoint_answer(struct exchange *x);
 
 #endif

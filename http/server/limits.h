@@ -1,4 +1,4 @@
-/* limits.h - how much of a client the server puts up with: sizes, deadlines, connections.
+/* limits.h - what the server allows a client: sizes, deadlines, connections.
  *
  * Runs in: listener. Constants, and one table of deadlines that the unit test shortens before it starts
  * a server; nothing else writes it.
@@ -14,24 +14,22 @@ enum {
 	LIMIT_HEADERS = 16 * 1024,     /* bytes with line ends, the empty line too; more: 431 */
 	LIMIT_BLANK_LINES = 4,         /* before a request line (RFC 9112, 2.2); more: 400 */
 	LIMIT_BODY = 4 << 20,          /* bytes; more: 413 */
-	LIMIT_SECONDS =
-		60 * 60, /* of a delta, a CPU profile, a trace: Go's bound is its WriteTimeout, ours is an hour */
-	LIMIT_CONNECTIONS = 64, /* served at a time */
-	LIMIT_REFUSALS = 8,     /* beyond them, being told 503 at a time */
-	LIMIT_DRAIN = 8 << 20,  /* bytes read and dropped after the last answer of a connection */
+	LIMIT_SECONDS = 60 * 60,       /* of a delta, a CPU profile or a trace; Go's limit is its WriteTimeout */
+	LIMIT_CONNECTIONS = 64,        /* served at a time */
+	LIMIT_REFUSALS = 8,            /* more that are answered with 503 at a time */
+	LIMIT_DRAIN = 8 << 20,         /* bytes read and dropped after the last answer of a connection */
 
-	/* A head that keeps the limits above always fits, and one that does not is found out before this
-	 * is full. */
+	/* A head within the limits above always fits; one beyond them is refused before this is full. */
 	LIMIT_INPUT = 25 * 1024,
 };
 
 struct server_deadlines {
 	uint32_t head_ms;         /* for a complete request head; then 408 */
 	uint32_t body_ms;         /* for the body, from the head's end; then 408 */
-	uint32_t idle_ms;         /* between two requests; then closed without a word */
-	uint32_t write_ms;        /* without a byte taken by the client; then reset */
+	uint32_t idle_ms;         /* between two requests; then closed without an answer */
+	uint32_t write_ms;        /* while the client takes no byte; then reset */
 	uint32_t linger_ms;       /* for the client to read the last answer and close */
-	uint32_t accept_pause_ms; /* without accepting, when the process is out of descriptors */
+	uint32_t accept_pause_ms; /* without accepting, if the process has no descriptor left */
 };
 extern struct server_deadlines server_deadlines;
 

@@ -1,4 +1,4 @@
-/* query.c - parameters of a request: of its urlencoded body and of its URL.
+/* query.c - parameters of a request, from its urlencoded body and its URL.
  *
  * Runs in: listener. Decoded values live in the request's region. No libc but mem*.
  *
@@ -7,7 +7,7 @@
 
 enum { MALFORMED = -1 };
 
-/* Take one decoded byte off *s, which is not empty. The byte (0 to 255), or MALFORMED. */
+/* Take one decoded byte off *s, which is not empty. Returns the byte (0 to 255), or MALFORMED. */
 static int next_byte(struct span *s)
 {
 	uint64_t value;
@@ -32,7 +32,7 @@ static bool is_well_formed(struct span s)
 	return true;
 }
 
-/* Both of these: s is well-formed. */
+/* For this function and the next, s must be well-formed. */
 static bool decodes_to(struct span s, const char *literal)
 {
 	for (; s.len && *literal; literal++)
@@ -83,7 +83,7 @@ static bool take(struct span *s, char lower_case)
 	return is_there;
 }
 
-/* -1: *s does not begin with a digit. */
+/* Take one digit off *s. Returns -1 if *s does not begin with one. */
 static int take_digit(struct span *s)
 {
 	if (!s->len || s->at[0] < '0' || s->at[0] > '9')
@@ -92,7 +92,7 @@ static int take_digit(struct span *s)
 	return *s->at++ - '0';
 }
 
-/* Digits while they fit; each that does not is counted in *cut. Returns how many there were. */
+/* Take digits while the value fits; count in *cut those that do not fit. Returns the number of digits. */
 static size_t take_digits(struct span *s, uint64_t *value, size_t *cut)
 {
 	size_t count = 0;
@@ -105,7 +105,7 @@ static size_t take_digits(struct span *s, uint64_t *value, size_t *cut)
 	return count;
 }
 
-/* "e-3"; nothing is 0. False: an e without digits. An exponent beyond MOST stays about there. */
+/* Take an exponent such as "e-3"; without one it is 0, and it stays near MOST at most. False: an e without digits. */
 static bool take_exponent(struct span *s, int64_t *exponent)
 {
 	enum { MOST = INT32_MAX / 20 };

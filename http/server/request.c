@@ -1,7 +1,7 @@
 /* request.c - the head of an HTTP/1 request, read as it comes in.
  *
- * Runs in: listener. No allocation, no libc but mem*. Each byte is looked at once by the scanner and
- * once more when its line is whole.
+ * Runs in: listener. No allocation, no libc but mem*. Each byte is read once by the scanner, and once more when its
+ * line is complete.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "http/server/request.h"
@@ -61,7 +61,7 @@ static int take_version(struct request *q, struct span s)
 	return 0;
 }
 
-/* The part of s before the first '/' or '?'. */
+/* Cut off and return the part of *s before the first '/' or '?'. */
 static struct span cut_authority(struct span *s)
 {
 	size_t n = 0;
@@ -91,7 +91,7 @@ static int take_target(struct request *q, struct span s)
 {
 	if (s.len == 0)
 		return bad(q, 400, "malformed request line");
-	if (q->method == METHOD_OTHER) /* it may be "*" or host:port; 405 follows */
+	if (q->method == METHOD_OTHER) /* the target may be "*" or host:port; 405 follows */
 		return 0;
 	if (cut_scheme(&s)) {
 		q->host = cut_authority(&s);
@@ -137,7 +137,7 @@ static int take_content_length(struct request *q, struct span value)
 	if (value.len == 0)
 		return bad(q, 400, "bad Content-Length");
 	if (!text_parse_uint(value, 10, &length))
-		length = UINT64_MAX; /* digits, and too many: larger than any limit */
+		length = UINT64_MAX; /* too many digits: larger than any limit */
 	if (q->have_length_ && length != q->content_length)
 		return bad(q, 400, "Content-Length headers that differ");
 	q->have_length_ = true;
@@ -213,7 +213,7 @@ static int check_whole(struct request *q)
 		return bad(q, 501, "unsupported transfer encoding: send a Content-Length");
 	if (q->content_length > LIMIT_BODY)
 		return bad(q, 413, "request body too large: 4 MiB is the limit");
-	if (q->http10) /* it cannot know of 100; RFC 9110, 10.1.1 */
+	if (q->http10) /* HTTP/1.0 does not have 100; RFC 9110, 10.1.1 */
 		q->expect_continue = q->expects_other_ = false;
 	if (q->expects_other_)
 		return bad(q, 417, "unsupported expectation: only 100-continue is known");
@@ -221,7 +221,7 @@ static int check_whole(struct request *q)
 	return 0;
 }
 
-/* The line that ends at `at`, exclusive, with its CR. 0: go on, 1: that was the empty line at the end. */
+/* Take the line that ends before `at`, with its CR. Returns 0: go on; 1: it was the empty line at the end. */
 static int take_line(struct request *q, const char *buf, size_t at)
 {
 	struct span line = {buf + q->line_start_, at - q->line_start_};
@@ -240,8 +240,8 @@ static int take_line(struct request *q, const char *buf, size_t at)
 	return check_whole(q) < 0 ? REQUEST_BAD : 1;
 }
 
-/* May c stand at buf[at], whatever follows? Control characters never (TLS and other binary greetings
- * end here), a CR only before a LF, and nothing beyond the limits. */
+/* May the byte at buf[at] stand there? Control characters may not (TLS and other binary greetings fail here), a CR only
+ * before a LF, and no byte beyond the limits. */
 static int check_byte(struct request *q, const char *buf, size_t at)
 {
 	unsigned char c = (unsigned char)buf[at];

@@ -2,9 +2,9 @@
  *
  * Runs in: listener. No allocation: everything is a span into the caller's buffer. No libc but mem*.
  *
- * Strict where leniency lets two readers of one byte stream disagree (RFC 9112: folded lines, bare CR,
- * a space before the colon, lengths that differ), lenient where Go is (bare LF, blank lines before a
- * request). The outcome depends on the bytes alone, never on how they were cut into reads.
+ * The parser is strict where two lenient readers of the same bytes could disagree (RFC 9112: folded lines, bare CR, a
+ * space before the colon, lengths that differ). It is lenient where Go is (bare LF, blank lines before a request). The
+ * result depends on the bytes alone, never on how they were split into reads.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_REQUEST_H
@@ -26,16 +26,16 @@ enum request_method {
 /* Zero-initialised before the first byte. */
 struct request {
 	enum request_method method;
-	struct span path;  /* as sent, not decoded; of an absolute target only the path */
+	struct span path;  /* as sent, not decoded; without the authority of an absolute target */
 	struct span query; /* as sent, without the '?' */
-	struct span host;  /* of an absolute target, else of the Host header; empty: none */
+	struct span host;  /* from an absolute target, else from the Host header; empty: none */
 	uint64_t content_length;
 	bool http10;
 	bool keep_alive;      /* the client wants another request on the connection */
-	bool expect_continue; /* it waits for 100 before it sends the body */
+	bool expect_continue; /* the client waits for 100 before it sends the body */
 	bool form;            /* the body is application/x-www-form-urlencoded */
 
-	/* What to answer when request_parse said REQUEST_BAD. */
+	/* What to answer if request_parse returned REQUEST_BAD. */
 	unsigned status;
 	const char *reason; /* one line */
 
@@ -49,12 +49,12 @@ struct request {
 };
 
 enum {
-	REQUEST_BAD = -1,     /* status and reason say what; the connection cannot go on */
-	REQUEST_PARTIAL = -2, /* call again with more */
+	REQUEST_BAD = -1,     /* status and reason say why; the connection cannot go on */
+	REQUEST_PARTIAL = -2, /* the head is incomplete: call again with more bytes */
 };
 
-/* Look at buf[0..len), of which an earlier call may have seen a first part: buf must then be where it
- * was. The length of the whole head (greater than 0), or one of the above. */
+/* Parse buf[0..len). If an earlier call has seen the first part, buf must be at the same place.
+ * Returns the length of the whole head (greater than 0), or one of the above. */
 long request_parse(struct request *q, const char *buf, size_t len);
 
 #endif

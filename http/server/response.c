@@ -93,7 +93,7 @@ const struct out_chunk *response_finish(struct response *r, struct response_end 
 
 static_assert(LIMIT_CONNECTIONS == 64, "TOO_MANY says so");
 
-/* `length` is that of the text with its line end: checked by the unit test. */
+/* `length` counts the text and its line end; the unit test checks it. */
 #define WHOLE_ANSWER(status_line, text, length) \
 	"HTTP/1.1 " status_line "\r\n" \
 	"Content-Type: " TYPE_TEXT "\r\n" \

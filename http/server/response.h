@@ -1,7 +1,7 @@
 /* response.h - an answer: status, headers, body; errors through one function.
  *
- * Runs in: listener. Memory of the exchange's region. What finds no memory shows at the end, as NULL
- * from response_finish.
+ * Runs in: listener. Memory of the exchange's region. If memory was short anywhere, response_finish returns NULL at the
+ * end.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_RESPONSE_H
@@ -25,26 +25,26 @@ struct response {
 
 void response_init(struct response *r, struct region *region);
 
-/* Start the answer, or start it anew (what was written before is dropped). The body then goes into
- * r->body. Every answer has a type and X-Content-Type-Options: nosniff. */
+/* Begin the answer, or begin it anew and drop the old content. The caller writes the body into r->body. Every answer
+ * has a type and X-Content-Type-Options: nosniff. */
 void response_begin(struct response *r, unsigned status, const char *type);
 
-/* One more header. The value must hold no line end: it comes from us or out of a parsed request. */
+/* Add a header. The value must hold no line end, so it is our own or from a parsed request. */
 void response_header(struct response *r, const char *name, struct span value);
 
-/* The one way to say no: text/plain, X-Go-Pprof: 1 (without it `go tool pprof` hides the text), and the
- * text with a line end for a body. */
+/* Answer with an error; all errors go this way. It is text/plain, with X-Go-Pprof: 1 (without it, `go tool pprof` hides
+ * the text); the body is the text and a line end. */
 void response_error(struct response *r, unsigned status, const char *text);
 
 /* What the end of the head depends on. */
 struct response_end {
 	bool close;     /* the connection ends after this */
-	bool http10;    /* keep-alive has to be said */
-	bool head_only; /* HEAD: the body is counted and not sent */
+	bool http10;    /* keep-alive needs a header */
+	bool head_only; /* HEAD: the body is counted but not sent */
 };
 
-/* Close the head and give out the chain of chunks to send, or NULL: there was no memory for it. What r->body.more
- * makes follows it. */
+/* Complete the head. The parts that r->body.more makes follow the chain.
+ * Returns the chain of chunks to send; NULL: no memory. */
 const struct out_chunk *response_finish(struct response *r, struct response_end end);
 
 /* Whole answers that need no memory. Both close the connection. */

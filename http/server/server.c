@@ -3,15 +3,15 @@
  * Runs in: listener, which is a bare clone(2) thread. So: no libc but mem*, no errno, nothing blocks but
  * epoll_pwait; without clients that waits for ever.
  *
- * At most LIMIT_CONNECTIONS clients are served. One more takes the place of the connection that has been
- * idle longest; where none is idle, it is told 503. It is told so in a slot of its own, because a close
- * with its request unread would reset the connection before it has seen the answer; only past
- * LIMIT_REFUSALS of those is one closed at once.
+ * At most LIMIT_CONNECTIONS clients are served. One more takes the place of the connection that has been idle longest;
+ * if none is idle, it is answered with 503. That takes a slot of its own: a close with the request unread would reset
+ * the connection before the client has seen the answer. Only if LIMIT_REFUSALS such slots are in use, a client is
+ * closed at once.
  *
- * The descriptor table may be the program's (and in a fork child the numbers kept here are those of
- * another table). The program may close what is ours (closefrom), and it forks: a child has copies of every
- * socket, which keep it open after our close and registered with epoll. Hence: shut down before close,
- * deregister before close, and check what a number refers to before using it.
+ * The descriptor table may be the program's, and in a fork child the numbers kept here belong to another table. The
+ * program may close our descriptors (closefrom). It also forks: a child's copy keeps a socket open, and registered with
+ * epoll, after our close. Hence: shut down and deregister before a close, and check what a number refers to before
+ * using it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "http/server/server.h"
@@ -35,7 +35,7 @@ enum {
 	TAG_END,
 };
 
-/* All owned by the listener. In a fork child: what the parent's listener had. */
+/* Owned by the listener. In a fork child it first holds the state of the parent's listener. */
 static struct {
 	bool running;
 	bool stopping;
@@ -75,8 +75,8 @@ static long watch_listen(int op)
 	return watch(op, server.listen_fd, server.accept_again_ns ? 0 : EPOLLIN, TAG_LISTEN);
 }
 
-/* Every epoll set has the same inode, so this one is known by what is in it: asking for what is asked for
- * already changes nothing, and a stranger's set refuses. */
+/* All epoll sets have the same inode, so ours is recognised by its contents: to ask again for events that it has
+ * already changes nothing, and another set refuses that. */
 static bool is_our_epoll(void)
 {
 	if (server.epoll_fd < 0)
@@ -91,7 +91,7 @@ static bool is_our_epoll(void)
 	return false;
 }
 
-/* One that cannot be told from a stranger's stays open. */
+/* Close the set, unless it may be the program's. */
 static void close_epoll(void)
 {
 	if (is_our_epoll())
@@ -99,7 +99,7 @@ static void close_epoll(void)
 	server.epoll_fd = -1;
 }
 
-/* A new set with everything that is ours. 0 or a negative errno. */
+/* Make a new set with all our descriptors. Returns 0, or a negative errno. */
 static int open_epoll(void)
 {
 	server.epoll_fd = fd_raise((int)os_call(SYS_epoll_create1, EPOLL_CLOEXEC));
@@ -131,7 +131,7 @@ static bool is_ours(const struct connection *c)
 	return fd_is(c->fd, c->identity);
 }
 
-/* As it is, without a word to anyone. */
+/* Free the slot, without closing its descriptor or calling its handler. */
 static void forget_slot(struct connection *c)
 {
 	c->x = NULL;
@@ -152,7 +152,7 @@ static void free_slot(struct connection *c)
 	forget_slot(c);
 }
 
-/* Leaves TCP without TIME_WAIT and without unsent data, whoever else holds the socket. */
+/* End TCP without TIME_WAIT and without unsent data, even if another process holds the socket. */
 static void reset(int fd)
 {
 	const struct sockaddr none = {.sa_family = AF_UNSPEC};
@@ -179,7 +179,7 @@ static void reset_connection(struct connection *c)
 	close_connection(c);
 }
 
-/* After c did something: close it, or wait for what it waits for now. */
+/* After a step of c: close it, or watch for the events that it waits for now. */
 static void settle(struct connection *c)
 {
 	uint32_t wanted = connection_interest(c);
@@ -194,8 +194,8 @@ static void settle(struct connection *c)
 		close_connection(c);
 }
 
-/* The number is the program's by now, and the old set may still report our socket for it (a fork child's
- * copy keeps it alive) with no way to deregister it: leave that set. */
+/* The program has the number now. The old set may still report our socket for it (a fork child's copy keeps it alive),
+ * and the socket cannot be deregistered. So a new set replaces the old one. */
 static void disown(struct connection *c)
 {
 	free_slot(c);
@@ -274,7 +274,7 @@ static bool is_welcome(int fd)
 	return peer.uid == 0 || peer.uid == (uint32_t)os_call(SYS_geteuid, 0);
 }
 
-/* Out of descriptors: the client stays in the queue, and polling for it would spin. */
+/* No descriptor is left. The client stays in the queue, so polling for it would spin. */
 static void pause_accepting(void)
 {
 	server.accept_again_ns = now_ns() + server_deadlines.accept_pause_ms * UINT64_C(1000000);
@@ -287,7 +287,7 @@ static void resume_accepting(void)
 	watch_listen(EPOLL_CTL_MOD);
 }
 
-/* A child's copy would keep the port: the shutdown ends the listening for all of them. */
+/* A child's copy would keep the port, so a shutdown ends the listening for all copies. */
 static void close_listen(void)
 {
 	if (server.listen_fd >= 0 && fd_is(server.listen_fd, server.listen_identity)) {
@@ -309,13 +309,13 @@ static bool accept_one(void)
 	case -ENFILE:
 	case -ENOBUFS:
 	case -ENOMEM:
-	case -EPERM: /* a firewall or a seccomp filter says no: not for long, or for ever */
+	case -EPERM: /* forbidden by a firewall or a seccomp filter, for a moment or for ever */
 	case -ENOSYS: pause_accepting(); return false;
-	case -EBADF: /* shut down by whoever else holds it: epoll would report that for ever */
+	case -EBADF: /* shut down by another process that holds it: epoll would report that for ever */
 	case -EINVAL:
 	case -ENOTSOCK: close_listen(); return false;
 	}
-	if (fd < 0) /* this client's trouble (accept(2) passes network errors on) */
+	if (fd < 0) /* a failure of this client alone (accept(2) passes network errors on) */
 		return true;
 	int high = fd_raise((int)fd);
 	if (!is_welcome(high)) {
@@ -382,8 +382,7 @@ void server_move(int fd, const struct address *address)
 		watch_listen(EPOLL_CTL_ADD);
 }
 
-/* The sockets are left as they are to the loop, which may have been at one of them: it closes them when it comes round
- * (server_move). */
+/* The sockets are left to the loop, which may have been using one: server_move closes them. */
 void server_leave_port(void)
 {
 	if (server.listen_fd >= 0)
@@ -416,8 +415,8 @@ static int time_left(void)
 	return nearest <= now ? 0 : (int)((nearest - now + 999999) / 1000000);
 }
 
-/* `now` is when the events were reported that have just been dealt with. Whoever's bytes came while a
- * handler kept us busy past his deadline is heard in the next round, before his deadline is looked at. */
+/* `now` is the time at which the last events were reported. If bytes of a client came while a handler was busy past the
+ * client's deadline, the next round reads them before it checks the deadline. */
 static void expire(uint64_t now)
 {
 	if (server.accept_again_ns && server.accept_again_ns <= now && server.listen_fd >= 0)
@@ -452,8 +451,8 @@ static void dispatch(const struct epoll_event *e)
 	}
 }
 
-/* In a fork child: what it has of the parent's sockets is closed without a shutdown, which would reach the
- * parent. (Where the listener has a table of its own the child has none of them, and nothing is ours.) */
+/* In a fork child: close the copies of the parent's sockets, without a shutdown, which would affect the parent. (If the
+ * listener has a table of its own, the child has no copies, and nothing is closed.) */
 static void give_back_inherited(const struct server_options *options)
 {
 	if (!server.running)
@@ -464,7 +463,7 @@ static void give_back_inherited(const struct server_options *options)
 			continue;
 		if (is_ours(c))
 			os_close(c->fd);
-		forget_slot(c); /* what its handler held is the parent's */
+		forget_slot(c); /* its handler's resources belong to the parent */
 	}
 	if (server.listen_fd >= 0 && server.listen_fd != options->listen_fd &&
 	    fd_is(server.listen_fd, server.listen_identity))

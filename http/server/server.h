@@ -13,24 +13,22 @@ struct server_options {
 	int listen_fd;
 	struct address address; /* where listen_fd listens */
 	int wake_fd;            /* when it is readable, the loop calls wake(); -1: none */
-	int end_fd;             /* likewise: what says that the program has ended */
-	void (*wake)(void);     /* reads wake_fd itself; may call the two functions below */
-	unsigned (*rest)(void); /* after each round; in so many milliseconds again, though nothing happens; 0: not so;
-	                           NULL: none */
+	int end_fd;             /* likewise: it becomes readable when the program has ended */
+	void (*wake)(void);     /* reads wake_fd itself; may call server_move and server_stop */
+	unsigned (*rest)(void); /* called after each round; returns in how many milliseconds to call it again even if
+	                           nothing happens; 0: not at all; NULL: no such function */
 };
 
-/* The listener's life: serve until server_stop, or until there is no descriptor to be had for an epoll set
- * (then everything is closed, listen_fd too). Uses no memory but regions and static storage. Forgets
- * (and gives back) whatever connections it inherited over a fork. Never sleeps but in epoll; an idle
- * listener never wakes. */
+/* Run the listener: serve until server_stop, or until no descriptor is left for an epoll set (then everything is
+ * closed, listen_fd too). It uses only regions and static storage, closes the connections that a fork child inherited,
+ * and sleeps only in epoll. An idle listener never wakes. */
 void server_run(const struct server_options *options);
 
-/* Called by wake() only. Close the listening socket and every connection at once (linger 0, so that the
- * port is free for the program), then listen on fd instead (fd < 0: serve nothing until the next call). */
+/* Called by wake() only. Close the listening socket and reset every connection at once, so that the port is free for
+ * the program. Then listen on fd instead (fd < 0: serve nothing until the next call). */
 void server_move(int fd, const struct address *address);
 
-/* In a signal handler that interrupted the loop: nothing of ours is at the port any more. server_move is to follow, by
- * wake(). */
+/* Called in a signal handler that interrupted the loop: leave the port at once. wake() must then call server_move. */
 void server_leave_port(void);
 
 /* Called by wake() only: close everything and let server_run return. */

@@ -1,13 +1,13 @@
-/* dies.c - one walk through a unit's tree, for all of its addresses.
+/* dies.c - find all addresses of a unit in one walk through its tree.
  *
  * Runs in: pprofshim-symbolize.
  *
- * The tree is walked with a stack of our own, so that its depth (hostile, or of generated code) costs no stack. libdw
- * finds the sibling of an entry by reading over its children, unless there is a DW_AT_sibling (clang writes none). So
- * where the children were walked, the parent's sibling is taken from where they ended: dwarf_siblingof leaves the
- * address of that end in its result.
+ * The walk keeps a stack in memory, so that a deep tree (hostile, or of generated code) costs no call stack. libdw
+ * finds the sibling of an entry by reading all its children again, unless there is a DW_AT_sibling (clang writes none).
+ * So after the children were walked, the parent's sibling is read where they ended: dwarf_siblingof leaves that address
+ * in its result.
  *
- * As in llvm-symbolizer, the innermost entry that covers an address wins, and the last one of several.
+ * As in llvm-symbolizer, the innermost entry that covers an address wins; of several, the last one.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/symbolize/dwarf/dies.h"
@@ -32,7 +32,7 @@ struct walk {
 	enum dies_result result;
 	bool plain_classes;               /* C and C++: a class at file level holds declarations alone */
 	const unsigned char *begin, *end; /* the unit's bytes */
-	size_t depth;                     /* of the entry at hand, level[depth - 1] */
+	size_t depth;                     /* of the current entry, level[depth - 1] */
 	struct level level[DEPTH_MOST];
 };
 
@@ -49,7 +49,7 @@ static struct level *here(struct walk *w)
 
 /* --- what covers the addresses ---------------------------------------------------------------- */
 
-/* The entry at hand and the calls that it is inlined in, up to its function. */
+/* Make the chain of the current entry: itself and the calls that it is inlined in, up to its function. */
 static const struct chain *make_chain(struct walk *w)
 {
 	size_t n = 0;
@@ -67,7 +67,7 @@ static const struct chain *make_chain(struct walk *w)
 	return c;
 }
 
-/* Is code of the entry at hand asked for? If so, note it with these addresses. */
+/* Does the current entry cover any of the addresses? If so, note it with them. */
 static bool covers(struct walk *w)
 {
 	const struct chain *chain = NULL;
@@ -96,13 +96,13 @@ static bool is_in_function(const struct walk *w)
 	return false;
 }
 
-/* Look at the entry at hand. True: there may be code below it. */
+/* Look at the current entry. True: there may be code below it. */
 static bool visit(struct walk *w)
 {
 	switch (here(w)->tag) {
 	case DW_TAG_inlined_subroutine: return covers(w);
 	case DW_TAG_subprogram:
-		/* not covered: a nested function or the method of a local class may be */
+		/* even if it covers none, a nested function or a local class's method below it may */
 		return covers(w) || !dwarf_hasattr(&here(w)->die, DW_AT_declaration);
 	case DW_TAG_class_type:
 	case DW_TAG_interface_type:
@@ -138,7 +138,7 @@ static bool go_to_child(struct walk *w)
 	return set_here(w, &child);
 }
 
-/* The entry after the one at hand, or after the nearest of its parents that has one. */
+/* Go to the sibling of the current entry, or of the nearest parent that has one. */
 static bool go_on(struct walk *w)
 {
 	Dwarf_Die next = {0};

@@ -13,7 +13,7 @@
 
 #include "shim/base/arena.h"
 
-/* Of a DIE that has code, outwards to the function that the code belongs to. */
+/* A DIE with code, and those around it up to the function that the code belongs to. */
 struct chain {
 	size_t count;
 	Dwarf_Die die[]; /* innermost first: DW_TAG_inlined_subroutine, at last DW_TAG_subprogram */
@@ -24,12 +24,12 @@ struct hit {
 	const struct chain *chain; /* in the region; NULL: no function is around it */
 };
 
-/* What may still be done for this object: hostile DWARF can make any walk long. */
+/* The work that may still be done for this object. Without a limit, hostile DWARF could make any walk very long. */
 struct budget {
 	uint64_t dies, ranges;
 };
 
-/* One less. False: nothing is left. */
+/* Take one. False: nothing is left. */
 static inline bool budget_take(uint64_t *left)
 {
 	*left -= *left > 0;
@@ -38,7 +38,7 @@ static inline bool budget_take(uint64_t *left)
 
 enum dies_result { DIES_DONE, DIES_DAMAGED, DIES_TOO_MUCH, DIES_NO_MEMORY };
 
-/* unit: of DW_TAG_compile_unit; hits: ascending. */
+/* Find the functions around `hits`, ascending, in `unit`, a DW_TAG_compile_unit. */
 enum dies_result dies_find(Dwarf_Die *unit, struct hit *hits, size_t count, struct region *r, struct budget *budget);
 
 #endif

@@ -2,8 +2,8 @@
  *
  * Runs in: pprofshim-symbolize.
  *
- * Addresses find their unit by the ranges of the units' own entries: .debug_aranges is made by gcc alone, and is
- * often of only some of the units.
+ * The unit of an address is found by the ranges in the units' own entries. Only gcc writes .debug_aranges, and often it
+ * covers only some of the units.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/symbolize/dwarf/dwarf.h"
@@ -22,7 +22,7 @@
 
 enum {
 	UNITS_MOST = 1 << 22,
-	ORIGINS_MOST = 16, /* DW_AT_abstract_origin and _specification in a row */
+	ORIGINS_MOST = 16, /* longest chain of DW_AT_abstract_origin and _specification */
 };
 
 static const struct budget budget_of_object = {.dies = UINT64_C(1) << 30, .ranges = UINT64_C(1) << 28};
@@ -40,7 +40,7 @@ struct dwarf {
 
 /* --- memory ----------------------------------------------------------------------------------- */
 
-/* libdw ends the process when it can't allocate, unless it is jumped out of. One thread, one lookup at a time. */
+/* If libdw can't allocate it ends the process, unless its handler jumps out. One thread, one lookup at a time. */
 static jmp_buf *out_of_memory;
 
 __attribute__((noreturn)) static void on_no_memory(void)
@@ -115,11 +115,12 @@ const char *dwarf_note(const struct dwarf *d)
 struct owner {
 	Dwarf_Off unit;  /* of its entry */
 	uint64_t length; /* of the range that covers the address; 0: no unit does */
-	bool doubtful;   /* the range begins at 0: of code that the linker dropped */
-	size_t index;    /* of found */
+	bool doubtful;   /* the range begins at 0: its code was probably dropped by the linker */
+	size_t index;    /* in `found` */
 };
 
-/* Ranges overlap where one is of dropped code; the shorter, later one is the better guess. */
+/* Ranges overlap if one is of dropped code. A range that does not begin at 0 is the better guess, then the
+ * shorter one. */
 static void offer(struct owner *o, Dwarf_Off unit, uint64_t start, uint64_t length)
 {
 	bool better = !o->length || (o->doubtful && start) || (o->doubtful == !start && length < o->length);
@@ -204,7 +205,7 @@ static void name_frame(struct dwarf *d, struct frame *f, Dwarf_Die *die)
 	f->start_line = (unsigned)number_of(dwarf_attr_integrate(die, DW_AT_decl_line, &attr));
 }
 
-/* Where the inlined function `die` is called. */
+/* Give the frame the place where the inlined function `die` is called. */
 static void place_frame(struct dwarf *d, struct frame *f, Dwarf_Die *die)
 {
 	Dwarf_Attribute attr;
@@ -262,7 +263,7 @@ static void read_lines(struct dwarf *d, Dwarf_Die *unit, struct work *w)
 		note(d, "damaged DWARF: a line table");
 }
 
-/* The unit's tree is in a .dwo file where it was compiled with -gsplit-dwarf. */
+/* Returns the unit's tree, which is in a .dwo file if it was compiled with -gsplit-dwarf. */
 static Dwarf_Die tree_of(struct dwarf *d, Dwarf_Die *unit)
 {
 	Dwarf_Die split = {0};
@@ -332,7 +333,7 @@ void dwarf_find(struct dwarf *d, struct region *r, struct found *found, size_t c
 	else
 		do_units(d, r, found, owners, count, w);
 	out_of_memory = NULL;
-	region_release(&d->scratch); /* if it was jumped out of */
+	region_release(&d->scratch); /* in case of a jump out of libdw */
 	if (w) {
 		free(w->hits);
 		free(w->lines);

@@ -12,22 +12,22 @@
 
 struct dwarf;
 
-/* What DWARF says of an address. Names may be NULL: the frame's function has none. */
+/* What DWARF says of an address. A frame's name may be NULL: its function has none. */
 struct found {
-	uint64_t address; /* given; of the headers of the file that the DWARF is in */
+	uint64_t address; /* set by the caller, as the headers of the file with the DWARF have it */
 	uint64_t start;   /* of the function; 0: not known */
 	size_t count;
-	struct frame *frame; /* innermost first; name isn't set */
+	struct frame *frame; /* innermost first; `name` isn't set */
 };
 
-/* The DWARF of a file; NULL: it has none that can be read. It keeps f and texts by reference. */
+/* Open the DWARF of a file. f and texts must outlive it. Returns NULL if the file has none that can be read. */
 struct dwarf *dwarf_open(const struct elf_file *f, struct texts *texts);
 void dwarf_close(struct dwarf *d); /* NULL: nothing */
 
-/* found: ascending by address. The frames are in r. */
+/* Look up `found`, ascending by address. The frames are allocated in r. */
 void dwarf_find(struct dwarf *d, struct region *r, struct found *found, size_t count);
 
-/* Why something may be missing, or NULL. */
+/* Returns why frames may be missing, or NULL. */
 const char *dwarf_note(const struct dwarf *d);
 
 #endif

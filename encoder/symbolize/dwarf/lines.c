@@ -1,10 +1,10 @@
 /* lines.c - run the line number programs, keeping only the rows that are asked for.
  *
- * Runs in: pprofshim-symbolize. libdw has such a reader, but it keeps every row of every unit: more than
- * RLIMIT_DATA allows for a large program. Format: DWARF 5, chapter 6.2, and its versions 2 to 4.
+ * Runs in: pprofshim-symbolize. libdw has such a reader, but it keeps every row of every unit, which takes more memory
+ * than RLIMIT_DATA allows for a large program. Format: DWARF 5, chapter 6.2, and its versions 2 to 4.
  *
- * Everything may be hostile: a cursor never passes its end (reads there give 0 and mark it as bad), a program only
- * ends where its bytes end.
+ * The data may be hostile. So a cursor never passes its end (reads there return 0 and mark it as bad), and a program
+ * ends only where its bytes end.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/symbolize/dwarf/lines.h"
@@ -48,7 +48,7 @@ static uint64_t fixed(struct cursor *c, unsigned size)
 		c->at = c->end;
 		return 0;
 	}
-	memcpy(&v, c->at, size); /* little-endian, as the files that are taken */
+	memcpy(&v, c->at, size); /* little-endian, as all files that are accepted */
 	c->at += size;
 	return v;
 }
@@ -145,7 +145,7 @@ static bool add_file(struct lines *l, struct line_file file)
 	return true;
 }
 
-/* A file as versions 2 to 4 and DW_LNE_define_file have it. */
+/* Read a file entry of versions 2 to 4 or DW_LNE_define_file. */
 static struct line_file old_file(struct cursor *c, struct bytes name)
 {
 	struct line_file f = {.name = name, .dir = uleb(c)};
@@ -299,7 +299,7 @@ static void begin_sequence(struct machine *m)
 	m->sequence++;
 }
 
-/* What lies between the last row and the address of this one belongs to the last row. */
+/* Addresses from the last row up to this one belong to the last row. */
 static void give_to_last_row(struct machine *m)
 {
 	for (; m->next < m->count && m->q[m->next].address < m->address; m->next++) {
@@ -324,7 +324,7 @@ static void row(struct machine *m)
 	m->row_line = m->line;
 }
 
-/* Sequences that overlap are of code that the linker dropped, or of none; the one that ends first is taken. */
+/* If sequences overlap, some are of code that the linker dropped, or of none. The one that ends first is used. */
 static void end_sequence(struct machine *m)
 {
 	row(m);
@@ -426,7 +426,7 @@ struct path {
 	size_t len;
 };
 
-/* One '/' between two parts, as it is written: neither "." nor ".." is resolved. */
+/* Append a part, with one '/' between two. Neither "." nor ".." is resolved. */
 static void append(struct path *p, struct bytes part)
 {
 	if (p->len && part.len && p->at[p->len - 1] != '/' && p->len < sizeof p->at)
@@ -479,7 +479,7 @@ static struct bytes section(const struct elf_file *f, const char *name, const ch
 	Elf_Scn *scn = elf_file_section(f, name, z_name);
 	if (!scn || !gelf_getshdr(scn, &s))
 		return (struct bytes){NULL, 0};
-	/* libdw has unpacked what it knows, in place; then these two find nothing to do */
+	/* if libdw has unpacked the section in place, the next two lines do nothing */
 	if (s.sh_flags & SHF_COMPRESSED)
 		elf_compress(scn, 0, 0);
 	else if (elf_file_section(f, z_name, NULL) == scn)

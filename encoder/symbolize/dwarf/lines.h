@@ -22,18 +22,18 @@ struct line_file {
 	const char *path; /* joined and kept; NULL: not yet */
 };
 
-/* One address to find. Sorted by address. */
+/* One address to find. Arrays of them are sorted by address. */
 struct line_query {
 	uint64_t address;
-	uint64_t file; /* index; lines_file has its path */
+	uint64_t file; /* its index, for lines_file */
 	unsigned line;
 	bool found;
-	/* of the search */
+	/* state of the search */
 	uint64_t high, try_file, try_sequence;
 	unsigned try_line;
 };
 
-/* Zero-initialise it, then lines_open. It holds one unit's table at a time. */
+/* Zero-initialise it, then call lines_open. It holds one unit's table at a time. */
 struct lines {
 	struct bytes line, line_str, str; /* sections */
 	const char *comp_dir;
@@ -46,10 +46,10 @@ struct lines {
 void lines_open(struct lines *l, const struct elf_file *f);
 void lines_close(struct lines *l);
 
-/* Read the table at `offset` of .debug_line, find the queries in it. False: it is damaged; what was read counts. */
+/* Answer the queries from the table at `offset` of .debug_line. False: the table is damaged; its good part is used. */
 bool lines_read(struct lines *l, uint64_t offset, const char *comp_dir, struct line_query *q, size_t count);
 
-/* The full path of file `index` of the table read last; "": not known. */
+/* Returns the full path of file `index` of the table that was read last; "": not known. */
 const char *lines_file(struct lines *l, struct texts *texts, uint64_t index);
 
 #endif

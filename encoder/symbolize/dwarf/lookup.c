@@ -30,7 +30,7 @@ void lookup_set_debug_dirs(const char *dirs)
 	debug_file_set_dirs(dirs);
 }
 
-/* Hex against bytes; an odd digit or one that isn't hex differs from all. */
+/* Does the file have this build id in hex? A text with an odd digit, or one that isn't hex, matches no file. */
 static bool is_id(const struct elf_file *f, const char *hex)
 {
 	static const char digits[] = "0123456789abcdef";
@@ -43,7 +43,7 @@ static bool is_id(const struct elf_file *f, const char *hex)
 	return true;
 }
 
-/* The library reads sections that zlib has packed. */
+/* Is .debug_info packed by another method than zlib, the only one that is read here? */
 static bool is_packed_otherwise(const struct elf_file *f)
 {
 	GElf_Chdr packing;
@@ -67,7 +67,7 @@ struct object *object_open(const char *path, const char *build_id, const char **
 {
 	static bool unlimited;
 	if (!unlimited)
-		arena_set_limit(UINT64_C(1) << 40); /* RLIMIT_DATA is the limit here */
+		arena_set_limit(UINT64_C(1) << 40); /* here, RLIMIT_DATA is the real limit */
 	unlimited = true;
 	struct elf_file *file = elf_file_open(path, why);
 	if (!file)
@@ -135,9 +135,9 @@ static bool prepare(struct lookup *l, const uint64_t *addresses, size_t count)
 	return true;
 }
 
-/* The outermost function is named by its symbol in the file itself: that tells foo from foo.cold and foo.constprop.0,
- * and read from __GI___libc_read. The symbols of a debug file name what its DWARF does not. A frame without any name
- * stays, as its line is known; only where there is no memory for names, frames are left out. */
+/* The outermost function gets the name of its symbol in the file itself, which tells foo from foo.cold and
+ * foo.constprop.0, and read from __GI___libc_read. Symbols of a debug file name functions that have no name in DWARF. A
+ * frame without any name stays, as its line is known. Frames are left out only if there is no memory for names. */
 static void name_frames(struct lookup *l, struct found *f, const struct symbol *s)
 {
 	size_t kept = 0;

@@ -9,11 +9,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Texts live until the object is closed. None is NULL. */
+/* Texts are valid until the object is closed. None is NULL. */
 struct frame {
 	const char *name;    /* demangled, without parameters and return type (demangle.h); never "" */
 	const char *system;  /* as linked; equal to name for C */
-	const char *file;    /* as compiled, with the compilation's directory in front; "": not known */
+	const char *file;    /* as compiled, with the directory of the compilation in front; "": not known */
 	unsigned line;       /* 0: not known */
 	unsigned start_line; /* where the function is declared (DW_AT_decl_line); 0: not known */
 };
@@ -27,22 +27,24 @@ struct answer {
 
 struct object;
 
-/* Colon-separated folders of debug files, looked at before /usr/lib/debug. NULL: none. */
+/* Set the colon-separated folders that are searched for debug files before /usr/lib/debug; NULL: none. */
 void lookup_set_debug_dirs(const char *dirs);
 
-/* The ELF file at `path`, with its debug information wherever that is. build_id (hex; NULL: any) must be the
- * file's own if it has one. NULL: it can't be, and *why says so in words that stay. */
+/* Open the ELF file at `path` and its debug information, wherever that is. If the file has a build id, it must be
+ * build_id (hex; NULL: any).
+ * Returns NULL if that fails; *why is then the reason, a constant string. */
 struct object *object_open(const char *path, const char *build_id, const char **why);
 void object_close(struct object *o);
 
-/* A line for people about what could not be read (memory, damaged DWARF …); NULL: all is well. */
+/* Returns a line for users about what could not be read (memory, damaged DWARF …); NULL: all is well. */
 const char *object_note(const struct object *o);
 
-/* The address in the file's headers of byte `offset` of the file, in a segment that is mapped executable;
+/* Returns the address that the headers give byte `offset` of the file, in a segment that is mapped executable;
  * UINT64_MAX: there is none. */
 uint64_t object_address_of_offset(const struct object *o, uint64_t offset);
 
-/* Look up addresses (of the file's headers; any order; each is told once for each time it is there). */
+/* Look up addresses of the file's headers, in any order, and call `tell` for each. An address that is there twice is
+ * told twice. */
 void object_lookup(struct object *o, const uint64_t *addresses, size_t count,
                    void (*tell)(void *arg, const struct answer *a), void *arg);
 

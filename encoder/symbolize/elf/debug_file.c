@@ -1,7 +1,7 @@
-/* debug_file.c - separate debug files, as gdb and elfutils look for them.
+/* debug_file.c - find separate debug files where gdb and elfutils look for them.
  *
- * Runs in: pprofshim-symbolize. A debug file is only taken if it can be told that it belongs: by an equal build id, or
- * (where one of the two has none) by the CRC in .gnu_debuglink.
+ * Runs in: pprofshim-symbolize. A debug file is used only if it has the same build id or, where one of the two files
+ * has none, the CRC in .gnu_debuglink.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE
@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 enum {
-	MINI_MEMORY = 64 * 1024 * 1024, /* of the decompressor: xz -9 needs it */
+	MINI_MEMORY = 64 * 1024 * 1024, /* for the decompressor; xz -9 needs it */
 	MINI_MOST = 128 * 1024 * 1024,  /* unpacked */
 	PART = 64 * 1024,
 };
@@ -31,7 +31,7 @@ void debug_file_set_dirs(const char *dirs)
 	debug_dirs = dirs;
 }
 
-/* What a candidate must be. */
+/* What a candidate must match. */
 struct wanted {
 	const struct elf_file *of; /* not this file itself */
 	const uint8_t *id;
@@ -65,7 +65,7 @@ static struct elf_file *try_path(const char *path, const struct wanted *w)
 	return NULL;
 }
 
-/* Call try for each debug folder until one gives a file: PPROF_DEBUG_DIRS, then the distribution's. */
+/* Call `try` for each debug folder until one returns a file: PPROF_DEBUG_DIRS first, then the distribution's. */
 static struct elf_file *in_each_dir(struct elf_file *(*try)(const char *dir, const char *rest, const struct wanted *w),
                                     const char *rest, const struct wanted *w)
 {
@@ -97,7 +97,7 @@ static struct elf_file *find_by_id(const struct wanted *w)
 	return w->id_len >= 2 && w->id_len <= BUILD_ID_MOST ? in_each_dir(try_id, ".debug", w) : NULL;
 }
 
-/* <dir>/<folder of the file>/<link>, then <dir>/<link> */
+/* Try <dir>/<folder of the file>/<link>, then <dir>/<link>. */
 static struct elf_file *try_below(const char *dir, const char *rest, const struct wanted *w)
 {
 	char path[PATH_MAX];
@@ -121,7 +121,7 @@ static struct elf_file *find_beside(const char *folder, const char *link, const 
 	return n > 0 && (size_t)n < sizeof path ? try_path(path, w) : NULL;
 }
 
-/* The folder of the real file: /bin/x is /usr/bin/x, and debug files lie below the latter. */
+/* Find the folder of the real file: /bin/x is /usr/bin/x, and debug files lie below /usr/bin. */
 static bool folder_of(const struct elf_file *f, char *folder)
 {
 	char *slash;
@@ -172,7 +172,7 @@ struct elf_file *debug_file_find_alt(const struct elf_file *debug, const char *n
 	if (!found && folder_of(debug, folder))
 		found = try_alt_name(folder, name, &w);
 	/* Debian's names are ../../../.dwz/x86_64-linux-gnu/x.debug, relative to the debug file. If that was moved into
-	 * another debug folder, what begins with ".dwz/" is still right. */
+	 * another debug folder, the part from ".dwz/" on is still right. */
 	const char *dwz = strstr(name, ".dwz/");
 	return found || !dwz ? found : in_each_dir(try_below, dwz, &w);
 }
@@ -189,7 +189,7 @@ static bool write_all(int fd, const uint8_t *p, size_t n)
 	return true;
 }
 
-/* Unpack into fd. False: damaged, or larger than is believable. */
+/* Unpack into fd. False: the data is damaged, or larger than MINI_MOST. */
 static bool unpack(const Elf_Data *packed, int fd, uint8_t *part)
 {
 	lzma_stream s = LZMA_STREAM_INIT;

@@ -8,16 +8,16 @@
 
 #include "encoder/symbolize/elf/elf_file.h"
 
-/* Colon-separated folders, searched before /usr/lib/debug. NULL: none. Kept by reference. */
+/* Set the colon-separated folders that are searched before /usr/lib/debug; NULL: none. The string is not copied. */
 void debug_file_set_dirs(const char *dirs);
 
-/* The separate debug file of f, by build id or .gnu_debuglink. NULL: there is none. */
+/* Find the separate debug file of f, by build id or .gnu_debuglink. NULL: there is none. */
 struct elf_file *debug_file_find(const struct elf_file *f);
 
-/* The supplementary file (of dwz) that .gnu_debugaltlink of the debug file names. id: what it must have. */
+/* Find dwz's supplementary file, which .gnu_debugaltlink of the debug file names. Its build id must be `id`. */
 struct elf_file *debug_file_find_alt(const struct elf_file *debug, const char *name, const uint8_t *id, size_t id_len);
 
-/* The small ELF file within .gnu_debugdata, unpacked into memory: only a .symtab of functions. NULL: there is none. */
+/* Unpack the small ELF file in .gnu_debugdata into memory. It has only a .symtab of functions. NULL: there is none. */
 struct elf_file *debug_file_unpack_mini(const struct elf_file *f);
 
 #endif

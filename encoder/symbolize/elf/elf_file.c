@@ -1,7 +1,7 @@
 /* elf_file.c - open an ELF file with libelf.
  *
- * Runs in: pprofshim-symbolize. libelf checks sizes; a file that shrinks under its mapping is a SIGBUS, which only ends
- * this process.
+ * Runs in: pprofshim-symbolize. libelf checks sizes. If a file shrinks while it is mapped, a SIGBUS ends this process
+ * alone.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/symbolize/elf/elf_file.h"
@@ -86,7 +86,7 @@ void elf_file_close(struct elf_file *f)
 	free(f);
 }
 
-/* The next executable PT_LOAD from index *at on. */
+/* Find the next executable PT_LOAD from index *at on. */
 static bool next_code(const struct elf_file *f, size_t *at, GElf_Phdr *p)
 {
 	size_t count;
@@ -104,7 +104,7 @@ uint64_t elf_file_address_of_offset(const struct elf_file *f, uint64_t offset)
 	for (size_t at = 0; next_code(f, &at, &p);)
 		if (offset >= p.p_offset && offset - p.p_offset < p.p_filesz)
 			return p.p_vaddr + (offset - p.p_offset);
-	/* a mapping begins at a page, so it may begin in front of its segment */
+	/* a mapping begins at a page boundary, which may be before its segment */
 	for (size_t at = 0; next_code(f, &at, &p);)
 		if (offset < p.p_offset && p.p_offset - offset < 4096 && p.p_vaddr >= p.p_offset - offset)
 			return p.p_vaddr - (p.p_offset - offset);

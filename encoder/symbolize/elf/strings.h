@@ -19,10 +19,10 @@ struct texts {
 	size_t buckets, count;
 };
 
-/* The kept string; NULL: no memory. The same text gives the same pointer. */
+/* Returns the kept string; NULL: no memory. Equal texts give the same pointer. */
 const char *texts_keep(struct texts *t, const char *s, size_t len);
 
-/* The kept name for people of a name for linkers (itself one that is kept); without memory, that name. */
+/* Returns the demangled name of `system`, a linker's name that is kept already; without memory, `system`. */
 const char *texts_name(struct texts *t, const char *system);
 
 void texts_release(struct texts *t);

@@ -2,7 +2,7 @@
  *
  * Runs in: pprofshim-symbolize.
  *
- * The search itself is encoder/names/elf_symbols.c, so that this helper and the library without it name alike.
+ * The search itself is encoder/names/elf_symbols.c, so that names are the same with and without this helper.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/symbolize/elf/symbols.h"
@@ -17,8 +17,8 @@ struct search {
 	const uint64_t *addresses;
 	struct symbol *symbols;
 	size_t count;
-	struct elf_query *query; /* of the addresses that have no name yet, */
-	size_t *place;           /* and which they are */
+	struct elf_query *query; /* one for each address without a name so far */
+	size_t *place;           /* index of that address */
 };
 
 static void take(struct search *s, size_t queries, uint64_t shift, bool is_own)

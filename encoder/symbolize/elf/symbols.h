@@ -12,14 +12,14 @@
 #include "encoder/symbolize/elf/strings.h"
 
 struct symbol {
-	const char *name; /* of texts; NULL: no symbol covers the address */
-	const char *file; /* of texts: its source, without a folder; "": not known */
+	const char *name; /* kept in texts; NULL: no symbol covers the address */
+	const char *file; /* kept in texts: its source, without a folder; "": not known */
 	uint64_t start;
-	bool is_own; /* it is in the file itself */
+	bool is_own; /* from the file itself, not from a debug file */
 };
 
-/* file: the one that is loaded; debug, mini: its separate files, or NULL. addresses: ascending. What is not in the
- * file's own table is looked for in the next. 0, or -ENOMEM (some are named all the same). */
+/* Find the symbols of ascending addresses: in `file`, the loaded one, then in its separate files `debug` and `mini`,
+ * which may be NULL. Returns 0, or -ENOMEM (some may have a name even then). */
 int symbols_find(struct texts *texts, const struct elf_file *file, const struct elf_file *debug,
                  const struct elf_file *mini, const uint64_t *addresses, size_t count, struct symbol *symbols);
 
