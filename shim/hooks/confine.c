@@ -19,6 +19,8 @@
 #include "shim/arch/entries.h"
 #include "shim/listener/listener.h"
 #include "shim/libc/real.h"
+#include "shim/profiles/quota.h"
+#include "shim/waits/signals.h"
 
 enum { PTRACER = 0x59616d61 }; /* PR_SET_PTRACER */
 
@@ -43,7 +45,10 @@ static struct attempt begin(void)
 	struct attempt a = {0};
 	if (confined() || !listener_is_our_process())
 		return a;
+	quota_pause(); /* for good, if the filter holds: no timer of ours is left, and none is made */
+	signals_give_up_interval();
 	a.had_listener = listener_stop_for_good(last_line);
+	signals_end_all();
 	a.is_first = true;
 	__atomic_store_n(&os_confined, true, __ATOMIC_SEQ_CST);
 	return a;
@@ -57,6 +62,7 @@ static long end(struct attempt a, long r, bool holds)
 		return r;
 	int saved = errno;
 	__atomic_store_n(&os_confined, false, __ATOMIC_SEQ_CST);
+	quota_resume();
 	if (a.had_listener)
 		listener_resume();
 	errno = saved;

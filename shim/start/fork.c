@@ -16,6 +16,7 @@
 #include <signal.h>
 
 #include "shim/base/arena.h"
+#include "shim/base/confined.h"
 #include "shim/waits/queues.h"
 #include "shim/profiles/delays.h"
 #include "shim/profiles/cpu.h"
@@ -49,7 +50,7 @@
 static FORKED_CODE void prepare(void)
 {
 	uint64_t ours = (uint64_t)1 << (SIGNALS_OURS - 1), before = 0;
-	if (!signals_are_about())
+	if (!signals_are_about() || confined())
 		return;
 	os_call(SYS_rt_sigprocmask, SIG_BLOCK, &ours, &before, sizeof ours);
 	if (!(before & ours)) /* else a handler that interrupted a fork forks */

@@ -130,6 +130,8 @@ static __attribute__((noinline)) void on_signal(int sig, siginfo_t *info, void *
 
 __attribute__((used)) void take_signal(int sig, siginfo_t *info, void *context)
 {
+	if (confined() && info->si_code == SI_TIMER) /* it was on its way when the filter came */
+		return;
 	__atomic_fetch_add(&at_work, 1, __ATOMIC_ACQUIRE);
 	if (libc_thread_is_here()) {
 		lock_check_handler(true);
@@ -153,7 +155,7 @@ static __attribute__((noinline)) void on_interval(void *context)
 __attribute__((used)) void take_interval(int sig, siginfo_t *info, void *context)
 {
 	(void)sig;
-	if (info->si_code != SI_KERNEL)
+	if (info->si_code != SI_KERNEL || confined())
 		return;
 	__atomic_fetch_add(&at_work, 1, __ATOMIC_ACQUIRE);
 	if (libc_thread_is_here()) {
@@ -225,6 +227,12 @@ void signals_end(void)
 {
 	if (__atomic_fetch_sub(&signals_users, 1, __ATOMIC_SEQ_CST) == 1)
 		waits_watch(WAITS_FOR_SIGNALS, false);
+}
+
+void signals_end_all(void)
+{
+	__atomic_store_n(&signals_users, 0, __ATOMIC_SEQ_CST);
+	waits_watch(WAITS_FOR_SIGNALS, false);
 }
 
 /* Libc installs its handler once, when the first thread is made. */

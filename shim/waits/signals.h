@@ -45,6 +45,9 @@ void signals_start(const struct signals_takers *takers);
 int signals_begin(void);
 void signals_end(void);
 
+/* Ends them all: the program confines itself, and the listener that began them is gone. App's thread. */
+void signals_end_all(void);
+
 /* Libc installs its own handler when the program makes its first thread: put ours back. */
 void signals_keep(void);           /* listener, while a profile is on */
 void signals_keep_from_libc(void); /* app's thread that has made a thread; the new thread */

@@ -74,6 +74,21 @@ class ShutIn(shim.TestCase):
                     self.assertEqual(0, status, (out, err))
                     self.assertIn("allowed ", out)
 
+    def test_while_a_profile_and_a_trace_are_taken(self):
+        for how in ("filter", "tsync", "syscall", "number"):
+            for asked in ("profile?seconds=100&hz=1000", "trace?seconds=100"):
+                with self.subTest(how=how, asked=asked):
+                    with start([shim.program("shut_in"), how, "self"]) as p:
+                        p.wait_line("ready")
+                        with shim.Raw(p.port) as raw:
+                            raw.send(("GET /debug/pprof/%s HTTP/1.1\r\nHost: localhost\r\n\r\n" % asked).encode())
+                            other = asked.split("?")[0] + "?seconds=0.01"
+                            shim.wait_until("it to begin", lambda: p.get("/debug/pprof/" + other).status == 500)
+                            p.send(b"\n")
+                            status, out, err = p.finish()
+                            self.assertEqual(0, status, (out, err))
+                            self.assertIn("allowed ", out)
+
     def test_the_port_is_free_once_the_program_has_shut_itself_in(self):
         with start([shim.program("shut_in"), "filter", "child"]) as p:
             p.wait_line("ready")
