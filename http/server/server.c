@@ -22,6 +22,7 @@
 #include <sys/un.h>
 
 #include "http/server/connection.h"
+#include "shim/base/house.h"
 #include "shim/base/os.h"
 
 enum {
@@ -39,8 +40,9 @@ enum {
 static struct {
 	bool running;
 	bool stopping;
-	bool loopback;      /* address is loopback TCP */
-	bool peers_checked; /* address is an abstract socket: no file's permissions protect it */
+	uint32_t generation; /* of the process that it ran in last (house.h) */
+	bool loopback;       /* address is loopback TCP */
+	bool peers_checked;  /* address is an abstract socket: no file's permissions protect it */
 	int epoll_fd;
 	int listen_fd; /* -1: serving nothing */
 	int wake_fd;   /* -1: none */
@@ -452,7 +454,8 @@ static void dispatch(const struct epoll_event *e)
 }
 
 /* In a fork child: close the copies of the parent's sockets, without a shutdown, which would affect the parent. (If the
- * listener has a table of its own, the child has no copies, and nothing is closed.) */
+ * listener has a table of its own, the child has no copies, and nothing is closed.) In the place of a listener that
+ * ended in the same process: end what its requests began, too, or a profile would go on for ever. */
 static void give_back_inherited(const struct server_options *options)
 {
 	if (!server.running)
@@ -463,7 +466,9 @@ static void give_back_inherited(const struct server_options *options)
 			continue;
 		if (is_ours(c))
 			os_close(c->fd);
-		forget_slot(c); /* its handler's resources belong to the parent */
+		if (c->x && c->x->abandon && server.generation == house.generation)
+			c->x->abandon(c->x); /* else its handler's resources belong to the parent */
+		forget_slot(c);
 	}
 	if (server.listen_fd >= 0 && server.listen_fd != options->listen_fd &&
 	    fd_is(server.listen_fd, server.listen_identity))
@@ -486,6 +491,7 @@ void server_run(const struct server_options *options)
 	server.wake = options->wake;
 	set_listen(options->listen_fd, &options->address);
 	server.running = true;
+	server.generation = house.generation;
 	if (open_epoll() < 0)
 		server.stopping = true;
 	while (!server.stopping) {

@@ -150,6 +150,8 @@ bool confined_prctl_by_number(const long a[5], long *result)
 {
 	if ((int)a[0] == PTRACER)
 		listener_leaves_ptracer_to_program();
+	if ((int)a[0] == PR_SET_DUMPABLE)
+		listener_await_identity();
 	if ((int)a[0] != PR_SET_SECCOMP || (a[1] == SECCOMP_MODE_FILTER && is_question((unsigned long)a[2])))
 		return false;
 	struct attempt attempt = begin();

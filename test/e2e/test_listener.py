@@ -288,6 +288,21 @@ class Exec(shim.TestCase):
             self.assertEqual(0, p.finish()[0])
 
 
+    def test_a_failed_exec_ends_the_profile_and_the_trace_that_were_taken(self):
+        for asked in ("profile", "trace"):
+            with self.subTest(asked=asked), started() as p:
+                p.wait_line("ready")
+                with shim.Raw(p.port) as raw:
+                    path = "/debug/pprof/%s?seconds=" % asked
+                    raw.send(("GET %s100 HTTP/1.1\r\nHost: localhost\r\n\r\n" % path).encode())
+                    shim.wait_until("it to begin", lambda: p.get(path + "0.01").status == 500)
+                    p.send(b"exec_fails\n")
+                    p.wait_line("failed")
+                    shim.wait_until("the port", lambda: shim.port_answers(p.port))
+                    shim.wait_until("another to be had", lambda: p.get(path + "0.1").status == 200)
+                self.assertEqual(0, p.finish()[0])
+
+
 class Identity(shim.TestCase):
     """The listener is stopped: it can't follow, and must not be waited for. As soon as it runs it follows, before it
     does anything."""
