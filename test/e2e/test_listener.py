@@ -287,7 +287,6 @@ class Exec(shim.TestCase):
             self.assertEqual(200, p.get("/debug/pprof/heap").status)
             self.assertEqual(0, p.finish()[0])
 
-
     def test_a_failed_exec_ends_the_profile_and_the_trace_that_were_taken(self):
         for asked in ("profile", "trace"):
             with self.subTest(asked=asked), started() as p:
