@@ -818,28 +818,38 @@ static void test_a_transfer_moves_all_it_was_asked_for(void **state)
 	}
 }
 
+/* Returns false if nothing had been moved yet when the signal came: on a busy machine the call gets no processor. */
+static bool ends_with_a_part(const struct transfer *t, int way)
+{
+	struct stander s;
+	begin_transfer(t, &s);
+	size_t at = other_side(t, &s, 0);
+	raise_before = way == 0;
+	raise_ours_in_programs = way == 1;
+	await_blocked(&s);
+	if (way == 2) { /* in the middle of the rest */
+		interrupt(&s, true);
+		at += other_side(t, &s, at);
+		await_blocked(&s);
+	}
+	os_call(SYS_tgkill, getpid(), s.tid, way == 0 ? OURS : PROGRAMS);
+	finish(&s);
+	bool moved = s.result != -1 || s.error != EINTR;
+	if (moved && (s.result <= 0 || s.result >= LARGE || (size_t)s.result < at))
+		fail_msg("%s: %ld bytes, errno %d", s.name, s.result, s.error);
+	install(NULL);
+	give_back(&s);
+	return moved;
+}
+
 static void test_the_programs_signal_ends_a_transfer_too(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < COUNT(transfers); i++)
 		for (int way = 0; way < 3; way++) {
-			struct stander s;
-			begin_transfer(&transfers[i], &s);
-			size_t at = other_side(&transfers[i], &s, 0);
-			raise_before = way == 0;
-			raise_ours_in_programs = way == 1;
-			await_blocked(&s);
-			if (way == 2) { /* in the middle of the rest */
-				interrupt(&s, true);
-				at += other_side(&transfers[i], &s, at);
-				await_blocked(&s);
-			}
-			os_call(SYS_tgkill, getpid(), s.tid, way == 0 ? OURS : PROGRAMS);
-			finish(&s);
-			if (s.result <= 0 || s.result >= LARGE || (size_t)s.result < at)
-				fail_msg("%s: %ld bytes, errno %d", s.name, s.result, s.error);
-			install(NULL);
-			give_back(&s);
+			int tries = 0;
+			while (!ends_with_a_part(&transfers[i], way))
+				assert_true(++tries < 20);
 		}
 }
 
@@ -864,6 +874,7 @@ static void test_a_transfer_that_may_not_wait_has_no_rest(void **state)
 	give_back(&s);
 }
 
+enum { REGISTERS_CUT = -3 };
 #if defined(__x86_64__)
 /* All registers but those that a system call leaves undefined, after a transfer with a rest. */
 static long t_registers(struct stander *s)
@@ -881,6 +892,13 @@ static long t_registers(struct stander *s)
 	                 : "rcx", "r11", "xmm0", "xmm15", "memory");
 	same = memcmp(vector, after, sizeof vector) == 0 && fd == s->fd[1] && from == sent && count == LARGE &&
 	       r10 == 10 && r8 == 8 && r9 == 9 && r12 == 12;
+	if (same && result < (long)LARGE) { /* cut: its number was not known any more, see below */
+		for (size_t at = result > 0 ? (size_t)result : 0; at < LARGE;) {
+			ssize_t n = write(s->fd[1], sent + at, LARGE - at);
+			at += n > 0 ? (size_t)n : 0;
+		}
+		return REGISTERS_CUT;
+	}
 	return same ? result : -2;
 }
 #endif
@@ -890,16 +908,22 @@ static void test_no_register_is_changed(void **state)
 	(void)state;
 #if defined(__x86_64__)
 	const struct transfer t = {.kind = {.name = "registers", .call = t_registers}, .is_pipe = true};
-	struct stander s;
-	begin_transfer(&t, &s);
-	for (size_t at = 0; at < LARGE;) {
-		at += other_side(&t, &s, at);
-		if (at < LARGE / 2 && await_blocked(&s))
-			interrupt(&s, true);
+	/* Its number is in no instruction. A writer that wakes up late, between the look at it and the signal, blocks
+	 * again in a call that nobody has looked at. */
+	long result = REGISTERS_CUT;
+	for (int tries = 0; tries < 20 && result == REGISTERS_CUT; tries++) {
+		struct stander s;
+		begin_transfer(&t, &s);
+		for (size_t at = 0; at < LARGE;) {
+			at += other_side(&t, &s, at);
+			if (at < LARGE / 2 && await_blocked(&s))
+				interrupt(&s, true);
+		}
+		finish(&s);
+		result = s.result;
+		give_back(&s);
 	}
-	finish(&s);
-	assert_int_equal(s.result, LARGE);
-	give_back(&s);
+	assert_int_equal(result, LARGE);
 #else
 	skip();
 #endif
