@@ -146,6 +146,8 @@ UNIT_SAN   := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-
               $(if $(filter thread,$(SAN)),-Wno-tsan)
 
 links_of = $(shell sed -n 's,^[ /*]*links: *\(.*\),\1,p' $(1) | sed 's,\*/.*,,')
+# What is named in test/unit/support names sources of its own.
+unit_links = $(sort $(links) $(if $(filter test/%,$(links)),$(call links_of,$(filter test/%,$(links)))))
 
 # What most of shim/ stands on, for tests that neither link it nor bring their own.
 $(U)/base.a: $(addprefix $(U)/obj/shim/,base/pace.o base/peek.o base/house.o base/self.o base/random.o base/arena.o)
@@ -153,12 +155,12 @@ $(U)/base.a: $(addprefix $(U)/obj/shim/,base/pace.o base/peek.o base/house.o bas
 	$(Q)rm -f $@ && ar rcs $@ $^
 
 define unit_rule
-$(U)/$(notdir $(1:.c=)): $(U)/obj/$(1:.c=.o) $(patsubst %.c,$(U)/obj/%.o,$(call links_of,$(1))) $(U)/base.a
+$(U)/$(notdir $(1:.c=)): $(U)/obj/$(1:.c=.o) $(patsubst %.c,$(U)/obj/%.o,$(unit_links)) $(U)/base.a
 	$$(call say,LINK,$$@)
 	$$(Q)$$(CC) $(UNIT_SAN) $$(CFLAGS) $$(LDFLAGS) -pthread -Wl,--gc-sections -o $$@ $$^ \
 		-lcmocka $(ARCHIVES) -l:libprotobuf-c.a
 endef
-$(foreach t,$(UNIT_SRC),$(eval $(call unit_rule,$(t))))
+$(foreach t,$(UNIT_SRC),$(eval links := $(call links_of,$(t)))$(eval $(call unit_rule,$(t))))
 
 $(U)/obj/%.o: %.c | $(GENERATED)
 	$(call say,CC,$<)
