@@ -142,6 +142,21 @@ static char *demangle_d(const char *name, bool whole)
 	return text;
 }
 
+/* Fortran: "__module_MOD_procedure" of gfortran. */
+static char *demangle_fortran(const char *name)
+{
+	const char *module = name + strlen("__"), *mark = strstr(module, "_MOD_");
+	if (!mark || mark == module || !mark[strlen("_MOD_")])
+		return NULL;
+	char *text = malloc(strlen(name) + 1);
+	if (!text)
+		return NULL;
+	size_t len = (size_t)(mark - module);
+	memcpy(text, module, len);
+	memcpy(text + len, "::", 3);
+	return strcat(text, mark + strlen("_MOD_"));
+}
+
 /* Legacy Rust looks like C++ (and its hash like a namespace), so Rust is tried first. */
 static char *demangle_any(const char *name, bool whole)
 {
@@ -153,6 +168,8 @@ static char *demangle_any(const char *name, bool whole)
 		text = demangle_cxx(name, whole);
 	if (!text && strncmp(name, "_D", 2) == 0)
 		text = demangle_d(name, whole);
+	if (!text && !whole && strncmp(name, "__", 2) == 0)
+		text = demangle_fortran(name);
 	return text;
 }
 

@@ -1,4 +1,4 @@
-/* demangle.h - readable names from linkers' names: C++, Rust (legacy and v0), D.
+/* demangle.h - readable names from linkers' names: C++, Rust (legacy and v0), D, Fortran's modules.
  *
  * Runs in: pprofshim-symbolize.
  *

@@ -373,6 +373,77 @@ class Built(Compared):
         self.compare(path, oracle=bare, lines=False)
 
 
+# ---- names of what no other file can call ------------------------------------------------------------------
+
+class Scopes(shim.TestCase):
+    """Functions without a linker's name, mostly inlined, have the names of what they are in."""
+
+    def names(self, path, section=".text"):
+        """{(system name, name)} of all frames at all addresses."""
+        s = symbolized.Elf(path).sections[section]
+        asked = "o -\np %s\n" % path + "".join("a %x\n" % a for a in range(s.address, s.address + s.size))
+        r = subprocess.run([symbolized.HELPER, "--pipe"], input=asked.encode(), capture_output=True, timeout=120,
+                           env=shim.bare_env())
+        lines = r.stdout.decode().splitlines()
+        self.assertEqual("e", lines[-1])
+        return {tuple(line.split("\t")[2:]) for line in lines if line.startswith("f ")}
+
+    def check_cxx(self, name, *flags, compiler="g++", function="second::work", lambda_="{lambda#1}"):
+        path = build("scopes_" + name, ["scopes.cc"], [compiler, *flags, "{scopes_cc}", "-o", "{o}"])
+        names = {n for _, n in self.names(path)}
+        for n in ("first::(anonymous namespace)::Job::run", "first::(anonymous namespace)::Job::Part::run",
+                  "first::(anonymous namespace)::Box<int>::open", "first::(anonymous namespace)::step",
+                  "second::(anonymous namespace)::Job::run", "second::inner::step", function + "::Local::run",
+                  function + "::%s::operator()" % lambda_, "first::work", "second::work", "main", "sink"):
+            self.assertIn(n, names)
+        for n in ("run", "open", "step", "operator()", "work"):
+            self.assertNotIn(n, names)
+
+    def test_gcc(self):
+        self.check_cxx("gcc", "-O2", "-g")
+
+    def test_gcc_dwarf4(self):
+        self.check_cxx("gcc4", "-O1", "-g", "-gdwarf-4")
+
+    def test_gcc_type_units(self):
+        self.check_cxx("types", "-O2", "-g", "-fdebug-types-section")
+
+    def test_gcc_lto(self):
+        self.check_cxx("lto", "-O2", "-g", "-flto")
+
+    def test_gcc_split(self):
+        self.check_cxx("split", "-O2", "-g", "-gsplit-dwarf")
+
+    def test_clang(self):
+        self.check_cxx("clang", "-O2", "-g", "-Wno-unknown-attributes", compiler="clang++",
+                       function="second::work(int)", lambda_="$_0")
+
+    def test_out_of_line_functions_are_as_the_symbol_table_has_them(self):
+        path = build("scopes_bare", ["scopes.cc"], ["g++", "-O0", "-g", "-DALWAYS=", "{scopes_cc}", "-o", "{o}"])
+        names = self.names(path)
+        self.assertIn(("_ZN5first4workEi", "first::work"), names)
+        self.assertIn(("_ZZN6second4workEiENKUliE_clEi", "second::work(int)::{lambda(int)#1}::operator()"), names)
+
+    def test_debug_information_alone(self):
+        """Without a symbol table functions that are not inlined have no linker's name either."""
+        path = build("scopes_stripped", ["scopes.cc"],
+                     ["g++", "-O1", "-g", "-fno-inline", "-DALWAYS=", "{scopes_cc}", "-o", "whole"],
+                     ["objcopy", "--strip-all", "--keep-section=.debug*", "whole", "{o}"])
+        names = {n for _, n in self.names(path)}
+        self.assertIn("first::(anonymous namespace)::Job::run", names)
+        self.assertIn("second::(anonymous namespace)::Job::run", names)
+
+    def test_c_has_no_scopes(self):
+        path = build("scopes_nested", ["nested.c"], ["gcc", "-O1", "-g", "{nested_c}", "-o", "{o}"])
+        names = {n for _, n in self.names(path)}
+        self.assertIn("inner", names)
+
+    def test_fortran(self):
+        path = build("scopes_fortran", ["scopes.f90"], ["gfortran", "-O2", "-g", "{scopes_f90}", "-o", "{o}"])
+        names = {n for _, n in self.names(path)}
+        self.assertIn("grid::relax", names)
+
+
 # ---- the command -------------------------------------------------------------------------------------------
 
 class Command(shim.TestCase):

@@ -19,10 +19,10 @@
 #include "encoder/symbolize/elf/debug_file.h"
 #include "encoder/symbolize/dwarf/dies.h"
 #include "encoder/symbolize/dwarf/lines.h"
+#include "encoder/symbolize/dwarf/scopes.h"
 
 enum {
 	UNITS_MOST = 1 << 22,
-	ORIGINS_MOST = 16, /* longest chain of DW_AT_abstract_origin and _specification */
 };
 
 static const struct budget budget_of_object = {.dies = UINT64_C(1) << 30, .ranges = UINT64_C(1) << 28};
@@ -35,6 +35,8 @@ struct dwarf {
 	struct lines lines;
 	struct budget budget;
 	struct region scratch; /* of the unit at hand */
+	struct scoped *scoped; /* names of its functions; in scratch */
+	size_t scoped_count;
 	const char *note;
 };
 
@@ -188,20 +190,23 @@ static uint64_t number_of(Dwarf_Attribute *attr)
 	return attr && dwarf_formudata(attr, &v) == 0 ? v : 0;
 }
 
-static const char *system_name_of(struct dwarf *d, Dwarf_Die *die)
+static const char *linkage_name_of(Dwarf_Die *die)
 {
 	const char *s = text_of(die, DW_AT_linkage_name);
-	if (!s)
-		s = text_of(die, DW_AT_MIPS_linkage_name);
-	if (!s)
-		s = text_of(die, DW_AT_name);
-	return s ? texts_keep(d->texts, s, strlen(s)) : NULL;
+	return s ? s : text_of(die, DW_AT_MIPS_linkage_name);
 }
 
+/* Functions without a linker's name have the name of their entry, and for users one with all that they are in. */
 static void name_frame(struct dwarf *d, struct frame *f, Dwarf_Die *die)
 {
 	Dwarf_Attribute attr;
-	f->system = system_name_of(d, die);
+	const char *linked = linkage_name_of(die), *s = linked ? linked : text_of(die, DW_AT_name);
+	f->system = s ? texts_keep(d->texts, s, strlen(s)) : NULL;
+	if (!linked && d->scoped) {
+		Dwarf_Die declaration = scopes_declaration(die);
+		const struct scoped *scoped = scopes_of(d->scoped, d->scoped_count, &declaration);
+		f->name = scoped ? scoped->name : NULL;
+	}
 	f->start_line = (unsigned)number_of(dwarf_attr_integrate(die, DW_AT_decl_line, &attr));
 }
 
@@ -278,6 +283,43 @@ static Dwarf_Die tree_of(struct dwarf *d, Dwarf_Die *unit)
 	return split;
 }
 
+static int by_place(const void *a, const void *b)
+{
+	uintptr_t x = (uintptr_t)((const Dwarf_Die *)a)->addr, y = (uintptr_t)((const Dwarf_Die *)b)->addr;
+	return (x > y) - (x < y);
+}
+
+/* List the declarations of functions without a linker's name; some are there twice. */
+static size_t list_nameless(const struct work *w, Dwarf_Die *list)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < w->count; i++)
+		for (size_t k = 0; w->hits[i].chain && k < w->hits[i].chain->count; k++) {
+			Dwarf_Die die = w->hits[i].chain->die[k];
+			if (!linkage_name_of(&die))
+				list[n++] = scopes_declaration(&die);
+		}
+	return n;
+}
+
+static void find_scopes(struct dwarf *d, const struct work *w)
+{
+	size_t most = 0, n = 0;
+	d->scoped_count = 0;
+	for (size_t i = 0; i < w->count; i++)
+		most += w->hits[i].chain ? w->hits[i].chain->count : 0;
+	Dwarf_Die *list = region_alloc(&d->scratch, most * sizeof *list + 1);
+	d->scoped = region_alloc(&d->scratch, most * sizeof *d->scoped + 1);
+	if (!list || !d->scoped)
+		return;
+	n = list_nameless(w, list);
+	qsort(list, n, sizeof *list, by_place);
+	for (size_t i = 0; i < n; i++)
+		if (i == 0 || list[i].addr != list[i - 1].addr)
+			d->scoped[d->scoped_count++] = (struct scoped){.die = list[i]};
+	scopes_find(d->scoped, d->scoped_count, d->texts, &d->scratch, &d->budget);
+}
+
 static void do_unit(struct dwarf *d, struct region *r, struct found *found, struct work *w)
 {
 	static const char *const why[] = {
@@ -298,8 +340,10 @@ static void do_unit(struct dwarf *d, struct region *r, struct found *found, stru
 	if (result != DIES_DONE)
 		note(d, why[result]);
 	read_lines(d, &unit, w);
+	find_scopes(d, w);
 	for (size_t i = 0; i < w->count; i++)
 		fill(d, r, &found[w->owners[i].index], &w->hits[i], &w->lines[i]);
+	d->scoped = NULL;
 	region_release(&d->scratch);
 }
 
@@ -333,6 +377,7 @@ void dwarf_find(struct dwarf *d, struct region *r, struct found *found, size_t c
 	else
 		do_units(d, r, found, owners, count, w);
 	out_of_memory = NULL;
+	d->scoped = NULL;
 	region_release(&d->scratch); /* in case of a jump out of libdw */
 	if (w) {
 		free(w->hits);

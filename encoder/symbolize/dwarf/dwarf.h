@@ -17,7 +17,7 @@ struct found {
 	uint64_t address; /* set by the caller, as the headers of the file with the DWARF have it */
 	uint64_t start;   /* of the function; 0: not known */
 	size_t count;
-	struct frame *frame; /* innermost first; `name` isn't set */
+	struct frame *frame; /* innermost first; `name` is set where DWARF alone knows it, else NULL */
 };
 
 /* Open the DWARF of a file. f and texts must outlive it. Returns NULL if the file has none that can be read. */

@@ -142,8 +142,10 @@ static void name_frames(struct lookup *l, struct found *f, const struct symbol *
 {
 	size_t kept = 0;
 	struct frame *outer = f->count ? &f->frame[f->count - 1] : NULL;
-	if (outer && s->name && (s->is_own || !outer->system))
+	if (outer && s->name && (s->is_own || !outer->system)) {
+		outer->name = NULL;
 		outer->system = s->name;
+	}
 	if (outer && s->name && s->is_own && !outer->file[0])
 		outer->file = s->file;
 	for (size_t i = 0; i < f->count; i++) {
@@ -152,7 +154,8 @@ static void name_frames(struct lookup *l, struct found *f, const struct symbol *
 			frame.system = texts_keep(&l->o->texts, "??", 2);
 		if (!frame.system)
 			continue;
-		frame.name = texts_name(&l->o->texts, frame.system);
+		if (!frame.name)
+			frame.name = texts_name(&l->o->texts, frame.system);
 		f->frame[kept++] = frame;
 	}
 	f->count = kept;
