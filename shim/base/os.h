@@ -77,6 +77,13 @@ static inline long os_futex_wait(uint32_t *word, uint32_t value, const struct ti
 	return os_call(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, timeout);
 }
 
+/* The same until a point in time, in nanoseconds of CLOCK_MONOTONIC. */
+static inline long os_futex_wait_until(uint32_t *word, uint32_t value, uint64_t end_ns)
+{
+	const struct timespec end = {.tv_sec = (time_t)(end_ns / 1000000000), .tv_nsec = (long)(end_ns % 1000000000)};
+	return os_call(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, value, &end, 0, FUTEX_BITSET_MATCH_ANY);
+}
+
 static inline long os_futex_wake(uint32_t *word, int count)
 {
 	return os_call(SYS_futex, word, FUTEX_WAKE_PRIVATE, count);

@@ -95,17 +95,22 @@ static bool spin(struct lock *l, uint32_t stamp)
 	return false;
 }
 
-/* Sleep until the holder releases the lock, or for one step.
+/* Sleep until the holder releases the lock, or for one step. The step's end is a point in time: a program whose signals
+ * come more often than that would else begin it anew each time.
  * Returns false if the step ended without a release. */
 static bool await_release(struct lock *l, uint32_t word)
 {
-	struct timespec step = {.tv_nsec = STEP_MS * 1000 * 1000};
+	long r;
 	if (!(word & LOCK_WAITED)) {
 		if (!exchange(l, &word, word | LOCK_WAITED))
 			return true;
 		word |= LOCK_WAITED;
 	}
-	return os_futex_wait(&l->word, word, &step) != -ETIMEDOUT;
+	uint64_t end_ns = os_clock_ns(CLOCK_MONOTONIC) + STEP_MS * 1000000ull;
+	do
+		r = os_futex_wait_until(&l->word, word, end_ns);
+	while (r == -EINTR);
+	return r != -ETIMEDOUT;
 }
 
 /* Look once at the lock, and at its holder if that takes long.

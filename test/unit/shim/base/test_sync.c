@@ -14,6 +14,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -132,6 +133,43 @@ static void test_who_waits_in_vain_gives_up_and_the_next_one_at_once(void **stat
 	assert_int_equal(passed, 1);
 }
 
+static int signals; /* atomic: that came to the thread which waits */
+
+static void count_signal(int sig)
+{
+	(void)sig;
+	__atomic_fetch_add(&signals, 1, __ATOMIC_RELAXED);
+}
+
+/* They come more often than it looks for the holder. It gives up by time, not by how often it looked, and says so. */
+static void test_frequent_signals_do_not_lengthen_a_wait_in_vain(void **state)
+{
+	(void)state;
+	enum { EVERY_US = 1000, FAR_TOO_MANY = 800 };
+	struct sigaction a = {.sa_handler = count_signal};
+	struct sigevent e = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
+	struct itimerspec every = {{0, EVERY_US * 1000}, {0, EVERY_US * 1000}};
+	timer_t timer;
+	pthread_t t;
+	sigset_t usr1;
+	refused = signals = 0;
+	sigemptyset(&usr1);
+	sigaddset(&usr1, SIGUSR1);
+	sigaction(SIGUSR1, &a, NULL);
+	assert_true(take(&gate));
+	pthread_create(&t, NULL, pass_gate, NULL);
+	pthread_sigmask(SIG_BLOCK, &usr1, NULL); /* the other thread takes them all */
+	timer_create(CLOCK_MONOTONIC, &e, &timer);
+	timer_settime(timer, 0, &every, NULL);
+	pthread_join(t, NULL);
+	timer_delete(timer);
+	pthread_sigmask(SIG_UNBLOCK, &usr1, NULL);
+	assert_int_equal(refused, 1);
+	assert_true(word_of(&gate) & LOCK_STUCK);
+	assert_in_range(signals, 0, FAR_TOO_MANY);
+	lock_release(&gate);
+}
+
 static void *die_with_it(void *l)
 {
 	if (!take(l))
@@ -242,6 +280,7 @@ int main(void)
 		cmocka_unit_test(test_no_update_is_lost_between_threads),
 		cmocka_unit_test(test_everybody_who_sleeps_is_woken_in_the_end),
 		cmocka_unit_test(test_who_waits_in_vain_gives_up_and_the_next_one_at_once),
+		cmocka_unit_test(test_frequent_signals_do_not_lengthen_a_wait_in_vain),
 		cmocka_unit_test(test_what_a_dead_thread_held_is_taken_over),
 		cmocka_unit_test(test_a_thread_does_not_wait_for_itself),
 		cmocka_unit_test(test_what_a_thread_of_the_parent_held_is_taken_over),
