@@ -237,7 +237,7 @@ static void name_wait(struct dump_thread *out, const struct wait *w, const struc
 static int64_t waited_ns(const struct wait *w, int tid)
 {
 	uint64_t now = clock_ns(CLOCK_MONOTONIC);
-	return w && w->since_ns ? (now > w->since_ns ? (int64_t)(now - w->since_ns) : 0) : tasks_idle_ns(tid);
+	return w && w->since_ns ? (now > w->since_ns ? (int64_t)(now - w->since_ns) : 0) : tasks_idle_ns(tid, NULL);
 }
 
 static void note_lock(struct dump *d, size_t index, const struct wait *source, const struct wait *w)

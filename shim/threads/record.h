@@ -43,6 +43,7 @@ struct restart {
 	uintptr_t pc, sp;
 	uint64_t looked_ns, since_ns; /* CLOCK_MONOTONIC; since_ns 0: not known */
 	uint64_t sleeps;              /* how often it had gone to sleep */
+	uint64_t cpu_ns;              /* and for how long it had run */
 };
 
 /* One living thread. Records are never freed: a new thread gets the record of one that ended. */

@@ -232,10 +232,11 @@ struct span tasks_value(const char *text, const char *key)
 	return (struct span){0};
 }
 
-/* "11759105.372617": milliseconds of the scheduler's clock, at which a thread last ran. */
-static int64_t last_ran_ns(const char *text)
+/* Returns a time of the scheduler's, as "11759105.372617" milliseconds; negative if it isn't told. se.exec_start is
+ * when a thread last ran. */
+static int64_t scheduler_ns(const char *text, const char *key)
 {
-	struct span fraction = tasks_value(text, "se.exec_start");
+	struct span fraction = tasks_value(text, key);
 	uint64_t ms, ns;
 	struct span whole = span_cut(&fraction, '.');
 	if (!text_parse_uint(whole, 10, &ms) || fraction.len != 6 || !text_parse_uint(fraction, 10, &ns))
@@ -259,7 +260,9 @@ static int64_t behind_here(void)
 	int64_t least = INT64_MAX;
 	for (int i = 0; i < TRIES; i++) {
 		uint64_t begun = clock_ns(CLOCK_MONOTONIC);
-		int64_t then = read_file("/proc/thread-self/sched", text, sizeof text) > 0 ? last_ran_ns(text) : -1;
+		int64_t then = read_file("/proc/thread-self/sched", text, sizeof text) > 0
+		                       ? scheduler_ns(text, "se.exec_start")
+		                       : -1;
 		uint64_t now = clock_ns(CLOCK_MONOTONIC);
 		if (then >= 0 && (int64_t)now - then < least)
 			least = (int64_t)now - then;
@@ -313,11 +316,15 @@ static int64_t idle_by(unsigned processor, int64_t then, uint64_t now)
 	return idle > 0 ? idle : 0;
 }
 
-int64_t tasks_idle_ns(int tid)
+int64_t tasks_idle_ns(int tid, uint64_t *cpu_ns)
 {
 	char text[512];
 	unsigned processor;
-	int64_t then = tasks_read(tid, "sched", text, sizeof text) > 0 ? last_ran_ns(text) : -1;
+	bool tells = tasks_read(tid, "sched", text, sizeof text) > 0;
+	int64_t then = tells ? scheduler_ns(text, "se.exec_start") : -1,
+		used = tells ? scheduler_ns(text, "se.sum_exec_runtime") : -1;
+	if (cpu_ns)
+		*cpu_ns = used > 0 ? (uint64_t)used : 0;
 	if (then < 0 || !last_processor(tid, &processor))
 		return -1;
 	uint64_t now = clock_ns(CLOCK_MONOTONIC), learned = clocks[processor].learned_ns;

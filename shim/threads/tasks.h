@@ -45,9 +45,10 @@ static inline bool tasks_same(const struct task *a, const struct task *b)
 	       a->args[1] == b->args[1];
 }
 
-/* Returns for how many nanoseconds a blocked thread has not run, or a little less; negative if the kernel does not
- * say. */
-int64_t tasks_idle_ns(int tid);
+/* Returns for how many nanoseconds a blocked thread has not run, or a little less; negative if the kernel does not say.
+ * *cpu_ns, unless it is NULL, gets the processor's time that the thread has used so far; 0 if the kernel does not say.
+ */
+int64_t tasks_idle_ns(int tid, uint64_t *cpu_ns);
 
 /* Returns the value of the line that begins with `key`, in the text of "status". */
 struct span tasks_value(const char *text, const char *key);

@@ -60,14 +60,22 @@ static bool is_of(const struct restart *note, ucontext_t *u)
 	return note->pc == (uintptr_t)ARCH_PC(u) && note->sp == (uintptr_t)ARCH_SP(u);
 }
 
+/* Has the thread hardly run since it was looked at? The look may be long ago: a busy machine lets the signal come late.
+ * Then the thread has used no more of a processor than it takes to wake up. */
+static bool has_hardly_run(const struct restart *note)
+{
+	enum { FRESH_NS = 50000000, WAKING_NS = 200000 };
+	return clock_ns(CLOCK_MONOTONIC) - note->looked_ns < FRESH_NS ||
+	       os_clock_ns(CLOCK_THREAD_CPUTIME_ID) - note->cpu_ns < WAKING_NS;
+}
+
 /* Is it that very call? Yes if the thread was not woken since. Out of line: inlined, it would enlarge the caller's
  * frame for as long as that runs. */
 static __attribute__((noinline)) bool is_still(const struct restart *note)
 {
-	enum { FRESH_NS = 50000000 };
 	struct rusage usage = {0};
-	return clock_ns(CLOCK_MONOTONIC) - note->looked_ns < FRESH_NS &&
-	       os_call(SYS_getrusage, RUSAGE_THREAD, &usage) == 0 && (uint64_t)usage.ru_nvcsw == note->sleeps;
+	return has_hardly_run(note) && os_call(SYS_getrusage, RUSAGE_THREAD, &usage) == 0 &&
+	       (uint64_t)usage.ru_nvcsw == note->sleeps;
 }
 
 /* A call that was interrupted. */
@@ -388,8 +396,8 @@ static bool takes_ours(const struct task *k)
 	return k->nr == SYS_rt_sigtimedwait && peek(k->args[0], &set, sizeof set) && set >> (SIGNALS_OURS - 1) & 1;
 }
 
-static void write_note(struct restart *r, long nr, const struct task *k, uint64_t since_ns, uint64_t sleeps,
-                       uint32_t handled)
+static void write_note(struct restart *r, long nr, const struct task *k, uint64_t since_ns, uint64_t cpu_ns,
+                       uint64_t sleeps, uint32_t handled)
 {
 	__atomic_store_n(&r->number, r->number + 1, __ATOMIC_RELAXED);
 	__atomic_thread_fence(__ATOMIC_RELEASE);
@@ -399,6 +407,7 @@ static void write_note(struct restart *r, long nr, const struct task *k, uint64_
 	r->sp = k->sp;
 	r->looked_ns = clock_ns(CLOCK_MONOTONIC);
 	r->since_ns = since_ns;
+	r->cpu_ns = cpu_ns;
 	r->sleeps = sleeps;
 	r->handled_then = handled;
 	__atomic_store_n(&r->number, r->number + 1, __ATOMIC_RELEASE);
@@ -414,10 +423,11 @@ bool restart_look(struct thread *t)
 	bool blocked = k.state == TASK_BLOCKED && k.nr >= 0 && calls_again(k.nr, (long)k.args[1]) != CALLS_NEVER;
 	r->keep_off = blocked && takes_ours(&k);
 	if (blocked) {
-		int64_t idle_ns = tasks_idle_ns(tid);
+		uint64_t cpu_ns;
+		int64_t idle_ns = tasks_idle_ns(tid, &cpu_ns);
 		uint64_t since_ns = idle_ns < 0 ? 0 : clock_ns(CLOCK_MONOTONIC) - (uint64_t)idle_ns;
 		write_note(r, handled == __atomic_load_n(&r->handled, __ATOMIC_RELAXED) ? k.nr : -1, &k, since_ns,
-		           sleeps, handled);
+		           cpu_ns, sleeps, handled);
 	}
 	return !r->keep_off;
 }

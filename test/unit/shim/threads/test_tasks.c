@@ -272,7 +272,7 @@ static void test_one_that_has_ended_is_gone(void **state)
 		usleep(1000); /* joined is not yet reaped */
 	assert_int_equal(tasks_look(tid).state, TASK_GONE);
 	assert_int_equal(tasks_look(0x3ffffff).state, TASK_GONE);
-	assert_int_equal(tasks_idle_ns(tid), -1);
+	assert_int_equal(tasks_idle_ns(tid, NULL), -1);
 	assert_false(tasks_blocks(tid, SIGUSR1));
 }
 
@@ -282,8 +282,8 @@ static void test_a_sleeping_threads_idle_time_grows_and_a_running_ones_does_not(
 	char text[64];
 	ones[0].way = IN_POLL;
 	ones[1].way = RUNNING;
-	if (tasks_read(os_tid(), "sched", text, sizeof text) <= 0 || tasks_idle_ns(os_tid()) < 0) {
-		assert_int_equal(tasks_idle_ns(os_tid()), -1);
+	if (tasks_read(os_tid(), "sched", text, sizeof text) <= 0 || tasks_idle_ns(os_tid(), NULL) < 0) {
+		assert_int_equal(tasks_idle_ns(os_tid(), NULL), -1);
 		skip();
 	}
 	/* The scheduler's clocks of two processors differ by what was stolen from each: stay on one. */
@@ -296,16 +296,16 @@ static void test_a_sleeping_threads_idle_time_grows_and_a_running_ones_does_not(
 	assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
 	begin(2);
 	look_until(tid_of(0), TASK_BLOCKED);
-	int64_t first = tasks_idle_ns(tid_of(0));
+	int64_t first = tasks_idle_ns(tid_of(0), NULL);
 	assert_true(first >= 0);
 	uint64_t begun = os_clock_ns(CLOCK_MONOTONIC);
 	usleep(200000);
-	int64_t second = tasks_idle_ns(tid_of(0)), slept = (int64_t)(os_clock_ns(CLOCK_MONOTONIC) - begun);
+	int64_t second = tasks_idle_ns(tid_of(0), NULL), slept = (int64_t)(os_clock_ns(CLOCK_MONOTONIC) - begun);
 	assert_true(second >= first + 100000000);
 	assert_true(second <= first + slept + 50000000);
 	/* with a processor, or waiting for one */
-	assert_true(tasks_idle_ns(tid_of(1)) < 200000000);
-	assert_true(tasks_idle_ns(os_tid()) < 50000000);
+	assert_true(tasks_idle_ns(tid_of(1), NULL) < 200000000);
+	assert_true(tasks_idle_ns(os_tid(), NULL) < 50000000);
 	sched_setaffinity(0, sizeof all, &all);
 	end(2);
 }
