@@ -114,8 +114,8 @@ struct cpu_row {
 	const struct stack *stack; /* pc[0] is the very address that was executing */
 	const char *name;          /* of the thread, when it was sampled; never NULL */
 	int tid;
-	uint64_t count; /* samples really taken */
-	uint64_t ns;    /* CPU time that they stand for */
+	uint64_t count; /* of periods: a sample that stands for two counts twice */
+	uint64_t ns;    /* count * period_ns */
 };
 struct cpu_snapshot {
 	uint64_t time_ns; /* CLOCK_REALTIME of its beginning */

@@ -27,7 +27,7 @@ struct self {
 	struct thread *thread;     /* threads.h; NULL: not known yet */
 	uint32_t handled;          /* waits/handlers.c: signals that the program's handlers got here, modulo 2^32 */
 	uint32_t samples;          /* blocks sampled so far, modulo 2^32 */
-	uint32_t cpu_due_us;       /* cpu.c: CPU time to the next sample of a CPU profile; 0: not drawn yet */
+	uint32_t cpu_phase;        /* cpu.c: where the thread is in the period of a CPU profile */
 	uint32_t cpu_age_us;       /* cpu.c: CPU time seen while profiled, as far as it matters */
 	uint32_t stamp;            /* sync.h: written into the locks that it takes; 0: not known yet */
 	uint8_t closing;           /* modules.c: dlclose calls that this thread is in */

@@ -10,14 +10,21 @@
  * for one tick's time, whatever CPU time the thread has used since the one before, as every tick of a busy processor
  * falls on some thread. For older threads each tick stands for the CPU time since the one before: the end no longer
  * matters then, and ticks get lost (if a hypervisor takes the processor away). Timers expire at every tick (their
- * period is a microsecond). Of each period's worth of ticks one is sampled, and the first is drawn at random:
- * systematic sampling with a random start (W. Cochran, Sampling Techniques, 8.1), unbiased for threads however short
- * they live. A tick that is not sampled costs a signal that returns at once.
+ * period is a microsecond).
+ *
+ * The choice. Of each period's worth of ticks one is sampled, at a random place of the period: stratified sampling (W.
+ * Cochran, Sampling Techniques, 5A). Were all distances alike, work that repeats in step with them would show one
+ * of its parts and hide another. A random place in each period is unbiased for any work, keeps the total to a period
+ * a thread, and is so for threads however short they live. The place is not drawn beforehand: a tick of length c with r
+ * left of its period, the place not yet passed, has it with probability c / r, which comes to the same. A tick that is
+ * not sampled costs a signal that returns at once. (A timer armed anew for each place would cost a system call a
+ * sample, be late by up to a tick all the same, and be lost where the handler may not make the call.)
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/profiles/cpu.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "shim/base/house.h"
 #include "shim/base/layout.h"
@@ -46,6 +53,7 @@ enum {
 static struct {
 	uint64_t period_ns; /* atomic; 0: no samples are taken */
 	uint64_t random;    /* atomic */
+	uint32_t number;    /* atomic; of the run, modulo PHASE_RUNS */
 	bool is_beginning;  /* the timers of a run are being made */
 	struct cpu_run *run;
 } cpu FORKED;
@@ -72,25 +80,59 @@ static uint64_t credit_us(int overrun)
 	return clock_tick_ns() / 1000;
 }
 
-/* Returns a CPU time from 1 us to a period, evenly distributed (Weyl's sequence). */
-static uint32_t draw_us(uint64_t period_us)
+/* Where a thread is in its period, in the 32 bits of self.cpu_phase. */
+enum { PHASE_RUNS = 1 << 10 };
+struct phase {
+	uint32_t left_us : 21; /* of the period; 0: it has none yet */
+	uint32_t is_taken : 1; /* the period has its sample */
+	uint32_t run : 10;     /* cpu.number of the run that this belongs to */
+};
+_Static_assert(sizeof(struct phase) == sizeof self.cpu_phase, "it is kept there");
+
+/* Returns a number below `below`, each as likely: splitmix64 (Steele, Lea, Flood 2014) of a counter that threads share.
+ * No sequence of a simpler law, which work could keep in step with. */
+static uint32_t draw(uint32_t below)
 {
-	uint64_t n = __atomic_add_fetch(&cpu.random, 1, __ATOMIC_RELAXED) * 0x9e3779b97f4a7c15u;
-	return (uint32_t)((__uint128_t)n * period_us >> 64) + 1;
+	uint64_t n = __atomic_add_fetch(&cpu.random, 0x9e3779b97f4a7c15u, __ATOMIC_RELAXED);
+	n = (n ^ n >> 30) * 0xbf58476d1ce4e5b9u;
+	n = (n ^ n >> 27) * 0x94d049bb133111ebu;
+	n ^= n >> 31;
+	return (uint32_t)((n >> 32) * below >> 32);
+}
+
+/* Moves on within a period. Returns 1 if the place of its sample lay there, else 0. */
+static uint32_t pass(struct phase *p, uint32_t part_us)
+{
+	bool is_there = !p->is_taken && draw(p->left_us) < part_us;
+	p->is_taken |= is_there;
+	p->left_us -= part_us;
+	return is_there;
+}
+
+/* Moves on by the CPU time of a tick. Returns how many samples it stands for. */
+static uint32_t advance(struct phase *p, uint64_t used_us, uint32_t period_us)
+{
+	if (used_us < p->left_us)
+		return pass(p, (uint32_t)used_us);
+	used_us -= p->left_us;
+	uint32_t samples = pass(p, p->left_us) + (uint32_t)(used_us / period_us);
+	p->left_us = period_us;
+	p->is_taken = false;
+	return samples + pass(p, (uint32_t)(used_us % period_us));
 }
 
 bool cpu_tick(struct unwind_frame f, int overrun)
 {
 	uint64_t period_us = __atomic_load_n(&cpu.period_ns, __ATOMIC_ACQUIRE) / 1000;
-	uint32_t *due_us = &self.cpu_due_us, weight = 0;
+	uint32_t run = __atomic_load_n(&cpu.number, __ATOMIC_RELAXED);
+	struct phase p;
 	if (!period_us)
 		return false;
-	if (*due_us == 0 || *due_us > period_us)
-		*due_us = draw_us(period_us);
-	int64_t left_us = (int64_t)*due_us - (int64_t)credit_us(overrun);
-	for (; left_us <= 0; left_us += (int64_t)period_us)
-		weight++;
-	*due_us = (uint32_t)left_us;
+	memcpy(&p, &self.cpu_phase, sizeof p);
+	if (!p.left_us || p.run != run)
+		p = (struct phase){.left_us = (uint32_t)period_us, .run = run};
+	uint32_t weight = advance(&p, credit_us(overrun), (uint32_t)period_us);
+	memcpy(&self.cpu_phase, &p, sizeof p);
 	if (weight)
 		sample(f, weight);
 	return true;
@@ -247,6 +289,7 @@ int cpu_begin(struct cpu_run *run)
 	uint64_t asked_ns = 1000000000u / run->hz, tick_ns = clock_tick_ns();
 	run->period_ns = asked_ns > tick_ns ? asked_ns : tick_ns;
 	cpu.random = run->mono_ns;
+	__atomic_store_n(&cpu.number, (cpu.number + 1) % PHASE_RUNS, __ATOMIC_RELAXED);
 	cpu.run = run;
 	__atomic_store_n(&cpu.period_ns, run->period_ns, __ATOMIC_SEQ_CST);
 	cpu.is_beginning = true; /* other tasks may run meanwhile */

@@ -92,7 +92,7 @@ static void add(struct cpu_run *run, const struct sample *s, bool was_short)
 		t = new_tally(p, s, hash);
 	if (!t)
 		t = &p->others;
-	t->count++;
+	t->count += s->weight;
 	t->ns += s->weight * run->period_ns;
 	p->cut_short += was_short;
 }

@@ -286,8 +286,7 @@ static struct cpu_snapshot profile_of(int count, unsigned hz)
 	CHECK(snapshot_cpu_end(&s) == 0);
 	for (size_t i = 0; i < s.count; i++) {
 		const struct cpu_row *r = &s.rows[i];
-		CHECK(r->stack && r->stack->depth >= 1 && r->name && r->count && r->ns >= r->count * s.period_ns &&
-		      r->ns % s.period_ns == 0);
+		CHECK(r->stack && r->stack->depth >= 1 && r->name && r->count && r->ns == r->count * s.period_ns);
 		for (size_t k = 0; k < i; k++) /* a row for each stack of each thread */
 			CHECK(r->tid != s.rows[k].tid || strcmp(r->name, s.rows[k].name) != 0 ||
 			      r->stack->depth != s.rows[k].stack->depth ||
@@ -319,6 +318,53 @@ static bool is_near(uint64_t got, uint64_t want, unsigned percent)
 	if (!near)
 		dprintf(2, "# %d ms, not %d ms\n", (int)(got / 1000000), (int)(want / 1000000));
 	return near;
+}
+
+/* Work of this thread in step with its CPU clock, without the clock: a tick comes every `tick_us`, and work is red
+ * for the first `red_us` of each cycle. Returns the periods, and writes how many samples were red, and how many in all.
+ */
+static uint64_t tick_in_step(unsigned tick_us, unsigned cycle_us, unsigned red_us, uint64_t *red, uint64_t *all)
+{
+	enum { SECONDS = 60, DRAIN_US = 100000 };
+	static uintptr_t no_callers[64];
+	struct unwind_frame f = {.sp = (uintptr_t)no_callers};
+	struct cpu_snapshot s;
+	uint64_t mask = 1ull << 32, now_us = 0;
+	self.cpu_age_us = 100000; /* for a young thread, ticks count as the kernel's */
+	CHECK(snapshot_cpu_begin(&region, 100) == 0);
+	while ((now_us += tick_us) < SECONDS * 1000000ull) {
+		f.pc = (uintptr_t)(now_us % cycle_us < red_us ? __start_place_red : __start_place_blue) + 1;
+		os_call(SYS_rt_sigprocmask, SIG_BLOCK, &mask, 0, 8); /* no true tick */
+		CHECK(cpu_tick(f, (int)tick_us - 1));
+		os_call(SYS_rt_sigprocmask, SIG_UNBLOCK, &mask, 0, 8);
+		if (now_us % DRAIN_US < tick_us)
+			snapshot_cpu_drain();
+	}
+	CHECK(snapshot_cpu_end(&s) == 0);
+	*red = ns_of(&s, 0, RED) / s.period_ns;
+	*all = ns_of(&s, 0, ANY) / s.period_ns;
+	return now_us * 1000 / s.period_ns;
+}
+
+/* Three points of 6000 samples are 5 standard errors where all of them are drawn alone; in strata there are fewer. */
+static void stratified(void)
+{
+	static const unsigned cycles_us[] = {10000, 20000, 25000, 40000, 50000, 100000, 16180};
+	for (size_t i = 0; i < COUNT(cycles_us); i++)
+		for (unsigned tick_us = 250; tick_us <= 1000; tick_us *= 4)
+			for (unsigned percent = 10; percent <= 70; percent += 20) {
+				uint64_t red, all, cycle_us = cycles_us[i];
+				uint64_t due = tick_in_step(tick_us, (unsigned)cycle_us,
+				                            (unsigned)(cycle_us * percent / 100), &red, &all);
+				CHECK(is_near(all * 1000000, due * 1000000, 1));
+				CHECK(100 * red + 3 * all >= percent * all && 100 * red <= (percent + 3) * all);
+			}
+}
+
+static void test_work_in_step_with_the_period_shows_all_its_parts(void **state)
+{
+	(void)state;
+	in_child(stratified);
 }
 
 static const char *comment_with(const struct cpu_snapshot *s, const char *text)
@@ -736,6 +782,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_second_of_work_is_a_second_of_the_profile),
+		cmocka_unit_test(test_work_in_step_with_the_period_shows_all_its_parts),
 		cmocka_unit_test(test_the_stacks_of_one_thread_are_told_apart),
 		cmocka_unit_test(test_threads_that_were_there_before_have_their_own_names_and_numbers),
 		cmocka_unit_test(test_threads_of_a_few_milliseconds_are_counted_right_together),
