@@ -259,7 +259,8 @@ struct knowledge {
  * is mapped a second time. */
 struct mappings {
 	struct knowledge *of_module;
-	struct intern extra; /* struct map */
+	struct intern extra;          /* struct map */
+	const struct map **extra_map; /* by its number there: readers want ids in the order of the file */
 	uint64_t extra_first_id;
 };
 
@@ -306,13 +307,25 @@ static bool find_used(struct writer *w, struct mappings *ms, const struct site *
 		learn(&ms->of_module[index],
 		      &names[i]); /* a module that was loaded meanwhile is beyond the end of the list */
 	}
-	for (size_t i = 0; ms->of_module && i < count; i++) {
-		const struct map *map = extra_map(w, sites[i]);
-		bool is_new;
-		if (map && intern(&ms->extra, w->region, (struct span){(const char *)map, sizeof *map}, &is_new) < 0)
-			return false;
-	}
 	return ms->of_module != NULL;
+}
+
+/* Number the pieces of code that get a mapping of their own, in the order in which they appear. False: no memory. */
+static bool find_extra(struct writer *w, struct mappings *ms, const struct site *sites, size_t count)
+{
+	ms->extra_map = region_alloc(w->region, count * sizeof *ms->extra_map + 1);
+	for (size_t i = 0; ms->extra_map && i < count; i++) {
+		const struct map *map = extra_map(w, sites[i]);
+		bool is_new = false;
+		int64_t n = 0;
+		if (map)
+			n = intern(&ms->extra, w->region, (struct span){(const char *)map, sizeof *map}, &is_new);
+		if (n < 0)
+			return false;
+		if (is_new)
+			ms->extra_map[n] = map;
+	}
+	return ms->extra_map != NULL;
 }
 
 static int64_t build_id_string(struct writer *w, const struct module *m)
@@ -389,11 +402,8 @@ static void write_mappings(struct writer *w, struct mappings *ms)
 		id += l->at[i]->text_count;
 	}
 	ms->extra_first_id = id;
-	for (size_t i = 0; i < ms->extra.cap; i++) {
-		const struct intern_entry *e = &ms->extra.entry[i];
-		if (e->number_plus_1)
-			write_extra(w, ms, (const struct map *)(const void *)e->key.at, id + e->number_plus_1 - 1);
-	}
+	for (size_t i = 0; i < ms->extra.count; i++)
+		write_extra(w, ms, ms->extra_map[i], id + i);
 }
 
 /* Returns the id of a site's mapping; 0: it lies in none. */
@@ -490,7 +500,7 @@ static void write_locations(struct writer *w)
 {
 	struct mappings ms = {0};
 	size_t count = w->sites.count;
-	if (!find_used(w, &ms, w->site, w->name, count)) {
+	if (!find_used(w, &ms, w->site, w->name, count) || !find_extra(w, &ms, w->site, count)) {
 		w->failed = true;
 		return;
 	}

@@ -21,6 +21,8 @@ import threading
 import time
 import unittest
 
+import rules
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("BUILD_DIR") or os.path.join(ROOT, "build")
 LIB = os.environ.get("PPROFSHIM_LIB") or os.path.join(BUILD, "libpprofshim.so")
@@ -692,6 +694,9 @@ class Profile:
                 r = message(data, {1: ("key", 0), 2: ("str", 0), 3: ("num", 0), 4: ("unit", 0)})
                 s.labels.setdefault(text(r.key), []).append(text(r.str) if r.str else _signed(r.num))
             self.samples.append(s)
+        reason = rules.broken(self)
+        if reason:
+            raise AssertionError("a reader would refuse this profile: " + reason)
 
     def index(self, type_name):
         return [t for t, _ in self.sample_types].index(type_name)

@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -630,6 +631,34 @@ static void test_equal_addresses_of_two_objects_are_two_locations(void **state)
 	drop(p);
 }
 
+/* Pieces of code that no file has, far from each other: each has a mapping. expect_sound sees to the order of ids. */
+static void test_mappings_of_made_code_are_numbered_as_they_are_written(void **state)
+{
+	enum { PIECES = 40, PAGE = 4096 };
+	struct stack *s = calloc(1, sizeof *s + PIECES * sizeof(uintptr_t));
+	char *all = mmap(NULL, 2 * PIECES * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	(void)state;
+	assert_true(all != MAP_FAILED);
+	s->depth = PIECES;
+	for (size_t i = 0; i < PIECES; i++) {
+		char *piece = all + 2 * PAGE * (i * 7 % PIECES);
+		assert_int_equal(mprotect(piece, PAGE, PROT_READ | PROT_EXEC), 0);
+		s->pc[i] = (uintptr_t)piece + 16;
+	}
+	struct cpu_row row = {.stack = s, .name = "", .count = 1, .ns = 10000000};
+	struct profile_snapshot cpu = {.kind = PROFILE_CPU, .cpu = {.period_ns = 10000000, .count = 1, .rows = &row}};
+	Pprof__Profile *p = encode(&cpu, NULL);
+	assert_int_equal(p->n_location, PIECES);
+	for (size_t i = 0; i < PIECES; i++) {
+		assert_true(p->location[i]->mapping_id > 0);
+		const Pprof__Mapping *m = p->mapping[p->location[i]->mapping_id - 1];
+		assert_string_equal(text(p, m->filename), "[jit]");
+	}
+	drop(p);
+	munmap(all, 2 * PIECES * PAGE);
+	free(s);
+}
+
 static void test_a_loss_is_a_comment(void **state)
 {
 	(void)state;
@@ -760,6 +789,7 @@ int main(void)
 		cmocka_unit_test(test_functions_are_named_and_unknown_addresses_by_their_file),
 		cmocka_unit_test(test_mappings_begin_with_the_program_and_leave_out_what_is_gone_and_unused),
 		cmocka_unit_test(test_equal_addresses_of_two_objects_are_two_locations),
+		cmocka_unit_test(test_mappings_of_made_code_are_numbered_as_they_are_written),
 		cmocka_unit_test(test_a_loss_is_a_comment),
 		cmocka_unit_test(test_a_stack_without_frames_does_no_harm),
 		cmocka_unit_test(test_thousands_of_samples_are_all_there),
