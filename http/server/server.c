@@ -500,6 +500,8 @@ void server_run(const struct server_options *options)
 			renew_epoll();
 			continue;
 		}
+		if (options->begin)
+			options->begin();
 		uint64_t now = now_ns();
 		for (long i = 0; i < n && !server.stopping; i++)
 			dispatch(&events[i]);

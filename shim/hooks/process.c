@@ -13,8 +13,8 @@
 #include "shim/libc/real.h"
 
 /* libc changes the identity of each thread that it knows by a signal that needs an entry of the limit of pending ones:
- * meanwhile our timers use none. The listener, which libc does not know of, is stopped before and has the same identity
- * after. */
+ * meanwhile our timers use none. The listener, which libc does not know of, is told before, waits by itself, and has
+ * the same identity after. No lock is held and no signal blocked meanwhile: libc waits for each thread. */
 #define FOLLOWED(symbol, params, args) \
 	EXPORT ALIGNED int symbol params \
 	{ \
@@ -35,8 +35,18 @@ FOLLOWED(setregid, (gid_t rgid, gid_t egid), (rgid, egid))
 FOLLOWED(setresuid, (uid_t ruid, uid_t euid, uid_t suid), (ruid, euid, suid))
 FOLLOWED(setresgid, (gid_t rgid, gid_t egid, gid_t sgid), (rgid, egid, sgid))
 FOLLOWED(setgroups, (size_t count, const gid_t *groups), (count, groups))
-FOLLOWED(initgroups, (const char *user, gid_t group), (user, group))
 FOLLOWED(capset, (void *header, const void *capabilities), (header, capabilities))
+
+/* Asks name services, which may take long and run anything: the listener goes on meanwhile. */
+EXPORT ALIGNED int initgroups(const char *user, gid_t group)
+{
+	quota_pause();
+	int r = real_initgroups(user, group);
+	quota_resume();
+	if (r == 0)
+		listener_groups_changed();
+	return r;
+}
 
 /* Some namespaces may only be changed by a process of one thread with file system state of its own (ARCHITECTURE.md,
  * Namespaces). If the call fails for that reason, the listener makes room, and comes back later. */

@@ -5,13 +5,14 @@
  * So: only raw system calls. A thread of the program waits only for an answer that the handler gives, whatever the
  * listener is doing, and only for a bounded time.
  *
- * Commands: an app's thread sets a bit in `asked`, sends a signal to the listener and waits until `asked` is zero
+ * Commands: an app's thread sets a bit in `asked`, sends a signal to the listener and waits until the bit is gone
  * again. Longer work is put into `later`, for the loop. (A listener that is a thread shares the program's signal
  * handlers: it reads signal 33 from a signalfd, and obeys in its loop.)
  *
- * Shared: `state` fields are atomic; `commands.lock` serialises callers. It is held while libc changes the identity of
- * the program's threads: libc sends them signal 33 and waits for them. So that signal is not blocked while a thread
- * waits for the lock.
+ * Shared: `state` fields are atomic. `commands.lock` orders the start of a listener, and what is said of the program's
+ * identity. While it is held nobody is waited for: neither the listener, nor libc, nor the program. So a change of
+ * identity, which may take libc long (initgroups asks name services; setuid waits for every thread), is counted in
+ * `under_way` before the real function is called, and no lock is held meanwhile.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/listener/listener.h"
@@ -50,7 +51,7 @@ enum {
 	COMMAND_SIGNAL = 16, /* SIGSTKFLT, which no kernel sends */
 	WAKE_SIGNAL = SIGNALS_OURS,
 	ANSWER_MS = 2000,
-	HELD_MS = 10000, /* at most so long the listener waits for the end of a change of identity */
+	HELD_MS = 10000, /* at most so long a change of identity is waited for: its thread may have left it by a jump */
 	STEP_NS = 100 * 1000,
 	KILL_AFTER_MS = 500,
 	/* how long the program waits for its listener when it ends, in steps of 100 us, after the tenth of 1 ms; most
@@ -89,15 +90,20 @@ static struct {
 } state FORKED;
 
 static struct offspring_room room FORKED;
-static bool ptracer_is_programs; /* it chose its debugger itself: our choice would replace that */
+static bool ptracer_is_programs FORKED; /* it chose its debugger itself: our choice would replace that */
 
 static struct {
-	struct lock lock;  /* signals are blocked while it is held: setuid and bind may be called in handlers */
+	struct lock lock;  /* signals are blocked while it is held: setuid may be called in handlers */
 	uint32_t asked;    /* atomic: bits; a futex */
-	uint32_t change;   /* atomic: odd while the program's identity changes, another even number after; a futex */
+	uint32_t change;   /* atomic: odd while the program's identity changes, another even number after */
+	uint32_t bell;     /* atomic: counts what is written to the two; a futex */
 	uint32_t followed; /* atomic: the `change` that the listener has followed; a futex */
 	uint32_t later;    /* atomic: bits that the loop has to handle */
 	const char *why;   /* atomic: the last line of a listener to be stopped; NULL: none */
+	/* under the lock */
+	uint32_t under_way; /* changes of identity */
+	uint32_t births;    /* of listeners: an older one's changes are not in `under_way` */
+	uint64_t since_ns;  /* atomic: when the last of them began */
 } commands FORKED;
 
 /* All signals but the one by which libc changes identities. */
@@ -113,19 +119,14 @@ static void unblock_signals(uint64_t before)
 	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof before);
 }
 
-static void pause_ns(long ns)
+/* Returns false if it can't be had in LOCK_PATIENCE_MS, with the signals as they were. */
+static bool take_commands(uint64_t *before)
 {
-	struct timespec step = {.tv_nsec = ns};
-	os_call(SYS_nanosleep, &step, NULL);
-}
-
-static uint64_t take_commands(void)
-{
-	uint64_t before = block_signals();
-	while (!lock_take(&commands.lock,
-	                  LOCK_COMMANDS)) /* its holder waits for the listener's answer, which is bounded */
-		pause_ns(1000 * 1000);
-	return before;
+	*before = block_signals();
+	if (lock_take(&commands.lock, LOCK_COMMANDS))
+		return true;
+	unblock_signals(*before);
+	return false;
 }
 
 static void release_commands(uint64_t before)
@@ -358,7 +359,8 @@ static bool reap(void)
 	int child = __atomic_load_n(&state.child, __ATOMIC_RELAXED);
 	if (child && os_call(SYS_wait4, child, NULL, WNOHANG | __WALL, NULL) == 0)
 		return false;
-	__atomic_store_n(&state.child, 0, __ATOMIC_RELAXED);
+	/* another thread may have reaped it, and started the next one */
+	__atomic_compare_exchange_n(&state.child, &child, 0, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 	return true;
 }
 
@@ -388,6 +390,8 @@ static int give_birth(bool in_init)
 	commands.change = commands.followed = 0;
 	commands.later = 0;
 	commands.why = NULL;
+	commands.under_way = 0;
+	commands.births++;
 	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof all);
 	bool lent = scheduling_lend();
 	long r = offspring_listener(&room, run, &state.tid, &state.kind, in_init);
@@ -439,17 +443,25 @@ static void start_locked(void)
 	waits_watch(WAITS_FOR_LISTENER, listener_pending);
 }
 
+bool listener_identity_is_changing(void)
+{
+	return __atomic_load_n(&commands.change, __ATOMIC_ACQUIRE) & 1 &&
+	       os_clock_ns(CLOCK_MONOTONIC) <
+	               __atomic_load_n(&commands.since_ns, __ATOMIC_RELAXED) + HELD_MS * 1000000ull;
+}
+
 /* No listener is started while an identity changes: it would have the old one. */
 void listener_start_pending(void)
 {
+	uint64_t signals;
 	if (confined() || !listener_is_our_process())
 		return;
 	visitor_start_wanted();
 	if (!listener_pending || __atomic_load_n(&commands.lock.word, __ATOMIC_RELAXED) ||
-	    (state.again_ns && os_clock_ns(CLOCK_MONOTONIC) < state.again_ns))
+	    (state.again_ns && os_clock_ns(CLOCK_MONOTONIC) < state.again_ns) || !take_commands(&signals))
 		return;
-	uint64_t signals = take_commands();
-	start_locked();
+	if (!listener_identity_is_changing())
+		start_locked();
 	release_commands(signals);
 }
 
@@ -479,48 +491,59 @@ static bool is_behind(void)
 	       __atomic_load_n(&commands.change, __ATOMIC_RELAXED);
 }
 
-/* Waits until *word is no longer `value`, or the listener is gone. Returns false if *word did not change. */
-static bool await_change(uint32_t *word, uint32_t value, int most_ms)
+/* A listener that waits for the end of a change of identity hears this. */
+static void ring(void)
 {
-	for (int waited_ms = 0; waited_ms < most_ms; waited_ms += 20) {
+	__atomic_add_fetch(&commands.bell, 1, __ATOMIC_RELEASE);
+	os_futex_wake(&commands.bell, 1);
+}
+
+static void want(uint32_t what)
+{
+	__atomic_or_fetch(&commands.asked, what, __ATOMIC_RELEASE);
+	ring();
+}
+
+/* Waits until *word, of which only these bits count, is no longer `value`, or the listener is gone. */
+static void await_change(uint32_t *word, uint32_t bits, uint32_t value)
+{
+	for (int waited_ms = 0; waited_ms < ANSWER_MS; waited_ms += 20) {
 		struct timespec step = {.tv_nsec = 20 * 1000 * 1000};
 		int tid = __atomic_load_n(&state.tid, __ATOMIC_RELAXED);
-		if (__atomic_load_n(word, __ATOMIC_ACQUIRE) != value)
-			return true;
-		if (tid <= 0 || (signal_listener(tid) < 0 && !is_behind()))
-			return __atomic_load_n(word, __ATOMIC_ACQUIRE) != value;
-		os_futex_wait(word, value, &step);
+		uint32_t now = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+		if ((now & bits) != value || tid <= 0 || (signal_listener(tid) < 0 && !is_behind()))
+			return;
+		os_futex_wait(word, now, &step);
 	}
-	return __atomic_load_n(word, __ATOMIC_ACQUIRE) != value;
 }
 
 /* Asks the listener and waits until it has obeyed, or is gone. */
-static void ask_locked(uint32_t what)
+static void ask(uint32_t what)
 {
-	uint32_t asked = __atomic_or_fetch(&commands.asked, what, __ATOMIC_RELEASE);
-	await_change(&commands.asked, asked, ANSWER_MS);
+	want(what);
+	await_change(&commands.asked, what, what);
 	if (__atomic_load_n(&state.tid, __ATOMIC_RELAXED) <= 0)
-		__atomic_store_n(&commands.asked, 0, __ATOMIC_RELAXED);
+		__atomic_fetch_and(&commands.asked, ~what, __ATOMIC_RELAXED);
 }
 
 void listener_make_room(void)
 {
-	uint64_t signals = take_commands();
-	ask_locked(ASKED_ROOM);
-	release_commands(signals);
+	ask(ASKED_ROOM);
 }
 
 /* The kernel clears state.tid when the listener has left our memory, a moment before it is gone. The futex there is
  * shared between processes. */
-static bool stop_locked(void)
+static bool stop(void)
 {
 	int tid = __atomic_load_n(&state.tid, __ATOMIC_RELAXED);
 	bool is_process = state.kind == OFFSPRING_PROCESS;
-	__atomic_or_fetch(&commands.asked, ASKED_STOP, __ATOMIC_RELEASE);
+	want(ASKED_STOP);
 	for (int steps = 0; steps < ANSWER_MS * 1000000LL / STEP_NS; steps++) {
 		struct timespec step = {.tv_nsec = STEP_NS};
 		int now = __atomic_load_n(&state.tid, __ATOMIC_RELAXED);
 		if (now == 0 && (is_process ? reap() : os_call(SYS_tgkill, house_pid(), tid, 0) == -ESRCH))
+			return true;
+		if (now && now != tid) /* another thread has started the next one */
 			return true;
 		if (now && steps % 200 == 0 && signal_listener(now) == -EPERM && !is_behind())
 			return false;
@@ -534,15 +557,20 @@ static bool stop_locked(void)
 	return false;
 }
 
+/* A thread that starts a listener holds the lock until that is born. */
+static void await_birth(void)
+{
+	uint64_t signals;
+	if (__atomic_load_n(&commands.lock.word, __ATOMIC_SEQ_CST) && listener_is_our_process() &&
+	    take_commands(&signals))
+		release_commands(signals);
+}
+
 bool listener_pause(void)
 {
 	bool visited = visitor_stop();
-	if (!is_running_here())
-		return visited;
-	uint64_t signals = take_commands();
-	bool stopped = stop_locked();
-	release_commands(signals);
-	return stopped;
+	await_birth();
+	return is_running_here() ? stop() : visited;
 }
 
 bool listener_gives_way_to_thread(void)
@@ -552,6 +580,8 @@ bool listener_gives_way_to_thread(void)
 
 bool listener_stop_for_good(const char *why)
 {
+	if (!listener_is_our_process())
+		return false;
 	bool was_wanted = __atomic_load_n(&listener_pending, __ATOMIC_RELAXED) || is_running_here();
 	listener_set_pending(false);
 	__atomic_store_n(&commands.why, why, __ATOMIC_RELAXED);
@@ -585,7 +615,7 @@ static void end_at_once(void)
 	listener_set_pending(false);
 	if (state.kind != OFFSPRING_PROCESS)
 		return;
-	__atomic_or_fetch(&commands.asked, ASKED_STOP, __ATOMIC_RELEASE);
+	want(ASKED_STOP);
 	if ((tid > 0 && signal_listener(tid) < 0) || await_end(STEPS_TO_OBEY) ||
 	    (spawn_is_running() && await_end(STEPS_OF_HELPER)))
 		return;
@@ -633,7 +663,8 @@ void listener_gives_way_to_waits(long options)
 
 void listener_leaves_ptracer_to_program(void)
 {
-	ptracer_is_programs = true;
+	if (listener_is_our_process())
+		ptracer_is_programs = true;
 }
 
 /* ---- the program's identity ---- */
@@ -687,54 +718,83 @@ static void read_credentials(void)
 	c->version++;
 }
 
-/* Announces the change while the program may still signal the listener. From here on the listener first looks at
- * commands.change, and waits while that is odd. A listener that can't be told is ended. */
-static bool announce_change_locked(void)
+/* Says that the identity changes, while the program may still signal the listener: from here on that first looks at
+ * commands.change, and waits while it is odd. A listener that can't be told ends, and another one comes. */
+static void announce_locked(void)
 {
-	if (state.kind != OFFSPRING_PROCESS)
-		return true;
 	bool was_behind = is_behind();
+	int tid = __atomic_load_n(&state.tid, __ATOMIC_RELAXED);
 	__atomic_or_fetch(&commands.change, 1, __ATOMIC_SEQ_CST);
-	if (signal_listener(__atomic_load_n(&state.tid, __ATOMIC_RELAXED)) == 0 || was_behind)
-		return true;
-	stop_locked();
+	__atomic_store_n(&commands.since_ns, os_clock_ns(CLOCK_MONOTONIC), __ATOMIC_RELAXED);
+	if (state.kind != OFFSPRING_PROCESS || tid <= 0 || signal_listener(tid) == 0 || was_behind)
+		return;
+	want(ASKED_STOP);
 	listener_set_pending(true);
-	return false;
 }
 
 struct listener_hold listener_identity_changes(void)
 {
 	struct listener_hold h = {0};
+	uint64_t signals;
 	if (!(__atomic_load_n(&state.tid, __ATOMIC_RELAXED) || listener_pending || visitor_is_there()) ||
 	    !listener_is_our_process())
 		return h;
-	h.locked = true;
-	h.signals = take_commands();
-	h.held = __atomic_load_n(&state.tid, __ATOMIC_RELAXED) > 0 && announce_change_locked();
-	visitor_stop(); /* no other one is asked for from here on */
+	h.begun = true;
+	if (take_commands(&signals)) {
+		announce_locked();
+		commands.under_way++;
+		h.births = commands.births;
+		h.counted = true;
+		release_commands(signals);
+	}
+	visitor_stop(); /* no other one is made from here on */
 	return h;
+}
+
+/* Was it counted, and is it still? If not, the listener does not know of it yet. */
+static void count_off_locked(const struct listener_hold *h)
+{
+	if (h->counted && h->births == commands.births && commands.under_way)
+		commands.under_way--;
+	else
+		announce_locked();
 }
 
 void listener_identity_changed(struct listener_hold h, bool changed)
 {
-	if (h.held && changed)
-		read_credentials();
-	if (h.held && state.kind == OFFSPRING_PROCESS) {
-		__atomic_add_fetch(&commands.change, 1, __ATOMIC_SEQ_CST);
-		os_futex_wake(&commands.change, 1);
-	} else if (h.held && changed) {
-		ask_locked(ASKED_CREDENTIALS);
+	uint64_t signals;
+	if (!h.begun)
+		return;
+	visitor_stop();
+	if (!take_commands(&signals)) { /* nothing can be said, so nobody may go on */
+		listener_set_pending(true);
+		want(ASKED_STOP);
+		return;
 	}
-	if (h.locked)
-		release_commands(h.signals);
+	count_off_locked(&h);
+	if (changed)
+		read_credentials();
+	if (!commands.under_way)
+		__atomic_add_fetch(&commands.change, 1, __ATOMIC_SEQ_CST);
+	ring();
+	release_commands(signals);
+	if (changed && state.kind != OFFSPRING_PROCESS && is_running_here())
+		ask(ASKED_CREDENTIALS);
+}
+
+void listener_groups_changed(void)
+{
+	struct listener_hold h = {
+		.begun = (__atomic_load_n(&state.tid, __ATOMIC_RELAXED) || listener_pending || visitor_is_there()) &&
+	                 listener_is_our_process()};
+	listener_identity_changed(h, true);
 }
 
 void listener_await_identity(void)
 {
 	if (!is_behind() || !listener_is_our_process())
 		return;
-	uint32_t followed = __atomic_load_n(&commands.followed, __ATOMIC_ACQUIRE);
-	await_change(&commands.followed, followed, ANSWER_MS);
+	await_change(&commands.followed, ~0u, __atomic_load_n(&commands.followed, __ATOMIC_ACQUIRE));
 }
 
 static void take_groups(const struct credentials *c)
@@ -817,12 +877,19 @@ static _Noreturn void give_place(void)
 	end();
 }
 
+static void obey_asked(void);
+
+/* Meanwhile it ends, or leaves its port, if another thread of the program wants that. */
 static void await_outcome(uint32_t change)
 {
 	uint64_t until_ns = os_clock_ns(CLOCK_MONOTONIC) + HELD_MS * 1000000ull;
-	while (__atomic_load_n(&commands.change, __ATOMIC_ACQUIRE) == change) {
+	for (;;) {
 		struct timespec step = {.tv_nsec = 500 * 1000 * 1000};
-		os_futex_wait(&commands.change, change, &step);
+		uint32_t bell = __atomic_load_n(&commands.bell, __ATOMIC_ACQUIRE);
+		if (__atomic_load_n(&commands.change, __ATOMIC_ACQUIRE) != change)
+			return;
+		obey_asked();
+		os_futex_wait(&commands.bell, bell, &step);
 		if (!has_parent())
 			end();
 		if (os_clock_ns(CLOCK_MONOTONIC) > until_ns)
@@ -872,12 +939,14 @@ static void say_why(void)
 		log_info(why);
 }
 
-/* Runs in the handler, at any point of the listener. */
-static void obey_at_once(void)
+static void have_obeyed(uint32_t what)
 {
-	if (!has_parent())
-		leave();
-	follow_changes();
+	__atomic_fetch_and(&commands.asked, ~what, __ATOMIC_RELEASE);
+	os_futex_wake(&commands.asked, INT32_MAX);
+}
+
+static void obey_asked(void)
+{
 	uint32_t asked = __atomic_load_n(&commands.asked, __ATOMIC_ACQUIRE);
 	if (!asked)
 		return;
@@ -889,8 +958,24 @@ static void obey_at_once(void)
 		state.life.leave_port();
 		leave_for_later(ASKED_ROOM);
 	}
-	__atomic_store_n(&commands.asked, 0, __ATOMIC_RELEASE);
-	os_futex_wake(&commands.asked, 1);
+	have_obeyed(asked);
+}
+
+/* Runs in the handler, at any point of the listener. */
+static void obey_at_once(void)
+{
+	if (!has_parent())
+		leave();
+	follow_changes();
+	obey_asked();
+}
+
+/* By the handler, which must not interrupt itself here. */
+void listener_look(void)
+{
+	int tid = __atomic_load_n(&state.tid, __ATOMIC_RELAXED);
+	if (state.kind == OFFSPRING_PROCESS && (is_behind() || __atomic_load_n(&commands.asked, __ATOMIC_RELAXED)))
+		signal_listener(tid);
 }
 
 static void obey_in_thread(void)
@@ -906,8 +991,7 @@ static void obey_in_thread(void)
 		say_why();
 		state.life.stop();
 	}
-	__atomic_store_n(&commands.asked, 0, __ATOMIC_RELEASE);
-	os_futex_wake(&commands.asked, 1);
+	have_obeyed(asked);
 }
 
 void listener_obey(void)
@@ -933,7 +1017,9 @@ FORKED_CODE void listener_fork_child(void)
 	state.faults = 0;
 	state.again_ns = 0;
 	room.memory = NULL;
+	ptracer_is_programs = false; /* the child has no such debugger */
 	commands.asked = 0;
 	commands.change = commands.followed = 0;
+	commands.under_way = 0;
 	visitor_fork_child();
 }

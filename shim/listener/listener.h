@@ -50,14 +50,20 @@ bool listener_has_program(void);
 void listener_serves(uint16_t port);
 bool listener_serves_port(uint16_t port);
 
-/* Around a change of the program's identity. The program does not wait: the listener takes on the same identity before
- * it does anything else. Uses no entry of the limit of pending signals. */
+/* Around a change of the program's identity, of all threads or of the calling one. The program does not wait: the
+ * listener takes on the identity that the caller has then before it does anything else. No lock is held in between.
+ * Uses no entry of the limit of pending signals. */
 struct listener_hold {
-	bool locked, held;
-	uint64_t signals;
+	bool begun, counted;
+	uint32_t births;
 };
 struct listener_hold listener_identity_changes(void);
 void listener_identity_changed(struct listener_hold h, bool changed);
+bool listener_identity_is_changing(void);
+
+/* After a change of groups alone, which takes the program no right to signal the listener. The listener serves while
+ * libc asks its name services for them. */
+void listener_groups_changed(void);
 
 /* Waits until the listener has the new identity. For PR_SET_DUMPABLE: the listener's change would undo it. */
 void listener_await_identity(void);
@@ -103,6 +109,9 @@ void listener_gives_way_to_waits(long options);
 
 /* The program chooses who may trace it (PR_SET_PTRACER): we don't choose any more. */
 void listener_leaves_ptracer_to_program(void);
+
+/* In the listener, before anything is done for a client: obeys a thread that could not send the signal. */
+void listener_look(void);
 
 /* In the listener: do what the program's threads asked for. */
 void listener_obey(void);

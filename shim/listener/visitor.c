@@ -115,6 +115,7 @@ void visitor_start_wanted(void)
 {
 	uint32_t wanted = 1;
 	if (!__atomic_load_n(&visitor.wanted, __ATOMIC_RELAXED) || !house_is_ours() || tid() ||
+	    listener_identity_is_changing() || /* it would keep the old one */
 	    !__atomic_compare_exchange_n(&visitor.wanted, &wanted, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		return;
 	start();

@@ -162,6 +162,7 @@ static void listen_and_serve(int wake_fd, int end_fd)
 		.address = serving,
 		.wake_fd = wake_fd,
 		.end_fd = end_fd,
+		.begin = listener_look,
 		.wake = listener_obey,
 		.rest = rest,
 	});

@@ -347,6 +347,34 @@ class Identity(shim.TestCase):
         self.tell("is_dumpable", "1")
 
 
+class SlowGroups(shim.TestCase):
+    """initgroups asks name services, which may take long and run anything. No thread waits for that because of us."""
+
+    def setUp(self):
+        if os.geteuid() != 0:
+            self.skipTest("only root can become another")
+
+    def test_other_threads_go_on_meanwhile(self):
+        program = shim.program("slow_groups")
+        bare = run_bare([program, "calls", str(shim.free_port())])[:2]
+        self.assertIn("waited 0", bare[1])
+        port = shim.free_port()
+        with start([program, "calls", str(port)], port=port) as p:
+            p.wait_line("ready")
+            self.assertEqual(bare, p.finish()[:2])
+
+    def test_a_handler_that_execs_meanwhile_does_so_at_once(self):
+        self.assert_same([shim.program("slow_groups"), "handler"])
+
+    def test_the_listener_follows_afterwards(self):
+        with start([shim.program("self_view")]) as p:
+            p.wait_line("ready")
+            p.send(b"initgroups\n")
+            self.assertEqual("0", p.wait_line("initgroups"))
+            self.assertEqual(200, p.get("/debug/pprof/heap").status)
+            self.assertEqual(ids(p.pid), ids(p.listener()))
+
+
 def ids(pid):
     with open("/proc/%d/status" % pid) as f:
         return [line for line in f if line.split(":")[0] in ("Uid", "Gid", "Groups", "CapPrm")]

@@ -9,6 +9,8 @@
  *   setuid      gives up root; prints "setuid R"
  *   pairs       a thousand times another effective user and back; prints "pairs R"
  *   steps       another user and other groups, by way of root; prints "steps R"
+ *   initgroups  the groups of another user; prints "initgroups R"
+ *   numbers     the same by syscall(); prints "numbers R"
  *   dumpable    asks for core dumps; prints "dumpable N", as the kernel says afterwards. is_dumpable: the latter alone
  *   notify      asks for a message queue's notification, waits, sends a message; prints "notified 1"
  * flags: -lrt
@@ -111,6 +113,15 @@ static int go_by_steps(void)
 	return seteuid(65534) | seteuid(0) | setgroups(3, groups) | setgid(11) | seteuid(12) | seteuid(0) | setuid(13);
 }
 
+/* What libc does for all threads, for the one that there is. */
+static int go_by_number(void)
+{
+	const gid_t groups[] = {7, 11, 65534};
+	return (int)(syscall(SYS_setresuid, -1, 65534, -1) | syscall(SYS_setresuid, -1, 0, -1) |
+	             syscall(SYS_setgroups, 3, groups) | syscall(SYS_setgid, 11) | syscall(SYS_setreuid, -1, 12) |
+	             syscall(SYS_setreuid, -1, 0) | syscall(SYS_setuid, 13));
+}
+
 static void do_command(char *line)
 {
 	char *argv[] = {"self_view", NULL};
@@ -132,6 +143,10 @@ static void do_command(char *line)
 		printf("pairs %d\n", make_pairs());
 	else if (!strcmp(line, "steps"))
 		printf("steps %d\n", go_by_steps());
+	else if (!strcmp(line, "initgroups"))
+		printf("initgroups %d\n", initgroups("nobody", 7));
+	else if (!strcmp(line, "numbers"))
+		printf("numbers %d\n", go_by_number());
 	else if (!strcmp(line, "dumpable"))
 		printf("dumpable %d\n", prctl(PR_SET_DUMPABLE, 1) ? -1 : prctl(PR_GET_DUMPABLE));
 	else if (!strcmp(line, "is_dumpable"))
