@@ -80,6 +80,32 @@ static long exec_call(long nr, const long a[])
 	return r;
 }
 
+static bool changes_identity(long nr)
+{
+	switch (nr) {
+	case SYS_setuid:
+	case SYS_setgid:
+	case SYS_setreuid:
+	case SYS_setregid:
+	case SYS_setresuid:
+	case SYS_setresgid:
+	case SYS_setgroups:
+	case SYS_capset: return true;
+	default: return false;
+	}
+}
+
+/* The kernel changes the calling thread alone. The listener follows it all the same: a program of one thread, or one
+ * that changes each of its threads so, has given its rights up, and a listener that waited for the last thread would
+ * need to know them all. Where one thread takes on its client's identity for a while, the listener does so with it. */
+static long identity_call(long nr, const long a[])
+{
+	struct listener_hold hold = listener_identity_changes();
+	long r = real_syscall(nr, a[0], a[1], a[2], a[3], a[4], 0);
+	listener_identity_changed(hold, r == 0);
+	return r;
+}
+
 /* Does what we have to do before the call or in its place. Returns true if *result is the call's result. */
 static bool stand_in(long nr, const long a[], long *result)
 {
@@ -89,6 +115,10 @@ static bool stand_in(long nr, const long a[], long *result)
 	}
 	if (nr == SYS_seccomp) {
 		*result = confined_by_number(nr, a);
+		return true;
+	}
+	if (changes_identity(nr)) {
+		*result = identity_call(nr, a);
 		return true;
 	}
 	if (nr == SYS_prctl)
@@ -128,7 +158,10 @@ static __attribute__((used)) struct arch_answer syscall_watched(const struct arc
 #define LOOKED_AT(word) \
 	[word] = BIT_IN(word, SYS_futex) | BIT_IN(word, SYS_execve) | BIT_IN(word, SYS_execveat) | \
 	         BIT_IN(word, SYS_seccomp) | BIT_IN(word, SYS_prctl) | BIT_IN(word, SYS_rt_sigaction) | \
-	         BIT_IN(word, SYS_wait4) | BIT_IN(word, SYS_waitid) | BIT_IN(word, SYS_exit_group)
+	         BIT_IN(word, SYS_wait4) | BIT_IN(word, SYS_waitid) | BIT_IN(word, SYS_exit_group) | \
+	         BIT_IN(word, SYS_setuid) | BIT_IN(word, SYS_setgid) | BIT_IN(word, SYS_setreuid) | \
+	         BIT_IN(word, SYS_setregid) | BIT_IN(word, SYS_setresuid) | BIT_IN(word, SYS_setresgid) | \
+	         BIT_IN(word, SYS_setgroups) | BIT_IN(word, SYS_capset)
 static __attribute__((used)) const uint64_t looked_at[(1 << 16) / 64] = {
 	LOOKED_AT(0), LOOKED_AT(1), LOOKED_AT(2), LOOKED_AT(3), LOOKED_AT(4), LOOKED_AT(5),
 };

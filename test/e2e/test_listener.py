@@ -339,6 +339,10 @@ class Identity(shim.TestCase):
         self.tell("steps", "0")
         self.let_go_on()
 
+    def test_it_follows_a_change_that_is_made_by_its_number(self):
+        self.tell("numbers", "0")
+        self.let_go_on()
+
     def test_it_takes_nothing_back_that_the_program_asked_for_since(self):
         self.tell("setuid", "0")
         self.tell("dumpable", "1")
