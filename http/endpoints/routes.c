@@ -9,6 +9,7 @@
 
 #include "http/address/host.h"
 #include "http/endpoints/parameters.h"
+#include "http/server/path.h"
 
 #define ROOT "/debug/pprof"
 
@@ -19,26 +20,25 @@ static const struct endpoint endpoints[] = {
 #include "http/endpoints/endpoints.def"
 };
 
-static void redirect_to_root(struct exchange *x)
+/* The query goes along. No cache keeps the answer: another program may have the port next. */
+static void redirect(struct exchange *x, struct span path)
 {
-	static const char root[] = ROOT "/";
 	struct span query = x->request.query;
-	struct span location = SPAN(ROOT "/");
-	if (query.len) {
-		size_t n = sizeof root - 1;
-		char *to = region_alloc(x->region, n + 1 + query.len);
-		if (!to) {
-			answer_failure(x, -ENOMEM);
-			return;
-		}
-		memcpy(to, root, n);
-		to[n] = '?';
-		memcpy(to + n + 1, query.at, query.len);
-		location = (struct span){to, n + 1 + query.len};
+	char *to = region_alloc(x->region, path.len + 1 + query.len);
+	if (!to) {
+		answer_failure(x, -ENOMEM);
+		return;
 	}
+	memcpy(to, path.at, path.len);
+	to[path.len] = '?';
+	if (query.len)
+		memcpy(to + path.len + 1, query.at, query.len);
 	response_begin(&x->answer, 301, TYPE_TEXT);
-	response_header(&x->answer, "Location", location);
-	out_str(&x->answer.body, "moved to " ROOT "/\n");
+	response_header(&x->answer, "Location", (struct span){to, path.len + (query.len ? 1 + query.len : 0)});
+	response_header(&x->answer, "Cache-Control", SPAN("no-store"));
+	out_str(&x->answer.body, "moved to ");
+	out_span(&x->answer.body, path);
+	out_str(&x->answer.body, "\n");
 }
 
 static const struct endpoint *find_endpoint(struct span name)
@@ -49,19 +49,9 @@ static const struct endpoint *find_endpoint(struct span name)
 	return NULL;
 }
 
-static void route(struct exchange *x)
+static void answer_by_name(struct exchange *x, struct span name)
 {
-	static const size_t root_len = sizeof ROOT "/" - 1;
-	struct span path = x->request.path;
-	if (span_is(path, ROOT)) {
-		redirect_to_root(x);
-		return;
-	}
-	if (!span_starts(path, ROOT "/")) {
-		response_error(&x->answer, 404, "404 page not found");
-		return;
-	}
-	x->endpoint = find_endpoint((struct span){path.at + root_len, path.len - root_len});
+	x->endpoint = find_endpoint(name);
 	if (!x->endpoint) {
 		response_error(&x->answer, 404, "Unknown profile");
 		return;
@@ -70,6 +60,27 @@ static void route(struct exchange *x)
 	if (x->request.form && x->body)
 		x->query.body = (struct span){x->body, x->body_len};
 	x->endpoint->answer(x);
+}
+
+/* A path that is not clean is answered with the clean one, as Go's mux does; so a path has one form, whoever asks. */
+static void route(struct exchange *x)
+{
+	static const size_t root_len = sizeof ROOT "/" - 1;
+	struct span path = x->request.path;
+	char *to = region_alloc(x->region, 2 * (path.len + 1));
+	if (!to) {
+		answer_failure(x, -ENOMEM);
+		return;
+	}
+	struct span clean = path_clean(path, to), name = path_decode(clean, to + path.len + 1);
+	if (span_is(name, "/") || span_is(name, ROOT))
+		redirect(x, SPAN(ROOT "/"));
+	else if (clean.len != path.len || memcmp(clean.at, path.at, path.len) != 0)
+		redirect(x, clean);
+	else if (!span_starts(name, ROOT "/"))
+		response_error(&x->answer, 404, "404 page not found");
+	else
+		answer_by_name(x, (struct span){name.at + root_len, name.len - root_len});
 }
 
 void endpoint_answer(struct exchange *x)

@@ -10,17 +10,17 @@
 #include <stdint.h>
 
 enum {
-	LIMIT_REQUEST_LINE = 8 * 1024, /* bytes without the line end; more: 414 */
-	LIMIT_HEADERS = 16 * 1024,     /* bytes with line ends, the empty line too; more: 431 */
-	LIMIT_BLANK_LINES = 4,         /* before a request line (RFC 9112, 2.2); more: 400 */
-	LIMIT_BODY = 4 << 20,          /* bytes; more: 413 */
-	LIMIT_SECONDS = 60 * 60,       /* of a delta, a CPU profile or a trace; Go's limit is its WriteTimeout */
-	LIMIT_CONNECTIONS = 64,        /* served at a time */
-	LIMIT_REFUSALS = 8,            /* more that are answered with 503 at a time */
-	LIMIT_DRAIN = 8 << 20,         /* bytes read and dropped after the last answer of a connection */
+	LIMIT_REQUEST_LINE = 20 * 1024, /* bytes without the line end; more: 414. A query of 16 KiB fits */
+	LIMIT_HEADERS = 16 * 1024,      /* bytes with line ends, the empty line too; more: 431 */
+	LIMIT_BLANK_LINES = 4,          /* before a request line (RFC 9112, 2.2); more: 400 */
+	LIMIT_BODY = 4 << 20,           /* bytes; more: 413 */
+	LIMIT_SECONDS = 60 * 60,        /* of a delta, a CPU profile or a trace; Go's limit is its WriteTimeout */
+	LIMIT_CONNECTIONS = 64,         /* served at a time */
+	LIMIT_REFUSALS = 8,             /* more that are answered with 503 at a time */
+	LIMIT_DRAIN = 8 << 20,          /* bytes read and dropped after the last answer of a connection */
 
 	/* A head within the limits above always fits; one beyond them is refused before this is full. */
-	LIMIT_INPUT = 25 * 1024,
+	LIMIT_INPUT = 37 * 1024,
 };
 
 struct server_deadlines {

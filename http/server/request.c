@@ -9,6 +9,7 @@
 #include <assert.h>
 
 #include "http/server/limits.h"
+#include "http/server/path.h"
 
 static_assert(LIMIT_INPUT > 2 * LIMIT_BLANK_LINES + LIMIT_REQUEST_LINE + 2 + LIMIT_HEADERS + 1,
               "the parser must have decided before the input buffer is full");
@@ -105,7 +106,7 @@ static int take_target(struct request *q, struct span s)
 	q->query = s;
 	if (q->path.len == 0)
 		q->path = SPAN("/");
-	return 0;
+	return path_is_well_formed(q->path) ? 0 : bad(q, 400, "malformed request target: a '%' without two hex digits");
 }
 
 static int take_request_line(struct request *q, struct span line)
@@ -252,7 +253,7 @@ static int check_byte(struct request *q, const char *buf, size_t at)
 	if (q->have_line_ && at - q->headers_start_ >= LIMIT_HEADERS)
 		return bad(q, 431, "request headers too large: 16 KiB is the limit");
 	if (!q->have_line_ && c != '\n' && c != '\r' && at - q->line_start_ >= LIMIT_REQUEST_LINE)
-		return bad(q, 414, "request line too long: 8 KiB is the limit");
+		return bad(q, 414, "request line too long: 20 KiB is the limit");
 	return 0;
 }
 

@@ -29,4 +29,8 @@ bool settings_is_no(const char *text);
 void settings_read_texts(char *const *environ);
 void settings_read_numbers(char *const *environ, void (*complain)(const char *line));
 
+/* Pass one line to `complain` if names of the environment look like settings and are none, with what may have been
+ * meant. */
+void settings_tell_unknown(char *const *environ, void (*complain)(const char *line));
+
 #endif

@@ -398,6 +398,7 @@ static void start(char *const *envp)
 	modules_refresh();
 	log_start(settings.log, our_path());
 	settings_read_numbers(envp, log_warn);
+	settings_tell_unknown(envp, log_warn);
 	arena_set_limit(settings.memory_limit);
 	arena_set_least_for_requests(LEAST_FOR_REQUESTS);
 	settings.symbolizer = keep_text(settings.symbolizer);

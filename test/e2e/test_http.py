@@ -72,9 +72,51 @@ class Answers(Conversation):
 
     def test_redirect_to_the_index(self):
         with idle() as p:
-            a = p.get("/debug/pprof")
-            self.assertEqual(301, a.status)
-            self.assertEqual("/debug/pprof/", a.header("location"))
+            for path, location in (("/debug/pprof", "/debug/pprof/"), ("/", "/debug/pprof/"),
+                                   ("/?a=b%20c", "/debug/pprof/?a=b%20c"), ("/debug/%70prof", "/debug/pprof/")):
+                with self.subTest(path=path):
+                    self.assert_moved(p.get(path), location)
+
+    def assert_moved(self, answer, location):
+        self.assertEqual(301, answer.status)
+        self.assertEqual(location, answer.header("location"))
+        self.assertEqual("no-store", answer.header("cache-control"))
+
+    def test_a_path_that_is_not_clean_moves_to_the_clean_one_as_in_go(self):
+        with idle() as p:
+            for path, location in (("//debug/pprof/heap", "/debug/pprof/heap"),
+                                   ("/debug//pprof/heap?debug=1", "/debug/pprof/heap?debug=1"),
+                                   ("/debug/pprof/./heap", "/debug/pprof/heap"),
+                                   ("/debug/pprof/x/../heap", "/debug/pprof/heap"),
+                                   ("/debug/pprof/../heap", "/debug/heap"),
+                                   ("/debug/pprof/.", "/debug/pprof/"),
+                                   ("/debug/x/../pprof", "/debug/pprof/"),
+                                   ("/../../etc/passwd", "/etc/passwd")):
+                with self.subTest(path=path):
+                    self.assert_moved(p.get(path), location)
+                    self.assertNotEqual(301, p.get(location).status)
+
+    def test_sequences_in_paths_and_queries_are_decoded(self):
+        with idle() as p:
+            for path in ("/debug/pprof/%68eap?debug=1", "/debug/%70prof/heap?%64ebug=%31",
+                         "/%64ebug/pprof/heap?debug=1"):
+                with self.subTest(path=path):
+                    a = p.get(path)
+                    self.assertEqual(200, a.status)
+                    self.assertTrue(a.text.startswith("heap profile: "), a.text[:80])
+            self.assert_error(p.get("/debug/pprof/%2e%2e"), 404, "Unknown profile")
+            for path in ("/debug/pprof/%", "/debug/pprof/%zz", "/debug/pprof/%4"):
+                with self.subTest(path=path):
+                    self.assert_error(p.get(path), 400)
+
+    def test_a_query_of_16_kib(self):
+        with idle() as p:
+            a = p.get("/debug/pprof/heap?debug=1&" + "x" * (16 * 1024 - len("debug=1&")))
+            self.assertEqual(200, a.status)
+            self.assertTrue(a.text.startswith("heap profile: "), a.text[:80])
+            address = "0x%x+" % 0x1000
+            query = address * (16 * 1024 // len(address)) + "0x1000"
+            self.assertEqual(200, p.get("/debug/pprof/symbol?" + query[-16 * 1024:]).status)
 
     def test_profiles_and_their_headers(self):
         with idle() as p:
@@ -103,10 +145,9 @@ class Answers(Conversation):
 
     def test_unknown_names(self):
         with idle() as p:
-            for path in ("nosuch", "heap/", "heap/x", "Heap", "../heap"):
+            for path in ("nosuch", "heap/", "heap/x", "Heap", "..heap"):
                 with self.subTest(path=path):
                     self.assert_error(p.get("/debug/pprof/" + path), 404, "Unknown profile")
-            self.assertEqual(404, p.get("/").status)
             self.assertEqual(404, p.get("/favicon.ico").status)
             self.assertEqual(404, p.get("/debug/pprofx").status)
 

@@ -63,6 +63,26 @@ class Quiet(shim.TestCase):
                 self.assertIn(value[:20], err)
                 self.assertRegex(err, r"\d", "and what is used instead")
 
+    def test_names_that_are_no_settings_are_told_once_in_one_line(self):
+        env = {"PPROF_HEAPRATE": "512K", "PPROF_FOO": "1", "PPROF_TMPDIR": "/tmp",
+               "PPROF_PORT_80_TCP": "tcp://10.0.0.1:80"}
+        status, out, err = run_shim(["/bin/sh", "-c", "/bin/true; (exec /bin/sh -c /bin/true); echo end"], env=env)
+        self.assertEqual((0, "end\n"), (status, out))
+        self.assertEqual(1, len(err.splitlines()), err)
+        self.assertRegex(err, r"^pprofshim: .*\bPPROF_FOO\b")
+        self.assertIn("PPROF_HEAPRATE (did you mean PPROF_HEAP_RATE?)", err)
+        self.assertNotIn("PPROF_TMPDIR", err)
+        self.assertNotIn("TCP", err)
+
+    def test_a_rate_in_bytes_takes_a_unit(self):
+        for value, rate in (("1M", 1 << 20), ("64KiB", 64 << 10), ("4kb", 4 << 10)):
+            with self.subTest(value=value):
+                with start(idle_argv(), env={"PPROF_HEAP_RATE": value}) as p:
+                    p.wait_line("ready")
+                    first = p.get("/debug/pprof/heap?debug=1").text.split("\n", 1)[0]
+                    self.assertTrue(first.endswith("@ heap/%d" % (2 * rate)), first)
+                    self.assertEqual("", p.err)
+
     def test_bad_addresses(self):
         for value in ("6060", "localhost", "127.0.0.1:99999", "127.0.0.1:x", "[::1", "nosuch.example:6060", ":-1",
                       "unix:", "256.1.1.1:80"):

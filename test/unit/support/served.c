@@ -4,9 +4,9 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: http/server/server.c http/server/connection.c http/endpoints/routes.c http/endpoints/parameters.c
- * links: http/endpoints/answer.c
+ * links: http/endpoints/answer.c http/server/query.c
  * links: http/endpoints/index.c http/endpoints/cmdline.c http/endpoints/symbol.c http/endpoints/snapshot.c
- * links: http/endpoints/cpu.c http/endpoints/trace.c http/server/request.c http/server/query.c
+ * links: http/endpoints/cpu.c http/endpoints/trace.c http/server/request.c http/server/path.c
  * links: http/server/response.c http/address/host.c http/address/ip.c http/address/fd.c http/address/address.c
  * links: encoder/bytes/out.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE

@@ -187,7 +187,7 @@ static void test_broken_requests_are_answered_closed_and_forgotten(void **state)
 	assert_broken("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 501);
 	assert_broken("POST / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n", 417);
 	assert_broken("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4194305\r\n\r\n", 413);
-	assert_broken(repeated("GET /", 'a', 9000, " HTTP/1.1\r\n\r\n"), 414);
+	assert_broken(repeated("GET /", 'a', 21000, " HTTP/1.1\r\n\r\n"), 414);
 	assert_broken(repeated("GET / HTTP/1.1\r\nHost: a\r\nX: ", 'a', 17000, "\r\n\r\n"), 431);
 	assert_broken(repeated("", 'a', 60000, ""), 414);
 }

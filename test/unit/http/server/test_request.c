@@ -5,7 +5,7 @@
  * PROT_NONE page.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: http/server/request.c shim/base/text.c */
+/* links: http/server/request.c http/server/path.c shim/base/text.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>

@@ -110,7 +110,13 @@ static void test_numbers_are_taken_within_their_limits_and_else_refused_once(voi
 		{"PPROF_HEAP_RATE= 1", false, 524288, 128, 64 << 20},
 		{"PPROF_HEAP_RATE=1 ", false, 524288, 128, 64 << 20},
 		{"PPROF_HEAP_RATE=off", false, 524288, 128, 64 << 20},
-		{"PPROF_HEAP_RATE=512K", false, 524288, 128, 64 << 20},
+		{"PPROF_HEAP_RATE=256K", true, 256 << 10, 128, 64 << 20},
+		{"PPROF_HEAP_RATE=1MiB", true, 1 << 20, 128, 64 << 20},
+		{"PPROF_HEAP_RATE=1T", true, 1ull << 40, 128, 64 << 20},
+		{"PPROF_HEAP_RATE=100B", true, 100, 128, 64 << 20},
+		{"PPROF_HEAP_RATE=100iB", false, 524288, 128, 64 << 20},
+		{"PPROF_HEAP_RATE=BK", false, 524288, 128, 64 << 20},
+		{"PPROF_HEAP_RATE=512 K", false, 524288, 128, 64 << 20},
 		{"PPROF_STACK_DEPTH=1", true, 524288, 1, 64 << 20},
 		{"PPROF_STACK_DEPTH=512", true, 524288, 512, 64 << 20},
 		{"PPROF_STACK_DEPTH=0", false, 524288, 128, 64 << 20},
@@ -127,9 +133,13 @@ static void test_numbers_are_taken_within_their_limits_and_else_refused_once(voi
 		{"PPROF_MEMORY_LIMIT=1023K", false, 524288, 128, 64 << 20},
 		{"PPROF_MEMORY_LIMIT=K", false, 524288, 128, 64 << 20},
 		{"PPROF_MEMORY_LIMIT=1KK", false, 524288, 128, 64 << 20},
-		{"PPROF_MEMORY_LIMIT=64MB", false, 524288, 128, 64 << 20},
-		{"PPROF_MEMORY_LIMIT=64MiB", false, 524288, 128, 64 << 20},
-		{"PPROF_MEMORY_LIMIT=1T", false, 524288, 128, 64 << 20},
+		{"PPROF_MEMORY_LIMIT=32MB", true, 524288, 128, 32 << 20},
+		{"PPROF_MEMORY_LIMIT=32MiB", true, 524288, 128, 32 << 20},
+		{"PPROF_MEMORY_LIMIT=32mib", true, 524288, 128, 32 << 20},
+		{"PPROF_MEMORY_LIMIT=2048KiB", true, 524288, 128, 2 << 20},
+		{"PPROF_MEMORY_LIMIT=1T", true, 524288, 128, 1ull << 40},
+		{"PPROF_MEMORY_LIMIT=2T", false, 524288, 128, 64 << 20},
+		{"PPROF_MEMORY_LIMIT=32Mi", false, 524288, 128, 64 << 20},
 		{"PPROF_MEMORY_LIMIT=0.5G", false, 524288, 128, 64 << 20},
 		/* 2^34 G = 2^64: the product must not come round as something small */
 		{"PPROF_MEMORY_LIMIT=17179869184G", false, 524288, 128, 64 << 20},
@@ -178,7 +188,8 @@ static void test_a_complaint_names_the_setting_its_limits_and_what_is_used(void 
 	read_one("PPROF_STACK_DEPTH=many");
 	assert_string_equal(complaint, "PPROF_STACK_DEPTH=many is not a number from 1 to 512; using 128");
 	read_one("PPROF_HEAP_RATE=-5");
-	assert_string_equal(complaint, "PPROF_HEAP_RATE=-5 is not a number from 0 to 1099511627776; using 524288");
+	assert_string_equal(complaint, "PPROF_HEAP_RATE=-5 is not a number of bytes (also with K, M or G) from 0 to "
+	                               "1099511627776; using 524288");
 }
 
 static void test_a_complaint_about_a_very_long_value_is_still_a_line(void **state)
@@ -234,6 +245,69 @@ static void test_settings_are_read_from_among_others(void **state)
 	assert_int_equal(settings.stack_depth, 9);
 }
 
+static void tell_unknown(const char *const *entries, size_t count)
+{
+	char copy[8][64], *environ[9] = {NULL};
+	for (size_t i = 0; i < count; i++) {
+		snprintf(copy[i], sizeof copy[i], "%s", entries[i]);
+		environ[i] = copy[i];
+	}
+	settings_tell_unknown(environ, complain);
+}
+
+static void test_an_unknown_setting_is_told_with_the_one_that_was_meant(void **state)
+{
+	static const struct {
+		const char *entry, *told;
+	} rows[] = {
+		{"PPROF_HEAPRATE=512K", "PPROF_HEAPRATE (did you mean PPROF_HEAP_RATE?)"},
+		{"PPROF_MEM_LIMIT=1M", "PPROF_MEM_LIMIT (did you mean PPROF_MEMORY_LIMIT?)"},
+		{"PPROF_ADDRESS=:1", "PPROF_ADDRESS"},
+		{"PPROF_ADR=:1", "PPROF_ADR (did you mean PPROF_ADDR?)"},
+		{"PPROF_PORT=7000", "PPROF_PORT"},
+		{"DISABLE_PPROFS=1", "DISABLE_PPROFS (did you mean DISABLE_PPROF?)"},
+		{"PPROF_=", "PPROF_"},
+		{"PPROF_HEAP_RATE=1", NULL},
+		{"DISABLE_PPROF=", NULL},
+		{"PPROF_TMPDIR=/tmp", NULL},
+		{"PPROF_PORT=tcp://10.0.0.1:80", NULL},
+		{"PPROF_PORT_80_TCP_PORT=80", NULL},
+		{"PPROF_SERVICE_HOST=10.0.0.1", NULL},
+		{"OTHER=1", NULL},
+		{"", NULL},
+	};
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		char line[256];
+		reset(state);
+		tell_unknown(&rows[i].entry, 1);
+		snprintf(line, sizeof line, "no setting, and without effect: %s", rows[i].told ? rows[i].told : "");
+		if (complaints != (rows[i].told != NULL) || (rows[i].told && strcmp(complaint, line) != 0))
+			fail_msg("%s: %d, %s", rows[i].entry, complaints, complaint);
+	}
+}
+
+static void test_all_unknown_settings_are_told_in_one_line(void **state)
+{
+	static const char *const entries[] = {"PPROF_FOO=1", "HOME=/", "PPROF_LOGS=info"};
+	(void)state;
+	tell_unknown(entries, COUNT(entries));
+	assert_int_equal(complaints, 1);
+	assert_string_equal(complaint,
+	                    "no setting, and without effect: PPROF_FOO, PPROF_LOGS (did you mean PPROF_LOG?)");
+}
+
+static void test_unknown_settings_without_number_fill_a_line_at_most(void **state)
+{
+	char name[300] = "PPROF_", *environ[40] = {NULL};
+	(void)state;
+	memset(name + 6, 'X', sizeof name - 7);
+	for (size_t i = 0; i + 1 < COUNT(environ); i++)
+		environ[i] = name;
+	settings_tell_unknown(environ, complain);
+	assert_int_equal(complaints, 1);
+	assert_in_range(strlen(complaint), 200, 400);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -246,6 +320,9 @@ int main(void)
 		cmocka_unit_test_setup(test_texts_are_taken_as_they_are, reset),
 		cmocka_unit_test_setup(test_other_variables_are_not_ours, reset),
 		cmocka_unit_test_setup(test_settings_are_read_from_among_others, reset),
+		cmocka_unit_test_setup(test_an_unknown_setting_is_told_with_the_one_that_was_meant, reset),
+		cmocka_unit_test_setup(test_all_unknown_settings_are_told_in_one_line, reset),
+		cmocka_unit_test_setup(test_unknown_settings_without_number_fill_a_line_at_most, reset),
 	};
 	return cmocka_run_group_tests(tests, remember, NULL);
 }
