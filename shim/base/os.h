@@ -108,6 +108,13 @@ static inline bool os_readable(const void *p)
 	       os_call(SYS_rt_sigprocmask, -1, p, 0, 8) != -EFAULT; /* NULL is no set to copy */
 }
 
+/* Can the eight bytes at p be written? The same call stores the signal mask there, or answers EFAULT where a store
+ * would fault. In a confined process the answer is yes. */
+static inline bool os_writable(void *p)
+{
+	return confined() || os_call(SYS_rt_sigprocmask, 0, 0, p, 8) != -EFAULT;
+}
+
 /* Nanoseconds of CLOCK_MONOTONIC or CLOCK_REALTIME. A real system call: the listener must not enter
  * libc's vDSO glue. */
 static inline uint64_t os_clock_ns(int clock)

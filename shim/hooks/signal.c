@@ -1,7 +1,8 @@
 /* signal.c - sigaction, signal and their like: the program's handlers are counted as they run (handlers.c).
  *
  * Runs in: app's thread, in a signal handler too; a child of vfork, in our memory.
- * So: no lock; errno as the real function left it.
+ * So: no lock; errno as the real function left it; *act is not read where the real function refuses the signal before
+ * it looks there.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <signal.h>
@@ -12,11 +13,17 @@
 
 typedef int (*sigaction_function)(int, const struct sigaction *, struct sigaction *);
 
+/* Does libc take this signal? 32 and 33 it keeps for itself. */
+static bool is_taken(int sig)
+{
+	return sig > 0 && sig <= 64 && sig != 32 && sig != 33;
+}
+
 /* act and old may be the same object. */
 static SLOW int set_action(sigaction_function real, int sig, const struct sigaction *act, struct sigaction *old)
 {
 	struct sigaction ours;
-	if (act) {
+	if (act && is_taken(sig)) {
 		ours = *act;
 		ours.sa_sigaction = (handlers_full)handlers_given(sig, (uintptr_t)act->sa_sigaction);
 		act = &ours;

@@ -9,6 +9,16 @@
 #include "shim/hooks/wait.h"
 #include "shim/libc/real.h"
 
+/* Stores what is left of a sleep for the program.
+ * Returns false where it can't be stored: the kernel answers EFAULT then. */
+static bool give_left(struct timespec *left, const struct timespec *own_left)
+{
+	if (!os_writable(&left->tv_sec) || !os_writable(&left->tv_nsec))
+		return false;
+	*left = *own_left;
+	return true;
+}
+
 /* Repeats a sleep with what the kernel says is left. *left is set if it was interrupted. */
 static int sleep_through(const struct timespec *time, struct timespec *left)
 {
@@ -28,8 +38,8 @@ HOOK_WATCHES(int, nanosleep, (const struct timespec *time, struct timespec *left
 	hook_enter(&scope, WAIT_nanosleep, 0, 0);
 	int r = sleep_through(time, &own_left);
 	hook_leave(&scope, WAIT_nanosleep, 0);
-	if (r == -1 && left && errno == EINTR)
-		*left = own_left;
+	if (r == -1 && left && errno == EINTR && !give_left(left, &own_left))
+		errno = EFAULT;
 	return r;
 }
 
@@ -72,8 +82,8 @@ HOOK_WATCHES(int, clock_nanosleep, (clockid_t clock, int flags, const struct tim
 			time = &again;
 		}
 	hook_leave(&scope, WAIT_clock_nanosleep, 0);
-	if (r == EINTR && left && !(flags & TIMER_ABSTIME))
-		*left = own_left;
+	if (r == EINTR && left && !(flags & TIMER_ABSTIME) && !give_left(left, &own_left))
+		return EFAULT;
 	return r;
 }
 
@@ -89,8 +99,8 @@ HOOK_WATCHES(int, thrd_sleep, (const struct timespec *time, struct timespec *lef
 		time = &again;
 	}
 	hook_leave(&scope, WAIT_thrd_sleep, 0);
-	if (r == -1 && left)
-		*left = own_left;
+	if (r == -1 && left && !give_left(left, &own_left))
+		return -2;
 	return r;
 }
 
@@ -101,9 +111,15 @@ HOOK_WATCHES(int, io_getevents, (void *context, long least, long most, void *eve
 {
 	enum { EVENT_BYTES = 32 };
 	struct wait_scope scope;
-	hook_enter(&scope, WAIT_io_getevents, 0, 0);
+	struct timespec left;
+	const struct timespec *whole = time;
+	hook_enter(&scope, WAIT_io_getevents, 0, time ? waits_start_ns() : 0);
 	int r = real_io_getevents(context, least, most, events, time), got = r > 0 ? r : 0;
 	while ((r == -EINTR || (r >= 0 && got < least)) && waits_was_cut_short()) {
+		if (whole) {
+			hook_left(whole, &left);
+			time = &left;
+		}
 		r = real_io_getevents(context, least - got, most - got, (char *)events + (size_t)got * EVENT_BYTES,
 		                      time);
 		got += r > 0 ? r : 0;

@@ -67,7 +67,8 @@ static bool is_long_ms(int timeout)
 
 static bool is_long_left(const struct timeval *t)
 {
-	return !t || (os_readable(t) && (t->tv_sec > 0 || t->tv_usec >= HOOK_LONG_NS / 1000));
+	return !t || (os_readable(&t->tv_sec) && os_readable(&t->tv_usec) &&
+	              (t->tv_sec > 0 || t->tv_usec >= HOOK_LONG_NS / 1000));
 }
 
 /* Removes our signal from a set to wait for, if the set names all numbers there are. */

@@ -42,7 +42,8 @@ bool hook_lets_go(const void *mutex);
 /* NULL: no time-out. A time that can't be read is left to the real function to refuse. */
 static inline bool hook_is_long(const struct timespec *t)
 {
-	return !t || (os_readable(t) && (t->tv_sec > 0 || t->tv_nsec >= HOOK_LONG_NS));
+	return !t ||
+	       (os_readable(&t->tv_sec) && os_readable(&t->tv_nsec) && (t->tv_sec > 0 || t->tv_nsec >= HOOK_LONG_NS));
 }
 
 /* In a trace every wait needs a time of its beginning. */

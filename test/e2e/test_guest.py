@@ -27,6 +27,9 @@ class Same(shim.TestCase):
     def test_calls_at_the_edges(self):
         self.check("edge_calls")
 
+    def test_pointers_that_are_refused_or_not_looked_at(self):
+        self.check("edge_pointers")
+
     def test_edge_calls_under_other_allocators(self):
         from test_heap import preloadable
         for soname in ("libjemalloc.so.2", "libtcmalloc_minimal.so.4"):

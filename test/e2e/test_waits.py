@@ -68,6 +68,15 @@ class Waits(shim.TestCase):
 
     test_handlers_that_a_bare_call_set_interrupt_too.long_s = 12
 
+    def test_pointers_that_are_refused_are_refused_while_somebody_watches(self):
+        argv = [shim.program("edge_pointers"), 5]
+        bare = shim.run_bare(argv)
+        self.assertEqual((0, ""), (bare[0], bare[2]))
+        out, _ = self.passes(argv, dumps=1, profiles=1)
+        self.assertEqual(bare[1], out)
+
+    test_pointers_that_are_refused_are_refused_while_somebody_watches.long_s = 6
+
     def test_the_same_unwatched(self):
         for name, args in (("eintr_abort", [3]), ("eintr_own", [3]), ("sigwait_all", [2])):
             with self.subTest(name=name):
