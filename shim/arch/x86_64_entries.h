@@ -85,9 +85,9 @@ static inline void *arch_first_frame(char *end, void (*entry)(void))
 	        "\t.cfi_endproc\n" \
 	        ".size __x86_return_thunk, . - __x86_return_thunk\n");
 
-/* A hook that depends on its first argument, a number. Three values, in ascending order, have functions of their own;
- * all others go to the function that `next` points to. */
-#define ARCH_ENTRY_BY_FIRST(symbol, next, low, low_function, middle, middle_function, high, high_function) \
+/* A hook that looks at its first argument, a number: `watched` handles those below 32 whose bit is set in the word
+ * `bits`, and `high`. All others go to the function that `next` points to. */
+#define ARCH_ENTRY_BY_FIRST(symbol, next, bits, high, watched) \
 	__asm__( \
 		".text\n" \
 		".p2align 4\n" \
@@ -95,14 +95,13 @@ static inline void *arch_first_frame(char *end, void (*entry)(void))
 		".type " #symbol ", @function\n" \
 		#symbol ":\n" \
 		"\t.cfi_startproc\n" \
-		"\tcmp $" #middle ", %edi\n" \
+		"\tcmp $31, %edi\n" \
 		"\tja 1f\n" \
-		"\tje " #middle_function "\n" \
-		"\tcmp $" #low ", %edi\n" \
-		"\tje " #low_function "\n" \
+		"\tbtl %edi, " #bits "(%rip)\n" \
+		"\tjc " #watched "\n" \
 		"\tjmp *" #next "(%rip)\n" \
 		"1:\tcmp $" #high ", %edi\n" \
-		"\tje " #high_function "\n" \
+		"\tje " #watched "\n" \
 		"\tjmp *" #next "(%rip)\n" \
 		"\t.cfi_endproc\n" \
 		".size " #symbol ", . - " #symbol "\n");

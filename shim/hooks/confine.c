@@ -1,4 +1,4 @@
-/* confine.c - notice prctl(PR_SET_SECCOMP) and seccomp(2) before they take effect.
+/* confine.c - notice prctl(PR_SET_SECCOMP), seccomp(2) and a few more of prctl before they take effect.
  *
  * Runs in: app's thread, in a signal handler too; a child of vfork, which shares our memory: its filters do not affect
  * the program; a copy that libc was not told of, as sandboxes make them (clone).
@@ -14,10 +14,12 @@
 #include <errno.h>
 #include <linux/prctl.h>
 #include <linux/seccomp.h>
+#include <stdint.h>
 #include <sys/syscall.h>
 
 #include "shim/arch/entries.h"
 #include "shim/listener/listener.h"
+#include "shim/libc/clock.h"
 #include "shim/libc/real.h"
 #include "shim/profiles/quota.h"
 #include "shim/waits/signals.h"
@@ -81,8 +83,7 @@ static int find_prctl(int option, unsigned long a, unsigned long b, unsigned lon
 	return real_prctl(option, a, b, c, d);
 }
 
-static __attribute__((used)) SLOW int prctl_seccomp(int option, unsigned long a, unsigned long b, unsigned long c,
-                                                    unsigned long d)
+static int prctl_seccomp(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
 {
 	if (a == SECCOMP_MODE_FILTER && is_question(b))
 		return real_prctl(option, a, b, c, d);
@@ -91,37 +92,39 @@ static __attribute__((used)) SLOW int prctl_seccomp(int option, unsigned long a,
 	return (int)end(attempt, r, r == 0);
 }
 
-/* PR_SET_PTRACER. */
-static __attribute__((used)) SLOW int prctl_ptracer(int option, unsigned long a, unsigned long b, unsigned long c,
-                                                    unsigned long d)
+/* What has to be done before any other call that we look at. PR_SET_DUMPABLE: the listener, which shares the program's
+ * memory, must not change its identity after that, as the kernel would undo the program's setting. */
+static void before_prctl(int option, unsigned long value)
 {
-	listener_leaves_ptracer_to_program();
-	return real_prctl(option, a, b, c, d);
+	if (option == PTRACER)
+		listener_leaves_ptracer_to_program();
+	else if (option == PR_SET_DUMPABLE)
+		listener_await_identity();
+	else if (option == PR_SET_TSC && value == PR_TSC_SIGSEGV)
+		clock_do_without_counter();
 }
 
-/* PR_SET_DUMPABLE. The listener, which shares the program's memory, must not change its identity after that: the kernel
- * would undo the program's setting. */
-static __attribute__((used)) SLOW int prctl_dumpable(int option, unsigned long a, unsigned long b, unsigned long c,
-                                                     unsigned long d)
+static __attribute__((used)) SLOW int prctl_watched(int option, unsigned long a, unsigned long b, unsigned long c,
+                                                    unsigned long d)
 {
-	listener_await_identity();
+	if (option == PR_SET_SECCOMP)
+		return prctl_seccomp(option, a, b, c, d);
+	before_prctl(option, a);
 	return real_prctl(option, a, b, c, d);
 }
 
 /* All its arguments are in registers, however many a caller gives. Calls that do not concern us are jumped on with all
  * of them unchanged. */
 #if ARCH_HAS_ENTRIES
-static_assert(PR_SET_SECCOMP == 22 && PR_SET_DUMPABLE == 4 && PTRACER == 0x59616d61, "as the entry has it");
-ARCH_ENTRY_BY_FIRST(prctl, real_prctl, 4, prctl_dumpable, 22, prctl_seccomp, 0x59616d61, prctl_ptracer)
+static __attribute__((used)) const uint32_t looked_at = 1u << PR_SET_DUMPABLE | 1u << PR_SET_SECCOMP | 1u << PR_SET_TSC;
+static_assert(PTRACER == 0x59616d61, "as the entry has it");
+ARCH_ENTRY_BY_FIRST(prctl, real_prctl, looked_at, 0x59616d61, prctl_watched)
 #else
 EXPORT int prctl_of_five(int option, unsigned long a, unsigned long b, unsigned long c,
                          unsigned long d) __asm__("prctl");
 int prctl_of_five(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
 {
-	return option == PR_SET_SECCOMP    ? prctl_seccomp(option, a, b, c, d)
-	       : option == PR_SET_DUMPABLE ? prctl_dumpable(option, a, b, c, d)
-	       : option == PTRACER         ? prctl_ptracer(option, a, b, c, d)
-	                                   : real_prctl(option, a, b, c, d);
+	return prctl_watched(option, a, b, c, d);
 }
 #endif
 
@@ -148,10 +151,7 @@ long confined_by_number(long nr, const long a[5])
 
 bool confined_prctl_by_number(const long a[5], long *result)
 {
-	if ((int)a[0] == PTRACER)
-		listener_leaves_ptracer_to_program();
-	if ((int)a[0] == PR_SET_DUMPABLE)
-		listener_await_identity();
+	before_prctl((int)a[0], (unsigned long)a[1]);
 	if ((int)a[0] != PR_SET_SECCOMP || (a[1] == SECCOMP_MODE_FILTER && is_question((unsigned long)a[2])))
 		return false;
 	struct attempt attempt = begin();

@@ -12,7 +12,11 @@
 /* Init: find the vDSO's function. */
 void clock_start(void);
 
-/* Nanoseconds of a clock. CLOCK_MONOTONIC_COARSE costs a fifth of CLOCK_MONOTONIC, and is up to a tick behind. */
+/* The program denies itself the processor's counter (PR_SET_TSC): from now on it is not read. */
+void clock_do_without_counter(void);
+
+/* Nanoseconds of CLOCK_MONOTONIC, or of CLOCK_MONOTONIC_COARSE, which costs a fifth of it and is up to a tick behind.
+ * In a confined program (confined.h) the coarse one answers for both; 0 if that takes a system call. */
 uint64_t clock_ns(int clock);
 
 /* The kernel's tick. */

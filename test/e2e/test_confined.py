@@ -89,6 +89,28 @@ class ShutIn(shim.TestCase):
                             self.assertEqual(0, status, (out, err))
                             self.assertIn("allowed ", out)
 
+    def test_the_counter_is_not_read_where_the_program_denies_it(self):
+        argv = [shim.program("no_counter")]
+        if run_bare(argv + ["prctl"], input_data=b"\n")[0] == 77:
+            self.skipTest("this machine can't deny it")
+        for args in (["prctl"], ["number"], ["prctl", "filter"], ["number", "filter"]):
+            with self.subTest(args=args):
+                bare = run_bare(argv + args, input_data=b"\n")
+                self.assertEqual((0, "ready\nhad 300\n"), bare[:2])
+                self.assertEqual(bare[:2], run_shim(argv + args, rate=1, input_data=b"\n")[:2])
+
+    def test_nor_while_somebody_asks(self):
+        argv = [shim.program("no_counter"), "prctl"]
+        if run_bare(argv, input_data=b"\n")[0] == 77:
+            self.skipTest("this machine can't deny it")
+        with start(argv) as p:
+            p.wait_line("ready")
+            with shim.Raw(p.port) as raw:
+                raw.send(b"GET /debug/pprof/trace?seconds=100 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                shim.wait_until("it to begin", lambda: p.get("/debug/pprof/trace?seconds=0.01").status == 500)
+                p.send(b"\n")
+                self.assertEqual((0, "ready\nhad 300\n"), p.finish()[:2])
+
     def test_the_port_is_free_once_the_program_has_shut_itself_in(self):
         with start([shim.program("shut_in"), "filter", "child"]) as p:
             p.wait_line("ready")
