@@ -291,7 +291,8 @@ SHELL_FILES  = $(shell grep -rlE '^\#!.*/(ba)?sh$$' scripts test .ci)
 PYTHON_FILES = $(shell find test -name '*.py') $(shell grep -rl '^\#!.*python3$$' scripts)
 MANUALS      = $(wildcard man/*.[17])
 CHECKED_C    = $(shell find shim encoder http -name '*.c')
-LINTS       := lint-layers lint-hooks lint-format lint-columns lint-shell lint-manuals lint-spelling lint-c lint-python
+LINTS       := lint-layers lint-hooks lint-format lint-columns lint-shared \
+               lint-shell lint-manuals lint-spelling lint-c lint-python
 
 lint: all ## check layers, the code of the hooks, C, scripts, Python, spelling, widths and the man pages
 	$(Q)scripts/deps.sh --check lint
@@ -308,6 +309,9 @@ lint-format:
 
 lint-columns:
 	$(Q)scripts/check-columns $(C_FILES) $(SHELL_FILES) $$(find shim encoder http test -name '*.def') Makefile
+
+lint-shared:
+	$(Q)scripts/check-shared $(C_FILES)
 
 lint-shell:
 	$(Q)shellcheck $(SHELL_FILES)

@@ -13,14 +13,16 @@
 #include <stdint.h>
 
 #include "shim/base/arena.h"
+#include "shim/base/shared.h"
 
 /* A call stack, leaf first. pc[i] is the address to look up: a return address minus one (every frame
  * of a stack taken in a hook is a caller). */
+typedef SHARED(struct stack *) stack_link;
 struct stack {
-	struct stack *child[4];             /* stacks.c */
-	struct heap_bucket *buckets;        /* heap.c: of this stack, one a size class */
-	struct thread_site *site;           /* threads.c: pthread_create called from here */
-	struct contention_site *contention; /* delays.c: waits at this stack, and waits that it caused */
+	stack_link child[4];                         /* stacks.c */
+	SHARED(struct heap_bucket *) buckets;        /* heap.c: of this stack, one a size class */
+	struct thread_site *site;                    /* threads.c: pthread_create called from here */
+	SHARED(struct contention_site *) contention; /* delays.c: waits at this stack, and waits that it caused */
 	uint32_t hash;
 	uint32_t depth;
 	uint64_t place; /* which objects lay where when it was taken: modules_place_of */
@@ -42,13 +44,19 @@ struct module {
 	uint64_t head_hash;     /* text_hash of the first head_bytes of its file, where it has no build id */
 	unsigned head_bytes;    /* 0: not known */
 	uintptr_t unwind_table; /* .eh_frame_hdr in memory; 0: none (for the unwinder) */
-	bool gone;              /* unloaded since */
+	shared_bool gone;       /* unloaded since */
 	/* modules.c's */
 	uint32_t number; /* of its place; 0: nothing lay there before it */
 	uint32_t identity;
 	struct module *child[4]; /* of those that were ever loaded, by identity */
 	uint64_t seen_in;        /* the last renewal that saw it */
 };
+
+/* Was this object unloaded? */
+static inline bool module_is_gone(const struct module *m)
+{
+	return shared_load_relaxed(&m->gone);
+}
 
 /* The modules known now, the main program first. If several have lain at an address, one after another, a stack's place
  * tells which is meant: each half of it holds 0 or the index of such a module plus one. If it does not tell, the first
@@ -250,11 +258,17 @@ struct trace_thread {
 	bool has_ended;   /* before the trace did; a TRACE_ENDED that says when may be missing */
 };
 struct trace_chunk {
-	uint32_t count; /* atomic while the trace lasts */
-	uint32_t seen;  /* of these, by trace_session.c */
+	shared_u32 count; /* the listener reads it while the trace lasts */
+	uint32_t seen;    /* of these, by trace_session.c */
 	uint32_t unused[14];
 	struct trace_event at[31];
 };
+/* Returns how many events a chunk holds. */
+static inline uint32_t trace_chunk_count(const struct trace_chunk *c)
+{
+	return shared_load_relaxed(&c->count);
+}
+
 struct trace_snapshot {
 	uint64_t begin_ns, end_ns;
 	uint64_t in_use_bytes; /* estimate of the memory in use at the beginning */

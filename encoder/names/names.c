@@ -80,7 +80,7 @@ struct site names_site_now(const struct names *n, uintptr_t address)
 		const struct module *m = n->modules.at[i];
 		if (!holds(m, address))
 			continue;
-		if (!__atomic_load_n(&m->gone, __ATOMIC_RELAXED))
+		if (!module_is_gone(m))
 			return (struct site){.address = address, .module = m};
 		once = once ? once : m;
 	}
@@ -102,7 +102,7 @@ struct site names_site(const struct names *n, uintptr_t address, uint64_t place)
 
 struct span names_path(const struct names *n, const struct module *m)
 {
-	const struct map *map = m->gone ? NULL : maps_find(&n->maps, m->text[0].start);
+	const struct map *map = module_is_gone(m) ? NULL : maps_find(&n->maps, m->text[0].start);
 	return map && map->path.len ? map->path : span_of(m->path);
 }
 
@@ -230,7 +230,7 @@ static uint64_t ask(struct names *n, const struct missing *missing)
 		const char *path = symbolizer_would_answer(w->object) ? find_file(n, w->module) : NULL;
 		if (path)
 			q[count++] = (struct question){w->module, path, w->address, w->count};
-		else if (!w->module->gone && symbolizer_would_answer(w->object) &&
+		else if (!module_is_gone(w->module) && symbolizer_would_answer(w->object) &&
 		         span_starts(names_path(n, w->module), "/"))
 			n->note = "files of loaded objects can't be opened (deleted, replaced, another user's, outside "
 				  "of a chroot): their names are few";
@@ -312,7 +312,7 @@ static int query(const struct names *n, const struct wanted *w)
 	for (size_t i = 0; i < w->count; i++)
 		q[i].address = w->address[i];
 	int error = query_file(n, w, q);
-	if (error && error != -ECANCELED && !w->module->gone)
+	if (error && error != -ECANCELED && !module_is_gone(w->module))
 		error = query_memory(n, w, q);
 	if (error == -ECANCELED || error == -ENOMEM || error == -EMFILE || error == -ENFILE)
 		return 0; /* this may pass: the next request tries again */

@@ -298,7 +298,7 @@ static bool find_used(struct writer *w, struct mappings *ms, const struct site *
 	size_t index = 0;
 	ms->of_module = region_alloc(w->region, (l->count + 1) * sizeof *ms->of_module);
 	for (size_t i = 0; ms->of_module && i < l->count; i++)
-		ms->of_module[i].used = !__atomic_load_n(&l->at[i]->gone, __ATOMIC_RELAXED);
+		ms->of_module[i].used = !module_is_gone(l->at[i]);
 	for (size_t i = 0; ms->of_module && i < count; i++) {
 		if (!sites[i].module)
 			continue;

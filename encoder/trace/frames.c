@@ -56,7 +56,8 @@ static int find_all_places(struct trace_frames *f, const struct trace_snapshot *
 {
 	struct finding k = {.frames = f};
 	for (size_t i = 0; i < s->chunk_count; i++, pace()) /* to the end even if unwanted: later code relies on it */
-		for (size_t at = 0; at < s->chunks[i].count && at < sizeof s->chunks[i].at / sizeof *s->chunks[i].at;
+		for (size_t at = 0;
+		     at < trace_chunk_count(&s->chunks[i]) && at < sizeof s->chunks[i].at / sizeof *s->chunks[i].at;
 		     at++) {
 			const struct trace_event *e = &s->chunks[i].at[at];
 			find_places(&k, &e->stack);

@@ -54,7 +54,7 @@ static const struct trace_event *next_event(const struct making *m, size_t *chun
 {
 	for (; *chunk < m->snapshot->chunk_count; ++*chunk, *at = 0, pace()) {
 		const struct trace_chunk *c = &m->snapshot->chunks[*chunk];
-		while (*at < c->count && *at < sizeof c->at / sizeof *c->at) {
+		while (*at < trace_chunk_count(c) && *at < sizeof c->at / sizeof *c->at) {
 			const struct trace_event *e = &c->at[(*at)++];
 			if (is_of_the_trace(m->order, e))
 				return e;

@@ -12,6 +12,7 @@
 #include <sys/uio.h>
 
 #include "shim/base/os.h"
+#include "shim/base/shared.h"
 
 enum {
 	CHUNKS_AT_ONCE = 16,
@@ -413,7 +414,7 @@ static void take_slot(struct connection *c, int fd, bool loopback, uint32_t gene
 		.generation = generation,
 		.loopback = loopback,
 	};
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	shared_fence_compiler();
 }
 
 void connection_open(struct connection *c, int fd, bool loopback)

@@ -24,6 +24,7 @@
 #include "http/server/connection.h"
 #include "shim/base/house.h"
 #include "shim/base/os.h"
+#include "shim/base/shared.h"
 
 enum {
 	SLOTS = LIMIT_CONNECTIONS + LIMIT_REFUSALS,
@@ -390,7 +391,7 @@ void server_leave_port(void)
 	if (server.listen_fd >= 0)
 		os_call(SYS_shutdown, server.listen_fd, SHUT_RDWR);
 	for (struct connection *c = server.slots; c < server.slots + SLOTS; c++)
-		if (__atomic_load_n(&c->state, __ATOMIC_RELAXED) != CONNECTION_FREE)
+		if (word_load_relaxed(&c->state) != CONNECTION_FREE)
 			reset(c->fd);
 }
 
@@ -466,7 +467,7 @@ static void give_back_inherited(const struct server_options *options)
 			continue;
 		if (is_ours(c))
 			os_close(c->fd);
-		if (c->x && c->x->abandon && server.generation == house.generation)
+		if (c->x && c->x->abandon && server.generation == shared_load_relaxed(&house.generation))
 			c->x->abandon(c->x); /* else its handler's resources belong to the parent */
 		forget_slot(c);
 	}
@@ -491,7 +492,7 @@ void server_run(const struct server_options *options)
 	server.wake = options->wake;
 	set_listen(options->listen_fd, &options->address);
 	server.running = true;
-	server.generation = house.generation;
+	server.generation = shared_load_relaxed(&house.generation);
 	if (open_epoll() < 0)
 		server.stopping = true;
 	while (!server.stopping) {

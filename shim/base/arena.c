@@ -14,6 +14,7 @@
 #include "shim/base/confined.h"
 #include "shim/base/layout.h"
 #include "shim/base/os.h"
+#include "shim/base/shared.h"
 
 enum {
 	ALIGNMENT = 16,
@@ -31,20 +32,20 @@ enum { FOR_GOOD = -1, FOR_A_WHILE = 1000 };
 
 /* A part of PPROF_MEMORY_LIMIT. */
 struct pot {
-	uint64_t limit_bytes;  /* immutable after init */
-	uint64_t mapped_bytes; /* atomic */
+	uint64_t limit_bytes; /* immutable after init */
+	shared_u64 mapped_bytes;
 };
 
 struct arena_chunk {
-	size_t bytes; /* immutable */
-	size_t used;  /* atomic; if it is more than `bytes`, the chunk is full */
+	size_t bytes;     /* immutable */
+	shared_size used; /* if it is more than `bytes`, the chunk is full */
 };
 
 static struct {
-	struct arena_chunk *chunk;      /* atomic */
-	uint64_t used_bytes;            /* atomic: of what lasts */
-	uint64_t least_for_requests;    /* immutable after init */
-	int32_t refused[ARENA_PARTIES]; /* atomic */
+	SHARED(struct arena_chunk *) chunk;
+	shared_u64 used_bytes;       /* of what lasts */
+	uint64_t least_for_requests; /* immutable after init */
+	shared_i32 refused[ARENA_PARTIES];
 	struct pot lasting, rings, requests;
 } arena FORKED = {.lasting = {.limit_bytes = 32u << 20},
                   .rings = {.limit_bytes = RINGS_MOST},
@@ -77,25 +78,25 @@ void arena_set_least_for_requests(uint64_t bytes)
 
 static int charge(struct pot *p, size_t bytes, uint64_t limit_bytes)
 {
-	if (__atomic_add_fetch(&p->mapped_bytes, bytes, __ATOMIC_RELAXED) <= limit_bytes)
+	if (shared_add_relaxed(&p->mapped_bytes, bytes) + bytes <= limit_bytes)
 		return 0;
-	__atomic_sub_fetch(&p->mapped_bytes, bytes, __ATOMIC_RELAXED);
+	shared_sub_relaxed(&p->mapped_bytes, bytes);
 	return -ENOMEM;
 }
 
 static void uncharge(struct pot *p, size_t bytes)
 {
-	__atomic_sub_fetch(&p->mapped_bytes, bytes, __ATOMIC_RELAXED);
+	shared_sub_relaxed(&p->mapped_bytes, bytes);
 }
 
 static void unuse(size_t bytes)
 {
-	__atomic_sub_fetch(&arena.used_bytes, bytes, __ATOMIC_RELAXED);
+	shared_sub_relaxed(&arena.used_bytes, bytes);
 }
 
 static bool use(size_t bytes, uint64_t limit_bytes)
 {
-	if (__atomic_add_fetch(&arena.used_bytes, bytes, __ATOMIC_RELAXED) <= limit_bytes)
+	if (shared_add_relaxed(&arena.used_bytes, bytes) + bytes <= limit_bytes)
 		return true;
 	unuse(bytes);
 	return false;
@@ -129,7 +130,7 @@ void arena_uncharge_request(size_t bytes)
 
 static uint64_t mapped_of(const struct pot *p)
 {
-	return __atomic_load_n(&p->mapped_bytes, __ATOMIC_RELAXED);
+	return shared_load_relaxed(&p->mapped_bytes);
 }
 
 uint64_t arena_mapped_bytes(void)
@@ -147,10 +148,10 @@ uint64_t arena_requests_bytes(void)
 	return arena.requests.limit_bytes;
 }
 
-bool os_confined FORKED; /* here, because memory is the first thing that a confined process lacks */
+shared_bool os_confined FORKED; /* here, because memory is the first thing that a confined process lacks */
 
 /* Sets *refused, if it is not NULL, to how long asking is useless. */
-static void *map_charged(struct pot *p, size_t bytes, uint64_t limit_bytes, int32_t *refused)
+static void *map_charged(struct pot *p, size_t bytes, uint64_t limit_bytes, shared_i32 *refused)
 {
 	int32_t hopeless = FOR_GOOD;
 	if (!confined() && charge(p, bytes, limit_bytes) == 0) {
@@ -161,7 +162,7 @@ static void *map_charged(struct pot *p, size_t bytes, uint64_t limit_bytes, int3
 		hopeless = FOR_A_WHILE;
 	}
 	if (refused)
-		__atomic_store_n(refused, hopeless, __ATOMIC_RELAXED);
+		shared_store_relaxed(refused, hopeless);
 	return NULL;
 }
 
@@ -184,25 +185,25 @@ static size_t chunk_size(size_t bytes)
 /* Returns NULL if the chunk has no room. */
 static void *take_from(struct arena_chunk *c, size_t bytes)
 {
-	if (!c || __atomic_load_n(&c->used, __ATOMIC_RELAXED) + bytes > c->bytes)
+	if (!c || shared_load_relaxed(&c->used) + bytes > c->bytes)
 		return NULL;
-	size_t at = __atomic_fetch_add(&c->used, bytes, __ATOMIC_RELAXED);
+	size_t at = shared_add_relaxed(&c->used, bytes);
 	return at + bytes <= c->bytes ? (char *)c + at : NULL;
 }
 
 /* Put a new chunk in the place of this one, and give up the rest of this one. If two threads make one, the second uses
  * the first's. */
-static bool replace(struct arena_chunk *full, size_t bytes, int32_t *refused)
+static bool replace(struct arena_chunk *full, size_t bytes, shared_i32 *refused)
 {
 	size_t size = chunk_size(bytes + sizeof *full);
 	struct arena_chunk *c = map_charged(&arena.lasting, size, arena.lasting.limit_bytes, refused);
 	if (!c)
 		return false;
-	*c = (struct arena_chunk){.bytes = size, .used = sizeof *c};
-	size_t used = full ? __atomic_load_n(&full->used, __ATOMIC_RELAXED) : 0;
+	*c = (struct arena_chunk){.bytes = size, .used = SHARED_INIT(sizeof *c)};
+	size_t used = full ? shared_load_relaxed(&full->used) : 0;
 	size_t rest = full && used < full->bytes ? full->bytes - used : 0;
-	if (__atomic_compare_exchange_n(&arena.chunk, &full, c, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
-		__atomic_add_fetch(&arena.used_bytes, rest + sizeof *c, __ATOMIC_RELAXED);
+	if (shared_cas_acq_rel(&arena.chunk, &full, c)) {
+		shared_add_relaxed(&arena.used_bytes, rest + sizeof *c);
 		return true;
 	}
 	os_unmap(c, size);
@@ -211,12 +212,12 @@ static bool replace(struct arena_chunk *full, size_t bytes, int32_t *refused)
 }
 
 /* A large piece gets its own mapping; the current chunk stays. */
-static void *take(size_t bytes, int32_t *refused)
+static void *take(size_t bytes, shared_i32 *refused)
 {
 	if (bytes > ARENA_CHUNK - sizeof(struct arena_chunk))
 		return map_charged(&arena.lasting, round_up(bytes, PAGE), arena.lasting.limit_bytes, refused);
 	for (;;) {
-		struct arena_chunk *c = __atomic_load_n(&arena.chunk, __ATOMIC_ACQUIRE);
+		struct arena_chunk *c = shared_load_acquire(&arena.chunk);
 		void *p = take_from(c, bytes);
 		if (p || !replace(c, bytes, refused))
 			return p;
@@ -226,7 +227,7 @@ static void *take(size_t bytes, int32_t *refused)
 static void *alloc(enum arena_party party, size_t bytes)
 {
 	if (!use(bytes, limit_of(party))) {
-		__atomic_store_n(&arena.refused[party], FOR_GOOD, __ATOMIC_RELAXED);
+		shared_store_relaxed(&arena.refused[party], FOR_GOOD);
 		return NULL;
 	}
 	void *p = take(bytes, &arena.refused[party]);
@@ -251,11 +252,11 @@ void *arena_alloc(size_t bytes)
 
 bool arena_is_full(enum arena_party party)
 {
-	int32_t left = __atomic_load_n(&arena.refused[party], __ATOMIC_RELAXED);
+	int32_t left = shared_load_relaxed(&arena.refused[party]);
 	if (__builtin_expect(left == 0, 1))
 		return false;
 	if (left > 0) /* any number of threads may do this at once: one question more or less does not matter */
-		__atomic_store_n(&arena.refused[party], left - 1, __ATOMIC_RELAXED);
+		shared_store_relaxed(&arena.refused[party], left - 1);
 	return true;
 }
 
@@ -290,7 +291,7 @@ void *region_alloc(struct region *r, size_t bytes)
 		c->used = sizeof *c;
 		c->older = r->chunks;
 		/* a fork child may inherit the list in any state: link only what is complete */
-		__atomic_store_n(&r->chunks, c, __ATOMIC_RELEASE);
+		word_store_release(&r->chunks, c);
 	}
 	void *p = (char *)c + c->used;
 	c->used += bytes;

@@ -12,13 +12,14 @@
 #include <stdbool.h>
 
 #include "shim/base/exports.h"
+#include "shim/base/shared.h"
 
-extern HIDDEN bool os_confined; /* atomic; children inherit it, as they do the filter */
+extern HIDDEN shared_bool os_confined; /* children inherit it, as they do the filter */
 
 /* Returns true if a system call of ours might kill the program. */
 static inline bool confined(void)
 {
-	return __builtin_expect(__atomic_load_n(&os_confined, __ATOMIC_RELAXED), 0);
+	return __builtin_expect(shared_load_relaxed(&os_confined), 0);
 }
 
 /* seccomp(2) as a program makes it by syscall(). Returns what that returns. */

@@ -12,13 +12,14 @@
 #include "shim/base/layout.h"
 #include "shim/base/os.h"
 #include "shim/base/self.h"
+#include "shim/base/shared.h"
 
 enum { PAGE = 4096, WIPE_ON_FORK = 18 /* MADV_WIPEONFORK; not in every libc's headers */ };
 
 /* The mark where the kernel wipes no page (before Linux 4.14): it does not change in a copy. */
-static struct house_mark unwiped FORKED = {.state = HOUSE_MET};
+static struct house_mark unwiped FORKED = {.state = SHARED_INIT(HOUSE_MET)};
 
-struct house house FORKED = {.generation = 1, .mark = &unwiped};
+struct house house FORKED = {.generation = SHARED_INIT(1), .mark = &unwiped};
 
 static void (*tell_of_copy)(void); /* immutable after init */
 
@@ -43,24 +44,24 @@ static void *map_page(int advice)
 
 void house_start(void (*on_copy)(void))
 {
-	house.pid = os_pid();
+	shared_set_own(&house.pid, os_pid());
 	tell_of_copy = on_copy;
 	struct house_mark *mark = map_page(WIPE_ON_FORK);
 	if (mark) {
-		*mark = (struct house_mark){.state = HOUSE_MET, .pid = house.pid};
+		*mark = (struct house_mark){.state = SHARED_INIT(HOUSE_MET), .pid = house_pid()};
 		house.mark = mark;
 		return;
 	}
 	int *page = map_page(MADV_DONTFORK);
 	if (page)
-		*page = house.pid;
+		*page = house_pid();
 	not_in_copies = page;
 }
 
 FORKED_CODE void house_fork_child(void)
 {
-	__atomic_store_n(&house.pid, confined() ? 0 : os_pid(), __ATOMIC_RELAXED);
-	__atomic_store_n(&house.generation, house.generation % HOUSE_GENERATIONS + 1, __ATOMIC_RELAXED);
+	shared_store_relaxed(&house.pid, confined() ? 0 : os_pid());
+	shared_store_relaxed(&house.generation, shared_own(&house.generation) % HOUSE_GENERATIONS + 1);
 	not_in_copies = NULL;
 }
 
@@ -68,21 +69,22 @@ FORKED_CODE void house_fork_child(void)
 static FORKED_CODE void call_on_copy(void)
 {
 	bool was_busy = self.busy;
-	__atomic_store_n(&house.mark->state, HOUSE_BEING_MET, __ATOMIC_RELAXED);
+	shared_store_relaxed(&house.mark->state, HOUSE_BEING_MET);
 	house.was_busy = was_busy;
-	__atomic_store_n(&self.busy, true, __ATOMIC_RELAXED);
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	word_store_relaxed(&self.busy, true);
+	shared_fence_compiler();
 	if (tell_of_copy)
 		tell_of_copy();
-	house.mark->pid = house.pid;
-	__atomic_store_n(&house.mark->state, HOUSE_MET, __ATOMIC_RELEASE);
-	__atomic_store_n(&self.busy, was_busy, __ATOMIC_RELAXED);
+	house.mark->pid = house_pid();
+	shared_store_release(&house.mark->state, HOUSE_MET);
+	word_store_relaxed(&self.busy, was_busy);
 }
 
 FORKED_CODE void house_hear_of_copy(void)
 {
 	/* look at the pid, because emulators claim to wipe pages and do not */
-	if (house.mark == &unwiped || house.mark->state != HOUSE_MET || confined() || house.mark->pid != os_pid())
+	if (house.mark == &unwiped || shared_own(&house.mark->state) != HOUSE_MET || confined() ||
+	    house.mark->pid != os_pid())
 		call_on_copy();
 }
 
@@ -97,13 +99,12 @@ static bool is_copy(void)
 bool house_meet(void)
 {
 	uint32_t state = HOUSE_WIPED;
-	if (!__atomic_compare_exchange_n(&house.mark->state, &state, HOUSE_BEING_MET, false, __ATOMIC_ACQUIRE,
-	                                 __ATOMIC_ACQUIRE))
+	if (!shared_cas_acquire(&house.mark->state, &state, HOUSE_BEING_MET))
 		return state == HOUSE_MET;
 	if (is_copy())
 		call_on_copy();
 	else
-		__atomic_store_n(&house.mark->state, HOUSE_MET, __ATOMIC_RELEASE);
+		shared_store_release(&house.mark->state, HOUSE_MET);
 	return true;
 }
 
@@ -111,6 +112,5 @@ void house_suspect(void)
 {
 	uint32_t met = HOUSE_MET;
 	if (house.mark == &unwiped)
-		__atomic_compare_exchange_n(&unwiped.state, &met, HOUSE_WIPED, false, __ATOMIC_RELAXED,
-		                            __ATOMIC_RELAXED);
+		shared_cas_relaxed(&unwiped.state, &met, HOUSE_WIPED);
 }

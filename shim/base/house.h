@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "shim/base/exports.h"
+#include "shim/base/shared.h"
 
 /* How many generations of copies are told apart. No process has generation 0. */
 enum { HOUSE_GENERATIONS = 127 };
@@ -23,13 +24,13 @@ enum { HOUSE_WIPED, HOUSE_BEING_MET, HOUSE_MET };
 
 /* The page that copies find wiped. */
 struct house_mark {
-	uint32_t state; /* atomic: one of the above */
-	int pid;        /* of the process that put it there */
+	shared_u32 state; /* one of the above */
+	int pid;          /* of the process that put it there */
 };
 
 struct house {
-	int pid;             /* atomic: the program's */
-	uint32_t generation; /* atomic: a copy has another one than the process that it is a copy of */
+	shared_int pid;        /* the program's */
+	shared_u32 generation; /* a copy has another one than the process that it is a copy of */
 	bool was_busy; /* in a copy: made by a handler that had interrupted our code; that code goes on here, too */
 	bool on;       /* set once by init */
 	struct house_mark *mark;
@@ -40,7 +41,7 @@ extern HIDDEN struct house house;
  * program (confined.h), where nobody asks. No system call. */
 static inline int house_pid(void)
 {
-	return __atomic_load_n(&house.pid, __ATOMIC_RELAXED);
+	return shared_load_relaxed(&house.pid);
 }
 
 /* Is the profiler at work? It is from the end of init on, unless DISABLE_PPROF forbids it. */
@@ -60,7 +61,7 @@ bool house_meet(void);
  * do without. */
 static inline bool house_look(void)
 {
-	if (__builtin_expect(__atomic_load_n(&house.mark->state, __ATOMIC_ACQUIRE) == HOUSE_MET, 1))
+	if (__builtin_expect(shared_load_acquire(&house.mark->state) == HOUSE_MET, 1))
 		return true;
 	return house_meet();
 }

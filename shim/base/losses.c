@@ -7,6 +7,7 @@
 
 #include <link.h>
 
+#include "shim/base/shared.h"
 #include "shim/snapshot.h"
 #include "shim/base/text.h"
 
@@ -18,14 +19,14 @@ extern struct r_debug _r_debug __attribute__((weak));
 
 static void look_for_name_spaces(void)
 {
-	if (&_r_debug && __atomic_load_n(&_r_debug.r_version, __ATOMIC_RELAXED) > 1)
-		__atomic_store_n(&losses.name_spaces, 1, __ATOMIC_RELAXED);
+	if (&_r_debug && word_load_relaxed(&_r_debug.r_version) > 1)
+		shared_store_relaxed(&losses.name_spaces, 1);
 }
 
 void snapshot_losses(void (*tell)(void *arg, const char *line), void *arg)
 {
 	const struct {
-		const uint64_t *count;
+		const shared_u64 *count;
 		const char *text;
 	} rows[] = {
 #define LOSS(name, what) {&losses.name, what},
@@ -34,7 +35,7 @@ void snapshot_losses(void (*tell)(void *arg, const char *line), void *arg)
 	};
 	look_for_name_spaces();
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-		uint64_t count = __atomic_load_n(rows[i].count, __ATOMIC_RELAXED);
+		uint64_t count = shared_load_relaxed(rows[i].count);
 		char text[256];
 		struct line l = LINE(text);
 		if (!count)

@@ -8,6 +8,8 @@
 
 #include <stdint.h>
 
+#include "shim/base/shared.h"
+
 /* LOSS(name, text): shown as "<count> <text>" while the count is not 0. */
 #define LOSSES(LOSS) \
 	LOSS(heap_no_memory, "heap samples not followed to their free, and not in use in any profile: the profiler's " \
@@ -36,12 +38,12 @@
 	LOSS(no_unwinder, "frames not found: the unwinder has no memory; stacks are short; raise PPROF_MEMORY_LIMIT")
 
 struct losses {
-#define LOSS(name, text) uint64_t name;
+#define LOSS(name, text) shared_u64 name;
 	LOSSES(LOSS)
 #undef LOSS
 };
 extern struct losses losses;
 
-#define losses_count(name) ((void)__atomic_fetch_add(&losses.name, 1, __ATOMIC_RELAXED))
+#define losses_count(name) ((void)shared_add_relaxed(&losses.name, 1))
 
 #endif

@@ -9,17 +9,19 @@
 #include "shim/base/house.h"
 #include "shim/base/layout.h"
 #include "shim/base/self.h"
+#include "shim/base/shared.h"
 
-static uint64_t next_seed FORKED; /* atomic */
+static shared_u64 next_seed FORKED;
+#define SEED_STEP 0x632be59bd9b4e019u
 
 void random_start(uint64_t seed)
 {
-	next_seed = seed;
+	shared_set_own(&next_seed, seed);
 }
 
 FORKED_CODE void random_fork_child(void)
 {
-	__atomic_fetch_add(&next_seed, (uint64_t)house_pid(), __ATOMIC_RELAXED);
+	shared_add_relaxed(&next_seed, (uint64_t)house_pid());
 	self.random = 0;
 }
 
@@ -35,7 +37,7 @@ static uint64_t step(uint64_t *state)
 uint64_t random_next(void)
 {
 	if (!self.random) {
-		uint64_t n = __atomic_add_fetch(&next_seed, 0x632be59bd9b4e019u, __ATOMIC_RELAXED);
+		uint64_t n = shared_add_relaxed(&next_seed, SEED_STEP) + SEED_STEP;
 		self.random = n ^ (uintptr_t)&self;
 		self.random = step(&self.random) | 1;
 	}

@@ -12,6 +12,7 @@
 
 #include "shim/base/exports.h"
 #include "shim/base/house.h"
+#include "shim/base/shared.h"
 
 /* The known part of a thread's own stack. If the stack pointer lies in [lo, hi), all memory from there to hi is
  * readable as long as the thread runs. All zeros: nothing is known. */
@@ -44,15 +45,15 @@ static inline bool self_hold(void)
 {
 	if (self.busy || !house_look())
 		return false;
-	__atomic_store_n(&self.busy, true, __ATOMIC_RELAXED);
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	word_store_relaxed(&self.busy, true);
+	shared_fence_compiler();
 	return true;
 }
 
 static inline void self_release(void)
 {
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	__atomic_store_n(&self.busy, false, __ATOMIC_RELAXED);
+	shared_fence_compiler();
+	word_store_relaxed(&self.busy, false);
 }
 
 /* The same for calls that a signal handler may make, or leave by a jump (siglongjmp, asynchronous cancellation). All

@@ -13,6 +13,7 @@
 #include "shim/arch/arch.h"
 #include "shim/base/confined.h"
 #include "shim/base/layout.h"
+#include "shim/base/shared.h"
 
 enum {
 	SPINS = 100,
@@ -31,7 +32,7 @@ uint32_t lock_make_stamp(void)
 {
 	if (confined())
 		return 0;
-	uint32_t stamp = house.generation << LOCK_TID_BITS | (uint32_t)os_tid();
+	uint32_t stamp = shared_load_relaxed(&house.generation) << LOCK_TID_BITS | (uint32_t)os_tid();
 	if (house_is_ours())
 		self.stamp = stamp;
 	return stamp;
@@ -39,7 +40,7 @@ uint32_t lock_make_stamp(void)
 
 void lock_know_tid(int tid)
 {
-	self.stamp = house.generation << LOCK_TID_BITS | (uint32_t)tid;
+	self.stamp = shared_load_relaxed(&house.generation) << LOCK_TID_BITS | (uint32_t)tid;
 }
 
 FORKED_CODE void lock_fork_child(void)
@@ -60,7 +61,7 @@ static bool is_of_who_forked(uint32_t stamp)
 
 FORKED_CODE bool lock_is_of_who_forked(const struct lock *l)
 {
-	return l->word && is_of_who_forked(l->word & STAMP_MASK);
+	return shared_own(&l->word) && is_of_who_forked(shared_own(&l->word) & STAMP_MASK);
 }
 
 /* Is the holder gone? A thread that waits for itself was thrown out of what it did (by a jump out of a handler, or as a
@@ -72,13 +73,13 @@ static bool is_abandoned(uint32_t word, uint32_t own_stamp, bool look)
 		return true;
 	if (is_of_who_forked(stamp))
 		return false;
-	return stamp >> LOCK_TID_BITS != house.generation ||
+	return stamp >> LOCK_TID_BITS != shared_load_relaxed(&house.generation) ||
 	       (look && os_call(SYS_tkill, stamp & ((1u << LOCK_TID_BITS) - 1), 0) == -ESRCH);
 }
 
 static bool exchange(struct lock *l, uint32_t *word, uint32_t to)
 {
-	return __atomic_compare_exchange_n(&l->word, word, to, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+	return shared_cas_acquire(&l->word, word, to);
 }
 
 static bool spin(struct lock *l, uint32_t stamp)
@@ -86,7 +87,7 @@ static bool spin(struct lock *l, uint32_t stamp)
 	int spins = confined() ? SPINS_CONFINED : SPINS;
 	for (int i = 0; i < spins; i++) {
 		arch_pause();
-		uint32_t word = __atomic_load_n(&l->word, __ATOMIC_RELAXED);
+		uint32_t word = shared_load_relaxed(&l->word);
 		if (word == 0 && exchange(l, &word, stamp))
 			return true;
 		if (word & LOCK_STUCK)
@@ -108,7 +109,7 @@ static bool await_release(struct lock *l, uint32_t word)
 	}
 	uint64_t end_ns = os_clock_ns(CLOCK_MONOTONIC) + STEP_MS * 1000000ull;
 	do
-		r = os_futex_wait_until(&l->word, word, end_ns);
+		r = os_futex_wait_until(shared_word(&l->word), word, end_ns);
 	while (r == -EINTR);
 	return r != -ETIMEDOUT;
 }
@@ -117,7 +118,7 @@ static bool await_release(struct lock *l, uint32_t word)
  * Returns true if the lock is ours now. */
 static bool try_slowly(struct lock *l, uint32_t *word, uint32_t stamp, bool takes_long)
 {
-	*word = __atomic_load_n(&l->word, __ATOMIC_RELAXED);
+	*word = shared_load_relaxed(&l->word);
 	if (*word == 0) /* other threads may sleep for it, too */
 		return exchange(l, word, stamp | LOCK_WAITED);
 	return is_abandoned(*word, stamp, takes_long || *word & LOCK_STUCK) &&
@@ -140,7 +141,7 @@ bool lock_wait(struct lock *l, uint32_t stamp)
 			continue;
 		if (++steps < LOCK_PATIENCE_MS / STEP_MS)
 			continue;
-		word = __atomic_load_n(&l->word, __ATOMIC_RELAXED);
+		word = shared_load_relaxed(&l->word);
 		if (word)
 			exchange(l, &word, word | LOCK_STUCK);
 		house_suspect();
@@ -152,7 +153,7 @@ bool lock_wait(struct lock *l, uint32_t stamp)
 void lock_wake(struct lock *l)
 {
 	if (!confined()) /* else sleepers wake up by themselves after a step */
-		os_futex_wake(&l->word, 1);
+		os_futex_wake(shared_word(&l->word), 1);
 }
 
 #ifdef PPROF_DEBUG

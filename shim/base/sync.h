@@ -35,6 +35,7 @@
 #include "shim/base/house.h"
 #include "shim/base/os.h"
 #include "shim/base/self.h"
+#include "shim/base/shared.h"
 
 /* A thread that holds a lock takes only locks of a higher rank. */
 enum lock_rank {
@@ -46,7 +47,7 @@ enum lock_rank {
 enum { LOCK_PATIENCE_MS = 100 };
 
 struct lock {
-	uint32_t word; /* 0: free */
+	shared_u32 word; /* 0: free */
 };
 
 enum {
@@ -85,7 +86,7 @@ static inline void lock_check_handler(bool in_handler)
 static inline uint32_t lock_stamp(void)
 {
 	uint32_t stamp = self.stamp;
-	uint32_t generation = __atomic_load_n(&house.generation, __ATOMIC_RELAXED);
+	uint32_t generation = shared_load_relaxed(&house.generation);
 	return __builtin_expect(stamp >> LOCK_TID_BITS == generation, 1) ? stamp : lock_make_stamp();
 }
 
@@ -95,7 +96,7 @@ static inline __attribute__((warn_unused_result)) bool lock_take(struct lock *l,
 	uint32_t free = 0, stamp = lock_stamp();
 	if (__builtin_expect(!stamp, 0))
 		return false;
-	bool was_free = __atomic_compare_exchange_n(&l->word, &free, stamp, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+	bool was_free = shared_cas_acquire(&l->word, &free, stamp);
 	if (__builtin_expect(!was_free, 0) && !lock_wait(l, stamp))
 		return false;
 	lock_check_take(rank);
@@ -105,13 +106,13 @@ static inline __attribute__((warn_unused_result)) bool lock_take(struct lock *l,
 /* For the holder: was the lock taken over from a thread that is gone? */
 static inline bool lock_is_inherited(const struct lock *l)
 {
-	return __builtin_expect(__atomic_load_n(&l->word, __ATOMIC_RELAXED) & LOCK_INHERITED, 0);
+	return __builtin_expect(shared_load_relaxed(&l->word) & LOCK_INHERITED, 0);
 }
 
 static inline void lock_release(struct lock *l)
 {
 	lock_check_release();
-	if (__builtin_expect(__atomic_exchange_n(&l->word, 0, __ATOMIC_RELEASE) & LOCK_WAITED, 0))
+	if (__builtin_expect(shared_exchange_release(&l->word, 0) & LOCK_WAITED, 0))
 		lock_wake(l);
 }
 

@@ -18,6 +18,7 @@
 #include <sys/syscall.h>
 
 #include "shim/arch/entries.h"
+#include "shim/base/shared.h"
 #include "shim/listener/listener.h"
 #include "shim/libc/clock.h"
 #include "shim/libc/real.h"
@@ -52,7 +53,7 @@ static struct attempt begin(void)
 	a.had_listener = listener_stop_for_good(last_line);
 	signals_end_all();
 	a.is_first = true;
-	__atomic_store_n(&os_confined, true, __ATOMIC_SEQ_CST);
+	shared_store_seq_cst(&os_confined, true);
 	return a;
 }
 
@@ -63,7 +64,7 @@ static long end(struct attempt a, long r, bool holds)
 	if (!a.is_first || holds)
 		return r;
 	int saved = errno;
-	__atomic_store_n(&os_confined, false, __ATOMIC_SEQ_CST);
+	shared_store_seq_cst(&os_confined, false);
 	quota_resume();
 	if (a.had_listener)
 		listener_resume();
@@ -79,7 +80,7 @@ static __attribute__((used)) prctl_function real_prctl = find_prctl;
 
 static int find_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
 {
-	__atomic_store_n((void **)&real_prctl, real_find("prctl").address, __ATOMIC_RELEASE);
+	word_store_release((void **)&real_prctl, real_find("prctl").address);
 	return real_prctl(option, a, b, c, d);
 }
 

@@ -15,6 +15,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/base/exports.h"
+#include "shim/base/shared.h"
 #include "shim/profiles/heap.h"
 #include "shim/libc/real.h"
 #include "shim/profiles/sampling.h"
@@ -80,7 +81,7 @@ static bool is_allocators_own(struct real_symbol s)
 			next_##symbol = go; \
 			go = counted_##symbol; \
 		} \
-		__atomic_store_n(&real_##symbol, go, __ATOMIC_RELEASE); \
+		word_store_release(&real_##symbol, go); \
 		return go args; \
 	} \
 	type(*real_##symbol) params = boot_##symbol;

@@ -56,7 +56,7 @@ static struct thread_start *prepare(void *(*routine)(void *), void *arg, struct 
 		return NULL;
 	struct thread_start *t = threads_prepare(stack_here(0, caller), routine, arg);
 	if (t && trace_is_on()) {
-		t->creator_tid = threads_self() ? threads_self()->tid : os_tid();
+		t->creator_tid = threads_self() ? shared_own(&threads_self()->tid) : os_tid();
 		t->created_ns = clock_ns(CLOCK_MONOTONIC);
 	}
 	self_release();

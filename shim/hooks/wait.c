@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 
 #include "shim/arch/entries.h"
+#include "shim/base/shared.h"
 #include "shim/waits/queues.h"
 #include "shim/base/exports.h"
 #include "shim/hooks/wait.h"
@@ -34,7 +35,8 @@ static inline bool is_had_at_once(const void *mutex)
 {
 	if (locks_mutex_has_ceiling(mutex))
 		return locks_mutex_below_ceiling_is_free(mutex);
-	return locks_mutex_is_recursive(mutex) && waits_self() && locks_mutex_owner(mutex) == threads_self()->tid;
+	return locks_mutex_is_recursive(mutex) && waits_self() &&
+	       locks_mutex_owner(mutex) == shared_own(&threads_self()->tid);
 }
 
 /* Unlocking releases a mutex, except for an inner level of a recursive one, and for another thread's mutex of a kind
@@ -43,7 +45,7 @@ bool hook_lets_go(const void *mutex)
 {
 	if (!locks_mutex_knows_owner(mutex))
 		return true;
-	return (!threads_self() || locks_mutex_owner(mutex) == threads_self()->tid) &&
+	return (!threads_self() || locks_mutex_owner(mutex) == shared_own(&threads_self()->tid)) &&
 	       (!locks_mutex_is_recursive(mutex) || locks_mutex_depth(mutex) <= 1);
 }
 
@@ -56,7 +58,7 @@ static inline void enter_queue(uintptr_t lock, uint64_t since_ns)
 
 static inline void leave_queue(void)
 {
-	if (waits_self() && threads_self()->waits_for)
+	if (waits_self() && shared_own(&threads_self()->waits_for))
 		queues_leave(threads_self());
 }
 
@@ -211,7 +213,7 @@ FOLDED bool way_lock(enum step step, struct waiting *w)
  * <bits/struct_mutex.h> and <bits/struct_rwlock.h>). If that is wrong, we only miss the wait. */
 FOLDED unsigned word_of(const pthread_rwlock_t *lock)
 {
-	return __atomic_load_n((const unsigned *)(const void *)lock, __ATOMIC_RELAXED);
+	return word_load_relaxed((const unsigned *)(const void *)lock);
 }
 
 FOLDED bool way_MUTEX(enum step step, struct waiting *w, const void *mutex)

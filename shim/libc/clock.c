@@ -9,13 +9,14 @@
 
 #include "shim/base/confined.h"
 #include "shim/base/os.h"
+#include "shim/base/shared.h"
 #include "shim/libc/real.h"
 
 enum { TICK_PRESET_NS = 4000000, TICK_LEAST_NS = 100000, TICK_MOST_NS = 10000000 };
 
 static int (*vdso_gettime)(int, struct timespec *); /* NULL: none */
 static uint64_t tick_ns = TICK_PRESET_NS;
-static bool counter_is_denied; /* atomic */
+static shared_bool counter_is_denied;
 
 /* The coarse clock moves by ticks, and its resolution tells their length; some sandboxes say 1 ns. */
 void clock_start(void)
@@ -29,7 +30,7 @@ void clock_start(void)
 
 void clock_do_without_counter(void)
 {
-	__atomic_store_n(&counter_is_denied, true, __ATOMIC_RELAXED);
+	shared_store_relaxed(&counter_is_denied, true);
 }
 
 /* The coarse clock is a word in memory for the vDSO. For others it reads the processor's counter, which the program may
@@ -37,7 +38,7 @@ void clock_do_without_counter(void)
 uint64_t clock_ns(int clock)
 {
 	struct timespec t;
-	bool no_call = confined(), no_counter = __atomic_load_n(&counter_is_denied, __ATOMIC_RELAXED);
+	bool no_call = confined(), no_counter = shared_load_relaxed(&counter_is_denied);
 	if (no_call)
 		clock = CLOCK_MONOTONIC_COARSE;
 	bool by_vdso = vdso_gettime && (!no_counter || clock == CLOCK_MONOTONIC_COARSE);

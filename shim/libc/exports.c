@@ -23,6 +23,7 @@
 
 #include "shim/arch/arch.h"
 #include "shim/base/os.h"
+#include "shim/base/shared.h"
 #include "shim/libc/real.h"
 
 /* ---- versions ---- */
@@ -58,7 +59,7 @@
 	static type boot_##symbol params \
 	{ \
 		void *next = real_find_version(#symbol, #version).address; \
-		__atomic_store_n((void **)&next_##symbol, next, __ATOMIC_RELEASE); \
+		word_store_release((void **)&next_##symbol, next); \
 		return next_##symbol args; \
 	} \
 	EXPORT type versioned_##symbol params __asm__(LABEL(symbol, version)); \

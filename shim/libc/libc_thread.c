@@ -14,6 +14,7 @@
 #include "shim/base/confined.h"
 #include "shim/base/layout.h"
 #include "shim/base/os.h"
+#include "shim/base/shared.h"
 
 static struct {
 	uintptr_t main_pointer; /* the main thread's thread pointer */
@@ -58,7 +59,7 @@ bool libc_thread_is_here(void)
 }
 
 bool libc_thread_tells_pointer;
-uintptr_t libc_thread_met[LIBC_THREAD_SLOTS] LARGE;
+shared_address libc_thread_met[LIBC_THREAD_SLOTS] LARGE;
 
 __attribute__((used)) bool libc_thread_meet(void)
 {
@@ -66,7 +67,7 @@ __attribute__((used)) bool libc_thread_meet(void)
 		return false;
 	uintptr_t pointer = arch_thread_pointer();
 	uint32_t hash = (uint32_t)(pointer >> 6) * 0x9e3779b1u >> 22;
-	__atomic_store_n(&libc_thread_met[hash], pointer, __ATOMIC_RELAXED);
+	shared_store_relaxed(&libc_thread_met[hash], pointer);
 	return true;
 }
 

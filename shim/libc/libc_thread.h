@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "shim/base/exports.h"
+#include "shim/base/shared.h"
 
 /* Init: learn the distance from the main thread. hwcap2: AT_HWCAP2. */
 void libc_thread_start(unsigned long hwcap2);
@@ -30,8 +31,8 @@ bool libc_thread_may_be(int tid);
 /* Where any code can read the thread pointer (rdfsbase), the program's handlers are counted only in threads of libc's.
  * The trampolines of waits/handlers.c look for the pointer in this table, by a hash of it. */
 enum { LIBC_THREAD_SLOTS = 1024 };
-extern HIDDEN bool libc_thread_tells_pointer;               /* immutable after init */
-extern HIDDEN uintptr_t libc_thread_met[LIBC_THREAD_SLOTS]; /* atomic */
+extern HIDDEN bool libc_thread_tells_pointer; /* immutable after init */
+extern HIDDEN shared_address libc_thread_met[LIBC_THREAD_SLOTS];
 
 /* In a handler whose thread pointer is not in the table: is the thread libc's? If so, enter the pointer. */
 HIDDEN bool libc_thread_meet(void);

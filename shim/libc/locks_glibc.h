@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "shim/arch/arch.h"
+#include "shim/base/shared.h"
 
 /* ---- mutexes: 0, free; 1, locked; 2, locked and waited for. Robust and priority-inheriting ones have their owner
  * there. mtx_t is a pthread_mutex_t ---- */
@@ -74,7 +75,7 @@ static inline unsigned locks_mutex_depth(const pthread_mutex_t *m)
 
 static inline unsigned locks_rwlock_word_(const void *lock)
 {
-	return __atomic_load_n((const unsigned *)lock, __ATOMIC_RELAXED);
+	return word_load_relaxed((const unsigned *)lock);
 }
 
 /* A reader waits for the writer that has its turn; where writers are preferred, also for a writer that waits. */
@@ -92,7 +93,7 @@ ARCH_INLINE bool locks_rwlock_blocks_writer(const pthread_rwlock_t *lock)
 /* Does a writer have it, and no reader wait? */
 ARCH_INLINE bool locks_rwlock_is_written(const void *lock)
 {
-	return __atomic_load_n((const uint64_t *)lock, __ATOMIC_RELAXED) == 3;
+	return word_load_relaxed((const uint64_t *)lock) == 3;
 }
 
 /* Does a writer sleep until another writer releases the lock? */

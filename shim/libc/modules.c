@@ -24,6 +24,7 @@
 #include "shim/base/confined.h"
 #include "shim/base/layout.h"
 #include "shim/base/peek.h"
+#include "shim/base/shared.h"
 #include "shim/libc/real.h"
 #include "shim/base/self.h"
 #include "shim/base/sync.h"
@@ -48,15 +49,19 @@ static void tell_nobody(void) {}
 
 static void (*tell_of_change)(void) = tell_nobody; /* immutable after init */
 
+/* A place in one of the lists. */
+typedef SHARED(struct module *) module_place;
+typedef SHARED(module_place *) module_list_of;
+
 static struct {
-	struct lock lock;             /* MODULES */
-	struct module **all;          /* atomic */
-	size_t count;                 /* atomic; published after the entry */
-	struct module **live;         /* atomic; NULL: a free place */
-	size_t live_most;             /* atomic: no place from here on was ever used */
-	unsigned long long subs_seen; /* atomic: the loader's count of removals at the last renewal */
-	int closing;                  /* atomic: dlclose calls under way */
-	int again;                    /* atomic: how many loaded objects lie where others did before */
+	struct lock lock; /* MODULES */
+	module_list_of all;
+	shared_size count;                    /* published after the entry */
+	module_list_of live;                  /* NULL: a free place */
+	shared_size live_most;                /* no place from here on was ever used */
+	SHARED(unsigned long long) subs_seen; /* the loader's count of removals at the last renewal */
+	shared_int closing;                   /* dlclose calls under way */
+	shared_int again;                     /* how many loaded objects lie where others did before */
 	/* libc's lock-free look-up, or NULL; immutable after the first renewal */
 	int (*find_object)(void *, struct dl_find_object *);
 	int (*iterate)(int (*visit)(struct dl_phdr_info *, size_t, void *), void *arg); /* libc's dl_iterate_phdr */
@@ -69,7 +74,7 @@ static struct {
 } modules FORKED;
 
 /* Roughly where the objects lie that modules.again counts: bits of a hash of the address. Never cleared. */
-static uint64_t granules[GRANULES / 64];
+static shared_u64 granules[GRANULES / 64];
 
 /* Buffers for what is read of an object before it is known. Under lock. */
 static struct {
@@ -82,7 +87,7 @@ static struct {
 
 static bool is_live(const struct module *m)
 {
-	return !__atomic_load_n(&m->gone, __ATOMIC_RELAXED);
+	return !shared_load_relaxed(&m->gone);
 }
 
 static bool holds_text(const struct module *m, uintptr_t pc)
@@ -95,21 +100,26 @@ static bool holds_text(const struct module *m, uintptr_t pc)
 
 struct module_list snapshot_modules(void)
 {
-	size_t count = __atomic_load_n(&modules.count, __ATOMIC_ACQUIRE);
-	struct module **all = __atomic_load_n(&modules.all, __ATOMIC_ACQUIRE);
+	size_t count = shared_load_acquire(&modules.count);
+	module_place *all = shared_load_acquire(&modules.all);
 	return (struct module_list){count, (const struct module *const *)all};
 }
 
 /* The loaded object at place i of the table, or NULL. */
-static struct module *live_at(struct module **live, size_t i)
+static struct module *live_at(module_place *live, size_t i)
 {
-	return __atomic_load_n(&live[i], __ATOMIC_ACQUIRE);
+	return shared_load_acquire(&live[i]);
+}
+
+static struct module *live_locked(size_t i)
+{
+	return shared_own(&shared_own(&modules.live)[i]);
 }
 
 static struct module *find_known(uintptr_t pc)
 {
-	size_t most = __atomic_load_n(&modules.live_most, __ATOMIC_ACQUIRE);
-	struct module **live = __atomic_load_n(&modules.live, __ATOMIC_ACQUIRE);
+	size_t most = shared_load_acquire(&modules.live_most);
+	module_place *live = shared_load_acquire(&modules.live);
 	for (size_t i = 0; i < most; i++) {
 		struct module *m = live_at(live, i);
 		if (m && pc >= m->start && pc < m->end && is_live(m) && holds_text(m, pc))
@@ -196,22 +206,23 @@ static void read_head(struct module *m, const ElfW(Phdr) * phdr, unsigned count,
 
 /* Make room in *at for one more than `count`; a longer array replaces it if need be.
  * Returns false if there is no memory. */
-static bool make_room_locked(struct module ***at, size_t *cap, size_t count)
+static bool make_room_locked(module_list_of *at, size_t *cap, size_t count)
 {
 	if (count < *cap)
 		return true;
 	size_t more = *cap ? *cap * 2 : FIRST_CAP;
-	struct module **longer = arena_alloc(more * sizeof *longer);
+	module_place *longer = arena_alloc(more * sizeof *longer);
 	if (!longer)
 		return false;
-	if (count)
-		memcpy(longer, *at, count * sizeof *longer);
-	__atomic_store_n(at, longer, __ATOMIC_RELEASE);
+	module_place *shorter = shared_own(at);
+	if (shorter)
+		memcpy(longer, shorter, count * sizeof *longer);
+	shared_store_release(at, longer);
 	*cap = more;
 	return true;
 }
 
-static uint64_t *granule_word(uintptr_t at, uint64_t *bit)
+static shared_u64 *granule_word(uintptr_t at, uint64_t *bit)
 {
 	unsigned n = (unsigned)((at >> GRANULE_SHIFT) * 0x9e3779b97f4a7c15u >> 52) % GRANULES;
 	*bit = (uint64_t)1 << n % 64;
@@ -222,8 +233,9 @@ static void mark_granules_locked(const struct module *m)
 {
 	for (uintptr_t at = m->start >> GRANULE_SHIFT << GRANULE_SHIFT; at < m->end;
 	     at += (uintptr_t)1 << GRANULE_SHIFT) {
-		uint64_t bit, *word = granule_word(at, &bit);
-		__atomic_fetch_or(word, bit, __ATOMIC_RELAXED);
+		uint64_t bit;
+		shared_u64 *word = granule_word(at, &bit);
+		shared_or_relaxed(word, bit);
 	}
 }
 
@@ -232,37 +244,37 @@ static void mark_granules_locked(const struct module *m)
 static bool enter_live_locked(struct module *m)
 {
 	size_t i = 0;
-	while (i < modules.live_most && modules.live[i])
+	while (i < shared_own(&modules.live_most) && live_locked(i))
 		i++;
-	if (i == modules.live_most && !make_room_locked(&modules.live, &modules.live_cap, i))
+	if (i == shared_own(&modules.live_most) && !make_room_locked(&modules.live, &modules.live_cap, i))
 		return false;
-	__atomic_store_n(&m->gone, false, __ATOMIC_RELAXED);
+	shared_store_relaxed(&m->gone, false);
 	m->seen_in = modules.renewals;
 	if (m->number) {
 		mark_granules_locked(m);
-		__atomic_add_fetch(&modules.again, 1, __ATOMIC_RELEASE);
+		shared_add_release(&modules.again, 1);
 	}
-	__atomic_store_n(&modules.live[i], m, __ATOMIC_RELEASE);
-	if (i == modules.live_most)
-		__atomic_store_n(&modules.live_most, i + 1, __ATOMIC_RELEASE);
+	shared_store_release(&shared_own(&modules.live)[i], m);
+	if (i == shared_own(&modules.live_most))
+		shared_store_release(&modules.live_most, i + 1);
 	return true;
 }
 
 static void leave_live_locked(size_t i)
 {
-	struct module *m = modules.live[i];
-	__atomic_store_n(&m->gone, true, __ATOMIC_RELAXED);
-	__atomic_store_n(&modules.live[i], NULL, __ATOMIC_RELAXED);
+	struct module *m = live_locked(i);
+	shared_store_relaxed(&m->gone, true);
+	shared_store_relaxed(&shared_own(&modules.live)[i], NULL);
 	if (m->number)
-		__atomic_sub_fetch(&modules.again, 1, __ATOMIC_RELAXED);
+		shared_sub_relaxed(&modules.again, 1);
 }
 
 /* Whatever lies where m does now is no longer loaded. */
 static void leave_to_locked(const struct module *m)
 {
-	for (size_t i = 0; i < modules.live_most; i++)
-		if (modules.live[i] && modules.live[i] != m && modules.live[i]->start < m->end &&
-		    m->start < modules.live[i]->end)
+	for (size_t i = 0; i < shared_own(&modules.live_most); i++)
+		if (live_locked(i) && live_locked(i) != m && live_locked(i)->start < m->end &&
+		    m->start < live_locked(i)->end)
 			leave_live_locked(i);
 }
 
@@ -344,16 +356,17 @@ static struct module **find_same_locked(const struct module *like, const char *p
 static struct module *make_locked(const struct module *like, const char *path)
 {
 	size_t len = strlen(path) + 1;
-	struct module *m =
-		make_room_locked(&modules.all, &modules.cap, modules.count) ? arena_alloc(sizeof *m + len) : NULL;
+	struct module *m = make_room_locked(&modules.all, &modules.cap, shared_own(&modules.count))
+	                           ? arena_alloc(sizeof *m + len)
+	                           : NULL;
 	if (!m)
 		return NULL;
 	*m = *like;
 	m->path = memcpy(m + 1, path, len);
-	m->gone = true;
-	m->number = use_range_locked((struct range){m->start, m->end}) ? (uint32_t)modules.count + 1 : 0;
-	modules.all[modules.count] = m;
-	__atomic_store_n(&modules.count, modules.count + 1, __ATOMIC_RELEASE);
+	shared_set_own(&m->gone, true);
+	m->number = use_range_locked((struct range){m->start, m->end}) ? (uint32_t)shared_own(&modules.count) + 1 : 0;
+	shared_set_own(&shared_own(&modules.all)[shared_own(&modules.count)], m);
+	shared_store_release(&modules.count, shared_own(&modules.count) + 1);
 	return m;
 }
 
@@ -384,9 +397,9 @@ static bool add_locked(uintptr_t bias, const char *path, const ElfW(Phdr) * phdr
 static void count_again_locked(void)
 {
 	int again = 0;
-	for (size_t i = 0; i < modules.live_most; i++)
-		again += modules.live[i] && modules.live[i]->number;
-	__atomic_store_n(&modules.again, again, __ATOMIC_RELEASE);
+	for (size_t i = 0; i < shared_own(&modules.live_most); i++)
+		again += live_locked(i) && live_locked(i)->number;
+	shared_store_release(&modules.again, again);
 }
 
 static bool take_lock(void)
@@ -417,8 +430,8 @@ static int renew_object(struct dl_phdr_info *info, size_t size, void *arg)
 		r->failed = true;
 		return 0;
 	}
-	for (size_t i = 0; i < modules.live_most && !m; i++) {
-		struct module *l = modules.live[i];
+	for (size_t i = 0; i < shared_own(&modules.live_most) && !m; i++) {
+		struct module *l = live_locked(i);
 		m = l && is_live(l) && l->bias == info->dlpi_addr && strcmp(l->path, info->dlpi_name) == 0 ? l : NULL;
 	}
 	if (!m)
@@ -453,8 +466,8 @@ static void leave_unseen(struct renewal *r)
 		r->failed = true;
 		return;
 	}
-	for (size_t i = 0; i < modules.live_most; i++)
-		if (modules.live[i] && modules.live[i]->seen_in < r->number) {
+	for (size_t i = 0; i < shared_own(&modules.live_most); i++)
+		if (live_locked(i) && live_locked(i)->seen_in < r->number) {
 			leave_live_locked(i);
 			r->changed = true;
 		}
@@ -482,12 +495,12 @@ void modules_refresh(void)
 	if (!modules.iterate)
 		find_loaders_functions();
 	modules.iterate(read_subs, &subs);
-	bool removed = __atomic_load_n(&modules.subs_seen, __ATOMIC_RELAXED) != subs;
+	bool removed = shared_load_relaxed(&modules.subs_seen) != subs;
 	modules.iterate(renew_object, &r);
 	if (removed)
 		leave_unseen(&r);
 	if (!r.failed) /* else the next renewal has to find the removals */
-		__atomic_store_n(&modules.subs_seen, subs, __ATOMIC_RELAXED);
+		shared_store_relaxed(&modules.subs_seen, subs);
 	if (r.changed || r.failed)
 		tell_of_change();
 }
@@ -498,11 +511,11 @@ void modules_refresh(void)
 uint64_t modules_place_of(const uintptr_t *pc, size_t depth)
 {
 	uint64_t place = 0, bit;
-	if (__builtin_expect(__atomic_load_n(&modules.again, __ATOMIC_ACQUIRE) <= 0, 1))
+	if (__builtin_expect(shared_load_acquire(&modules.again) <= 0, 1))
 		return 0;
 	for (size_t i = 0; i < depth && place >> 32 == 0; i++) {
-		const uint64_t *word = granule_word(pc[i], &bit);
-		const struct module *m = __atomic_load_n(word, __ATOMIC_RELAXED) & bit ? find_known(pc[i]) : NULL;
+		const shared_u64 *word = granule_word(pc[i], &bit);
+		const struct module *m = shared_load_relaxed(word) & bit ? find_known(pc[i]) : NULL;
 		if (m && m->number && !place)
 			place = m->number;
 		else if (m && m->number && m->number != place)
@@ -514,8 +527,8 @@ uint64_t modules_place_of(const uintptr_t *pc, size_t depth)
 /* Is this object on the list? Then an address in none of its code segments is no code. */
 static bool is_known_locked(uintptr_t bias, const char *path)
 {
-	for (size_t i = 0; i < modules.live_most; i++) {
-		const struct module *m = modules.live[i];
+	for (size_t i = 0; i < shared_own(&modules.live_most); i++) {
+		const struct module *m = live_locked(i);
 		if (m && is_live(m) && m->bias == bias && strcmp(m->path, path) == 0)
 			return true;
 	}
@@ -561,11 +574,11 @@ static bool is_of(const struct module *m, const struct dl_find_object *o)
 
 static void leave(struct module *m)
 {
-	__atomic_store_n(&m->gone, true, __ATOMIC_RELAXED); /* even if the lock can't be taken */
+	shared_store_relaxed(&m->gone, true); /* even if the lock can't be taken */
 	if (!take_lock())
 		return;
-	for (size_t i = 0; i < modules.live_most; i++)
-		if (modules.live[i] == m)
+	for (size_t i = 0; i < shared_own(&modules.live_most); i++)
+		if (live_locked(i) == m)
 			leave_live_locked(i);
 	lock_release(&modules.lock);
 }
@@ -601,24 +614,24 @@ bool modules_find_lazily(void)
 void modules_closing_begin(void)
 {
 	self.closing++;
-	__atomic_add_fetch(&modules.closing, 1, __ATOMIC_SEQ_CST);
+	shared_add_seq_cst(&modules.closing, 1);
 }
 
 void modules_closing_end(void)
 {
-	__atomic_sub_fetch(&modules.closing, 1, __ATOMIC_SEQ_CST);
+	shared_sub_seq_cst(&modules.closing, 1);
 	self.closing--;
 }
 
 bool modules_closing(void)
 {
-	return __atomic_load_n(&modules.closing, __ATOMIC_SEQ_CST) > 0;
+	return shared_load_seq_cst(&modules.closing) > 0;
 }
 
 /* Other threads that were closing an object are not in the child. The thread that forked may be closing one: a
  * destructor may fork. */
 FORKED_CODE void modules_fork_child(void)
 {
-	if (modules.closing != self.closing)
-		modules.closing = self.closing;
+	if (shared_own(&modules.closing) != self.closing)
+		shared_set_own(&modules.closing, self.closing);
 }

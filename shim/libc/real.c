@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "shim/base/arena.h"
+#include "shim/base/shared.h"
 
 /* One object's dynamic symbol table. */
 struct symbol_table {
@@ -219,7 +220,7 @@ bool real_malloc_is_libc(void)
 	static type boot_##symbol params \
 	{ \
 		void *next = real_find(#symbol).address; \
-		__atomic_store_n((void **)&real_##symbol, next, __ATOMIC_RELEASE); \
+		word_store_release((void **)&real_##symbol, next); \
 		return real_##symbol args; \
 	} \
 	type(*real_##symbol) params = boot_##symbol;
@@ -242,7 +243,7 @@ uintptr_t real_function(void *const *real, const char *name)
 			errno = ENOSYS; \
 			return (type)-1; \
 		} \
-		__atomic_store_n((void **)&real_##symbol, next, __ATOMIC_RELEASE); \
+		word_store_release((void **)&real_##symbol, next); \
 		type r = real_##symbol args; \
 		__asm__ volatile("" : "+r"(r)); \
 		return r; \

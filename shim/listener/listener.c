@@ -34,6 +34,7 @@
 #include "shim/base/layout.h"
 #include "shim/base/log.h"
 #include "shim/base/losses.h"
+#include "shim/base/shared.h"
 #include "shim/listener/offspring.h"
 #include "shim/base/os.h"
 #include "shim/base/powers.h"
@@ -68,20 +69,19 @@ enum {
 enum { STARTING, READY, FAILED };
 enum { ASKED_CREDENTIALS = 1, ASKED_ROOM = 2, ASKED_STOP = 4 };
 
-bool listener_pending FORKED;
+shared_bool listener_pending FORKED;
 bool listener_was_born FORKED;
 
 static struct {
 	/* immutable after init */
 	struct listener_life life;
-	/* atomic */
-	int tid;   /* 0: no listener; cleared by the kernel when it ends */
-	int pid;   /* of the process whose listener it is */
-	int child; /* a process that has to be reaped; 0: none */
-	uint32_t ready;
+	shared_int tid;   /* 0: no listener; cleared by the kernel when it ends */
+	int pid;          /* of the process whose listener it is */
+	shared_int child; /* a process that has to be reaped; 0: none */
+	shared_u32 ready;
 	int open_error; /* with READY: 0, or a negative errno */
-	uint32_t port;
-	uint32_t faults;
+	shared_u32 port;
+	shared_u32 faults;
 	uint64_t again_ns; /* no other start is tried before this time */
 	uint64_t cookie;   /* not 0 */
 	enum offspring_kind kind;
@@ -93,17 +93,17 @@ static struct offspring_room room FORKED;
 static bool ptracer_is_programs FORKED; /* it chose its debugger itself: our choice would replace that */
 
 static struct {
-	struct lock lock;  /* signals are blocked while it is held: setuid may be called in handlers */
-	uint32_t asked;    /* atomic: bits; a futex */
-	uint32_t change;   /* atomic: odd while the program's identity changes, another even number after */
-	uint32_t bell;     /* atomic: counts what is written to the two; a futex */
-	uint32_t followed; /* atomic: the `change` that the listener has followed; a futex */
-	uint32_t later;    /* atomic: bits that the loop has to handle */
-	const char *why;   /* atomic: the last line of a listener to be stopped; NULL: none */
+	struct lock lock;         /* signals are blocked while it is held: setuid may be called in handlers */
+	shared_u32 asked;         /* bits; a futex */
+	shared_u32 change;        /* odd while the program's identity changes, another even number after */
+	shared_u32 bell;          /* counts what is written to the two; a futex */
+	shared_u32 followed;      /* the `change` that the listener has followed; a futex */
+	shared_u32 later;         /* bits that the loop has to handle */
+	SHARED(const char *) why; /* the last line of a listener to be stopped; NULL: none */
 	/* under the lock */
-	uint32_t under_way; /* changes of identity */
-	uint32_t births;    /* of listeners: an older one's changes are not in `under_way` */
-	uint64_t since_ns;  /* atomic: when the last of them began */
+	uint32_t under_way;  /* changes of identity */
+	uint32_t births;     /* of listeners: an older one's changes are not in `under_way` */
+	shared_u64 since_ns; /* when the last of them began */
 } commands FORKED;
 
 /* All signals but the one by which libc changes identities. */
@@ -145,18 +145,17 @@ void listener_configure(const struct listener_life *life)
 
 void listener_serves(uint16_t port)
 {
-	__atomic_store_n(&state.port, port, __ATOMIC_RELAXED);
+	shared_store_relaxed(&state.port, port);
 }
 
 bool listener_serves_port(uint16_t port)
 {
-	return port && __atomic_load_n(&state.tid, __ATOMIC_RELAXED) &&
-	       __atomic_load_n(&state.port, __ATOMIC_RELAXED) == port;
+	return port && shared_load_relaxed(&state.tid) && shared_load_relaxed(&state.port) == port;
 }
 
 int listener_thread_tid(void)
 {
-	return state.kind == OFFSPRING_PROCESS ? 0 : __atomic_load_n(&state.tid, __ATOMIC_RELAXED);
+	return state.kind == OFFSPRING_PROCESS ? 0 : shared_load_relaxed(&state.tid);
 }
 
 bool listener_is_me(void)
@@ -257,7 +256,7 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 {
 	(void)sig, (void)info, (void)context;
 	losses_count(listener_fault);
-	if (__atomic_add_fetch(&state.faults, 1, __ATOMIC_RELAXED) <= FAULTS_MOST)
+	if (shared_add_relaxed(&state.faults, 1) < FAULTS_MOST)
 		listener_set_pending(true);
 	end();
 }
@@ -319,8 +318,8 @@ static bool program_has_ended(void)
 static void tell_starter(uint32_t ready, int open_error)
 {
 	state.open_error = open_error;
-	__atomic_store_n(&state.ready, ready, __ATOMIC_RELEASE);
-	os_futex_wake(&state.ready, 1);
+	shared_store_release(&state.ready, ready);
+	os_futex_wake(shared_word(&state.ready), 1);
 }
 
 void listener_has_opened(int error)
@@ -356,11 +355,11 @@ static void run(void *arg)
 /* Reaps a listener that has ended. Returns false if it has not ended yet. */
 static bool reap(void)
 {
-	int child = __atomic_load_n(&state.child, __ATOMIC_RELAXED);
+	int child = shared_load_relaxed(&state.child);
 	if (child && os_call(SYS_wait4, child, NULL, WNOHANG | __WALL, NULL) == 0)
 		return false;
 	/* another thread may have reaped it, and started the next one */
-	__atomic_compare_exchange_n(&state.child, &child, 0, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+	shared_cas_relaxed(&state.child, &child, 0);
 	return true;
 }
 
@@ -385,11 +384,12 @@ static int give_birth(bool in_init)
 		return -EAGAIN;
 	if (!in_init && next_child_is_special())
 		return -EPERM;
-	__atomic_store_n(&state.ready, STARTING, __ATOMIC_RELAXED);
-	__atomic_store_n(&commands.asked, 0, __ATOMIC_RELAXED);
-	commands.change = commands.followed = 0;
-	commands.later = 0;
-	commands.why = NULL;
+	shared_store_relaxed(&state.ready, STARTING);
+	shared_store_relaxed(&commands.asked, 0);
+	shared_set_own(&commands.change, 0);
+	shared_set_own(&commands.followed, 0);
+	shared_set_own(&commands.later, 0);
+	shared_set_own(&commands.why, NULL);
 	commands.under_way = 0;
 	commands.births++;
 	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof all);
@@ -400,8 +400,8 @@ static int give_birth(bool in_init)
 	if (r < 0)
 		return (int)r;
 	tasks_hide(TASKS_LISTENER, &state.tid);
-	int child = state.kind == OFFSPRING_PROCESS ? __atomic_load_n(&state.tid, __ATOMIC_RELAXED) : 0;
-	state.child = child;
+	int child = state.kind == OFFSPRING_PROCESS ? shared_load_relaxed(&state.tid) : 0;
+	shared_set_own(&state.child, child);
 	listener_was_born |= child != 0;
 	if (child && !ptracer_is_programs)
 		os_call(SYS_prctl, PTRACER, child); /* Yama: the listener reads what blocked threads wait in */
@@ -418,36 +418,34 @@ int listener_start(void)
 	if (r < 0)
 		return r;
 	struct timespec patience = {.tv_sec = 1};
-	while (__atomic_load_n(&state.ready, __ATOMIC_ACQUIRE) == STARTING)
-		if (os_futex_wait(&state.ready, STARTING, &patience) == -ETIMEDOUT)
+	while (shared_load_acquire(&state.ready) == STARTING)
+		if (os_futex_wait(shared_word(&state.ready), STARTING, &patience) == -ETIMEDOUT)
 			return 0; /* it comes later */
 	return state.open_error;
 }
 
 void listener_set_pending(bool pending)
 {
-	__atomic_store_n(&listener_pending, pending, __ATOMIC_RELAXED);
+	shared_store_relaxed(&listener_pending, pending);
 	waits_watch(WAITS_FOR_LISTENER, pending);
 }
 
 static void start_locked(void)
 {
 	bool expected = true;
-	if (!__atomic_compare_exchange_n(&listener_pending, &expected, false, false, __ATOMIC_RELAXED,
-	                                 __ATOMIC_RELAXED))
+	if (!shared_cas_relaxed(&listener_pending, &expected, false))
 		return;
 	int r = give_birth(false);
 	if (r == -EAGAIN || r == -ENOMEM)
-		__atomic_store_n(&listener_pending, true, __ATOMIC_RELAXED);
+		shared_store_relaxed(&listener_pending, true);
 	state.again_ns = os_clock_ns(CLOCK_MONOTONIC) + AGAIN_NS;
-	waits_watch(WAITS_FOR_LISTENER, listener_pending);
+	waits_watch(WAITS_FOR_LISTENER, shared_glance(&listener_pending));
 }
 
 bool listener_identity_is_changing(void)
 {
-	return __atomic_load_n(&commands.change, __ATOMIC_ACQUIRE) & 1 &&
-	       os_clock_ns(CLOCK_MONOTONIC) <
-	               __atomic_load_n(&commands.since_ns, __ATOMIC_RELAXED) + HELD_MS * 1000000ull;
+	return shared_load_acquire(&commands.change) & 1 &&
+	       os_clock_ns(CLOCK_MONOTONIC) < shared_load_relaxed(&commands.since_ns) + HELD_MS * 1000000ull;
 }
 
 /* No listener is started while an identity changes: it would have the old one. */
@@ -457,7 +455,7 @@ void listener_start_pending(void)
 	if (confined() || !listener_is_our_process())
 		return;
 	visitor_start_wanted();
-	if (!listener_pending || __atomic_load_n(&commands.lock.word, __ATOMIC_RELAXED) ||
+	if (!shared_glance(&listener_pending) || shared_load_relaxed(&commands.lock.word) ||
 	    (state.again_ns && os_clock_ns(CLOCK_MONOTONIC) < state.again_ns) || !take_commands(&signals))
 		return;
 	if (!listener_identity_is_changing())
@@ -469,7 +467,7 @@ void listener_start_pending(void)
  * sees its parent's numbers, which may belong to any process in another pid namespace. */
 static bool is_running_here(void)
 {
-	return __atomic_load_n(&state.tid, __ATOMIC_RELAXED) > 0 && listener_is_our_process();
+	return shared_load_relaxed(&state.tid) > 0 && listener_is_our_process();
 }
 
 /* ---- commands, as the program's threads give them ---- */
@@ -487,33 +485,32 @@ static long signal_listener(int tid)
  * it did so before the change. */
 static bool is_behind(void)
 {
-	return __atomic_load_n(&commands.followed, __ATOMIC_ACQUIRE) !=
-	       __atomic_load_n(&commands.change, __ATOMIC_RELAXED);
+	return shared_load_acquire(&commands.followed) != shared_load_relaxed(&commands.change);
 }
 
 /* A listener that waits for the end of a change of identity hears this. */
 static void ring(void)
 {
-	__atomic_add_fetch(&commands.bell, 1, __ATOMIC_RELEASE);
-	os_futex_wake(&commands.bell, 1);
+	shared_add_release(&commands.bell, 1);
+	os_futex_wake(shared_word(&commands.bell), 1);
 }
 
 static void want(uint32_t what)
 {
-	__atomic_or_fetch(&commands.asked, what, __ATOMIC_RELEASE);
+	shared_or_release(&commands.asked, what);
 	ring();
 }
 
 /* Waits until *word, of which only these bits count, is no longer `value`, or the listener is gone. */
-static void await_change(uint32_t *word, uint32_t bits, uint32_t value)
+static void await_change(shared_u32 *word, uint32_t bits, uint32_t value)
 {
 	for (int waited_ms = 0; waited_ms < ANSWER_MS; waited_ms += 20) {
 		struct timespec step = {.tv_nsec = 20 * 1000 * 1000};
-		int tid = __atomic_load_n(&state.tid, __ATOMIC_RELAXED);
-		uint32_t now = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+		int tid = shared_load_relaxed(&state.tid);
+		uint32_t now = shared_load_acquire(word);
 		if ((now & bits) != value || tid <= 0 || (signal_listener(tid) < 0 && !is_behind()))
 			return;
-		os_futex_wait(word, now, &step);
+		os_futex_wait(shared_word(word), now, &step);
 	}
 }
 
@@ -522,8 +519,8 @@ static void ask(uint32_t what)
 {
 	want(what);
 	await_change(&commands.asked, what, what);
-	if (__atomic_load_n(&state.tid, __ATOMIC_RELAXED) <= 0)
-		__atomic_fetch_and(&commands.asked, ~what, __ATOMIC_RELAXED);
+	if (shared_load_relaxed(&state.tid) <= 0)
+		shared_and_relaxed(&commands.asked, ~what);
 }
 
 void listener_make_room(void)
@@ -535,12 +532,12 @@ void listener_make_room(void)
  * shared between processes. */
 static bool stop(void)
 {
-	int tid = __atomic_load_n(&state.tid, __ATOMIC_RELAXED);
+	int tid = shared_load_relaxed(&state.tid);
 	bool is_process = state.kind == OFFSPRING_PROCESS;
 	want(ASKED_STOP);
 	for (int steps = 0; steps < ANSWER_MS * 1000000LL / STEP_NS; steps++) {
 		struct timespec step = {.tv_nsec = STEP_NS};
-		int now = __atomic_load_n(&state.tid, __ATOMIC_RELAXED);
+		int now = shared_load_relaxed(&state.tid);
 		if (now == 0 && (is_process ? reap() : os_call(SYS_tgkill, house_pid(), tid, 0) == -ESRCH))
 			return true;
 		if (now && now != tid) /* another thread has started the next one */
@@ -550,7 +547,7 @@ static bool stop(void)
 		if (now && is_process && steps == KILL_AFTER_MS * 1000000LL / STEP_NS)
 			os_call(SYS_kill, now, SIGKILL);
 		if (now)
-			os_call(SYS_futex, &state.tid, FUTEX_WAIT, now, &step);
+			os_call(SYS_futex, shared_word(&state.tid), FUTEX_WAIT, now, &step);
 		else
 			os_call(SYS_nanosleep, &step, NULL);
 	}
@@ -561,8 +558,7 @@ static bool stop(void)
 static void await_birth(void)
 {
 	uint64_t signals;
-	if (__atomic_load_n(&commands.lock.word, __ATOMIC_SEQ_CST) && listener_is_our_process() &&
-	    take_commands(&signals))
+	if (shared_load_seq_cst(&commands.lock.word) && listener_is_our_process() && take_commands(&signals))
 		release_commands(signals);
 }
 
@@ -582,9 +578,9 @@ bool listener_stop_for_good(const char *why)
 {
 	if (!listener_is_our_process())
 		return false;
-	bool was_wanted = __atomic_load_n(&listener_pending, __ATOMIC_RELAXED) || is_running_here();
+	bool was_wanted = shared_load_relaxed(&listener_pending) || is_running_here();
 	listener_set_pending(false);
-	__atomic_store_n(&commands.why, why, __ATOMIC_RELAXED);
+	shared_store_relaxed(&commands.why, why);
 	listener_pause();
 	return was_wanted;
 }
@@ -597,8 +593,8 @@ static bool await_end(int steps)
 {
 	for (int i = 0, tid; i < steps; i++) {
 		struct timespec step = {.tv_nsec = i < 10 ? STEP_NS : 10 * STEP_NS};
-		if ((tid = __atomic_load_n(&state.tid, __ATOMIC_ACQUIRE)) != 0)
-			os_call(SYS_futex, &state.tid, FUTEX_WAIT, tid, &step);
+		if ((tid = shared_load_acquire(&state.tid)) != 0)
+			os_call(SYS_futex, shared_word(&state.tid), FUTEX_WAIT, tid, &step);
 		else if (!reap())
 			os_call(SYS_nanosleep, &step, NULL);
 		else
@@ -611,7 +607,7 @@ static bool await_end(int steps)
  * helper; a stopped one only reacts to SIGKILL. */
 static void end_at_once(void)
 {
-	int tid = __atomic_load_n(&state.tid, __ATOMIC_RELAXED);
+	int tid = shared_load_relaxed(&state.tid);
 	listener_set_pending(false);
 	if (state.kind != OFFSPRING_PROCESS)
 		return;
@@ -619,7 +615,7 @@ static void end_at_once(void)
 	if ((tid > 0 && signal_listener(tid) < 0) || await_end(STEPS_TO_OBEY) ||
 	    (spawn_is_running() && await_end(STEPS_OF_HELPER)))
 		return;
-	if ((tid = __atomic_load_n(&state.tid, __ATOMIC_RELAXED)) > 0 && os_call(SYS_kill, tid, SIGKILL) == 0)
+	if ((tid = shared_load_relaxed(&state.tid)) > 0 && os_call(SYS_kill, tid, SIGKILL) == 0)
 		await_end(STEPS_TO_DIE);
 }
 
@@ -643,7 +639,7 @@ void listener_ends_for_abort(void)
 
 void listener_resume(void)
 {
-	if (state.life.main && !__atomic_load_n(&state.tid, __ATOMIC_RELAXED))
+	if (state.life.main && !shared_load_relaxed(&state.tid))
 		listener_set_pending(true);
 }
 
@@ -723,9 +719,9 @@ static void read_credentials(void)
 static void announce_locked(void)
 {
 	bool was_behind = is_behind();
-	int tid = __atomic_load_n(&state.tid, __ATOMIC_RELAXED);
-	__atomic_or_fetch(&commands.change, 1, __ATOMIC_SEQ_CST);
-	__atomic_store_n(&commands.since_ns, os_clock_ns(CLOCK_MONOTONIC), __ATOMIC_RELAXED);
+	int tid = shared_load_relaxed(&state.tid);
+	shared_or_seq_cst(&commands.change, 1);
+	shared_store_relaxed(&commands.since_ns, os_clock_ns(CLOCK_MONOTONIC));
 	if (state.kind != OFFSPRING_PROCESS || tid <= 0 || signal_listener(tid) == 0 || was_behind)
 		return;
 	want(ASKED_STOP);
@@ -736,7 +732,7 @@ struct listener_hold listener_identity_changes(void)
 {
 	struct listener_hold h = {0};
 	uint64_t signals;
-	if (!(__atomic_load_n(&state.tid, __ATOMIC_RELAXED) || listener_pending || visitor_is_there()) ||
+	if (!(shared_load_relaxed(&state.tid) || shared_glance(&listener_pending) || visitor_is_there()) ||
 	    !listener_is_our_process())
 		return h;
 	h.begun = true;
@@ -775,7 +771,7 @@ void listener_identity_changed(struct listener_hold h, bool changed)
 	if (changed)
 		read_credentials();
 	if (!commands.under_way)
-		__atomic_add_fetch(&commands.change, 1, __ATOMIC_SEQ_CST);
+		shared_add_seq_cst(&commands.change, 1);
 	ring();
 	release_commands(signals);
 	if (changed && state.kind != OFFSPRING_PROCESS && is_running_here())
@@ -785,7 +781,7 @@ void listener_identity_changed(struct listener_hold h, bool changed)
 void listener_groups_changed(void)
 {
 	struct listener_hold h = {
-		.begun = (__atomic_load_n(&state.tid, __ATOMIC_RELAXED) || listener_pending || visitor_is_there()) &&
+		.begun = (shared_load_relaxed(&state.tid) || shared_glance(&listener_pending) || visitor_is_there()) &&
 	                 listener_is_our_process()};
 	listener_identity_changed(h, true);
 }
@@ -794,7 +790,7 @@ void listener_await_identity(void)
 {
 	if (!is_behind() || !listener_is_our_process())
 		return;
-	await_change(&commands.followed, ~0u, __atomic_load_n(&commands.followed, __ATOMIC_ACQUIRE));
+	await_change(&commands.followed, ~0u, shared_load_acquire(&commands.followed));
 }
 
 static void take_groups(const struct credentials *c)
@@ -885,11 +881,11 @@ static void await_outcome(uint32_t change)
 	uint64_t until_ns = os_clock_ns(CLOCK_MONOTONIC) + HELD_MS * 1000000ull;
 	for (;;) {
 		struct timespec step = {.tv_nsec = 500 * 1000 * 1000};
-		uint32_t bell = __atomic_load_n(&commands.bell, __ATOMIC_ACQUIRE);
-		if (__atomic_load_n(&commands.change, __ATOMIC_ACQUIRE) != change)
+		uint32_t bell = shared_load_acquire(&commands.bell);
+		if (shared_load_acquire(&commands.change) != change)
 			return;
 		obey_asked();
-		os_futex_wait(&commands.bell, bell, &step);
+		os_futex_wait(shared_word(&commands.bell), bell, &step);
 		if (!has_parent())
 			end();
 		if (os_clock_ns(CLOCK_MONOTONIC) > until_ns)
@@ -901,23 +897,23 @@ static void await_outcome(uint32_t change)
 static void take_identity(uint32_t change)
 {
 	struct credentials c = credentials;
-	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	if (__atomic_load_n(&commands.change, __ATOMIC_RELAXED) != change)
+	shared_fence_acquire();
+	if (shared_load_relaxed(&commands.change) != change)
 		return; /* it is being written to */
 	if (c.version != version_taken) {
 		spawn_dismiss();
 		bool taken = take_without_a_trace(&c);
-		if (!taken && __atomic_load_n(&commands.change, __ATOMIC_ACQUIRE) == change)
+		if (!taken && shared_load_acquire(&commands.change) == change)
 			give_place();
 		version_taken = c.version;
 	}
-	__atomic_store_n(&commands.followed, change, __ATOMIC_RELEASE);
-	os_futex_wake(&commands.followed, INT32_MAX);
+	shared_store_release(&commands.followed, change);
+	os_futex_wake(shared_word(&commands.followed), INT32_MAX);
 }
 
 static void follow_changes(void)
 {
-	for (uint32_t change; (change = __atomic_load_n(&commands.change, __ATOMIC_ACQUIRE)) != commands.followed;) {
+	for (uint32_t change; (change = shared_load_acquire(&commands.change)) != shared_own(&commands.followed);) {
 		if (change & 1)
 			await_outcome(change);
 		else
@@ -928,26 +924,26 @@ static void follow_changes(void)
 static void leave_for_later(uint32_t what)
 {
 	const uint64_t one = 1;
-	__atomic_or_fetch(&commands.later, what, __ATOMIC_RELEASE);
+	shared_or_release(&commands.later, what);
 	os_write(state.wake_fd, &one, sizeof one);
 }
 
 static void say_why(void)
 {
-	const char *why = __atomic_exchange_n(&commands.why, NULL, __ATOMIC_RELAXED);
+	const char *why = shared_exchange_relaxed(&commands.why, NULL);
 	if (why)
 		log_info(why);
 }
 
 static void have_obeyed(uint32_t what)
 {
-	__atomic_fetch_and(&commands.asked, ~what, __ATOMIC_RELEASE);
-	os_futex_wake(&commands.asked, INT32_MAX);
+	shared_and_release(&commands.asked, ~what);
+	os_futex_wake(shared_word(&commands.asked), INT32_MAX);
 }
 
 static void obey_asked(void)
 {
-	uint32_t asked = __atomic_load_n(&commands.asked, __ATOMIC_ACQUIRE);
+	uint32_t asked = shared_load_acquire(&commands.asked);
 	if (!asked)
 		return;
 	if (asked & ASKED_STOP) {
@@ -973,14 +969,14 @@ static void obey_at_once(void)
 /* By the handler, which must not interrupt itself here. */
 void listener_look(void)
 {
-	int tid = __atomic_load_n(&state.tid, __ATOMIC_RELAXED);
-	if (state.kind == OFFSPRING_PROCESS && (is_behind() || __atomic_load_n(&commands.asked, __ATOMIC_RELAXED)))
+	int tid = shared_load_relaxed(&state.tid);
+	if (state.kind == OFFSPRING_PROCESS && (is_behind() || shared_load_relaxed(&commands.asked)))
 		signal_listener(tid);
 }
 
 static void obey_in_thread(void)
 {
-	uint32_t asked = __atomic_load_n(&commands.asked, __ATOMIC_ACQUIRE);
+	uint32_t asked = shared_load_acquire(&commands.asked);
 	if (asked & ASKED_CREDENTIALS) {
 		spawn_kill();
 		take_credentials(&credentials);
@@ -1003,23 +999,24 @@ void listener_obey(void)
 		leave();
 	if (state.kind != OFFSPRING_PROCESS)
 		obey_in_thread();
-	else if (__atomic_exchange_n(&commands.later, 0, __ATOMIC_ACQUIRE) & ASKED_ROOM)
+	else if (shared_exchange_acquire(&commands.later, 0) & ASKED_ROOM)
 		state.life.move();
 }
 
 FORKED_CODE void listener_fork_child(void)
 {
-	state.tid = 0;
-	state.child = 0;
+	shared_set_own(&state.tid, 0);
+	shared_set_own(&state.child, 0);
 	listener_was_born = false;
 	state.pid = house_pid();
-	state.port = 0;
-	state.faults = 0;
+	shared_set_own(&state.port, 0);
+	shared_set_own(&state.faults, 0);
 	state.again_ns = 0;
 	room.memory = NULL;
 	ptracer_is_programs = false; /* the child has no such debugger */
-	commands.asked = 0;
-	commands.change = commands.followed = 0;
+	shared_set_own(&commands.asked, 0);
+	shared_set_own(&commands.change, 0);
+	shared_set_own(&commands.followed, 0);
 	commands.under_way = 0;
 	visitor_fork_child();
 }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "shim/base/exports.h"
+#include "shim/base/shared.h"
 
 /* What the listener does. Set by init. */
 struct listener_life {
@@ -31,7 +32,7 @@ int listener_start(void);
 void listener_has_opened(int error);
 
 /* A process without the port starts its listener at its first long wait or sampled event. Cheap to test. */
-extern HIDDEN bool listener_pending;
+extern HIDDEN shared_bool listener_pending;
 void listener_set_pending(bool pending);
 void listener_start_pending(void);
 

@@ -12,6 +12,7 @@
 
 #include "shim/base/layout.h"
 #include "shim/base/os.h"
+#include "shim/base/shared.h"
 #include "shim/libc/real.h"
 #include "shim/base/self.h"
 
@@ -73,14 +74,14 @@ static bool map_memory(struct offspring_room *r)
 /* For a pthread: what to run, and where to store its id. One listener at a time. */
 static struct {
 	void (*run)(void *);
-	int *tid;
+	shared_int *tid;
 } ordinary;
 
 static void *run_as_pthread(void *arg)
 {
-	__atomic_store_n(ordinary.tid, os_tid(), __ATOMIC_RELAXED);
+	shared_store_relaxed(ordinary.tid, os_tid());
 	ordinary.run(arg);
-	__atomic_store_n(ordinary.tid, 0, __ATOMIC_RELAXED);
+	shared_store_relaxed(ordinary.tid, 0);
 	return NULL;
 }
 
@@ -99,13 +100,13 @@ static long spawn_pthread(void)
 #if ARCH_HAS_CLONE
 enum { AS_THREAD = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM };
 
-static long spawn_bare(struct offspring_room *r, unsigned long flags, void (*run)(void *), int *tid)
+static long spawn_bare(struct offspring_room *r, unsigned long flags, void (*run)(void *), shared_int *tid)
 {
 	if (!map_memory(r))
 		return -ENOMEM;
 	arch_fill_block(block_of(r));
 	flags |= CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
-	long pid = arch_clone(flags, stack_top(r), tid, block_of(r), run, NULL);
+	long pid = arch_clone(flags, stack_top(r), shared_word(tid), block_of(r), run, NULL);
 	return pid < 0 ? pid : 0;
 }
 
@@ -122,7 +123,7 @@ static bool is_valgrind(void)
 #else
 enum { AS_THREAD = 0 };
 
-static long spawn_bare(struct offspring_room *r, unsigned long flags, void (*run)(void *), int *tid)
+static long spawn_bare(struct offspring_room *r, unsigned long flags, void (*run)(void *), shared_int *tid)
 {
 	(void)r, (void)flags, (void)run, (void)tid, (void)map_memory;
 	return -ENOSYS; /* no assembly for this architecture */
@@ -153,7 +154,7 @@ static unsigned long table_flag(void)
 }
 
 /* Makes an ordinary thread only before main: in a hook that would allocate, and take libc's locks. */
-long offspring_listener(struct offspring_room *r, void (*run)(void *), int *tid, enum offspring_kind *kind,
+long offspring_listener(struct offspring_room *r, void (*run)(void *), shared_int *tid, enum offspring_kind *kind,
                         bool in_init)
 {
 	unsigned long table = table_flag();
@@ -172,7 +173,7 @@ long offspring_listener(struct offspring_room *r, void (*run)(void *), int *tid,
 	return spawn_pthread();
 }
 
-long offspring_visitor(struct offspring_room *r, void (*run)(void *), int *tid)
+long offspring_visitor(struct offspring_room *r, void (*run)(void *), shared_int *tid)
 {
 	return spawn_bare(r, (unsigned long)AS_THREAD | CLONE_FILES, run, tid);
 }

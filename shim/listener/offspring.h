@@ -17,6 +17,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "shim/base/shared.h"
+
 enum offspring_kind {
 	OFFSPRING_PROCESS,
 	OFFSPRING_THREAD,  /* if the kernel (or qemu-user or valgrind in its place) has no such process */
@@ -33,11 +35,11 @@ struct offspring_room {
 /* Starts a listener that runs run(NULL) and ends. *tid is its id while it lives, then 0. in_init: if a bare thread is
  * refused, an ordinary one will do.
  * Returns 0 or a negative errno. */
-long offspring_listener(struct offspring_room *r, void (*run)(void *), int *tid, enum offspring_kind *kind,
+long offspring_listener(struct offspring_room *r, void (*run)(void *), shared_int *tid, enum offspring_kind *kind,
                         bool in_init);
 
 /* The same for a visitor. */
-long offspring_visitor(struct offspring_room *r, void (*run)(void *), int *tid);
+long offspring_visitor(struct offspring_room *r, void (*run)(void *), shared_int *tid);
 
 /* Returns true if the caller runs in this memory. No system call. */
 bool offspring_is_me(const struct offspring_room *r);

@@ -24,6 +24,7 @@
 #include "shim/base/house.h"
 #include "shim/base/layout.h"
 #include "shim/base/os.h"
+#include "shim/base/shared.h"
 #include "shim/base/text.h"
 
 enum {
@@ -111,11 +112,11 @@ static struct {
 	char *argv[ARGS_MAX + 1];
 	uint64_t memory_bytes;
 	int in_fd, out_fd;
-	int listener_pid; /* of the process */
-	uint32_t state;   /* atomic, a futex: written by the keeper */
-	int error;        /* of clone or execve; before STARTED */
-	int status;       /* of the helper, when the keeper has ended */
-	int keeper_pid;   /* written only by the listener, or by the kernel for it; 0: there is none */
+	int listener_pid;      /* of the process */
+	shared_u32 state;      /* a futex: written by the keeper */
+	int error;             /* of clone or execve; before STARTED */
+	int status;            /* of the helper, when the keeper has ended */
+	shared_int keeper_pid; /* written only by the listener, or by the kernel for it; 0: there is none */
 } shared FORKED;
 static char keeper_stack[8 * 1024] __attribute__((aligned(16)));
 static char helper_stack[8 * 1024] __attribute__((aligned(16)));
@@ -246,8 +247,8 @@ static void keep(void *arg)
 	close_from(0);
 	if (pid < 0)
 		shared.error = (int)pid;
-	__atomic_store_n(&shared.state, STARTED, __ATOMIC_RELEASE);
-	os_futex_wake(&shared.state, 1);
+	shared_store_release(&shared.state, STARTED);
+	os_futex_wake(shared_word(&shared.state), 1);
 	if (pid > 0)
 		shared.status = await_end((int)pid);
 	os_call(SYS_exit_group, 0);
@@ -257,18 +258,19 @@ static void keep(void *arg)
  * left alone (it becomes a zombie at most), and no more are started. */
 static bool is_out_of_reach(void)
 {
-	if (shared.keeper_pid && has_confined_itself())
-		__atomic_store_n(&shared.keeper_pid, 0, __ATOMIC_RELAXED);
-	return !shared.keeper_pid;
+	if (shared_own(&shared.keeper_pid) && has_confined_itself())
+		shared_store_relaxed(&shared.keeper_pid, 0);
+	return !shared_own(&shared.keeper_pid);
 }
 
 /* Has it ended? Its pid is then free. */
 static bool reap_keeper(void)
 {
 	int status;
-	if (shared.keeper_pid && os_call(SYS_wait4, shared.keeper_pid, &status, WNOHANG | __WALL, 0) != 0)
-		__atomic_store_n(&shared.keeper_pid, 0, __ATOMIC_RELAXED);
-	return !shared.keeper_pid;
+	if (shared_own(&shared.keeper_pid) &&
+	    os_call(SYS_wait4, shared_own(&shared.keeper_pid), &status, WNOHANG | __WALL, 0) != 0)
+		shared_store_relaxed(&shared.keeper_pid, 0);
+	return !shared_own(&shared.keeper_pid);
 }
 
 static void pause_ms(int ms)
@@ -282,7 +284,7 @@ static bool await_keeper(int most_ms)
 {
 	for (int ms = 0; !reap_keeper() && ms < most_ms; ms += STEP_MS)
 		pause_ms(STEP_MS);
-	return !shared.keeper_pid;
+	return !shared_own(&shared.keeper_pid);
 }
 
 /* ---- pipes ---- */
@@ -325,8 +327,8 @@ static int await_start(void)
 {
 	struct timespec step = {.tv_nsec = STEP_MS * 1000 * 1000};
 	for (int ms = 0; ms < START_MS; ms += STEP_MS) {
-		os_futex_wait(&shared.state, STARTING, &step);
-		if (__atomic_load_n(&shared.state, __ATOMIC_ACQUIRE) == STARTED)
+		os_futex_wait(shared_word(&shared.state), STARTING, &step);
+		if (shared_load_acquire(&shared.state) == STARTED)
 			return shared.error;
 		if (reap_keeper())
 			return -ECHILD;
@@ -336,7 +338,7 @@ static int await_start(void)
 
 int spawn_error(void)
 {
-	return __atomic_load_n(&shared.state, __ATOMIC_ACQUIRE) == STARTED ? shared.error : 0;
+	return shared_load_acquire(&shared.state) == STARTED ? shared.error : 0;
 }
 
 static void give_up(struct spawned *s)
@@ -357,11 +359,11 @@ static int start(struct spawned *s, char *const argv[], uint64_t memory_bytes, s
 	shared.in_fd = p->in[0];
 	shared.out_fd = p->out[1];
 	shared.listener_pid = os_pid();
-	shared.state = STARTING;
+	shared_set_own(&shared.state, STARTING);
 	shared.error = 0;
 	shared.status = -1;
 	/* a handler of ours may interrupt right after this, and must find the number */
-	long pid = clone_sharing(0, &shared.keeper_pid, keeper_stack + sizeof keeper_stack, keep);
+	long pid = clone_sharing(0, shared_word(&shared.keeper_pid), keeper_stack + sizeof keeper_stack, keep);
 	if (pid < 0)
 		return (int)pid;
 	*s = (struct spawned){.pid = (int)pid, .to_fd = p->in[1], .from_fd = p->out[0]};
@@ -435,34 +437,34 @@ void spawn_close_input(struct spawned *s)
 
 int spawn_end(struct spawned *s)
 {
-	bool is_ours = s->pid > 0 && s->pid == shared.keeper_pid;
+	bool is_ours = s->pid > 0 && s->pid == shared_own(&shared.keeper_pid);
 	give_up(s);
 	if (!is_ours || is_out_of_reach())
 		return -1;
 	if (await_keeper(END_MS))
 		return shared.status;
-	os_call(SYS_kill, shared.keeper_pid, SIGTERM);
+	os_call(SYS_kill, shared_own(&shared.keeper_pid), SIGTERM);
 	return await_keeper(KILL_MS) ? shared.status : -1;
 }
 
 /* The keeper gets SIGTERM, as it does when its listener dies, and kills the helper. */
 void spawn_dismiss(void)
 {
-	int keeper = __atomic_load_n(&shared.keeper_pid, __ATOMIC_RELAXED);
+	int keeper = shared_load_relaxed(&shared.keeper_pid);
 	if (keeper)
 		os_call(SYS_kill, keeper, SIGTERM);
 }
 
 bool spawn_is_running(void)
 {
-	return __atomic_load_n(&shared.keeper_pid, __ATOMIC_RELAXED) != 0;
+	return shared_load_relaxed(&shared.keeper_pid) != 0;
 }
 
 static void kill_within(int most_ms)
 {
 	if (is_out_of_reach() || reap_keeper())
 		return;
-	os_call(SYS_kill, shared.keeper_pid, SIGTERM);
+	os_call(SYS_kill, shared_own(&shared.keeper_pid), SIGTERM);
 	await_keeper(most_ms);
 }
 
@@ -485,6 +487,6 @@ void spawn_start(void)
 
 FORKED_CODE void spawn_fork_child(void)
 {
-	if (shared.keeper_pid) /* where it is 0, the page need not be copied */
-		shared.keeper_pid = 0;
+	if (shared_own(&shared.keeper_pid)) /* where it is 0, the page need not be copied */
+		shared_set_own(&shared.keeper_pid, 0);
 }

@@ -16,6 +16,7 @@
 #include "shim/base/arena.h"
 #include "shim/base/house.h"
 #include "shim/base/layout.h"
+#include "shim/base/shared.h"
 #include "shim/listener/listener.h"
 #include "shim/listener/offspring.h"
 #include "shim/base/os.h"
@@ -44,9 +45,9 @@ enum {
 enum { NONE, IDLE, REQUEST, DONE, ENDING };
 
 static struct {
-	int tid;         /* atomic: cleared by the kernel when it has left our memory */
-	uint32_t phase;  /* atomic; a futex */
-	uint32_t wanted; /* atomic */
+	shared_int tid;   /* cleared by the kernel when it has left our memory */
+	shared_u32 phase; /* a futex */
+	shared_u32 wanted;
 	long (*fn)(void *arg);
 	void *arg;
 	long result;
@@ -59,20 +60,20 @@ static char mark; /* its address is that signal's value */
 
 static bool turn(uint32_t from, uint32_t to)
 {
-	if (!__atomic_compare_exchange_n(&visitor.phase, &from, to, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+	if (!shared_cas_acq_rel(&visitor.phase, &from, to))
 		return false;
-	os_futex_wake(&visitor.phase, 2);
+	os_futex_wake(shared_word(&visitor.phase), 2);
 	return true;
 }
 
 static uint32_t phase(void)
 {
-	return __atomic_load_n(&visitor.phase, __ATOMIC_ACQUIRE);
+	return shared_load_acquire(&visitor.phase);
 }
 
 static int tid(void)
 {
-	return __atomic_load_n(&visitor.tid, __ATOMIC_ACQUIRE);
+	return shared_load_acquire(&visitor.tid);
 }
 
 /* ---- the visitor ---- */
@@ -91,7 +92,7 @@ static void visit(void *unused)
 		if (now == REQUEST) {
 			visitor.result = visitor.fn(visitor.arg);
 			turn(REQUEST, DONE);
-		} else if (os_futex_wait(&visitor.phase, now, &most) == -ETIMEDOUT) {
+		} else if (os_futex_wait(shared_word(&visitor.phase), now, &most) == -ETIMEDOUT) {
 			turn(now, ENDING);
 		}
 	}
@@ -105,18 +106,18 @@ static void start(void)
 	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof all);
 	tasks_hide(TASKS_VISITOR, &visitor.tid);
 	visitor.status = 0;
-	__atomic_store_n(&visitor.phase, IDLE, __ATOMIC_RELEASE);
+	shared_store_release(&visitor.phase, IDLE);
 	if (offspring_visitor(&room, visit, &visitor.tid) < 0)
-		__atomic_store_n(&visitor.phase, NONE, __ATOMIC_RELEASE);
+		shared_store_release(&visitor.phase, NONE);
 	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof before);
 }
 
 void visitor_start_wanted(void)
 {
 	uint32_t wanted = 1;
-	if (!__atomic_load_n(&visitor.wanted, __ATOMIC_RELAXED) || !house_is_ours() || tid() ||
+	if (!shared_load_relaxed(&visitor.wanted) || !house_is_ours() || tid() ||
 	    listener_identity_is_changing() || /* it would keep the old one */
-	    !__atomic_compare_exchange_n(&visitor.wanted, &wanted, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+	    !shared_cas_acq_rel(&visitor.wanted, &wanted, 0))
 		return;
 	start();
 }
@@ -131,7 +132,7 @@ bool visitor_stop(void)
 {
 	int was = tid();
 	struct timespec step = {.tv_nsec = STOP_STEP_NS};
-	__atomic_store_n(&visitor.wanted, 0, __ATOMIC_RELAXED);
+	shared_store_relaxed(&visitor.wanted, 0);
 	if (!was || !house_is_ours())
 		return false;
 	for (int i = 0; i < STOP_STEPS; i++) {
@@ -215,25 +216,24 @@ static void knock(unsigned attempt)
 bool visitor_is_knock(const siginfo_t *info)
 {
 	return (info->si_code == KNOCK_CODE && info->si_value.sival_ptr == &mark) ||
-	       (info->si_code == SI_USER &&
-	        (info->si_pid == 0 || __atomic_load_n(&visitor.wanted, __ATOMIC_RELAXED) != 0));
+	       (info->si_code == SI_USER && (info->si_pid == 0 || shared_load_relaxed(&visitor.wanted) != 0));
 }
 
 static bool find_one(void)
 {
 	static unsigned attempt;
 	struct timespec step = {.tv_nsec = STEP_MS * 1000 * 1000};
-	__atomic_store_n(&visitor.wanted, 1, __ATOMIC_RELEASE);
+	shared_store_release(&visitor.wanted, 1);
 	waits_watch(WAITS_FOR_LISTENER, true);
 	for (int ms = 0; ms < PATIENCE_MS && !is_ready(); ms += STEP_MS) {
 		if (ms % (5 * HOOKS_MS) == HOOKS_MS)
 			knock(attempt++);
 		os_call(SYS_nanosleep, &step, NULL);
 		if (phase() != IDLE && !tid()) /* no visitor could be made, or the last one has just ended */
-			__atomic_store_n(&visitor.wanted, 1, __ATOMIC_RELEASE);
+			shared_store_release(&visitor.wanted, 1);
 	}
-	__atomic_store_n(&visitor.wanted, 0, __ATOMIC_RELEASE);
-	waits_watch(WAITS_FOR_LISTENER, listener_pending);
+	shared_store_release(&visitor.wanted, 0);
+	waits_watch(WAITS_FOR_LISTENER, shared_glance(&listener_pending));
 	return is_ready();
 }
 
@@ -265,7 +265,7 @@ static long ask(long (*fn)(void *arg), void *arg)
 	if (!turn(IDLE, REQUEST))
 		return -ETIME;
 	while (phase() == REQUEST) {
-		if (os_futex_wait(&visitor.phase, REQUEST, &step) == -ETIMEDOUT && !tid())
+		if (os_futex_wait(shared_word(&visitor.phase), REQUEST, &step) == -ETIMEDOUT && !tid())
 			return -ETIME;
 	}
 	long result = visitor.result;
@@ -292,7 +292,7 @@ long visitor_call(long (*fn)(void *arg), void *arg)
 
 FORKED_CODE void visitor_fork_child(void)
 {
-	if (!room.memory && !visitor.wanted)
+	if (!room.memory && !shared_own(&visitor.wanted))
 		return;
 	memset(&visitor, 0, sizeof visitor);
 	room.memory = NULL;

@@ -31,6 +31,7 @@
 #include "shim/base/os.h"
 #include "shim/base/pace.h"
 #include "shim/base/settings.h"
+#include "shim/base/shared.h"
 #include "shim/libc/clock.h"
 #include "shim/profiles/quota.h"
 #include "shim/profiles/ticks.h"
@@ -51,10 +52,10 @@ enum {
 };
 
 static struct {
-	uint64_t period_ns; /* atomic; 0: no samples are taken */
-	uint64_t random;    /* atomic */
-	uint32_t number;    /* atomic; of the run, modulo PHASE_RUNS */
-	bool is_beginning;  /* the timers of a run are being made */
+	shared_u64 period_ns; /* 0: no samples are taken */
+	shared_u64 random;
+	shared_u32 number; /* of the run, modulo PHASE_RUNS */
+	bool is_beginning; /* the timers of a run are being made */
 	struct cpu_run *run;
 } cpu FORKED;
 
@@ -93,7 +94,8 @@ _Static_assert(sizeof(struct phase) == sizeof self.cpu_phase, "it is kept there"
  * No sequence of a simpler law, which work could keep in step with. */
 static uint32_t draw(uint32_t below)
 {
-	uint64_t n = __atomic_add_fetch(&cpu.random, 0x9e3779b97f4a7c15u, __ATOMIC_RELAXED);
+	const uint64_t STEP = 0x9e3779b97f4a7c15u;
+	uint64_t n = shared_add_relaxed(&cpu.random, STEP) + STEP;
 	n = (n ^ n >> 30) * 0xbf58476d1ce4e5b9u;
 	n = (n ^ n >> 27) * 0x94d049bb133111ebu;
 	n ^= n >> 31;
@@ -123,8 +125,8 @@ static uint32_t advance(struct phase *p, uint64_t used_us, uint32_t period_us)
 
 bool cpu_tick(struct unwind_frame f, int overrun)
 {
-	uint64_t period_us = __atomic_load_n(&cpu.period_ns, __ATOMIC_ACQUIRE) / 1000;
-	uint32_t run = __atomic_load_n(&cpu.number, __ATOMIC_RELAXED);
+	uint64_t period_us = shared_load_acquire(&cpu.period_ns) / 1000;
+	uint32_t run = shared_load_relaxed(&cpu.number);
 	struct phase p;
 	if (!period_us)
 		return false;
@@ -140,7 +142,7 @@ bool cpu_tick(struct unwind_frame f, int overrun)
 
 void cpu_interval(struct unwind_frame f)
 {
-	if (__atomic_load_n(&cpu.period_ns, __ATOMIC_ACQUIRE))
+	if (shared_load_acquire(&cpu.period_ns))
 		sample(f, 1);
 }
 
@@ -223,7 +225,7 @@ static void take_samples(struct cpu_run *run)
 
 static void stop(struct cpu_run *run)
 {
-	__atomic_store_n(&cpu.period_ns, 0, __ATOMIC_SEQ_CST);
+	shared_store_seq_cst(&cpu.period_ns, 0);
 	if (run->by_interval)
 		signals_end_fallback();
 	ticks_end();
@@ -288,10 +290,10 @@ int cpu_begin(struct cpu_run *run)
 		return error;
 	uint64_t asked_ns = 1000000000u / run->hz, tick_ns = clock_tick_ns();
 	run->period_ns = asked_ns > tick_ns ? asked_ns : tick_ns;
-	cpu.random = run->mono_ns;
-	__atomic_store_n(&cpu.number, (cpu.number + 1) % PHASE_RUNS, __ATOMIC_RELAXED);
+	shared_set_own(&cpu.random, run->mono_ns);
+	shared_store_relaxed(&cpu.number, (shared_own(&cpu.number) + 1) % PHASE_RUNS);
 	cpu.run = run;
-	__atomic_store_n(&cpu.period_ns, run->period_ns, __ATOMIC_SEQ_CST);
+	shared_store_seq_cst(&cpu.period_ns, run->period_ns);
 	cpu.is_beginning = true; /* other tasks may run meanwhile */
 	start_timers(run);
 	cpu.is_beginning = false;
@@ -321,7 +323,7 @@ unsigned cpu_drain(struct cpu_run *run)
 /* Timers are not inherited, nor is an interval timer. */
 FORKED_CODE void cpu_fork_child(void)
 {
-	cpu.period_ns = 0;
+	shared_set_own(&cpu.period_ns, 0);
 	cpu.run = NULL;
 	cpu.is_beginning = false;
 }

@@ -3,6 +3,7 @@
  * Runs in: listener. One profile at a time, in its request's region.
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include "shim/base/shared.h"
 #include "shim/snapshot.h"
 
 #include <errno.h>
@@ -136,9 +137,9 @@ static bool has_samples(const struct profile *p, int tid)
 static void suspect(struct thread *t, void *arg)
 {
 	struct suspects *s = arg;
-	if (__atomic_load_n(&t->timer, __ATOMIC_RELAXED) == THREAD_NO_TIMER || s->count == COMMENTS_MOST)
+	if (shared_load_relaxed(&t->timer) == THREAD_NO_TIMER || s->count == COMMENTS_MOST)
 		return;
-	int tid = __atomic_load_n(&t->tid, __ATOMIC_RELAXED);
+	int tid = shared_load_relaxed(&t->tid);
 	uint64_t used = timers_cpu_ns(tid); /* 0 if the thread has ended */
 	if (used > t->armed_cpu_ns + 4 * s->profile->run.period_ns)
 		s->tid[s->count++] = tid;

@@ -7,6 +7,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/profiles/deadlock.h"
 
+#include "shim/base/shared.h"
 #include "shim/libc/clock.h"
 #include "shim/libc/locks.h"
 #include "shim/base/os.h"
@@ -48,7 +49,7 @@ static bool is_for_ever(unsigned call)
 
 int deadlock_owner(const struct wait *w)
 {
-	size_t at = owner_at(waits_call(w->state));
+	size_t at = owner_at(waits_call(shared_own(&w->state)));
 	int owner = 0;
 	if (!at)
 		return -1;
@@ -57,7 +58,7 @@ int deadlock_owner(const struct wait *w)
 
 static bool still_waits(const struct lock_wait *l)
 {
-	if (__atomic_load_n(&l->source->state, __ATOMIC_ACQUIRE) != l->wait.state)
+	if (shared_load_acquire(&l->source->state) != shared_own(&l->wait.state))
 		return false;
 	struct task t = tasks_look(l->tid);
 	return t.state == TASK_SLEEPS || (t.state == TASK_BLOCKED && t.nr == SYS_futex);
@@ -97,7 +98,7 @@ static void link_waits(struct lock_wait *waits, size_t count, const struct tid_t
 {
 	for (size_t i = 0; i < count; i++) {
 		const struct lock_wait *w = &waits[i];
-		bool leads_on = w->owner_tid && is_for_ever(waits_call(w->wait.state));
+		bool leads_on = w->owner_tid && is_for_ever(waits_call(shared_own(&w->wait.state)));
 		waits[i].next = leads_on ? *slot_of(t, waits, w->owner_tid) - 1 : NOBODY; /* 0 - 1: nobody */
 	}
 }
@@ -175,10 +176,10 @@ static void gather(struct thread *t, void *arg)
 {
 	struct gathering *g = arg;
 	struct wait w;
-	if (g->count == g->cap || !owner_at(waits_call(__atomic_load_n(&t->wait.state, __ATOMIC_RELAXED))) ||
+	if (g->count == g->cap || !owner_at(waits_call(shared_load_relaxed(&t->wait.state))) ||
 	    !waits_read(&t->wait, &w))
 		return;
-	g->at[g->count++] = (struct lock_wait){.tid = t->tid, .source = &t->wait, .wait = w};
+	g->at[g->count++] = (struct lock_wait){.tid = shared_load_relaxed(&t->tid), .source = &t->wait, .wait = w};
 }
 
 static void line_thread(struct line *l, struct region *r, int tid)
@@ -195,7 +196,7 @@ static void line_thread(struct line *l, struct region *r, int tid)
 
 static void line_wait(struct line *l, const struct lock_wait *w)
 {
-	line_str(l, waits_name(waits_call(w->wait.state)));
+	line_str(l, waits_name(waits_call(shared_own(&w->wait.state))));
 	line_str(l, " 0x");
 	line_hex(l, w->wait.object);
 }

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "shim/base/random.h"
+#include "shim/base/shared.h"
 #include "shim/libc/clock.h"
 #include "shim/waits/queues.h"
 #include "shim/base/layout.h"
@@ -36,8 +37,8 @@ struct contention_site {
 	const struct stack *stack;
 	size_t number; /* how many were made before */
 	struct {
-		uint64_t contentions; /* atomic; in 1 / UNIT */
-		uint64_t delay_ns;    /* atomic; written after, read before */
+		shared_u64 contentions; /* in 1 / UNIT */
+		shared_u64 delay_ns;    /* written after, read before */
 	} of[CONTENTION_KINDS];
 };
 
@@ -45,15 +46,15 @@ struct contention_site {
 static struct contention_site others = {.stack = &stacks_others};
 
 static struct {
-	struct contention_site *newest;                /* atomic */
-	uint64_t rate[CONTENTION_KINDS];               /* atomic: the finest rate that is asked for */
+	SHARED(struct contention_site *) newest;
+	shared_u64 rate[CONTENTION_KINDS];             /* the finest rate that is asked for */
 	uint64_t preset[CONTENTION_KINDS];             /* immutable after init */
 	uint64_t asked[CONTENTION_KINDS][ASKING_MOST]; /* by requests; 0: a free place */
-} contention FORKED = {.newest = &others};
+} contention FORKED = {.newest = SHARED_INIT(&others)};
 
 static uint64_t rate_of(enum contention_kind kind)
 {
-	return __atomic_load_n(&contention.rate[kind], __ATOMIC_RELAXED);
+	return shared_load_relaxed(&contention.rate[kind]);
 }
 
 static struct contention_site *make_site(struct stack *s)
@@ -62,19 +63,17 @@ static struct contention_site *make_site(struct stack *s)
 	if (!site)
 		return NULL;
 	site->stack = s;
-	site->older = __atomic_load_n(&contention.newest, __ATOMIC_ACQUIRE);
+	site->older = shared_load_acquire(&contention.newest);
 	do
 		site->number = site->older->number + 1;
-	while (!__atomic_compare_exchange_n(&contention.newest, &site->older, site, false, __ATOMIC_ACQ_REL,
-	                                    __ATOMIC_ACQUIRE));
+	while (!shared_cas_acq_rel(&contention.newest, &site->older, site));
 	return site;
 }
 
 /* If another thread made the site first, that one is used, and ours counts nothing. Never NULL. */
 static struct contention_site *site_of(struct stack *s)
 {
-	struct contention_site *site =
-		s == &stacks_others ? &others : __atomic_load_n(&s->contention, __ATOMIC_ACQUIRE);
+	struct contention_site *site = s == &stacks_others ? &others : shared_load_acquire(&s->contention);
 	if (site)
 		return site;
 	struct contention_site *made = make_site(s);
@@ -82,17 +81,15 @@ static struct contention_site *site_of(struct stack *s)
 		losses_count(stacks_full);
 		return &others;
 	}
-	return __atomic_compare_exchange_n(&s->contention, &site, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
-	               ? made
-	               : site;
+	return shared_cas_acq_rel(&s->contention, &site, made) ? made : site;
 }
 
 /* contentions: in 1 / UNIT. */
 static void count(enum contention_kind kind, struct stack *s, uint64_t contentions, uint64_t delay_ns)
 {
 	struct contention_site *site = site_of(s);
-	__atomic_fetch_add(&site->of[kind].contentions, contentions, __ATOMIC_RELAXED);
-	__atomic_fetch_add(&site->of[kind].delay_ns, delay_ns, __ATOMIC_RELEASE);
+	shared_add_relaxed(&site->of[kind].contentions, contentions);
+	shared_add_release(&site->of[kind].delay_ns, delay_ns);
 }
 
 /* alone: in a call that a handler may make, or leave by a jump (self_hold_alone); with other calls that is the
@@ -106,7 +103,7 @@ static void record(enum contention_kind kind, uintptr_t function, struct unwind_
 		return;
 	}
 	count(kind, stack_here(function, from), contentions, delay_ns);
-	if (__builtin_expect(listener_pending, 0))
+	if (__builtin_expect(shared_glance(&listener_pending), 0))
 		listener_start_pending();
 	if (alone)
 		self_release_alone(&mask);
@@ -166,7 +163,7 @@ static void set_rate(enum contention_kind kind)
 	for (int i = 0; i < ASKING_MOST; i++)
 		if (contention.asked[kind][i] && contention.asked[kind][i] < rate)
 			rate = contention.asked[kind][i];
-	__atomic_store_n(&contention.rate[kind], rate, __ATOMIC_RELAXED);
+	shared_store_relaxed(&contention.rate[kind], rate);
 }
 
 void delays_start(uint64_t block_rate_ns, uint64_t mutex_fraction)
@@ -205,7 +202,7 @@ void snapshot_contention_restore(enum contention_kind kind, int token)
 
 int snapshot_contention(struct region *r, enum contention_kind kind, struct contention_snapshot *s)
 {
-	const struct contention_site *site = __atomic_load_n(&contention.newest, __ATOMIC_ACQUIRE);
+	const struct contention_site *site = shared_load_acquire(&contention.newest);
 	*s = (struct contention_snapshot){
 		.time_ns = os_clock_ns(CLOCK_REALTIME),
 		.count = site ? site->number + 1 : 0,
@@ -214,8 +211,8 @@ int snapshot_contention(struct region *r, enum contention_kind kind, struct cont
 	if (!s->rows)
 		return -ENOMEM;
 	for (; site; site = site->older) {
-		uint64_t delay_ns = __atomic_load_n(&site->of[kind].delay_ns, __ATOMIC_ACQUIRE);
-		uint64_t contentions = __atomic_load_n(&site->of[kind].contentions, __ATOMIC_RELAXED);
+		uint64_t delay_ns = shared_load_acquire(&site->of[kind].delay_ns);
+		uint64_t contentions = shared_load_relaxed(&site->of[kind].contentions);
 		s->rows[site->number] = (struct contention_row){site->stack, (contentions + UNIT / 2) / UNIT, delay_ns};
 	}
 	return 0;
@@ -224,15 +221,16 @@ int snapshot_contention(struct region *r, enum contention_kind kind, struct cont
 void snapshot_count_contention(uint64_t counts[CONTENTION_KINDS])
 {
 	counts[CONTENTION_BLOCK] = counts[CONTENTION_MUTEX] = 0;
-	for (const struct contention_site *s = __atomic_load_n(&contention.newest, __ATOMIC_ACQUIRE); s; s = s->older)
+	for (const struct contention_site *s = shared_load_acquire(&contention.newest); s; s = s->older)
 		for (int kind = 0; kind < CONTENTION_KINDS; kind++)
-			counts[kind] += __atomic_load_n(&s->of[kind].contentions, __ATOMIC_RELAXED) != 0;
+			counts[kind] += shared_load_relaxed(&s->of[kind].contentions) != 0;
 }
 
 FORKED_CODE void delays_fork_child(void)
 {
-	for (struct contention_site *s = contention.newest; s; s = s->older)
-		if (s->of[CONTENTION_BLOCK].contentions || s->of[CONTENTION_MUTEX].contentions)
+	for (struct contention_site *s = shared_own(&contention.newest); s; s = s->older)
+		if (shared_own(&s->of[CONTENTION_BLOCK].contentions) ||
+		    shared_own(&s->of[CONTENTION_MUTEX].contentions))
 			memset(s->of, 0, sizeof s->of); /* else its page need not be copied */
 	memset(contention.asked, 0, sizeof contention.asked);
 	set_rate(CONTENTION_BLOCK);

@@ -20,6 +20,7 @@
 #include <sys/prctl.h>
 
 #include "shim/base/arena.h"
+#include "shim/base/shared.h"
 #include "shim/libc/clock.h"
 #include "shim/base/layout.h"
 #include "shim/libc/libc_thread.h"
@@ -51,11 +52,11 @@ enum {
 enum phase { FREE, ASKED, WRITING, DONE, REFUSED };
 
 static struct {
-	char *memory;           /* PLACES samples; atomic, never unmapped */
-	uint32_t state[PLACES]; /* atomic */
-	bool retired[PLACES];   /* its thread never finished writing: do not use it again */
+	char *memory; /* PLACES samples; never unmapped */
+	shared_u32 state[PLACES];
+	bool retired[PLACES]; /* its thread never finished writing: do not use it again */
 	uint32_t generation;
-	uint32_t answers; /* atomic; a futex */
+	shared_u32 answers; /* a futex */
 } answers FORKED;
 
 static struct sample *place_of(uint32_t slot)
@@ -70,24 +71,24 @@ static uint32_t state_of(uint32_t slot, enum phase phase)
 
 void dump_answer(uint32_t slot, struct unwind_frame f)
 {
-	uint32_t asked = state_of(slot, ASKED), *state = &answers.state[(slot & 0xff) % PLACES];
-	if (!__atomic_compare_exchange_n(state, &asked, state_of(slot, WRITING), false, __ATOMIC_ACQUIRE,
-	                                 __ATOMIC_RELAXED))
+	uint32_t asked = state_of(slot, ASKED);
+	shared_u32 *state = &answers.state[(slot & 0xff) % PLACES];
+	if (!shared_cas_acquire(state, &asked, state_of(slot, WRITING)))
 		return;
 	sample_take(place_of(slot), f);
-	__atomic_store_n(state, state_of(slot, DONE), __ATOMIC_RELEASE);
-	__atomic_fetch_add(&answers.answers, 1, __ATOMIC_RELEASE);
-	os_futex_wake(&answers.answers, 1);
+	shared_store_release(state, state_of(slot, DONE));
+	shared_add_release(&answers.answers, 1);
+	os_futex_wake(shared_word(&answers.answers), 1);
 }
 
 void dump_refuse(uint32_t slot)
 {
-	uint32_t asked = state_of(slot, ASKED), *state = &answers.state[(slot & 0xff) % PLACES];
-	if (!__atomic_compare_exchange_n(state, &asked, state_of(slot, REFUSED), false, __ATOMIC_RELEASE,
-	                                 __ATOMIC_RELAXED))
+	uint32_t asked = state_of(slot, ASKED);
+	shared_u32 *state = &answers.state[(slot & 0xff) % PLACES];
+	if (!shared_cas_release(state, &asked, state_of(slot, REFUSED)))
 		return;
-	__atomic_fetch_add(&answers.answers, 1, __ATOMIC_RELEASE);
-	os_futex_wake(&answers.answers, 1);
+	shared_add_release(&answers.answers, 1);
+	os_futex_wake(shared_word(&answers.answers), 1);
 }
 
 /* A dump under way. */
@@ -148,7 +149,7 @@ static bool fits(unsigned call, int nr)
 static bool is_in_wait(const struct task *t, const struct wait *w)
 {
 	enum { NEAR = 4096 };
-	if (t->state == TASK_BLOCKED && !fits(waits_call(w->state), t->nr))
+	if (t->state == TASK_BLOCKED && !fits(waits_call(shared_own(&w->state)), t->nr))
 		return false;
 	return t->state != TASK_BLOCKED || (t->sp < w->frame.sp && w->frame.sp - t->sp < NEAR);
 }
@@ -157,7 +158,7 @@ static bool is_in_wait(const struct task *t, const struct wait *w)
 static size_t walk_from_wait(struct dump *d, const struct wait *w, struct window *window)
 {
 	struct unwind_elsewhere e = {.read = read_stack, .memory = window};
-	d->pcs[0] = waits_function(waits_call(w->state));
+	d->pcs[0] = waits_function(waits_call(shared_own(&w->state)));
 	return 1 + unwind_walk_elsewhere(w->frame, &e, d->pcs + 1, sample_depth());
 }
 
@@ -219,7 +220,7 @@ static void name_system_call(struct dump *d, struct dump_thread *out, const stru
 
 static void name_wait(struct dump_thread *out, const struct wait *w, const struct thread_handles *handles)
 {
-	unsigned call = waits_call(w->state);
+	unsigned call = waits_call(shared_own(&w->state));
 	out->state = waits_shown(call);
 	out->object_kind = (enum dump_object)waits_kind(call);
 	out->object = w->object;
@@ -262,7 +263,7 @@ static bool take_waiting(struct dump *d, size_t index, const struct wait *source
 	uint64_t place = modules_place_of(d->pcs, depth);
 	struct task after = t->state == TASK_RUNS ? *t : tasks_look(out->tid);
 	if (!depth || !tasks_same(t, &after) ||
-	    (in_wait && __atomic_load_n(&source->state, __ATOMIC_ACQUIRE) != w.state)) {
+	    (in_wait && shared_load_acquire(&source->state) != shared_own(&w.state))) {
 		*t = after;
 		return false;
 	}
@@ -271,7 +272,7 @@ static bool take_waiting(struct dump *d, size_t index, const struct wait *source
 		out->reason = "the profiler's own memory is used up";
 	else if (!in_wait && depth <= 2)
 		out->reason = "the kernel does not tell the frame pointer, which the way out needs";
-	if (in_wait && waits_call(w.state) != WAIT_syscall)
+	if (in_wait && waits_call(shared_own(&w.state)) != WAIT_syscall)
 		name_wait(out, &w, &d->handles);
 	else
 		name_system_call(d, out, t);
@@ -288,13 +289,13 @@ static bool take_unasked(struct dump *d, size_t index)
 	struct dump_thread *out = &d->out->threads[index];
 	struct thread_facts facts = threads_facts(out->tid);
 	const struct wait *source = facts.thread ? &facts.thread->wait : NULL;
-	uint64_t first = source ? __atomic_load_n(&source->state, __ATOMIC_RELAXED) : WAIT_NONE;
+	uint64_t first = source ? shared_load_relaxed(&source->state) : WAIT_NONE;
 	struct task *t = &d->tasks[index];
 	out->created_by = facts.created_by;
 	for (int i = 0; i < TRIES; i++) {
 		struct timespec step = {.tv_nsec = 100000};
 		*t = tasks_look(out->tid);
-		uint64_t state = source ? __atomic_load_n(&source->state, __ATOMIC_RELAXED) : WAIT_NONE;
+		uint64_t state = source ? shared_load_relaxed(&source->state) : WAIT_NONE;
 		if (t->state == TASK_GONE ||
 		    ((t->state != TASK_RUNS || state != first) && take_waiting(d, index, source)))
 			return true;
@@ -350,10 +351,10 @@ static void ask(struct dump *d, size_t index, uint32_t slot)
 		out->reason = "another thread never finished its answer; ask again";
 		return;
 	}
-	__atomic_store_n(&answers.state[slot & 0xff], state_of(slot, ASKED), __ATOMIC_RELEASE);
+	shared_store_release(&answers.state[slot & 0xff], state_of(slot, ASKED));
 	int error = signals_ask(out->tid, slot);
 	if (error < 0) {
-		__atomic_store_n(&answers.state[slot & 0xff], FREE, __ATOMIC_RELAXED);
+		shared_store_relaxed(&answers.state[slot & 0xff], FREE);
 		if (error == -EINVAL) /* no such thread */
 			d->tasks[index].state = TASK_GONE;
 		out->reason = ask_failure(error);
@@ -364,8 +365,9 @@ static void ask(struct dump *d, size_t index, uint32_t slot)
 static bool collect(struct dump *d, size_t index, uint32_t slot, bool last_call)
 {
 	struct dump_thread *out = &d->out->threads[index];
-	uint32_t *state = &answers.state[slot & 0xff], asked = state_of(slot, ASKED);
-	if (__atomic_load_n(state, __ATOMIC_ACQUIRE) == state_of(slot, DONE)) {
+	shared_u32 *state = &answers.state[slot & 0xff];
+	uint32_t asked = state_of(slot, ASKED);
+	if (shared_load_acquire(state) == state_of(slot, DONE)) {
 		struct sample *s = place_of(slot);
 		if (s->is_short)
 			out->reason = "too much new code at once; ask again";
@@ -373,29 +375,29 @@ static bool collect(struct dump *d, size_t index, uint32_t slot, bool last_call)
 		memcpy(d->pcs, s->pc, s->depth * sizeof *d->pcs);
 		out->stack = keep_stack(d, s->depth, s->place);
 		signals_unask(slot);
-		*state = FREE;
+		shared_set_own(state, FREE);
 		return true;
 	}
-	if (__atomic_load_n(state, __ATOMIC_ACQUIRE) == state_of(slot, REFUSED)) {
+	if (shared_load_acquire(state) == state_of(slot, REFUSED)) {
 		out->reason = not_libcs;
 		signals_unask(slot);
-		*state = FREE;
+		shared_set_own(state, FREE);
 		return true;
 	}
-	if (last_call && __atomic_compare_exchange_n(state, &asked, FREE, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+	if (last_call && shared_cas_relaxed(state, &asked, FREE)) {
 		signals_unask(slot);
 		out->reason = "it did not answer in time: it has no processor, or is long in the kernel";
 	}
-	return __atomic_load_n(state, __ATOMIC_RELAXED) == FREE;
+	return shared_load_relaxed(state) == FREE;
 }
 
 /* A thread that has blocked meanwhile does not answer. */
 static void ask_again(struct dump *d, size_t index, uint32_t slot)
 {
-	uint32_t asked = state_of(slot, ASKED), *state = &answers.state[slot & 0xff];
-	if (__atomic_load_n(state, __ATOMIC_RELAXED) == asked &&
-	    tasks_look(d->out->threads[index].tid).state != TASK_RUNS &&
-	    __atomic_compare_exchange_n(state, &asked, FREE, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+	uint32_t asked = state_of(slot, ASKED);
+	shared_u32 *state = &answers.state[slot & 0xff];
+	if (shared_load_relaxed(state) == asked && tasks_look(d->out->threads[index].tid).state != TASK_RUNS &&
+	    shared_cas_relaxed(state, &asked, FREE)) {
 		signals_unask(slot);
 		ask(d, index, slot);
 	}
@@ -405,7 +407,7 @@ static void ask_again(struct dump *d, size_t index, uint32_t slot)
 static void retire(struct dump *d, const size_t *index, size_t count, uint32_t first)
 {
 	for (size_t i = 0; i < count; i++)
-		if (__atomic_load_n(&answers.state[i], __ATOMIC_RELAXED) == state_of(first | (uint32_t)i, WRITING)) {
+		if (shared_load_relaxed(&answers.state[i]) == state_of(first | (uint32_t)i, WRITING)) {
 			answers.retired[i] = true;
 			signals_unask((uint32_t)i);
 			d->out->threads[index[i]].reason = "it was stopped while it answered";
@@ -423,7 +425,7 @@ static void wait_for_answers(uint32_t seen, const struct timespec *step)
 	if (pace_is_task())
 		pace_sleep(1);
 	else
-		os_futex_wait(&answers.answers, seen, step);
+		os_futex_wait(shared_word(&answers.answers), seen, step);
 }
 
 /* Asks `count` running threads at once, and waits for their answers. */
@@ -438,7 +440,7 @@ static void ask_some(struct dump *d, const size_t *index, size_t count, uint64_t
 	uint64_t again_ns = deadline_in(AGAIN_MS);
 	while (pending) {
 		struct timespec step;
-		uint32_t seen = __atomic_load_n(&answers.answers, __ATOMIC_ACQUIRE);
+		uint32_t seen = shared_load_acquire(&answers.answers);
 		pending = false;
 		for (size_t i = 0; i < count; i++, pace())
 			pending |= !collect(d, index[i], first | (uint32_t)i, last_call);
@@ -633,5 +635,5 @@ int snapshot_dump(struct region *r, struct dump_snapshot *s)
 FORKED_CODE void dump_fork_child(void)
 {
 	for (int i = 0; i < PLACES && answers.generation; i++)
-		answers.state[i] = FREE;
+		shared_set_own(&answers.state[i], FREE);
 }

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "shim/base/layout.h"
+#include "shim/base/shared.h"
 #include "shim/listener/listener.h"
 #include "shim/base/losses.h"
 #include "shim/base/os.h"
@@ -26,6 +27,11 @@
 #include "shim/stack/stacks.h"
 #include "shim/profiles/trace_events.h"
 
+/* As struct heap_values (snapshot.h), while threads count. */
+struct heap_counters {
+	shared_u64 alloc_objects, alloc_bytes, free_objects, free_bytes;
+};
+
 struct heap_bucket {
 	/* immutable once linked */
 	struct heap_bucket *of_stack; /* next bucket of the same stack */
@@ -33,16 +39,16 @@ struct heap_bucket {
 	const struct stack *stack;
 	size_t class_bytes;
 	size_t number; /* how many were made before */
-	/* atomic; scaled objects in units of 1 / SAMPLING_OBJECT_UNIT */
-	struct heap_values raw, scaled;
+	/* scaled objects in units of 1 / SAMPLING_OBJECT_UNIT */
+	struct heap_counters raw, scaled;
 };
 
 /* For samples that found no room, of every size. */
 static struct heap_bucket others = {.stack = &stacks_others};
 
 static struct {
-	struct heap_bucket *newest; /* atomic */
-} heap FORKED = {.newest = &others};
+	SHARED(struct heap_bucket *) newest;
+} heap FORKED = {.newest = SHARED_INIT(&others)};
 
 /* Blocks of similar size share a bucket: steps of 8 bytes up to 128, then 8 steps per doubling (like the size classes
  * of allocators). A class is named after its largest size. */
@@ -68,10 +74,10 @@ static struct heap_bucket *make_bucket(struct stack *s, size_t class_bytes)
 		return NULL;
 	b->stack = s;
 	b->class_bytes = class_bytes;
-	b->older = __atomic_load_n(&heap.newest, __ATOMIC_ACQUIRE);
+	b->older = shared_load_acquire(&heap.newest);
 	do
 		b->number = b->older->number + 1;
-	while (!__atomic_compare_exchange_n(&heap.newest, &b->older, b, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+	while (!shared_cas_acq_rel(&heap.newest, &b->older, b));
 	return b;
 }
 
@@ -80,7 +86,7 @@ static struct heap_bucket *intern_bucket(struct stack *s, size_t class_bytes)
 {
 	if (s == &stacks_others)
 		return &others;
-	struct heap_bucket *first = __atomic_load_n(&s->buckets, __ATOMIC_ACQUIRE), *b = find_from(first, class_bytes);
+	struct heap_bucket *first = shared_load_acquire(&s->buckets), *b = find_from(first, class_bytes);
 	if (b)
 		return b;
 	struct heap_bucket *made = make_bucket(s, class_bytes);
@@ -90,16 +96,16 @@ static struct heap_bucket *intern_bucket(struct stack *s, size_t class_bytes)
 	}
 	do {
 		made->of_stack = first;
-		if (__atomic_compare_exchange_n(&s->buckets, &first, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		if (shared_cas_acq_rel(&s->buckets, &first, made))
 			return made;
 	} while (!(b = find_from(first, class_bytes)));
 	return b;
 }
 
-static void add(uint64_t *objects, uint64_t object_count, uint64_t *bytes, uint64_t byte_count)
+static void add(shared_u64 *objects, uint64_t object_count, shared_u64 *bytes, uint64_t byte_count)
 {
-	__atomic_fetch_add(bytes, byte_count, __ATOMIC_RELAXED);
-	__atomic_fetch_add(objects, object_count, __ATOMIC_RELEASE);
+	shared_add_relaxed(bytes, byte_count);
+	shared_add_release(objects, object_count);
 }
 
 static void count_alloc(struct live_info info)
@@ -152,7 +158,7 @@ void heap_on_alloc(void *block, size_t size_bytes, struct unwind_frame from)
 	}
 	if (stale.bucket)
 		heap_count_free(stale);
-	if (__builtin_expect(listener_pending, 0))
+	if (__builtin_expect(shared_glance(&listener_pending), 0))
 		listener_start_pending();
 }
 
@@ -185,19 +191,19 @@ void heap_on_free(void *block)
 	self_release();
 }
 
-static struct heap_values read_once(const struct heap_values *v)
+static struct heap_values read_once(const struct heap_counters *v)
 {
 	struct heap_values copy;
-	copy.free_objects = __atomic_load_n(&v->free_objects, __ATOMIC_ACQUIRE);
-	copy.free_bytes = __atomic_load_n(&v->free_bytes, __ATOMIC_ACQUIRE);
-	copy.alloc_objects = __atomic_load_n(&v->alloc_objects, __ATOMIC_ACQUIRE);
-	copy.alloc_bytes = __atomic_load_n(&v->alloc_bytes, __ATOMIC_ACQUIRE);
+	copy.free_objects = shared_load_acquire(&v->free_objects);
+	copy.free_bytes = shared_load_acquire(&v->free_bytes);
+	copy.alloc_objects = shared_load_acquire(&v->alloc_objects);
+	copy.alloc_bytes = shared_load_acquire(&v->alloc_bytes);
 	return copy;
 }
 
 /* Reads frees before allocations, so that there are never more frees. Reads until two reads agree, so that objects
  * match their bytes, unless they change all the time. */
-static struct heap_values read_values(const struct heap_values *v)
+static struct heap_values read_values(const struct heap_counters *v)
 {
 	enum { TRIES = 8 };
 	struct heap_values copy = read_once(v), again;
@@ -218,7 +224,7 @@ static struct heap_values round_objects(struct heap_values v)
 
 int snapshot_heap(struct region *r, struct heap_snapshot *s)
 {
-	struct heap_bucket *b = __atomic_load_n(&heap.newest, __ATOMIC_ACQUIRE);
+	struct heap_bucket *b = shared_load_acquire(&heap.newest);
 	*s = (struct heap_snapshot){
 		.time_ns = os_clock_ns(CLOCK_REALTIME),
 		.rate_bytes = sampling_rate_bytes(),
@@ -240,7 +246,7 @@ int snapshot_heap(struct region *r, struct heap_snapshot *s)
 void snapshot_count_heap(uint64_t *in_use, uint64_t *all)
 {
 	*in_use = *all = 0;
-	for (struct heap_bucket *b = __atomic_load_n(&heap.newest, __ATOMIC_ACQUIRE); b; b = b->older) {
+	for (struct heap_bucket *b = shared_load_acquire(&heap.newest); b; b = b->older) {
 		struct heap_values raw = read_once(&b->raw);
 		*in_use += raw.alloc_objects > raw.free_objects;
 		*all += raw.alloc_objects > 0;

@@ -13,6 +13,7 @@
 #include "shim/base/arena.h"
 #include "shim/base/layout.h"
 #include "shim/base/os.h"
+#include "shim/base/shared.h"
 #include "shim/base/sync.h"
 
 enum {
@@ -29,19 +30,19 @@ enum {
 static const uintptr_t MARK_MASK = (LIVE_MARK_ALIGN - 1) & ~(uintptr_t)0x10;
 
 struct live_block {
-	struct live_block *next;
+	live_link next;
 	uintptr_t address;
 	struct live_info info;
 };
 
-static struct live_block *no_block;
+static live_link no_block;
 
-uintptr_t live_mark_mask = UINTPTR_MAX; /* nothing is sampled: every block but NULL is foreign */
+shared_address live_mark_mask = SHARED_INIT(UINTPTR_MAX); /* nothing is sampled: every block but NULL is foreign */
 struct live_slots live_slots = {.head = &no_block};
 
 static struct {
 	struct lock lock;
-	struct live_block *spare; /* under lock */
+	live_link spare; /* under lock */
 } stripes[STRIPES] FORKED;
 
 static struct {
@@ -79,7 +80,7 @@ int live_start(bool may_mark, uint64_t rate_bytes, uint64_t memory_limit_bytes)
 	live_slots.shift = coarse ? PAGE_SHIFT : BLOCK_SHIFT;
 	live_slots.head = head;
 	marks.mask = may_mark && coarse ? MARK_MASK : 0;
-	live_mark_mask = marks.mask;
+	shared_set_own(&live_mark_mask, marks.mask);
 	return 0;
 }
 
@@ -108,47 +109,47 @@ static bool count_unmarked(const void *block, int change)
 	if (!lock_take(&marks.unmarked_lock, LOCK_UNMARKED))
 		return false;
 	marks.unmarked += (size_t)change;
-	__atomic_store_n(&live_mark_mask, marks.unmarked ? 0 : marks.mask, __ATOMIC_RELAXED);
+	shared_store_relaxed(&live_mark_mask, marks.unmarked ? 0 : marks.mask);
 	lock_release(&marks.unmarked_lock);
 	return true;
 }
 
-static void set(struct live_block **at, struct live_block *to)
+static void set(live_link *at, struct live_block *to)
 {
-	__atomic_store_n(at, to, __ATOMIC_RELEASE); /* stores stay in this order, for fork children */
+	shared_store_release(at, to); /* stores stay in this order, for fork children */
 }
 
 static struct live_block *take_spare_locked(size_t stripe)
 {
-	struct live_block *b = stripes[stripe].spare;
+	struct live_block *b = shared_own(&stripes[stripe].spare);
 	if (!b) {
 		b = arena_is_full(ARENA_BLOCKS) ? NULL : arena_alloc_in(ARENA_BLOCKS, NODE_BATCH * sizeof *b);
 		if (!b)
 			return NULL;
 		for (int i = 0; i < NODE_BATCH - 1; i++)
-			b[i].next = &b[i + 1];
+			shared_set_own(&b[i].next, &b[i + 1]);
 	}
-	set(&stripes[stripe].spare, b->next);
+	set(&stripes[stripe].spare, shared_own(&b->next));
 	return b;
 }
 
 static void give_spare_locked(size_t stripe, struct live_block *b)
 {
-	set(&b->next, stripes[stripe].spare);
+	set(&b->next, shared_own(&stripes[stripe].spare));
 	set(&stripes[stripe].spare, b);
 }
 
-static struct live_block **find_locked(size_t slot, const void *block)
+static live_link *find_locked(size_t slot, const void *block)
 {
-	struct live_block **at = &live_slots.head[slot];
-	while (*at && (*at)->address != (uintptr_t)block)
-		at = &(*at)->next;
+	live_link *at = &live_slots.head[slot];
+	while (shared_own(at) && shared_own(at)->address != (uintptr_t)block)
+		at = &shared_own(at)->next;
 	return at;
 }
 
 static int insert_locked(size_t slot, const void *block, struct live_info info, struct live_info *stale)
 {
-	struct live_block *b = *find_locked(slot, block);
+	struct live_block *b = shared_own(find_locked(slot, block));
 	if (b) {
 		*stale = b->info;
 		b->info = info;
@@ -161,7 +162,8 @@ static int insert_locked(size_t slot, const void *block, struct live_info info, 
 		give_spare_locked(slot % STRIPES, b);
 		return -EBUSY;
 	}
-	*b = (struct live_block){.next = live_slots.head[slot], .address = (uintptr_t)block, .info = info};
+	*b = (struct live_block){
+		.next = SHARED_INIT(shared_own(&live_slots.head[slot])), .address = (uintptr_t)block, .info = info};
 	set(&live_slots.head[slot], b);
 	return 0;
 }
@@ -182,11 +184,11 @@ int live_remove(const void *block, struct live_info *info)
 	size_t slot = slot_of(block);
 	if (!lock_take(&stripes[slot % STRIPES].lock, LOCK_LIVE))
 		return -EBUSY;
-	struct live_block **at = find_locked(slot, block);
-	struct live_block *b = *at;
+	live_link *at = find_locked(slot, block);
+	struct live_block *b = shared_own(at);
 	if (b) {
 		*info = b->info;
-		set(at, b->next);
+		set(at, shared_own(&b->next));
 		give_spare_locked(slot % STRIPES, b);
 		count_unmarked(block, -1); /* if that fails, the count stays too high, which only costs time */
 	}

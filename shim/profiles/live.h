@@ -21,6 +21,7 @@
 
 #include "shim/arch/arch.h"
 #include "shim/base/exports.h"
+#include "shim/base/shared.h"
 
 struct heap_bucket;
 
@@ -30,17 +31,20 @@ enum { LIVE_MARK_ALIGN = 1024 };
 
 /* All ones: nothing is sampled. 0: no marks. Else the low bits that are all zero in a marked address. Written by init,
  * and set to 0 while an unmarked sampled block is live. */
-extern HIDDEN uintptr_t live_mark_mask;
+extern HIDDEN shared_address live_mark_mask;
 
 /* The one test of free. */
 static inline bool live_is_foreign(const void *block)
 {
-	return __builtin_expect(arch_has_bits(&live_mark_mask, (uintptr_t)block), 1);
+	return __builtin_expect(arch_has_bits(shared_word(&live_mark_mask), (uintptr_t)block), 1);
 }
 
+/* A link of a list of blocks. */
+typedef SHARED(struct live_block *) live_link;
+
 struct live_slots {
-	struct live_block **head; /* immutable after init; before, one slot that stays empty */
-	uintptr_t mask;           /* number of slots - 1 */
+	live_link *head; /* immutable after init; before, one slot that stays empty */
+	uintptr_t mask;  /* number of slots - 1 */
 	unsigned shift;
 };
 extern HIDDEN struct live_slots live_slots;
@@ -58,7 +62,7 @@ bool live_is_marked(const void *block);
 static inline bool live_may_hold(const void *block)
 {
 	uintptr_t slot = (uintptr_t)block >> live_slots.shift & live_slots.mask;
-	return __atomic_load_n(&live_slots.head[slot], __ATOMIC_RELAXED) != NULL;
+	return shared_load_relaxed(&live_slots.head[slot]) != NULL;
 }
 
 struct live_info {

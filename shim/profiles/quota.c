@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "shim/base/shared.h"
 #include "shim/libc/clock.h"
 #include "shim/base/confined.h"
 #include "shim/base/house.h"
@@ -21,8 +22,8 @@
 #include "shim/profiles/ticks.h"
 
 enum { DRAIN_NS = 300 * 1000000 };
-static uint64_t draining_until_ns FORKED; /* atomic; 0: not draining */
-static uint32_t most FORKED = UINT32_MAX; /* atomic: at most so many timers */
+static shared_u64 draining_until_ns FORKED;              /* 0: not draining */
+static shared_u32 most FORKED = SHARED_INIT(UINT32_MAX); /* at most so many timers */
 
 static void drop_all(void)
 {
@@ -53,7 +54,7 @@ static bool end_draining(uint64_t until)
 {
 	if (!until || clock_ns(CLOCK_MONOTONIC) < until)
 		return false;
-	if (__atomic_compare_exchange_n(&draining_until_ns, &until, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+	if (shared_cas_seq_cst(&draining_until_ns, &until, 0))
 		timers_note_entry(-1);
 	return true;
 }
@@ -61,8 +62,7 @@ static bool end_draining(uint64_t until)
 static bool begin_draining(void)
 {
 	uint64_t none = 0;
-	if (!__atomic_compare_exchange_n(&draining_until_ns, &none, clock_ns(CLOCK_MONOTONIC) + DRAIN_NS, false,
-	                                 __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+	if (!shared_cas_seq_cst(&draining_until_ns, &none, clock_ns(CLOCK_MONOTONIC) + DRAIN_NS))
 		return false;
 	timers_note_entry(1);
 	return true;
@@ -71,7 +71,7 @@ static bool begin_draining(void)
 bool quota_give_back(void)
 {
 	const struct timespec step = {.tv_nsec = 1000000};
-	if (!quota_is_used() || !house_is_ours() || end_draining(__atomic_load_n(&draining_until_ns, __ATOMIC_SEQ_CST)))
+	if (!quota_is_used() || !house_is_ours() || end_draining(shared_load_seq_cst(&draining_until_ns)))
 		return false;
 	if (begin_draining())
 		ticks_give_up();
@@ -120,7 +120,7 @@ void quota_pause(void)
 
 void quota_make_room(void)
 {
-	if (confined() || !house_is_ours() || end_draining(__atomic_load_n(&draining_until_ns, __ATOMIC_SEQ_CST)))
+	if (confined() || !house_is_ours() || end_draining(shared_load_seq_cst(&draining_until_ns)))
 		return;
 	while (!is_room() && quota_give_back())
 		continue;
@@ -128,7 +128,7 @@ void quota_make_room(void)
 
 bool quota_has_room(void)
 {
-	return timers_held() < __atomic_load_n(&most, __ATOMIC_RELAXED);
+	return timers_held() < shared_load_relaxed(&most);
 }
 
 static long give_back(void *unused)
@@ -148,13 +148,13 @@ void quota_look(void)
 	bool known = text_parse_uint(span_cut(&value, '/'), 10, &used) && text_parse_uint(value, 10, &limit);
 	uint64_t held = timers_held(), left = !known ? UINT32_MAX : used < limit ? limit - used : 0;
 	uint64_t half = (held + left) / 2;
-	__atomic_store_n(&most, half < UINT32_MAX ? (uint32_t)half : UINT32_MAX, __ATOMIC_RELAXED);
-	end_draining(__atomic_load_n(&draining_until_ns, __ATOMIC_SEQ_CST));
+	shared_store_relaxed(&most, half < UINT32_MAX ? (uint32_t)half : UINT32_MAX);
+	end_draining(shared_load_seq_cst(&draining_until_ns));
 	if (left < held / 2)
 		timers_inside(give_back, NULL);
 }
 
 FORKED_CODE void quota_fork_child(void)
 {
-	draining_until_ns = 0;
+	shared_set_own(&draining_until_ns, 0);
 }

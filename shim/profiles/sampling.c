@@ -12,19 +12,20 @@
 
 #include "shim/base/layout.h"
 #include "shim/base/random.h"
+#include "shim/base/shared.h"
 
 /* A countdown that no program uses up. */
 static const int64_t NEVER = INT64_MAX / 2;
 
 static struct {
-	bool started;
+	shared_bool started;
 	uint64_t rate_bytes;
 } sampler FORKED;
 
 void sampling_start(uint64_t rate_bytes)
 {
 	sampler.rate_bytes = rate_bytes;
-	__atomic_store_n(&sampler.started, true, __ATOMIC_RELEASE);
+	shared_store_release(&sampler.started, true);
 }
 
 uint64_t sampling_rate_bytes(void)
@@ -120,7 +121,7 @@ static void draw(void)
 
 bool sampling_enter(size_t size)
 {
-	if (!__atomic_load_n(&sampler.started, __ATOMIC_ACQUIRE)) {
+	if (!shared_load_acquire(&sampler.started)) {
 		self.countdown_bytes = 0;
 		return false;
 	}

@@ -10,6 +10,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/profiles/ticks.h"
 
+#include "shim/base/shared.h"
 #include "shim/profiles/cpu.h"
 #include "shim/base/house.h"
 #include "shim/base/layout.h"
@@ -23,15 +24,15 @@
 #include "shim/threads/timers.h"
 
 static struct {
-	uint32_t on;       /* atomic */
-	uint32_t given_up; /* atomic */
-	uint64_t untimed;  /* atomic */
-	uint64_t pauses;   /* atomic */
+	shared_u32 on;
+	shared_u32 given_up;
+	shared_u64 untimed;
+	shared_u64 pauses;
 } ticks FORKED;
 
 static bool are_wanted(void)
 {
-	return __atomic_load_n(&ticks.on, __ATOMIC_SEQ_CST) && !__atomic_load_n(&ticks.given_up, __ATOMIC_SEQ_CST);
+	return shared_load_seq_cst(&ticks.on) && !shared_load_seq_cst(&ticks.given_up);
 }
 
 static void drop(struct thread *t, void *unused)
@@ -52,8 +53,8 @@ static int make_timer(struct thread *t, int tid)
 	                           .value = value};
 	t->armed_cpu_ns = timers_cpu_ns(tid);
 	int r = quota_has_room() ? timers_make(&q) : -EAGAIN;
-	__atomic_store_n(&t->timer, r < 0 ? THREAD_NO_TIMER : (uint32_t)q.timer + 1, __ATOMIC_SEQ_CST);
-	if (r == 0 && (!are_wanted() || timers_are_paused() || __atomic_load_n(&t->tid, __ATOMIC_SEQ_CST) != tid))
+	shared_store_seq_cst(&t->timer, r < 0 ? THREAD_NO_TIMER : (uint32_t)q.timer + 1);
+	if (r == 0 && (!are_wanted() || timers_are_paused() || shared_load_seq_cst(&t->tid) != tid))
 		drop(t, NULL);
 	return r;
 }
@@ -62,11 +63,10 @@ static int make_timer(struct thread *t, int tid)
 static int arm(struct thread *t)
 {
 	uint32_t none = THREAD_NO_TIMER;
-	int tid = __atomic_load_n(&t->tid, __ATOMIC_RELAXED), r = 0;
+	int tid = shared_load_relaxed(&t->tid), r = 0;
 	if (!tid || t->restart.keep_off || !timers_begin_making())
 		return 0;
-	if (are_wanted() && __atomic_compare_exchange_n(&t->timer, &none, THREAD_TIMER_BEING_MADE, false,
-	                                                __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+	if (are_wanted() && shared_cas_acquire(&t->timer, &none, THREAD_TIMER_BEING_MADE))
 		r = make_timer(t, tid);
 	timers_end_making();
 	return r;
@@ -74,8 +74,8 @@ static int arm(struct thread *t)
 
 void ticks_thread_begins(struct thread *t)
 {
-	if (__builtin_expect(__atomic_load_n(&ticks.on, __ATOMIC_RELAXED) != 0, 0) && t && arm(t) < 0)
-		__atomic_fetch_add(&ticks.untimed, 1, __ATOMIC_RELAXED);
+	if (__builtin_expect(shared_load_relaxed(&ticks.on) != 0, 0) && t && arm(t) < 0)
+		shared_add_relaxed(&ticks.untimed, 1);
 }
 
 struct arming {
@@ -84,8 +84,8 @@ struct arming {
 
 static void drop_of_ended(struct thread *t, void *pid)
 {
-	if (__atomic_load_n(&t->timer, __ATOMIC_RELAXED) != THREAD_NO_TIMER &&
-	    timers_has_ended(*(int *)pid, __atomic_load_n(&t->tid, __ATOMIC_RELAXED)))
+	if (shared_load_relaxed(&t->timer) != THREAD_NO_TIMER &&
+	    timers_has_ended(*(int *)pid, shared_load_relaxed(&t->tid)))
 		drop(t, NULL);
 }
 
@@ -114,7 +114,7 @@ int ticks_arm_all(struct region *scratch)
 	int *tids = tasks_list(scratch, &count);
 	for (size_t i = 0; i < count; i++) {
 		struct thread *t = libc_thread_may_be(tids[i]) ? threads_enter(tids[i]) : NULL;
-		if (t && __atomic_load_n(&t->timer, __ATOMIC_RELAXED) == THREAD_NO_TIMER)
+		if (t && shared_load_relaxed(&t->timer) == THREAD_NO_TIMER)
 			restart_look(t);
 		pace();
 	}
@@ -143,49 +143,49 @@ void ticks_begin(void)
 {
 	if (timers_held()) /* the last profile could not delete its timers: no thread of the program let it in */
 		timers_inside(drop_all, NULL);
-	ticks.given_up = 0;
-	ticks.untimed = 0;
-	ticks.pauses = 0;
-	__atomic_store_n(&ticks.on, 1, __ATOMIC_SEQ_CST);
+	shared_set_own(&ticks.given_up, 0);
+	shared_set_own(&ticks.untimed, 0);
+	shared_set_own(&ticks.pauses, 0);
+	shared_store_seq_cst(&ticks.on, 1);
 }
 
 void ticks_end(void)
 {
-	__atomic_store_n(&ticks.on, 0, __ATOMIC_SEQ_CST);
+	shared_store_seq_cst(&ticks.on, 0);
 	timers_inside(drop_all, NULL);
 }
 
 bool ticks_are_on(void)
 {
-	return __atomic_load_n(&ticks.on, __ATOMIC_RELAXED) != 0;
+	return shared_load_relaxed(&ticks.on) != 0;
 }
 
 void ticks_give_up(void)
 {
-	__atomic_store_n(&ticks.given_up, 1, __ATOMIC_SEQ_CST);
+	shared_store_seq_cst(&ticks.given_up, 1);
 }
 
 bool ticks_given_up(void)
 {
-	return __atomic_load_n(&ticks.given_up, __ATOMIC_RELAXED) != 0;
+	return shared_load_relaxed(&ticks.given_up) != 0;
 }
 
 uint64_t ticks_untimed(void)
 {
-	return __atomic_load_n(&ticks.untimed, __ATOMIC_RELAXED);
+	return shared_load_relaxed(&ticks.untimed);
 }
 
 void ticks_note_pause(void)
 {
-	__atomic_fetch_add(&ticks.pauses, 1, __ATOMIC_RELAXED);
+	shared_add_relaxed(&ticks.pauses, 1);
 }
 
 uint64_t ticks_pauses(void)
 {
-	return __atomic_load_n(&ticks.pauses, __ATOMIC_RELAXED);
+	return shared_load_relaxed(&ticks.pauses);
 }
 
 FORKED_CODE void ticks_fork_child(void)
 {
-	ticks.on = 0;
+	shared_set_own(&ticks.on, 0);
 }

@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "shim/base/shared.h"
 #include "shim/libc/clock.h"
 #include "shim/base/layout.h"
 #include "shim/base/os.h"
@@ -40,7 +41,7 @@ enum {
 
 /* The thread that last unlocked, signalled or posted an object of this hash. */
 struct waker {
-	uint32_t number; /* atomic; odd: being written */
+	shared_u32 number; /* odd: being written */
 	int32_t tid;
 	uintptr_t object;
 	uint64_t ns;
@@ -48,10 +49,10 @@ struct waker {
 };
 
 static struct {
-	uint32_t number;  /* atomic: of the trace; 0: there was none */
-	uint64_t full_ns; /* atomic: since when the buffer has been full; 0: it is not */
-	size_t next;      /* atomic: the first free chunk */
-	size_t count;     /* of chunks: only the listener takes the last ones */
+	uint32_t number;    /* of the trace; 0: there was none */
+	shared_u64 full_ns; /* since when the buffer has been full; 0: it is not */
+	shared_size next;   /* the first free chunk */
+	size_t count;       /* of chunks: only the listener takes the last ones */
 	size_t bytes;
 	struct waker *wakers;
 	struct trace_chunk *chunks; /* after the wakers */
@@ -64,11 +65,11 @@ static struct {
 /* Takes the next of the first `limit` chunks. */
 static struct trace_chunk *take_chunk(size_t limit)
 {
-	size_t i = __atomic_load_n(&trace.next, __ATOMIC_RELAXED);
+	size_t i = shared_load_relaxed(&trace.next);
 	do {
 		if (i >= limit)
 			return NULL;
-	} while (!__atomic_compare_exchange_n(&trace.next, &i, i + 1, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+	} while (!shared_cas_relaxed(&trace.next, &i, i + 1));
 	return &trace.chunks[i];
 }
 
@@ -81,30 +82,29 @@ static size_t threads_limit(void)
 static void note_full(void)
 {
 	uint64_t none = 0;
-	__atomic_compare_exchange_n(&trace.full_ns, &none, clock_ns(CLOCK_MONOTONIC), false, __ATOMIC_RELAXED,
-	                            __ATOMIC_RELAXED);
+	shared_cas_relaxed(&trace.full_ns, &none, clock_ns(CLOCK_MONOTONIC));
 }
 
 /* Notes that this thread writes. Returns false if no trace is taken. */
 static bool begin_writing(struct thread *t)
 {
-	__atomic_exchange_n(&t->is_tracing, 1, __ATOMIC_SEQ_CST);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* no instruction more on x86 */
-	if (__atomic_load_n(&waits_watchers, __ATOMIC_ACQUIRE) & WAITS_FOR_TRACE && !trace_full_ns())
+	shared_exchange_seq_cst(&t->is_tracing, 1);
+	shared_fence_seq_cst(); /* no instruction more on x86 */
+	if (shared_load_acquire(&waits_watchers) & WAITS_FOR_TRACE && !trace_full_ns())
 		return true;
-	__atomic_store_n(&t->is_tracing, 0, __ATOMIC_RELEASE);
+	shared_store_release(&t->is_tracing, 0);
 	return false;
 }
 
 static void end_writing(struct thread *t)
 {
-	__atomic_store_n(&t->is_tracing, 0, __ATOMIC_RELEASE);
+	shared_store_release(&t->is_tracing, 0);
 }
 
 static void put_in(struct trace_chunk *c, const struct trace_event *e)
 {
-	c->at[c->count] = *e;
-	__atomic_store_n(&c->count, c->count + 1, __ATOMIC_RELEASE); /* the listener reads it meanwhile, for births */
+	c->at[shared_own(&c->count)] = *e;
+	shared_store_release(&c->count, shared_own(&c->count) + 1); /* the listener reads it meanwhile, for births */
 }
 
 /* Writes an event of this thread. Busy. */
@@ -112,11 +112,11 @@ static void put(struct thread *t, struct trace_event *e)
 {
 	if (!begin_writing(t))
 		return;
-	if (t->chunk_of != trace.number || t->chunk->count == CHUNK_EVENTS) {
+	if (t->chunk_of != trace.number || shared_own(&t->chunk->count) == CHUNK_EVENTS) {
 		t->chunk = take_chunk(threads_limit());
 		t->chunk_of = t->chunk ? trace.number : 0;
 	}
-	e->tid = t->tid;
+	e->tid = shared_own(&t->tid);
 	if (t->chunk)
 		put_in(t->chunk, e);
 	else
@@ -126,7 +126,7 @@ static void put(struct thread *t, struct trace_event *e)
 
 void trace_add(const struct trace_event *e)
 {
-	if (!trace.own || trace.own->count == CHUNK_EVENTS)
+	if (!trace.own || shared_own(&trace.own->count) == CHUNK_EVENTS)
 		trace.own = take_chunk(trace.count);
 	if (trace.own)
 		put_in(trace.own, e);
@@ -148,25 +148,24 @@ static struct waker *waker_of(uintptr_t object)
 static void write_waker(const struct thread *t, uintptr_t object, const struct stack *s)
 {
 	struct waker *w = waker_of(object);
-	uint32_t number = __atomic_load_n(&w->number, __ATOMIC_RELAXED);
-	if (number & 1 ||
-	    !__atomic_compare_exchange_n(&w->number, &number, number + 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+	uint32_t number = shared_load_relaxed(&w->number);
+	if (number & 1 || !shared_cas_acquire(&w->number, &number, number + 1))
 		return;
-	w->tid = t->tid;
+	w->tid = shared_own(&t->tid);
 	w->object = object;
 	w->ns = clock_ns(CLOCK_MONOTONIC);
 	w->stack = s;
-	__atomic_store_n(&w->number, number + 2, __ATOMIC_RELEASE);
+	shared_store_release(&w->number, number + 2);
 }
 
 static void read_waker(const struct thread *t, struct trace_event *e)
 {
 	const struct waker *w = waker_of(e->object);
-	uint32_t number = __atomic_load_n(&w->number, __ATOMIC_ACQUIRE);
+	uint32_t number = shared_load_acquire(&w->number);
 	struct waker copy = *w;
-	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	if (number & 1 || __atomic_load_n(&w->number, __ATOMIC_RELAXED) != number || copy.object != e->object ||
-	    copy.tid == t->tid || copy.ns < e->start_ns || copy.ns > e->end_ns)
+	shared_fence_acquire();
+	if (number & 1 || shared_load_relaxed(&w->number) != number || copy.object != e->object ||
+	    copy.tid == shared_own(&t->tid) || copy.ns < e->start_ns || copy.ns > e->end_ns)
 		return;
 	e->woken_ns = copy.ns;
 	e->woken_by = copy.stack;
@@ -280,20 +279,20 @@ void trace_ended(void)
 		return;
 	os_call(SYS_prctl, PR_GET_NAME_, e.text);
 	put(t, &e);
-	__atomic_store_n(&t->end_told_in, trace.number, __ATOMIC_RELEASE);
+	shared_store_release(&t->end_told_in, trace.number);
 	self_release_alone(&mask);
 }
 
 bool trace_end_is_told(const struct thread *t)
 {
-	return __atomic_load_n(&t->end_told_in, __ATOMIC_ACQUIRE) == trace.number;
+	return shared_load_acquire(&t->end_told_in) == trace.number;
 }
 
 void trace_forget(struct thread *t)
 {
 	t->chunk_of = 0;
-	t->is_tracing = 0;
-	t->end_told_in = 0;
+	shared_set_own(&t->is_tracing, 0);
+	shared_set_own(&t->end_told_in, 0);
 }
 
 void trace_heap(int64_t bytes)
@@ -337,7 +336,7 @@ void trace_cpu(const struct sample *s)
 
 static void look_for_writer(struct thread *t, void *writers)
 {
-	*(size_t *)writers += __atomic_load_n(&t->is_tracing, __ATOMIC_SEQ_CST) != 0;
+	*(size_t *)writers += shared_load_seq_cst(&t->is_tracing) != 0;
 }
 
 /* Waits until no thread writes any more, at most for CLOSE_MS. */
@@ -379,10 +378,10 @@ static void begin_in(void *memory, size_t bytes)
 	trace.wakers = memory;
 	trace.chunks = (void *)((char *)memory + WAKERS * sizeof(struct waker));
 	trace.count = (bytes - WAKERS * sizeof(struct waker)) / sizeof *trace.chunks;
-	trace.next = 0;
+	shared_set_own(&trace.next, 0);
 	trace.own = NULL;
 	trace.lost = false;
-	trace.full_ns = 0;
+	shared_set_own(&trace.full_ns, 0);
 	trace.number = trace.number + 1 ? trace.number + 1 : 1;
 	waits_watch(WAITS_FOR_TRACE, true);
 }
@@ -425,13 +424,13 @@ void trace_free(void)
 
 struct trace_chunk *trace_chunks(size_t *count)
 {
-	*count = __atomic_load_n(&trace.next, __ATOMIC_RELAXED);
+	*count = shared_load_relaxed(&trace.next);
 	return trace.chunks;
 }
 
 uint64_t trace_full_ns(void)
 {
-	return __atomic_load_n(&trace.full_ns, __ATOMIC_RELAXED);
+	return shared_load_relaxed(&trace.full_ns);
 }
 
 FORKED_CODE void trace_fork_child(void)

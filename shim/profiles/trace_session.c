@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "shim/base/shared.h"
 #include "shim/libc/clock.h"
 #include "shim/profiles/cpu_trace.h"
 #include "shim/base/layout.h"
@@ -175,13 +176,13 @@ static void add_cancelled_wait(const struct thread *record, uint64_t now_ns)
 	struct wait w;
 	if (!waits_read(&record->wait, &w) || !w.since_ns)
 		return;
-	unsigned call = waits_call(w.state);
+	unsigned call = waits_call(shared_own(&w.state));
 	const uintptr_t pc[] = {waits_function(call), w.frame.pc};
 	trace_add(&(struct trace_event){
 		.start_ns = w.since_ns,
 		.end_ns = now_ns,
 		.stack = stacks_intern(pc, 2),
-		.tid = record->tid,
+		.tid = shared_load_relaxed(&record->tid),
 		.kind = (uint8_t)trace_kind_of(waits_view(call), w.object),
 		.call = (uint8_t)call,
 		.object = w.object,
@@ -207,7 +208,7 @@ static void note_births(struct session *s)
 	struct trace_chunk *chunks = trace_chunks(&count);
 	for (size_t i = 0; i < count; i++) {
 		struct trace_chunk *c = &chunks[i];
-		for (uint32_t told = __atomic_load_n(&c->count, __ATOMIC_ACQUIRE); c->seen < told; c->seen++)
+		for (uint32_t told = shared_load_acquire(&c->count); c->seen < told; c->seen++)
 			if (c->at[c->seen].kind == TRACE_BORN) {
 				struct trace_thread *t = thread_of(s, c->at[c->seen].tid);
 				if (t)
@@ -265,7 +266,7 @@ static void add_wait(const struct dump_thread *d, uint64_t end_ns)
 	struct wait w;
 	if (!record || !d->stack || !waits_read(&record->wait, &w) || w.since_ns >= end_ns)
 		return;
-	unsigned call = waits_call(w.state);
+	unsigned call = waits_call(shared_own(&w.state));
 	trace_add(&(struct trace_event){
 		.start_ns = w.since_ns,
 		.end_ns = UINT64_MAX,
@@ -298,7 +299,7 @@ static void note_tellers(struct session *s)
 	size_t count;
 	const struct trace_chunk *chunks = trace_chunks(&count);
 	for (size_t i = 0; i < count; i++)
-		for (size_t k = 0; k < chunks[i].count; k++) {
+		for (size_t k = 0; k < trace_chunk_count(&chunks[i]); k++) {
 			const struct trace_event *e = &chunks[i].at[k];
 			struct trace_thread *t = thread_of(s, e->tid);
 			if (!t)

@@ -12,6 +12,7 @@
 #include "shim/base/house.h"
 #include "shim/base/layout.h"
 #include "shim/base/self.h"
+#include "shim/base/shared.h"
 
 enum { DEPTH_MAX = 512, DEPTH_SMALL = 128 };
 
@@ -19,10 +20,10 @@ static size_t depth_most = DEPTH_SMALL; /* immutable after init */
 
 struct place {
 	struct place *older;
-	uint32_t taken; /* atomic; 0: free, or the taker's generation; of another generation: free, too */
+	shared_u32 taken; /* 0: free, or the taker's generation; of another generation: free, too */
 	uintptr_t pc[];
 };
-static struct place *newest FORKED; /* atomic */
+static SHARED(struct place *) newest FORKED;
 
 void stack_here_start(size_t depth)
 {
@@ -31,9 +32,8 @@ void stack_here_start(size_t depth)
 
 static bool take(struct place *p, uint32_t generation)
 {
-	uint32_t taken = __atomic_load_n(&p->taken, __ATOMIC_RELAXED);
-	return taken != generation &&
-	       __atomic_compare_exchange_n(&p->taken, &taken, generation, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+	uint32_t taken = shared_load_relaxed(&p->taken);
+	return taken != generation && shared_cas_acquire(&p->taken, &taken, generation);
 }
 
 static struct place *make(uint32_t generation)
@@ -41,17 +41,17 @@ static struct place *make(uint32_t generation)
 	struct place *p = arena_alloc(sizeof *p + (depth_most + 1) * sizeof *p->pc);
 	if (!p)
 		return NULL;
-	p->taken = generation;
-	p->older = __atomic_load_n(&newest, __ATOMIC_RELAXED);
-	while (!__atomic_compare_exchange_n(&newest, &p->older, p, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+	shared_set_own(&p->taken, generation);
+	p->older = shared_load_relaxed(&newest);
+	while (!shared_cas_release(&newest, &p->older, p))
 		;
 	return p;
 }
 
 static struct place *take_any(void)
 {
-	uint32_t generation = __atomic_load_n(&house.generation, __ATOMIC_RELAXED);
-	for (struct place *p = __atomic_load_n(&newest, __ATOMIC_ACQUIRE); p; p = p->older)
+	uint32_t generation = shared_load_relaxed(&house.generation);
+	for (struct place *p = shared_load_acquire(&newest); p; p = p->older)
 		if (take(p, generation))
 			return p;
 	return make(generation);
@@ -66,6 +66,6 @@ struct stack *stack_here(uintptr_t function, struct unwind_frame from)
 	p->pc[0] = function;
 	size_t depth = functions + unwind_walk(from, &self.stack, p->pc + functions, depth_most);
 	struct stack *s = stacks_intern(p->pc, depth);
-	__atomic_store_n(&p->taken, 0, __ATOMIC_RELEASE);
+	shared_store_release(&p->taken, 0);
 	return s;
 }

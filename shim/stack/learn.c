@@ -16,6 +16,7 @@
 #include "shim/arch/arch.h"
 #include "shim/base/layout.h"
 #include "shim/base/losses.h"
+#include "shim/base/shared.h"
 #include "shim/libc/modules.h"
 #include "shim/base/os.h"
 #include "shim/stack/own_stack.h"
@@ -272,10 +273,10 @@ static __attribute__((noinline)) struct unwind_rule guarded_trial_step(void)
 {
 	struct unwind_rule r = {.kind = UNWIND_UNKNOWN};
 	if (__builtin_setjmp(wrap_escape) == 0) {
-		__atomic_store_n(&wrap_escape_tid, os_tid(), __ATOMIC_RELAXED);
+		shared_store_relaxed(&wrap_escape_tid, os_tid());
 		r = trial_step();
 	}
-	__atomic_store_n(&wrap_escape_tid, 0, __ATOMIC_RELAXED);
+	shared_store_relaxed(&wrap_escape_tid, 0);
 	return r;
 }
 

@@ -14,16 +14,17 @@
 #include "shim/base/arena.h"
 #include "shim/base/layout.h"
 #include "shim/base/os.h"
+#include "shim/base/shared.h"
 
 enum { PLACES_MOST = 4096, PLACES_LEAST = 64 };
 
 static struct {
 	char *memory;    /* places * sample_bytes() */
 	uint32_t places; /* a power of two */
-	uint32_t head;   /* atomic */
-	uint32_t tail;   /* atomic */
-	uint64_t lost;   /* atomic */
-	bool has_late;   /* some places were passed over: their writers may be gone, or late */
+	shared_u32 head;
+	shared_u32 tail;
+	shared_u64 lost;
+	bool has_late; /* some places were passed over: their writers may be gone, or late */
 } ring;
 
 static struct sample *place(uint32_t number)
@@ -44,22 +45,22 @@ int ring_start(void)
 	if (!ring.memory)
 		return -ENOMEM;
 	ring_empty();
-	__atomic_store_n(&ring.lost, 0, __ATOMIC_RELAXED);
+	shared_store_relaxed(&ring.lost, 0);
 	return 0;
 }
 
 void ring_next(void)
 {
-	__atomic_store_n(&ring.tail, ring.tail + 1, __ATOMIC_RELEASE);
+	shared_store_release(&ring.tail, shared_own(&ring.tail) + 1);
 }
 
 struct sample *ring_front(void)
 {
 	for (; ring.memory; ring_next()) {
-		struct sample *s = place(ring.tail);
-		if (__atomic_load_n(&s->ready, __ATOMIC_ACQUIRE) == ring.tail + 1)
+		struct sample *s = place(shared_own(&ring.tail));
+		if (shared_load_acquire(&s->ready) == shared_own(&ring.tail) + 1)
 			return s;
-		if (__atomic_load_n(&s->left, __ATOMIC_ACQUIRE) != ring.tail + 1)
+		if (shared_load_acquire(&s->left) != shared_own(&ring.tail) + 1)
 			return NULL;
 	}
 	return NULL;
@@ -69,7 +70,7 @@ struct sample *ring_front(void)
  * Returns false if there is none. */
 static bool pass_over(void)
 {
-	if (ring.tail == __atomic_load_n(&ring.head, __ATOMIC_RELAXED))
+	if (shared_own(&ring.tail) == shared_load_relaxed(&ring.head))
 		return false;
 	ring.has_late = true;
 	ring_next();
@@ -87,7 +88,7 @@ void ring_empty(void)
 void ring_forget_late(void)
 {
 	for (uint32_t i = 0; ring.has_late && ring.memory && i < ring.places; i++)
-		place(i)->begun = place(i)->ready;
+		shared_set_own(&place(i)->begun, shared_own(&place(i)->ready));
 	ring.has_late = false;
 }
 
@@ -104,11 +105,11 @@ uint64_t ring_places(void)
 
 static bool take_number(uint32_t *number)
 {
-	uint32_t head = __atomic_load_n(&ring.head, __ATOMIC_RELAXED);
+	uint32_t head = shared_load_relaxed(&ring.head);
 	do {
-		if (head - __atomic_load_n(&ring.tail, __ATOMIC_ACQUIRE) >= ring.places)
+		if (head - shared_load_acquire(&ring.tail) >= ring.places)
 			return false;
-	} while (!__atomic_compare_exchange_n(&ring.head, &head, head + 1, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
+	} while (!shared_cas_acquire(&ring.head, &head, head + 1));
 	*number = head;
 	return true;
 }
@@ -116,16 +117,15 @@ static bool take_number(uint32_t *number)
 /* Take the place, if nobody else writes to it and no later number has used it. */
 static bool own_place(struct sample *s, uint32_t number)
 {
-	uint32_t begun = __atomic_load_n(&s->begun, __ATOMIC_ACQUIRE);
-	return begun == __atomic_load_n(&s->ready, __ATOMIC_ACQUIRE) && (int32_t)(number + 1 - begun) > 0 &&
-	       __atomic_compare_exchange_n(&s->begun, &begun, number + 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+	uint32_t begun = shared_load_acquire(&s->begun);
+	return begun == shared_load_acquire(&s->ready) && (int32_t)(number + 1 - begun) > 0 &&
+	       shared_cas_acquire(&s->begun, &begun, number + 1);
 }
 
 static void leave_place(struct sample *s, uint32_t number)
 {
-	uint32_t left = __atomic_load_n(&s->left, __ATOMIC_RELAXED);
-	while ((int32_t)(number + 1 - left) > 0 &&
-	       !__atomic_compare_exchange_n(&s->left, &left, number + 1, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+	uint32_t left = shared_load_relaxed(&s->left);
+	while ((int32_t)(number + 1 - left) > 0 && !shared_cas_release(&s->left, &left, number + 1))
 		continue;
 }
 
@@ -137,24 +137,24 @@ struct sample *ring_begin(uint32_t *number)
 			return s;
 		leave_place(s, *number);
 	}
-	__atomic_fetch_add(&ring.lost, 1, __ATOMIC_RELAXED);
+	shared_add_relaxed(&ring.lost, 1);
 	return NULL;
 }
 
 void ring_commit(struct sample *s, uint32_t number)
 {
-	__atomic_store_n(&s->ready, number + 1, __ATOMIC_RELEASE);
+	shared_store_release(&s->ready, number + 1);
 }
 
 bool ring_skip(void)
 {
 	if (ring_front() || !pass_over())
 		return false;
-	__atomic_fetch_add(&ring.lost, 1, __ATOMIC_RELAXED);
+	shared_add_relaxed(&ring.lost, 1);
 	return true;
 }
 
 uint64_t ring_lost(void)
 {
-	return __atomic_load_n(&ring.lost, __ATOMIC_RELAXED);
+	return shared_load_relaxed(&ring.lost);
 }

@@ -12,6 +12,7 @@
 
 #include "shim/base/arena.h"
 #include "shim/base/layout.h"
+#include "shim/base/shared.h"
 #include "shim/libc/modules.h"
 #include "shim/base/os.h"
 #include "shim/base/self.h"
@@ -20,19 +21,18 @@
 enum { COPIES = 32, COPY_BYTES = 16 * 1024 };
 
 struct copy {
-	uint32_t taken; /* atomic */
+	shared_u32 taken;
 	uint32_t bytes;
 	uintptr_t from;
 	char stack[COPY_BYTES];
 };
-static struct copy *copies; /* atomic; never unmapped */
+static SHARED(struct copy *) copies; /* never unmapped */
 
 bool sample_start(void)
 {
-	if (!copies)
-		__atomic_store_n(&copies, (struct copy *)arena_alloc_in(ARENA_RINGS, COPIES * sizeof *copies),
-		                 __ATOMIC_RELEASE);
-	return copies != NULL;
+	if (!shared_own(&copies))
+		shared_store_release(&copies, (struct copy *)arena_alloc_in(ARENA_RINGS, COPIES * sizeof(struct copy)));
+	return shared_own(&copies) != NULL;
 }
 
 size_t sample_depth(void)
@@ -58,10 +58,9 @@ static size_t copy_stack(char *to, uintptr_t from)
 
 static int take_copy(uintptr_t from)
 {
-	struct copy *all = __atomic_load_n(&copies, __ATOMIC_ACQUIRE);
+	struct copy *all = shared_load_acquire(&copies);
 	for (int i = 0; all && i < COPIES; i++) {
-		if (__atomic_load_n(&all[i].taken, __ATOMIC_RELAXED) ||
-		    __atomic_exchange_n(&all[i].taken, 1, __ATOMIC_ACQUIRE))
+		if (shared_load_relaxed(&all[i].taken) || shared_exchange_acquire(&all[i].taken, 1))
 			continue;
 		all[i].from = from;
 		all[i].bytes = (uint32_t)copy_stack(all[i].stack, from);
@@ -100,7 +99,7 @@ void sample_finish(struct sample *s)
 	if (s->copy < 0)
 		return;
 	size_t at = s->depth && s->pc[s->depth - 1] == s->rest.pc ? s->depth - 1u : s->depth;
-	struct unwind_elsewhere e = {.read = read_copy, .memory = &copies[s->copy], .is_leaf = at == 0};
+	struct unwind_elsewhere e = {.read = read_copy, .memory = &shared_own(&copies)[s->copy], .is_leaf = at == 0};
 	if (at < sample_depth())
 		s->depth = (uint16_t)(at + unwind_walk_elsewhere(s->rest, &e, s->pc + at, sample_depth() - at));
 	if (!s->place)
@@ -111,15 +110,16 @@ void sample_finish(struct sample *s)
 void sample_drop(struct sample *s)
 {
 	if (s->copy >= 0)
-		__atomic_store_n(&copies[s->copy].taken, 0, __ATOMIC_RELEASE);
+		shared_store_release(&shared_own(&copies)[s->copy].taken, 0);
 	s->copy = -1;
 }
 
 FORKED_CODE void sample_forget_late(void)
 {
-	for (int i = 0; copies && i < COPIES; i++)
-		if (copies[i].taken) /* a page that is not written stays shared with the parent */
-			copies[i].taken = 0;
+	struct copy *all = shared_own(&copies);
+	for (int i = 0; all && i < COPIES; i++)
+		if (shared_own(&all[i].taken)) /* a page that is not written stays shared with the parent */
+			shared_set_own(&all[i].taken, 0);
 }
 
 FORKED_CODE void sample_fork_child(void)

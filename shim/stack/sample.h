@@ -16,9 +16,9 @@
 #include "shim/stack/unwind.h"
 
 struct sample {
-	uint32_t ready; /* atomic; this and the next two: see ring.c */
-	uint32_t begun; /* atomic */
-	uint32_t left;  /* atomic */
+	shared_u32 ready; /* this and the next two: see ring.c */
+	shared_u32 begun;
+	shared_u32 left;
 	int tid;
 	char name[16];    /* of the thread */
 	uint32_t weight;  /* periods that it stands for */

@@ -18,11 +18,12 @@
 
 #include "shim/base/layout.h"
 #include "shim/base/losses.h"
+#include "shim/base/shared.h"
 #include "shim/libc/modules.h"
 
 enum { ROOTS = 4096, CHILD_BITS = 2 };
 
-static struct stack *roots[ROOTS] LARGE;
+static stack_link roots[ROOTS] LARGE;
 
 /* The one frame of stacks that have no room: its name says what it is. Never called. */
 static __attribute__((used, noinline)) void other_stacks(void)
@@ -46,7 +47,7 @@ static uint32_t hash_stack(const uintptr_t *pc, size_t depth, uint64_t place)
 
 /* A way through the tree: the link that it has reached, and the bits of the hash that are left there. */
 struct way {
-	struct stack **at;
+	stack_link *at;
 	uint32_t rest;
 };
 
@@ -54,7 +55,7 @@ struct way {
 static struct stack *find(struct way *w, const struct stack *like, const uintptr_t *pc)
 {
 	struct stack *s;
-	while ((s = __atomic_load_n(w->at, __ATOMIC_ACQUIRE)) &&
+	while ((s = shared_load_acquire(w->at)) &&
 	       (s->hash != like->hash || s->depth != like->depth || s->place != like->place ||
 	        memcmp(s->pc, pc, like->depth * sizeof *pc) != 0)) {
 		w->at = &s->child[w->rest % (1 << CHILD_BITS)];
@@ -86,7 +87,7 @@ struct stack *stacks_intern_at(const uintptr_t *pc, size_t depth, uint64_t place
 	struct stack *s = find(&w, &like, pc), *made = s ? NULL : make(&like, pc);
 	while (!s && made) {
 		struct stack *none = NULL;
-		if (__atomic_compare_exchange_n(w.at, &none, made, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		if (shared_cas_release(w.at, &none, made))
 			return made;
 		s = find(&w, &like, pc); /* another thread was faster */
 	}

@@ -23,6 +23,7 @@
 
 #include "shim/base/confined.h"
 #include "shim/base/layout.h"
+#include "shim/base/shared.h"
 #include "shim/libc/modules.h"
 #include "shim/base/os.h"
 #include "shim/base/peek.h"
@@ -41,8 +42,8 @@ enum {
 };
 static_assert(INDEX_BITS + TAG_BITS >= 47, "an entry must identify every user address");
 
-static uint64_t cache[1 << INDEX_BITS] LARGE;
-static bool cache_in_use; /* atomic: forgetting an empty cache would make all of it resident */
+static shared_u64 cache[1 << INDEX_BITS] LARGE;
+static shared_bool cache_in_use; /* forgetting an empty cache would make all of it resident */
 
 /* Addresses of frames that no stack shows; immutable after init. */
 static struct {
@@ -86,11 +87,11 @@ static bool fits(struct unwind_rule r)
 	       r.fp_at >= 0 && r.fp_at < (1 << FP_BITS) * (int)WORD;
 }
 
-static uint32_t forgettings; /* atomic: how often all rules were forgotten */
+static shared_u32 forgettings; /* how often all rules were forgotten */
 
 static uint32_t count_forgettings(void)
 {
-	return __atomic_load_n(&forgettings, __ATOMIC_SEQ_CST);
+	return shared_load_seq_cst(&forgettings);
 }
 
 /* Keep a rule that was learned while count_forgettings was `when`. If unwind_forget runs meanwhile, either it clears
@@ -99,16 +100,17 @@ static void keep(uintptr_t pc, struct unwind_rule r, uint32_t when)
 {
 	if (r.kind == UNWIND_UNKNOWN || pc >> 47 || !fits(r))
 		return;
-	uint64_t *at = &cache[cache_index(pc)], entry = pack(pc, r);
-	__atomic_store_n(&cache_in_use, true, __ATOMIC_RELAXED);
-	__atomic_store_n(at, entry, __ATOMIC_SEQ_CST);
+	shared_u64 *at = &cache[cache_index(pc)];
+	uint64_t entry = pack(pc, r);
+	shared_store_relaxed(&cache_in_use, true);
+	shared_store_seq_cst(at, entry);
 	if (count_forgettings() != when)
-		__atomic_compare_exchange_n(at, &entry, 0, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+		shared_cas_relaxed(at, &entry, 0);
 }
 
 static bool find_rule(uintptr_t pc, struct unwind_rule *r)
 {
-	uint64_t e = __atomic_load_n(&cache[cache_index(pc)], __ATOMIC_RELAXED);
+	uint64_t e = shared_load_relaxed(&cache[cache_index(pc)]);
 	*r = unpack(e);
 	return __builtin_expect(e >> RULE_BITS == pc >> INDEX_BITS && r->kind != UNWIND_UNKNOWN, 1);
 }
@@ -125,11 +127,11 @@ static __attribute__((noinline)) struct unwind_rule learn(uintptr_t pc)
 
 void unwind_forget(void)
 {
-	__atomic_add_fetch(&forgettings, 1, __ATOMIC_SEQ_CST);
-	bool in_use = __atomic_load_n(&cache_in_use, __ATOMIC_SEQ_CST);
+	shared_add_seq_cst(&forgettings, 1);
+	bool in_use = shared_load_seq_cst(&cache_in_use);
 	for (size_t i = 0; in_use && i < sizeof cache / sizeof *cache; i++)
-		if (__atomic_load_n(&cache[i], __ATOMIC_RELAXED))
-			__atomic_store_n(&cache[i], 0, __ATOMIC_RELAXED);
+		if (shared_load_relaxed(&cache[i]))
+			shared_store_relaxed(&cache[i], 0);
 }
 
 static uintptr_t page_after(uintptr_t at)
@@ -165,15 +167,15 @@ struct stack_bounds unwind_thread_stack(uintptr_t at, bool has_default_size)
 
 size_t unwind_read_safely(void *to, uintptr_t from, size_t bytes)
 {
-	static bool refused; /* atomic: the kernel has no such call, or a filter that was there before us forbids it */
+	static shared_bool refused; /* the kernel has no such call, or a filter that was there before us forbids it */
 	struct iovec here = {to, bytes}, there = {(void *)from, bytes};
 	if (confined() || from < PAGE)
 		return 0;
-	if (!__atomic_load_n(&refused, __ATOMIC_RELAXED)) {
+	if (!shared_load_relaxed(&refused)) {
 		long n = os_call(SYS_process_vm_readv, os_pid(), &here, 1, &there, 1, 0);
 		if (n >= 0 || n == -EFAULT || n == -ENOMEM)
 			return n >= 0 ? (size_t)n : 0;
-		__atomic_store_n(&refused, true, __ATOMIC_RELAXED);
+		shared_store_relaxed(&refused, true);
 	}
 	/* Ask for each page whether it can be read, and read it at once. */
 	size_t done = 0;

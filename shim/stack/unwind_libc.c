@@ -16,9 +16,10 @@
 
 #include "shim/base/arena.h"
 #include "shim/base/os.h"
+#include "shim/base/shared.h"
 
 void *wrap_escape[5];
-int wrap_escape_tid;
+shared_int wrap_escape_tid;
 
 void *__wrap_malloc(size_t bytes);
 void *__wrap_calloc(size_t count, size_t bytes);
@@ -138,7 +139,7 @@ int __wrap_pthread_mutex_unlock(pthread_mutex_t *m)
  * so the listener ends and the program runs on. */
 _Noreturn void __wrap_abort(void)
 {
-	if (__atomic_load_n(&wrap_escape_tid, __ATOMIC_RELAXED) == os_tid())
+	if (shared_load_relaxed(&wrap_escape_tid) == os_tid())
 		__builtin_longjmp(wrap_escape, 1);
 	for (;;)
 		os_call(SYS_exit, 0);

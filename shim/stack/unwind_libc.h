@@ -7,8 +7,10 @@
 #ifndef PPROFSHIM_UNWIND_LIBC_H
 #define PPROFSHIM_UNWIND_LIBC_H
 
+#include "shim/base/shared.h"
+
 /* Where a failed assertion of libunwind jumps to, while the thread wrap_escape_tid is in it. */
 extern void *wrap_escape[5];
-extern int wrap_escape_tid;
+extern shared_int wrap_escape_tid;
 
 #endif

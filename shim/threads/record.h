@@ -10,18 +10,19 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "shim/base/shared.h"
 #include "shim/stack/unwind.h"
 
 /* A wait, as its thread publishes it (waits/waits.h). The fields change only while `state` says WAIT_NONE or
  * WAIT_CHANGING; a state with a call never comes back after it was left. */
 struct wait {
-	uint64_t state;            /* atomic: instance << 8 | enum wait_call */
+	shared_u64 state;          /* instance << 8 | enum wait_call */
 	uint64_t instances;        /* waits so far */
 	uintptr_t object;          /* what it waits for: waits_kind() says of what kind */
 	struct unwind_frame frame; /* the caller's */
-	uint64_t since_ns;  /* CLOCK_MONOTONIC; CLOCK_MONOTONIC_COARSE for locks that nobody watches; 0: not taken */
-	uint32_t handled;   /* self.handled when it began */
-	uint32_t cut_short; /* atomic: our signal interrupted the system call of this wait */
+	uint64_t since_ns;    /* CLOCK_MONOTONIC; CLOCK_MONOTONIC_COARSE for locks that nobody watches; 0: not taken */
+	uint32_t handled;     /* self.handled when it began */
+	shared_u32 cut_short; /* our signal interrupted the system call of this wait */
 };
 
 /* A system call that our signal cut short (waits/restart.h). */
@@ -31,12 +32,12 @@ struct restart {
 	uintptr_t handled_pc, handled_sp;
 	/* The call that our handler set back last. It fails if a handler of the program's comes before it is made. */
 	uintptr_t again_pc, again_sp;
-	uint32_t handled;
+	shared_u32 handled;
 	bool again_always;    /* whatever that handler's SA_RESTART says */
 	bool keep_off;        /* the listener's: send this thread no signal of ours now */
 	struct timespec time; /* what is left of a time-out */
 	/* Written by the listener, while the thread was blocked. */
-	uint32_t number; /* atomic; odd: what follows is being written */
+	shared_u32 number; /* odd: what follows is being written */
 	uint32_t handled_then;
 	long nr; /* -1: nothing is known */
 	uint64_t args[6];
@@ -51,19 +52,19 @@ struct thread {
 	struct wait wait; /* written by the thread itself without a lock */
 	struct restart restart;
 	struct thread *next;
-	struct thread_site *site; /* where it was created; NULL: not known */
-	uintptr_t handle;         /* pthread_self() of a thread that pthread_create made; 0: not known */
-	int tid;                  /* atomic; 0: nobody's */
-	uint32_t timer;           /* atomic; ticks.c: THREAD_NO_TIMER, being made, or its timer's number plus one */
-	uint64_t armed_cpu_ns;    /* ticks.c: the CPU time it had used when it got the timer */
-	struct queue *waits_for;  /* queues.c, these two; the thread's own */
+	struct thread_site *site;         /* where it was created; NULL: not known */
+	shared_address handle;            /* pthread_self() of a thread that pthread_create made; 0: not known */
+	shared_int tid;                   /* 0: nobody's */
+	shared_u32 timer;                 /* ticks.c: THREAD_NO_TIMER, being made, or its timer's number plus one */
+	uint64_t armed_cpu_ns;            /* ticks.c: the CPU time it had used when it got the timer */
+	SHARED(struct queue *) waits_for; /* queues.c, these two; the thread's own */
 	uint64_t waits_since_ns;
 	struct thread *waits_before, *waits_after; /* queues.c; under its bucket's lock */
 	struct trace_chunk *chunk;                 /* trace_events.c, these four; the thread's own */
 	uint32_t chunk_of;                         /* which trace */
-	uint32_t is_tracing;                       /* atomic: it is writing to the chunk */
-	uint32_t end_told_in;                      /* atomic: the trace in which it said that it ends */
-	uint32_t entered;                          /* threads.c: how often it was found or given away */
+	shared_u32 is_tracing;                     /* it is writing to the chunk */
+	shared_u32 end_told_in;                    /* the trace in which it said that it ends */
+	shared_u32 entered;                        /* threads.c: how often it was found or given away */
 };
 enum { THREAD_NO_TIMER = 0, THREAD_TIMER_BEING_MADE = UINT32_MAX };
 

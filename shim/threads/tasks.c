@@ -8,6 +8,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/threads/tasks.h"
 
+#include "shim/base/shared.h"
 #include "shim/libc/clock.h"
 #include "shim/base/layout.h"
 #include "shim/base/house.h"
@@ -21,18 +22,18 @@ struct dir_entry { /* linux_dirent64 */
 	char name[];
 };
 
-static const int *ours[TASKS_OURS]; /* atomic */
+static SHARED(const shared_int *) ours[TASKS_OURS];
 
-void tasks_hide(enum tasks_ours which, const int *tid)
+void tasks_hide(enum tasks_ours which, const shared_int *tid)
 {
-	__atomic_store_n(&ours[which], tid, __ATOMIC_RELAXED);
+	shared_store_relaxed(&ours[which], tid);
 }
 
 static bool is_ours(int tid)
 {
 	for (int i = 0; i < TASKS_OURS; i++) {
-		const int *at = __atomic_load_n(&ours[i], __ATOMIC_RELAXED);
-		if (at && __atomic_load_n(at, __ATOMIC_RELAXED) == tid)
+		const shared_int *at = shared_load_relaxed(&ours[i]);
+		if (at && shared_load_relaxed(at) == tid)
 			return true;
 	}
 	return false;

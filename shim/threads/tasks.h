@@ -7,11 +7,12 @@
 #define PPROFSHIM_TASKS_H
 
 #include "shim/base/arena.h"
+#include "shim/base/shared.h"
 #include "shim/base/text.h"
 
 /* Threads of ours that are not the program's. *tid is set while the thread lives. */
 enum tasks_ours { TASKS_LISTENER, TASKS_VISITOR, TASKS_OURS };
-void tasks_hide(enum tasks_ours which, const int *tid);
+void tasks_hide(enum tasks_ours which, const shared_int *tid);
 
 /* Returns the tids of the program's threads, without ours, the main thread first, and their number in *count. Returns
  * NULL if there is no memory, or no /proc (*count is 0). */

@@ -16,6 +16,7 @@
 #include "shim/base/os.h"
 #include "shim/base/pace.h"
 #include "shim/base/self.h"
+#include "shim/base/shared.h"
 #include "shim/stack/stacks.h"
 #include "shim/base/sync.h"
 #include "shim/threads/tasks.h"
@@ -31,7 +32,7 @@ enum {
 struct thread_site {
 	struct thread_site *older;
 	const struct stack *stack;
-	uint64_t count; /* atomic */
+	shared_u64 count;
 };
 
 /* Records made together. */
@@ -46,17 +47,17 @@ static struct thread_site others = {.stack = &stacks_others};
 
 static struct {
 	struct lock lock;
-	struct thread_site *newest; /* atomic */
+	SHARED(struct thread_site *) newest;
 	struct thread_start *spare_starts;
-	struct thread *slot[SLOTS];  /* by tid */
-	struct record_block *blocks; /* atomic */
+	struct thread *slot[SLOTS]; /* by tid */
+	SHARED(struct record_block *) blocks;
 	struct thread *spare;
-	size_t entered;  /* entries in the slots */
-	size_t sweep_at; /* look for ended threads when there are so many */
-} threads FORKED = {.newest = &others, .sweep_at = SWEEP_FROM};
+	shared_size entered;  /* entries in the slots */
+	shared_size sweep_at; /* look for ended threads when there are so many */
+} threads FORKED = {.newest = SHARED_INIT(&others), .sweep_at = SHARED_INIT(SWEEP_FROM)};
 
 /* Stores in this order: a fork child may inherit the lists at any time. */
-#define SET(where, value) __atomic_store_n(&(where), (value), __ATOMIC_RELEASE)
+#define SET(where, value) word_store_release(&(where), (value))
 
 /* Never NULL. */
 static struct thread_site *site_of_locked(struct stack *s)
@@ -67,8 +68,8 @@ static struct thread_site *site_of_locked(struct stack *s)
 	if (!site)
 		return &others;
 	site->stack = s;
-	site->older = threads.newest;
-	SET(threads.newest, site);
+	site->older = shared_own(&threads.newest);
+	shared_store_release(&threads.newest, site);
 	SET(s->site, site);
 	return site;
 }
@@ -114,15 +115,14 @@ void threads_cancel(struct thread_start *t)
 
 void threads_count(struct thread_site *site)
 {
-	__atomic_fetch_add(&site->count, 1, __ATOMIC_RELAXED);
+	shared_add_relaxed(&site->count, 1);
 }
 
 uint32_t threads_take_timer(struct thread *t)
 {
-	uint32_t timer = __atomic_load_n(&t->timer, __ATOMIC_SEQ_CST);
+	uint32_t timer = shared_load_seq_cst(&t->timer);
 	while (timer != THREAD_NO_TIMER && timer != THREAD_TIMER_BEING_MADE)
-		if (__atomic_compare_exchange_n(&t->timer, &timer, THREAD_NO_TIMER, false, __ATOMIC_ACQ_REL,
-		                                __ATOMIC_RELAXED))
+		if (shared_cas_acq_rel(&t->timer, &timer, THREAD_NO_TIMER))
 			return timer;
 	return THREAD_NO_TIMER;
 }
@@ -149,7 +149,7 @@ void threads_on_reuse(void (*forget)(struct thread *t))
 /* From now on the record is nobody's. Returns its timer. */
 static uint32_t clear_locked(struct thread *t)
 {
-	__atomic_store_n(&t->tid, 0, __ATOMIC_SEQ_CST); /* before its timer is looked for: ticks.c */
+	shared_store_seq_cst(&t->tid, 0); /* before its timer is looked for: ticks.c */
 	forget_rest(t);
 	return threads_take_timer(t);
 }
@@ -157,7 +157,7 @@ static uint32_t clear_locked(struct thread *t)
 static struct thread *find_locked(int tid)
 {
 	struct thread *t = threads.slot[(unsigned)tid % SLOTS];
-	while (t && t->tid != tid)
+	while (t && shared_own(&t->tid) != tid)
 		t = t->next;
 	return t;
 }
@@ -168,20 +168,20 @@ static uint32_t remove_locked(struct thread *t, int tid, uint32_t entered)
 	struct thread **at = &threads.slot[(unsigned)tid % SLOTS];
 	while (*at && *at != t)
 		at = &(*at)->next;
-	if (!*at || t->tid != tid || t->entered != entered)
+	if (!*at || shared_own(&t->tid) != tid || shared_own(&t->entered) != entered)
 		return THREAD_NO_TIMER;
 	SET(*at, t->next);
 	uint32_t timer = clear_locked(t);
 	SET(t->next, threads.spare);
 	SET(threads.spare, t);
-	threads.entered--;
+	shared_set_own(&threads.entered, shared_own(&threads.entered) - 1);
 	return timer;
 }
 
 static void remove_if_ended(struct thread *t, void *pid)
 {
-	uint32_t entered = __atomic_load_n(&t->entered, __ATOMIC_ACQUIRE);
-	int tid = __atomic_load_n(&t->tid, __ATOMIC_RELAXED);
+	uint32_t entered = shared_load_acquire(&t->entered);
+	int tid = shared_load_relaxed(&t->tid);
 	if (!tid || !timers_has_ended(*(int *)pid, tid))
 		return;
 	if (!lock_take(&threads.lock, LOCK_THREADS))
@@ -194,9 +194,9 @@ static void remove_if_ended(struct thread *t, void *pid)
 /* Is it time to sweep, and does nobody else? Then the caller sweeps. */
 static bool begin_sweep_locked(void)
 {
-	if (threads.entered < threads.sweep_at)
+	if (shared_own(&threads.entered) < shared_own(&threads.sweep_at))
 		return false;
-	threads.sweep_at = SIZE_MAX;
+	shared_set_own(&threads.sweep_at, SIZE_MAX);
 	return true;
 }
 
@@ -206,8 +206,8 @@ static void sweep(void)
 {
 	int pid = house_pid();
 	threads_each(remove_if_ended, &pid);
-	size_t entered = __atomic_load_n(&threads.entered, __ATOMIC_RELAXED);
-	__atomic_store_n(&threads.sweep_at, entered * 2 > SWEEP_FROM ? entered * 2 : SWEEP_FROM, __ATOMIC_RELAXED);
+	size_t entered = shared_load_relaxed(&threads.entered);
+	shared_store_relaxed(&threads.sweep_at, entered * 2 > SWEEP_FROM ? entered * 2 : SWEEP_FROM);
 }
 
 /* More records, which were never used. */
@@ -219,8 +219,9 @@ static void make_locked(void)
 		return;
 	at += -(uintptr_t)at % CACHE_LINE;
 	b->first = (void *)at;
-	b->older = threads.blocks;
-	SET(threads.blocks, b); /* before they are spare: a fork child may have to find them all here */
+	b->older = shared_own(&threads.blocks);
+	shared_store_release(&threads.blocks,
+	                     b); /* before they are spare: a fork child may have to find them all here */
 	for (int i = RECORDS_AT_ONCE - 1; i >= 0; i--) {
 		struct thread *t = (void *)(at + i * RECORD_BYTES);
 		SET(t->next, threads.spare);
@@ -245,8 +246,8 @@ static struct thread *enter_locked(int tid, bool begins, uint32_t *timer)
 	struct thread *t = find_locked(tid);
 	*timer = THREAD_NO_TIMER;
 	if (t)
-		__atomic_fetch_add(&t->entered, 1, __ATOMIC_RELEASE); /* from now on no sweep takes it for an ended
-		                                                       * one's */
+		shared_add_release(&t->entered, 1); /* from now on no sweep takes it for an ended
+		                                     * one's */
 	if (t && !begins)
 		return t;
 	if (t) {
@@ -258,12 +259,12 @@ static struct thread *enter_locked(int tid, bool begins, uint32_t *timer)
 		forget_rest(t); /* in a fork child it may hold what the parent left */
 		SET(t->next, threads.slot[(unsigned)tid % SLOTS]);
 		SET(threads.slot[(unsigned)tid % SLOTS], t);
-		threads.entered++;
-		t->entered++;
+		shared_set_own(&threads.entered, shared_own(&threads.entered) + 1);
+		shared_set_own(&t->entered, shared_own(&t->entered) + 1);
 	}
 	t->site = NULL;
-	t->handle = 0;
-	__atomic_store_n(&t->tid, tid, __ATOMIC_RELEASE);
+	shared_set_own(&t->handle, 0);
+	shared_store_release(&t->tid, tid);
 	return t;
 }
 
@@ -323,7 +324,7 @@ struct thread *threads_begin(struct thread_start *t)
 	struct thread *mine = enter_locked(tid, true, &timer);
 	if (mine) {
 		mine->site = t->site;
-		mine->handle = t->handle;
+		shared_set_own(&mine->handle, t->handle);
 	}
 	give_start_locked(t);
 	bool to_sweep = begin_sweep_locked();
@@ -336,10 +337,10 @@ struct thread *threads_begin(struct thread_start *t)
 
 void threads_each(void (*each)(struct thread *t, void *arg), void *arg)
 {
-	for (struct record_block *b = __atomic_load_n(&threads.blocks, __ATOMIC_ACQUIRE); b; b = b->older)
+	for (struct record_block *b = shared_load_acquire(&threads.blocks); b; b = b->older)
 		for (size_t i = 0; i < RECORDS_AT_ONCE; i++) {
 			struct thread *t = (void *)((char *)b->first + i * RECORD_BYTES);
-			if (__atomic_load_n(&t->tid, __ATOMIC_RELAXED))
+			if (shared_load_relaxed(&t->tid))
 				each(t, arg);
 		}
 }
@@ -368,8 +369,8 @@ static size_t handle_slot(const struct thread_handles *h, uintptr_t handle)
 static void keep_handle(struct thread *t, void *arg)
 {
 	struct thread_handles *h = arg;
-	uintptr_t handle = __atomic_load_n(&t->handle, __ATOMIC_RELAXED);
-	int tid = __atomic_load_n(&t->tid, __ATOMIC_RELAXED);
+	uintptr_t handle = shared_load_relaxed(&t->handle);
+	int tid = shared_load_relaxed(&t->tid);
 	if (!handle || !tid || h->count > h->mask / 2)
 		return;
 	size_t i = handle_slot(h, handle);
@@ -422,8 +423,8 @@ static void enrol(struct thread *t, void *arg)
 {
 	struct roll *l = arg;
 	if (l->count < l->cap)
-		l->at[l->count] =
-			(struct living){.tid = t->tid, .site = t->site}; /* NULL of one that was not created */
+		l->at[l->count] = (struct living){.tid = shared_load_relaxed(&t->tid),
+		                                  .site = t->site}; /* NULL of one that was not created */
 	l->count++;
 }
 
@@ -449,7 +450,7 @@ static void add_row(struct thread_snapshot *s, const struct thread_site *site, c
 /* One row for each name among the living threads of a site, one without a name for the rest. */
 static void add_site(struct thread_snapshot *s, const struct thread_site *site, struct living *l, size_t living)
 {
-	uint64_t left = __atomic_load_n(&site->count, __ATOMIC_RELAXED);
+	uint64_t left = shared_load_relaxed(&site->count);
 	for (size_t i = 0; i < living && left && !pace(); i++) {
 		if (l[i].site != site || !l[i].name)
 			continue;
@@ -474,7 +475,7 @@ int snapshot_threads(struct region *r, struct thread_snapshot *s)
 		return -ENOMEM;
 	for (size_t i = 0; i < living && !pace(); i++)
 		l[i].name = tasks_name(r, l[i].tid);
-	const struct thread_site *newest = __atomic_load_n(&threads.newest, __ATOMIC_ACQUIRE);
+	const struct thread_site *newest = shared_load_acquire(&threads.newest);
 	for (const struct thread_site *t = newest; t; t = t->older)
 		sites++;
 	*s = (struct thread_snapshot){
@@ -491,17 +492,17 @@ int snapshot_threads(struct region *r, struct thread_snapshot *s)
 uint64_t threads_created(void)
 {
 	uint64_t n = 0;
-	for (const struct thread_site *t = __atomic_load_n(&threads.newest, __ATOMIC_ACQUIRE); t; t = t->older)
-		n += __atomic_load_n(&t->count, __ATOMIC_RELAXED);
+	for (const struct thread_site *t = shared_load_acquire(&threads.newest); t; t = t->older)
+		n += shared_load_relaxed(&t->count);
 	return n;
 }
 
 static FORKED_CODE void forget_in_child(struct thread *t)
 {
-	t->tid = 0;
-	t->timer = THREAD_NO_TIMER; /* timers are not inherited */
-	t->waits_for = NULL;        /* its queue is gone */
-	t->is_tracing = false;
+	shared_set_own(&t->tid, 0);
+	shared_set_own(&t->timer, THREAD_NO_TIMER); /* timers are not inherited */
+	shared_set_own(&t->waits_for, NULL);        /* its queue is gone */
+	shared_set_own(&t->is_tracing, 0);
 	if (t == self.thread)
 		return;
 	t->next = threads.spare;
@@ -513,7 +514,7 @@ static FORKED_CODE void gather_all_records(void)
 {
 	threads.spare = NULL;
 	threads.spare_starts = NULL;
-	for (struct record_block *b = threads.blocks; b; b = b->older)
+	for (struct record_block *b = shared_own(&threads.blocks); b; b = b->older)
 		for (size_t i = 0; i < RECORDS_AT_ONCE; i++)
 			forget_in_child((void *)((char *)b->first + i * RECORD_BYTES));
 }
@@ -535,14 +536,14 @@ static FORKED_CODE void keep_self_alone(void)
 	for (int i = 0; i < SLOTS; i++)
 		if (threads.slot[i])
 			threads.slot[i] = NULL;
-	threads.entered = mine != NULL;
+	shared_set_own(&threads.entered, mine != NULL);
 	if (!mine)
 		return;
-	mine->tid = house_pid();
+	shared_set_own(&mine->tid, house_pid());
 	mine->site = NULL;
-	mine->handle = 0;
+	shared_set_own(&mine->handle, 0);
 	mine->next = NULL;
-	threads.slot[(unsigned)mine->tid % SLOTS] = mine;
+	threads.slot[(unsigned)house_pid() % SLOTS] = mine;
 }
 
 /* The child has created no thread, so its counts begin at 0. The thread that forked keeps its record, under its new
@@ -550,15 +551,15 @@ static FORKED_CODE void keep_self_alone(void)
  * later turn out to be of ended threads. */
 FORKED_CODE void threads_fork_child(void)
 {
-	for (struct thread_site *t = threads.newest; t; t = t->older)
-		if (t->count)
-			t->count = 0;
-	threads.sweep_at = SWEEP_FROM; /* another thread may have been sweeping */
+	for (struct thread_site *t = shared_own(&threads.newest); t; t = t->older)
+		if (shared_own(&t->count))
+			shared_set_own(&t->count, 0);
+	shared_set_own(&threads.sweep_at, SWEEP_FROM); /* another thread may have been sweeping */
 	if (lock_is_of_who_forked(&threads.lock)) {
 		self.thread = NULL;
 		return;
 	}
-	if (threads.lock.word)
+	if (shared_own(&threads.lock.word))
 		gather_all_records();
 	else
 		gather_used_records();

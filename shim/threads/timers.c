@@ -9,33 +9,34 @@
 #include <string.h>
 #include <sys/time.h>
 
+#include "shim/base/shared.h"
 #include "shim/libc/clock.h"
 #include "shim/base/layout.h"
 #include "shim/threads/timers.h"
 
-static long (*way_in)(long (*fn)(void *arg), void *arg); /* atomic; NULL: all callers are inside */
+static SHARED(long (*)(long (*fn)(void *arg), void *arg)) way_in; /* NULL: all callers are inside */
 
 void timers_enter_by(long (*way)(long (*fn)(void *arg), void *arg))
 {
-	__atomic_store_n(&way_in, way, __ATOMIC_RELEASE);
+	shared_store_release(&way_in, way);
 }
 
 long timers_inside(long (*fn)(void *arg), void *arg)
 {
-	long (*way)(long (*)(void *), void *) = __atomic_load_n(&way_in, __ATOMIC_ACQUIRE);
+	long (*way)(long (*)(void *), void *) = shared_load_acquire(&way_in);
 	return way ? way(fn, arg) : fn(arg);
 }
 
-uint32_t timers_count FORKED;
+shared_u32 timers_count FORKED;
 static struct {
-	uint32_t makers;   /* atomic */
-	uint32_t paused;   /* atomic */
-	uint64_t since_ns; /* atomic: of the last pause */
+	shared_u32 makers;
+	shared_u32 paused;
+	shared_u64 since_ns; /* of the last pause */
 } timers FORKED;
 
 bool timers_begin_making(void)
 {
-	__atomic_fetch_add(&timers.makers, 1, __ATOMIC_SEQ_CST);
+	shared_add_seq_cst(&timers.makers, 1);
 	if (!timers_are_paused())
 		return true;
 	timers_end_making();
@@ -44,33 +45,33 @@ bool timers_begin_making(void)
 
 void timers_end_making(void)
 {
-	__atomic_fetch_sub(&timers.makers, 1, __ATOMIC_SEQ_CST);
+	shared_sub_seq_cst(&timers.makers, 1);
 }
 
 void timers_pause(void)
 {
-	__atomic_store_n(&timers.since_ns, clock_ns(CLOCK_MONOTONIC_COARSE), __ATOMIC_RELAXED);
-	__atomic_fetch_add(&timers.paused, 1, __ATOMIC_SEQ_CST);
+	shared_store_relaxed(&timers.since_ns, clock_ns(CLOCK_MONOTONIC_COARSE));
+	shared_add_seq_cst(&timers.paused, 1);
 }
 
 bool timers_resume(void)
 {
-	uint32_t n = __atomic_load_n(&timers.paused, __ATOMIC_RELAXED);
-	while (n && !__atomic_compare_exchange_n(&timers.paused, &n, n - 1, true, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+	uint32_t n = shared_load_relaxed(&timers.paused);
+	while (n && !shared_cas_seq_cst(&timers.paused, &n, n - 1))
 		continue;
 	return n <= 1;
 }
 
 bool timers_are_paused(void)
 {
-	return __atomic_load_n(&timers.paused, __ATOMIC_SEQ_CST) != 0;
+	return shared_load_seq_cst(&timers.paused) != 0;
 }
 
 bool timers_wait_for_makers(void)
 {
 	enum { STEP_NS = 100000, STEPS = 200 };
 	bool waited = false;
-	for (int i = 0; i < STEPS && __atomic_load_n(&timers.makers, __ATOMIC_SEQ_CST); i++) {
+	for (int i = 0; i < STEPS && shared_load_seq_cst(&timers.makers); i++) {
 		const struct timespec step = {.tv_nsec = STEP_NS};
 		os_call(SYS_nanosleep, &step, NULL);
 		waited = true;
@@ -81,21 +82,21 @@ bool timers_wait_for_makers(void)
 void timers_end_lost_pause(void)
 {
 	enum { LOST_S = 10 };
-	uint64_t since = __atomic_load_n(&timers.since_ns, __ATOMIC_RELAXED);
+	uint64_t since = shared_load_relaxed(&timers.since_ns);
 	if (timers_are_paused() && clock_ns(CLOCK_MONOTONIC_COARSE) > since + LOST_S * 1000000000ull)
-		__atomic_store_n(&timers.paused, 0, __ATOMIC_SEQ_CST);
+		shared_store_seq_cst(&timers.paused, 0);
 }
 
 void timers_note_entry(int change)
 {
-	__atomic_fetch_add(&timers_count, (uint32_t)change, __ATOMIC_SEQ_CST);
+	shared_add_seq_cst(&timers_count, (uint32_t)change);
 }
 
 FORKED_CODE void timers_fork_child(void)
 {
-	timers_count = 0;
-	timers.makers = 0;
-	timers.paused = 0;
+	shared_set_own(&timers_count, 0);
+	shared_set_own(&timers.makers, 0);
+	shared_set_own(&timers.paused, 0);
 }
 
 int timers_make(struct timers_request *q)
@@ -106,10 +107,10 @@ int timers_make(struct timers_request *q)
 	e.sigev_signo = q->signal;
 	e.sigev_notify = SIGEV_THREAD_ID;
 	e._sigev_un._tid = q->tid;
-	__atomic_fetch_add(&timers_count, 1, __ATOMIC_SEQ_CST);
+	shared_add_seq_cst(&timers_count, 1);
 	int r = (int)os_call(SYS_timer_create, q->clock, &e, &q->timer);
 	if (r < 0)
-		__atomic_fetch_sub(&timers_count, 1, __ATOMIC_SEQ_CST);
+		shared_sub_seq_cst(&timers_count, 1);
 	else if ((r = (int)os_call(SYS_timer_settime, q->timer, 0, q->value, NULL)) < 0)
 		timers_delete(q->timer); /* the thread has ended */
 	return r;
@@ -118,7 +119,7 @@ int timers_make(struct timers_request *q)
 static long delete_one(void *timer)
 {
 	long r = os_call(SYS_timer_delete, *(int *)timer);
-	__atomic_fetch_sub(&timers_count, 1, __ATOMIC_SEQ_CST);
+	shared_sub_seq_cst(&timers_count, 1);
 	return r;
 }
 

@@ -15,6 +15,7 @@
 
 #include "shim/base/exports.h"
 #include "shim/base/os.h"
+#include "shim/base/shared.h"
 
 /* Run fn(arg) in the program's thread group. Any thread. Where nothing else is said, the rest of this file is for code
  * that runs in that group.
@@ -44,10 +45,10 @@ bool timers_wait_for_makers(void);
 void timers_end_lost_pause(void);
 
 /* How many timers there are, or are about to be. */
-extern HIDDEN uint32_t timers_count; /* atomic */
+extern HIDDEN shared_u32 timers_count;
 static inline uint32_t timers_held(void)
 {
-	return __atomic_load_n(&timers_count, __ATOMIC_RELAXED);
+	return shared_load_relaxed(&timers_count);
 }
 
 /* Count one more timer as held (1) while signals of deleted timers still use their entries, or stop that (-1). */

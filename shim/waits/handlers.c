@@ -27,6 +27,7 @@
 #include "shim/base/confined.h"
 #include "shim/base/exports.h"
 #include "shim/base/house.h"
+#include "shim/base/shared.h"
 #include "shim/libc/libc_thread.h"
 #include "shim/libc/real.h"
 #include "shim/base/self.h"
@@ -37,9 +38,10 @@
 
 enum { TRAMPOLINES = 256, TRAMPOLINE_BYTES = 16 };
 
-/* What each trampoline jumps to; atomic: NULL, then one handler for good. */
-extern HIDDEN handlers_full signal_handlers[TRAMPOLINES];
-handlers_full signal_handlers[TRAMPOLINES];
+/* What each trampoline jumps to: NULL, then one handler for good. */
+typedef SHARED(handlers_full) handler_place;
+extern HIDDEN handler_place signal_handlers[TRAMPOLINES];
+handler_place signal_handlers[TRAMPOLINES];
 
 #if ARCH_HAS_TRAMPOLINES
 static_assert(offsetof(struct self, thread) == ARCH_SELF_THREAD, "as the trampolines have it, all of these");
@@ -59,9 +61,8 @@ static const char signal_trampolines[1]; /* none: nothing is counted */
 static uintptr_t trampoline_of(handlers_full handler)
 {
 	for (size_t i = 0; sizeof signal_trampolines > 1 && i < TRAMPOLINES; i++) {
-		handlers_full has = __atomic_load_n(&signal_handlers[i], __ATOMIC_ACQUIRE);
-		if (!has && __atomic_compare_exchange_n(&signal_handlers[i], &has, handler, false, __ATOMIC_ACQ_REL,
-		                                        __ATOMIC_ACQUIRE))
+		handlers_full has = shared_load_acquire(&signal_handlers[i]);
+		if (!has && shared_cas_acq_rel(&signal_handlers[i], &has, handler))
 			has = handler;
 		if (has == handler)
 			return (uintptr_t)&signal_trampolines[i * TRAMPOLINE_BYTES];
@@ -96,7 +97,8 @@ uintptr_t handlers_known(uintptr_t handler)
 	if (signals_is_interval_handler(handler))
 		return (uintptr_t)SIG_DFL;
 	return handlers_counted(handler)
-	               ? (uintptr_t)signal_handlers[(handler - (uintptr_t)signal_trampolines) / TRAMPOLINE_BYTES]
+	               ? (uintptr_t)shared_load_relaxed(
+				 &signal_handlers[(handler - (uintptr_t)signal_trampolines) / TRAMPOLINE_BYTES])
 	               : handler;
 }
 

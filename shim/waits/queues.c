@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "shim/base/arena.h"
+#include "shim/base/shared.h"
 #include "shim/libc/clock.h"
 #include "shim/base/confined.h"
 #include "shim/base/layout.h"
@@ -19,7 +20,7 @@
 
 struct queue_bucket queues_buckets[1 << CONTENDED_BUCKET_BITS] LARGE;
 
-static bool was_used FORKED; /* by this process, or the one that it is a copy of */
+static shared_bool was_used FORKED; /* by this process, or the one that it is a copy of */
 
 static struct queue *find_locked(const struct queue_bucket *b, uintptr_t lock)
 {
@@ -56,7 +57,7 @@ static bool take_bucket(struct queue_bucket *b)
 		return false;
 	if (lock_is_inherited(&b->lock)) {
 		b->first = b->spare = NULL;
-		__atomic_store_n(&b->waiters, 0, __ATOMIC_RELAXED);
+		shared_store_relaxed(&b->waiters, 0);
 	}
 	return true;
 }
@@ -90,26 +91,26 @@ static void leave_locked(struct queue_bucket *b, struct queue *c, struct thread 
 	dequeue_locked(c, t);
 	c->began_ns -= t->waits_since_ns > c->charged_ns ? t->waits_since_ns : c->charged_ns;
 	c->waiters--;
-	__atomic_store_n(&b->waiters, b->waiters - 1, __ATOMIC_RELAXED);
+	shared_store_relaxed(&b->waiters, shared_own(&b->waiters) - 1);
 }
 
 /* A handler that interrupts this may fork, and its child may come back here with an empty table (below). Then there is
  * nothing to leave, and hardly anything can go wrong. If the lock can't be had, the thread's next wait tries again. */
 static void leave(struct thread *t)
 {
-	struct queue *c = __atomic_load_n(&t->waits_for, __ATOMIC_RELAXED);
+	struct queue *c = shared_load_relaxed(&t->waits_for);
 	if (!c)
 		return;
 	struct queue_bucket *b = queues_bucket_of(c->lock);
 	if (!take_bucket(b))
 		return;
-	struct queue **at = t->waits_for == c ? link_locked(b, c) : NULL;
+	struct queue **at = shared_own(&t->waits_for) == c ? link_locked(b, c) : NULL;
 	if (at) {
 		leave_locked(b, c, t);
 		if (c->waiters == 0 && (at = link_locked(b, c)))
 			drop_locked(b, at);
 	}
-	t->waits_for = NULL;
+	shared_set_own(&t->waits_for, NULL);
 	lock_release(&b->lock);
 }
 
@@ -121,9 +122,10 @@ static void look_for_first_locked(struct queue_bucket *b, struct queue *c, uint6
 	if (confined() || now_ns - t->waits_since_ns < PATIENCE_NS || now_ns - c->looked_ns < PATIENCE_NS)
 		return;
 	c->looked_ns = now_ns;
-	if (!t->tid || os_call(SYS_tgkill, house_pid(), t->tid, 0) == -ESRCH) {
+	if (!shared_load_relaxed(&t->tid) ||
+	    os_call(SYS_tgkill, house_pid(), shared_load_relaxed(&t->tid), 0) == -ESRCH) {
 		leave_locked(b, c, t);
-		t->waits_for = NULL;
+		shared_set_own(&t->waits_for, NULL);
 	}
 }
 
@@ -132,12 +134,12 @@ static bool enter_locked(struct queue_bucket *b, struct thread *t, uintptr_t loc
 	struct queue *c = find_locked(b, lock);
 	if (!c && !(c = add_locked(b, lock)))
 		return false;
-	t->waits_for = c;
+	shared_set_own(&t->waits_for, c);
 	t->waits_since_ns = now_ns;
 	enqueue_locked(c, t);
 	c->waiters++;
 	c->began_ns += now_ns > c->charged_ns ? now_ns : c->charged_ns;
-	__atomic_store_n(&b->waiters, b->waiters + 1, __ATOMIC_RELAXED);
+	shared_store_relaxed(&b->waiters, shared_own(&b->waiters) + 1);
 	return true;
 }
 
@@ -149,8 +151,9 @@ void queues_enter(struct thread *t, uintptr_t lock, uint64_t now_ns)
 	}
 	leave(t);
 	struct queue_bucket *b = queues_bucket_of(lock);
-	__atomic_store_n(&was_used, true, __ATOMIC_RELAXED);
-	bool has_lock = !t->waits_for && take_bucket(b), has_memory = has_lock && enter_locked(b, t, lock, now_ns);
+	shared_store_relaxed(&was_used, true);
+	bool has_lock = !shared_own(&t->waits_for) && take_bucket(b),
+	     has_memory = has_lock && enter_locked(b, t, lock, now_ns);
 	if (has_lock)
 		lock_release(&b->lock);
 	self_release();
@@ -162,7 +165,7 @@ void queues_enter(struct thread *t, uintptr_t lock, uint64_t now_ns)
 
 void queues_leave(struct thread *t)
 {
-	if (!t->waits_for || !self_hold())
+	if (!shared_own(&t->waits_for) || !self_hold())
 		return; /* a handler that holds locks of ours: the thread's next wait mends it */
 	leave(t);
 	self_release();
@@ -212,13 +215,13 @@ uint64_t queues_release(uintptr_t lock)
  * them. */
 FORKED_CODE void queues_fork_child(void)
 {
-	if (!was_used)
+	if (!shared_own(&was_used))
 		return;
-	was_used = false;
+	shared_set_own(&was_used, false);
 	for (int i = 0; i < 1 << CONTENDED_BUCKET_BITS;
 	     i++) { /* a write copies the page: leave alone what needs no change */
 		struct queue_bucket *b = &queues_buckets[i];
-		if (b->first || b->spare || b->waiters || b->lock.word)
+		if (b->first || b->spare || shared_own(&b->waiters) || shared_own(&b->lock.word))
 			memset(b, 0, sizeof *b);
 	}
 }

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "shim/base/exports.h"
+#include "shim/base/shared.h"
 #include "shim/base/sync.h"
 
 struct thread;
@@ -33,7 +34,7 @@ struct queue {
 /* Locks whose addresses have the same hash. */
 struct queue_bucket {
 	struct lock lock;
-	uint32_t waiters; /* atomic: of all locks here */
+	shared_u32 waiters; /* of all locks here */
 	struct queue *first, *spare;
 } __attribute__((aligned(64)));
 
@@ -48,7 +49,7 @@ static inline struct queue_bucket *queues_bucket_of(uintptr_t lock)
 /* Returns true if a thread may wait for this lock (or for another one in its bucket). Takes no lock. */
 static inline bool queues_maybe(uintptr_t lock)
 {
-	return __atomic_load_n(&queues_bucket_of(lock)->waiters, __ATOMIC_RELAXED) != 0;
+	return shared_load_relaxed(&queues_bucket_of(lock)->waiters) != 0;
 }
 
 /* The thread of this record waits for the lock, from now_ns (CLOCK_MONOTONIC) until queues_leave. A thread waits for

@@ -19,6 +19,7 @@
 #include "shim/arch/entries.h"
 #include "shim/base/os.h"
 #include "shim/base/peek.h"
+#include "shim/base/shared.h"
 #include "shim/waits/calls.h"
 #include "shim/waits/signals.h"
 #include "shim/threads/tasks.h"
@@ -41,12 +42,12 @@ static struct restart *restart_of_self(void)
 /* Copies what the listener noted, consistently. Returns false if there is no note. */
 static bool read_note(const struct restart *r, struct restart *note)
 {
-	uint32_t number = r ? __atomic_load_n(&r->number, __ATOMIC_ACQUIRE) : 1;
+	uint32_t number = r ? shared_load_acquire(&r->number) : 1;
 	if (number & 1)
 		return false;
 	*note = *r;
-	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	return __atomic_load_n(&r->number, __ATOMIC_RELAXED) == number && note->nr >= 0;
+	shared_fence_acquire();
+	return shared_load_relaxed(&r->number) == number && note->nr >= 0;
 }
 
 /* Is the note about the call that was interrupted in this context? The place and the arguments are the same (but for a
@@ -93,7 +94,7 @@ static struct call call_of(ucontext_t *u)
 	uintptr_t pc = (uintptr_t)ARCH_PC(u), sp = (uintptr_t)ARCH_SP(u);
 	bool is_noted = read_note(r, &note) && is_of(&note, u);
 	if (is_noted && is_still(&note))
-		return (struct call){note.nr, note.since_ns, note.handled_then != r->handled};
+		return (struct call){note.nr, note.since_ns, note.handled_then != shared_own(&r->handled)};
 	bool handled =
 		arch_calls_tell_handlers() ? arch_call_was_handled(u) : r && r->handled_pc == pc && r->handled_sp == sp;
 	return (struct call){is_noted ? note.nr : number_in_code(pc - ARCH_CALL_BYTES), 0, handled};
@@ -217,7 +218,7 @@ static long transfer_of(unsigned call)
 
 void restart_interrupted_in(ucontext_t *u, uint64_t mask, const struct wait *w)
 {
-	long nr = transfer_of(waits_call(w->state));
+	long nr = transfer_of(waits_call(shared_own(&w->state)));
 	if (nr >= 0 && arch_is_after_call((uintptr_t)ARCH_PC(u)) && (intptr_t)ARCH_RESULT(u) > 0 &&
 	    w->handled == self.handled && !waits_others_are_due(waits_programs(~mask), 0, false))
 		move_rest_of(u, nr);
@@ -399,8 +400,8 @@ static bool takes_ours(const struct task *k)
 static void write_note(struct restart *r, long nr, const struct task *k, uint64_t since_ns, uint64_t cpu_ns,
                        uint64_t sleeps, uint32_t handled)
 {
-	__atomic_store_n(&r->number, r->number + 1, __ATOMIC_RELAXED);
-	__atomic_thread_fence(__ATOMIC_RELEASE);
+	shared_store_relaxed(&r->number, shared_own(&r->number) + 1);
+	shared_fence_release();
 	r->nr = nr;
 	memcpy(r->args, k->args, sizeof r->args);
 	r->pc = k->pc;
@@ -410,14 +411,14 @@ static void write_note(struct restart *r, long nr, const struct task *k, uint64_
 	r->cpu_ns = cpu_ns;
 	r->sleeps = sleeps;
 	r->handled_then = handled;
-	__atomic_store_n(&r->number, r->number + 1, __ATOMIC_RELEASE);
+	shared_store_release(&r->number, shared_own(&r->number) + 1);
 }
 
 bool restart_look(struct thread *t)
 {
 	struct restart *r = &t->restart;
-	uint32_t handled = __atomic_load_n(&r->handled, __ATOMIC_RELAXED);
-	int tid = __atomic_load_n(&t->tid, __ATOMIC_RELAXED);
+	uint32_t handled = shared_load_relaxed(&r->handled);
+	int tid = shared_load_relaxed(&t->tid);
 	uint64_t sleeps = tasks_sleeps(tid);
 	struct task k = tasks_look(tid);
 	bool blocked = k.state == TASK_BLOCKED && k.nr >= 0 && calls_again(k.nr, (long)k.args[1]) != CALLS_NEVER;
@@ -426,8 +427,8 @@ bool restart_look(struct thread *t)
 		uint64_t cpu_ns;
 		int64_t idle_ns = tasks_idle_ns(tid, &cpu_ns);
 		uint64_t since_ns = idle_ns < 0 ? 0 : clock_ns(CLOCK_MONOTONIC) - (uint64_t)idle_ns;
-		write_note(r, handled == __atomic_load_n(&r->handled, __ATOMIC_RELAXED) ? k.nr : -1, &k, since_ns,
-		           cpu_ns, sleeps, handled);
+		write_note(r, handled == shared_load_relaxed(&r->handled) ? k.nr : -1, &k, since_ns, cpu_ns, sleeps,
+		           handled);
 	}
 	return !r->keep_off;
 }

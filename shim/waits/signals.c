@@ -19,6 +19,7 @@
 #include "shim/base/confined.h"
 #include "shim/base/house.h"
 #include "shim/base/layout.h"
+#include "shim/base/shared.h"
 #include "shim/libc/libc_thread.h"
 #include "shim/base/losses.h"
 #include "shim/libc/real.h"
@@ -28,8 +29,8 @@
 #include "shim/stack/unwind.h"
 #include "shim/waits/waits.h"
 
-uint32_t signals_users FORKED;
-static uint32_t at_work FORKED;             /* atomic: handlers of ours under way */
+shared_u32 signals_users FORKED;
+static shared_u32 at_work FORKED;           /* handlers of ours under way */
 static const struct signals_takers *takers; /* immutable after init */
 static struct timers_action next;           /* libc's action, which ours replaced */
 static char timer_mark, ask_mark;           /* their addresses tell what a signal is for */
@@ -78,7 +79,7 @@ static bool is_question(const void *value)
 static void pass_on(int sig, siginfo_t *info, void *context)
 {
 	static const struct timers_action default_action; /* SIG_DFL: it ends the program */
-	void (*handler)(int, siginfo_t *, void *) = __atomic_load_n(&next.handler, __ATOMIC_RELAXED);
+	void (*handler)(int, siginfo_t *, void *) = word_load_relaxed(&next.handler);
 	if ((uintptr_t)handler > (uintptr_t)SIG_IGN) {
 		handler(sig, info, context);
 	} else if ((uintptr_t)handler == (uintptr_t)SIG_DFL) {
@@ -132,7 +133,7 @@ __attribute__((used)) void take_signal(int sig, siginfo_t *info, void *context)
 {
 	if (confined() && info->si_code == SI_TIMER) /* it was on its way when the filter came */
 		return;
-	__atomic_fetch_add(&at_work, 1, __ATOMIC_ACQUIRE);
+	shared_add_acquire(&at_work, 1);
 	if (libc_thread_is_here()) {
 		lock_check_handler(true);
 		on_signal(sig, info, context);
@@ -140,7 +141,7 @@ __attribute__((used)) void take_signal(int sig, siginfo_t *info, void *context)
 	} else {
 		leave_alone(sig, info, context);
 	}
-	__atomic_fetch_sub(&at_work, 1, __ATOMIC_RELEASE);
+	shared_sub_release(&at_work, 1);
 }
 
 static __attribute__((noinline)) void on_interval(void *context)
@@ -157,7 +158,7 @@ __attribute__((used)) void take_interval(int sig, siginfo_t *info, void *context
 	(void)sig;
 	if (info->si_code != SI_KERNEL || confined())
 		return;
-	__atomic_fetch_add(&at_work, 1, __ATOMIC_ACQUIRE);
+	shared_add_acquire(&at_work, 1);
 	if (libc_thread_is_here()) {
 		lock_check_handler(true);
 		on_interval(context);
@@ -165,7 +166,7 @@ __attribute__((used)) void take_interval(int sig, siginfo_t *info, void *context
 	} else {
 		losses_count(unknown_thread);
 	}
-	__atomic_fetch_sub(&at_work, 1, __ATOMIC_RELEASE);
+	shared_sub_release(&at_work, 1);
 }
 
 /* Does the program itself handle signals that may come at any time on alternate stacks? Then those are large enough,
@@ -218,25 +219,26 @@ void signals_start(const struct signals_takers *who)
 int signals_begin(void)
 {
 	int r = (int)timers_inside(install, NULL);
-	if (r == 0 && __atomic_fetch_add(&signals_users, 1, __ATOMIC_SEQ_CST) == 0)
+	if (r == 0 && shared_add_seq_cst(&signals_users, 1) == 0)
 		waits_watch(WAITS_FOR_SIGNALS, true);
 	return r;
 }
 
 void signals_end(void)
 {
-	if (__atomic_fetch_sub(&signals_users, 1, __ATOMIC_SEQ_CST) == 1)
+	if (shared_sub_seq_cst(&signals_users, 1) == 1)
 		waits_watch(WAITS_FOR_SIGNALS, false);
 }
 
 void signals_end_all(void)
 {
-	__atomic_store_n(&signals_users, 0, __ATOMIC_SEQ_CST);
+	shared_store_seq_cst(&signals_users, 0);
 	waits_watch(WAITS_FOR_SIGNALS, false);
 }
 
 /* Libc installs its handler once, when the first thread is made. */
-static enum { NOT_READY, BEFORE_THREADS, FOR_GOOD } readiness FORKED;
+enum { NOT_READY, BEFORE_THREADS, FOR_GOOD };
+static shared_u32 readiness FORKED; /* of these */
 
 void signals_keep(void)
 {
@@ -248,18 +250,18 @@ void signals_keep(void)
  * good. */
 void signals_keep_from_libc(void)
 {
-	bool is_first = __atomic_load_n(&readiness, __ATOMIC_RELAXED) == BEFORE_THREADS;
+	bool is_first = shared_load_relaxed(&readiness) == BEFORE_THREADS;
 	if (!confined() && (is_first || signals_are_about()))
 		timers_inside(install, NULL);
 	if (is_first)
-		__atomic_store_n(&readiness, FOR_GOOD, __ATOMIC_RELAXED);
+		shared_store_relaxed(&readiness, FOR_GOOD);
 }
 
 void signals_get_ready(void)
 {
 	install(NULL);
-	if (__atomic_load_n(&readiness, __ATOMIC_RELAXED) == NOT_READY)
-		__atomic_store_n(&readiness, BEFORE_THREADS, __ATOMIC_RELAXED);
+	if (shared_load_relaxed(&readiness) == NOT_READY)
+		shared_store_relaxed(&readiness, BEFORE_THREADS);
 }
 
 struct timers_action signals_action_of(void (*handler)(int, siginfo_t *, void *))
@@ -271,17 +273,17 @@ struct timers_action signals_action_of(void (*handler)(int, siginfo_t *, void *)
 
 /* The timers that ask, by the slot's place: the timer's number plus one; 0: none. The thread that takes a number out
  * deletes the timer. */
-static uint32_t asks[SIGNALS_ASKS] FORKED; /* atomic */
+static shared_u32 asks[SIGNALS_ASKS] FORKED;
 
 static long make_ask(void *request)
 {
 	struct timers_request *q = request;
-	uint32_t *ask = &asks[(uintptr_t)q->mark % SIGNALS_ASKS];
+	shared_u32 *ask = &asks[(uintptr_t)q->mark % SIGNALS_ASKS];
 	if (!timers_begin_making())
 		return -EAGAIN;
 	int r = timers_make(q);
 	if (r == 0)
-		__atomic_store_n(ask, (uint32_t)q->timer + 1, __ATOMIC_SEQ_CST);
+		shared_store_seq_cst(ask, (uint32_t)q->timer + 1);
 	if (r == 0 && timers_are_paused())
 		signals_unask((uint32_t)(uintptr_t)q->mark);
 	timers_end_making();
@@ -309,7 +311,7 @@ int signals_ask(int tid, uint32_t slot)
 
 void signals_unask(uint32_t slot)
 {
-	uint32_t timer = __atomic_exchange_n(&asks[slot % SIGNALS_ASKS], 0, __ATOMIC_ACQ_REL);
+	uint32_t timer = shared_exchange_acq_rel(&asks[slot % SIGNALS_ASKS], 0);
 	if (timer)
 		timers_delete((int)timer - 1);
 }
@@ -317,7 +319,7 @@ void signals_unask(uint32_t slot)
 void signals_unask_all(void)
 {
 	for (uint32_t i = 0; i < SIGNALS_ASKS; i++)
-		if (__atomic_load_n(&asks[i], __ATOMIC_RELAXED))
+		if (shared_load_relaxed(&asks[i]))
 			signals_unask(i);
 }
 
@@ -326,8 +328,8 @@ void *signals_timer_mark(void)
 	return &timer_mark;
 }
 
-static uint64_t interval_ns FORKED; /* atomic; 0: the interval timer is not ours now */
-static int interval_pid;            /* its process: a child of vfork sees this memory, and has no timer */
+static shared_u64 interval_ns FORKED; /* 0: the interval timer is not ours now */
+static int interval_pid;              /* its process: a child of vfork sees this memory, and has no timer */
 
 static long begin_fallback(void *period_ns)
 {
@@ -339,7 +341,7 @@ static long begin_fallback(void *period_ns)
 		return -EBUSY;
 	timers_set_action(SIGPROF, &ours, NULL);
 	interval_pid = os_pid();
-	__atomic_store_n(&interval_ns, *(uint64_t *)period_ns, __ATOMIC_SEQ_CST);
+	shared_store_seq_cst(&interval_ns, *(uint64_t *)period_ns);
 	timers_set_interval(*(uint64_t *)period_ns / 1000);
 	return 0;
 }
@@ -352,7 +354,7 @@ int signals_begin_fallback(uint64_t period_ns)
 static long give_up_interval(void *unused)
 {
 	(void)unused;
-	uint64_t ns = interval_pid == os_pid() ? __atomic_exchange_n(&interval_ns, 0, __ATOMIC_SEQ_CST) : 0;
+	uint64_t ns = interval_pid == os_pid() ? shared_exchange_seq_cst(&interval_ns, 0) : 0;
 	if (ns && timers_interval_us() == ns / 1000) /* the program may have set its own */
 		timers_set_interval(0);
 	return 0;
@@ -366,7 +368,7 @@ void signals_end_fallback(void)
 
 void signals_give_up_interval(void)
 {
-	if (__atomic_load_n(&interval_ns, __ATOMIC_RELAXED))
+	if (shared_load_relaxed(&interval_ns))
 		give_up_interval(NULL);
 }
 
@@ -377,7 +379,7 @@ bool signals_is_interval_handler(uintptr_t handler)
 
 bool signals_interval_given_up(void)
 {
-	return !__atomic_load_n(&interval_ns, __ATOMIC_RELAXED);
+	return !shared_load_relaxed(&interval_ns);
 }
 
 /* The interval timer outlives exec, but the handler does not: a pending signal would end the new program. Ignoring the
@@ -386,7 +388,7 @@ bool signals_before_exec(void)
 {
 	const struct timers_action ignore = {.handler = (void *)SIG_IGN};
 	struct timers_action now;
-	if (!__atomic_load_n(&interval_ns, __ATOMIC_RELAXED) || interval_pid != os_pid())
+	if (!shared_load_relaxed(&interval_ns) || interval_pid != os_pid())
 		return false;
 	timers_set_interval(0);
 	if (timers_set_action(SIGPROF, NULL, &now) == 0 && now.handler == pprofshim_take_interval) {
@@ -398,7 +400,7 @@ bool signals_before_exec(void)
 
 void signals_exec_failed(void)
 {
-	uint64_t ns = __atomic_load_n(&interval_ns, __ATOMIC_RELAXED);
+	uint64_t ns = shared_load_relaxed(&interval_ns);
 	if (ns) /* else the profile has ended meanwhile */
 		timers_set_interval(ns / 1000);
 }
@@ -428,7 +430,7 @@ bool signals_set_by_syscall(const long args[], long *result)
 
 bool signals_quiesce(unsigned ms)
 {
-	for (; __atomic_load_n(&at_work, __ATOMIC_ACQUIRE); ms--) {
+	for (; shared_load_acquire(&at_work); ms--) {
 		struct timespec step = {.tv_nsec = 1000000};
 		if (!ms)
 			return false;
@@ -441,10 +443,10 @@ bool signals_quiesce(unsigned ms)
 FORKED_CODE void signals_fork_child(void)
 {
 	for (int i = 0; i < SIGNALS_ASKS; i++)
-		if (asks[i])
-			asks[i] = 0;
-	signals_users = 0;
+		if (shared_own(&asks[i]))
+			shared_set_own(&asks[i], 0);
+	shared_set_own(&signals_users, 0);
 	waits_watch(WAITS_FOR_SIGNALS, false);
-	at_work = 0;
-	interval_ns = 0; /* interval timers are not inherited */
+	shared_set_own(&at_work, 0);
+	shared_set_own(&interval_ns, 0); /* interval timers are not inherited */
 }

@@ -20,6 +20,7 @@
 
 #include "shim/base/exports.h"
 #include "shim/base/os.h"
+#include "shim/base/shared.h"
 #include "shim/stack/unwind.h"
 #include "shim/threads/timers.h"
 
@@ -59,10 +60,10 @@ void signals_get_ready(void);
 /* Returns an action for this handler, with our flags and with all signals blocked. */
 struct timers_action signals_action_of(void (*handler)(int, siginfo_t *, void *));
 
-extern HIDDEN uint32_t signals_users; /* atomic */
+extern HIDDEN shared_u32 signals_users;
 static inline bool signals_are_about(void)
 {
-	return __atomic_load_n(&signals_users, __ATOMIC_RELAXED) != 0;
+	return shared_load_relaxed(&signals_users) != 0;
 }
 
 /* Asks a running thread for its stack. After a little more CPU time of that thread our handler there passes the slot to

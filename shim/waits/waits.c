@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "shim/base/shared.h"
 #include "shim/waits/queues.h"
 #include "shim/base/layout.h"
 #include "shim/base/os.h"
@@ -22,20 +23,20 @@ enum {
 	NEAR_BYTES = 1024,
 };
 
-uint32_t waits_watchers FORKED;
+shared_u32 waits_watchers FORKED;
 
 void waits_watch(uint32_t watcher, bool on)
 {
 	if (on)
-		__atomic_fetch_or(&waits_watchers, watcher, __ATOMIC_SEQ_CST);
+		shared_or_seq_cst(&waits_watchers, watcher);
 	else
-		__atomic_fetch_and(&waits_watchers, ~watcher, __ATOMIC_SEQ_CST);
+		shared_and_seq_cst(&waits_watchers, ~watcher);
 }
 
 void waits_reset(struct wait *w)
 {
-	w->cut_short = 0;
-	__atomic_store_n(&w->state, WAIT_NONE, __ATOMIC_RELEASE);
+	shared_set_own(&w->cut_short, 0);
+	shared_store_release(&w->state, WAIT_NONE);
 }
 
 /* A wait is published already. If its frame is further out on this stack, we are in a handler that interrupted that
@@ -43,7 +44,7 @@ void waits_reset(struct wait *w)
  * wait is not published any more.) */
 void waits_nest(struct wait *w, struct wait_scope *s, uintptr_t sp)
 {
-	if (waits_call(w->state) != WAIT_CHANGING && sp >= w->frame.sp) {
+	if (waits_call(shared_own(&w->state)) != WAIT_CHANGING && sp >= w->frame.sp) {
 		queues_leave((struct thread *)(void *)w);
 		return;
 	}
@@ -55,21 +56,21 @@ void waits_nest(struct wait *w, struct wait_scope *s, uintptr_t sp)
  * it. */
 void waits_unnest(struct wait *w, const struct wait_scope *s)
 {
-	__atomic_store_n(&w->state, WAIT_CHANGING, __ATOMIC_RELAXED);
-	__atomic_thread_fence(__ATOMIC_RELEASE);
-	uint64_t instance = ++w->instances, call = waits_call(s->outer.state);
+	shared_store_relaxed(&w->state, WAIT_CHANGING);
+	shared_fence_release();
+	uint64_t instance = ++w->instances, call = waits_call(shared_own(&s->outer.state));
 	w->object = s->outer.object;
 	w->frame = s->outer.frame;
 	w->since_ns = s->outer.since_ns;
 	w->handled = s->outer.handled;
-	w->cut_short = 0;
-	__atomic_store_n(&w->state, instance << 8 | call, __ATOMIC_RELEASE);
+	shared_set_own(&w->cut_short, 0);
+	shared_store_release(&w->state, instance << 8 | call);
 }
 
 bool waits_was_cut_short(void)
 {
 	struct wait *w = waits_self();
-	return w && __atomic_exchange_n(&w->cut_short, 0, __ATOMIC_RELAXED) && w->handled == self.handled;
+	return w && shared_exchange_relaxed(&w->cut_short, 0) && w->handled == self.handled;
 }
 
 uint64_t waits_left_ns(uint64_t timeout_ns)
@@ -116,8 +117,8 @@ bool waits_others_are_due(uint64_t signals, unsigned long without_flag, bool not
 
 bool waits_is_at(const struct wait *w, uintptr_t sp)
 {
-	return w && waits_call(w->state) != WAIT_NONE && waits_call(w->state) != WAIT_CHANGING &&
-	       w->frame.sp - sp <= NEAR_BYTES;
+	return w && waits_call(shared_own(&w->state)) != WAIT_NONE &&
+	       waits_call(shared_own(&w->state)) != WAIT_CHANGING && w->frame.sp - sp <= NEAR_BYTES;
 }
 
 /* Handlers of the program are counted as they run (hooks/signal.c), so pending signals with counted handlers need no
@@ -129,7 +130,7 @@ bool waits_mark(uintptr_t pc, uintptr_t sp, intptr_t result, uint64_t mask)
 		return false;
 	if (arch_is_after_call(pc)) {
 		if ((result >= 0 || result == -EINTR) && !waits_others_are_due(waits_programs(~mask), 0, true))
-			__atomic_store_n(&w->cut_short, 1, __ATOMIC_RELAXED);
+			shared_store_relaxed(&w->cut_short, 1);
 		return false;
 	}
 	return arch_is_call(pc) && result >= 0 && waits_others_are_due(waits_programs(~mask), SA_RESTART, false);
@@ -137,13 +138,13 @@ bool waits_mark(uintptr_t pc, uintptr_t sp, intptr_t result, uint64_t mask)
 
 bool waits_read(const struct wait *w, struct wait *copy)
 {
-	uint64_t state = __atomic_load_n(&w->state, __ATOMIC_ACQUIRE);
+	uint64_t state = shared_load_acquire(&w->state);
 	if (waits_call(state) == WAIT_NONE || waits_call(state) == WAIT_CHANGING)
 		return false;
 	*copy = *w;
-	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	copy->state = state;
-	return __atomic_load_n(&w->state, __ATOMIC_RELAXED) == state;
+	shared_fence_acquire();
+	shared_set_own(&copy->state, state);
+	return shared_load_relaxed(&w->state) == state;
 }
 
 static const struct {

@@ -23,6 +23,7 @@
 #include <stdint.h>
 
 #include "shim/arch/arch.h"
+#include "shim/base/shared.h"
 #include "shim/libc/clock.h"
 #include "shim/base/self.h"
 #include "shim/stack/unwind.h"
@@ -75,17 +76,17 @@ enum {
 	WAITS_FOR_SIGNALS = 8,
 	WAITS_FOR_LISTENER = 16,
 };
-extern HIDDEN uint32_t waits_watchers; /* atomic; of these */
+extern HIDDEN shared_u32 waits_watchers; /* of these */
 static inline bool waits_are_watched(uint32_t watchers)
 {
-	return (__atomic_load_n(&waits_watchers, __ATOMIC_RELAXED) & watchers) != 0;
+	return (shared_load_relaxed(&waits_watchers) & watchers) != 0;
 }
 void waits_watch(uint32_t watcher, bool on); /* init, listener, fork, app's thread */
 
 /* The same test in two instructions, for bits that are known at compile time. */
 static inline __attribute__((always_inline)) bool waits_test(uint32_t watchers)
 {
-	return __builtin_expect(arch_has_low_bits_now(&waits_watchers, watchers), 0);
+	return __builtin_expect(arch_has_low_bits_now(shared_word(&waits_watchers), watchers), 0);
 }
 
 /* Slow ways of waits_enter. */
@@ -107,18 +108,18 @@ static inline __attribute__((always_inline)) void waits_enter(struct wait_scope 
 	s->nested = false;
 	if (__builtin_expect(!w, 0))
 		return; /* a thread that libc did not make */
-	if (__builtin_expect(waits_call(w->state) != WAIT_NONE, 0))
+	if (__builtin_expect(waits_call(shared_own(&w->state)) != WAIT_NONE, 0))
 		waits_nest(w, s, frame.sp);
-	__atomic_store_n(&w->state, WAIT_CHANGING, __ATOMIC_RELAXED);
-	__atomic_thread_fence(__ATOMIC_RELEASE); /* before the fields change; no instruction on x86 */
+	shared_store_relaxed(&w->state, WAIT_CHANGING);
+	shared_fence_release(); /* before the fields change; no instruction on x86 */
 	uint64_t instance = ++w->instances;
 	w->object = object;
 	w->frame = frame;
 	w->since_ns = since_ns;
 	w->handled = self.handled;
-	w->cut_short = 0;
-	__atomic_store_n(&w->state, instance << 8 | call, __ATOMIC_RELEASE);
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	shared_set_own(&w->cut_short, 0);
+	shared_store_release(&w->state, instance << 8 | call);
+	shared_fence_compiler();
 }
 
 static inline __attribute__((always_inline)) void waits_leave(const struct wait_scope *s)
@@ -129,7 +130,7 @@ static inline __attribute__((always_inline)) void waits_leave(const struct wait_
 	if (__builtin_expect(s->nested, 0))
 		waits_unnest(w, s);
 	else
-		__atomic_store_n(&w->state, WAIT_NONE, __ATOMIC_RELEASE);
+		shared_store_release(&w->state, WAIT_NONE);
 }
 
 /* Called after a call failed with EINTR or moved less than was asked for. Clears the mark.
@@ -139,7 +140,7 @@ bool waits_was_cut_short(void);
 static inline bool waits_may_be_cut_short(void)
 {
 	const struct wait *w = waits_self();
-	return w && w->cut_short;
+	return w && shared_glance(&w->cut_short);
 }
 
 /* Returns when a call with a relative time-out begins; 0 if our signals are not in use, as it will hardly be made

@@ -13,11 +13,24 @@ import shim
 PLANTED = (
     ("format", "C_FILES", "planted.c", "int  planted( void );\n"),
     ("columns", "C_FILES", "planted.c", "/* %s */\n" % ("x" * 120)),
+    ("shared", "C_FILES", "planted.c", "int planted(int *n)\n{\n\treturn __atomic_load_n(n, __ATOMIC_RELAXED);\n}\n"),
     ("shell", "SHELL_FILES", "planted.sh", "#!/bin/sh\nrm $1\n"),
     ("manuals", "MANUALS", "planted.7", ".Dd $Mdocdate$\n.Dt PLANTED 7\n.Nosuchmacro\n"),
     ("spelling", "C_FILES", "planted.c", "/* It is te" "h wrong word, recie" "ved. */\n"),
     ("c", "CHECKED_C", "planted.c", "int planted(void)\n{\n\tint at[2] = {0};\n\treturn at[2];\n}\n"),
     ("python", "PYTHON_FILES", "planted.py", "import os\n"),
+)
+# What is tried with fields of the types of shim/base/shared.h: it compiles, or it does not.
+ACCESSES = (
+    (True, "shared_add_relaxed(&n, 1); return shared_load_acquire(&n);"),
+    (True, "shared_store_release(&p, &n); return shared_own(&n);"),
+    (False, "return n;"),
+    (False, "return n == 1;"),
+    (False, "n = 1; return 0;"),
+    (False, "n++; return 0;"),
+    (False, "return !p;"),
+    (False, "return __atomic_load_n(&n, __ATOMIC_RELAXED);"),
+    (False, "return shared_load_relaxed(p);"),
 )
 LISTS = ("C_FILES", "SHELL_FILES", "MANUALS", "CHECKED_C", "PYTHON_FILES")
 
@@ -52,3 +65,14 @@ class Lint(shim.TestCase):
                 status, out = self.lint(folder, check, files, name)
                 self.assertNotEqual(0, status, out)
                 self.assertIn(name, out)
+
+    def test_a_plain_access_to_a_shared_field_does_not_compile(self):
+        path = os.path.join(shim.scratch("access"), "access.c")
+        for compiles, text in ACCESSES:
+            with self.subTest(text):
+                with open(path, "w") as f:
+                    f.write('#include "shim/base/shared.h"\nstatic shared_int n;\nstatic SHARED(shared_int *) p;\n'
+                            'int access(void);\nint access(void)\n{\n\t(void)p, (void)n;\n\t%s\n}\n' % text)
+                r = subprocess.run(["cc", "-std=gnu11", "-I.", "-fsyntax-only", path], cwd=shim.ROOT,
+                                   capture_output=True, text=True)
+                self.assertEqual(compiles, r.returncode == 0, r.stderr)

@@ -93,7 +93,7 @@ static void make_modules(void)
 		module[m] = (struct module){.path = m == GONE ? "/nowhere/libgone.so" : own_path,
 		                            .bias = base_of(m),
 		                            .text_count = 1,
-		                            .gone = m == GONE};
+		                            .gone = SHARED_INIT(m == GONE)};
 		module[m].start = module[m].text[0].start = base_of(m);
 		module[m].end = module[m].text[0].end = base_of(m) + ((uintptr_t)1 << 35);
 		list[m] = &module[m];

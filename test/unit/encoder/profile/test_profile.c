@@ -45,7 +45,7 @@ static struct module twice_old = {.path = "/nowhere/libold.so",
                                   .text_count = 1,
                                   .build_id = {0xab, 0x01},
                                   .build_id_len = 2,
-                                  .gone = true};
+                                  .gone = SHARED_INIT(true)};
 static struct module twice_new = {.path = "/nowhere/lib\xffnew.so",
                                   .start = 0x10000,
                                   .end = 0x20000,
@@ -58,7 +58,7 @@ static struct module unused_gone = {.path = "/nowhere/libgone.so",
                                     .bias = 0x30000,
                                     .text = {{0x31000, 0x32000, 0x1000}},
                                     .text_count = 1,
-                                    .gone = true};
+                                    .gone = SHARED_INIT(true)};
 static const struct module *modules[] = {&program, &twice_old, &twice_new, &unused_gone};
 static const char *loss;
 

@@ -43,11 +43,12 @@ struct made {
 static struct trace_event *made_add(struct made *m, struct trace_event e)
 {
 	struct trace_chunk *c = &m->chunks[m->snapshot.chunk_count ? m->snapshot.chunk_count - 1 : 0];
-	if (!m->snapshot.chunk_count || c->count == 31)
+	if (!m->snapshot.chunk_count || shared_own(&c->count) == 31)
 		c = &m->chunks[m->snapshot.chunk_count++];
 	m->snapshot.chunks = m->chunks;
-	c->at[c->count] = e;
-	return &c->at[c->count++];
+	uint32_t at = shared_add_relaxed(&c->count, 1);
+	c->at[at] = e;
+	return &c->at[at];
 }
 
 static void made_add_thread(struct made *m, struct trace_thread t)

@@ -182,7 +182,7 @@ static int child_life_in_another_table(void)
 enum { OVER = 30 };
 static int child_life_without_a_profile(void)
 {
-	house.generation++; /* as libc's fork handler has it */
+	shared_set_own(&house.generation, shared_own(&house.generation) + 1); /* as libc's fork handler has it */
 	if (counted(&stub.ends))
 		return OVER; /* before the fork */
 	int status = child_life();

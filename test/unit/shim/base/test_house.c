@@ -39,7 +39,7 @@ static void start(void)
 {
 	house_start(on_copy);
 	copies = 0;
-	parents_generation = house.generation;
+	parents_generation = shared_own(&house.generation);
 }
 
 static pid_t bare_clone(void)
@@ -68,7 +68,7 @@ static int meets_once(void)
 {
 	if (!house_look() || !house_look() || copies != 1)
 		return 1;
-	if (house_pid() != getpid() || house.generation == parents_generation || !house_is_ours())
+	if (house_pid() != getpid() || shared_own(&house.generation) == parents_generation || !house_is_ours())
 		return 2;
 	return was_busy_meanwhile && !self.busy ? 0 : 3;
 }
@@ -89,7 +89,7 @@ static int has_grandchild(void)
 {
 	int r = meets_once();
 	copies = 0;
-	parents_generation = house.generation;
+	parents_generation = shared_own(&house.generation);
 	return r ? r : 10 * in_copy(bare_clone, meets_once);
 }
 
@@ -178,13 +178,13 @@ static void test_generations_start_again_and_none_is_0(void **state)
 {
 	(void)state;
 	start();
-	uint32_t before = house.generation;
+	uint32_t before = shared_own(&house.generation);
 	for (int i = 0; i < HOUSE_GENERATIONS; i++) {
 		house_fork_child();
-		assert_in_range(house.generation, 1, HOUSE_GENERATIONS);
-		assert_true(i == HOUSE_GENERATIONS - 1 || house.generation != before);
+		assert_in_range(shared_own(&house.generation), 1, HOUSE_GENERATIONS);
+		assert_true(i == HOUSE_GENERATIONS - 1 || shared_own(&house.generation) != before);
 	}
-	assert_int_equal(house.generation, before);
+	assert_int_equal(shared_own(&house.generation), before);
 }
 
 int main(void)

@@ -35,7 +35,7 @@ static bool take(struct lock *l)
 
 static uint32_t word_of(const struct lock *l)
 {
-	return __atomic_load_n(&l->word, __ATOMIC_RELAXED);
+	return shared_load_relaxed(&l->word);
 }
 
 static void test_a_free_lock_is_taken_with_the_holders_name(void **state)
@@ -43,11 +43,11 @@ static void test_a_free_lock_is_taken_with_the_holders_name(void **state)
 	(void)state;
 	struct lock l = {0};
 	assert_true(take(&l));
-	assert_int_equal(l.word & ((1u << LOCK_TID_BITS) - 1), gettid());
-	assert_int_equal(l.word >> LOCK_TID_BITS, house.generation);
+	assert_int_equal(shared_own(&l.word) & ((1u << LOCK_TID_BITS) - 1), gettid());
+	assert_int_equal(shared_own(&l.word) >> LOCK_TID_BITS, shared_own(&house.generation));
 	assert_false(lock_is_inherited(&l));
 	lock_release(&l);
-	assert_int_equal(l.word, 0);
+	assert_int_equal(shared_own(&l.word), 0);
 }
 
 static void *count_up(void *arg)
@@ -73,7 +73,7 @@ static void test_no_update_is_lost_between_threads(void **state)
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(t[i], NULL);
 	assert_int_equal(counter, THREADS * TURNS);
-	assert_int_equal(lock.word, 0);
+	assert_int_equal(shared_own(&lock.word), 0);
 }
 
 static struct lock gate;
@@ -108,7 +108,7 @@ static void test_everybody_who_sleeps_is_woken_in_the_end(void **state)
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(t[i], NULL);
 	assert_int_equal(passed + refused, THREADS);
-	assert_int_equal(gate.word, 0);
+	assert_int_equal(shared_own(&gate.word), 0);
 }
 
 static void test_who_waits_in_vain_gives_up_and_the_next_one_at_once(void **state)
@@ -127,7 +127,7 @@ static void test_who_waits_in_vain_gives_up_and_the_next_one_at_once(void **stat
 	}
 	assert_int_equal(refused, 101);
 	lock_release(&gate);
-	assert_int_equal(gate.word, 0); /* and with it all is well again */
+	assert_int_equal(shared_own(&gate.word), 0); /* and with it all is well again */
 	pthread_create(&t, NULL, pass_gate, NULL);
 	pthread_join(t, NULL);
 	assert_int_equal(passed, 1);
@@ -184,10 +184,10 @@ static void test_what_a_dead_thread_held_is_taken_over(void **state)
 	pthread_t t;
 	pthread_create(&t, NULL, die_with_it, &l);
 	pthread_join(t, NULL);
-	assert_int_not_equal(l.word, 0);
+	assert_int_not_equal(shared_own(&l.word), 0);
 	assert_true(take(&l));
 	assert_true(lock_is_inherited(&l));
-	assert_int_equal(l.word & ((1u << LOCK_TID_BITS) - 1), gettid());
+	assert_int_equal(shared_own(&l.word) & ((1u << LOCK_TID_BITS) - 1), gettid());
 	lock_release(&l);
 	assert_true(take(&l));
 	assert_false(lock_is_inherited(&l));
@@ -205,7 +205,7 @@ static void test_a_thread_does_not_wait_for_itself(void **state)
 	assert_true(lock_is_inherited(&l));
 #endif
 	lock_release(&l);
-	assert_int_equal(l.word, 0);
+	assert_int_equal(shared_own(&l.word), 0);
 }
 
 static int in_fork(void (*in_child)(struct lock *l), struct lock *l)
@@ -226,15 +226,15 @@ static int in_fork(void (*in_child)(struct lock *l), struct lock *l)
 static void takes_over(struct lock *l)
 {
 	bool had = take(l);
-	uint32_t generation = l->word >> LOCK_TID_BITS & HOUSE_GENERATIONS;
-	_exit(had && lock_is_inherited(l) && generation == house.generation ? 0 : 2);
+	uint32_t generation = shared_own(&l->word) >> LOCK_TID_BITS & HOUSE_GENERATIONS;
+	_exit(had && lock_is_inherited(l) && generation == shared_own(&house.generation) ? 0 : 2);
 }
 
 /* The holder lives, but in the parent. */
 static void test_what_a_thread_of_the_parent_held_is_taken_over(void **state)
 {
 	(void)state;
-	struct lock l = {.word = 1u << LOCK_TID_BITS | (uint32_t)getppid()};
+	struct lock l = {.word = SHARED_INIT(1u << LOCK_TID_BITS | (uint32_t)getppid())};
 	house_start(NULL);
 	self.busy = false;
 	assert_int_equal(in_fork(takes_over, &l), 0);

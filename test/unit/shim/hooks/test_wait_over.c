@@ -13,7 +13,7 @@
 
 #include "shim/hooks/wait.h"
 
-uint32_t waits_watchers;
+shared_u32 waits_watchers;
 
 enum wait_view waits_view(unsigned call)
 {
@@ -58,7 +58,7 @@ static int begin(void **state)
 	(void)state;
 	counted = (__typeof__(counted)){0};
 	traced = (__typeof__(traced)){0};
-	waits_watchers = WAITS_FOR_BLOCK | WAITS_FOR_TRACE;
+	shared_set_own(&waits_watchers, WAITS_FOR_BLOCK | WAITS_FOR_TRACE);
 	return 0;
 }
 
@@ -97,7 +97,7 @@ static void test_a_wait_for_no_other_thread_is_traced_alone(void **state)
 static void test_without_a_trace_a_wait_is_counted_alone(void **state)
 {
 	(void)state;
-	waits_watchers = WAITS_FOR_BLOCK;
+	shared_set_own(&waits_watchers, WAITS_FOR_BLOCK);
 	hook_over_at(WAIT_pthread_mutex_lock | HOOK_OF_THREADS, 0xabc, 2000, here);
 	assert_int_equal(counted.times, 1);
 	assert_int_equal(traced.times, 0);

@@ -47,7 +47,7 @@ static const struct module *find_by_path(const char *part)
 {
 	struct module_list l = snapshot_modules();
 	for (size_t i = 0; i < l.count; i++)
-		if (strstr(l.at[i]->path, part) && !l.at[i]->gone)
+		if (strstr(l.at[i]->path, part) && !shared_own(&l.at[i]->gone))
 			return l.at[i];
 	return NULL;
 }
@@ -88,7 +88,7 @@ static int compare_with_loader(struct dl_phdr_info *info, size_t size, void *arg
 			assert_int_equal(m->unwind_table, at);
 	}
 	assert_int_equal(m->text_count, texts);
-	assert_false(m->gone);
+	assert_false(shared_own(&m->gone));
 	return 0;
 }
 
@@ -187,10 +187,10 @@ static void test_a_library_is_met_when_its_first_address_turns_up(void **state)
 	assert_true(m->build_id_len > 0);
 	modules_refresh(); /* the loader's list says the same */
 	assert_int_equal(snapshot_modules().count, count + 1);
-	assert_false(m->gone);
+	assert_false(shared_own(&m->gone));
 	dlclose(h);
 	modules_refresh();
-	assert_true(m->gone);
+	assert_true(shared_own(&m->gone));
 	assert_null(modules_find(f));
 	assert_null(find_by_path(libraries[0]));
 }
@@ -210,12 +210,12 @@ static void test_a_library_that_comes_back_to_its_place_gets_its_entry_back(void
 			m = find_by_path(libraries[0]);
 		}
 		assert_non_null(m);
-		assert_false(m->gone);
+		assert_false(shared_own(&m->gone));
 		if (i == 0)
 			count = snapshot_modules().count;
 		dlclose(h);
 		modules_refresh();
-		assert_true(m->gone);
+		assert_true(shared_own(&m->gone));
 		assert_true(forgotten > was); /* rules of its addresses may be another's now */
 	}
 	assert_in_range(snapshot_modules().count, count, count + 2);
@@ -329,11 +329,11 @@ static void test_an_object_that_vanished_unseen_makes_room_for_the_next(void **s
 	uintptr_t f;
 	const struct module *first = load_copy(3000, &h, &f);
 	dlclose(h);
-	assert_false(first->gone); /* nobody has looked */
+	assert_false(shared_own(&first->gone)); /* nobody has looked */
 	assert_null(modules_find(f));
-	assert_true(first->gone);
+	assert_true(shared_own(&first->gone));
 	const struct module *second = load_copy(3001, &h, &f);
-	assert_true(second && second != first && !second->gone);
+	assert_true(second && second != first && !shared_own(&second->gone));
 	dlclose(h);
 	modules_refresh();
 }

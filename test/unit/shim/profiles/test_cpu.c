@@ -75,11 +75,11 @@ static bool is_no_knock(const siginfo_t *info)
 static const struct signals_takers takers = {.tick = cpu_tick, .interval = cpu_interval, .is_knock = is_no_knock};
 
 /* Who asks is hidden, as the listener is; in each child that a test is made in. */
-static int asker;
+static shared_int asker;
 
 static void hide_asker(void)
 {
-	asker = os_pid();
+	shared_set_own(&asker, os_pid());
 	tasks_hide(TASKS_LISTENER, &asker);
 }
 
@@ -127,7 +127,7 @@ static int run_child(void (*body)(void))
 		signals_start(&takers);
 		modules_on_change(unwind_forget);
 		threads_start();
-		self.thread->tid = 0; /* it gets no timer */
+		shared_set_own(&self.thread->tid, 0); /* it gets no timer */
 		clock_start();
 		modules_refresh();
 		pthread_t other;
@@ -639,7 +639,7 @@ static void test_there_is_one_profile_at_a_time(void **state)
 static void no_timer(struct thread *t, void *arg)
 {
 	(void)arg;
-	CHECK(t->timer == THREAD_NO_TIMER);
+	CHECK(shared_own(&t->timer) == THREAD_NO_TIMER);
 }
 
 static void abandoned(void)
@@ -682,7 +682,7 @@ static void test_an_abandoned_profile_leaves_nothing_behind(void **state)
 
 static void count_timer(struct thread *t, void *count)
 {
-	*(uint32_t *)count += t->timer != THREAD_NO_TIMER;
+	*(uint32_t *)count += shared_own(&t->timer) != THREAD_NO_TIMER;
 }
 
 static uint32_t timers_of_threads(void)

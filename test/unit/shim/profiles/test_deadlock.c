@@ -56,7 +56,7 @@ const char *__tsan_default_options(void) /* deadlocks are what is wanted here */
 	return "detect_deadlocks=0 report_mutex_bugs=0 report_thread_leaks=0";
 }
 
-uint32_t signals_users;                  /* signals.c's */
+shared_u32 signals_users;                /* signals.c's */
 bool handlers_counted(uintptr_t handler) /* hooks/signal.c's */
 {
 	(void)handler;
@@ -130,7 +130,7 @@ static NOINLINE int lock_for_writing(pthread_rwlock_t *l)
 
 static int owner_of(unsigned call, const volatile void *object)
 {
-	const struct wait w = {.state = 1 << 8 | call, .object = (uintptr_t)object};
+	const struct wait w = {.state = SHARED_INIT(1 << 8 | call), .object = (uintptr_t)object};
 	return deadlock_owner(&w);
 }
 
@@ -340,7 +340,8 @@ static void sit_down(int count)
 			struct wait w;
 			struct thread_facts f = threads_facts(tid);
 			struct task task = tasks_look(tid);
-			bool waits = f.thread && waits_read(&f.thread->wait, &w) && waits_call(w.state) != WAIT_NONE;
+			bool waits = f.thread && waits_read(&f.thread->wait, &w) &&
+			             waits_call(shared_own(&w.state)) != WAIT_NONE;
 			blocked = waits && (task.state == TASK_SLEEPS || task.state == TASK_BLOCKED) ? blocked + 1 : 0;
 		}
 		CHECK(blocked == 3);
@@ -501,7 +502,7 @@ static void long_chains(void)
 	CHECK(waits && ring);
 	for (int i = 0; i < N; i++) {
 		waits[i] = (struct lock_wait){.tid = i + 1, .owner_tid = i + 2};
-		waits[i].wait.state = WAIT_pthread_mutex_lock;
+		shared_set_own(&waits[i].wait.state, WAIT_pthread_mutex_lock);
 	}
 	CHECK(deadlock_find_rings(&region, waits, N, ring) == 0); /* the last one waits for who is not there */
 	for (int i = 0; i < N; i++)                               /* many wait for one */
@@ -532,9 +533,10 @@ static void moved_on(void)
 		CHECK(waits_read(&f.thread->wait, &waits[i].wait));
 	}
 	CHECK(deadlock_find_rings(&region, waits, 2, ring) == 1);
-	waits[1].wait.state += 1 << 8; /* an earlier or later wait of the same kind */
+	shared_set_own(&waits[1].wait.state,
+	               shared_own(&waits[1].wait.state) + (1 << 8)); /* an earlier or later wait of the same kind */
 	CHECK(deadlock_find_rings(&region, waits, 2, ring) == 0);
-	waits[1].wait.state -= 1 << 8;
+	shared_set_own(&waits[1].wait.state, shared_own(&waits[1].wait.state) - (1 << 8));
 	waits[1].owner_tid = os_tid(); /* another owner */
 	CHECK(deadlock_find_rings(&region, waits, 2, ring) == 0);
 	waits[1].owner_tid = 0; /* nobody */

@@ -55,11 +55,11 @@ uint64_t modules_place_of(const uintptr_t *pc, size_t depth) /* modules.c's */
 	return 0;
 }
 
-bool listener_pending; /* listener.c's */
+shared_bool listener_pending; /* listener.c's */
 static int listener_starts;
 void listener_start_pending(void)
 {
-	listener_pending = false;
+	shared_set_own(&listener_pending, false);
 	listener_starts++;
 }
 
@@ -70,10 +70,11 @@ struct stack *stack_here(uintptr_t function, struct unwind_frame from) /* here.c
 	return stacks_intern(pc, COUNT(pc));
 }
 
-uint32_t waits_watchers;
+shared_u32 waits_watchers;
 void waits_watch(uint32_t watcher, bool on) /* waits.c's, these two */
 {
-	waits_watchers = on ? waits_watchers | watcher : waits_watchers & ~watcher;
+	shared_set_own(&waits_watchers,
+	               on ? shared_own(&waits_watchers) | watcher : shared_own(&waits_watchers) & ~watcher);
 }
 
 uintptr_t waits_function(unsigned call)
@@ -163,7 +164,7 @@ static int reset(void **state)
 	self = (struct self){.random = 20240229};
 	memset(&losses, 0, sizeof losses);
 	memset(&traced, 0, sizeof traced);
-	waits_watchers &= ~(uint32_t)WAITS_FOR_TRACE;
+	shared_and_seq_cst(&waits_watchers, ~(uint32_t)WAITS_FOR_TRACE);
 	return 0;
 }
 
@@ -260,7 +261,7 @@ static void test_at_rate_zero_no_wait_is_counted_for_good(void **state)
 {
 	(void)state;
 	delays_start(0, 0);
-	assert_int_equal(waits_watchers, 0);
+	assert_int_equal(shared_own(&waits_watchers), 0);
 	wait_at(5, 1000000);
 	cause_at(5, 1000000);
 	for (int kind = 0; kind < CONTENTION_KINDS; kind++) {
@@ -270,9 +271,9 @@ static void test_at_rate_zero_no_wait_is_counted_for_good(void **state)
 		assert_int_equal(snapshot_contention_rate(kind), 0);
 	}
 	delays_start(0, 1);
-	assert_int_equal(waits_watchers, WAITS_FOR_MUTEX);
+	assert_int_equal(shared_own(&waits_watchers), WAITS_FOR_MUTEX);
 	delays_start(1, 0);
-	assert_int_equal(waits_watchers, WAITS_FOR_BLOCK);
+	assert_int_equal(shared_own(&waits_watchers), WAITS_FOR_BLOCK);
 }
 
 /* --- their causes ------------------------------------------------------------------------------------ */
@@ -340,19 +341,19 @@ static void test_errno_is_the_programs(void **state)
 static void test_what_a_handler_inside_the_profiler_sees_is_a_counted_loss(void **state)
 {
 	(void)state;
-	waits_watchers |= WAITS_FOR_TRACE;
+	shared_or_relaxed(&waits_watchers, WAITS_FOR_TRACE);
 	assert_true(self_hold());
 	wait_at(9, 10);
-	assert_int_equal(losses.contention_nested, 1);
+	assert_int_equal(shared_own(&losses.contention_nested), 1);
 	cause_at(9, 10);
-	assert_int_equal(losses.contention_nested, 2);
+	assert_int_equal(shared_own(&losses.contention_nested), 2);
 	cause_at(9, 0);
-	assert_int_equal(losses.contention_nested, 2); /* nothing was lost */
+	assert_int_equal(shared_own(&losses.contention_nested), 2); /* nothing was lost */
 	delays_start(0, 0);
-	waits_watchers = 0;
+	shared_set_own(&waits_watchers, 0);
 	wait_at(9, 10);
 	cause_at(9, 10);
-	assert_int_equal(losses.contention_nested, 2);
+	assert_int_equal(shared_own(&losses.contention_nested), 2);
 	assert_true(self.busy);
 	self_release();
 	expect(CONTENTION_BLOCK, 9, 0, 0);
@@ -366,9 +367,9 @@ static void no_memory(void)
 		continue;
 	wait_at(11, 10);
 	cause_at(11, 10);
-	CHECK(losses.stacks_full == 2);
+	CHECK(shared_own(&losses.stacks_full) == 2);
 	wait_at(10, 10); /* what is known goes on being counted */
-	CHECK(losses.stacks_full == 2 && !self.busy);
+	CHECK(shared_own(&losses.stacks_full) == 2 && !self.busy);
 	struct region r = {0};
 	struct contention_snapshot s;
 	CHECK(snapshot_contention(&r, CONTENTION_BLOCK, &s) == -ENOMEM);
@@ -387,7 +388,7 @@ static void test_at_the_memory_cap_waits_are_counted_as_one(void **state)
 static void test_a_wait_that_is_kept_starts_a_pending_listener_once(void **state)
 {
 	(void)state;
-	listener_pending = true;
+	shared_set_own(&listener_pending, true);
 	listener_starts = 0;
 	wait_at(5, 10);
 	wait_at(5, 10);
@@ -400,7 +401,7 @@ static void test_letting_go_asks_for_the_delay_and_tells_a_trace(void **state)
 	assert_int_equal(delays_lets_go(0x55, FUNCTION, at(14)), 4711);
 	assert_int_equal(released, 0x55);
 	assert_int_equal(traced.wakes, 0);
-	waits_watchers |= WAITS_FOR_TRACE;
+	shared_or_relaxed(&waits_watchers, WAITS_FOR_TRACE);
 	assert_int_equal(delays_lets_go(0x66, FUNCTION, at(15)), 4711);
 	assert_int_equal(released, 0x66);
 	assert_int_equal(traced.wakes, 1);

@@ -64,11 +64,11 @@ static bool is_no_knock(const siginfo_t *info)
 static const struct signals_takers takers = {.answer = dump_answer, .refuse = dump_refuse, .is_knock = is_no_knock};
 
 /* Who asks is hidden, as the listener is; in each child that a test is made in. */
-static int asker;
+static shared_int asker;
 
 static void hide_asker(void)
 {
-	asker = os_pid();
+	shared_set_own(&asker, os_pid());
 	tasks_hide(TASKS_LISTENER, &asker);
 }
 

@@ -37,16 +37,16 @@ enum { RATE = 524288, PAGE = 4096 };
 
 /* --- stubs ------------------------------------------------------------------------------------- */
 
-bool listener_pending;
+shared_bool listener_pending;
 static int listener_starts;
 
 void listener_start_pending(void)
 {
-	listener_pending = false;
+	shared_set_own(&listener_pending, false);
 	listener_starts++;
 }
 
-uint32_t waits_watchers; /* waits.c's */
+shared_u32 waits_watchers; /* waits.c's */
 
 static size_t turns; /* of others */
 static bool is_unwanted;
@@ -311,14 +311,14 @@ static void test_an_address_used_again_counts_the_old_block_as_freed(void **stat
 static void test_a_free_inside_the_recorder_is_a_counted_loss(void **state)
 {
 	(void)state;
-	uint64_t lost = losses.free_nested;
+	uint64_t lost = shared_own(&losses.free_nested);
 	heap_on_alloc(block(60), 100, from(60));
 	self.busy = true;
 	heap_on_free(block(61));
-	assert_int_equal(losses.free_nested, lost); /* no sampled block near: nothing lost */
+	assert_int_equal(shared_own(&losses.free_nested), lost); /* no sampled block near: nothing lost */
 	heap_on_free(block(60));
 	self.busy = false;
-	assert_int_equal(losses.free_nested, lost + 1);
+	assert_int_equal(shared_own(&losses.free_nested), lost + 1);
 	expect_raw(60, 104, (struct heap_values){1, 100, 0, 0});
 	heap_on_free(block(60));
 	expect_raw(60, 104, (struct heap_values){1, 100, 1, 100});
@@ -389,7 +389,7 @@ static void test_a_sampled_event_starts_a_pending_listener_once(void **state)
 {
 	(void)state;
 	listener_starts = 0;
-	listener_pending = true;
+	shared_set_own(&listener_pending, true);
 	heap_on_alloc(block(90), 100, from(90));
 	heap_on_alloc(block(91), 100, from(90));
 	assert_int_equal(listener_starts, 1);
@@ -436,7 +436,7 @@ static void fill_the_table(void)
 	enum { MORE = 500 };
 	arena_set_limit(4 * arena_mapped_bytes());
 	uintptr_t n = 0, many = 1000000;
-	while (n < many && !losses.stacks_full)
+	while (n < many && !shared_own(&losses.stacks_full))
 		heap_on_alloc(block(1000 + n), 100, from(1000 + n)), n++;
 	struct heap_row first = row_of_others();
 	for (uintptr_t i = 0; i < MORE; i++)
@@ -444,16 +444,17 @@ static void fill_the_table(void)
 	heap_on_alloc(block(900), 300, from(1000)); /* of a known stack, with room for no size but those it had */
 	struct heap_row row = row_of_others();
 	CHECK(n < many && first.raw.alloc_objects == 1 && first.raw.alloc_bytes == 100 &&
-	      losses.stacks_full == 1 + MORE + 1);
+	      shared_own(&losses.stacks_full) == 1 + MORE + 1);
 	CHECK(row.raw.alloc_objects == 1 + MORE + 1 && row.raw.alloc_bytes == 100 + 200 * MORE + 300 &&
 	      row.raw.free_objects == 0);
 	for (uintptr_t i = 0; i < MORE; i++)
 		heap_on_free(block(1000 + n + i));
 	row = row_of_others();
-	CHECK(row.raw.free_objects == MORE && row.raw.free_bytes == 200 * MORE && losses.heap_no_memory == 0);
-	uint64_t full = losses.stacks_full;
+	CHECK(row.raw.free_objects == MORE && row.raw.free_bytes == 200 * MORE &&
+	      shared_own(&losses.heap_no_memory) == 0);
+	uint64_t full = shared_own(&losses.stacks_full);
 	heap_on_alloc(block(901), 100, from(1000)); /* what is known goes on being counted */
-	CHECK(losses.stacks_full == full);
+	CHECK(shared_own(&losses.stacks_full) == full);
 }
 
 static void test_what_has_no_room_is_counted_as_one_with_right_totals(void **state)
@@ -469,7 +470,7 @@ static void fill_the_blocks(void)
 	while (arena_alloc(16))
 		continue;
 	uintptr_t n = 0;
-	while (n < 1000000 && !losses.heap_no_memory)
+	while (n < 1000000 && !shared_own(&losses.heap_no_memory))
 		heap_on_alloc(block(1000 + n), 100, from(900000)), n++; /* a stack of its own has no room */
 	struct heap_row row = row_of_others();
 	CHECK(n < 1000000 && row.raw.alloc_objects == n && row.raw.free_objects == 1);
@@ -544,10 +545,10 @@ static void test_a_trace_is_told_of_what_each_sample_stands_for(void **state)
 	struct sampling_weight w = sampling_weight(1000);
 	int before = traced;
 	traced_bytes = 0;
-	waits_watchers = ~(uint32_t)WAITS_FOR_TRACE; /* the others have no interest */
+	shared_set_own(&waits_watchers, ~(uint32_t)WAITS_FOR_TRACE); /* the others have no interest */
 	heap_on_alloc(block(900), 1000, from(900));
 	assert_int_equal(traced, before);
-	waits_watchers = WAITS_FOR_TRACE;
+	shared_set_own(&waits_watchers, WAITS_FOR_TRACE);
 	heap_on_alloc(block(901), 1000, from(900));
 	assert_int_equal(traced_bytes, w.bytes);
 	heap_on_free(block(900)); /* of before the trace: it is freed all the same */
@@ -557,7 +558,7 @@ static void test_a_trace_is_told_of_what_each_sample_stands_for(void **state)
 	heap_on_free(block(901));
 	assert_true(traced_bytes == -(int64_t)w.bytes);
 	assert_int_equal(traced, before + 3);
-	waits_watchers = 0;
+	shared_set_own(&waits_watchers, 0);
 }
 
 static void test_losses_are_told_by_name_and_only_when_there_are_any(void **state)

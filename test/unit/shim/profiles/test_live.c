@@ -112,22 +112,22 @@ static void unmarked_blocks(void)
 {
 	struct live_info info, stale;
 	CHECK(live_start(true, RATE, LIMIT) == 0);
-	uintptr_t mask = live_mark_mask;
+	uintptr_t mask = shared_own(&live_mark_mask);
 	CHECK(mask != 0);
 	CHECK(put(5 * PAGE + 64, 1, 10, &stale) == 0);
-	CHECK(live_mark_mask == 0);
+	CHECK(shared_own(&live_mark_mask) == 0);
 	CHECK(put(6 * PAGE + 64, 2, 20, &stale) == 0);
 	CHECK(put(7 * PAGE, 3, 30, &stale) == 0);
 	CHECK(put(6 * PAGE + 64, 4, 40, &stale) == 0 &&
 	      stale.bucket == bucket(2)); /* once more the same: counted once */
 	CHECK(take(5 * PAGE + 64, &info) && info.bucket == bucket(1));
-	CHECK(live_mark_mask == 0);
+	CHECK(shared_own(&live_mark_mask) == 0);
 	CHECK(take(7 * PAGE, &info) && info.bucket == bucket(3));
-	CHECK(live_mark_mask == 0);
+	CHECK(shared_own(&live_mark_mask) == 0);
 	CHECK(!live_remove(at(6 * PAGE + 128), &info));
-	CHECK(live_mark_mask == 0);
+	CHECK(shared_own(&live_mark_mask) == 0);
 	CHECK(take(6 * PAGE + 64, &info) && info.bucket == bucket(4) && info.size_bytes == 40);
-	CHECK(live_mark_mask == mask);
+	CHECK(shared_own(&live_mark_mask) == mask);
 }
 
 static void test_an_unmarked_block_switches_the_mask_off_while_it_lives(void **state)
@@ -140,12 +140,12 @@ static void marks_off(void)
 {
 	struct live_info info, stale;
 	CHECK(!live_uses_marks());
-	CHECK(live_mark_mask == 0);
+	CHECK(shared_own(&live_mark_mask) == 0);
 	for (uintptr_t p = 1 << 20; p < (1 << 20) + 64 * 48; p += 48)
 		CHECK(!live_is_foreign(at(p)) && live_is_marked(at(p)) && put(p, p, p, &stale) == 0 && !stale.bucket);
 	for (uintptr_t p = 1 << 20; p < (1 << 20) + 64 * 48; p += 48)
 		CHECK(take(p, &info) && info.bucket == bucket(p) && info.size_bytes == p && !take(p, &info));
-	CHECK(live_mark_mask == 0);
+	CHECK(shared_own(&live_mark_mask) == 0);
 }
 
 static void marks_off_foreign_malloc(void)
@@ -223,7 +223,8 @@ static void no_memory(void)
 	CHECK(put(n * PAGE, 1, 1, &stale) == 0); /* an old address needs no memory */
 	uintptr_t unmarked = (n + 2) * PAGE + 64;
 	if (put(unmarked, 1, 1, &stale) < 0)
-		CHECK(live_mark_mask != 0 && !live_remove(at(unmarked), &info)); /* what was refused has no effect */
+		CHECK(shared_own(&live_mark_mask) != 0 &&
+		      !live_remove(at(unmarked), &info)); /* what was refused has no effect */
 	for (uintptr_t i = 0; i < n; i++)
 		CHECK(live_remove(at((i + 1) * PAGE), &info));
 	CHECK(put(PAGE, 1, 1, &stale) == 0); /* what was taken out is used again */
@@ -239,7 +240,7 @@ static void no_table(void)
 {
 	arena_set_limit(0);
 	CHECK(live_start(true, RATE, LIMIT) == -ENOMEM);
-	CHECK(!live_uses_marks() && live_mark_mask == UINTPTR_MAX && !live_may_hold(at(UINTPTR_MAX)) &&
+	CHECK(!live_uses_marks() && shared_own(&live_mark_mask) == UINTPTR_MAX && !live_may_hold(at(UINTPTR_MAX)) &&
 	      !live_may_hold(at(PAGE)));
 }
 
@@ -255,7 +256,7 @@ static void fork_keeps(void)
 	CHECK(live_start(true, RATE, LIMIT) == 0);
 	CHECK(put(PAGE, 1, 1, &stale) == 0 && put(2 * PAGE + 64, 2, 2, &stale) == 0);
 	pid_t child = fork();
-	CHECK(take(PAGE, &info) && take(2 * PAGE + 64, &info) && live_mark_mask != 0);
+	CHECK(take(PAGE, &info) && take(2 * PAGE + 64, &info) && shared_own(&live_mark_mask) != 0);
 	if (child == 0)
 		_exit(0);
 	int status;
@@ -298,13 +299,13 @@ static void many_threads(void)
 {
 	pthread_t t[THREADS];
 	CHECK(live_start(true, RATE, LIMIT) == 0);
-	uintptr_t mask = live_mark_mask;
+	uintptr_t mask = shared_own(&live_mark_mask);
 	for (uintptr_t i = 0; i < THREADS; i++)
 		CHECK(pthread_create(&t[i], NULL, churn, (void *)i) == 0);
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(t[i], NULL);
 	CHECK(wrong == 0);
-	CHECK(live_mark_mask == mask);
+	CHECK(shared_own(&live_mark_mask) == mask);
 	for (uintptr_t i = 0; i < BLOCKS; i++)
 		CHECK(!live_may_hold(at((i + 1) * PAGE)));
 }

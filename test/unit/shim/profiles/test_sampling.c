@@ -334,7 +334,7 @@ static void test_the_child_of_a_fork_samples_as_often_as_its_parent(void **state
 		for (int k = 0; k < 17; k++)
 			ask(100);
 		parent = self;
-		house.pid = child + 1;
+		shared_set_own(&house.pid, child + 1);
 		random_fork_child();
 		sampling_fork_child();
 		for (int k = 0; k < BLOCKS; k++)
@@ -354,7 +354,7 @@ static void test_two_children_draw_different_sequences(void **state)
 	struct self parent = self;
 	for (int child = 0; child < 2; child++) {
 		self = parent;
-		house.pid = child + 1;
+		shared_set_own(&house.pid, child + 1);
 		random_fork_child();
 		sampling_fork_child();
 		for (int k = 0; k < 32; k++) {

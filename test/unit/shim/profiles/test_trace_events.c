@@ -62,13 +62,13 @@ struct stack *stack_here(uintptr_t function, struct unwind_frame from) /* here.c
 	return stacks_intern(pc, COUNT(pc));
 }
 
-uint32_t waits_watchers;
+shared_u32 waits_watchers;
 void waits_watch(uint32_t watcher, bool on) /* waits.c's, these two */
 {
 	if (on)
-		__atomic_fetch_or(&waits_watchers, watcher, __ATOMIC_SEQ_CST);
+		shared_or_seq_cst(&waits_watchers, watcher);
 	else
-		__atomic_fetch_and(&waits_watchers, ~watcher, __ATOMIC_SEQ_CST);
+		shared_and_seq_cst(&waits_watchers, ~watcher);
 }
 
 uintptr_t waits_function(unsigned call)
@@ -127,9 +127,9 @@ static int reset(void **state)
 	trace_free();
 	memset(records, 0, sizeof records);
 	for (size_t i = 0; i < COUNT(records); i++)
-		records[i].tid = 100 + (int)i;
+		shared_set_own(&records[i].tid, 100 + (int)i);
 	settings.memory_limit = 160 << 20;
-	waits_watchers = 0;
+	shared_set_own(&waits_watchers, 0);
 	self.busy = false;
 	now_ns = 1000000;
 	ticks = false;
@@ -143,8 +143,8 @@ static size_t count_events(void)
 	size_t chunk_count, n = 0;
 	const struct trace_chunk *c = trace_chunks(&chunk_count);
 	for (size_t i = 0; i < chunk_count; i++) {
-		assert_true(c[i].count <= COUNT(c->at));
-		n += c[i].count;
+		assert_true(trace_chunk_count(&c[i]) <= COUNT(c->at));
+		n += trace_chunk_count(&c[i]);
 	}
 	return n;
 }
@@ -155,9 +155,9 @@ static const struct trace_event *event(size_t n)
 	size_t chunk_count;
 	const struct trace_chunk *c = trace_chunks(&chunk_count);
 	for (size_t i = 0; i < chunk_count; i++) {
-		if (n < c[i].count)
+		if (n < trace_chunk_count(&c[i]))
 			return &c[i].at[n];
-		n -= c[i].count;
+		n -= trace_chunk_count(&c[i]);
 	}
 	fail_msg("there are no more events");
 	return NULL;
@@ -359,7 +359,7 @@ static void test_without_a_trace_nothing_is_written(void **state)
 	trace_free();
 	heap_event(3);
 	for (size_t i = 0; i < COUNT(records); i++)
-		assert_int_equal(records[i].is_tracing, 0);
+		assert_int_equal(shared_own(&records[i].is_tracing), 0);
 }
 
 /* --- what a wait is shown as --------------------------------------------------------------------------- */
@@ -528,7 +528,7 @@ static uint32_t stop; /* atomic */
 static void *wake_on_and_on(void *arg)
 {
 	struct thread *t = self.thread = arg;
-	uintptr_t n = (uintptr_t)t->tid;
+	uintptr_t n = (uintptr_t)shared_own(&t->tid);
 	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED))
 		trace_wakes(LOCK + (n & 1 ? 0 : like(LOCK) - LOCK), 0x9000 + n, (struct unwind_frame){.pc = n * 3});
 	return NULL;
@@ -592,7 +592,7 @@ static void *write_on_and_on(void *arg)
 {
 	struct thread *t = self.thread = arg;
 	for (uint64_t i = 0; i < EVENTS; i++) {
-		uint64_t word = (uint64_t)t->tid << 32 | i;
+		uint64_t word = (uint64_t)shared_own(&t->tid) << 32 | i;
 		char text[24];
 		switch (i % 3) {
 		case 0: heap_event((int64_t)word); break;
@@ -629,7 +629,7 @@ static size_t expect_whole(bool all)
 	size_t chunk_count, n = 0;
 	const struct trace_chunk *c = trace_chunks(&chunk_count);
 	for (size_t i = 0; i < chunk_count; i++)
-		for (uint32_t k = 0; k < c[i].count; k++) {
+		for (uint32_t k = 0; k < trace_chunk_count(&c[i]); k++) {
 			const struct trace_event *e = &c[i].at[k];
 			assert_true(e->tid == c[i].at[0].tid || e->tid == 7); /* each chunk is of one thread */
 			if (e->tid == 7)
@@ -753,7 +753,7 @@ static void test_a_chunk_of_an_older_trace_is_not_written_to(void **state)
 	heap_event(1);
 	heap_event(2);
 	struct trace_chunk *old = records[1].chunk;
-	assert_int_equal(old->count, 2);
+	assert_int_equal(shared_own(&old->count), 2);
 	assert_true(trace_close());
 	trace_free();
 	assert_int_equal(trace_open(), 0); /* likely where the other one was */
@@ -834,7 +834,7 @@ static void test_the_end_waits_for_whoever_writes(void **state)
 	pthread_t t;
 	(void)state;
 	assert_int_equal(trace_open(), 0);
-	records[5].is_tracing = 1;
+	shared_set_own(&records[5].is_tracing, 1);
 	uint64_t before = os_clock_ns(CLOCK_MONOTONIC);
 	assert_int_equal(pthread_create(&t, NULL, end_writing_later, &records[5].is_tracing), 0);
 	assert_true(trace_close());
@@ -850,7 +850,7 @@ static void stopped_writer(void)
 	be(5);
 	heap_event(1);
 	struct trace_chunk *chunk = records[5].chunk;
-	records[5].is_tracing = 1; /* stopped in the middle: by a debugger, say */
+	shared_set_own(&records[5].is_tracing, 1); /* stopped in the middle: by a debugger, say */
 	CHECK(!trace_close());
 	CHECK(count_events() == 1);
 	trace_free();
@@ -858,8 +858,8 @@ static void stopped_writer(void)
 	CHECK(arena_mapped_bytes() == before && mapped > before); /* the memory is back, the addresses are not */
 	CHECK(trace_open() == -EBUSY);
 	chunk->at[1] = (struct trace_event){.kind = TRACE_HEAP}; /* it goes on */
-	chunk->count = 2;
-	records[5].is_tracing = 0;
+	shared_set_own(&chunk->count, 2);
+	shared_set_own(&records[5].is_tracing, 0);
 	for (int i = 0; i < 3; i++) {
 		CHECK(trace_open() == 0 && arena_mapped_bytes() == mapped);
 		heap_event(2);

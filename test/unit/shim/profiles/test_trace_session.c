@@ -117,11 +117,11 @@ uint64_t modules_place_of(const uintptr_t *pc, size_t depth) /* modules.c's */
 }
 
 /* Who asks is hidden, as the listener is; in each child that a test is made in. */
-static int asker;
+static shared_int asker;
 
 static void hide_asker(void)
 {
-	asker = os_pid();
+	shared_set_own(&asker, os_pid());
 	tasks_hide(TASKS_LISTENER, &asker);
 }
 
@@ -131,7 +131,7 @@ __attribute__((constructor)) static void hide_askers(void)
 	pthread_atfork(NULL, NULL, hide_asker);
 }
 
-uint32_t signals_users;                  /* signals.c's */
+shared_u32 signals_users;                /* signals.c's */
 bool handlers_counted(uintptr_t handler) /* hooks/signal.c's */
 {
 	(void)handler;
@@ -229,7 +229,8 @@ static void finish(void)
 		CHECK(snap.threads[i].tid != os_pid()); /* the listener */
 	}
 	for (size_t i = 0; i < snap.chunk_count; i++)
-		for (uint32_t k = 0; k < snap.chunks[i].count; k++) { /* whoever tells anything is among the threads */
+		for (uint32_t k = 0; k < trace_chunk_count(&snap.chunks[i]);
+		     k++) { /* whoever tells anything is among the threads */
 			bool known = false;
 			for (size_t t = 0; t < snap.thread_count; t++)
 				known |= snap.threads[t].tid == snap.chunks[i].at[k].tid;
@@ -256,7 +257,7 @@ static const struct trace_event *find_event(enum trace_kind kind, int tid, int *
 	const struct trace_event *found = NULL;
 	*count = 0;
 	for (size_t i = 0; i < snap.chunk_count; i++)
-		for (uint32_t k = 0; k < snap.chunks[i].count; k++) {
+		for (uint32_t k = 0; k < trace_chunk_count(&snap.chunks[i]); k++) {
 			const struct trace_event *e = &snap.chunks[i].at[k];
 			if (e->kind == kind && e->tid == tid)
 				++*count, found = e;
@@ -405,7 +406,7 @@ static void cancelled(void)
 	trace_add(&(struct trace_event){.start_ns = now_ns, .end_ns = now_ns, .kind = TRACE_BORN, .tid = NOBODY});
 	t->wait.since_ns = now_ns;
 	t->wait.frame.pc = 0x4711;
-	t->wait.state = 1 << 8 | WAIT_pthread_cond_wait;
+	shared_set_own(&t->wait.state, 1 << 8 | WAIT_pthread_cond_wait);
 	snapshot_trace_drain();
 	snapshot_trace_drain();
 	finish();
@@ -596,10 +597,10 @@ static void stopped_writer(void)
 {
 	struct worker *w = start(0, (struct worker){0});
 	begin();
-	threads_facts(w->tid).thread->is_tracing = 1;
+	shared_set_own(&threads_facts(w->tid).thread->is_tracing, 1);
 	finish();
 	CHECK(has_comment("stopped"));
-	threads_facts(w->tid).thread->is_tracing = 0;
+	shared_set_own(&threads_facts(w->tid).thread->is_tracing, 0);
 	give_back();
 	begin();
 	finish();

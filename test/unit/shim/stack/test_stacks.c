@@ -52,7 +52,7 @@ static void test_equal_stacks_are_one_and_different_ones_are_not(void **state)
 		assert_non_null(s[i]);
 		assert_int_equal(s[i]->depth, rows[i].depth);
 		assert_memory_equal(s[i]->pc, rows[i].pc, rows[i].depth * sizeof(uintptr_t));
-		assert_null(s[i]->buckets);
+		assert_null(shared_own(&s[i]->buckets));
 		assert_null(s[i]->site);
 		for (size_t k = 0; k < i; k++)
 			assert_ptr_not_equal(s[i], s[k]);
@@ -90,7 +90,7 @@ static size_t height(const struct stack *s)
 {
 	size_t most = 0;
 	for (size_t i = 0; s && i < COUNT(s->child); i++)
-		most = height(s->child[i]) > most ? height(s->child[i]) : most;
+		most = height(shared_own(&s->child[i])) > most ? height(shared_own(&s->child[i])) : most;
 	return s ? most + 1 : 0;
 }
 
@@ -162,10 +162,10 @@ static void test_at_the_cap_new_stacks_are_others_and_old_ones_found(void **stat
 			if (stacks_intern(pc, 100) == &stacks_others)
 				break;
 		}
-		bool good = made < 100000 && losses.stacks_full == 1 && stacks_others.depth == 1 &&
+		bool good = made < 100000 && shared_own(&losses.stacks_full) == 1 && stacks_others.depth == 1 &&
 		            arena_is_full(ARENA_STACKS);
 		pc[99] = 0;
-		good &= stacks_intern(pc, 100) == old && losses.stacks_full == 1;
+		good &= stacks_intern(pc, 100) == old && shared_own(&losses.stacks_full) == 1;
 		good &= arena_alloc(16) != NULL; /* what must be still has room */
 		pc[0] = 0xfeed;
 		good &= stacks_intern(pc, 1) == &stacks_others; /* a short one, too: it is full for good */

@@ -30,7 +30,7 @@
 #include "shim/threads/tasks.h"
 #include "test/unit/support/count.h"
 
-static int own_listener;
+static shared_int own_listener;
 __attribute__((constructor)) static void hide(void)
 {
 	tasks_hide(TASKS_LISTENER, &own_listener);
@@ -131,7 +131,7 @@ static int count_before(void **state)
 	if (pthread_create(&t, NULL, nothing, NULL) == 0)
 		pthread_join(t, NULL);
 	usleep(20000);
-	own_listener = 0;
+	shared_set_own(&own_listener, 0);
 	before = tasks_count();
 	return before >= 1 ? 0 : -1;
 }
@@ -167,13 +167,13 @@ static void test_the_listener_is_none_of_the_programs_threads(void **state)
 	size_t count;
 	ones[0].way = ones[1].way = IN_POLL;
 	begin(2);
-	own_listener = tid_of(0);
+	shared_set_own(&own_listener, tid_of(0));
 	int *tids = tasks_list(&r, &count);
 	assert_int_equal(count, before + 1);
 	assert_int_equal(tasks_count(), before + 1);
 	for (size_t k = 0; k < count; k++)
-		assert_int_not_equal(tids[k], own_listener);
-	own_listener = 0;
+		assert_int_not_equal(tids[k], shared_own(&own_listener));
+	shared_set_own(&own_listener, 0);
 	assert_int_equal(tasks_count(), before + 2);
 	end(2);
 	region_release(&r);

@@ -114,8 +114,7 @@ static void *task_main(void *arg)
 	struct task *task = t->arg;
 	struct thread *mine = threads_begin(t);
 	if (task->timer)
-		__atomic_store_n(&mine->timer, (uint32_t)__atomic_fetch_add(task->timer, 1, __ATOMIC_RELAXED),
-		                 __ATOMIC_RELEASE);
+		shared_store_release(&mine->timer, (uint32_t)__atomic_fetch_add(task->timer, 1, __ATOMIC_RELAXED));
 	if (task->name)
 		prctl(PR_SET_NAME, task->name);
 	if (task->begun)
@@ -246,7 +245,7 @@ static void no_memory(void)
 	while (arena_alloc(16))
 		continue;
 	CHECK(!threads_prepare(s, NULL, &task));
-	CHECK(losses.thread_no_memory == 1);
+	CHECK(shared_own(&losses.thread_no_memory) == 1);
 }
 
 static void test_at_the_memory_cap_creations_are_lost_and_counted(void **state)
@@ -257,8 +256,8 @@ static void test_at_the_memory_cap_creations_are_lost_and_counted(void **state)
 
 static void add_timer(struct thread *t, void *sum)
 {
-	if (t->timer != THREAD_NO_TIMER)
-		*(int *)sum += (int)t->timer - 1;
+	if (shared_own(&t->timer) != THREAD_NO_TIMER)
+		*(int *)sum += (int)shared_own(&t->timer) - 1;
 }
 
 static void many_births(void)
@@ -304,7 +303,7 @@ static void entering(void)
 	CHECK(!threads_enter_self()); /* it holds locks of ours */
 	self_release();
 	struct thread *t = threads_enter_self();
-	CHECK(t && t->tid == os_tid() && !t->site && t->timer == THREAD_NO_TIMER);
+	CHECK(t && shared_own(&t->tid) == os_tid() && !t->site && shared_own(&t->timer) == THREAD_NO_TIMER);
 	CHECK(self.thread == t && threads_enter(os_tid()) == t && threads_facts(os_tid()).thread == t);
 	CHECK(!threads_facts(os_tid()).created_by && !threads_facts(0x3ffffff).thread);
 	pid_t child = vfork(); /* it has our memory, and is none of our threads */

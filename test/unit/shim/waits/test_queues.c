@@ -62,8 +62,8 @@ static int reset(void **state)
 	ticks = false;
 	looks = 0;
 	for (size_t i = 0; i < COUNT(queues_buckets); i++)
-		assert_true(queues_buckets[i].waiters == 0 && !queues_buckets[i].first &&
-		            queues_buckets[i].lock.word == 0);
+		assert_true(shared_own(&queues_buckets[i].waiters) == 0 && !queues_buckets[i].first &&
+		            shared_own(&queues_buckets[i].lock.word) == 0);
 	return 0;
 }
 
@@ -107,17 +107,18 @@ static void test_a_thread_that_ended_in_the_queue_is_found_out(void **state)
 	enum { NOBODY = 0x3ffffff, LATER_NS = 200000000 };
 	(void)state;
 	house_start(NULL);
-	threads[0].tid = NOBODY;
-	threads[1].tid = (int)getpid();
+	shared_set_own(&threads[0].tid, NOBODY);
+	shared_set_own(&threads[1].tid, (int)getpid());
 	enter_at(0, A, 100);
 	enter_at(1, A, 100);
 	assert_int_equal(release_at(A, 200), 200); /* too early to look */
 	assert_int_equal(release_at(A, 200 + LATER_NS), LATER_NS);
-	assert_null(threads[0].waits_for);
+	assert_null(shared_own(&threads[0].waits_for));
 	queues_leave(&threads[1]);
 	enter_at(0, A, 500 + LATER_NS);
 	assert_int_equal(release_at(A, 500 + 2 * LATER_NS), 0); /* and nobody is left */
-	threads[0].tid = threads[1].tid = 0;
+	shared_set_own(&threads[0].tid, 0);
+	shared_set_own(&threads[1].tid, 0);
 }
 
 static void test_one_waiter_is_charged_from_its_beginning_and_then_from_release_to_release(void **state)
@@ -128,7 +129,7 @@ static void test_one_waiter_is_charged_from_its_beginning_and_then_from_release_
 	assert_int_equal(release_at(A, 150), 0);
 	assert_int_equal(release_at(A, 170), 20); /* another one was faster, and lets go in turn */
 	queues_leave(&threads[0]);
-	assert_null(threads[0].waits_for);
+	assert_null(shared_own(&threads[0].waits_for));
 	assert_int_equal(release_at(A, 300), 0);
 }
 
@@ -256,7 +257,7 @@ static void test_a_record_that_another_thread_gets_waits_no_more(void **state)
 	enter_at(1, A, 100);
 	queues_forget(&threads[0]);
 	queues_forget(&threads[2]); /* which waits for nothing */
-	assert_null(threads[0].waits_for);
+	assert_null(shared_own(&threads[0].waits_for));
 	assert_int_equal(release_at(A, 150), 50);
 	queues_forget(&threads[1]);
 	assert_false(queues_maybe(A));
@@ -269,14 +270,14 @@ static void test_a_thread_that_holds_locks_of_the_house_is_left_out_and_counted(
 	enter_at(0, A, 100);
 	assert_true(self_hold());
 	enter_at(1, A, 120);
-	assert_null(threads[1].waits_for);
-	assert_int_equal(losses.contention_nested, 1);
+	assert_null(shared_own(&threads[1].waits_for));
+	assert_int_equal(shared_own(&losses.contention_nested), 1);
 	assert_int_equal(release_at(A, 150), 0);
-	assert_int_equal(losses.contention_nested, 2);
+	assert_int_equal(shared_own(&losses.contention_nested), 2);
 	assert_int_equal(release_at(B, 150), 0); /* nothing was lost */
-	assert_int_equal(losses.contention_nested, 2);
+	assert_int_equal(shared_own(&losses.contention_nested), 2);
 	queues_leave(&threads[0]);
-	assert_non_null(threads[0].waits_for); /* it could not: its next wait mends that */
+	assert_non_null(shared_own(&threads[0].waits_for)); /* it could not: its next wait mends that */
 	self_release();
 	enter_at(0, B, 300);
 	assert_int_equal(release_at(A, 400), 0);
@@ -318,16 +319,16 @@ static void no_memory(void)
 	while (arena_alloc(16))
 		continue;
 	enter_at(1, A, 150); /* somebody waits already: there is nothing to make */
-	CHECK(losses.contention_no_memory == 0 && threads[1].waits_for);
+	CHECK(shared_own(&losses.contention_no_memory) == 0 && shared_own(&threads[1].waits_for));
 	enter_at(2, B, 150);
-	CHECK(losses.contention_no_memory == 1 && !threads[2].waits_for && !queues_maybe(B));
+	CHECK(shared_own(&losses.contention_no_memory) == 1 && !shared_own(&threads[2].waits_for) && !queues_maybe(B));
 	CHECK(release_at(B, 200) == 0 && release_at(A, 200) == 150);
 	queues_leave(&threads[2]);
 	queues_leave(&threads[0]);
 	queues_leave(&threads[1]);
 	enter_at(2, like(A, 1), 300); /* the one that A had */
-	CHECK(threads[2].waits_for && release_at(like(A, 1), 350) == 50);
-	CHECK(losses.contention_no_memory == 1 && !self.busy);
+	CHECK(shared_own(&threads[2].waits_for) && release_at(like(A, 1), 350) == 50);
+	CHECK(shared_own(&losses.contention_no_memory) == 1 && !self.busy);
 }
 
 static void test_at_the_memory_cap_waits_are_lost_and_counted(void **state)
@@ -342,11 +343,11 @@ static void forked(void)
 	enter_at(0, A, 100);
 	enter_at(1, like(A, 1), 100);
 	queues_leave(&threads[1]);
-	queues_bucket_of(A)->lock.word = 1; /* held by a thread that is not in the child */
-	queues_bucket_of(B)->lock.word = 2;
+	shared_set_own(&queues_bucket_of(A)->lock.word, 1); /* held by a thread that is not in the child */
+	shared_set_own(&queues_bucket_of(B)->lock.word, 2);
 	queues_fork_child();
 	for (int i = 0; i < 8; i++)
-		threads[i].waits_for = NULL; /* as threads.c does */
+		shared_set_own(&threads[i].waits_for, NULL); /* as threads.c does */
 	CHECK(!queues_maybe(A) && release_at(A, 200) == 0);
 	enter_at(0, A, 300);
 	enter_at(1, A, 310);
@@ -513,7 +514,7 @@ static void test_what_threads_are_charged_is_what_they_waited(void **state)
 	assert_int_equal(charged, due);
 	assert_true(due > THREADS * ROUNDS);
 	assert_false(queues_maybe(A) || queues_maybe(B));
-	assert_int_equal(losses.contention_nested + losses.contention_no_memory, 0);
+	assert_int_equal(shared_own(&losses.contention_nested) + shared_own(&losses.contention_no_memory), 0);
 }
 
 /* The same with nothing in order: nobody is charged before it came, or twice. */

@@ -125,7 +125,7 @@ static void on_programs(int sig, siginfo_t *info, void *context)
 	struct restart *r = &standing->record.restart;
 	(void)info;
 	self.handled++;
-	r->handled++;
+	shared_set_own(&r->handled, shared_own(&r->handled) + 1);
 #if defined(__x86_64__)
 	r->handled_pc = (uintptr_t)u->uc_mcontext.gregs[REG_RIP];
 	r->handled_sp = (uintptr_t)u->uc_mcontext.gregs[REG_RSP];
@@ -157,7 +157,7 @@ static void *stand(void *arg)
 {
 	struct stander *s = standing = arg;
 	self.thread = &s->record;
-	__atomic_store_n(&s->record.tid, os_tid(), __ATOMIC_RELAXED);
+	shared_store_relaxed(&s->record.tid, os_tid());
 	__atomic_store_n(&s->tid, os_tid(), __ATOMIC_RELEASE);
 	s->began_ns = clock_ns(CLOCK_MONOTONIC);
 	s->result = s->call(s);

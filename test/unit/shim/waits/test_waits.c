@@ -39,7 +39,7 @@
 	} while (0)
 
 __thread struct self self; /* sampling.c's */
-uint32_t signals_users;    /* signals.c's */
+shared_u32 signals_users;  /* signals.c's */
 
 static bool counted;                     /* all handlers are */
 bool handlers_counted(uintptr_t handler) /* hooks/signal.c's */
@@ -64,11 +64,11 @@ static int reset(void **state)
 	memset(&record, 0, sizeof record);
 	memset(&self, 0, sizeof self);
 	self.thread = &record;
-	signals_users = 0;
+	shared_set_own(&signals_users, 0);
 	counted = false;
 	left_queue = NULL;
 	times_left = 0;
-	waits_watchers = 0;
+	shared_set_own(&waits_watchers, 0);
 	return 0;
 }
 
@@ -101,22 +101,22 @@ static void test_a_wait_is_published_while_it_lasts(void **state)
 	self.handled = 7;
 	waits_enter(&s, WAIT_poll, 0, frame_at(8000), 5);
 	assert_true(waits_read(&record.wait, &w));
-	assert_int_equal(waits_call(w.state), WAIT_poll);
+	assert_int_equal(waits_call(shared_own(&w.state)), WAIT_poll);
 	assert_int_equal(w.frame.sp, 8000);
 	assert_int_equal(w.frame.pc, 0x400000 + 8000);
 	assert_int_equal(w.frame.fp, 8016);
 	assert_int_equal(w.since_ns, 5);
 	assert_int_equal(w.handled, 7);
-	assert_int_equal(w.cut_short, 0);
+	assert_int_equal(shared_own(&w.cut_short), 0);
 	waits_leave(&s);
 	struct wait after;
 	assert_false(waits_read(&record.wait, &after));
 	waits_enter(&s, WAIT_read, 42, frame_at(9000), 0);
 	assert_true(waits_read(&record.wait, &after));
-	assert_int_equal(waits_call(after.state), WAIT_read);
+	assert_int_equal(waits_call(shared_own(&after.state)), WAIT_read);
 	assert_int_equal(after.object, 42);
 	assert_int_equal(after.since_ns, 0);
-	assert_true(after.state >> 8 > w.state >> 8); /* no wait is taken for another */
+	assert_true(shared_own(&after.state) >> 8 > shared_own(&w.state) >> 8); /* no wait is taken for another */
 	waits_leave(&s);
 	assert_false(waits_read(&record.wait, &after));
 }
@@ -161,16 +161,16 @@ static void test_a_handlers_wait_gives_way_to_the_one_it_interrupted(void **stat
 	waits_enter(&middle, WAIT_read, 3, frame_at(7000), 12);
 	waits_enter(&inner, WAIT_poll, 0, frame_at(5000), 13);
 	assert_true(waits_read(&record.wait, &w));
-	assert_int_equal(waits_call(w.state), WAIT_poll);
+	assert_int_equal(waits_call(shared_own(&w.state)), WAIT_poll);
 	waits_leave(&inner);
 	assert_true(waits_read(&record.wait, &w));
-	assert_int_equal(waits_call(w.state), WAIT_read);
+	assert_int_equal(waits_call(shared_own(&w.state)), WAIT_read);
 	assert_int_equal(w.object, 3);
 	assert_int_equal(w.frame.sp, 7000);
 	assert_int_equal(w.since_ns, 12);
 	waits_leave(&middle);
 	assert_true(waits_read(&record.wait, &w));
-	assert_int_equal(waits_call(w.state), WAIT_pthread_mutex_lock);
+	assert_int_equal(waits_call(shared_own(&w.state)), WAIT_pthread_mutex_lock);
 	assert_int_equal(w.object, 0x1000);
 	assert_int_equal(w.frame.sp, 9000);
 	assert_int_equal(w.frame.pc, 0x400000 + 9000);
@@ -185,13 +185,13 @@ static void test_a_wait_that_goes_on_after_a_handlers_has_another_state(void **s
 	(void)state;
 	struct wait_scope outer, inner;
 	waits_enter(&outer, WAIT_read, 1, frame_at(9000), 0);
-	uint64_t before = record.wait.state;
+	uint64_t before = shared_own(&record.wait.state);
 	waits_enter(&inner, WAIT_read, 2, frame_at(7000), 0);
-	uint64_t meanwhile = record.wait.state;
+	uint64_t meanwhile = shared_own(&record.wait.state);
 	waits_leave(&inner);
-	assert_int_equal(waits_call(record.wait.state), WAIT_read);
-	assert_int_not_equal(record.wait.state, meanwhile);
-	assert_int_not_equal(record.wait.state, before);
+	assert_int_equal(waits_call(shared_own(&record.wait.state)), WAIT_read);
+	assert_int_not_equal(shared_own(&record.wait.state), meanwhile);
+	assert_int_not_equal(shared_own(&record.wait.state), before);
 	waits_leave(&outer);
 }
 
@@ -202,13 +202,13 @@ static void test_a_handler_may_wait_while_another_wait_is_being_entered(void **s
 	struct wait_scope outer, inner;
 	struct wait w;
 	waits_enter(&outer, WAIT_read, 1, frame_at(9000), 0);
-	record.wait.state = WAIT_CHANGING;
+	shared_set_own(&record.wait.state, WAIT_CHANGING);
 	assert_false(waits_read(&record.wait, &w));
 	waits_enter(&inner, WAIT_poll, 0, frame_at(7000), 0);
 	assert_true(waits_read(&record.wait, &w));
-	assert_int_equal(waits_call(w.state), WAIT_poll);
+	assert_int_equal(waits_call(shared_own(&w.state)), WAIT_poll);
 	waits_leave(&inner);
-	assert_int_equal(waits_call(record.wait.state), WAIT_CHANGING);
+	assert_int_equal(waits_call(shared_own(&record.wait.state)), WAIT_CHANGING);
 	assert_int_equal(record.wait.object, 1);
 	assert_int_equal(record.wait.frame.sp, 9000);
 }
@@ -223,7 +223,7 @@ static void test_a_wait_that_was_left_by_a_jump_is_overwritten_further_out(void 
 		waits_enter(&stale, WAIT_read, 1, frame_at(8000), 0);
 		waits_enter(&next, WAIT_poll, 0, frame_at(outwards[i]), 0);
 		assert_true(waits_read(&record.wait, &w));
-		assert_int_equal(waits_call(w.state), WAIT_poll);
+		assert_int_equal(waits_call(shared_own(&w.state)), WAIT_poll);
 		assert_int_equal(w.frame.sp, outwards[i]);
 		waits_leave(&next);
 		assert_false(waits_read(&record.wait, &w));
@@ -241,7 +241,7 @@ static void test_a_wait_that_was_left_by_a_jump_is_hidden_further_in(void **stat
 	for (int i = 0; i < 3; i++) {
 		waits_enter(&next, WAIT_poll, 5, frame_at(7000), 0);
 		assert_true(waits_read(&record.wait, &w));
-		assert_int_equal(waits_call(w.state), WAIT_poll);
+		assert_int_equal(waits_call(shared_own(&w.state)), WAIT_poll);
 		assert_int_equal(w.frame.sp, 7000);
 		waits_leave(&next);
 	}
@@ -303,7 +303,7 @@ static void test_a_handlers_wait_takes_the_outer_one_out_of_no_queue(void **stat
 	waits_leave(&inner);
 	waits_enter(&inner, WAIT_poll, 0, frame_at(7000), 0);
 	waits_leave(&inner);
-	record.wait.state = WAIT_CHANGING; /* the handler came while it was being entered */
+	shared_set_own(&record.wait.state, WAIT_CHANGING); /* the handler came while it was being entered */
 	waits_enter(&inner, WAIT_poll, 0, frame_at(9000), 0);
 	waits_leave(&inner);
 	assert_int_equal(times_left, 0);
@@ -326,7 +326,7 @@ static void test_those_who_watch_come_and_go_one_by_one(void **state)
 	assert_false(waits_are_watched(WAITS_FOR_MUTEX | WAITS_FOR_TRACE));
 	waits_watch(WAITS_FOR_MUTEX, false);
 	waits_watch(WAITS_FOR_BLOCK, false);
-	assert_int_equal(waits_watchers, 0);
+	assert_int_equal(shared_own(&waits_watchers), 0);
 }
 
 static void test_a_record_is_handed_on_without_its_wait(void **state)
@@ -335,13 +335,13 @@ static void test_a_record_is_handed_on_without_its_wait(void **state)
 	struct wait_scope s;
 	struct wait w;
 	waits_enter(&s, WAIT_read, 1, frame_at(8000), 0);
-	uint64_t before = record.wait.state;
-	record.wait.cut_short = 1;
+	uint64_t before = shared_own(&record.wait.state);
+	shared_set_own(&record.wait.cut_short, 1);
 	waits_reset(&record.wait);
 	assert_false(waits_read(&record.wait, &w));
 	assert_false(waits_may_be_cut_short());
 	waits_enter(&s, WAIT_read, 1, frame_at(8000), 0);
-	assert_int_not_equal(record.wait.state, before);
+	assert_int_not_equal(shared_own(&record.wait.state), before);
 }
 
 /* --- the reader --------------------------------------------------------------------------------- */
@@ -375,7 +375,8 @@ static bool is_torn(const struct wait *w)
 {
 	uintptr_t n = w->object;
 	return w->frame.pc != n * 3 || w->frame.fp != n * 5 || w->since_ns != n * 7 ||
-	       waits_call(w->state) != (n & 1 ? WAIT_read : WAIT_poll) || w->frame.sp != (n & 1 ? 1u << 20 : 1u << 19);
+	       waits_call(shared_own(&w->state)) != (n & 1 ? WAIT_read : WAIT_poll) ||
+	       w->frame.sp != (n & 1 ? 1u << 20 : 1u << 19);
 }
 
 static void expect_whole_copies(bool nested)
@@ -486,7 +487,7 @@ static void test_only_an_interrupted_system_call_of_the_wait_is_marked(void **st
 	}
 	struct wait_scope s;
 	waits_enter(&s, WAIT_read, 1, frame_at(SP), 0);
-	record.wait.state = WAIT_CHANGING;
+	shared_set_own(&record.wait.state, WAIT_CHANGING);
 	waits_mark((uintptr_t)code + 1026, SP - 100, -EINTR, 0);
 	assert_false(waits_may_be_cut_short());
 }
@@ -692,7 +693,7 @@ static void test_the_clock_is_only_read_where_signals_are_about(void **state)
 {
 	(void)state;
 	assert_int_equal(waits_start_ns(), 0);
-	signals_users = 1;
+	shared_set_own(&signals_users, 1);
 	uint64_t before = clock_ns(CLOCK_MONOTONIC), start = waits_start_ns();
 	assert_true(start >= before && start <= clock_ns(CLOCK_MONOTONIC));
 }
