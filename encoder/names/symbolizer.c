@@ -31,7 +31,7 @@ enum {
 
 static struct {
 	struct encoder_options options;
-	char program[4096];
+	char program[4096], library[4096];
 	char trouble[160];
 	uint64_t trouble_ns, again_ns;
 	bool is_late; /* `trouble` says that a helper is late */
@@ -390,15 +390,20 @@ static int prepare(const struct question *q, size_t count)
 	return 0;
 }
 
-/* The helper runs as the program's user, so a setting must not name a program that another user could have put there.
- * (The one beside the library is as safe as the library.) */
+/* The helper runs as the program's user: it must be no program that another user could have put there. */
 static bool is_refused(void)
 {
-	int r = symbolizer.options.symbolizer ? own_file_may_run(symbolizer.program) : 0;
+	bool is_named = symbolizer.options.symbolizer;
+	int r = is_named ? own_file_may_run(symbolizer.program)
+	                 : own_file_may_run_beside(symbolizer.program, symbolizer.library);
 	if (r != -EINVAL && r != -EPERM && r != -ELOOP)
 		return false;
-	remember("PPROF_SYMBOLIZER is no absolute path, or others than root and this user can change it", 0,
-	         "; it is not run");
+	if (is_named)
+		remember("PPROF_SYMBOLIZER is no absolute path, or others than root and this user can change it or a "
+		         "folder on its way",
+		         0, "; it is not run");
+	else
+		remember("the helper can be changed by others than the library beside it", 0, "; it is not run");
 	symbolizer.again_ns = os_clock_ns(CLOCK_MONOTONIC) + AGAIN_SECONDS * SECOND;
 	return true;
 }
@@ -577,6 +582,8 @@ void symbolizer_locate(const struct maps *maps)
 	}
 	const struct map *ours = maps_find(maps, (uintptr_t)symbolizer_locate);
 	struct span folder = ours ? ours->path : (struct span){0};
+	if (folder.len < sizeof symbolizer.library)
+		memcpy(symbolizer.library, folder.at, folder.len);
 	while (folder.len && folder.at[folder.len - 1] != '/')
 		folder.len--;
 	if (folder.len)

@@ -34,7 +34,9 @@ static bool is_trusted(const struct stat *s)
 	return s->st_uid == 0 || s->st_uid == user();
 }
 
-/* Can others replace an entry of root's or this user's in this folder? In a sticky folder they can't. */
+/* Can nobody else replace an entry of root's or this user's in this folder? In a sticky folder they can't. Who is in a
+ * group can't be asked without libc's name services: a folder that any group may write counts as others', as sshd and
+ * sudo have it. */
 static bool is_safe_folder(int fd)
 {
 	struct stat s;
@@ -53,17 +55,19 @@ static int open_entry(int folder, const char *name)
 	return good ? (int)os_call(SYS_openat, folder, name, O_PATH | O_CLOEXEC, 0) : -ELOOP;
 }
 
-/* Open the folder that holds the last part of the path; write that part to `name`. */
-static int open_folder(const char *path, char name[NAME_MAX + 1])
+/* Open the folder that holds the last part of the path; write that part to `name`. safe: every folder on the way must
+ * be. */
+static int open_folder(const char *path, bool safe, char name[NAME_MAX + 1])
 {
 	struct span rest = span_of(path);
 	int fd =
 		path[0] == '/' ? (int)os_call(SYS_openat, AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0) : -EINVAL;
 	while (fd >= 0) {
 		struct span part = span_cut(&rest, '/');
-		if (part.len > NAME_MAX) {
+		int error = part.len > NAME_MAX ? -ENAMETOOLONG : safe && !is_safe_folder(fd) ? -EPERM : 0;
+		if (error) {
 			os_close(fd);
-			return -ENAMETOOLONG;
+			return error;
 		}
 		memcpy(name, part.at, part.len);
 		name[part.len] = '\0';
@@ -104,7 +108,7 @@ static int append_in(int folder, const char *name)
 int own_file_append(const char *path)
 {
 	char name[NAME_MAX + 1];
-	int folder = open_folder(path, name);
+	int folder = open_folder(path, false, name);
 	if (folder < 0)
 		return folder;
 	int fd = append_in(folder, name);
@@ -115,7 +119,7 @@ int own_file_append(const char *path)
 int own_file_may_run(const char *path)
 {
 	char name[NAME_MAX + 1];
-	int folder = open_folder(path, name);
+	int folder = open_folder(path, true, name);
 	if (folder < 0)
 		return folder;
 	struct stat s;
@@ -123,7 +127,35 @@ int own_file_may_run(const char *path)
 	os_close(folder);
 	if (fd < 0)
 		return fd;
-	bool good = look(fd, &s) && S_ISREG(s.st_mode) && is_trusted(&s) && !(s.st_mode & S_IWOTH);
+	bool good = look(fd, &s) && S_ISREG(s.st_mode) && is_trusted(&s) && !(s.st_mode & OTHERS_WRITE);
 	os_close(fd);
 	return good ? 0 : -EPERM;
+}
+
+static int look_at(const char *path, struct stat *s)
+{
+	int fd = (int)os_call(SYS_openat, AT_FDCWD, path, O_PATH | O_CLOEXEC, 0);
+	if (fd < 0)
+		return fd;
+	bool known = look(fd, s);
+	os_close(fd);
+	return known ? 0 : -EIO;
+}
+
+/* May somebody write the file who may not write the other one? */
+static bool is_less_safe(const struct stat *s, const struct stat *other)
+{
+	mode_t more = s->st_mode & ~other->st_mode & OTHERS_WRITE;
+	return !(is_trusted(s) || s->st_uid == other->st_uid) || more ||
+	       (s->st_mode & S_IWGRP && s->st_gid != other->st_gid);
+}
+
+int own_file_may_run_beside(const char *path, const char *neighbour)
+{
+	struct stat s, other = {0};
+	int r = look_at(path, &s);
+	if (r < 0)
+		return r;
+	look_at(neighbour, &other); /* if it is gone: as if only root could write it */
+	return S_ISREG(s.st_mode) && !is_less_safe(&s, &other) ? 0 : -EPERM;
 }

@@ -12,8 +12,14 @@
  * Returns a descriptor, or a negative errno. */
 int own_file_append(const char *path);
 
-/* May this absolute path be run? The same for the way; the file must be root's or this user's, and nobody else may
- * write it. Returns 0, or a negative errno. */
+/* May this absolute path be run? The file, and every folder on the way, must be root's or this user's, and neither a
+ * group nor all others may write it (or, of a folder, may replace the next part of the path: not in a sticky one). A
+ * link on the way is followed as above.
+ * Returns 0, or a negative errno. */
 int own_file_may_run(const char *path);
+
+/* The same for a file beside one that this process runs already. Who may write into their folder could replace the
+ * neighbour as well: so only the file is looked at. Nobody may write it who may not write its neighbour. */
+int own_file_may_run_beside(const char *path, const char *neighbour);
 
 #endif

@@ -51,7 +51,7 @@
 	"elsewhere: pprofshim-symbolize FILE"
 #define REFUSED \
 	"no lines and inlined calls: PPROF_SYMBOLIZER is no absolute path, or others than root and this user can " \
-	"change it; it is not run"
+	"change it or a folder on its way; it is not run"
 
 enum {
 	MODULES = 3,

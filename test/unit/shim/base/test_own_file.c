@@ -160,9 +160,63 @@ static void test_a_program_is_run_that_only_root_and_its_user_can_write(void **s
 	assert_int_equal(own_file_may_run(home), -EPERM);
 	assert_int_equal(chmod("program", 0757), 0);
 	assert_int_equal(own_file_may_run(at("program")), -EPERM);
+	assert_int_equal(chmod("program", 0775), 0); /* nor may a group: who is in it is not known */
+	assert_int_equal(own_file_may_run(at("program")), -EPERM);
 	if (geteuid() == 0) {
 		assert_int_equal(chmod("program", 0755) || chown("program", STRANGER, STRANGER), 0);
 		assert_int_equal(own_file_may_run(at("program")), -EPERM);
+	}
+}
+
+static int try_in_folder(mode_t mode)
+{
+	assert_int_equal(chmod("way", mode), 0);
+	return own_file_may_run(at("way/on/program"));
+}
+
+static void test_a_program_is_run_from_folders_that_nobody_else_can_write(void **state)
+{
+	(void)state;
+	assert_int_equal(mkdir("way", 0755) || mkdir("way/on", 0755), 0);
+	put("way/on/program", 0755);
+	assert_int_equal(try_in_folder(0755), 0);
+	assert_int_equal(try_in_folder(0775), -EPERM);
+	assert_int_equal(try_in_folder(0757), -EPERM);
+	assert_int_equal(try_in_folder(01777), 0); /* entries of this user's stay there */
+	if (geteuid() == 0) {
+		assert_int_equal(chown("way", STRANGER, STRANGER), 0);
+		assert_int_equal(try_in_folder(0755), -EPERM);
+	}
+}
+
+static int try_beside(mode_t mode, mode_t neighbour)
+{
+	char path[200];
+	strcpy(path, at("helper"));
+	assert_int_equal(chmod("helper", mode) || chmod("library", neighbour), 0);
+	return own_file_may_run_beside(path, at("library"));
+}
+
+static void test_a_program_beside_the_library_is_trusted_as_that_is(void **state)
+{
+	(void)state;
+	put("helper", 0755);
+	put("library", 0644);
+	assert_int_equal(try_beside(0755, 0644), 0);
+	assert_int_equal(try_beside(0775, 0644), -EPERM);
+	assert_int_equal(try_beside(0775, 0664), 0);
+	assert_int_equal(try_beside(0757, 0664), -EPERM);
+	assert_int_equal(chmod(home, 0777), 0); /* others could replace the library, too */
+	int r = try_beside(0755, 0644);
+	assert_int_equal(chmod(home, 0755), 0);
+	assert_int_equal(r, 0);
+	if (geteuid() == 0) {
+		assert_int_equal(chown("library", 0, 1), 0);
+		assert_int_equal(try_beside(0775, 0664), -EPERM);
+		assert_int_equal(chown("helper", STRANGER, STRANGER), 0);
+		assert_int_equal(try_beside(0755, 0644), -EPERM);
+		assert_int_equal(chown("library", STRANGER, STRANGER), 0);
+		assert_int_equal(try_beside(0755, 0644), 0);
 	}
 }
 
@@ -176,6 +230,8 @@ int main(void)
 		cmocka_unit_test(test_an_own_link_to_a_folder_is_followed),
 		cmocka_unit_test(test_what_another_user_made_is_left_alone),
 		cmocka_unit_test(test_a_program_is_run_that_only_root_and_its_user_can_write),
+		cmocka_unit_test(test_a_program_is_run_from_folders_that_nobody_else_can_write),
+		cmocka_unit_test(test_a_program_beside_the_library_is_trusted_as_that_is),
 	};
 	return cmocka_run_group_tests(tests, enter_folder, leave_folder);
 }
