@@ -118,15 +118,6 @@ void log_info(const char *line)
 		tell(line);
 }
 
-/* (Not by memmem: a program's own, such as a sanitizer's, may not be called before the program has started.) */
-static bool has_our_name(struct span s)
-{
-	for (; s.len >= logger.our_name.len; s.at++, s.len--)
-		if (memcmp(s.at, logger.our_name.at, logger.our_name.len) == 0)
-			return true;
-	return false;
-}
-
 /* Does a process's first environment (its first bytes are in buf) preload us, and not disable us? */
 static bool environ_is_ours(char *buf, size_t n)
 {
@@ -138,7 +129,7 @@ static bool environ_is_ours(char *buf, size_t n)
 		if (span_starts(s, disable) && s.at + s.len < buf + n /* whole, with its NUL */ &&
 		    !settings_is_no(s.at + sizeof disable - 1))
 			return false;
-		if (span_starts(s, preload) && has_our_name(s))
+		if (span_starts(s, preload) && span_find(s, logger.our_name))
 			ours = true;
 	}
 	return ours;

@@ -95,7 +95,9 @@ static void set_number(const struct setting *s, const char *text, void (*complai
 /* An environment may be long; for most of it this is the only look. */
 static bool may_be_ours(const char *entry)
 {
-	return strncmp(entry, "PPROF_", 6) == 0 || strncmp(entry, "DISABLE_PPROF", 13) == 0;
+	static const char one[] = "PPROF_", other[] = "DISABLE_PPROF";
+	struct span start = {entry, strnlen(entry, sizeof other - 1)};
+	return span_starts(start, one) || span_starts(start, other);
 }
 
 /* Returns the row of a "NAME=value", and its value; NULL if it is none of ours. */

@@ -26,6 +26,14 @@ bool span_starts(struct span s, const char *prefix)
 	return s.len >= n && memcmp(s.at, prefix, n) == 0;
 }
 
+const char *span_find(struct span s, struct span what)
+{
+	for (; s.len >= what.len; s.at++, s.len--)
+		if (memcmp(s.at, what.at, what.len) == 0)
+			return s.at;
+	return NULL;
+}
+
 struct span span_cut(struct span *rest, char separator)
 {
 	const char *hit = rest->len ? memchr(rest->at, separator, rest->len) : NULL;

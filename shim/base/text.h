@@ -34,6 +34,9 @@ static inline bool span_is(struct span s, const char *literal)
 bool span_is_nocase(struct span s, const char *lower_case_literal);
 bool span_starts(struct span s, const char *prefix);
 
+/* Returns where `what` stands first in s; NULL if it does not. */
+const char *span_find(struct span s, struct span what);
+
 /* Cut the part before the first `separator` off *rest, or all of it if there is none. Returns that part. */
 struct span span_cut(struct span *rest, char separator);
 

@@ -86,7 +86,9 @@ static bool is_dead(int pid)
 	if (fd >= 0)
 		os_close(fd);
 	text[n > 0 ? n : 0] = '\0';
-	const char *state = strrchr(text, ')');
+	const char *state = NULL;
+	for (const char *at = text; *at; at++) /* behind the name, which may have brackets, too */
+		state = *at == ')' ? at : state;
 	return fd == -ENOENT || n == -ESRCH || (state && (state[2] == 'Z' || state[2] == 'X'));
 }
 
@@ -94,7 +96,7 @@ static bool is_dead(int pid)
 static int pid_in(struct span line, struct span name)
 {
 	uint64_t pid;
-	const char *at = memmem(line.at, line.len, name.at, name.len);
+	const char *at = span_find(line, name);
 	if (!at)
 		return 0;
 	at += name.len;

@@ -240,9 +240,21 @@ static void test_a_line_cuts_off_what_does_not_fit_and_ends_in_nul(void **state)
 	}
 }
 
+static void test_a_piece_is_found_where_it_stands_first(void **state)
+{
+	(void)state;
+	struct span s = SPAN("ab/abc/abc");
+	assert_ptr_equal(span_find(s, SPAN("abc")), s.at + 3);
+	assert_ptr_equal(span_find(s, s), s.at);
+	assert_ptr_equal(span_find(s, SPAN("")), s.at);
+	assert_null(span_find(s, SPAN("abd")));
+	assert_null(span_find((struct span){s.at, 2}, SPAN("ab/")));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_piece_is_found_where_it_stands_first),
 		cmocka_unit_test(test_unsigned_numbers_are_read_whole_or_refused),
 		cmocka_unit_test(test_signed_numbers_are_read_as_go_reads_them),
 		cmocka_unit_test(test_cutting_takes_the_head_and_leaves_the_rest),
