@@ -26,9 +26,53 @@ static int refuse(const char **why, const char *reason)
 	return -EINVAL;
 }
 
+static bool parse_owner(struct span s, struct address *a)
+{
+	uint64_t uid, gid;
+	struct span user = span_cut(&s, ':');
+	if (!text_parse_uint(user, 10, &uid) || !text_parse_uint(s, 10, &gid) || uid >= UINT32_MAX || gid >= UINT32_MAX)
+		return false;
+	a->has_owner = true;
+	a->uid = (uint32_t)uid;
+	a->gid = (uint32_t)gid;
+	return true;
+}
+
+static bool parse_mode(struct span s, struct address *a)
+{
+	uint32_t mode = 0;
+	for (size_t i = 0; i < s.len; i++) {
+		if (s.at[i] < '0' || s.at[i] > '7')
+			return false;
+		mode = mode * 8 + (uint32_t)(s.at[i] - '0');
+	}
+	a->has_mode = true;
+	a->mode = mode;
+	return s.len >= 3 && s.len <= 4 && mode <= 0777;
+}
+
+static int parse_file_options(struct span options, struct address *a, const char **why)
+{
+	while (options.len) {
+		struct span value = span_cut(&options, '&');
+		struct span name = span_cut(&value, '=');
+		if (span_is(name, "mode") ? parse_mode(value, a) : span_is(name, "owner") && parse_owner(value, a))
+			continue;
+		return refuse(why, "after the path of a unix socket: ?mode=660, ?owner=UID:GID, or both joined by &");
+	}
+	return 0;
+}
+
 static int parse_unix(struct span path, struct address *a, const char **why)
 {
 	struct sockaddr_un *un = (struct sockaddr_un *)&a->sa;
+	struct span options = path;
+	path = span_cut(&options, '?');
+	if (options.len && path.len && path.at[0] == '@')
+		return refuse(why, "an abstract socket has no file, and so no mode and no owner");
+	int rc = parse_file_options(options, a, why);
+	if (rc < 0)
+		return rc;
 	if (path.len < 2 || (path.at[0] != '/' && path.at[0] != '@'))
 		return refuse(why, "unix: wants an absolute path or @name");
 	if (path.len > PATH_MOST)
@@ -175,6 +219,20 @@ static int open_socket(const struct address *a)
 	return fd_raise((int)os_call(SYS_socket, a->sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 }
 
+/* Bind, and give a socket's file its mode and its owner before anybody can connect. The umask is this process's: in
+ * init there is no other thread yet, and the listener has its own. */
+static long bind_to(int fd, const struct address *a)
+{
+	long old = a->has_mode ? os_call(SYS_umask, ~a->mode & 0777) : 0;
+	long rc = os_call(SYS_bind, fd, &a->sa, a->sa_len);
+	if (a->has_mode)
+		os_call(SYS_umask, old);
+	const char *path = ((const struct sockaddr_un *)&a->sa)->sun_path;
+	if (rc == 0 && a->has_owner)
+		rc = os_call(SYS_fchownat, AT_FDCWD, path, a->uid, a->gid, AT_SYMLINK_NOFOLLOW);
+	return rc;
+}
+
 /* Try a->sa once. Returns the fd, or a negative errno. */
 static int listen_once(const struct address *a)
 {
@@ -186,7 +244,7 @@ static int listen_once(const struct address *a)
 		os_call(SYS_setsockopt, fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
 	if (a->sa.ss_family == AF_INET6)
 		os_call(SYS_setsockopt, fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
-	long rc = os_call(SYS_bind, fd, &a->sa, a->sa_len);
+	long rc = bind_to(fd, a);
 	if (rc == 0)
 		rc = os_call(SYS_listen, fd, BACKLOG); /* says "taken" too: two may have bound under REUSEADDR */
 	if (rc == 0)
@@ -195,13 +253,19 @@ static int listen_once(const struct address *a)
 	return (int)rc;
 }
 
-/* Is there a socket file of this user at the path, without a listener? */
+/* Is this file's owner one that we make files for? */
+static bool is_owner(const struct address *a, uid_t uid)
+{
+	return uid == (uid_t)os_call(SYS_geteuid, 0) || (a->has_owner && uid == a->uid);
+}
+
+/* Is there a socket file of ours at the path, without a listener? */
 static bool is_stale_socket(const struct address *a)
 {
 	struct stat st;
 	const char *path = ((const struct sockaddr_un *)&a->sa)->sun_path;
 	if (!path[0] || os_call(SYS_newfstatat, AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-	    !S_ISSOCK(st.st_mode) || st.st_uid != (uid_t)os_call(SYS_geteuid, 0))
+	    !S_ISSOCK(st.st_mode) || !is_owner(a, st.st_uid))
 		return false;
 	int fd = open_socket(a);
 	if (fd < 0)
@@ -219,6 +283,17 @@ static int listen_unix(const struct address *a)
 		return fd;
 	os_call(SYS_unlinkat, AT_FDCWD, ((const struct sockaddr_un *)&a->sa)->sun_path, 0);
 	return listen_once(a);
+}
+
+bool address_is_loopback(const struct address *a)
+{
+	static const uint8_t v6[16] = {[15] = 1}, mapped[13] = {[10] = 0xff, [11] = 0xff, [12] = 127};
+	if (a->kind != ADDRESS_TCP)
+		return false;
+	if (a->sa.ss_family == AF_INET)
+		return *(const uint8_t *)&((const struct sockaddr_in *)&a->sa)->sin_addr == 127;
+	const void *ip = &((const struct sockaddr_in6 *)&a->sa)->sin6_addr;
+	return memcmp(ip, v6, sizeof v6) == 0 || memcmp(ip, mapped, sizeof mapped) == 0;
 }
 
 static bool is_wildcard_v6(const struct address *a)

@@ -18,10 +18,16 @@ struct address {
 	struct sockaddr_storage sa;
 	socklen_t sa_len;
 	uint16_t port; /* TCP: host byte order */
+
+	/* Of a Unix socket's file. */
+	bool has_mode, has_owner;
+	uint32_t mode; /* permissions; else what the umask leaves */
+	uint32_t uid, gid;
 };
 
 /* Parse an address. Forms as in Go's net.Listen("tcp", s), for literal addresses and "localhost": ":6060", "host:port",
- * "[::1]:6060". Also "unix:/path" (at most 107 bytes; "unix:@name" is abstract) and "off". A bare "6060" or a bare host
+ * "[::1]:6060". Also "unix:/path" (at most 107 bytes; "unix:@name" is abstract) and "off". After a path may stand
+ * "?mode=660", "?owner=UID:GID", or both, joined by "&". A bare "6060" or a bare host
  * is refused, as in Go. Returns 0, or -EINVAL with one line in *why. */
 int address_parse(struct span text, struct address *a, const char **why);
 
@@ -36,5 +42,8 @@ int address_listen(struct address *a);
 
 /* The same, but try no other port. */
 int address_listen_here(struct address *a);
+
+/* Returns whether only this machine can reach the TCP address. */
+bool address_is_loopback(const struct address *a);
 
 #endif

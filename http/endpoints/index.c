@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "http/endpoints/answer.h"
 #include "http/endpoints/parameters.h"
+#include "http/guard/token.h"
 #include "shim/base/house.h"
 #include "shim/base/os.h"
 
@@ -183,6 +184,15 @@ static void out_stuck(struct region *r, struct out *o)
 		out_str(o, "</ul>\n<p><a href=\"goroutine?debug=2\">the stacks of these threads</a></p>\n");
 }
 
+static void out_open(struct exchange *x, struct out *o)
+{
+	if (!x->loopback && x->peer.kind == PEER_TCP && token_look() == TOKEN_NONE)
+		out_str(o,
+		        "<p><b>Everybody who can reach this address can read this</b> and slow the program down; "
+		        "set <code>PPROF_TOKEN_FILE</code>, or <code>PPROF_ADDR</code> to an address of this machine "
+		        "alone.</p>\n");
+}
+
 void answer_index(struct exchange *x)
 {
 	struct out *o = &x->answer.body;
@@ -201,6 +211,7 @@ void answer_index(struct exchange *x)
 	           "</head>\n"
 	           "<body>\n"
 	           "<h1>/debug/pprof/</h1>\n");
+	out_open(x, o);
 	out_program(o);
 	out_stuck(x->region, o);
 	out_str(o,

@@ -7,7 +7,7 @@
 
 #include <errno.h>
 
-#include "http/address/host.h"
+#include "http/guard/guard.h"
 #include "http/endpoints/parameters.h"
 #include "http/server/path.h"
 
@@ -85,13 +85,9 @@ static void route(struct exchange *x)
 
 void endpoint_answer(struct exchange *x)
 {
-	if (x->loopback && x->request.host.len && !host_is_local(x->request.host)) {
-		response_error(
-			&x->answer, 403,
-			"pprofshim: refused, the Host header is neither localhost nor an IP address, as in a DNS "
-			"rebinding attack; ask for http://localhost/ or http://127.0.0.1/ with the port, or set "
-			"PPROF_ADDR to listen on another address");
-	} else if (x->request.method == METHOD_OTHER) {
+	if (!guard_admits(x))
+		return;
+	if (x->request.method == METHOD_OTHER) {
 		response_error(&x->answer, 405, "method not allowed: GET, HEAD and POST are");
 		response_header(&x->answer, "Allow", SPAN("GET, HEAD, POST"));
 	} else {

@@ -11,6 +11,7 @@
 #include <sys/epoll.h>
 #include <sys/uio.h>
 
+#include "http/server/access.h"
 #include "shim/base/os.h"
 #include "shim/base/shared.h"
 
@@ -25,14 +26,21 @@ struct server_deadlines server_deadlines = {
 	.body_ms = 30 * 1000,
 	.idle_ms = 60 * 1000,
 	.write_ms = 60 * 1000,
+	.write_large_ms = 15 * 1000,
+	.write_gives_way_ms = 5 * 1000,
 	.linger_ms = 5 * 1000,
 	.accept_pause_ms = 500,
 };
 
+static uint64_t now_ns(void)
+{
+	return os_clock_ns(CLOCK_MONOTONIC);
+}
+
 static void enter(struct connection *c, enum connection_state state, uint32_t deadline_ms)
 {
 	c->state = state;
-	c->deadline_ns = os_clock_ns(CLOCK_MONOTONIC) + deadline_ms * UINT64_C(1000000);
+	c->deadline_ns = now_ns() + deadline_ms * UINT64_C(1000000);
 }
 
 static void end(struct connection *c)
@@ -49,6 +57,26 @@ static long receive(struct connection *c, void *to, size_t room)
 static bool must_wait(long received)
 {
 	return received == -EAGAIN || received == -EINTR;
+}
+
+static void tell(const struct connection *c, bool is_whole)
+{
+	struct access a = {.peer = &c->peer, .bytes = c->bytes, .ns = now_ns() - c->begin_ns, .is_whole = is_whole};
+	if (c->x) {
+		a.method = c->x->request.method_name;
+		a.path = c->x->request.path;
+		a.query = c->x->request.query;
+		a.user = span_of(c->x->user);
+	}
+	a.status = c->ready_made || !c->x ? c->ready_made : c->x->answer.status;
+	access_tell(&a);
+}
+
+void connection_tell_cut(const struct connection *c)
+{
+	bool is_asked = c->x && (c->x->consumed || c->x->answer.status);
+	if (is_asked || c->ready_made)
+		tell(c, false);
 }
 
 /* ---- the end: the answer has been sent, the client has to see it ---- */
@@ -90,8 +118,10 @@ static int count_unsent(const struct connection *c)
 
 static void enter_write(struct connection *c)
 {
+	bool is_large = c->answer.bytes + c->region.bytes > LIMIT_SMALL_ANSWER;
 	c->unsent = count_unsent(c);
-	enter(c, CONNECTION_WRITE, server_deadlines.write_ms);
+	c->moved_ns = now_ns();
+	enter(c, CONNECTION_WRITE, is_large ? server_deadlines.write_large_ms : server_deadlines.write_ms);
 }
 
 /* Nothing could be written up to the deadline. But the kernel lets us write again only when a good part of a large
@@ -108,6 +138,10 @@ static void expire_write(struct connection *c)
 
 static void finish_answer(struct connection *c)
 {
+	tell(c, true);
+	c->bytes = 0;
+	c->ready_made = 0;
+	c->since_ns = now_ns();
 	region_release(&c->answer);
 	if (c->last) {
 		c->x = NULL;
@@ -121,6 +155,7 @@ static void finish_answer(struct connection *c)
 static void advance(struct connection *c, size_t sent)
 {
 	c->chunk_sent += sent;
+	c->bytes += sent;
 	while (c->chunk && c->chunk_sent >= c->chunk->used) {
 		c->chunk_sent -= c->chunk->used;
 		c->chunk = c->chunk->next;
@@ -182,6 +217,7 @@ static void begin_send(struct connection *c, const struct out_chunk *first)
 static void send_out_of_memory(struct connection *c)
 {
 	c->last = true;
+	c->ready_made = 503;
 	if (c->x)
 		c->x->answer.body.more = NULL;
 	begin_send(c, response_out_of_memory());
@@ -339,11 +375,13 @@ static void read_body(struct connection *c)
 /* Begin a new exchange in a new region. False: no memory. */
 static bool begin_exchange(struct connection *c)
 {
+	c->begin_ns = now_ns();
 	c->x = region_alloc(&c->region, sizeof *c->x);
 	if (!c->x)
 		return false;
 	c->x->region = &c->region;
 	c->x->loopback = c->loopback;
+	c->x->peer = c->peer;
 	response_init(&c->x->answer, &c->region);
 	return true;
 }
@@ -413,6 +451,8 @@ static void take_slot(struct connection *c, int fd, bool loopback, uint32_t gene
 		.identity = fd_identify(fd),
 		.generation = generation,
 		.loopback = loopback,
+		.peer = peer_of(fd),
+		.since_ns = now_ns(),
 	};
 	shared_fence_compiler();
 }
@@ -426,6 +466,8 @@ void connection_open(struct connection *c, int fd, bool loopback)
 void connection_refuse(struct connection *c, int fd)
 {
 	take_slot(c, fd, false, c->generation + 1);
+	c->begin_ns = c->since_ns;
+	c->ready_made = 503;
 	c->last = true;
 	begin_send(c, response_too_many());
 }
@@ -483,6 +525,27 @@ void connection_expire(struct connection *c)
 	case CONNECTION_FREE:
 	case CONNECTION_OVER: end(c); break;
 	}
+}
+
+static uint64_t unread_since(const struct connection *c)
+{
+	uint64_t patience_ns = server_deadlines.write_gives_way_ms * UINT64_C(1000000);
+	return c->moved_ns + patience_ns < now_ns() && count_unsent(c) >= c->unsent ? c->moved_ns : 0;
+}
+
+uint64_t connection_idle_since(const struct connection *c)
+{
+	switch (c->state) {
+	case CONNECTION_HEAD:
+	case CONNECTION_BODY:
+	case CONNECTION_IDLE:
+	case CONNECTION_LINGER: return c->since_ns;
+	case CONNECTION_WRITE: return unread_since(c);
+	case CONNECTION_WAIT:
+	case CONNECTION_FREE:
+	case CONNECTION_OVER: break;
+	}
+	return 0;
 }
 
 uint32_t connection_interest(const struct connection *c)

@@ -33,11 +33,17 @@ struct connection {
 	uint32_t generation; /* tells a slot's clients apart; used by the loop */
 	uint32_t watched;    /* epoll events that are asked for; used by the loop */
 	bool loopback;
+	struct peer peer;
+	uint64_t since_ns;    /* CLOCK_MONOTONIC: without a complete request from then on */
+	uint64_t begin_ns;    /* of the present request's first byte */
+	uint64_t bytes;       /* sent of the present answer */
+	unsigned ready_made;  /* status of an answer that needs no exchange; 0: it has one */
 	bool pending;         /* HEAD: input has bytes that the parser has not seen */
 	bool last;            /* WRITE: nothing follows this answer */
 	bool reset;           /* OVER: drop what is unsent */
 	uint64_t deadline_ns; /* CLOCK_MONOTONIC */
 	int unsent;           /* WRITE: bytes in the kernel's queue when the deadline was set */
+	uint64_t moved_ns;    /* WRITE: CLOCK_MONOTONIC then */
 	uint64_t drained;     /* LINGER: bytes dropped */
 
 	/* HEAD to WRITE. x is NULL before the first byte, and when there was no memory. */
@@ -62,6 +68,14 @@ void connection_ready(struct connection *c, uint32_t events);
 
 /* Handle a deadline that has passed. */
 void connection_expire(struct connection *c);
+
+/* The loop is about to free the slot: say so of an answer that is not sent whole. */
+void connection_tell_cut(const struct connection *c);
+
+/* May the connection give way to a new client: has it no complete request, or does it not read its answer? What a
+ * handler is at work on is never given up.
+ * Returns CLOCK_MONOTONIC ns since when; 0: it may not. */
+uint64_t connection_idle_since(const struct connection *c);
 
 /* Returns the epoll events that the state waits for. */
 uint32_t connection_interest(const struct connection *c);

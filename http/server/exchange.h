@@ -11,6 +11,7 @@
 #ifndef PPROFSHIM_EXCHANGE_H
 #define PPROFSHIM_EXCHANGE_H
 
+#include "http/address/peer.h"
 #include "http/server/limits.h"
 #include "http/server/query.h"
 #include "http/server/request.h"
@@ -22,6 +23,9 @@ struct names_wait;
 struct exchange {
 	struct region *region;
 	bool loopback; /* on a loopback TCP address, where Host is checked */
+
+	struct peer peer;
+	char user[48]; /* who has shown the token, by name, cut off if it is longer; else "" */
 
 	struct request request;
 	char *body;      /* of content_length bytes; NULL: none, or read and dropped */

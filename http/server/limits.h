@@ -17,6 +17,7 @@ enum {
 	LIMIT_SECONDS = 60 * 60,        /* of a delta, a CPU profile or a trace; Go's limit is its WriteTimeout */
 	LIMIT_CONNECTIONS = 64,         /* served at a time */
 	LIMIT_REFUSALS = 8,             /* more that are answered with 503 at a time */
+	LIMIT_SMALL_ANSWER = 1 << 20,   /* bytes that an answer may hold for long while its client does not read */
 	LIMIT_DRAIN = 8 << 20,          /* bytes read and dropped after the last answer of a connection */
 
 	/* A head within the limits above always fits; one beyond them is refused before this is full. */
@@ -24,12 +25,14 @@ enum {
 };
 
 struct server_deadlines {
-	uint32_t head_ms;         /* for a complete request head; then 408 */
-	uint32_t body_ms;         /* for the body, from the head's end; then 408 */
-	uint32_t idle_ms;         /* between two requests; then closed without an answer */
-	uint32_t write_ms;        /* while the client takes no byte; then reset */
-	uint32_t linger_ms;       /* for the client to read the last answer and close */
-	uint32_t accept_pause_ms; /* without accepting, if the process has no descriptor left */
+	uint32_t head_ms;            /* for a complete request head; then 408 */
+	uint32_t body_ms;            /* for the body, from the head's end; then 408 */
+	uint32_t idle_ms;            /* between two requests; then closed without an answer */
+	uint32_t write_ms;           /* while the client takes no byte; then reset */
+	uint32_t write_large_ms;     /* the same, if the answer holds more than LIMIT_SMALL_ANSWER */
+	uint32_t write_gives_way_ms; /* while the client takes no byte; then a new client may have its place */
+	uint32_t linger_ms;          /* for the client to read the last answer and close */
+	uint32_t accept_pause_ms;    /* without accepting, if the process has no descriptor left */
 };
 extern struct server_deadlines server_deadlines;
 

@@ -116,6 +116,7 @@ static int take_request_line(struct request *q, struct span line)
 	if (!is_token(method) || memchr(target.at, '\t', target.len))
 		return bad(q, 400, "malformed request line");
 	q->method = method_of(method);
+	q->method_name = method;
 	int rc = take_version(q, line);
 	return rc < 0 ? rc : take_target(q, target);
 }
@@ -179,15 +180,32 @@ static int take_content_type(struct request *q, struct span value)
 	return 0;
 }
 
+static int take_authorization(struct request *q, struct span value)
+{
+	if (q->authorizations_++)
+		return bad(q, 400, "too many Authorization headers");
+	q->authorization = value;
+	return 0;
+}
+
+/* Browsers alone send it, and pages can't set it (Fetch Metadata Request Headers, 2.3). */
+static int take_fetch_site(struct request *q, struct span value)
+{
+	q->fetch_site = value;
+	return 0;
+}
+
 static const struct {
 	const char *name; /* lower case */
 	int (*take)(struct request *q, struct span value);
 } headers[] = {
+	{"authorization", take_authorization},
 	{"connection", take_connection},
 	{"content-length", take_content_length},
 	{"content-type", take_content_type},
 	{"expect", take_expect},
 	{"host", take_host},
+	{"sec-fetch-site", take_fetch_site},
 	{"transfer-encoding", take_transfer_encoding},
 };
 

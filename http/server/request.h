@@ -26,10 +26,13 @@ enum request_method {
 /* Zero-initialised before the first byte. */
 struct request {
 	enum request_method method;
-	struct span path;  /* as sent, not decoded; without the authority of an absolute target */
-	struct span query; /* as sent, without the '?' */
-	struct span host;  /* from an absolute target, else from the Host header; empty: none */
+	struct span method_name; /* as sent; empty: the request line was not understood */
+	struct span path;        /* as sent, not decoded; without the authority of an absolute target */
+	struct span query;       /* as sent, without the '?' */
+	struct span host;        /* from an absolute target, else from the Host header; empty: none */
 	uint64_t content_length;
+	struct span authorization; /* the header's value; empty: none */
+	struct span fetch_site;    /* of Sec-Fetch-Site; empty: none */
 	bool http10;
 	bool keep_alive;      /* the client wants another request on the connection */
 	bool expect_continue; /* the client waits for 100 before it sends the body */
@@ -43,7 +46,7 @@ struct request {
 	size_t scanned_;    /* bytes looked at */
 	size_t line_start_; /* of the line that scanned_ is in */
 	size_t headers_start_;
-	unsigned blank_lines_, hosts_;
+	unsigned blank_lines_, hosts_, authorizations_;
 	bool have_line_, have_length_, transfer_coded_, absolute_;
 	bool close_asked_, keep_alive_asked_, expects_other_;
 };

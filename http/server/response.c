@@ -16,6 +16,7 @@ static const struct {
 	{200, "OK"},
 	{301, "Moved Permanently"},
 	{400, "Bad Request"},
+	{401, "Unauthorized"},
 	{403, "Forbidden"},
 	{404, "Not Found"},
 	{405, "Method Not Allowed"},
@@ -55,6 +56,7 @@ void response_begin(struct response *r, unsigned status, const char *type)
 	out_str(&r->head, "\r\n");
 	response_header(r, "Content-Type", span_of(type));
 	response_header(r, "X-Content-Type-Options", SPAN("nosniff"));
+	response_header(r, "Cache-Control", SPAN("no-store"));
 }
 
 void response_header(struct response *r, const char *name, struct span value)
@@ -98,6 +100,7 @@ static_assert(LIMIT_CONNECTIONS == 64, "TOO_MANY says so");
 	"HTTP/1.1 " status_line "\r\n" \
 	"Content-Type: " TYPE_TEXT "\r\n" \
 	"X-Content-Type-Options: nosniff\r\n" \
+	"Cache-Control: no-store\r\n" \
 	"X-Go-Pprof: 1\r\n" \
 	"Content-Length: " length "\r\n" \
 	"Connection: close\r\n" \

@@ -26,7 +26,7 @@ struct response {
 void response_init(struct response *r, struct region *region);
 
 /* Begin the answer, or begin it anew and drop the old content. The caller writes the body into r->body. Every answer
- * has a type and X-Content-Type-Options: nosniff. */
+ * has a type, X-Content-Type-Options: nosniff and Cache-Control: no-store. */
 void response_begin(struct response *r, unsigned status, const char *type);
 
 /* Add a header. The value must hold no line end, so it is our own or from a parsed request. */

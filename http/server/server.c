@@ -3,10 +3,10 @@
  * Runs in: listener, which is a bare clone(2) thread. So: no libc but mem*, no errno, nothing blocks but
  * epoll_pwait; without clients that waits for ever.
  *
- * At most LIMIT_CONNECTIONS clients are served. One more takes the place of the connection that has been idle longest;
- * if none is idle, it is answered with 503. That takes a slot of its own: a close with the request unread would reset
- * the connection before the client has seen the answer. Only if LIMIT_REFUSALS such slots are in use, a client is
- * closed at once.
+ * At most LIMIT_CONNECTIONS clients are served. One more takes the place of the connection that has been longest
+ * without a complete request, or whose client does not read its answer. If handlers are at work for all of them, it is
+ * answered with 503. That takes a slot of its own: a close with the request unread would reset the connection before
+ * the client has seen the answer. Only if LIMIT_REFUSALS such slots are in use, a client is closed at once.
  *
  * The descriptor table may be the program's, and in a fork child the numbers kept here belong to another table. The
  * program may close our descriptors (closefrom). It also forks: a child's copy keeps a socket open, and registered with
@@ -148,6 +148,7 @@ static void forget_slot(struct connection *c)
 static void free_slot(struct connection *c)
 {
 	struct exchange *x = c->x;
+	connection_tell_cut(c);
 	if (c->task.stack)
 		pace_finish(&c->task);
 	if (x && x->abandon)
@@ -229,11 +230,18 @@ static struct connection *find_free(struct connection *from, struct connection *
 static struct connection *evict_idlest(void)
 {
 	struct connection *idlest = NULL;
-	for (struct connection *c = server.slots; c < server.slots + LIMIT_CONNECTIONS; c++)
-		if (c->state == CONNECTION_IDLE && (!idlest || c->deadline_ns < idlest->deadline_ns))
+	uint64_t idlest_ns = UINT64_MAX;
+	for (struct connection *c = server.slots; c < server.slots + LIMIT_CONNECTIONS; c++) {
+		uint64_t since_ns = connection_idle_since(c);
+		if (since_ns && since_ns < idlest_ns) {
 			idlest = c;
-	if (idlest)
-		close_connection(idlest);
+			idlest_ns = since_ns;
+		}
+	}
+	if (!idlest)
+		return NULL;
+	idlest->reset = idlest->state == CONNECTION_WRITE; /* what it did not read goes with it */
+	close_connection(idlest);
 	return idlest;
 }
 
@@ -343,17 +351,6 @@ static void on_listen(void)
 		;
 }
 
-static bool is_loopback(const struct address *a)
-{
-	static const uint8_t v6[16] = {[15] = 1}, mapped[13] = {[10] = 0xff, [11] = 0xff, [12] = 127};
-	if (a->kind != ADDRESS_TCP)
-		return false;
-	if (a->sa.ss_family == AF_INET)
-		return *(const uint8_t *)&((const struct sockaddr_in *)&a->sa)->sin_addr == 127;
-	const void *ip = &((const struct sockaddr_in6 *)&a->sa)->sin6_addr;
-	return memcmp(ip, v6, sizeof v6) == 0 || memcmp(ip, mapped, sizeof mapped) == 0;
-}
-
 static bool is_abstract(const struct address *a)
 {
 	return a->kind == ADDRESS_UNIX && ((const struct sockaddr_un *)&a->sa)->sun_path[0] == '\0';
@@ -366,7 +363,7 @@ static void set_listen(int fd, const struct address *address)
 	if (fd < 0)
 		return;
 	server.listen_identity = fd_identify(fd);
-	server.loopback = is_loopback(address);
+	server.loopback = address_is_loopback(address);
 	server.peers_checked = is_abstract(address);
 }
 

@@ -22,9 +22,10 @@ enum { STDERR = 2 };
 
 static struct {
 	bool info;      /* PPROF_LOG says more than warnings */
-	char path[256]; /* PPROF_LOG=/path, copied: programs write over their environment (setproctitle); else "" */
-	struct stat stderr_then; /* only with info */
-	struct span our_name;    /* the name of our file, as it stands somewhere in LD_PRELOAD */
+	bool access;    /* PPROF_LOG wants a line for each request */
+	char path[256]; /* of the file, copied: programs write over their environment (setproctitle); "": stderr */
+	struct stat stderr_then;
+	struct span our_name; /* the name of our file, as it stands somewhere in LD_PRELOAD */
 } logger;
 
 static enum log_parent parent FORKED;
@@ -35,24 +36,50 @@ static long stat_fd(int fd, struct stat *s)
 	return os_call(SYS_fstat, fd, s);
 }
 
-void log_start(const char *destination, const char *our_path)
+/* /dev/stderr is a link, and no file: stderr is what is written to without a file. */
+static void take_file(struct span path)
 {
+	struct line l = LINE(logger.path);
+	if (!span_is(path, "/dev/stderr") && path.len && path.at[0] == '/' && path.len < l.cap)
+		line_bytes(&l, path.at, path.len);
+}
+
+static bool take_word(struct span word)
+{
+	if (span_is_nocase(word, "access"))
+		logger.access = true;
+	else if (span_is_nocase(word, "info"))
+		logger.info = true;
+	else if (word.len && word.at[0] == '/') {
+		logger.info = true;
+		take_file(word);
+	} else
+		return false;
+	return true;
+}
+
+void log_start(const char *words, const char *file, const char *our_path)
+{
+	bool good = true;
+	struct span rest = span_of(words ? words : "");
+	logger.info = logger.access = false;
+	logger.path[0] = '\0';
 	logger.our_name = span_of(our_path);
 	while (memchr(logger.our_name.at, '/', logger.our_name.len))
 		span_cut(&logger.our_name, '/');
-	struct line path = LINE(logger.path);
-	if (destination && strcmp(destination, "/dev/stderr") == 0) /* a link, and no file */
-		destination = "info";
-	if (destination && destination[0] == '/' && strnlen(destination, path.cap) < path.cap)
-		line_str(&path, destination);
-	logger.info = path.len || (destination && span_is_nocase(span_of(destination), "info"));
-	if (logger.info && !path.len)
-		stat_fd(STDERR, &logger.stderr_then);
-	if (destination && destination[0] && !logger.info)
-		log_warn("PPROF_LOG is neither info nor a path that begins with /; only warnings are told");
+	while (rest.len)
+		good &= take_word(span_trim(span_cut(&rest, ',')));
+	if (file && file[0])
+		take_file(span_of(file));
+	stat_fd(STDERR, &logger.stderr_then);
+	if (!good)
+		log_warn("PPROF_LOG wants info, access or a path that begins with /, joined by commas; other words are "
+		         "left out");
+	if (file && file[0] && file[0] != '/')
+		log_warn("PPROF_LOG_FILE is no path that begins with /; lines go to stderr");
 }
 
-/* Open the file of PPROF_LOG, or stderr as the program has it now. In init that is descriptor 2 itself. The listener
+/* Open the file, or stderr as the program has it now. In init that is descriptor 2 itself. The listener
  * has its own file table: it opens the program's descriptor 2 if that is still the same file. */
 static int open_destination(void)
 {
@@ -93,7 +120,7 @@ static void tell_printable(struct line *l, const char *text, size_t most)
 
 static void tell(const char *line)
 {
-	char text[512];
+	char text[768];
 	struct line l = LINE(text);
 	line_str(&l, "pprofshim: ");
 	tell_printable(&l, line, sizeof text - 8);
@@ -118,6 +145,17 @@ void log_info(const char *line)
 		tell(line);
 }
 
+void log_access(const char *line)
+{
+	if (logger.access)
+		tell(line);
+}
+
+bool log_wants_access(void)
+{
+	return logger.access;
+}
+
 /* Does a process's first environment (its first bytes are in buf) preload us, and not disable us? */
 static bool environ_is_ours(char *buf, size_t n)
 {
@@ -135,13 +173,38 @@ static bool environ_is_ours(char *buf, size_t n)
 	return ours;
 }
 
+/* Returns the pid of the program's parent; 0: it is hidden. The listener is a process of its own, whose parent is not
+ * the program's. */
+static uint64_t find_parent(void)
+{
+	char buf[512], path[64];
+	struct line l = LINE(path);
+	if (!house_pid() || os_pid() == house_pid())
+		return (uint64_t)os_call(SYS_getppid, 0);
+	line_str(&l, "/proc/");
+	line_dec(&l, house_pid());
+	line_str(&l, "/stat");
+	int fd = (int)os_open(path, O_RDONLY);
+	long n = fd < 0 ? 0 : os_read(fd, buf, sizeof buf);
+	if (fd >= 0)
+		os_close(fd);
+	struct span rest = {buf, n > 0 ? (size_t)n : 0};
+	while (memchr(rest.at, ')', rest.len)) /* the name may have one, too */
+		span_cut(&rest, ')');
+	span_cut(&rest, ' ');
+	span_cut(&rest, ' '); /* the state */
+	uint64_t pid = 0;
+	text_parse_uint(span_cut(&rest, ' '), 10, &pid);
+	return pid;
+}
+
 static enum log_parent look_at_parent(void)
 {
 	char buf[16 * 1024]; /* the main thread's stack has room, before main */
 	char path[64];
 	struct line l = LINE(path);
 	line_str(&l, "/proc/");
-	line_dec(&l, os_call(SYS_getppid, 0));
+	line_dec(&l, (int64_t)find_parent());
 	line_str(&l, "/environ");
 	int fd = (int)os_open(path, O_RDONLY);
 	if (fd < 0)

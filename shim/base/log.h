@@ -6,9 +6,11 @@
 #ifndef PPROFSHIM_LOG_H
 #define PPROFSHIM_LOG_H
 
-/* destination: the value of PPROF_LOG. our_path: the path of this library, to tell whether the parent runs under it
- * too. */
-void log_start(const char *destination, const char *our_path);
+#include <stdbool.h>
+
+/* words: the value of PPROF_LOG, "info", "access" and a path, joined by commas. file: of PPROF_LOG_FILE; NULL: none.
+ * our_path: the path of this library, to tell whether the parent runs under it too. */
+void log_start(const char *words, const char *file, const char *our_path);
 
 /* Write a warning: what is wrong, what was done instead, what the user can do. Only the first process of a tree
  * writes. */
@@ -16,6 +18,10 @@ void log_warn(const char *line);
 
 /* Write a line, if PPROF_LOG asks for such lines. */
 void log_info(const char *line);
+void log_access(const char *line);
+
+/* Returns whether log_access writes anything. */
+bool log_wants_access(void);
 
 /* Does the parent process run under the library too? Looked up once. PARENT_HIDDEN: the parent is another user's, so
  * this cannot be known. */

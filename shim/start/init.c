@@ -11,6 +11,7 @@
 #include <sys/auxv.h>
 
 #include "encoder/encoder.h"
+#include "http/guard/token.h"
 #include "http/server/server.h"
 #include "shim/base/arena.h"
 #include "shim/libc/clock.h"
@@ -156,6 +157,8 @@ static void listen_and_serve(int wake_fd, int end_fd)
 		.memory_limit_bytes = settings.memory_limit,
 	});
 	powers_use(false);
+	token_start(settings.token_file);
+	token_look(); /* says in the log what is wrong with it */
 	now_serving(serving.kind == ADDRESS_TCP ? serving.port : 0);
 	server_run(&(struct server_options){
 		.listen_fd = listen_fd,
@@ -199,6 +202,17 @@ static void warn_taken(const char *what, const struct address *where)
 	line_str(&l, what);
 	if (where)
 		address_print(where, &l);
+	log_warn(l.at);
+}
+
+static void warn_open(void)
+{
+	char text[256];
+	struct line l = LINE(text);
+	address_print(&wanted, &l);
+	line_str(&l,
+	         " is open to everybody who can reach it; set PPROF_TOKEN_FILE, or PPROF_ADDR to an address of this "
+	         "machine alone");
 	log_warn(l.at);
 }
 
@@ -260,6 +274,8 @@ static void start_listener(void)
 		.main = listen_and_serve, .leave_port = server_leave_port, .move = move, .stop = server_stop});
 	if (wanted.kind == ADDRESS_OFF)
 		return;
+	if (wanted.kind == ADDRESS_TCP && !address_is_loopback(&wanted) && !settings.token_file)
+		warn_open();
 	serving = wanted;
 	int fd = try_address();
 	bool behind_ours = fd == -EADDRINUSE && wanted.kind == ADDRESS_TCP && claim_is_ours(wanted.port);
@@ -345,7 +361,7 @@ static bool is_unknown_libc(void)
 
 static void tell_unknown_libc(void)
 {
-	log_start(settings.log, "libpprofshim.so");
+	log_start(settings.log, settings.log_file, "libpprofshim.so");
 	log_info("this libc is not served yet (musl, or a glibc before 2.34): the program runs as without the library");
 }
 
@@ -396,13 +412,14 @@ static void start(char *const *envp)
 	leave_us_out();
 	self.stack = unwind_main_stack(get_auxval(AT_EXECFN)); /* the program's name lies there */
 	modules_refresh();
-	log_start(settings.log, our_path());
+	log_start(settings.log, settings.log_file, our_path());
 	settings_read_numbers(envp, log_warn);
 	settings_tell_unknown(envp, log_warn);
 	arena_set_limit(settings.memory_limit);
 	arena_set_least_for_requests(LEAST_FOR_REQUESTS);
 	settings.symbolizer = keep_text(settings.symbolizer);
 	settings.debug_dirs = keep_text(settings.debug_dirs);
+	settings.token_file = keep_text(settings.token_file);
 	spawn_start();
 	parse_address();
 	start_heap();

@@ -3,11 +3,14 @@
  * Runs in: test programs.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: http/server/server.c http/server/connection.c http/endpoints/routes.c http/endpoints/parameters.c
- * links: http/endpoints/answer.c http/server/query.c
+/* links: http/server/access.c http/guard/guard.c http/guard/guesses.c http/guard/token.c
+ * links: shim/base/log.c shim/base/own_file.c shim/base/powers.c shim/base/settings.c
+ * links: http/server/server.c http/server/connection.c http/endpoints/routes.c http/endpoints/parameters.c
+ * links: http/endpoints/answer.c
  * links: http/endpoints/index.c http/endpoints/cmdline.c http/endpoints/symbol.c http/endpoints/snapshot.c
- * links: http/endpoints/cpu.c http/endpoints/trace.c http/server/request.c http/server/path.c
- * links: http/server/response.c http/address/host.c http/address/ip.c http/address/fd.c http/address/address.c
+ * links: http/endpoints/cpu.c http/endpoints/trace.c http/server/request.c http/server/query.c http/server/path.c
+ * links: http/server/response.c http/address/host.c http/address/peer.c http/address/ip.c
+ * links: http/address/fd.c http/address/address.c
  * links: encoder/bytes/out.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -105,6 +108,8 @@ static int start_with(uint32_t deadline_ms)
 	                                             .body_ms = deadline_ms,
 	                                             .idle_ms = deadline_ms,
 	                                             .write_ms = deadline_ms,
+	                                             .write_large_ms = deadline_ms,
+	                                             .write_gives_way_ms = 300,
 	                                             .linger_ms = deadline_ms,
 	                                             .accept_pause_ms = 50};
 	arena_set_limit(64 << 20);

@@ -218,33 +218,100 @@ static void test_what_follows_a_broken_request_is_not_a_request(void **state)
 	close(fd);
 }
 
-static void test_sixty_four_are_served_and_the_rest_is_told(void **state)
+static bool has_ended(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLRDHUP};
+	return poll(&p, 1, 0) == 1;
+}
+
+static void test_sixty_four_at_work_are_served_and_the_rest_is_told(void **state)
 {
 	(void)state;
 	int fds[70];
-	for (int i = 0; i < 70; i++)
+	for (int i = 0; i < 64; i++) {
 		fds[i] = dial();
+		say(fds[i], GET("/debug/pprof/heap?seconds=60"));
+	}
+	wait_for(&stub.takes, 64);
 	for (int i = 64; i < 70; i++) {
+		fds[i] = dial();
 		say(fds[i], GET("/debug/pprof/heap"));
 		assert_int_equal(hear(fds[i]).status, 503);
 		assert_closed(fds[i]);
-		close(fds[i]);
 	}
 	for (int i = 0; i < 64; i++)
+		assert_false(has_ended(fds[i]));
+	for (int i = 0; i < 70; i++)
+		close(fds[i]);
+}
+
+static void test_who_asked_for_nothing_longest_gives_way(void **state)
+{
+	(void)state;
+	enum { ASKED = 32 };
+	int fds[64], late[4], gone = 0;
+	for (int i = 0; i < 64; i++)
+		fds[i] = dial();
+	for (int i = 0; i < ASKED; i++) {
 		say(fds[i], GET("/debug/pprof/heap"));
-	for (int i = 0; i < 64; i++)
 		assert_int_equal(hear(fds[i]).status, 200);
-	int late = dial(); /* all 64 are idle: the one that has been for longest goes */
-	say(late, GET("/debug/pprof/heap"));
-	assert_int_equal(hear(late).status, 200);
-	int gone = 0;
+	}
+	say(fds[ASKED], "GET /debug/pprof/heap HTTP/1.1\r\nHost:"); /* half a request is none */
+	for (int i = 0; i < 4; i++) {
+		late[i] = dial();
+		say(late[i], GET("/debug/pprof/heap"));
+		assert_int_equal(hear(late[i]).status, 200);
+	}
 	for (int i = 0; i < 64; i++) {
-		struct pollfd p = {.fd = fds[i], .events = POLLRDHUP};
-		gone += poll(&p, 1, 0);
+		assert_true(!has_ended(fds[i]) || (i >= ASKED && i < ASKED + 4));
+		gone += has_ended(fds[i]);
 		close(fds[i]);
 	}
-	assert_int_equal(gone, 1);
-	close(late);
+	assert_int_equal(gone, 4);
+	for (int i = 0; i < 4; i++)
+		close(late[i]);
+}
+
+static void test_half_open_connections_keep_nobody_out(void **state)
+{
+	(void)state;
+	enum { MANY = 400 };
+	int fds[MANY];
+	for (int i = 0; i < MANY; i++) {
+		fds[i] = dial();
+		if (i % 2)
+			say(fds[i], "GET /debug/p");
+		if (i % 20 == 0)
+			assert_int_equal(ask(GET("/debug/pprof/heap")).status, 200);
+	}
+	assert_int_equal(ask(GET("/debug/pprof/heap")).status, 200);
+	for (int i = 0; i < MANY; i++)
+		close(fds[i]);
+}
+
+/* Sixty-four clients that read nothing: after a while any of them gives way. */
+static bool unread_answers_give_way(void)
+{
+	int fds[64], from = now_ms();
+	stub.body_bytes = 8 << 20;
+	for (int i = 0; i < 64; i++) {
+		fds[i] = dial();
+		say(fds[i], i < 4 ? GET("/debug/pprof/heap") : GET("/debug/pprof/heap?seconds=60"));
+	}
+	wait_for_least(&stub.takes, 64);
+	sleep_ms((int)server_deadlines.write_gives_way_ms + 200);
+	stub.body_bytes = 100;
+	int status = ask(GET("/debug/pprof/heap")).status;
+	for (int i = 0; i < 64; i++)
+		close(fds[i]);
+	stub.takes = 0;
+	return takes_ms(from, 0, (int)server_deadlines.write_ms) && status == 200;
+}
+
+static void test_a_client_that_does_not_read_gives_way(void **state)
+{
+	(void)state;
+	expect_in_a_turn(unread_answers_give_way);
 }
 
 static void test_many_times_the_connections_come_and_go(void **state)
@@ -326,7 +393,10 @@ int main(void)
 		SERVED(test_broken_requests_are_answered_closed_and_forgotten),
 		SERVED(test_a_client_busy_sending_too_much_sees_the_answer),
 		SERVED(test_what_follows_a_broken_request_is_not_a_request),
-		SERVED(test_sixty_four_are_served_and_the_rest_is_told),
+		SERVED(test_sixty_four_at_work_are_served_and_the_rest_is_told),
+		SERVED(test_who_asked_for_nothing_longest_gives_way),
+		SERVED(test_half_open_connections_keep_nobody_out),
+		SERVED(test_a_client_that_does_not_read_gives_way),
 		SERVED(test_many_times_the_connections_come_and_go),
 		SERVED(test_a_slow_reader_gets_a_large_answer_whole),
 		HURRIED(test_a_reader_that_stops_is_reset),
