@@ -157,7 +157,7 @@ FOLDED bool way_JOIN(enum step step, struct waiting *w)
 FOLDED bool way_COND(enum step step, struct waiting *w, const void *mutex)
 {
 	bool answer = way_JOIN_UNTIL(step, w);
-	if (step == BEGINS && !hook_first_word_is(mutex, 1) && hook_lets_go(mutex))
+	if (step == BEGINS && !locks_mutex_is_not_waited_for(mutex) && hook_lets_go(mutex))
 		delays_caused(waits_function(w->call),
 		              delays_lets_go((uintptr_t)mutex, waits_function(w->call), UNWIND_CALLER()),
 		              UNWIND_CALLER());
@@ -173,12 +173,11 @@ FOLDED bool way_BARRIER(enum step step, struct waiting *w)
 	return answer;
 }
 
-/* The first word of a semaphore is its value (glibc's internaltypes.h: struct new_sem, on 64-bit little-endian
- * machines). Signal handlers may wait for a semaphore. */
+/* Signal handlers may wait for a semaphore. */
 FOLDED bool way_SEM(enum step step, struct waiting *w, const sem_t *sem)
 {
 	switch (step) {
-	case BLOCKS: return hook_first_word_is(sem, 0);
+	case BLOCKS: return locks_sem_is_empty(sem);
 	case AGAIN: return was_cut_short(w);
 	case ENDS:
 		if (hook_leave_threads(w->scope) && (w->result == 0 || errno == ETIMEDOUT || errno == EINTR))
@@ -191,8 +190,7 @@ FOLDED bool way_SEM(enum step step, struct waiting *w, const sem_t *sem)
 
 FOLDED bool way_SPIN(enum step step, struct waiting *w, pthread_spinlock_t *lock)
 {
-	return step == BLOCKS ? !hook_first_word_is((const void *)(uintptr_t)lock, ARCH_SPIN_FREE)
-	                      : way_JOIN_UNTIL(step, w);
+	return step == BLOCKS ? !locks_spin_is_free((const void *)(uintptr_t)lock) : way_JOIN_UNTIL(step, w);
 }
 
 /* Locks: the thread that unlocks one must learn which threads wait for it. */
@@ -208,31 +206,20 @@ FOLDED bool way_lock(enum step step, struct waiting *w)
 	}
 }
 
-/* The first word of a mutex of any kind is 0 while it is free. That of a rwlock has flags for the writer in its low
- * bits (1: writers' turn, 2: locked for writing, 4: readers wait) and counts readers above (glibc's
- * <bits/struct_mutex.h> and <bits/struct_rwlock.h>). If that is wrong, we only miss the wait. */
-FOLDED unsigned word_of(const pthread_rwlock_t *lock)
-{
-	return word_load_relaxed((const unsigned *)(const void *)lock);
-}
-
 FOLDED bool way_MUTEX(enum step step, struct waiting *w, const void *mutex)
 {
-	return step == BLOCKS ? __builtin_expect(!hook_first_word_is(mutex, 0), 0) && !is_had_at_once(mutex)
+	return step == BLOCKS ? __builtin_expect(!locks_mutex_is_free(mutex), 0) && !is_had_at_once(mutex)
 	                      : way_lock(step, w);
 }
 
-/* A reader waits for the writer whose turn it is; if writers are preferred, also for a waiting writer. */
 FOLDED bool way_READ_LOCK(enum step step, struct waiting *w, const pthread_rwlock_t *lock)
 {
-	return step == BLOCKS ? __builtin_expect(hook_has_bit(lock, 2), 0) &&
-	                                ((word_of(lock) & 3) == 3 || lock->__data.__flags != 0)
-	                      : way_lock(step, w);
+	return step == BLOCKS ? locks_rwlock_blocks_reader(lock) : way_lock(step, w);
 }
 
 FOLDED bool way_WRITE_LOCK(enum step step, struct waiting *w, const pthread_rwlock_t *lock)
 {
-	return step == BLOCKS ? (word_of(lock) & ~5u) != 0 : way_lock(step, w);
+	return step == BLOCKS ? locks_rwlock_blocks_writer(lock) : way_lock(step, w);
 }
 
 /* Calls that wait for no other thread: they matter only while somebody watches. */

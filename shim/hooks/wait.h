@@ -21,20 +21,8 @@
 /* A process that waits this long is not a short-lived one. */
 #define HOOK_LONG_NS 50000000
 
-/* Returns true if the first word of a lock has this value, a constant. One instruction. */
-FOLDED bool hook_first_word_is(const void *lock, int value)
-{
-	return arch_word_is(lock, value);
-}
-
 /* Reasons to look at a call that waits for no other thread; for one that may wait long also a listener to start. */
 enum { HOOK_WATCHED = WAITS_FOR_SIGNALS | WAITS_FOR_TRACE, HOOK_WATCHED_LONG = HOOK_WATCHED | WAITS_FOR_LISTENER };
-
-/* Returns true if the word at `lock` has one of these bits: constants, in its first byte. */
-FOLDED bool hook_has_bit(const void *lock, unsigned bits)
-{
-	return arch_has_low_bits(lock, bits);
-}
 
 /* Returns true if unlocking this mutex really releases it. (It is locked, or the caller is mistaken.) */
 bool hook_lets_go(const void *mutex);

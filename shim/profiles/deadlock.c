@@ -21,35 +21,9 @@ enum {
 	WAITS_MOST = 4096,
 };
 
-/* Returns where the lock of this call keeps its owner; 0: it is no lock. */
-static size_t owner_at(unsigned call)
-{
-	switch (call) {
-	case WAIT_pthread_mutex_lock:
-	case WAIT_pthread_mutex_timedlock:
-	case WAIT_pthread_mutex_clocklock:
-	case WAIT_mtx_lock:
-	case WAIT_mtx_timedlock: return LOCKS_MUTEX_OWNER_AT;
-	case WAIT_pthread_rwlock_rdlock:
-	case WAIT_pthread_rwlock_timedrdlock:
-	case WAIT_pthread_rwlock_clockrdlock:
-	case WAIT_pthread_rwlock_wrlock:
-	case WAIT_pthread_rwlock_timedwrlock:
-	case WAIT_pthread_rwlock_clockwrlock: return LOCKS_RWLOCK_WRITER_AT;
-	default: return 0;
-	}
-}
-
-/* Returns false for a wait with a time-out: it is no part of a deadlock. */
-static bool is_for_ever(unsigned call)
-{
-	return call == WAIT_pthread_mutex_lock || call == WAIT_mtx_lock || call == WAIT_pthread_rwlock_rdlock ||
-	       call == WAIT_pthread_rwlock_wrlock;
-}
-
 int deadlock_owner(const struct wait *w)
 {
-	size_t at = owner_at(waits_call(shared_own(&w->state)));
+	size_t at = waits_lock(waits_call(shared_own(&w->state))).owner_at;
 	int owner = 0;
 	if (!at)
 		return -1;
@@ -98,7 +72,7 @@ static void link_waits(struct lock_wait *waits, size_t count, const struct tid_t
 {
 	for (size_t i = 0; i < count; i++) {
 		const struct lock_wait *w = &waits[i];
-		bool leads_on = w->owner_tid && is_for_ever(waits_call(shared_own(&w->wait.state)));
+		bool leads_on = w->owner_tid && waits_lock(waits_call(shared_own(&w->wait.state))).for_ever;
 		waits[i].next = leads_on ? *slot_of(t, waits, w->owner_tid) - 1 : NOBODY; /* 0 - 1: nobody */
 	}
 }
@@ -176,7 +150,7 @@ static void gather(struct thread *t, void *arg)
 {
 	struct gathering *g = arg;
 	struct wait w;
-	if (g->count == g->cap || !owner_at(waits_call(shared_load_relaxed(&t->wait.state))) ||
+	if (g->count == g->cap || !waits_lock(waits_call(shared_load_relaxed(&t->wait.state))).owner_at ||
 	    !waits_read(&t->wait, &w))
 		return;
 	g->at[g->count++] = (struct lock_wait){.tid = shared_load_relaxed(&t->tid), .source = &t->wait, .wait = w};

@@ -198,27 +198,16 @@ void restart_interrupted(ucontext_t *u, uint64_t mask)
 		set_back(u, &c);
 }
 
-/* Returns the system call that a hook's function makes, if it may move a part. */
-static long transfer_of(unsigned call)
-{
-	switch (call) {
-	case WAIT_write: return SYS_write;
-	case WAIT_writev: return SYS_writev;
-	case WAIT_send:
-	case WAIT_sendto: return SYS_sendto;
-	case WAIT_sendmsg: return SYS_sendmsg;
-	case WAIT_recv:
-	case WAIT___recv_chk:
-	case WAIT_recvfrom:
-	case WAIT___recvfrom_chk: return SYS_recvfrom;
-	case WAIT_recvmsg: return SYS_recvmsg;
-	default: return -1;
-	}
-}
+/* By call: the number of the system call that it makes, plus one, if that may move a part; else 0. */
+static const uint16_t transfers[WAIT_CALLS] = {
+#define MOVES_BY(symbol, nr) [WAIT_##symbol] = SYS_##nr + 1,
+#include "shim/hooks.def"
+};
 
 void restart_interrupted_in(ucontext_t *u, uint64_t mask, const struct wait *w)
 {
-	long nr = transfer_of(waits_call(shared_own(&w->state)));
+	unsigned call = waits_call(shared_own(&w->state));
+	long nr = call < WAIT_CALLS ? transfers[call] - 1 : -1;
 	if (nr >= 0 && arch_is_after_call((uintptr_t)ARCH_PC(u)) && (intptr_t)ARCH_RESULT(u) > 0 &&
 	    w->handled == self.handled && !waits_others_are_due(waits_programs(~mask), 0, false))
 		move_rest_of(u, nr);

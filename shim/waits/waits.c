@@ -13,6 +13,7 @@
 #include "shim/waits/queues.h"
 #include "shim/base/layout.h"
 #include "shim/base/os.h"
+#include "shim/libc/locks.h"
 #include "shim/libc/real.h"
 #include "shim/waits/handlers.h"
 #include "shim/snapshot.h"
@@ -169,6 +170,17 @@ static const char *const special_names[WAIT_CALLS] = {
 #define SHOWN_AS(symbol, name) [WAIT_##symbol] = #name,
 #include "shim/hooks.def"
 };
+
+enum { TIMED, FOR_EVER };
+static const struct waits_lock locks[WAIT_CALLS] = {
+#define OWNED(symbol, owner, how_long) [WAIT_##symbol] = {LOCKS_##owner##_AT, how_long},
+#include "shim/hooks.def"
+};
+
+struct waits_lock waits_lock(unsigned call)
+{
+	return locks[call < WAIT_CALLS ? call : WAIT_NONE];
+}
 
 const char *waits_shown(unsigned call)
 {

@@ -189,6 +189,13 @@ unsigned waits_kind(unsigned call);
 enum wait_view waits_view(unsigned call);
 uintptr_t waits_function(unsigned call);
 
+/* The lock that a call waits for. */
+struct waits_lock {
+	uint8_t owner_at; /* where it keeps its owner's tid; 0: it is no lock that has an owner */
+	bool for_ever;    /* the wait has no time-out */
+};
+struct waits_lock waits_lock(unsigned call);
+
 void waits_reset(struct wait *w);
 
 #endif
