@@ -56,20 +56,6 @@ static bool is_called(const struct object *o, uint64_t address, const char *func
 	return c && c->count == 1 && c->address == address && c->object == o && span_is(c->frame->function, function);
 }
 
-/* In a child, whose cap is its own. */
-static void in_child(void (*body)(void))
-{
-	int status;
-	fflush(stdout);
-	pid_t child = fork();
-	if (child == 0) {
-		body();
-		_exit(0);
-	}
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_int_equal(status, 0);
-}
-
 /* --- objects --------------------------------------------------------------------------------------- */
 
 static void test_a_file_is_the_same_object_wherever_it_is_loaded(void **state)

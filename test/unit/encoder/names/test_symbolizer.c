@@ -520,23 +520,21 @@ static void test_frames_with_long_texts_are_as_many_as_fit(void **state)
 	assert_int_equal(find(0, 0x20)->count, 1);
 }
 
-/* In a child with an alarm: one that hangs does not hold up the other tests. */
-static void in_child(void (*body)(void), unsigned seconds)
+static unsigned limit_s;
+static void child_begin(void)
 {
-	int status = -1;
-	fflush(stdout);
-	pid_t child = fork();
-	if (child == 0) {
-		alarm(seconds);
-		spawn_start();
-		body();
-		_exit(0);
-	}
-	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-		continue;
+	alarm(limit_s);
+	spawn_start();
+}
+
+/* With an alarm: one that hangs does not hold up the other tests. */
+static void in_child_within(unsigned seconds, void (*body)(void))
+{
+	limit_s = seconds;
+	int status = child_status(child_begin, body);
 	if (status == SIGALRM)
 		fail_msg("it was not done after %u s", seconds);
-	assert_int_equal(status, 0);
+	expect_good_end(status);
 }
 
 /* Whoever asks goes on with other things meanwhile. */
@@ -559,7 +557,7 @@ static void test_one_that_says_the_same_for_ever_holds_nobody_up(void **state)
 	(void)state;
 	for (size_t i = 0; i < COUNT(scripts); i++) {
 		use_script(scripts[i]);
-		in_child(poll_endless, 60);
+		in_child_within(60, poll_endless);
 	}
 }
 
@@ -845,7 +843,7 @@ static void lack_memory(void)
 static void test_without_memory_it_is_not_started(void **state)
 {
 	(void)state;
-	in_child(lack_memory, 60);
+	in_child_within(60, lack_memory);
 }
 
 /* --- one that takes its time ----------------------------------------------------------------------- */
@@ -918,7 +916,7 @@ static void test_a_fork_child_forgets_the_parents_helper(void **state)
 	use_script("cat >/dev/null; while [ ! -e go ]; do sleep 0.02; done; rm go; cat answer");
 	write_file("answer", whole, strlen(whole));
 	ask_all();
-	in_child(forget_parents, 60);
+	in_child_within(60, forget_parents);
 	assert_true(symbolizer_poll());
 	write_file("go", "", 0);
 	wait_for_end();

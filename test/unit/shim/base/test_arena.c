@@ -20,6 +20,7 @@
 #include <cmocka.h>
 
 #include "shim/base/arena.h"
+#include "test/unit/support/child.h"
 #include "test/unit/support/count.h"
 
 enum { MIB = 1 << 20 };
@@ -94,25 +95,6 @@ static void test_sizes_that_overflow_are_refused(void **state)
 	assert_int_equal(arena_mapped_bytes(), before);
 	region_release(&r);
 }
-
-/* Each in a child: the cap and the arena are the process'. */
-static void in_child(void (*body)(void))
-{
-	pid_t child = fork();
-	if (child == 0) {
-		body();
-		_exit(0);
-	}
-	int status;
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_int_equal(status, 0);
-}
-
-#define CHECK(what) \
-	do { \
-		if (!(what)) \
-			_exit(1 + __LINE__ % 250); \
-	} while (0)
 
 static void fill_arena(void)
 {

@@ -17,21 +17,7 @@
 
 #include "shim/base/text.h"
 #include "test/unit/support/count.h"
-
-/* A span whose end is the end of readable memory. */
-static struct span fenced(const char *text)
-{
-	enum { ROOM = 4096 };
-	static char *fence;
-	size_t len = strlen(text);
-	if (!fence) {
-		char *p = mmap(NULL, 2 * ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		assert_ptr_not_equal(p, MAP_FAILED);
-		fence = p + ROOM;
-		assert_int_equal(mprotect(fence, ROOM, PROT_NONE), 0);
-	}
-	return (struct span){memcpy(fence - len, text, len), len};
-}
+#include "test/unit/support/fenced.h"
 
 static void test_unsigned_numbers_are_read_whole_or_refused(void **state)
 {

@@ -39,8 +39,9 @@
 
 #include "shim/listener/spawn.h"
 #include "test/unit/at_home.h"
+#include "test/unit/support/child.h"
+#include "test/unit/support/count.h"
 
-#define COUNT(a) (sizeof(a) / sizeof *(a))
 #define SELF "/proc/self/exe"
 #define ANY_MEMORY UINT64_MAX /* a sanitizer's shadow counts as data */
 
@@ -214,28 +215,10 @@ static int set_up(void **state)
 	return 0;
 }
 
-/* Of a child that changes itself: the status that body exits with. */
-static int in_child(void (*body)(void))
+static void child_begin(void)
 {
-	pid_t child = fork();
-	if (child == 0) {
-		spawn_start();
-		body();
-		_exit(0);
-	}
-	int status = -1;
-	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-		continue;
-	return status;
+	spawn_start();
 }
-
-#define CHECK(what) \
-	do { \
-		if (!(what)) { \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-			_exit(1); \
-		} \
-	} while (0)
 
 /* --- what it is given ------------------------------------------------------------------------------ */
 
@@ -258,7 +241,7 @@ static void see_world(void)
 static void test_it_has_two_pipes_and_nothing_of_the_program(void **state)
 {
 	(void)state;
-	assert_int_equal(in_child(see_world), 0);
+	assert_int_equal(child_status(child_begin, see_world), 0);
 }
 
 static void close_standard(void)
@@ -271,7 +254,7 @@ static void close_standard(void)
 static void test_it_has_them_when_the_program_has_closed_its_own(void **state)
 {
 	(void)state;
-	assert_int_equal(in_child(close_standard), 0);
+	assert_int_equal(child_status(child_begin, close_standard), 0);
 }
 
 static void test_our_ends_are_closed_by_an_exec_and_do_not_block(void **state)
@@ -352,7 +335,7 @@ static void keep_lower_limits(void)
 static void test_limits_of_the_program_hold_for_it(void **state)
 {
 	(void)state;
-	assert_int_equal(in_child(keep_lower_limits), 0);
+	assert_int_equal(child_status(child_begin, keep_lower_limits), 0);
 }
 
 static void be_nicer(void)
@@ -373,7 +356,7 @@ static void be_nicer(void)
 static void test_it_is_nicer_than_the_program(void **state)
 {
 	(void)state;
-	assert_int_equal(in_child(be_nicer), 0);
+	assert_int_equal(child_status(child_begin, be_nicer), 0);
 }
 
 /* --- nobody notices -------------------------------------------------------------------------------- */
@@ -448,7 +431,7 @@ static void go_unseen(void)
 static void test_no_wait_no_signal_and_no_fork_handler_sees_it(void **state)
 {
 	(void)state;
-	assert_int_equal(in_child(go_unseen), 0);
+	assert_int_equal(child_status(child_begin, go_unseen), 0);
 }
 
 static void end_ignored(void)
@@ -464,7 +447,7 @@ static void end_ignored(void)
 static void test_its_status_is_known_though_the_program_ignores_children(void **state)
 {
 	(void)state;
-	assert_int_equal(in_child(end_ignored), 0);
+	assert_int_equal(child_status(child_begin, end_ignored), 0);
 }
 
 /* A program's own children are waited for as ever. */
@@ -486,7 +469,7 @@ static void wait_for_own(void)
 static void test_a_wait_for_any_child_waits_for_the_programs_own(void **state)
 {
 	(void)state;
-	assert_int_equal(in_child(wait_for_own), 0);
+	assert_int_equal(child_status(child_begin, wait_for_own), 0);
 }
 
 /* --- how it ends ----------------------------------------------------------------------------------- */
@@ -611,7 +594,7 @@ static void lack_descriptors(void)
 static void test_without_descriptors_it_is_an_error(void **state)
 {
 	(void)state;
-	assert_int_equal(in_child(lack_descriptors), 0);
+	assert_int_equal(child_status(child_begin, lack_descriptors), 0);
 }
 
 static void *start_and_leave(void *arg)
@@ -660,7 +643,7 @@ static void test_it_ends_with_the_process(void **state)
 	assert_int_equal(pipe(out), 0);
 	fflush(stdout);
 	dup2(out[1], STDOUT_FILENO);
-	int status = in_child(leave_it);
+	int status = child_status(child_begin, leave_it);
 	dup2(saved, STDOUT_FILENO);
 	close(saved);
 	close(out[1]);
@@ -758,7 +741,7 @@ static void write_to_the_deaf(void)
 static void test_one_that_reads_no_more_is_an_error_and_no_signal(void **state)
 {
 	(void)state;
-	assert_int_equal(in_child(write_to_the_deaf), 0);
+	assert_int_equal(child_status(child_begin, write_to_the_deaf), 0);
 }
 
 /* --- a program that confines itself ---------------------------------------------------------------- */
@@ -839,7 +822,7 @@ static void fork_below_a_filter(void)
 
 static void expect_confined(void (*body)(void))
 {
-	int status = in_child(body);
+	int status = child_status(child_begin, body);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
 		skip();
 	assert_int_equal(status, 0);

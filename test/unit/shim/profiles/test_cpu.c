@@ -13,7 +13,8 @@
  * links: shim/profiles/sampling.c shim/libc/clock.c
  * links: shim/stack/unwind.c shim/stack/learn.c shim/stack/own_stack.c shim/stack/unwind_libc.c shim/libc/modules.c
  * links: shim/libc/real.c shim/base/losses.c shim/base/settings.c shim/stack/stacks.c
- * links: shim/base/text.c shim/base/arena.c shim/base/sync.c shim/waits/calls.c */
+ * links: shim/base/text.c shim/base/arena.c shim/base/sync.c shim/waits/calls.c
+ * links: test/unit/support/cut/handlers.c test/unit/support/cut/queues.c test/unit/support/cut/heap_counts.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -54,10 +55,9 @@
 #include "shim/profiles/ticks.h"
 #include "shim/profiles/trace_events.h"
 #include "shim/waits/waits.h"
+#include "test/unit/support/asker.h"
 #include "test/unit/support/child.h"
 #include "test/unit/support/count.h"
-
-enum { SKIPPED = 77 };
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1 /* a handler may find the sanitizer at work, and copies stacks */
@@ -74,40 +74,9 @@ static bool is_no_knock(const siginfo_t *info)
 /* The listener here is a thread of the process: it has no use for a visitor. */
 static const struct signals_takers takers = {.tick = cpu_tick, .interval = cpu_interval, .is_knock = is_no_knock};
 
-/* Who asks is hidden, as the listener is; in each child that a test is made in. */
-static shared_int asker;
-
-static void hide_asker(void)
-{
-	shared_set_own(&asker, os_pid());
-	tasks_hide(TASKS_LISTENER, &asker);
-}
-
-__attribute__((constructor)) static void hide_askers(void)
-{
-	hide_asker();
-	pthread_atfork(NULL, NULL, hide_asker);
-}
-
-bool handlers_counted(uintptr_t handler) /* hooks/signal.c's */
-{
-	(void)handler;
-	return false;
-}
-
 void trace_cpu(const struct sample *s) /* trace_events.c's */
 {
 	(void)s;
-}
-
-void queues_leave(struct thread *t)
-{
-	(void)t;
-}
-
-void snapshot_count_heap(uint64_t *in_use, uint64_t *all) /* heap.c's */
-{
-	*in_use = *all = 0;
 }
 
 static void *sleep_on(void *arg)
@@ -118,43 +87,26 @@ static void *sleep_on(void *arg)
 }
 
 /* The main thread being the listener, another one stands for the program's. */
-static int run_child(void (*body)(void))
+static void child_begin(void)
 {
-	pid_t child = fork();
-	if (child == 0) {
-		house_start(NULL);
-		house.on = true;
-		signals_start(&takers);
-		modules_on_change(unwind_forget);
-		threads_start();
-		shared_set_own(&self.thread->tid, 0); /* it gets no timer */
-		clock_start();
-		modules_refresh();
-		pthread_t other;
-		CHECK(pthread_create(&other, NULL, sleep_on, NULL) == 0);
-		body();
-		_exit(0);
-	}
-	int status;
-	assert_int_equal(waitpid(child, &status, 0), child);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED)
-		skip();
-	return status;
-}
-
-static void in_child(void (*body)(void))
-{
-	int status = run_child(body);
-	if (status)
-		fail_msg("the child ended with %#x", status);
+	house_start(NULL);
+	house.on = true;
+	signals_start(&takers);
+	modules_on_change(unwind_forget);
+	threads_start();
+	shared_set_own(&self.thread->tid, 0); /* it gets no timer */
+	clock_start();
+	modules_refresh();
+	pthread_t other;
+	CHECK(pthread_create(&other, NULL, sleep_on, NULL) == 0);
 }
 
 static void in_one_child_of_six(void (*body)(void))
 {
 	for (int i = 1; i < 6; i++)
-		if (run_child(body) == 0)
+		if (child_status(child_begin, body) == 0)
 			return;
-	in_child(body);
+	in_child_after(child_begin, body);
 }
 
 /* --- work at known places ---------------------------------------------------------------------------- */
@@ -364,7 +316,7 @@ static void stratified(void)
 static void test_work_in_step_with_the_period_shows_all_its_parts(void **state)
 {
 	(void)state;
-	in_child(stratified);
+	in_child_after(child_begin, stratified);
 }
 
 static const char *comment_with(const struct cpu_snapshot *s, const char *text)
@@ -485,7 +437,7 @@ static void test_threads_of_a_few_milliseconds_are_counted_right_together(void *
 static void too_fast(void)
 {
 	if (clock_tick_ns() <= 1000000)
-		_exit(SKIPPED);
+		_exit(CHILD_SKIPPED);
 	workers[0] = (struct worker){.red_ms = 600};
 	struct cpu_snapshot s = profile_of(1, 1000);
 	CHECK(s.period_ns == clock_tick_ns());
@@ -566,7 +518,7 @@ static void test_a_program_that_uses_sigprof_keeps_it(void **state)
 #if SANITIZED
 	skip();
 #endif
-	in_child(no_timers_and_no_sigprof);
+	in_child_after(child_begin, no_timers_and_no_sigprof);
 }
 
 static void deaf_thread(void)
@@ -593,7 +545,7 @@ static void deaf_thread(void)
 	CHECK(ns_of(&s, workers[0].tid, ANY) == 0);
 	join(2);
 	if (!there)
-		_exit(SKIPPED);
+		_exit(CHILD_SKIPPED);
 }
 
 static void test_a_thread_that_blocks_our_signal_is_named(void **state)
@@ -633,7 +585,7 @@ static void test_there_is_one_profile_at_a_time(void **state)
 #ifdef __SANITIZE_THREAD__
 	skip(); /* its own thread would get a timer */
 #endif
-	in_child(one_at_a_time);
+	in_child_after(child_begin, one_at_a_time);
 }
 
 static void no_timer(struct thread *t, void *arg)
@@ -677,7 +629,7 @@ static void test_an_abandoned_profile_leaves_nothing_behind(void **state)
 #if SANITIZED
 	skip();
 #endif
-	in_child(abandoned);
+	in_child_after(child_begin, abandoned);
 }
 
 static void count_timer(struct thread *t, void *count)
@@ -738,7 +690,7 @@ static void test_timers_go_when_the_program_needs_what_they_take(void **state)
 #if SANITIZED
 	skip();
 #endif
-	in_child(given_back);
+	in_child_after(child_begin, given_back);
 }
 
 /* The child of a fork in the middle of a profile has none, and may take one. */
@@ -775,7 +727,7 @@ static void test_the_child_of_a_fork_has_no_profile_and_may_take_one(void **stat
 #if SANITIZED
 	skip();
 #endif
-	in_child(forked);
+	in_child_after(child_begin, forked);
 }
 
 int main(void)

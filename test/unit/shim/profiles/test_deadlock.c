@@ -6,7 +6,8 @@
 /* links: shim/profiles/deadlock.c shim/waits/waits.c shim/threads/threads.c shim/threads/timers.c
  * links: shim/threads/tasks.c shim/base/powers.c shim/profiles/sampling.c shim/libc/clock.c shim/libc/real.c
  * links: shim/base/losses.c shim/base/text.c
- * links: shim/stack/stacks.c shim/base/arena.c shim/base/sync.c */
+ * links: shim/stack/stacks.c shim/base/arena.c shim/base/sync.c
+ * links: test/unit/support/cut/handlers.c test/unit/support/cut/queues.c test/unit/support/cut/heap_counts.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -41,13 +42,9 @@
 #include "shim/threads/tasks.h"
 #include "shim/threads/threads.h"
 #include "shim/profiles/trace_events.h"
+#include "test/unit/support/child.h"
 #include "test/unit/support/count.h"
 
-#define CHECK(what) \
-	do { \
-		if (!(what)) \
-			_exit(1 + __LINE__ % 250); \
-	} while (0)
 #define NOINLINE __attribute__((noinline, noclone))
 
 const char *__tsan_default_options(void);
@@ -56,40 +53,13 @@ const char *__tsan_default_options(void) /* deadlocks are what is wanted here */
 	return "detect_deadlocks=0 report_mutex_bugs=0 report_thread_leaks=0";
 }
 
-shared_u32 signals_users;                /* signals.c's */
-bool handlers_counted(uintptr_t handler) /* hooks/signal.c's */
+shared_u32 signals_users; /* signals.c's */
+static void child_begin(void)
 {
-	(void)handler;
-	return false;
-}
-
-void queues_leave(struct thread *t) /* queues.c's */
-{
-	(void)t;
-}
-
-void snapshot_count_heap(uint64_t *in_use, uint64_t *all) /* heap.c's */
-{
-	*in_use = *all = 0;
-}
-
-static void in_child(void (*body)(void))
-{
-	pid_t child = fork();
-	if (child == 0) {
-		house_start(NULL);
-		house.on = true;
-		threads_start();
-		clock_start();
-		body();
-		_exit(0);
-	}
-	int status;
-	assert_int_equal(waitpid(child, &status, 0), child);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 251)
-		skip();
-	if (status)
-		fail_msg("the child ended with %#x; an exit status is 1 + line %% 250", status);
+	house_start(NULL);
+	house.on = true;
+	threads_start();
+	clock_start();
 }
 
 /* What the hooks do, and the beginning of a thread. */
@@ -174,7 +144,7 @@ static void owners_of_mutexes(void)
 static void test_a_mutex_of_any_kind_knows_its_owner(void **state)
 {
 	(void)state;
-	in_child(owners_of_mutexes);
+	in_child_after(child_begin, owners_of_mutexes);
 }
 
 static void owners_of_rwlocks(void)
@@ -199,7 +169,7 @@ static void owners_of_rwlocks(void)
 static void test_a_read_write_lock_knows_its_writer(void **state)
 {
 	(void)state;
-	in_child(owners_of_rwlocks);
+	in_child_after(child_begin, owners_of_rwlocks);
 }
 
 static void *lock_and_die(void *m)
@@ -228,7 +198,7 @@ static void inconsistent(void)
 static void test_a_mutex_that_was_inherited_from_the_dead_has_no_made_up_owner(void **state)
 {
 	(void)state;
-	in_child(inconsistent);
+	in_child_after(child_begin, inconsistent);
 }
 
 static void bad_objects(void)
@@ -267,7 +237,7 @@ static void bad_objects(void)
 static void test_memory_that_is_no_more_has_no_owner_and_does_no_harm(void **state)
 {
 	(void)state;
-	in_child(bad_objects);
+	in_child_after(child_begin, bad_objects);
 }
 
 /* A container's filter that knows process_vm_readv as a debugger's tool. */
@@ -281,14 +251,14 @@ static void filtered(void)
 	};
 	struct sock_fprog program = {COUNT(code), code};
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
-		_exit(251);
+		_exit(CHILD_SKIPPED);
 	bad_objects();
 }
 
 static void test_the_same_where_a_filter_forbids_the_system_call(void **state)
 {
 	(void)state;
-	in_child(filtered);
+	in_child_after(child_begin, filtered);
 }
 
 /* --- rings --------------------------------------------------------------------------------------- */
@@ -419,7 +389,7 @@ static void ring_of_three(void)
 static void test_three_threads_in_a_ring_are_found_and_those_behind_them_are_not(void **state)
 {
 	(void)state;
-	in_child(ring_of_three);
+	in_child_after(child_begin, ring_of_three);
 }
 
 static void two_rings(void)
@@ -438,7 +408,7 @@ static void two_rings(void)
 static void test_two_rings_are_told_apart(void **state)
 {
 	(void)state;
-	in_child(two_rings);
+	in_child_after(child_begin, two_rings);
 }
 
 static void ring_with_a_rwlock(void)
@@ -454,7 +424,7 @@ static void ring_with_a_rwlock(void)
 static void test_a_writer_may_be_part_of_a_ring(void **state)
 {
 	(void)state;
-	in_child(ring_with_a_rwlock);
+	in_child_after(child_begin, ring_with_a_rwlock);
 }
 
 static void self_deadlock(void)
@@ -470,7 +440,7 @@ static void self_deadlock(void)
 static void test_a_thread_that_waits_for_itself_is_a_ring(void **state)
 {
 	(void)state;
-	in_child(self_deadlock);
+	in_child_after(child_begin, self_deadlock);
 }
 
 static void timed_ring(void)
@@ -488,7 +458,7 @@ static void timed_ring(void)
 static void test_a_ring_that_opens_by_itself_is_none(void **state)
 {
 	(void)state;
-	in_child(timed_ring);
+	in_child_after(child_begin, timed_ring);
 }
 
 /* A ring of which one thread has moved on since it was looked at. */
@@ -516,7 +486,7 @@ static void long_chains(void)
 static void test_a_million_waits_are_followed(void **state)
 {
 	(void)state;
-	in_child(long_chains);
+	in_child_after(child_begin, long_chains);
 }
 
 static void moved_on(void)
@@ -550,7 +520,7 @@ static void moved_on(void)
 static void test_a_ring_is_only_believed_if_nobody_in_it_moved(void **state)
 {
 	(void)state;
-	in_child(moved_on);
+	in_child_after(child_begin, moved_on);
 }
 
 static uint32_t enough; /* atomic */
@@ -597,7 +567,7 @@ static void test_threads_that_wait_for_each_other_in_order_are_never_called_dead
 #ifdef __SANITIZE_THREAD__
 	skip(); /* waits are copied and checked afterwards: a race by its rules */
 #endif
-	in_child(contention);
+	in_child_after(child_begin, contention);
 }
 
 static void stalled(void)
@@ -623,7 +593,7 @@ static void stalled(void)
 static void test_a_thread_that_has_waited_a_minute_for_a_lock_is_told(void **state)
 {
 	(void)state;
-	in_child(stalled);
+	in_child_after(child_begin, stalled);
 }
 
 int main(void)

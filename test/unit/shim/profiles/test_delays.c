@@ -5,7 +5,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: shim/profiles/delays.c shim/stack/stacks.c shim/base/losses.c shim/base/text.c shim/base/arena.c
- * links: shim/base/sync.c */
+ * links: shim/base/sync.c
+ * links: test/unit/support/cut/places.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -33,13 +34,8 @@
 #include "shim/stack/stacks.h"
 #include "shim/profiles/trace_events.h"
 #include "shim/waits/waits.h"
+#include "test/unit/support/child.h"
 #include "test/unit/support/count.h"
-
-#define CHECK(what) \
-	do { \
-		if (!(what)) \
-			_exit(1 + __LINE__ % 250); \
-	} while (0)
 
 /* --- stubs ------------------------------------------------------------------------------------- */
 
@@ -47,12 +43,6 @@ static uint64_t now_ns;      /* atomic */
 uint64_t clock_ns(int clock) /* clock.c's */
 {
 	return clock == CLOCK_MONOTONIC ? __atomic_load_n(&now_ns, __ATOMIC_RELAXED) : 0;
-}
-
-uint64_t modules_place_of(const uintptr_t *pc, size_t depth) /* modules.c's */
-{
-	(void)pc, (void)depth;
-	return 0;
 }
 
 shared_bool listener_pending; /* listener.c's */
@@ -166,19 +156,6 @@ static int reset(void **state)
 	memset(&traced, 0, sizeof traced);
 	shared_and_seq_cst(&waits_watchers, ~(uint32_t)WAITS_FOR_TRACE);
 	return 0;
-}
-
-static void in_child(void (*body)(void))
-{
-	pid_t child = fork();
-	if (child == 0) {
-		body();
-		_exit(0);
-	}
-	int status;
-	assert_int_equal(waitpid(child, &status, 0), child);
-	if (status)
-		fail_msg("the child ended with %#x; an exit status is 1 + line %% 250", status);
 }
 
 /* --- waits ---------------------------------------------------------------------------------------- */

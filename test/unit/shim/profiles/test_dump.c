@@ -8,7 +8,8 @@
  * links: shim/base/powers.c shim/stack/sample.c shim/waits/signals.c shim/profiles/sampling.c shim/libc/clock.c
  * links: shim/stack/unwind.c shim/stack/learn.c shim/stack/own_stack.c shim/stack/unwind_libc.c shim/libc/modules.c
  * links: shim/libc/real.c shim/base/losses.c shim/base/settings.c shim/stack/stacks.c
- * links: shim/base/text.c shim/base/arena.c shim/base/sync.c shim/waits/calls.c */
+ * links: shim/base/text.c shim/base/arena.c shim/base/sync.c shim/waits/calls.c
+ * links: test/unit/support/cut/handlers.c test/unit/support/cut/queues.c test/unit/support/cut/heap_counts.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -43,10 +44,9 @@
 #include "shim/listener/visitor.h"
 #include "shim/profiles/trace_events.h"
 #include "shim/waits/waits.h"
+#include "test/unit/support/asker.h"
 #include "test/unit/support/child.h"
 #include "test/unit/support/count.h"
-
-enum { SKIPPED = 77 };
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1 /* frames are not the compiler's own, and a handler may find the sanitizer at work */
@@ -63,60 +63,23 @@ static bool is_no_knock(const siginfo_t *info)
 /* The listener here is a thread of the process: it has no use for a visitor. */
 static const struct signals_takers takers = {.answer = dump_answer, .refuse = dump_refuse, .is_knock = is_no_knock};
 
-/* Who asks is hidden, as the listener is; in each child that a test is made in. */
-static shared_int asker;
-
-static void hide_asker(void)
+static void child_begin(void)
 {
-	shared_set_own(&asker, os_pid());
-	tasks_hide(TASKS_LISTENER, &asker);
+	house_start(NULL);
+	house.on = true;
+	signals_start(&takers);
+	modules_on_change(unwind_forget);
+	threads_start();
+	clock_start();
+	modules_refresh();
 }
 
-__attribute__((constructor)) static void hide_askers(void)
-{
-	hide_asker();
-	pthread_atfork(NULL, NULL, hide_asker);
-}
-
-bool handlers_counted(uintptr_t handler) /* hooks/signal.c's */
-{
-	(void)handler;
-	return false;
-}
-
-void queues_leave(struct thread *t) /* queues.c's */
-{
-	(void)t;
-}
-
-void snapshot_count_heap(uint64_t *in_use, uint64_t *all) /* heap.c's */
-{
-	*in_use = *all = 0;
-}
-
-static void in_child(void (*body)(void))
+static void in_prepared_child(void (*body)(void))
 {
 #ifdef __SANITIZE_THREAD__
 	skip(); /* it has threads of its own, and does not know of copies that are checked afterwards */
 #endif
-	pid_t child = fork();
-	if (child == 0) {
-		house_start(NULL);
-		house.on = true;
-		signals_start(&takers);
-		modules_on_change(unwind_forget);
-		threads_start();
-		clock_start();
-		modules_refresh();
-		body();
-		_exit(0);
-	}
-	int status;
-	assert_int_equal(waitpid(child, &status, 0), child);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED)
-		skip();
-	if (status)
-		fail_msg("the child ended with %#x", status);
+	in_child_after(child_begin, body);
 }
 
 /* --- places: functions in sections of their own, whose bounds the linker knows --------------------------- */
@@ -311,7 +274,7 @@ static void published(void)
 static void test_a_thread_that_publishes_its_wait_is_shown_in_it(void **state)
 {
 	(void)state;
-	in_child(published);
+	in_prepared_child(published);
 }
 
 static void unpublished(void)
@@ -323,7 +286,7 @@ static void unpublished(void)
 	CHECK_DUMP(s.count == 1);
 	const struct dump_thread *t = find(&s, 0);
 	if (tasks_look(tids[0]).state == TASK_SLEEPS)
-		_exit(SKIPPED); /* the kernel does not say where */
+		_exit(CHILD_SKIPPED); /* the kernel does not say where */
 	CHECK_DUMP(t && strcmp(t->name, "raw") == 0 && strcmp(t->state, "poll") == 0 && !t->owner_tid);
 	CHECK_DUMP(t->stack && !IS_IN(t->stack->pc[0], poll)); /* libc's */
 	CHECK_DUMP(STACK_HAS(t, poll) && STACK_HAS(t, outer));
@@ -335,7 +298,7 @@ static void test_a_blocked_thread_that_publishes_nothing_is_shown_as_the_kernel_
 #if SANITIZED
 	skip();
 #endif
-	in_child(unpublished);
+	in_prepared_child(unpublished);
 }
 
 static void running(void)
@@ -368,7 +331,7 @@ static void test_running_threads_show_where_they_are(void **state)
 #if SANITIZED
 	skip();
 #endif
-	in_child(running);
+	in_prepared_child(running);
 }
 
 static PLACE(spin) int at_deaf_spin(void)
@@ -397,7 +360,7 @@ static void deaf(void)
 static void test_a_running_thread_that_blocks_our_signal_is_listed_with_the_reason(void **state)
 {
 	(void)state;
-	in_child(deaf);
+	in_prepared_child(deaf);
 }
 
 static void *nothing(void *arg)
@@ -445,7 +408,7 @@ static void test_threads_that_end_meanwhile_are_left_out(void **state)
 #if SANITIZED
 	skip();
 #endif
-	in_child(ending);
+	in_prepared_child(ending);
 }
 
 /* --- waits that were left by a jump --------------------------------------------------------------------- */
@@ -517,7 +480,7 @@ static void test_a_wait_that_was_left_by_a_jump_is_not_believed(void **state)
 #if SANITIZED
 	skip();
 #endif
-	in_child(after_a_jump);
+	in_prepared_child(after_a_jump);
 }
 
 /* --- deadlocks --------------------------------------------------------------------------------------------- */
@@ -561,7 +524,7 @@ static void deadlock(void)
 static void test_a_deadlock_is_in_the_dump(void **state)
 {
 	(void)state;
-	in_child(deadlock);
+	in_prepared_child(deadlock);
 }
 
 /* --- many ------------------------------------------------------------------------------------------------- */
@@ -593,7 +556,7 @@ static void thousand(void)
 static void test_a_thousand_threads_are_all_shown_where_they_are(void **state)
 {
 	(void)state;
-	in_child(thousand);
+	in_prepared_child(thousand);
 }
 
 int main(void)

@@ -4,7 +4,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: shim/profiles/heap.c shim/stack/here.c shim/profiles/live.c shim/stack/stacks.c shim/profiles/sampling.c
- * links: shim/base/losses.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
+ * links: shim/base/losses.c shim/base/text.c shim/base/arena.c shim/base/sync.c
+ * links: test/unit/support/cut/places.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -31,6 +32,7 @@
 #include "shim/stack/here.h"
 #include "shim/stack/stacks.h"
 #include "shim/profiles/trace_events.h"
+#include "test/unit/support/child.h"
 #include "test/unit/support/count.h"
 
 enum { RATE = 524288, PAGE = 4096 };
@@ -62,12 +64,6 @@ void trace_heap(int64_t bytes) /* trace_events.c's */
 {
 	traced_bytes += bytes;
 	traced++;
-}
-
-uint64_t modules_place_of(const uintptr_t *pc, size_t depth) /* modules.c's */
-{
-	(void)pc, (void)depth;
-	return 0;
 }
 
 /* The stack is the start's pc, then its sp, fp times. */
@@ -395,25 +391,6 @@ static void test_a_sampled_event_starts_a_pending_listener_once(void **state)
 	assert_int_equal(listener_starts, 1);
 	heap_on_free(block(90));
 	heap_on_free(block(91));
-}
-
-#define CHECK(what) \
-	do { \
-		if (!(what)) \
-			_exit(1 + __LINE__ % 250); \
-	} while (0)
-
-/* Each in a child: the cap and the tables are the process'. */
-static void in_child(void (*body)(void))
-{
-	pid_t child = fork();
-	if (child == 0) {
-		body();
-		_exit(0);
-	}
-	int status;
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_int_equal(status, 0);
 }
 
 static struct heap_row row_of_others(void)

@@ -21,28 +21,9 @@
 
 #include "shim/base/arena.h"
 #include "shim/profiles/live.h"
+#include "test/unit/support/child.h"
 
 enum { PAGE = 4096, RATE = 524288, LIMIT = 64 << 20 };
-
-/* Checks in a child: cmocka's would jump out of it into the parent's loop. */
-#define CHECK(what) \
-	do { \
-		if (!(what)) \
-			_exit(1 + __LINE__ % 250); \
-	} while (0)
-
-static void in_child(void (*body)(void))
-{
-	pid_t child = fork();
-	if (child == 0) {
-		body();
-		_exit(0);
-	}
-	int status;
-	assert_int_equal(waitpid(child, &status, 0), child);
-	if (status)
-		fail_msg("the child ended with %#x; an exit status is 1 + line %% 250", status);
-}
 
 static const void *at(uintptr_t address)
 {

@@ -6,7 +6,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: shim/profiles/trace_events.c shim/stack/stacks.c shim/base/losses.c shim/profiles/sampling.c
- * links: shim/base/settings.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
+ * links: shim/base/settings.c shim/base/text.c shim/base/arena.c shim/base/sync.c
+ * links: test/unit/support/cut/places.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -47,12 +48,6 @@ uint64_t clock_ns(int clock) /* clock.c's */
 {
 	CHECK(clock == CLOCK_MONOTONIC);
 	return ticks ? __atomic_add_fetch(&now_ns, 1, __ATOMIC_RELAXED) : now_ns;
-}
-
-uint64_t modules_place_of(const uintptr_t *pc, size_t depth) /* modules.c's */
-{
-	(void)pc, (void)depth;
-	return 0;
 }
 
 struct stack *stack_here(uintptr_t function, struct unwind_frame from) /* here.c's */
@@ -178,19 +173,6 @@ static void heap_event(int64_t bytes) /* as in a hook */
 static void wait_from_to(enum wait_view view, uintptr_t object, uint64_t since_ns, uint64_t end_ns)
 {
 	trace_waited(view, WAIT_pthread_mutex_lock, object, since_ns, end_ns, at(1));
-}
-
-static void in_child(void (*body)(void))
-{
-	pid_t child = fork();
-	if (child == 0) {
-		body();
-		_exit(0);
-	}
-	int status;
-	assert_int_equal(waitpid(child, &status, 0), child);
-	if (status)
-		fail_msg("the child ended with %#x", status);
 }
 
 /* --- events ---------------------------------------------------------------------------------------- */

@@ -7,7 +7,9 @@
 /* links: shim/profiles/trace_session.c shim/profiles/trace_events.c shim/threads/threads.c shim/threads/timers.c
  * links: shim/threads/tasks.c shim/base/powers.c shim/waits/waits.c shim/stack/stacks.c shim/profiles/sampling.c
  * links: shim/base/settings.c
- * links: shim/libc/clock.c shim/libc/real.c shim/base/losses.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
+ * links: shim/libc/clock.c shim/libc/real.c shim/base/losses.c shim/base/text.c shim/base/arena.c shim/base/sync.c
+ * links: test/unit/support/cut/handlers.c test/unit/support/cut/queues.c test/unit/support/cut/places.c
+ * links: test/unit/support/cut/heap_counts.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -43,6 +45,7 @@
 #include "shim/threads/tasks.h"
 #include "shim/threads/threads.h"
 #include "shim/profiles/trace_events.h"
+#include "test/unit/support/asker.h"
 #include "test/unit/support/child.h"
 #include "test/unit/support/count.h"
 
@@ -80,11 +83,6 @@ int snapshot_heap(struct region *r, struct heap_snapshot *s) /* heap.c's, these 
 	return 0;
 }
 
-void snapshot_count_heap(uint64_t *in_use, uint64_t *all)
-{
-	*in_use = *all = 0;
-}
-
 static struct dump_snapshot dump;
 static int dump_error;
 int snapshot_dump(struct region *r, struct dump_snapshot *s) /* dump.c's */
@@ -99,45 +97,13 @@ void snapshot_count_contention(uint64_t counts[CONTENTION_KINDS]) /* delays.c's 
 	counts[CONTENTION_BLOCK] = counts[CONTENTION_MUTEX] = 0;
 }
 
-void queues_leave(struct thread *t) /* queues.c's */
-{
-	(void)t;
-}
-
 struct stack *stack_here(uintptr_t function, struct unwind_frame from) /* here.c's */
 {
 	const uintptr_t pc[] = {function, from.pc};
 	return stacks_intern(pc, COUNT(pc));
 }
 
-uint64_t modules_place_of(const uintptr_t *pc, size_t depth) /* modules.c's */
-{
-	(void)pc, (void)depth;
-	return 0;
-}
-
-/* Who asks is hidden, as the listener is; in each child that a test is made in. */
-static shared_int asker;
-
-static void hide_asker(void)
-{
-	shared_set_own(&asker, os_pid());
-	tasks_hide(TASKS_LISTENER, &asker);
-}
-
-__attribute__((constructor)) static void hide_askers(void)
-{
-	hide_asker();
-	pthread_atfork(NULL, NULL, hide_asker);
-}
-
-shared_u32 signals_users;                /* signals.c's */
-bool handlers_counted(uintptr_t handler) /* hooks/signal.c's */
-{
-	(void)handler;
-	return false;
-}
-
+shared_u32 signals_users; /* signals.c's */
 /* --- threads ------------------------------------------------------------------------------------- */
 
 enum how { BLOCKED, BUSY };
@@ -280,26 +246,22 @@ static bool has_comment(const char *text)
 	return false;
 }
 
-static void in_child(void (*body)(void))
+static void child_begin(void)
+{
+	house_start(NULL);
+	house.on = true;
+	threads_on_reuse(trace_forget);
+	threads_start();
+	clock_start();
+	settings.memory_limit = 64 << 20;
+}
+
+static void in_prepared_child(void (*body)(void))
 {
 #ifdef __SANITIZE_THREAD__
 	skip(); /* it has threads of its own */
 #endif
-	pid_t child = fork();
-	if (child == 0) {
-		house_start(NULL);
-		house.on = true;
-		threads_on_reuse(trace_forget);
-		threads_start();
-		clock_start();
-		settings.memory_limit = 64 << 20;
-		body();
-		_exit(0);
-	}
-	int status;
-	assert_int_equal(waitpid(child, &status, 0), child);
-	if (status)
-		fail_msg("the child ended with %#x", status);
+	in_child_after(child_begin, body);
 }
 
 /* --- who is there ---------------------------------------------------------------------------------- */
@@ -330,7 +292,7 @@ static void those_there(void)
 static void test_the_threads_there_are_known_and_whether_they_are_blocked(void **state)
 {
 	(void)state;
-	in_child(those_there);
+	in_prepared_child(those_there);
 }
 
 static void coming_and_going(void)
@@ -370,7 +332,7 @@ static void coming_and_going(void)
 static void test_threads_that_come_and_go_are_found_and_their_ends_are_told(void **state)
 {
 	(void)state;
-	in_child(coming_and_going);
+	in_prepared_child(coming_and_going);
 }
 
 static void tellers(void)
@@ -423,13 +385,13 @@ static void cancelled(void)
 static void test_a_thread_that_is_cancelled_in_a_wait_ends_and_so_does_its_wait(void **state)
 {
 	(void)state;
-	in_child(cancelled);
+	in_prepared_child(cancelled);
 }
 
 static void test_a_thread_that_tells_its_end_ends_once_and_is_named_however_short_it_lived(void **state)
 {
 	(void)state;
-	in_child(tellers);
+	in_prepared_child(tellers);
 }
 
 static void renamed(void)
@@ -450,7 +412,7 @@ static void renamed(void)
 static void test_a_thread_has_the_name_that_it_has_at_the_end(void **state)
 {
 	(void)state;
-	in_child(renamed);
+	in_prepared_child(renamed);
 }
 
 static void many_threads(void)
@@ -476,7 +438,7 @@ static void many_threads(void)
 static void test_many_threads_are_all_there(void **state)
 {
 	(void)state;
-	in_child(many_threads);
+	in_prepared_child(many_threads);
 }
 
 /* --- what lasts --------------------------------------------------------------------------------------- */
@@ -537,7 +499,7 @@ static void lasting_waits(void)
 static void test_waits_that_last_at_the_end_are_there_without_an_end(void **state)
 {
 	(void)state;
-	in_child(lasting_waits);
+	in_prepared_child(lasting_waits);
 }
 
 /* --- when something is missing ---------------------------------------------------------------------------- */
@@ -573,7 +535,7 @@ static void full_buffer(void)
 static void test_a_full_buffer_ends_the_trace_and_is_told(void **state)
 {
 	(void)state;
-	in_child(full_buffer);
+	in_prepared_child(full_buffer);
 }
 
 static void no_timers(void)
@@ -590,7 +552,7 @@ static void no_timers(void)
 static void test_a_trace_without_samples_says_so(void **state)
 {
 	(void)state;
-	in_child(no_timers);
+	in_prepared_child(no_timers);
 }
 
 static void stopped_writer(void)
@@ -611,7 +573,7 @@ static void stopped_writer(void)
 static void test_a_thread_that_was_stopped_while_it_wrote_is_told_of(void **state)
 {
 	(void)state;
-	in_child(stopped_writer);
+	in_prepared_child(stopped_writer);
 }
 
 static void one_at_a_time(void)
@@ -650,7 +612,7 @@ static void one_at_a_time(void)
 static void test_there_is_one_trace_at_a_time_and_its_memory_is_given_back(void **state)
 {
 	(void)state;
-	in_child(one_at_a_time);
+	in_prepared_child(one_at_a_time);
 }
 
 /* Of a single thread, so that the child is as whole as the parent was. */
@@ -680,7 +642,7 @@ static void forked(void)
 static void test_the_child_of_a_fork_takes_no_trace_and_may_begin_one(void **state)
 {
 	(void)state;
-	in_child(forked);
+	in_prepared_child(forked);
 }
 
 static void test_calls_and_categories_have_their_names(void **state)

@@ -23,14 +23,9 @@
 
 #include "shim/base/arena.h"
 #include "shim/stack/ring.h"
+#include "test/unit/support/child.h"
 
 enum { WORDS = 16, LEAST_BYTES = (sizeof(struct sample) + WORDS * sizeof(uintptr_t) + 63) & ~63u };
-
-#define CHECK(what) \
-	do { \
-		if (!(what)) \
-			_exit(1 + __LINE__ % 250); \
-	} while (0)
 
 static size_t bytes_each = 1088; /* 128 frames */
 static int dropped;
@@ -44,19 +39,6 @@ void sample_drop(struct sample *s) /* sample.c's */
 {
 	(void)s;
 	dropped++;
-}
-
-static void in_child(void (*body)(void))
-{
-	pid_t child = fork();
-	if (child == 0) {
-		body();
-		_exit(0);
-	}
-	int status;
-	assert_int_equal(waitpid(child, &status, 0), child);
-	if (status)
-		fail_msg("the child ended with %#x; an exit status is 1 + line %% 250", status);
 }
 
 static uintptr_t word_of(uint32_t number, int writer, unsigned i)

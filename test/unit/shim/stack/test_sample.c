@@ -32,9 +32,9 @@
 #include "shim/base/os.h"
 #include "shim/stack/sample.h"
 #include "shim/base/settings.h"
+#include "test/unit/support/child.h"
 #include "test/unit/support/count.h"
-
-#define NOINLINE __attribute__((noinline, noclone, no_sanitize("address", "undefined", "thread")))
+#include "test/unit/support/shapes.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED \
@@ -45,72 +45,7 @@
 
 enum { MAX = 512, PAGE = 4096, COPIES = 32 };
 
-#define CHECK(what) \
-	do { \
-		if (!(what)) \
-			_exit(1 + __LINE__ % 250); \
-	} while (0)
-
-static volatile int keep; /* read and written so that no call is the last thing that a function does */
-
-/* --- frames of every shape, as in test_unwind.c --------------------------------------------------- */
-
-static NOINLINE int plain(int (*next)(void))
-{
-	return next() + keep;
-}
-
-static NOINLINE int with_array(int (*next)(void))
-{
-	volatile char a[3000];
-	a[keep & 1] = 1;
-	return next() + a[0] + keep;
-}
-
-static NOINLINE int with_alloca(int (*next)(void))
-{
-	volatile char *a = alloca((size_t)(keep & 63) + 1);
-	a[0] = 1;
-	return next() + a[0] + keep;
-}
-
-static NOINLINE int aligned(int (*next)(void))
-{
-	_Alignas(64) volatile char a[64];
-	a[0] = 1;
-	return next() + a[0] + ((uintptr_t)a % 64 != 0) + keep;
-}
-
-static NOINLINE int many_registers(int (*next)(void))
-{
-	long a = keep, b = keep + 1, c = keep + 2, d = keep + 3, e = keep + 4, f = keep + 5;
-	for (int i = 0; i < 2; i++) {
-		a += b ^ c, b += c ^ d, c += d ^ e, d += e ^ f, e += f ^ a, f += a ^ b;
-		if (i == 1)
-			a += next();
-	}
-	return (int)(a + b + c + d + e + f);
-}
-
-static int (*from_qsort)(void);
-static int compare(const void *a, const void *b)
-{
-	(void)a, (void)b;
-	if (from_qsort) {
-		int (*next)(void) = from_qsort;
-		from_qsort = NULL;
-		next();
-	}
-	return keep & 0;
-}
-
-static NOINLINE int through_libc(int (*next)(void))
-{
-	int list[4] = {keep, 2, 3, 1};
-	from_qsort = next;
-	qsort(list, 4, sizeof *list, compare);
-	return list[0] + keep;
-}
+/* --- frames of every shape --------------------------------------------------- */
 
 static NOINLINE int deep(int depth, int (*next)(void))
 {
@@ -124,10 +59,7 @@ static NOINLINE int thirty(int (*next)(void))
 	return deep(30, next) + keep;
 }
 
-static const struct shape {
-	const char *name;
-	int (*run)(int (*)(void));
-} shapes[] = {
+static const struct shape shapes[] = {
 	{"plain", plain},       {"array", with_array},         {"alloca", with_alloca},
 	{"aligned", aligned},   {"registers", many_registers},
 #define STEPPED_SHAPES 5
@@ -513,19 +445,6 @@ static void at_the_end(void)
 	CHECK(taken.s.copy >= 0);
 	sample_finish(&taken.s);
 	CHECK(is_right());
-}
-
-static void in_child(void (*body)(void))
-{
-	pid_t child = fork();
-	if (child == 0) {
-		body();
-		_exit(0);
-	}
-	int status;
-	assert_int_equal(waitpid(child, &status, 0), child);
-	if (status)
-		fail_msg("the child ended with %#x; an exit status is 1 + line %% 250", status);
 }
 
 static void test_a_copy_ends_where_memory_ends(void **state)

@@ -32,9 +32,9 @@
 #include "shim/base/arena.h"
 #include "shim/libc/modules.h"
 #include "shim/stack/unwind.h"
+#include "test/unit/support/child.h"
 #include "test/unit/support/count.h"
-
-#define NOINLINE __attribute__((noinline, noclone, no_sanitize("address", "undefined", "thread")))
+#include "test/unit/support/shapes.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1 /* frames and signal handling are then not the compiler's and the kernel's own */
@@ -46,7 +46,6 @@ enum { PAGE = 4096, MAX = 128, WORD = sizeof(uintptr_t) };
 
 /* libc's backtrace, and not the one that is in libunwind's archive. */
 static int (*libc_backtrace)(void **, int);
-static volatile int keep; /* read and written so that no call is the last thing that a function does */
 
 static struct taken {
 	uintptr_t pc[MAX];
@@ -104,32 +103,6 @@ static void expect_the_same(const char *what)
 
 /* --- frames of every shape --------------------------------------------------------------------- */
 
-static NOINLINE int plain(int (*next)(void))
-{
-	return next() + keep;
-}
-
-static NOINLINE int with_array(int (*next)(void))
-{
-	volatile char a[3000];
-	a[keep & 1] = 1;
-	return next() + a[0] + keep;
-}
-
-static NOINLINE int with_alloca(int (*next)(void))
-{
-	volatile char *a = alloca((size_t)(keep & 63) + 1);
-	a[0] = 1;
-	return next() + a[0] + keep;
-}
-
-static NOINLINE int aligned(int (*next)(void))
-{
-	_Alignas(64) volatile char a[64];
-	a[0] = 1;
-	return next() + a[0] + ((uintptr_t)a % 64 != 0) + keep;
-}
-
 /* A frame that is realigned and variable: its caller's frame is found through a word in memory. */
 static NOINLINE int aligned_alloca(int (*next)(void))
 {
@@ -156,41 +129,7 @@ static NOINLINE int call_stack_args(int (*next)(void))
 	return aligned_stack_args(next, 1, 2, 3, 4, 5, 6, 7) + keep;
 }
 
-static NOINLINE int many_registers(int (*next)(void))
-{
-	long a = keep, b = keep + 1, c = keep + 2, d = keep + 3, e = keep + 4, f = keep + 5;
-	for (int i = 0; i < 2; i++) {
-		a += b ^ c, b += c ^ d, c += d ^ e, d += e ^ f, e += f ^ a, f += a ^ b;
-		if (i == 1)
-			a += next();
-	}
-	return (int)(a + b + c + d + e + f);
-}
-
-static int (*from_qsort)(void);
-static int compare(const void *a, const void *b)
-{
-	(void)a, (void)b;
-	if (from_qsort) {
-		int (*next)(void) = from_qsort;
-		from_qsort = NULL;
-		next();
-	}
-	return keep & 0;
-}
-
-static NOINLINE int through_libc(int (*next)(void))
-{
-	int list[4] = {keep, 2, 3, 1};
-	from_qsort = next;
-	qsort(list, 4, sizeof *list, compare);
-	return list[0] + keep;
-}
-
-static const struct shape {
-	const char *name;
-	int (*run)(int (*)(void));
-} shapes[] = {
+static const struct shape shapes[] = {
 	{"plain", plain},
 	{"array", with_array},
 	{"alloca", with_alloca},
@@ -431,27 +370,10 @@ static void test_a_handler_on_a_stack_of_its_own_leads_to_the_interrupted_one(vo
 
 /* --- the edges of memory ----------------------------------------------------------------------- */
 
-#define CHECK(what) \
-	do { \
-		if (!(what)) \
-			_exit(1 + __LINE__ % 250); \
-	} while (0)
-
-static void in_child(void (*body)(void))
+static void child_begin(void)
 {
-	pid_t child = fork();
-	if (child == 0) {
-		signal(SIGSEGV, SIG_DFL);
-		signal(SIGBUS, SIG_DFL);
-		body();
-		_exit(0);
-	}
-	int status;
-	assert_int_equal(waitpid(child, &status, 0), child);
-	if (WIFSIGNALED(status))
-		fail_msg("the child was ended by signal %d", WTERMSIG(status));
-	if (status)
-		fail_msg("the child ended with %#x; an exit status is 1 + line %% 250", status);
+	signal(SIGSEGV, SIG_DFL);
+	signal(SIGBUS, SIG_DFL);
 }
 
 /* `pages` of memory with nothing readable on either side. */
@@ -536,7 +458,7 @@ static void fake_frames_without_tables(void)
 static void test_fake_frame_pointers_in_code_without_tables_do_no_harm(void **state)
 {
 	(void)state;
-	in_child(fake_frames_without_tables);
+	in_child_after(child_begin, fake_frames_without_tables);
 }
 
 /* Frames whose rules ask for fp, with every kind of fp; the words they find there are as bad. */
@@ -600,7 +522,7 @@ static void fake_registers_with_tables(void)
 static void test_bad_registers_in_code_with_tables_do_no_harm(void **state)
 {
 	(void)state;
-	in_child(fake_registers_with_tables);
+	in_child_after(child_begin, fake_registers_with_tables);
 }
 
 /* The rule "*(fp - 8)" and a frame pointer of 0: the last word of the address space. */
@@ -662,7 +584,7 @@ static void fuzz(void)
 static void test_no_mixture_of_registers_and_memory_crashes_the_walk(void **state)
 {
 	(void)state;
-	in_child(fuzz);
+	in_child_after(child_begin, fuzz);
 }
 
 static void test_any_code_address_has_a_rule_that_fits_or_none(void **state)
@@ -746,7 +668,7 @@ static void stack_at_the_end(void)
 static void test_a_stack_that_ends_where_memory_ends_is_walked_to_its_end(void **state)
 {
 	(void)state;
-	in_child(stack_at_the_end);
+	in_child_after(child_begin, stack_at_the_end);
 }
 
 /* The learner needs room; where a guard page is near, the stack is cut, be there what may below the guard. */
@@ -795,7 +717,7 @@ static void test_near_the_end_of_a_small_stack_the_walk_is_cut_and_nothing_is_ov
 #if SANITIZED
 	skip();
 #endif
-	in_child(narrow_stacks);
+	in_child_after(child_begin, narrow_stacks);
 }
 
 /* How deep the learner goes, by the paint that it leaves. */
@@ -820,7 +742,7 @@ static void test_the_learner_stays_within_the_room_that_it_checks_for(void **sta
 #if SANITIZED
 	skip();
 #endif
-	in_child(painted);
+	in_child_after(child_begin, painted);
 }
 
 /* --- in signal handlers, and from outside ---------------------------------------------------------------- */
@@ -924,7 +846,7 @@ static void known_without_tables(void)
 static void test_in_a_handler_code_without_tables_is_walked_by_frame_pointers(void **state)
 {
 	(void)state;
-	in_child(known_without_tables);
+	in_child_after(child_begin, known_without_tables);
 }
 
 /* A copy of the stack, somewhere else. */

@@ -6,7 +6,8 @@
 /* links: shim/threads/threads.c shim/profiles/counts.c shim/stack/stacks.c shim/base/losses.c shim/base/text.c
  * links: shim/base/arena.c shim/base/sync.c shim/threads/tasks.c shim/base/powers.c shim/waits/waits.c
  * links: shim/profiles/sampling.c
- * links: shim/libc/real.c shim/libc/clock.c */
+ * links: shim/libc/real.c shim/libc/clock.c
+ * links: test/unit/support/cut/handlers.c test/unit/support/cut/places.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -36,12 +37,7 @@
 #include "shim/threads/threads.h"
 #include "shim/threads/timers.h"
 #include "shim/profiles/trace_events.h"
-
-#define CHECK(what) \
-	do { \
-		if (!(what)) \
-			_exit(1 + __LINE__ % 250); \
-	} while (0)
+#include "test/unit/support/child.h"
 
 void snapshot_count_contention(uint64_t counts[CONTENTION_KINDS]) /* delays.c's */
 {
@@ -53,12 +49,6 @@ void snapshot_count_heap(uint64_t *in_use, uint64_t *all) /* heap.c's */
 {
 	*in_use = 3;
 	*all = 7;
-}
-
-uint64_t modules_place_of(const uintptr_t *pc, size_t depth) /* modules.c's */
-{
-	(void)pc, (void)depth;
-	return 0;
 }
 
 /* What asks the kernel, in place of timers.c: a lock of threads.c that is held meanwhile is waited for, and the alarm
@@ -88,12 +78,6 @@ static void count_forgotten(struct thread *t)
 {
 	(void)t;
 	__atomic_fetch_add(&forgotten, 1, __ATOMIC_RELAXED);
-}
-
-bool handlers_counted(uintptr_t handler) /* hooks/signal.c's */
-{
-	(void)handler;
-	return false;
 }
 
 static struct stack *stack_of(uintptr_t site)
@@ -156,20 +140,11 @@ static struct thread_snapshot snap(struct region *r)
 	return s;
 }
 
-static void in_child(void (*body)(void))
+static void child_begin(void)
 {
-	pid_t child = fork();
-	if (child == 0) {
-		house_start(NULL);
-		house.on = true;
-		threads_on_reuse(count_forgotten);
-		body();
-		_exit(0);
-	}
-	int status;
-	assert_int_equal(waitpid(child, &status, 0), child);
-	if (status)
-		fail_msg("the child ended with %#x; an exit status is 1 + line %% 250", status);
+	house_start(NULL);
+	house.on = true;
+	threads_on_reuse(count_forgotten);
 }
 
 static void living_and_dead(void)
@@ -215,7 +190,7 @@ static void living_and_dead(void)
 static void test_rows_are_by_stack_and_by_name_of_the_living(void **state)
 {
 	(void)state;
-	in_child(living_and_dead);
+	in_child_after(child_begin, living_and_dead);
 }
 
 static void failed_creation(void)
@@ -234,7 +209,7 @@ static void failed_creation(void)
 static void test_a_creation_that_failed_is_not_counted(void **state)
 {
 	(void)state;
-	in_child(failed_creation);
+	in_child_after(child_begin, failed_creation);
 }
 
 static void no_memory(void)
@@ -251,7 +226,7 @@ static void no_memory(void)
 static void test_at_the_memory_cap_creations_are_lost_and_counted(void **state)
 {
 	(void)state;
-	in_child(no_memory);
+	in_child_after(child_begin, no_memory);
 }
 
 static void add_timer(struct thread *t, void *sum)
@@ -325,13 +300,13 @@ static void entering(void)
 static void test_a_thread_that_was_not_seen_to_begin_enters_itself(void **state)
 {
 	(void)state;
-	in_child(entering);
+	in_child_after(child_begin, entering);
 }
 
 static void test_thousands_of_threads_are_counted_exactly_in_bounded_memory(void **state)
 {
 	(void)state;
-	in_child(many_births);
+	in_child_after(child_begin, many_births);
 }
 
 /* More living threads than the snapshot first makes room for. */
@@ -361,7 +336,7 @@ static void many_living(void)
 static void test_many_living_threads_all_get_their_names(void **state)
 {
 	(void)state;
-	in_child(many_living);
+	in_child_after(child_begin, many_living);
 }
 
 static void fork_in_the_middle(void)
@@ -402,7 +377,7 @@ static void fork_in_the_middle(void)
 static void test_the_child_of_a_fork_begins_at_zero_and_the_parent_goes_on(void **state)
 {
 	(void)state;
-	in_child(fork_in_the_middle);
+	in_child_after(child_begin, fork_in_the_middle);
 }
 
 int main(void)

@@ -25,13 +25,8 @@
 #include "shim/waits/queues.h"
 #include "shim/base/losses.h"
 #include "shim/threads/threads.h"
+#include "test/unit/support/child.h"
 #include "test/unit/support/count.h"
-
-#define CHECK(what) \
-	do { \
-		if (!(what)) \
-			_exit(1 + __LINE__ % 250); \
-	} while (0)
 
 static uint64_t now_ns; /* atomic */
 static bool ticks;
@@ -76,19 +71,6 @@ static uint64_t release_at(uintptr_t lock, uint64_t ns)
 {
 	now_ns = ns;
 	return queues_release(lock);
-}
-
-static void in_child(void (*body)(void))
-{
-	pid_t child = fork();
-	if (child == 0) {
-		body();
-		_exit(0);
-	}
-	int status;
-	assert_int_equal(waitpid(child, &status, 0), child);
-	if (status)
-		fail_msg("the child ended with %#x; an exit status is 1 + line %% 250", status);
 }
 
 /* The n-th lock of those whose bucket is the same as this one's. */

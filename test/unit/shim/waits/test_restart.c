@@ -8,7 +8,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: shim/waits/restart.c shim/waits/calls.c shim/waits/waits.c shim/profiles/deadlock.c shim/threads/tasks.c
  * links: shim/base/powers.c
- * links: shim/base/house.c shim/libc/clock.c shim/libc/real.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
+ * links: shim/base/house.c shim/libc/clock.c shim/libc/real.c shim/base/text.c shim/base/arena.c shim/base/sync.c
+ * links: test/unit/support/cut/queues.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -57,11 +58,6 @@ bool handlers_counted(uintptr_t handler) /* handlers.c's */
 {
 	(void)handler;
 	return true;
-}
-
-void queues_leave(struct thread *t) /* queues.c's */
-{
-	(void)t;
 }
 
 void threads_each(void (*each)(struct thread *t, void *arg), void *arg) /* threads.c's */

@@ -30,13 +30,8 @@
 #include "shim/snapshot.h"
 #include "shim/threads/threads.h"
 #include "shim/waits/waits.h"
+#include "test/unit/support/child.h"
 #include "test/unit/support/count.h"
-
-#define CHECK(what) \
-	do { \
-		if (!(what)) \
-			_exit(1 + __LINE__ % 250); \
-	} while (0)
 
 __thread struct self self; /* sampling.c's */
 shared_u32 signals_users;  /* signals.c's */
@@ -75,19 +70,6 @@ static int reset(void **state)
 static struct unwind_frame frame_at(uintptr_t sp)
 {
 	return (struct unwind_frame){.pc = 0x400000 + sp, .sp = sp, .fp = sp + 16};
-}
-
-static void in_child(void (*body)(void))
-{
-	pid_t child = fork();
-	if (child == 0) {
-		body();
-		_exit(0);
-	}
-	int status;
-	assert_int_equal(waitpid(child, &status, 0), child);
-	if (status)
-		fail_msg("the child ended with %#x; an exit status is 1 + line %% 250", status);
 }
 
 /* --- what is published ---------------------------------------------------------------------------- */
