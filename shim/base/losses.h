@@ -32,6 +32,7 @@
 	     "heap and allocs show the libraries' part at most") \
 	LOSS(unknown_thread, \
 	     "signals of the profiler came to threads that libc does not know (made by a bare clone): not sampled") \
+	LOSS(own_code, "CPU samples lost: they met code of the profiler's own whose caller was not found") \
 	LOSS(listener_fault, "times that what serves ended by a fault of its own; the program did not notice") \
 	LOSS(deep_bind, "libraries opened with RTLD_DEEPBIND: their allocations may not be seen") \
 	LOSS(name_spaces, "name space besides the program's, or more (dlmopen): what is allocated there is not seen") \

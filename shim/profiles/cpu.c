@@ -28,6 +28,7 @@
 
 #include "shim/base/house.h"
 #include "shim/base/layout.h"
+#include "shim/base/losses.h"
 #include "shim/base/os.h"
 #include "shim/base/pace.h"
 #include "shim/base/settings.h"
@@ -207,18 +208,27 @@ static unsigned count_processors(void)
 	return n ? n : 1;
 }
 
-/* Passes samples to the trace, if there is one, and to the user of the run. */
+/* Passes a sample to the trace, if there is one, and to the user of the run. */
+static void take_sample(struct cpu_run *run, struct sample *s)
+{
+	bool was_short = s->is_short;
+	sample_finish(s);
+	s->name[sizeof s->name - 1] = '\0';
+	if (!s->depth) {
+		losses_count(own_code);
+		return;
+	}
+	if (trace_is_on() && s->time_ns)
+		trace_cpu(s);
+	if (run->take)
+		run->take(run, s, was_short);
+}
+
 static void take_samples(struct cpu_run *run)
 {
 	struct sample *s;
 	while ((s = ring_front())) {
-		bool was_short = s->is_short;
-		sample_finish(s);
-		s->name[sizeof s->name - 1] = '\0';
-		if (trace_is_on() && s->time_ns)
-			trace_cpu(s);
-		if (run->take)
-			run->take(run, s, was_short);
+		take_sample(run, s);
 		ring_next();
 	}
 }

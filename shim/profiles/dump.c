@@ -172,7 +172,7 @@ static size_t walk_blocked(struct dump *d, const struct task *t, const struct wa
 		/* The hook has a frame pointer (UNWIND_CALLER): it is still in the register, or was saved on the
 		 * way. */
 		struct unwind_frame at = {.pc = t->pc - 1, .sp = t->sp, .fp = UNWIND_NO_FP};
-		struct unwind_elsewhere e = {.read = read_stack, .memory = &window, .is_leaf = true};
+		struct unwind_elsewhere e = {.read = read_stack, .memory = &window};
 		if (*in_wait) {
 			at.fp = w->frame.sp - 2 * sizeof(uintptr_t);
 			e.mark = &w->frame;

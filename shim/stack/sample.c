@@ -99,7 +99,7 @@ void sample_finish(struct sample *s)
 	if (s->copy < 0)
 		return;
 	size_t at = s->depth && s->pc[s->depth - 1] == s->rest.pc ? s->depth - 1u : s->depth;
-	struct unwind_elsewhere e = {.read = read_copy, .memory = &shared_own(&copies)[s->copy], .is_leaf = at == 0};
+	struct unwind_elsewhere e = {.read = read_copy, .memory = &shared_own(&copies)[s->copy]};
 	if (at < sample_depth())
 		s->depth = (uint16_t)(at + unwind_walk_elsewhere(s->rest, &e, s->pc + at, sample_depth() - at));
 	if (!s->place)

@@ -304,7 +304,6 @@ size_t unwind_walk(struct unwind_frame f, const struct stack_bounds *known, uint
 	return n;
 }
 
-/* The frame that was executing is shown even if it is ours, so that our cost can be seen. */
 size_t unwind_walk_known(struct unwind_frame f, const struct stack_bounds *known, uintptr_t *pc, size_t max,
                          struct unwind_frame *rest)
 {
@@ -314,7 +313,7 @@ size_t unwind_walk_known(struct unwind_frame f, const struct stack_bounds *known
 	begin_at(&m, known, f.sp);
 	*rest = (struct unwind_frame){0};
 	do {
-		if (n == 0 || is_shown(f.pc))
+		if (is_shown(f.pc))
 			pc[n++] = f.pc;
 		if (n == max)
 			break;
@@ -468,7 +467,7 @@ size_t unwind_walk_elsewhere(struct unwind_frame f, struct unwind_elsewhere *e, 
 			f.fp = e->mark->fp;
 			e->passed = true;
 		}
-		if ((n == 0 && e->is_leaf) || is_shown(f.pc))
+		if (is_shown(f.pc))
 			pc[n++] = f.pc;
 		if (n == max)
 			break;

@@ -68,12 +68,11 @@ struct unwind_elsewhere {
 	void *memory;
 	const struct unwind_frame *mark;
 	bool passed;
-	bool is_leaf; /* start is where the thread executes: shown even where it is ours */
 };
 size_t unwind_walk_elsewhere(struct unwind_frame start, struct unwind_elsewhere *e, uintptr_t *pc, size_t max);
 
-/* Init: leave frames with an address in [start, end) out of every stack: hooks that had to stay on the stack
- * (pthread_create, operator new around another allocator's). */
+/* Init: leave frames with an address in [start, end) out of every stack, the one that executes included: users look for
+ * their own code. What a hook costs is its caller's. */
 void unwind_leave_out(const void *start, const void *end);
 
 /* Forget every rule: the set of loaded objects changed. */

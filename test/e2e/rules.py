@@ -1,8 +1,9 @@
-# rules.py - what a reader asks of a profile before it takes it, beyond profile.proto: the rules of Parca's server.
+# rules.py - what must hold in every profile, beyond profile.proto: the rules of Parca's server, and that it is the
+# program's.
 #
 # Runs in: the test's process. Every profile that any test decodes is held against them (shim.Profile).
 # The rules are those of Parca's ValidatePprofProfile, in words of our own: ids number the entries of a table in their
-# order, references stay within their tables, every sample has a value of each type.
+# order, references stay within their tables, every sample has a value of each type. Besides, no frame is ours.
 #
 # SPDX-License-Identifier: Apache-2.0
 
@@ -36,11 +37,18 @@ def _samples(p):
             yield "sample %d has a label without a key" % i
 
 
+def _ours(p):
+    for l in p.locations:
+        # What has no room in our tables is counted at a function of this name: it stands for others' stacks.
+        if l.mapping and l.mapping.file.endswith("/libpprofshim.so") and l.names != ["other_stacks"]:
+            yield "a frame of the profiler's own is in it: " + ", ".join(l.names)
+
+
 def broken(p):
     """The first rule that a decoded profile breaks; None: none."""
     if p.strings[:1] != [""]:
         return "the first string is not empty"
-    for rule in (_tables, _references, _samples):
+    for rule in (_tables, _references, _samples, _ours):
         for reason in rule(p):
             return reason
     return None

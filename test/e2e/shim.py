@@ -696,7 +696,7 @@ class Profile:
             self.samples.append(s)
         reason = rules.broken(self)
         if reason:
-            raise AssertionError("a reader would refuse this profile: " + reason)
+            raise AssertionError("no profile that all readers would take: " + reason)
 
     def index(self, type_name):
         return [t for t, _ in self.sample_types].index(type_name)

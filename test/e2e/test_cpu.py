@@ -35,6 +35,30 @@ class Vanishing(shim.TestCase):
     test_objects_that_libc_unloads_while_they_are_read_do_no_harm.long_s = 22
 
 
+class Ours(shim.TestCase):
+
+    def test_no_profile_of_any_kind_has_a_frame_of_ours(self):
+        # Every allocation is sampled and every wait kept, so that much of the time goes into our code. That no frame of
+        # it is in a profile is a rule that every profile is held against (rules.py).
+        many = {"PPROF_BLOCK_RATE": "1", "PPROF_MUTEX_FRACTION": "1"}
+        for argv in (["stress", 4, 100000000], ["contention_storm", 4, 100000000]):
+            with start([shim.program(argv[0]), *argv[1:]], rate=1, env=many) as p:
+                traces = [None]
+                asked = threading.Thread(target=lambda: traces.append(
+                    p.get("/debug/pprof/trace?seconds=2&format=perfetto")))
+                asked.start()
+                self.assertGreater(p.profile("profile", "seconds=4&hz=1000").total("samples"), 100)
+                for _ in range(5):
+                    for kind in ("goroutine", "heap", "block", "mutex", "threadcreate"):
+                        p.profile(kind)
+                asked.join()
+                self.assertEqual(200, traces[-1].status)
+                for own in (b"sampler_", b"self_release", b"cpu_tick", b"trace_put", b"pprofshim_"):
+                    self.assertNotIn(own, traces[-1].body)
+
+    test_no_profile_of_any_kind_has_a_frame_of_ours.long_s = 10
+
+
 class Truth(shim.TestCase):
 
     FUNCTIONS = ("cpu_seventy", "cpu_twenty", "cpu_ten")
