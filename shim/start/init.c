@@ -443,7 +443,7 @@ __attribute__((destructor)) static void finish(void)
  * yet; musl's has set it, and passes nothing.) */
 __attribute__((constructor)) static void init(int argc, char **argv, char **envp)
 {
-	(void)argc, (void)argv;
+	(void)argv;
 	real_start();
 	get_auxval = (unsigned long (*)(unsigned long))real_find("getauxval").address;
 	get_glibc_version = (const char *(*)(void))real_find("gnu_get_libc_version").address;
@@ -453,6 +453,7 @@ __attribute__((constructor)) static void init(int argc, char **argv, char **envp
 	bool wanted_here = !secure && settings_is_no(settings.disable);
 	if (wanted_here && !is_unknown_libc()) {
 		exports_fit();
+		house.arguments = argc;
 		start(envp);
 		return;
 	}

@@ -143,6 +143,15 @@ class Answers(Conversation):
             self.assertEqual("\0".join(p.argv), a.text)
             self.assertEqual("text/plain; charset=utf-8", a.header("content-type"))
 
+    def test_cmdline_of_a_program_with_empty_arguments(self):
+        with start([shim.program("thread_names"), "a", "", ""]) as p:
+            self.assertEqual("\0".join(p.argv), p.get("/debug/pprof/cmdline").text)
+
+    def test_cmdline_of_a_program_that_overwrote_it_is_its_title(self):
+        with start([shim.program("own_title"), "server: idle", "x" * 5000]) as p:
+            p.wait_line("ready")
+            self.assertEqual("server: idle", p.get("/debug/pprof/cmdline").text)
+
     def test_unknown_names(self):
         with idle() as p:
             for path in ("nosuch", "heap/", "heap/x", "Heap", "..heap"):
