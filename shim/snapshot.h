@@ -85,6 +85,7 @@ struct heap_row {
 struct heap_snapshot {
 	uint64_t time_ns; /* CLOCK_REALTIME */
 	uint64_t rate_bytes;
+	uint64_t max_rss_bytes; /* the most memory that was resident; 0: not known */
 	size_t count;
 	struct heap_row *rows; /* in the order the buckets were made: a later snapshot has the same
 	                        * rows first */

@@ -279,8 +279,37 @@ static void print_row(struct out *o, struct text_form *t, const struct row *row)
 	print_frames(o, t, row->stack);
 }
 
+static void print_fact(struct out *o, const char *name, int64_t value)
+{
+	out_str(o, "# ");
+	out_str(o, name);
+	out_str(o, " = ");
+	out_dec(o, value);
+	out_str(o, "\n");
+}
+
+/* Print what readers of Go's form look for, as far as it is known: estimates of all blocks. */
+static void print_memory(struct out *o, const struct text_form *t)
+{
+	int64_t total[4] = {0};
+	for (size_t i = 0; i < t->rows.count; i++)
+		for (int k = 0; k < 4; k++)
+			total[k] += t->rows.at[i].value[k];
+	out_str(o, "\n# runtime.MemStats\n");
+	print_fact(o, "Alloc", total[INUSE_BYTES]);
+	print_fact(o, "TotalAlloc", total[ALLOC_BYTES]);
+	print_fact(o, "Mallocs", total[ALLOC_OBJECTS]);
+	print_fact(o, "Frees", total[ALLOC_OBJECTS] - total[INUSE_OBJECTS]);
+	print_fact(o, "HeapAlloc", total[INUSE_BYTES]);
+	print_fact(o, "HeapObjects", total[INUSE_OBJECTS]);
+	if (t->now->heap.max_rss_bytes)
+		print_fact(o, "MaxRSS", (int64_t)t->now->heap.max_rss_bytes);
+}
+
 static void print_end(struct out *o, struct text_form *t)
 {
+	if (t->now->kind == PROFILE_HEAP || t->now->kind == PROFILE_ALLOCS)
+		print_memory(o, t);
 	if (t->now->kind == PROFILE_GOROUTINE)
 		print_unreached(t->region, o, &t->now->dump);
 	out_str(o, "\n--- Memory map: ---\n"); /* of the two possible marks, only this one ends a count profile, too */

@@ -15,6 +15,7 @@
 #include "shim/profiles/heap.h"
 
 #include <string.h>
+#include <sys/resource.h>
 
 #include "shim/base/layout.h"
 #include "shim/base/shared.h"
@@ -222,12 +223,20 @@ static struct heap_values round_objects(struct heap_values v)
 	return v;
 }
 
+/* Of the program's memory, which is the listener's own, too. */
+static uint64_t max_rss_bytes(void)
+{
+	struct rusage usage;
+	return os_call(SYS_getrusage, RUSAGE_SELF, &usage) < 0 ? 0 : (uint64_t)usage.ru_maxrss * 1024;
+}
+
 int snapshot_heap(struct region *r, struct heap_snapshot *s)
 {
 	struct heap_bucket *b = shared_load_acquire(&heap.newest);
 	*s = (struct heap_snapshot){
 		.time_ns = os_clock_ns(CLOCK_REALTIME),
 		.rate_bytes = sampling_rate_bytes(),
+		.max_rss_bytes = max_rss_bytes(),
 		.count = b ? b->number + 1 : 0,
 	};
 	s->rows = region_alloc(r, s->count * sizeof *s->rows + 1);

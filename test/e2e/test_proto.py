@@ -355,6 +355,22 @@ class Text(shim.TestCase):
                     truth = heap.total("inuse_space")
                     self.assertLess(abs(total - truth), 0.08 * truth, "%d for %d" % (total, truth))
 
+    def test_heap_text_ends_with_the_totals_that_readers_look_for(self):
+        with start([shim.program("heap_truth"), 400], rate=1) as p:
+            p.wait_line("ready")
+            heap = p.profile("heap")
+            for name in ("heap", "allocs"):
+                text = p.get("/debug/pprof/%s?debug=1" % name).text
+                facts = dict(re.findall(r"(?m)^# (\w+) = (\d+)$", text[text.index("\n# runtime.MemStats\n"):]))
+                for key, kind in (("Alloc", "inuse_space"), ("HeapAlloc", "inuse_space"),
+                                  ("TotalAlloc", "alloc_space"), ("Mallocs", "alloc_objects"),
+                                  ("HeapObjects", "inuse_objects")):
+                    self.assertLess(abs(int(facts[key]) - heap.total(kind)), 0.02 * heap.total(kind) + 1000, key)
+                self.assertEqual(int(facts["Mallocs"]), int(facts["Frees"]) + int(facts["HeapObjects"]))
+                with open("/proc/%d/status" % p.pid) as f:
+                    most = int(re.search(r"VmHWM:\s+(\d+) kB", f.read())[1]) * 1024
+                self.assertLess(abs(int(facts["MaxRSS"]) - most), 4 << 20)
+
     def test_text_has_names_for_people(self):
         with start([shim.program("heap_bias"), 1000, 100], rate=1) as p:
             p.wait_line("ready")

@@ -116,7 +116,8 @@ static struct profile_snapshot heap(enum profile_kind kind)
 {
 	rows[0] = (struct heap_row){&a.head, 16, {3, 48, 1, 16}, {300, 4800, 100, 1600}};
 	rows[1] = (struct heap_row){&b.head, 4096, {1, 4000, 1, 4000}, {128, 512000, 128, 512000}};
-	return (struct profile_snapshot){.kind = kind, .heap = {.rate_bytes = 524288, .count = 2, .rows = rows}};
+	return (struct profile_snapshot){
+		.kind = kind, .heap = {.rate_bytes = 524288, .max_rss_bytes = 999424, .count = 2, .rows = rows}};
 }
 
 static void test_heap_text_has_raw_values_return_addresses_and_names(void **state)
@@ -130,7 +131,9 @@ static void test_heap_text_has_raw_values_return_addresses_and_names(void **stat
 	         "#\t0x%lx\tknown_function_of_the_test+0x2\n"
 	         "#\t0x11081\tlibfoo.so+0x1080\n\n"
 	         "0: 0 [1: 4000] @ 0x9011\n"
-	         "#\t0x9011\t[anonymous]+0x9010\n\n",
+	         "#\t0x9011\t[anonymous]+0x9010\n\n"
+	         "\n# runtime.MemStats\n# Alloc = 3200\n# TotalAlloc = 516800\n# Mallocs = 428\n# Frees = 228\n"
+	         "# HeapAlloc = 3200\n# HeapObjects = 200\n# MaxRSS = 999424\n",
 	         (long)a.pc[0] + 1, (long)a.pc[0] + 1);
 	expect_text(encode(&s), want);
 }
@@ -180,7 +183,8 @@ static void test_an_empty_heap_text_is_a_header_that_readers_take_for_four_colum
 {
 	(void)state;
 	struct profile_snapshot s = {.kind = PROFILE_HEAP, .heap = {.rate_bytes = 1}};
-	expect_text(encode(&s), "heap profile: 0: 0 [0: 1] @ heap/2\n");
+	expect_text(encode(&s), "heap profile: 0: 0 [0: 1] @ heap/2\n\n# runtime.MemStats\n# Alloc = 0\n"
+	                        "# TotalAlloc = 0\n# Mallocs = 0\n# Frees = 0\n# HeapAlloc = 0\n# HeapObjects = 0\n");
 }
 
 static void test_thread_text_is_sorted_by_count_with_labels_as_json(void **state)
