@@ -241,6 +241,10 @@ unit: unit-build ## run the unit tests
 e2e: all programs ## run the end-to-end tests
 	$(Q)scripts/test.sh e2e
 
+readers: ## build what reads a dump with gostackparse and panicparse (Go, and its modules): e2e tests use it then
+	$(Q)mkdir -p $(B)
+	cd test/readers && go build -o $(abspath $(B))/readers .
+
 bench: ## install what is missing and compare with bare runs and a pass-through library
 	$(Q)scripts/deps.sh build bench
 	$(SUB) all programs
@@ -356,8 +360,8 @@ clean: ## remove what was built; only build/libunwind stays, as it needs the net
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' Makefile | awk -F '\t' '{ printf "%-10s %s\n", $$1, $$2 }'
 
-.PHONY: all programs run test unit unit-build e2e bench bench-idle soak torture asan ubsan tsan fuzz fuzz-build format \
-        lint $(LINTS) install uninstall dist clean help
+.PHONY: all programs run test unit unit-build e2e readers bench bench-idle soak torture asan ubsan tsan fuzz \
+        fuzz-build format lint $(LINTS) install uninstall dist clean help
 .SECONDARY:
 
 -include $(OBJ:.o=.d) $(SYMBOLIZE_OBJ:.o=.d) \

@@ -361,7 +361,7 @@ int profile_encode_text(struct region *r, struct out *o, const struct profile_sn
                         struct patience *p)
 {
 	if (now->kind == PROFILE_GOROUTINE && debug >= 2)
-		return dump_print(r, o, &now->dump, p);
+		return dump_print(r, o, &now->dump, debug, p);
 	struct text_form *t = region_alloc(r, sizeof *t);
 	if (!t)
 		return -ENOMEM;

@@ -2,163 +2,52 @@
  *
  * Runs in: listener. All memory from the request's region.
  *
- * Format: as Go prints goroutines (encoder/FORMATS.md, "Thread dump"), so that viewers of such dumps accept it. Facts
- * that Go's format has no place for are in lines that begin with "# ".
+ * Format: as Go prints goroutines (encoder/FORMATS.md, "Thread dump"), so that readers of such dumps accept it. Facts
+ * that Go's format has no place for are in lines that begin with "# ", above the header.
  *
- *   DEADLOCK: thread 7 (a) waits for pthread_mutex_lock 0x5580 held by thread 8 (b), which waits for …
- *   STALLED: thread 9 (c) has been waiting for 75 seconds in pthread_mutex_lock 0x5590 held by thread 8 (b)
+ *   DEADLOCK: thread 7 (a) in work (/src/program.c:12) waits for pthread_mutex_lock 0x5580 held by thread 8 (b) in …,
+ *   which waits for …
+ *   STALLED: thread 9 (c) in … has been waiting for 75 seconds in pthread_mutex_lock 0x5590 held by thread 8 (b) in …
  *
- *   goroutine 7 [pthread_mutex_lock, 2 minutes]:
  *   # thread a
  *   # waits in pthread_mutex_lock for 0x5580 since 2m5s, held by thread 8 (b)
- *   work+0x1c(...)
- *           /src/program.c:12 +0x12fc
- *   created by start+0x30(...)
- *           /src/program.c:40 +0x1400
+ *   # created by start <- main
+ *   goroutine 7 [pthread_mutex_lock, 2 minutes]:
+ *   work(...)
+ *           /src/program.c:12 +0x1c
+ *   created by start
+ *           /src/program.c:40 +0x30
  *
  * An inlined function has lines of its own, before those of the function it was inlined into. If no source is known,
- * the object's file is printed instead, with line 0. Addresses are those to look up (snapshot.h), as the file's headers
- * have them and addr2line takes them.
+ * the object's file is printed instead, with line 0. The last number of a frame is the address in its function, as Go
+ * has it. From debug=3 on nothing is folded, and each frame has its object with an address that addr2line takes.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/profile/threads_text.h"
 
 #include <errno.h>
 
-#include "encoder/bytes/intern.h"
-#include "encoder/names/names.h"
 #include "encoder/bytes/utf8.h"
+#include "encoder/profile/frames.h"
+#include "encoder/profile/go_text.h"
 #include "shim/base/pace.h"
 
 #define SECOND UINT64_C(1000000000)
-
-/* An address as a stack has it. (No struct site: the object at an address may change between two lookups.) */
-struct place {
-	uintptr_t pc, place;
-};
-
-/* What is printed for it. Many threads wait in a few places, so each place is looked up once. */
-struct frame {
-	struct name name;
-	const char *path; /* of the object */
-	uint64_t file_address;
-};
 
 struct dump {
 	struct region *region;
 	struct out *out;
 	const struct dump_snapshot *snapshot;
-	struct names names;
-	struct intern places; /* number n is frame n */
-	struct frame *frames;
+	struct frames *frames;
+	bool *is_printed; /* of each thread: its block, among those of a deadlock */
+	bool is_whole;    /* nothing is folded, and addresses are told */
+	size_t folded;    /* lines */
 	bool failed;
 };
-
-/* ---- frames, looked up all at once ---- */
 
 static size_t depth_of(const struct stack *s)
 {
 	return s ? s->depth : 0;
-}
-
-static int64_t number_of(struct dump *d, const struct place *p)
-{
-	bool is_new;
-	int64_t n = intern(&d->places, d->region, (struct span){(const char *)p, sizeof *p}, &is_new);
-	if (n < 0)
-		d->failed = true;
-	return n;
-}
-
-/* Number the places of a stack; `list` has room for each new place, and a spare one. */
-static void collect_places(struct dump *d, struct place *list, const struct stack *s)
-{
-	for (size_t i = 0; i < depth_of(s) && !d->failed; i++) {
-		struct place *spare = &list[d->places.count];
-		*spare = (struct place){s->pc[i], s->place};
-		number_of(d, spare);
-	}
-}
-
-static struct frame look_up(struct dump *d, struct site site)
-{
-	const struct map *map = site.module ? NULL : maps_find(&d->names.maps, site.address);
-	struct span path = site.module ? names_path(&d->names, site.module) : map ? map->path : SPAN("");
-	uint64_t base = !site.module && path.len ? map->start : 0;
-	if (!path.len)
-		path = site.module                      ? SPAN("[program]")
-		       : names_jit_map(&d->names, site) ? SPAN("[jit]")
-		                                        : SPAN("[anonymous]");
-	struct frame f = {names_of(&d->names, site), utf8_line(d->region, path), names_file_address(site) - base};
-	if (!f.path)
-		d->failed = true;
-	return f;
-}
-
-static struct place *find_places(struct dump *d)
-{
-	const struct dump_snapshot *s = d->snapshot;
-	size_t most = 1; /* and the spare one */
-	for (size_t i = 0; i < s->count; i++)
-		most += depth_of(s->threads[i].stack) + depth_of(s->threads[i].created_by);
-	struct place *list = region_alloc(d->region, most * sizeof *list);
-	for (size_t i = 0; list && i < s->count; i++) {
-		collect_places(d, list, s->threads[i].stack);
-		collect_places(d, list, s->threads[i].created_by);
-	}
-	return list;
-}
-
-/* Returns 0, -ENOMEM or -EAGAIN. */
-static int prepare_frames(struct dump *d, struct patience *p)
-{
-	const struct place *list = find_places(d);
-	size_t count = d->places.count;
-	struct site *sites = region_alloc(d->region, count * sizeof *sites + 1);
-	d->frames = region_alloc(d->region, count * sizeof *d->frames + 1);
-	if (!list || !sites || !d->frames || d->failed || names_begin(&d->names, d->region) < 0)
-		return -ENOMEM;
-	for (size_t i = 0; i < count; i++)
-		sites[i] = names_site(&d->names, list[i].pc, list[i].place);
-	int r = names_prepare(&d->names, sites, count, p);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < count; i++)
-		d->frames[i] = look_up(d, sites[i]);
-	return 0;
-}
-
-/* If no source is known, print the object's file instead, with line 0. */
-static void print_frame(struct out *o, const struct frame *f, const struct name_frame *n)
-{
-	out_span(o, n->function);
-	if (f->name.offset) {
-		out_str(o, "+0x");
-		out_hex(o, f->name.offset);
-	}
-	out_str(o, "(...)\n\t");
-	bool is_known = n->file.len && n->line;
-	if (is_known)
-		out_span(o, n->file);
-	else
-		out_str(o, f->path);
-	out_str(o, ":");
-	out_dec(o, is_known ? n->line : 0);
-	out_str(o, " +0x");
-	out_hex(o, f->file_address);
-	out_str(o, "\n");
-}
-
-static void print_stack(struct dump *d, const struct stack *s)
-{
-	for (size_t i = 0; i < depth_of(s); i++) {
-		int64_t n = number_of(d, &(struct place){s->pc[i], s->place});
-		if (n < 0)
-			return;
-		const struct frame *f = &d->frames[n];
-		for (size_t k = 0; k < f->name.count; k++)
-			print_frame(d->out, f, &f->name.frame[k]);
-	}
 }
 
 /* ---- pieces of text ---- */
@@ -239,23 +128,94 @@ static void print_duration(struct out *o, uint64_t ns)
 	out_bytes(o, l.at, l.len);
 }
 
+/* ---- stacks ---- */
+
+static void print_place(struct dump *d, const struct frame_line *l)
+{
+	struct out *o = d->out;
+	out_str(o, "\n\t");
+	if (d->is_whole) {
+		out_span(o, l->file);
+		out_str(o, ":");
+		out_dec(o, l->line);
+	} else {
+		go_text_place(o, l->file, l->line);
+	}
+	if (l->offset) {
+		out_str(o, " +0x");
+		out_hex(o, l->offset);
+	}
+	if (d->is_whole) {
+		out_str(o, " (");
+		out_str(o, l->object);
+		out_str(o, " 0x");
+		out_hex(o, l->file_address);
+		out_str(o, ")");
+	}
+	out_str(o, "\n");
+}
+
+/* A reader wants a frame at least. */
+static void print_stack(struct dump *d, const struct stack *s)
+{
+	size_t count;
+	const struct frame_line *line = frames_of(d->frames, s, &count);
+	for (size_t i = 0; i < count; i++) {
+		if (line[i].is_folded && !d->is_whole) {
+			d->folded++;
+			continue;
+		}
+		go_text_function(d->out, line[i].function);
+		out_str(d->out, "(...)");
+		print_place(d, &line[i]);
+	}
+	if (!count)
+		out_str(d->out, "thread_not_reached(...)\n\t??:0\n");
+}
+
+/* " in work (/src/program.c:12)" */
+static void print_main(struct dump *d, const struct dump_thread *t)
+{
+	const struct frame_line *l = t ? frames_main(d->frames, t->stack) : NULL;
+	if (!l)
+		return;
+	out_str(d->out, " in ");
+	out_span(d->out, l->function);
+	if (!l->line)
+		return;
+	out_str(d->out, " (");
+	out_span(d->out, l->file);
+	out_str(d->out, ":");
+	out_dec(d->out, l->line);
+	out_str(d->out, ")");
+}
+
 /* ---- a thread ---- */
 
 static void print_header(struct dump *d, const struct dump_thread *t)
 {
 	struct out *o = d->out;
+	char *state = utf8_line(d->region, span_of(t->state));
 	out_str(o, "goroutine ");
 	out_dec(o, t->tid);
 	out_str(o, " [");
-	print_clean(d, t->state);
+	if (state)
+		go_text_state(o, span_of(state));
+	else
+		d->failed = true;
 	if (t->since_ns >= (int64_t)(60 * SECOND)) {
 		out_str(o, ", ");
 		out_dec(o, t->since_ns / (int64_t)(60 * SECOND));
 		out_str(o, " minutes");
 	}
-	out_str(o, "]:\n# thread ");
+	out_str(o, "]:\n");
+}
+
+static void print_name(struct dump *d, const struct dump_thread *t)
+{
+	out_str(d->out, "# thread ");
 	print_clean(d, t->name);
-	out_str(o, "\n");
+	out_str(d->out, "\n");
 }
 
 static void print_waiting(struct dump *d, const struct dump_thread *t)
@@ -293,15 +253,57 @@ static void print_reason(struct dump *d, const struct dump_thread *t)
 	out_str(d->out, "\n");
 }
 
+/* Is it worth a word where a thread was made? */
+static bool is_creation(const struct dump *d, const struct frame_line *l)
+{
+	return d->is_whole || (l->is_own && !span_is(l->function, "_start"));
+}
+
+/* "# created by start <- main": Go's format has one frame for that, so that one is enough where it is all. */
+static void print_creation(struct dump *d, const struct dump_thread *t)
+{
+	size_t count, worth = 0, printed = 0;
+	const struct frame_line *line = frames_of(d->frames, t->created_by, &count);
+	for (size_t i = 0; i < count; i++)
+		worth += is_creation(d, &line[i]);
+	for (size_t i = 0; worth > 1 && i < count; i++) {
+		if (!is_creation(d, &line[i]))
+			continue;
+		out_str(d->out, printed++ ? " <- " : "# created by ");
+		out_span(d->out, line[i].function);
+	}
+	if (printed)
+		out_str(d->out, "\n");
+}
+
+/* Returns the line of the function that made the thread: not one of std::thread. */
+static const struct frame_line *find_creator(struct dump *d, const struct dump_thread *t)
+{
+	size_t count;
+	const struct frame_line *line = frames_of(d->frames, t->created_by, &count);
+	const struct frame_line *main = frames_main(d->frames, t->created_by);
+	return d->is_whole && count ? line : main;
+}
+
+static void print_creator(struct dump *d, const struct dump_thread *t)
+{
+	const struct frame_line *l = find_creator(d, t);
+	if (!l)
+		return;
+	out_str(d->out, "created by ");
+	go_text_function(d->out, l->function);
+	print_place(d, l);
+}
+
 static void print_block(struct dump *d, const struct dump_thread *t)
 {
-	print_header(d, t);
+	print_name(d, t);
 	print_waiting(d, t);
 	print_reason(d, t);
+	print_creation(d, t);
+	print_header(d, t);
 	print_stack(d, t->stack);
-	if (depth_of(t->created_by))
-		out_str(d->out, "created by ");
-	print_stack(d, t->created_by);
+	print_creator(d, t);
 	out_str(d->out, "\n");
 }
 
@@ -312,21 +314,34 @@ static const struct dump_thread *thread_of(const struct dump *d, const struct du
 	return &d->snapshot->threads[k->chain[i % k->count]];
 }
 
+static const struct dump_thread *thread_with(const struct dump *d, int tid)
+{
+	for (size_t i = 0; tid && i < d->snapshot->count; i++)
+		if (d->snapshot->threads[i].tid == tid)
+			return &d->snapshot->threads[i];
+	return NULL;
+}
+
 static void print_deadlock(struct dump *d, const struct dump_stuck *k)
 {
 	const struct dump_thread *first = thread_of(d, k, 0);
 	out_str(d->out, "DEADLOCK: ");
 	print_thread(d, first->tid, first->name);
+	print_main(d, first);
 	for (size_t i = 0; i < k->count; i++) {
 		const struct dump_thread *owner = thread_of(d, k, i + 1);
 		out_str(d->out, i ? ", which waits for " : " waits for ");
 		print_wait(d, thread_of(d, k, i));
 		out_str(d->out, " held by ");
 		print_thread(d, owner->tid, owner->name);
+		if (owner != first)
+			print_main(d, owner);
 	}
 	out_str(d->out, "\n\n");
-	for (size_t i = 0; i < k->count; i++)
+	for (size_t i = 0; i < k->count; i++) {
 		print_block(d, thread_of(d, k, i));
+		d->is_printed[k->chain[i]] = true;
+	}
 }
 
 static void print_stalled(struct dump *d, const struct dump_stuck *k)
@@ -334,6 +349,7 @@ static void print_stalled(struct dump *d, const struct dump_stuck *k)
 	const struct dump_thread *t = thread_of(d, k, 0);
 	out_str(d->out, "STALLED: ");
 	print_thread(d, t->tid, t->name);
+	print_main(d, t);
 	out_str(d->out, " has been waiting ");
 	if (t->since_ns >= 0) {
 		out_str(d->out, "for ");
@@ -345,6 +361,7 @@ static void print_stalled(struct dump *d, const struct dump_stuck *k)
 	if (t->owner_tid) {
 		out_str(d->out, " ");
 		print_owner(d, t);
+		print_main(d, thread_with(d, t->owner_tid));
 	}
 	out_str(d->out, "\n\n");
 }
@@ -368,20 +385,41 @@ static void print_note(struct out *o, const char *note)
 	out_str(o, "\n\n");
 }
 
-int dump_print(struct region *r, struct out *o, const struct dump_snapshot *s, struct patience *p)
+static void print_folded(const struct dump *d)
+{
+	if (!d->folded)
+		return;
+	out_str(d->out, "# ");
+	out_dec(d->out, (int64_t)d->folded);
+	out_str(d->out, " inner frames of libc and outer ones of std::thread are folded; debug=3 has all\n");
+}
+
+static void print_all(struct dump *d)
+{
+	const struct dump_snapshot *s = d->snapshot;
+	print_note(d->out, frames_note(d->frames));
+	print_note(d->out, s->note);
+	for (size_t i = 0; i < s->deadlock_count && !d->failed; i++)
+		print_stuck(d, &s->stuck[i]);
+	for (size_t i = 0; i < s->count && !d->failed && !pace(); i++)
+		if (!d->is_printed[i])
+			print_block(d, &s->threads[i]);
+	print_folded(d);
+}
+
+int dump_print(struct region *r, struct out *o, const struct dump_snapshot *s, int64_t debug, struct patience *p)
 {
 	struct dump *d = region_alloc(r, sizeof *d);
 	if (!d)
 		return -ENOMEM;
-	*d = (struct dump){.region = r, .out = o, .snapshot = s};
-	int rc = prepare_frames(d, p);
+	*d = (struct dump){.region = r, .out = o, .snapshot = s, .is_whole = debug >= 3};
+	d->is_printed = region_alloc(r, s->count + 1);
+	if (!d->is_printed)
+		return -ENOMEM;
+	memset(d->is_printed, 0, s->count + 1);
+	int rc = frames_prepare(&d->frames, r, s, p);
 	if (rc < 0)
 		return rc;
-	print_note(o, d->names.note);
-	print_note(o, s->note);
-	for (size_t i = 0; i < s->deadlock_count && !d->failed; i++)
-		print_stuck(d, &s->stuck[i]);
-	for (size_t i = 0; i < s->count && !d->failed && !pace(); i++)
-		print_block(d, &s->threads[i]);
+	print_all(d);
 	return d->failed || o->failed ? -ENOMEM : 0;
 }

@@ -8,7 +8,8 @@
 
 #include "encoder/encoder.h"
 
-/* Write the dump. Returns 0, -ENOMEM or -EAGAIN (encoder.h); after an error the out must not be sent. */
-int dump_print(struct region *r, struct out *o, const struct dump_snapshot *s, struct patience *p);
+/* Write the dump. debug 2: for people and for readers of Go's dumps; from 3 on nothing is folded.
+ * Returns 0, -ENOMEM or -EAGAIN (encoder.h); after an error the out must not be sent. */
+int dump_print(struct region *r, struct out *o, const struct dump_snapshot *s, int64_t debug, struct patience *p);
 
 #endif

@@ -203,7 +203,7 @@ static const char *numbered(struct region *r, const char *text, int number)
 static void name_system_call(struct dump *d, struct dump_thread *out, const struct task *t)
 {
 	if (t->nr < 0) {
-		out->state = "stopped, or waiting for memory";
+		out->state = "stopped or waiting for memory";
 		return;
 	}
 	const struct system_call *call = calls_find(t->nr);

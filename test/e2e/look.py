@@ -17,11 +17,12 @@ import shim
 # ---- a dump of all threads ---------------------------------------------------------------------
 
 class Thread:
-    """A block of goroutine?debug=2. frames and created: [(function, offset, module)], innermost first."""
+    """A block of goroutine?debug=2. frames: [(function, offset, file)], innermost first; created: the functions."""
 
     def __init__(self, tid, state, minutes):
         self.tid, self.state, self.minutes = tid, state, minutes
         self.name = self.waits_in = self.object = self.since = self.held_by = self.holder_name = self.not_reached = None
+        self.creator = None
         self.notes, self.frames, self.created = [], [], []
 
     @property
@@ -30,7 +31,7 @@ class Thread:
 
     @property
     def created_names(self):
-        return [f for f, _, _ in self.created]
+        return self.created
 
     def __repr__(self):
         return "%d [%s] %s: %s%s" % (self.tid, self.state, self.name, " < ".join(self.names[:12]),
@@ -39,49 +40,59 @@ class Thread:
 
 HEADER = re.compile(r"^goroutine (\d+) \[(.*?)(?:, (\d+) minutes)?\]:$")
 WAITS = re.compile(r"^# waits in (\S+)(?: for (.+?))?(?: since (\S+?))?(?:, held by thread (\d+)(?: \((.*)\))?.*)?$")
-FRAME = re.compile(r"^(created by )?(.+?)(?:\+0x([0-9a-f]+))?\(\.\.\.\)$")
-PLACE = re.compile(r"^\t(.*):\d+ \+0x([0-9a-f]+)$")
+FUNCTION = re.compile(r"^(.+?)(?:\+0x([0-9a-f]+))?\(\.\.\.\)$")
+PLACE = re.compile(r"^\t(.+?):\d+(?: \.c:\d+)?(?: \+0x([0-9a-f]+))?(?: \(.+ 0x[0-9a-f]+\))?$")
 
 
 class Dump:
-    """goroutine?debug=2: head (the lines before the first thread), threads. Any other line is an assertion."""
+    """goroutine?debug=2: head (the lines of no thread), threads. Any other line is an assertion."""
 
     def __init__(self, text):
         self.text = text
-        self.head, self.threads = [], []
-        lines = text.split("\n")
-        at = 0
-        while at < len(lines) and not HEADER.match(lines[at]):
-            if lines[at]:
-                self.head.append(lines[at])
-            at += 1
-        while at < len(lines):
-            at = self._block(lines, at)
+        self.head, self.threads, self.folded = [], [], 0
+        notes = []
+        lines = iter(text.split("\n"))
+        for line in lines:
+            m = HEADER.match(line)
+            if m:
+                self._block(Thread(int(m.group(1)), m.group(2), int(m.group(3) or 0)), notes, lines)
+                notes = []
+            elif line.startswith("# "):
+                notes.append(line)
+            else:
+                self._outside(notes, line)
+                notes = []
+        self._outside(notes, "")
 
-    def _block(self, lines, at):
-        m = HEADER.match(lines[at])
-        if not m:
-            if lines[at]:
-                raise AssertionError("no thread begins here: %r" % lines[at])
-            return at + 1
-        t = Thread(int(m.group(1)), m.group(2), int(m.group(3) or 0))
+    def _outside(self, notes, line):
+        """Lines that no header follows."""
+        for note in notes:
+            m = re.match(r"# (\d+) inner frames", note)
+            if m:
+                self.folded = int(m.group(1))
+            else:
+                self.head.append(note)
+        if line and not re.match("DEADLOCK: |STALLED: ", line):
+            raise AssertionError("no thread begins here: %r" % line)
+        self.head += [line] if line else []
+
+    def _block(self, t, notes, lines):
         self.threads.append(t)
-        at += 1
-        creating = False
-        while at < len(lines) and lines[at]:
-            line = lines[at]
-            if line.startswith("# "):
-                self._note(t, line)
-                at += 1
-                continue
-            f = FRAME.match(line)
-            p = PLACE.match(lines[at + 1]) if at + 1 < len(lines) else None
-            if not f or not p:
-                raise AssertionError("no frame: %r, %r" % (line, lines[at + 1:at + 2]))
-            creating = creating or bool(f.group(1))
-            (t.created if creating else t.frames).append((f.group(2), int(f.group(3) or "0", 16), p.group(1)))
-            at += 2
-        return at
+        for note in notes:
+            self._note(t, note)
+        for line in lines:
+            if not line:
+                return
+            created = line.startswith("created by ")
+            f = FUNCTION.match(line[len("created by "):] + "(...)" if created else line)
+            p = PLACE.match(next(lines, ""))
+            if not f or not p or t.creator:
+                raise AssertionError("no frame: %r" % line)
+            if created:
+                t.creator = f.group(1)
+                t.created = t.created or [f.group(1)]
+            else:
+                t.frames.append((f.group(1), int(p.group(2) or f.group(2) or "0", 16), p.group(1)))
 
     @staticmethod
     def _note(t, line):
@@ -90,6 +101,9 @@ class Dump:
             return
         if line.startswith("# not reached: "):
             t.not_reached = line[len("# not reached: "):]
+            return
+        if line.startswith("# created by "):
+            t.created = line[len("# created by "):].split(" <- ")
             return
         m = WAITS.match(line)
         if m:

@@ -285,7 +285,7 @@ class Credentials(shim.TestCase):
             p.wait_line("ready")
             for _ in range(100):  # until its threads have come to where they wait
                 first = p.get("/debug/pprof/goroutine?debug=2").text.split("\n", 1)[0]
-                if first.startswith("# "):
+                if first.startswith("# threads "):
                     break
                 time.sleep(0.1)
             self.assertRegex(first, r"^# threads .* have no stacks: .*not dumpable.*; .* helps")

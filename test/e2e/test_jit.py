@@ -132,7 +132,7 @@ class MadeCode(Jit):
                 stands, burns = stack_of(text, "jit-stands"), stack_of(text, "jit-burns")
                 if (follows([f for f, _ in stands], ["stand_here", "call:stand_here", "standing"]) and
                         follows([f for f, _ in burns], [SEVENTY, "burn_next", "burning"])):
-                    self.assertRegex(dict(stands)["call:stand_here"], r"^\[jit\]:0 \+0x[0-9a-f]+$")
+                    self.assertRegex(dict(stands)["call:stand_here"], r"^\[jit\]:0 \.c:0 \+0x[0-9a-f]+$")
                     self.assertEqual(0, p.finish()[0])
                     return None
         return "one always, one 70 %% of the time: %s; %s" % (stands, burns)

@@ -3,7 +3,8 @@
  * Runs in: its own process. Stubs: the list of modules.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/profile/text_form.c encoder/profile/threads_text.c encoder/bytes/intern.c encoder/names/names.c
+/* links: encoder/profile/text_form.c encoder/profile/threads_text.c encoder/profile/frames.c
+ * links: encoder/profile/go_text.c encoder/bytes/intern.c encoder/names/names.c
  * links: encoder/names/cache.c encoder/names/symbolizer.c encoder/names/container.c encoder/names/jit.c
  * links: shim/base/own_file.c shim/listener/spawn.c encoder/names/elf_symbols.c encoder/names/maps.c
  * links: encoder/profile/rows.c encoder/bytes/sort.c encoder/bytes/out.c encoder/bytes/utf8.c shim/base/text.c
@@ -265,7 +266,7 @@ static void test_debug_2_of_goroutine_alone_is_a_dump(void **state)
 		out_init(&o, &r);
 		assert_int_equal(profile_encode_text(&r, &o, &s[i], 2 + i, NULL), 0);
 		char *all = join(&o);
-		assert_memory_equal(all, i ? "heap profile: " : "goroutine 11 [", 14);
+		assert_memory_equal(all, i ? "heap profile: " : "# thread main\n", 14);
 		free(all);
 		region_release(&r);
 	}

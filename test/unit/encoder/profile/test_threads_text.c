@@ -3,7 +3,8 @@
  * Runs in: its own process. Stubs: the list of modules.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/profile/threads_text.c encoder/bytes/intern.c encoder/names/names.c encoder/names/cache.c
+/* links: encoder/profile/threads_text.c encoder/profile/frames.c encoder/profile/go_text.c
+ * links: encoder/bytes/intern.c encoder/names/names.c encoder/names/cache.c
  * links: encoder/names/symbolizer.c encoder/names/container.c encoder/names/jit.c shim/base/own_file.c
  * links: shim/listener/spawn.c encoder/names/elf_symbols.c encoder/names/maps.c encoder/bytes/sort.c
  * links: encoder/bytes/out.c encoder/bytes/utf8.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
@@ -70,7 +71,7 @@ static int find_program(struct dl_phdr_info *info, size_t size, void *arg)
 	return 1;
 }
 
-static char known_lines[300]; /* of the stack `known` */
+static char known_frame[260], known_lines[400]; /* of the stack `known` */
 
 static int start(void **state)
 {
@@ -87,10 +88,11 @@ static int start(void **state)
 	nowhere.pc[0] = 0x9010;
 	if (readlink("/proc/self/exe", self, sizeof self - 1) < 0)
 		return -1;
+	snprintf(known_frame, sizeof known_frame, "%s:0 .c:0 +0x2\n", self);
 	snprintf(known_lines, sizeof known_lines,
-	         "known_function_of_the_test+0x2(...)\n\t%s:0 +0x%lx\n"
-	         "lib?foo.so+0x1080(...)\n\t/nowhere/lib?foo.so:0 +0x1080\n",
-	         self, (long)(known.pc[0] - program.bias));
+	         "known_function_of_the_test(...)\n\t%s"
+	         "lib?foo.so+0x1080(...)\n\t/nowhere/lib?foo.so:0 .c:0\n",
+	         known_frame);
 	return 0;
 }
 
@@ -103,15 +105,20 @@ static char *join(const struct out *o)
 	return all;
 }
 
-static char *print(const struct dump_snapshot *s)
+static char *print_as(const struct dump_snapshot *s, int64_t debug)
 {
 	struct region r = {0};
 	struct out o;
 	out_init(&o, &r);
-	assert_int_equal(dump_print(&r, &o, s, NULL), 0);
+	assert_int_equal(dump_print(&r, &o, s, debug, NULL), 0);
 	char *all = join(&o);
 	region_release(&r);
 	return all;
+}
+
+static char *print(const struct dump_snapshot *s)
+{
+	return print_as(s, 2);
 }
 
 static void expect_thread(struct dump_thread t, const char *want)
@@ -126,12 +133,14 @@ static void test_a_running_thread_is_a_header_its_name_and_its_stack(void **stat
 {
 	(void)state;
 	char want[500];
-	snprintf(want, sizeof want, "goroutine 101 [running]:\n# thread alice\n%s\n", known_lines);
+	snprintf(want, sizeof want, "# thread alice\ngoroutine 101 [running]:\n%s\n", known_lines);
 	expect_thread(
 		(struct dump_thread){
 			.tid = 101, .name = "alice", .state = "running", .since_ns = -1, .stack = &known.head},
 		want);
 }
+
+#define FRAME "[anonymous]+0x9010(...)\n\t[anonymous]:0 .c:0\n\n"
 
 static void test_frames_in_no_object_have_their_address(void **state)
 {
@@ -139,26 +148,52 @@ static void test_frames_in_no_object_have_their_address(void **state)
 	expect_thread(
 		(struct dump_thread){
 			.tid = 1, .name = "jit", .state = "running", .since_ns = -1, .stack = &nowhere.head},
-		"goroutine 1 [running]:\n# thread jit\n[anonymous]+0x9010(...)\n\t[anonymous]:0 +0x9010\n\n");
+		"# thread jit\ngoroutine 1 [running]:\n" FRAME);
 }
 
-static void test_the_stack_that_created_a_thread_follows_its_own(void **state)
+static void test_a_thread_has_one_frame_of_the_stack_that_created_it_and_the_others_above(void **state)
 {
 	(void)state;
 	char want[700];
+	struct dump_thread t = {.tid = 2,
+	                        .name = "w",
+	                        .state = "running",
+	                        .since_ns = -1,
+	                        .stack = &foo.head,
+	                        .created_by = &known.head};
 	snprintf(want, sizeof want,
-	         "goroutine 2 [running]:\n# thread w\n"
-	         "lib?foo.so+0x1090(...)\n\t/nowhere/lib?foo.so:0 +0x1090\n"
-	         "created by %s\n",
-	         known_lines);
-	expect_thread((struct dump_thread){.tid = 2,
-	                                   .name = "w",
-	                                   .state = "running",
-	                                   .since_ns = -1,
-	                                   .stack = &foo.head,
-	                                   .created_by = &known.head},
-	              want);
+	         "# thread w\n# created by known_function_of_the_test <- lib?foo.so+0x1080\n"
+	         "goroutine 2 [running]:\n"
+	         "lib?foo.so+0x1090(...)\n\t/nowhere/lib?foo.so:0 .c:0\n"
+	         "created by known_function_of_the_test\n\t%s\n",
+	         known_frame);
+	expect_thread(t, want);
+	t.created_by = &nowhere.head;
+	expect_thread(t, "# thread w\ngoroutine 2 [running]:\n"
+	                 "lib?foo.so+0x1090(...)\n\t/nowhere/lib?foo.so:0 .c:0\n"
+	                 "created by [anonymous]+0x9010\n\t[anonymous]:0 .c:0\n\n");
 }
+
+static void test_the_whole_dump_has_objects_and_their_addresses(void **state)
+{
+	(void)state;
+	struct dump_thread t = {.tid = 2,
+	                        .name = "w",
+	                        .state = "running",
+	                        .since_ns = -1,
+	                        .stack = &foo.head,
+	                        .created_by = &nowhere.head};
+	const struct dump_snapshot s = {.count = 1, .threads = &t};
+	char *all = print_as(&s, 3);
+	assert_string_equal(all, "# thread w\n"
+	                         "goroutine 2 [running]:\n"
+	                         "lib?foo.so+0x1090(...)\n\t/nowhere/lib?foo.so:0 (/nowhere/lib?foo.so 0x1090)\n"
+	                         "created by [anonymous]+0x9010\n\t[anonymous]:0 ([anonymous] 0x9010)\n\n");
+	free(all);
+}
+
+/* Readers want a frame at least. */
+#define NONE "thread_not_reached(...)\n\t??:0\n"
 
 static void test_a_thread_without_its_stack_says_why(void **state)
 {
@@ -166,26 +201,25 @@ static void test_a_thread_without_its_stack_says_why(void **state)
 	expect_thread(
 		(struct dump_thread){
 			.tid = 3, .name = "x", .state = "running", .since_ns = -1, .reason = "it blocks every signal"},
-		"goroutine 3 [running]:\n# thread x\n# not reached: it blocks every signal\n\n");
+		"# thread x\n# not reached: it blocks every signal\ngoroutine 3 [running]:\n" NONE "\n");
 	expect_thread(
 		(struct dump_thread){.tid = 3, .name = "x", .state = "running", .since_ns = -1, .stack = &empty.head},
-		"goroutine 3 [running]:\n# thread x\n# not reached\n\n");
+		"# thread x\n# not reached\ngoroutine 3 [running]:\n" NONE "\n");
 	expect_thread((struct dump_thread){.tid = 3,
 	                                   .name = "x",
 	                                   .state = "running",
 	                                   .since_ns = -1,
 	                                   .stack = &nowhere.head,
 	                                   .reason = "no unwind table"},
-	              "goroutine 3 [running]:\n# thread x\n# stack is short: no unwind "
-	              "table\n[anonymous]+0x9010(...)\n\t[anonymous]:0 +0x9010\n\n");
+	              "# thread x\n# stack is short: no unwind table\ngoroutine 3 [running]:\n" FRAME);
 	expect_thread((struct dump_thread){.tid = 3,
 	                                   .name = "x",
 	                                   .state = "running",
 	                                   .since_ns = -1,
 	                                   .reason = "late",
 	                                   .created_by = &nowhere.head},
-	              "goroutine 3 [running]:\n# thread x\n# not reached: late\ncreated by "
-	              "[anonymous]+0x9010(...)\n\t[anonymous]:0 +0x9010\n\n");
+	              "# thread x\n# not reached: late\ngoroutine 3 [running]:\n" NONE
+	              "created by [anonymous]+0x9010\n\t[anonymous]:0 .c:0\n\n");
 }
 
 static void test_what_a_thread_waits_for_is_told_as_far_as_it_is_known(void **state)
@@ -233,8 +267,8 @@ static void test_what_a_thread_waits_for_is_told_as_far_as_it_is_known(void **st
 		char want[400];
 		struct dump_thread t = rows[i].thread;
 		t.tid = 4, t.name = "n\xff", t.reason = "r";
-		snprintf(want, sizeof want, "goroutine 4 %s:\n# thread n?\n%s# not reached: r\n\n", rows[i].header,
-		         rows[i].line);
+		snprintf(want, sizeof want, "# thread n?\n%s# not reached: r\ngoroutine 4 %s:\n" NONE "\n",
+		         rows[i].line, rows[i].header);
 		expect_thread(t, want);
 	}
 }
@@ -261,24 +295,26 @@ static void test_a_deadlock_is_named_with_its_chain_and_its_blocks_before_all_ot
 		waiter(102, "bob", 0x5520, 103, "ca\nrol"),
 		waiter(103, "ca\nrol", 0x5530, 101, "alice"),
 	};
+	t[2].stack = &foo.head;
 	struct dump_stuck stuck = {.is_deadlock = true, .count = 3, .chain = (const size_t[]){1, 2, 3}};
 	struct dump_snapshot s = {.count = 4, .threads = t, .deadlock_count = 1, .stuck = &stuck};
-#define FRAME "[anonymous]+0x9010(...)\n\t[anonymous]:0 +0x9010\n\n"
 #define ALICE \
-	"goroutine 101 [pthread_mutex_lock, 1 minutes]:\n# thread alice\n# waits in pthread_mutex_lock for 0x5510 " \
-	"since 1m15s, held by thread 102 (bob)\n" FRAME
+	"# thread alice\n# waits in pthread_mutex_lock for 0x5510 since 1m15s, held by thread 102 (bob)\n" \
+	"goroutine 101 [pthread_mutex_lock, 1 minutes]:\n" FRAME
 #define BOB \
-	"goroutine 102 [pthread_mutex_lock, 1 minutes]:\n# thread bob\n# waits in pthread_mutex_lock for 0x5520 " \
-	"since 1m15s, held by thread 103 (ca?rol)\n" FRAME
+	"# thread bob\n# waits in pthread_mutex_lock for 0x5520 since 1m15s, held by thread 103 (ca?rol)\n" \
+	"goroutine 102 [pthread_mutex_lock, 1 minutes]:\n" \
+	"lib?foo.so+0x1090(...)\n\t/nowhere/lib?foo.so:0 .c:0\n\n"
 #define CAROL \
-	"goroutine 103 [pthread_mutex_lock, 1 minutes]:\n# thread ca?rol\n# waits in pthread_mutex_lock for 0x5530 " \
-	"since 1m15s, held by thread 101 (alice)\n" FRAME
+	"# thread ca?rol\n# waits in pthread_mutex_lock for 0x5530 since 1m15s, held by thread 101 (alice)\n" \
+	"goroutine 103 [pthread_mutex_lock, 1 minutes]:\n" FRAME
 	char *all = print(&s);
 	assert_string_equal(
-		all, "DEADLOCK: thread 101 (alice) waits for pthread_mutex_lock 0x5510 held by thread 102 (bob), "
-		     "which waits for pthread_mutex_lock 0x5520 held by thread 103 (ca?rol), "
+		all, "DEADLOCK: thread 101 (alice) in [anonymous]+0x9010 waits for pthread_mutex_lock 0x5510 "
+		     "held by thread 102 (bob) in lib?foo.so+0x1090, "
+		     "which waits for pthread_mutex_lock 0x5520 held by thread 103 (ca?rol) in [anonymous]+0x9010, "
 		     "which waits for pthread_mutex_lock 0x5530 held by thread 101 (alice)\n\n" ALICE BOB CAROL
-		     "goroutine 100 [running]:\n# thread main\n" FRAME ALICE BOB CAROL);
+		     "# thread main\ngoroutine 100 [running]:\n" FRAME);
 	free(all);
 }
 
@@ -286,7 +322,8 @@ static void test_a_thread_that_waits_for_itself_is_a_deadlock_of_one(void **stat
 {
 	(void)state;
 	static const char line[] =
-		"DEADLOCK: thread 7 (x) waits for pthread_mutex_lock 0x10 held by thread 7 (x)\n\ngoroutine 7 [";
+		"DEADLOCK: thread 7 (x) in [anonymous]+0x9010 waits for pthread_mutex_lock 0x10 held by thread 7 "
+		"(x)\n\n# thread x\n";
 	struct dump_thread t = waiter(7, "x", 0x10, 7, "x");
 	struct dump_stuck stuck = {.is_deadlock = true, .count = 1, .chain = (const size_t[]){0}};
 	struct dump_snapshot s = {.count = 1, .threads = &t, .deadlock_count = 1, .stuck = &stuck};
@@ -299,14 +336,15 @@ static void test_stalled_threads_are_lines_with_what_is_known_of_the_holder(void
 {
 	(void)state;
 	static const char lines[] =
-		"STALLED: thread 103 (carol) has been waiting for 75 seconds in pthread_mutex_lock 0x10 held by thread "
-		"102 (bob)\n\n"
-		"STALLED: thread 104 (dave) has been waiting for 75 seconds in pthread_mutex_lock 0x20 held by thread "
-		"102, which has ended\n\n"
-		"STALLED: thread 105 (eve) has been waiting for 75 seconds in pthread_mutex_lock 0x30\n\n"
+		"STALLED: thread 103 (carol) in [anonymous]+0x9010 has been waiting for 75 seconds in "
+		"pthread_mutex_lock 0x10 held by thread 104 (dave) in [anonymous]+0x9010\n\n"
+		"STALLED: thread 104 (dave) in [anonymous]+0x9010 has been waiting for 75 seconds in "
+		"pthread_mutex_lock 0x20 held by thread 102, which has ended\n\n"
+		"STALLED: thread 105 (eve) in [anonymous]+0x9010 has been waiting for 75 seconds in "
+		"pthread_mutex_lock 0x30\n\n"
 		"STALLED: thread 106 (frank) has been waiting in pthread_rwlock_wrlock\n\n"
-		"goroutine 103 [";
-	struct dump_thread t[] = {waiter(103, "carol", 0x10, 102, "bob"),
+		"# thread carol\n";
+	struct dump_thread t[] = {waiter(103, "carol", 0x10, 104, "dave"),
 	                          waiter(104, "dave", 0x20, 102, NULL),
 	                          waiter(105, "eve", 0x30, 0, NULL),
 	                          {.tid = 106, .name = "frank", .state = "pthread_rwlock_wrlock", .since_ns = -1}};
@@ -378,7 +416,7 @@ static void test_a_thousand_threads_are_printed_in_a_moment(void **state)
 	for (const char *at = all; (at = strstr(at, "(...)\n\t")); at++)
 		frames++;
 	assert_int_equal(headers, MANY);
-	assert_int_equal(frames, MANY * (DEPTH + 2));
+	assert_int_equal(frames, MANY * DEPTH);
 	print_message("%d threads: %.0f ms, %zu bytes\n", MANY, spent * 1e3, strlen(all));
 #if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
 	assert_true(spent < 0.5);
@@ -402,7 +440,7 @@ static void test_without_memory_the_dump_says_so(void **state)
 			struct out o;
 			out_init(&o, &r);
 			arena_set_limit(room);
-			error = dump_print(&r, &o, &s, NULL);
+			error = dump_print(&r, &o, &s, 2, NULL);
 			if (error && error != -ENOMEM)
 				_exit(2);
 			failures += error == -ENOMEM;
@@ -440,7 +478,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_running_thread_is_a_header_its_name_and_its_stack),
 		cmocka_unit_test(test_frames_in_no_object_have_their_address),
-		cmocka_unit_test(test_the_stack_that_created_a_thread_follows_its_own),
+		cmocka_unit_test(test_a_thread_has_one_frame_of_the_stack_that_created_it_and_the_others_above),
+		cmocka_unit_test(test_the_whole_dump_has_objects_and_their_addresses),
 		cmocka_unit_test(test_a_thread_without_its_stack_says_why),
 		cmocka_unit_test(test_what_a_thread_waits_for_is_told_as_far_as_it_is_known),
 		cmocka_unit_test(test_a_deadlock_is_named_with_its_chain_and_its_blocks_before_all_others),
