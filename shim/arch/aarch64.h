@@ -34,18 +34,23 @@ static inline long arch_call6(long nr, long a, long b, long c, long d, long e, l
 	return x0;
 }
 
-enum { ARCH_CALL_BYTES = 4 };
+enum { ARCH_CALL_BYTES = 4, ARCH_CODE_BACK = 4 };
+
+struct arch_code {
+	size_t back, on;
+	unsigned char bytes[ARCH_CODE_BACK + ARCH_CALL_BYTES];
+};
 
 /* No call is recognised: x0 may hold a first argument, which would look like a result (waits_mark). */
-static inline bool arch_is_call(uintptr_t at)
+static inline bool arch_is_call(const struct arch_code *c)
 {
-	(void)at;
+	(void)c;
 	return false;
 }
 
-static inline bool arch_is_after_call(uintptr_t pc)
+static inline bool arch_is_after_call(const struct arch_code *c)
 {
-	(void)pc;
+	(void)c;
 	return false;
 }
 

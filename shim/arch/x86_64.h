@@ -31,31 +31,41 @@ static inline long arch_call6(long nr, long a, long b, long c, long d, long e, l
 	return ret;
 }
 
-/* The instruction that makes a system call. */
-enum { ARCH_CALL_BYTES = 2 };
+/* The instruction that makes a system call, and as much code before a place as tells of a call there. */
+enum { ARCH_CALL_BYTES = 2, ARCH_CODE_BACK = 20 };
 
-/* Is there a system call at `at`, where a thread executes? One that spans two pages does not count. */
-static inline bool arch_is_call(uintptr_t at)
+/* A copy of the code around a place where a thread executes: `back` bytes before it, and `on` bytes from it on. They
+ * are of one page, as others may not be readable: code made at run time may have a page of its own. */
+struct arch_code {
+	size_t back, on;
+	unsigned char bytes[ARCH_CODE_BACK + ARCH_CALL_BYTES];
+};
+
+static inline bool arch_calls_at_(const unsigned char *code)
 {
-	const unsigned char *code = (const unsigned char *)at;
-	return (at & 4095) <= 4096 - ARCH_CALL_BYTES && code[0] == 0x0f && code[1] == 0x05;
+	return code[0] == 0x0f && code[1] == 0x05;
 }
 
-/* Is the code before pc a system call? At the beginning of a page the answer is no, because the page before may not be
- * readable: code made at run time may have a page of its own. */
-static inline bool arch_is_after_call(uintptr_t pc)
+/* Is there a system call at the place? */
+static inline bool arch_is_call(const struct arch_code *c)
 {
-	return (pc & 4095) >= ARCH_CALL_BYTES && arch_is_call(pc - ARCH_CALL_BYTES);
+	return c->on >= ARCH_CALL_BYTES && arch_calls_at_(c->bytes + c->back);
 }
 
-/* Returns the number that the code loads right before the call at `call`, by "mov $nr,%eax" or "xor %eax,%eax"; -1 if
- * none. */
-static inline long arch_number_before(uintptr_t call)
+/* Is the code before the place a system call? */
+static inline bool arch_is_after_call(const struct arch_code *c)
+{
+	return c->back >= ARCH_CALL_BYTES && arch_calls_at_(c->bytes + c->back - ARCH_CALL_BYTES);
+}
+
+/* Returns the number that the code loads right before the call that ends at the place, by "mov $nr,%eax" or "xor
+ * %eax,%eax"; -1 if none. */
+static inline long arch_number_before(const struct arch_code *c)
 {
 	enum { BACK_MOST = 16, MOV_BYTES = 5, XOR_BYTES = 2, REX_B = 0x41 };
-	const unsigned char *code = (const unsigned char *)call;
-	for (size_t back = XOR_BYTES; back <= BACK_MOST && back < (call & 4095); back++) {
-		const unsigned char *at = code - back;
+	const unsigned char *call = c->bytes + c->back - ARCH_CALL_BYTES;
+	for (size_t back = XOR_BYTES; back <= BACK_MOST && back + ARCH_CALL_BYTES < c->back; back++) {
+		const unsigned char *at = call - back;
 		bool is_other = (at[-1] & 0xf1) == REX_B; /* that register is %r8 */
 		uint32_t nr;
 		if ((at[0] == 0x31 || at[0] == 0x33) && at[1] == 0xc0 && !is_other)
@@ -101,14 +111,31 @@ static inline void arch_make_again(ucontext_t *u, long nr)
 	ARCH_NUMBER(u) = nr;
 }
 
-/* Has a handler of the program's run in this system call? System calls leave their return address in %rcx, and a
- * trampoline clears it (ARCH_TRAMPOLINES). */
+/* System calls leave their return address in %rcx, and undefined: where a handler of the program's comes right behind a
+ * call, that is cleared. */
+static inline void arch_tell_of_handler(ucontext_t *u)
+{
+	u->uc_mcontext.gregs[REG_RCX] = 0;
+}
+
+/* Has a handler of the program's run in this system call? */
 static inline bool arch_call_was_handled(const ucontext_t *u)
 {
 	return u->uc_mcontext.gregs[REG_RCX] != ARCH_PC(u);
 }
 
-/* Do system calls leave it there? Not in emulators. */
+/* May the context be right behind a system call, or right before one that the kernel makes again? Only where system
+ * calls leave their return address. */
+static inline bool arch_may_be_after_call(const ucontext_t *u)
+{
+	return u->uc_mcontext.gregs[REG_RCX] == ARCH_PC(u);
+}
+static inline bool arch_may_be_again(const ucontext_t *u)
+{
+	return u->uc_mcontext.gregs[REG_RCX] == ARCH_PC(u) + ARCH_CALL_BYTES;
+}
+
+/* Do system calls leave it there? Not in emulators, nor with FRED. */
 static inline bool arch_calls_tell_handlers(void)
 {
 	uintptr_t left, next;

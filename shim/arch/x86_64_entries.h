@@ -224,8 +224,10 @@ static_assert(offsetof(ucontext_t, uc_mcontext.gregs[REG_RIP]) == 168, "");
  *
  *   tells, met, meet   libc_thread.h: may thread-local storage be touched here?
  *   self               the thread-local struct self
- *   give_up            (signal, context): right before a call that was set back, it fails */
-#define ARCH_TRAMPOLINES(trampolines, handlers, tells, met, meet, self, give_up) \
+ *   give_up            (signal, context): right before a call that was set back, it fails; right behind a call, that
+ *                      is marked
+ *   watchers, bits     the second matters only while the byte at `watchers` has one of these bits */
+#define ARCH_TRAMPOLINES(trampolines, handlers, tells, met, meet, self, give_up, watchers, bits) \
 	__asm__(".text\n" \
 	        ".p2align 4\n" \
 	        ".globl " #trampolines "\n" \
@@ -271,14 +273,10 @@ static_assert(offsetof(ucontext_t, uc_mcontext.gregs[REG_RIP]) == 168, "");
 	        "4:" \
 	        "\tcmp %r8, " ARCH_TEXT_OF(ARCH_RECORD_AGAIN_PC) "(%rcx)\n" \
 	        "\tje 2f\n" \
-	        "1:\tjmp *%rax\n" /* right behind a system call, which leaves %rcx so, and undefined: now it tells */ \
-	        /* that a handler has run */ \
-	        "3:\ttest $0xffe, %r8d\n" \
+	        "1:\tjmp *%rax\n" \
+	        "3:\ttestb $" #bits ", " #watchers "(%rip)\n" /* maybe right behind a system call */ \
 	        "\tje 4b\n" \
-	        "\tcmpw $0x050f, -2(%r8)\n" \
-	        "\tjne 4b\n" \
-	        "\tmovq $0, 152(%rdx)\n" \
-	        "\tjmp 4b\n" \
+	        "\tjmp 2f\n" \
 	        "6:\tpush %rbp\n" /* met for the first time, or none of libc's */ \
 	        "\t.cfi_remember_state\n" \
 	        "\t.cfi_adjust_cfa_offset 8\n" \

@@ -1,6 +1,7 @@
 /* peek.c - read memory of this process that may be gone the next moment, by ways that cannot fault.
  *
- * Runs in: app's thread inside a hook, listener. System calls alone, errno untouched.
+ * Runs in: app's thread inside a hook, listener; peek_in_use in our signal handler, too. System calls alone, errno
+ * untouched.
  *
  * The kernel copies the bytes, and returns EFAULT where a load would raise a signal. A process may always read itself
  * this way.
@@ -34,6 +35,20 @@ bool peek(uintptr_t at, void *to, size_t bytes)
 		return false;
 	long n = os_call(SYS_process_vm_readv, os_pid(), &here, 1, &there, 1, 0);
 	return n == (long)bytes || ((n == -EPERM || n == -ENOSYS) && read_by_file(at, to, bytes));
+}
+
+bool peek_in_use(uintptr_t at, void *to, size_t bytes)
+{
+	struct iovec here = {to, bytes}, there = {(void *)at, bytes};
+	if (confined())
+		return false;
+	long n = os_call(SYS_process_vm_readv, os_pid(), &here, 1, &there, 1, 0);
+	if (n >= 0 || n == -EFAULT || n == -ENOMEM)
+		return n == (long)bytes;
+	if (!os_readable((const void *)(at & ~(uintptr_t)7)))
+		return false;
+	memcpy(to, (const void *)at, bytes);
+	return true;
 }
 
 /* Page by page: the text may end with the last one that is mapped. */

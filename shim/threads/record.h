@@ -36,6 +36,8 @@ struct restart {
 	bool again_always;    /* whatever that handler's SA_RESTART says */
 	bool keep_off;        /* the listener's: send this thread no signal of ours now */
 	struct timespec time; /* what is left of a time-out */
+	/* In this published wait (its state) the time-out was cut already, and counts from then on. */
+	uint64_t cut_state, cut_ns;
 	/* Written by the listener, while the thread was blocked. */
 	shared_u32 number; /* odd: what follows is being written */
 	uint32_t handled_then;

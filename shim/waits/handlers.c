@@ -35,6 +35,7 @@
 #include "shim/waits/signals.h"
 #include "shim/threads/timers.h"
 #include "shim/threads/threads.h"
+#include "shim/waits/waits.h"
 
 enum { TRAMPOLINES = 256, TRAMPOLINE_BYTES = 16 };
 
@@ -51,7 +52,8 @@ static_assert(offsetof(struct thread, restart.handled_sp) == ARCH_RECORD_HANDLED
 static_assert(offsetof(struct thread, restart.again_pc) == ARCH_RECORD_AGAIN_PC, "");
 static_assert(offsetof(struct thread, restart.handled) == ARCH_RECORD_HANDLED, "");
 ARCH_TRAMPOLINES(signal_trampolines, signal_handlers, libc_thread_tells_pointer, libc_thread_met, libc_thread_meet,
-                 self, restart_give_up)
+                 self, restart_give_up, waits_watchers, 8)
+static_assert(WAITS_FOR_SIGNALS == 8, "as the trampolines have it");
 extern HIDDEN const char signal_trampolines[TRAMPOLINES * TRAMPOLINE_BYTES];
 #else
 static const char signal_trampolines[1]; /* none: nothing is counted */

@@ -26,7 +26,8 @@ void restart_interrupted(ucontext_t *u, uint64_t mask);
 /* The same while the record shows this wait. Its hook handles everything but a transfer that moved a part. */
 void restart_interrupted_in(ucontext_t *u, uint64_t mask, const struct wait *w);
 
-/* A handler of the program's runs between our handler and the call that ours set back. */
+/* A handler of the program's runs right behind a system call, or between our handler and the call that ours set back.
+ */
 void restart_give_up(int sig, ucontext_t *u);
 
 /* Notes where this thread is blocked, right before we send it our signal. Listener.

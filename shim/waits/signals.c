@@ -56,10 +56,10 @@ static void at_interrupted(ucontext_t *u, const struct unwind_frame *f)
 {
 	uint64_t mask;
 	memcpy(&mask, &u->uc_sigmask, sizeof mask);
+	if (confined())
+		return;
 	if (!waits_is_at(waits_self(), f->sp))
 		restart_interrupted(u, mask);
-	else if (waits_mark(f->pc, f->sp, (intptr_t)ARCH_RESULT(u), mask))
-		arch_fail_call(u, EINTR);
 	else
 		restart_interrupted_in(u, mask, waits_self());
 }

@@ -14,6 +14,7 @@
 #include "shim/base/layout.h"
 #include "shim/base/os.h"
 #include "shim/libc/locks.h"
+#include "shim/base/peek.h"
 #include "shim/libc/real.h"
 #include "shim/waits/handlers.h"
 #include "shim/snapshot.h"
@@ -65,6 +66,9 @@ void waits_unnest(struct wait *w, const struct wait_scope *s)
 	w->since_ns = s->outer.since_ns;
 	w->handled = s->outer.handled;
 	shared_set_own(&w->cut_short, 0);
+	struct restart *r = &((struct thread *)(void *)w)->restart;
+	if (r->cut_state == shared_own(&s->outer.state))
+		r->cut_state = instance << 8 | call;
 	shared_store_release(&w->state, instance << 8 | call);
 }
 
@@ -76,8 +80,13 @@ bool waits_was_cut_short(void)
 
 uint64_t waits_left_ns(uint64_t timeout_ns)
 {
-	const struct wait *w = waits_self();
+	struct wait *w = waits_self();
 	uint64_t now = clock_ns(CLOCK_MONOTONIC), since = w ? w->since_ns : 0;
+	if (w) {
+		struct restart *r = &((struct thread *)(void *)w)->restart;
+		r->cut_ns = now;
+		r->cut_state = shared_own(&w->state);
+	}
 	uint64_t gone = since && now > since ? now - since : 0;
 	return gone < timeout_ns ? timeout_ns - gone : 0;
 }
@@ -122,19 +131,29 @@ bool waits_is_at(const struct wait *w, uintptr_t sp)
 	       waits_call(shared_own(&w->state)) != WAIT_CHANGING && w->frame.sp - sp <= NEAR_BYTES;
 }
 
+bool waits_code_at(uintptr_t pc, struct arch_code *code)
+{
+	enum { PAGE = 4096 };
+	size_t before = pc % PAGE, behind = PAGE - before;
+	code->back = before < ARCH_CODE_BACK ? before : ARCH_CODE_BACK;
+	code->on = behind < ARCH_CALL_BYTES ? behind : ARCH_CALL_BYTES;
+	return peek_in_use(pc - code->back, code->bytes, code->back + code->on);
+}
+
 /* Handlers of the program are counted as they run (hooks/signal.c), so pending signals with counted handlers need no
  * check here. */
 bool waits_mark(uintptr_t pc, uintptr_t sp, intptr_t result, uint64_t mask)
 {
 	struct wait *w = waits_self();
-	if (!waits_is_at(w, sp))
+	struct arch_code code;
+	if (!waits_is_at(w, sp) || !waits_code_at(pc, &code))
 		return false;
-	if (arch_is_after_call(pc)) {
+	if (arch_is_after_call(&code)) {
 		if ((result >= 0 || result == -EINTR) && !waits_others_are_due(waits_programs(~mask), 0, true))
 			shared_store_relaxed(&w->cut_short, 1);
 		return false;
 	}
-	return arch_is_call(pc) && result >= 0 && waits_others_are_due(waits_programs(~mask), SA_RESTART, false);
+	return arch_is_call(&code) && result >= 0 && waits_others_are_due(waits_programs(~mask), SA_RESTART, false);
 }
 
 bool waits_read(const struct wait *w, struct wait *copy)

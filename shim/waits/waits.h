@@ -160,6 +160,11 @@ uint64_t waits_left_ns(uint64_t timeout_ns);
  * SA_RESTART: then the call has to fail with EINTR. */
 bool waits_mark(uintptr_t pc, uintptr_t sp, intptr_t result, uint64_t mask);
 
+/* Copies the code around a place where the calling thread executes. It may not be readable for us: execute-only memory,
+ * or protection keys, of which the kernel lets a handler use the first alone.
+ * Returns false then. */
+bool waits_code_at(uintptr_t pc, struct arch_code *code);
+
 /* The same handler asks: is this stack pointer in the wait that the thread publishes? */
 bool waits_is_at(const struct wait *w, uintptr_t sp);
 

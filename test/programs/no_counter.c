@@ -1,7 +1,7 @@
 /* no_counter.c - a program that denies itself the processor's time-stamp counter, and may shut itself in beside.
  *
- * usage: no_counter HOW [filter]     HOW: prctl, or number for the same by syscall(); filter: and then allow all threads
- * little more than futexes
+ * usage: no_counter HOW [filter]     HOW: prctl, or number for the same by syscall(); filter: and then allow all
+ * threads little more than futexes
  *
  * Prints "ready", waits for a line, then has a mutex that another thread wants, too, allocates, and ends. A read of the
  * counter, by the vDSO's clock as well, is SIGSEGV in it, a system call that is not allowed is SIGSYS. Prints "had N".
@@ -43,8 +43,8 @@ static void *hold(void *arg)
 
 static int shut_in(void)
 {
-	static const int allowed[] = {SYS_read,         SYS_write,  SYS_exit,   SYS_exit_group, SYS_futex,
-	                              SYS_rt_sigreturn, SYS_mmap,   SYS_munmap, SYS_brk,        SYS_madvise,
+	static const int allowed[] = {SYS_read,         SYS_write,  SYS_exit,     SYS_exit_group, SYS_futex,
+	                              SYS_rt_sigreturn, SYS_mmap,   SYS_munmap,   SYS_brk,        SYS_madvise,
 	                              SYS_mprotect,     SYS_mremap, SYS_getrandom};
 	enum { ALLOWED = sizeof allowed / sizeof *allowed };
 	struct sock_filter code[ALLOWED + 3];

@@ -48,6 +48,7 @@
 #include "shim/waits/restart.h"
 #include "shim/threads/tasks.h"
 #include "shim/threads/threads.h"
+#include "shim/waits/waits.h"
 #include "test/unit/support/count.h"
 
 enum { OURS = SIGUSR2, PROGRAMS = SIGUSR1, TIME_MS = 3000, LARGE = 300000 };
@@ -998,6 +999,116 @@ static void test_the_first_instruction_of_a_page_has_nothing_before_it(void **st
 #endif
 }
 
+#if defined(__x86_64__)
+/* A page that can't be read, behind one with "mov $SYS_semtimedop, %eax; syscall" at its beginning. */
+static char *pages_with_call(void)
+{
+	static const unsigned char call[] = {0x90, 0x90, 0xb8, SYS_semtimedop & 0xff, SYS_semtimedop >> 8, 0,
+	                                     0,    0x0f, 0x05};
+	char *pages = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(pages, MAP_FAILED);
+	memcpy(pages, call, sizeof call);
+	assert_int_equal(mprotect(pages + 4096, 4096, PROT_NONE), 0);
+	return pages;
+}
+enum { BEHIND_CALL = 9, STACK = 1 << 16 };
+
+/* A thread that our signal interrupted behind that call, in a wait that its hook has published. */
+static void interrupted_in(ucontext_t *u, struct thread *t, const char *pages, const char *time)
+{
+	memset(u, 0, sizeof *u);
+	memset(t, 0, sizeof *t);
+	t->restart.nr = -1;
+	self.thread = t;
+	struct unwind_frame frame = {.sp = STACK};
+	struct wait_scope scope;
+	waits_enter(&scope, WAIT_semtimedop, 0, frame, clock_ns(CLOCK_MONOTONIC) - 1000000000);
+	u->uc_mcontext.gregs[REG_RSP] = STACK - 100;
+	u->uc_mcontext.gregs[REG_RIP] = u->uc_mcontext.gregs[REG_RCX] = (greg_t)(uintptr_t)(pages + BEHIND_CALL);
+	u->uc_mcontext.gregs[REG_RAX] = -EINTR;
+	u->uc_mcontext.gregs[REG_R10] = (greg_t)(uintptr_t)time;
+}
+#endif
+
+/* If the hook made it again, a handler of the program's could come between its last look and the call, and be missed.
+ */
+static void test_a_wait_of_a_hook_is_made_again_with_nothing_in_between(void **state)
+{
+	(void)state;
+#if defined(__x86_64__)
+	char *pages = pages_with_call();
+	struct timespec minute = {.tv_sec = 60};
+	struct thread t;
+	ucontext_t u;
+	interrupted_in(&u, &t, pages, (const char *)&minute);
+	restart_interrupted_in(&u, 0, &t.wait);
+	assert_int_equal(u.uc_mcontext.gregs[REG_RIP], (greg_t)(uintptr_t)(pages + BEHIND_CALL - 2));
+	assert_int_equal(u.uc_mcontext.gregs[REG_RAX], SYS_semtimedop);
+	assert_false(waits_may_be_cut_short());
+	const struct timespec *left = (const void *)u.uc_mcontext.gregs[REG_R10];
+	assert_in_range(left->tv_sec, 30, 59); /* a second has passed, more on a busy machine */
+	restart_give_up(PROGRAMS, &u);         /* its handler comes here, and has no SA_RESTART */
+	assert_int_equal(u.uc_mcontext.gregs[REG_RIP], (greg_t)(uintptr_t)(pages + BEHIND_CALL));
+	assert_int_equal(u.uc_mcontext.gregs[REG_RAX], -EINTR);
+	munmap(pages, 8192);
+#else
+	skip();
+#endif
+}
+
+static void test_a_time_out_that_was_cut_counts_from_then_on(void **state)
+{
+	(void)state;
+#if defined(__x86_64__)
+	char *pages = pages_with_call();
+	struct timespec minute = {.tv_sec = 60};
+	struct thread t;
+	ucontext_t u;
+	interrupted_in(&u, &t, pages, (const char *)&minute);
+	t.wait.since_ns -= 20000000000; /* 21 s ago */
+	for (int i = 0; i < 3; i++) {
+		u.uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)(pages + BEHIND_CALL);
+		u.uc_mcontext.gregs[REG_RAX] = -EINTR;
+		restart_interrupted_in(&u, 0, &t.wait);
+	}
+	const struct timespec *left = (const void *)u.uc_mcontext.gregs[REG_R10];
+	assert_in_range(left->tv_sec, 25, 39); /* not 0 */
+	munmap(pages, 8192);
+#else
+	skip();
+#endif
+}
+
+static void test_code_and_times_that_we_may_not_read_are_left_alone(void **state)
+{
+	(void)state;
+#if defined(__x86_64__)
+	char *pages = pages_with_call();
+	struct thread t;
+	ucontext_t u;
+	for (uintptr_t offset = 0; offset < 64; offset++) {
+		const char *code = pages + 4096 + offset;
+		interrupted_in(&u, &t, code - BEHIND_CALL, NULL);
+		restart_interrupted_in(&u, 0, &t.wait);
+		restart_interrupted(&u, 0);
+		u.uc_mcontext.gregs[REG_RCX] += 2;
+		restart_interrupted_in(&u, 0, &t.wait);
+		restart_interrupted(&u, 0);
+		restart_give_up(PROGRAMS, &u);
+		assert_int_equal(u.uc_mcontext.gregs[REG_RIP], (greg_t)(uintptr_t)code);
+	}
+	for (int bytes = 0; bytes < 9; bytes += 8) { /* none, or the first half of a time */
+		interrupted_in(&u, &t, pages, pages + 4096 - bytes);
+		restart_interrupted_in(&u, 0, &t.wait);
+		assert_int_equal(u.uc_mcontext.gregs[REG_RIP], (greg_t)(uintptr_t)(pages + BEHIND_CALL - 2));
+		assert_int_equal(u.uc_mcontext.gregs[REG_R10], (greg_t)(uintptr_t)(pages + 4096 - bytes));
+	}
+	munmap(pages, 8192);
+#else
+	skip();
+#endif
+}
+
 static int on_x86(void **state)
 {
 #if defined(__x86_64__)
@@ -1031,6 +1142,9 @@ int main(void)
 		TEST(test_no_register_is_changed),
 		TEST(test_a_thread_that_waits_for_our_signal_gets_none),
 		TEST(test_the_first_instruction_of_a_page_has_nothing_before_it),
+		TEST(test_a_wait_of_a_hook_is_made_again_with_nothing_in_between),
+		TEST(test_a_time_out_that_was_cut_counts_from_then_on),
+		TEST(test_code_and_times_that_we_may_not_read_are_left_alone),
 	};
 	house_start(NULL);
 	clock_start();
