@@ -16,6 +16,7 @@ BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
 MANDIR ?= $(PREFIX)/share/man
 PYTHON := /usr/bin/python3# the distribution's: a version manager's python may lack what apt installed
+PYTEST  = PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -v $(if $(K),-k '$(K)') $(PYTEST_FLAGS)
 Q      := $(if $(V),,@)
 SUB     = +$(Q)$(MAKE) --no-print-directory $(if $(V),,-s)
 say     = $(Q)mkdir -p $(@D)$(if $(V),,; printf '  %-6s %s\n' '$(1)' '$(2)')
@@ -230,16 +231,16 @@ run: ## install what is missing, build, show the profiles of a demo; CMD="progra
 	$(SUB) all $(B)/programs/demo
 	$(Q)scripts/run.sh $(if $(CMD),'$(subst ','\'',$(CMD))')
 
-test: ## install what is missing, lint and run every test; ends with "N passed, N failed"
+test: ## install what is missing, lint and run every test; ends with "N passed, N failed"; K=WORD: those alone
 	$(Q)scripts/deps.sh build run test lint
 	$(SUB) all programs unit-build
-	$(Q)scripts/test.sh lint unit e2e
+	$(Q)$(PYTEST)
 
-unit: unit-build ## run the unit tests
-	$(Q)scripts/test.sh unit
+unit: unit-build ## run the unit tests; K=WORD: those whose name contains it
+	$(Q)$(PYTEST) test/unit
 
-e2e: all programs ## run the end-to-end tests
-	$(Q)scripts/test.sh e2e
+e2e: all programs ## run the end-to-end tests; K=WORD: those whose name contains it
+	$(Q)$(PYTEST) test/e2e
 
 readers: ## build what reads a dump with gostackparse and panicparse (Go, and its modules): e2e tests use it then
 	$(Q)mkdir -p $(B)
@@ -269,7 +270,7 @@ ubsan: SANITIZERS := undefined
 tsan:  SANITIZERS := thread
 asan ubsan tsan:
 	$(SUB) unit-build SAN=$(SANITIZERS)
-	$(Q)UNIT_DIR=$(B)/unit-$(subst $(comma),-,$(SANITIZERS)) scripts/test.sh unit
+	$(Q)UNIT_DIR=$(B)/unit-$(subst $(comma),-,$(SANITIZERS)) $(PYTEST) test/unit
 
 fuzz: ## install what is missing and run each fuzz target for SECONDS=60; what breaks one is kept as build/fuzz/TARGET-…
 	$(Q)scripts/deps.sh build fuzz

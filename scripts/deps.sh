@@ -12,7 +12,8 @@ declare -A packages=(
 		libdw-dev libelf-dev libiberty-dev liblzma-dev libbz2-dev
 		dpkg-dev ca-certificates xz-utils bzip2 patch"
 	[run]="golang-go curl"
-	[test]="libcmocka-dev llvm libc6-dbg dwz python3 golang-go curl redis-server redis-tools
+	[test]="python3-pytest python3-pytest-xdist python3-pytest-timeout
+		libcmocka-dev llvm libc6-dbg dwz python3 golang-go curl redis-server redis-tools
 		nginx-light sqlite3 libsqlite3-0 jq
 		perl lua5.4 memcached libjemalloc2 libtcmalloc-minimal4 procps binutils strace valgrind g++ gzip
 		xz-utils luajit musl-tools

@@ -1,6 +1,6 @@
 # shim.py - the end-to-end tests' harness: start programs under the shim, fetch and read their profiles.
 #
-# Runs in: the test's process, any number of threads of it (run.py -j). Nothing here prints.
+# Runs in: the test's process, one of pytest's workers, any number of threads of it. Nothing here prints.
 # Promises: every server is on loopback and on a port of its own; every process that was started is ended
 # by its own pid, whatever the test did; every wait has a deadline.
 #
@@ -124,6 +124,15 @@ def tool(*names):
 _ports_given = set()
 
 
+def _port_range():
+    """The ports of this worker: what it gives to a test, no other worker of the run gives before it is bound."""
+    low, high = 10000, 32000
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % count
+    size = (high - low) // count
+    return low + number * size, low + (number + 1) * size
+
+
 def _port_free(port):
     with socket.socket() as s:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -137,9 +146,10 @@ def _port_free(port):
 def free_port(run=12):
     """A port below the ephemeral range such that it and the next run - 1 are free now and not given
     to another test of this run."""
+    low, high = _port_range()
     with _build_lock:
         for _ in range(2000):
-            base = random.randrange(10000, 32000 - run)
+            base = random.randrange(low, high - run)
             span = range(base, base + run)
             if not _ports_given.intersection(span) and all(_port_free(p) for p in span):
                 _ports_given.update(span)
@@ -174,7 +184,7 @@ OURS = ("DISABLE_PPROF", "LD_PRELOAD")
 
 def bare_env(extra=None):
     """The environment without anything of ours."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith("PPROF_") and k not in OURS}
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("PPROF_", "PYTEST_")) and k not in OURS}
     env["LC_ALL"] = "C"
     env.update(extra or {})
     return env

@@ -1,6 +1,6 @@
 # test_confined.py - programs that shut themselves in (seccomp), and programs that another takes the place of (exec).
 #
-# Runs in: run.py.
+# Runs in: the test runner.
 #
 # SPDX-License-Identifier: Apache-2.0
 import unittest

@@ -35,18 +35,25 @@ ACCESSES = (
 LISTS = ("C_FILES", "SHELL_FILES", "MANUALS", "CHECKED_C", "PYTHON_FILES")
 
 
+TOOLS = ("make", "clang-format", "codespell", "cppcheck", "flake8", "mandoc", "shellcheck")
+
+
+def bare_of_make():
+    return {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "LD_PRELOAD")}
+
+
 class Lint(shim.TestCase):
 
     def lint(self, folder, check, name, path):
         """make lint-<check> of that one file, and for the lists that are not asked, of a good one."""
-        env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "LD_PRELOAD")}
         good = {"C_FILES": "good.c", "CHECKED_C": "good.c", "SHELL_FILES": "good.sh", "PYTHON_FILES": "good.py"}
         lists = ["%s=%s" % (each, path if each == name else good.get(each, "")) for each in LISTS]
-        r = subprocess.run(["make", "lint-" + check] + lists, cwd=folder, env=env, capture_output=True, text=True)
+        r = subprocess.run(["make", "lint-" + check] + lists, cwd=folder, env=bare_of_make(), capture_output=True,
+                           text=True)
         return r.returncode, r.stdout + r.stderr
 
     def test_each_check_refuses_what_is_planted(self):
-        for tool in ("make", "clang-format", "codespell", "cppcheck", "flake8", "mandoc", "shellcheck"):
+        for tool in TOOLS:
             shim.tool(tool)
         folder = shim.scratch("lint")
         for name in ("Makefile", "scripts", ".clang-format", ".codespellrc", ".cppcheck", ".flake8"):
@@ -76,3 +83,12 @@ class Lint(shim.TestCase):
                 r = subprocess.run(["cc", "-std=gnu11", "-I.", "-fsyntax-only", path], cwd=shim.ROOT,
                                    capture_output=True, text=True)
                 self.assertEqual(compiles, r.returncode == 0, r.stderr)
+
+    def test_the_sources_are_clean(self):
+        """As they are built: nothing is made anew under the other tests."""
+        for tool in TOOLS:
+            shim.tool(tool)
+        r = subprocess.run(["make", "-j1", "-o", "all", "lint"], cwd=shim.ROOT, env=bare_of_make(), text=True,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.assertEqual(0, r.returncode, r.stdout[-4000:])
+    test_the_sources_are_clean.long_s = 100

@@ -1,6 +1,6 @@
 # test_listener.py - what serves is a process that the program does not notice.
 #
-# Runs in: run.py.
+# Runs in: the test runner.
 #
 # SPDX-License-Identifier: Apache-2.0
 import contextlib

@@ -1,4 +1,4 @@
-# test_man.py - the man page against the tables that the library is built from.
+# test_man.py - the man page against the tables that the library is built from, and the pages against the tests.
 #
 # Runs in: a process of its own. Reads sources, starts nothing.
 #
@@ -74,6 +74,19 @@ class ManPage(unittest.TestCase):
                 if kind != "TEXT":
                     unit = {None: "", "20": "M"}[number.group(2)]
                     self.assertEqual(number.group(1) + unit, presets[variable])
+
+
+class TestPage(unittest.TestCase):
+
+    def test_it_names_tests_that_exist(self):
+        there = set()
+        for folder, _, files in os.walk(os.path.join(shim.ROOT, "test")):
+            for name in files:
+                if re.fullmatch(r"test_\w+\.(c|py)", name):
+                    there.update(re.findall(r"\btest_\w+", read(os.path.join(folder, name))), [name.split(".")[0]])
+        named = re.findall(r"\btest_\w+", read("test/README.md"))
+        self.assertGreater(len(named), 50)
+        self.assertEqual([], [n for n in named if n not in there and n not in ("test_x", "test_handlers")])
 
 
 if __name__ == "__main__":
