@@ -13,64 +13,11 @@
 #include <stdint.h>
 
 #include "shim/base/arena.h"
+#include "shim/base/losses.h"
+#include "shim/base/module.h"
 #include "shim/base/shared.h"
-
-/* A call stack, leaf first. pc[i] is the address to look up: a return address minus one (every frame
- * of a stack taken in a hook is a caller). */
-typedef SHARED(struct stack *) stack_link;
-struct stack {
-	stack_link child[4];                         /* stacks.c */
-	SHARED(struct heap_bucket *) buckets;        /* heap.c: of this stack, one a size class */
-	struct thread_site *site;                    /* threads.c: pthread_create called from here */
-	SHARED(struct contention_site *) contention; /* delays.c: waits at this stack, and waits that it caused */
-	uint32_t hash;
-	uint32_t depth;
-	uint64_t place; /* which objects lay where when it was taken: modules_place_of */
-	uintptr_t pc[];
-};
-
-/* A loaded object, or one that was loaded once. */
-struct module {
-	const char *path;     /* as the loader has it: may be relative, is "" for the program itself */
-	uintptr_t start, end; /* addresses from the first to the last segment */
-	uintptr_t bias;       /* address in memory minus address in the file's headers */
-	struct {
-		uintptr_t start, end; /* executable segment in memory */
-		uint64_t file_offset;
-	} text[4];
-	unsigned text_count;
-	uint8_t build_id[32];
-	unsigned build_id_len;
-	uint64_t head_hash;     /* text_hash of the first head_bytes of its file, where it has no build id */
-	unsigned head_bytes;    /* 0: not known */
-	uintptr_t unwind_table; /* .eh_frame_hdr in memory; 0: none (for the unwinder) */
-	shared_bool gone;       /* unloaded since */
-	/* modules.c's */
-	uint32_t number; /* of its place; 0: nothing lay there before it */
-	uint32_t identity;
-	struct module *child[4]; /* of those that were ever loaded, by identity */
-	uint64_t seen_in;        /* the last renewal that saw it */
-};
-
-/* Was this object unloaded? */
-static inline bool module_is_gone(const struct module *m)
-{
-	return shared_load_relaxed(&m->gone);
-}
-
-/* The modules known now, the main program first. If several have lain at an address, one after another, a stack's place
- * tells which is meant: each half of it holds 0 or the index of such a module plus one. If it does not tell, the first
- * is meant. (If there are more than two in one stack, the third is a guess.) Neither the array nor what it points to is
- * ever freed or changed, save `gone`. */
-struct module_list {
-	size_t count;
-	const struct module *const *at;
-};
-struct module_list snapshot_modules(void);
-static inline size_t place_module(uint64_t place, int half)
-{
-	return half ? (size_t)(place >> 32) : (size_t)(place & UINT32_MAX);
-}
+#include "shim/base/stack.h"
+#include "shim/waits/object.h"
 
 /* One row of a heap profile: the counters of a stack and size class. `raw` are the sampled blocks themselves, `scaled`
  * their estimate of all blocks (each sample divided by its probability). */
@@ -111,10 +58,6 @@ struct thread_snapshot {
 };
 int snapshot_threads(struct region *r, struct thread_snapshot *s);
 
-/* Tell what the profiler lost or could not do, for the index page and profile comments. Calls `tell` with one line for
- * each; with none when all is well. */
-void snapshot_losses(void (*tell)(void *arg, const char *line), void *arg);
-
 /* The CPU profile: one at a time in a process. begin arms the timers; drain takes what the signal handlers wrote so far
  * and returns in how many milliseconds to call it again; end disarms and makes the rows. Everything lives in the region
  * that was given to begin, which must outlast the profile; abandon disarms without rows (the client went away). A
@@ -142,7 +85,6 @@ void snapshot_cpu_abandon(void);
 
 /* All threads of the program, read one after another: each thread is consistent in itself, but they are not one
  * instant. */
-enum dump_object { DUMP_NO_OBJECT, DUMP_ADDRESS, DUMP_FD, DUMP_TID, DUMP_PID };
 struct dump_thread {
 	int tid;
 	const char *name; /* never NULL */

@@ -8,7 +8,6 @@
 #include <link.h>
 
 #include "shim/base/shared.h"
-#include "shim/snapshot.h"
 #include "shim/base/text.h"
 
 struct losses losses;

@@ -47,4 +47,8 @@ extern struct losses losses;
 
 #define losses_count(name) ((void)shared_add_relaxed(&losses.name, 1))
 
+/* Tell what the profiler lost or could not do, for the index page and profile comments. Calls `tell` with one line for
+ * each; with none when all is well. */
+void snapshot_losses(void (*tell)(void *arg, const char *line), void *arg);
+
 #endif

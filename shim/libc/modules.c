@@ -24,6 +24,7 @@
 #include "shim/base/confined.h"
 #include "shim/base/layout.h"
 #include "shim/base/peek.h"
+#include "shim/base/arena.h"
 #include "shim/base/shared.h"
 #include "shim/libc/real.h"
 #include "shim/base/self.h"

@@ -7,7 +7,7 @@
 #ifndef PPROFSHIM_MODULES_H
 #define PPROFSHIM_MODULES_H
 
-#include "shim/snapshot.h"
+#include "shim/base/module.h"
 
 /* Read the loader's list: add what is new, mark what is gone. Init, or a hook that may take the
  * loader's lock; marked busy. */

@@ -8,6 +8,7 @@
 #define PPROFSHIM_TRACE_EVENTS_H
 
 #include "shim/stack/sample.h"
+#include "shim/snapshot.h"
 #include "shim/threads/threads.h"
 #include "shim/waits/waits.h"
 

@@ -18,6 +18,7 @@
 
 #include "shim/base/layout.h"
 #include "shim/base/losses.h"
+#include "shim/base/arena.h"
 #include "shim/base/shared.h"
 #include "shim/libc/modules.h"
 

@@ -7,7 +7,7 @@
 #define PPROFSHIM_STACKS_H
 
 #include "shim/base/exports.h"
-#include "shim/snapshot.h"
+#include "shim/base/stack.h"
 
 /* Returns the one stack with these look-up addresses, leaf first, in the present place (modules_place_of). Never NULL:
  * at the memory cap, stacks_others stands for a stack that is not in the table yet, and this is counted. depth: at most

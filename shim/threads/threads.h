@@ -7,7 +7,8 @@
 #ifndef PPROFSHIM_THREADS_H
 #define PPROFSHIM_THREADS_H
 
-#include "shim/snapshot.h"
+#include "shim/base/arena.h"
+#include "shim/base/stack.h"
 #include "shim/threads/record.h"
 
 /* Take the timer out of a record. The caller has to drop it, when no lock of ours is held.
@@ -42,6 +43,11 @@ struct thread *threads_enter_self(void);
 
 /* Returns the stack of a site; NULL for none. */
 const struct stack *threads_site_stack(const struct thread_site *site);
+
+/* All sites, the newest first, up to NULL, and how many threads each has created. Sites are never freed. */
+const struct thread_site *threads_sites(void);
+const struct thread_site *threads_older_site(const struct thread_site *site);
+uint64_t threads_site_count(const struct thread_site *site);
 
 /* Init, first: have `forget` called with every record whose thread has ended, before another thread gets it. It runs
  * under our lock. */

@@ -9,7 +9,7 @@
 #include <time.h>
 
 #include "shim/base/os.h"
-#include "shim/snapshot.h"
+#include "shim/waits/object.h"
 
 /* The values of the columns `again` and `left`. calls_again handles those that depend on the second argument. */
 enum { NEVER = CALLS_NEVER, AS_IT_IS = CALLS_AS_IT_IS, BY_OPERATION = -3, NOWHERE = -1, MOVES_NONE = 0, MOVES = 1 };

@@ -17,7 +17,7 @@
 #include "shim/base/peek.h"
 #include "shim/libc/real.h"
 #include "shim/waits/handlers.h"
-#include "shim/snapshot.h"
+#include "shim/waits/object.h"
 
 enum {
 	/* The system call is made this near below the frame that called the hook. A handler's frames are further away:

@@ -5,7 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: shim/threads/threads.c shim/profiles/counts.c shim/stack/stacks.c shim/base/losses.c shim/base/text.c
  * links: shim/base/arena.c shim/base/sync.c shim/threads/tasks.c shim/base/powers.c shim/waits/waits.c
- * links: shim/profiles/sampling.c
+ * links: shim/profiles/sampling.c shim/profiles/threadcreate.c
  * links: shim/libc/real.c shim/libc/clock.c
  * links: test/unit/support/cut/handlers.c test/unit/support/cut/places.c */
 #include <setjmp.h>
