@@ -11,7 +11,7 @@
 #include "shim/base/text.h"
 
 struct settings settings = {
-#define SETTING(field, variable, type, preset, least, most, help) .field = (SETTINGS_##type)(preset),
+#define SETTING(field, variable, type, preset, least, most) .field = (SETTINGS_##type)(preset),
 #include "shim/settings.def"
 #undef SETTING
 };
@@ -24,7 +24,7 @@ static const struct setting {
 	void *field;
 	uint64_t least, most;
 } table[] = {
-#define SETTING(field, variable, type, preset, least, most, help) {variable, type, &settings.field, least, most},
+#define SETTING(field, variable, type, preset, least, most) {variable, type, &settings.field, least, most},
 #include "shim/settings.def"
 #undef SETTING
 };

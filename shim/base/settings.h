@@ -15,7 +15,7 @@
 
 /* One field a row of settings.def; a TEXT that is not set is NULL. Immutable after init. */
 struct settings {
-#define SETTING(field, variable, type, preset, least, most, help) SETTINGS_##type field;
+#define SETTING(field, variable, type, preset, least, most) SETTINGS_##type field;
 #include "shim/settings.def"
 #undef SETTING
 };
