@@ -26,7 +26,7 @@ static struct {
 	char path[256]; /* of the file, copied: programs write over their environment (setproctitle); "": stderr */
 	struct stat stderr_then;
 	struct span our_name; /* the name of our file, as it stands somewhere in LD_PRELOAD */
-} logger;
+} logger = {.our_name = SPAN("libpprofshim.so")};
 
 static enum log_parent parent FORKED;
 
@@ -173,21 +173,30 @@ static bool environ_is_ours(char *buf, size_t n)
 	return ours;
 }
 
+/* Read a file of /proc/PID. Returns its length, or a negative errno. */
+static long read_of(uint64_t pid, const char *name, char *buf, size_t room)
+{
+	char path[64];
+	struct line l = LINE(path);
+	line_str(&l, "/proc/");
+	line_dec(&l, (int64_t)pid);
+	line_str(&l, name);
+	int fd = (int)os_open(path, O_RDONLY);
+	if (fd < 0)
+		return fd;
+	long n = os_read(fd, buf, room);
+	os_close(fd);
+	return n;
+}
+
 /* Returns the pid of the program's parent; 0: it is hidden. The listener is a process of its own, whose parent is not
  * the program's. */
 static uint64_t find_parent(void)
 {
-	char buf[512], path[64];
-	struct line l = LINE(path);
+	char buf[512];
 	if (!house_pid() || os_pid() == house_pid())
 		return (uint64_t)os_call(SYS_getppid, 0);
-	line_str(&l, "/proc/");
-	line_dec(&l, house_pid());
-	line_str(&l, "/stat");
-	int fd = (int)os_open(path, O_RDONLY);
-	long n = fd < 0 ? 0 : os_read(fd, buf, sizeof buf);
-	if (fd >= 0)
-		os_close(fd);
+	long n = read_of((uint64_t)house_pid(), "/stat", buf, sizeof buf);
 	struct span rest = {buf, n > 0 ? (size_t)n : 0};
 	while (memchr(rest.at, ')', rest.len)) /* the name may have one, too */
 		span_cut(&rest, ')');
@@ -198,20 +207,33 @@ static uint64_t find_parent(void)
 	return pid;
 }
 
+/* With PPROF_ONLY a parent may run under the library, and not be served: a shell that is a container's entry point. The
+ * kernel keeps 15 bytes of a name. */
+static bool is_served(uint64_t pid)
+{
+	char name[16], listed[16];
+	long n = settings.only && settings.only[0] ? read_of(pid, "/comm", name, sizeof name) : 0;
+	if (n <= 0)
+		return true;
+	struct span rest = span_of(settings.only), comm = {name, (size_t)n - (name[n - 1] == '\n')};
+	while (rest.len) {
+		struct span one = span_trim(span_cut(&rest, ','));
+		struct line l = LINE(listed);
+		line_bytes(&l, one.at, one.len);
+		if (span_is(comm, listed))
+			return true;
+	}
+	return false;
+}
+
 static enum log_parent look_at_parent(void)
 {
 	char buf[16 * 1024]; /* the main thread's stack has room, before main */
-	char path[64];
-	struct line l = LINE(path);
-	line_str(&l, "/proc/");
-	line_dec(&l, (int64_t)find_parent());
-	line_str(&l, "/environ");
-	int fd = (int)os_open(path, O_RDONLY);
-	if (fd < 0)
-		return fd == -EACCES ? PARENT_HIDDEN : PARENT_NOT_OURS;
-	long n = os_read(fd, buf, sizeof buf);
-	os_close(fd);
-	return n > 0 && environ_is_ours(buf, (size_t)n) ? PARENT_OURS : PARENT_NOT_OURS;
+	uint64_t pid = find_parent();
+	long n = read_of(pid, "/environ", buf, sizeof buf);
+	if (n == -EACCES)
+		return PARENT_HIDDEN;
+	return n > 0 && environ_is_ours(buf, (size_t)n) && is_served(pid) ? PARENT_OURS : PARENT_NOT_OURS;
 }
 
 enum log_parent log_parent(void)

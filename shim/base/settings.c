@@ -56,6 +56,17 @@ static unsigned take_unit(struct span *s)
 	return letter ? 10 * (unsigned)(letter - letters + 1) : 0;
 }
 
+bool settings_lists(const char *list, struct span name)
+{
+	struct span rest = span_of(list);
+	while (rest.len) {
+		struct span one = span_trim(span_cut(&rest, ','));
+		if (name.len && one.len == name.len && memcmp(one.at, name.at, one.len) == 0)
+			return true;
+	}
+	return false;
+}
+
 static bool parse_bytes(struct span s, uint64_t *value)
 {
 	unsigned shift = take_unit(&s);

@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "shim/base/text.h"
+
 #define SETTINGS_BYTES uint64_t
 #define SETTINGS_UINT uint64_t
 #define SETTINGS_TEXT const char *
@@ -23,6 +25,9 @@ extern struct settings settings;
 
 /* Is this one of the ways to say no: NULL, "", 0, false, no, off? */
 bool settings_is_no(const char *text);
+
+/* Is the name in the list, whose names are separated by commas? */
+bool settings_lists(const char *list, struct span name);
 
 /* Read the texts, then the numbers, from the environment. For each number that is no good, `complain` gets one
  * line: what is wrong and what is used instead. */

@@ -18,6 +18,7 @@
 #include "shim/profiles/delays.h"
 #include "shim/base/exports.h"
 #include "shim/start/fork.h"
+#include "shim/start/wanted.h"
 #include "shim/listener/claim.h"
 #include "shim/profiles/heap.h"
 #include "shim/hooks/malloc.h"
@@ -443,14 +444,15 @@ __attribute__((destructor)) static void finish(void)
  * yet; musl's has set it, and passes nothing.) */
 __attribute__((constructor)) static void init(int argc, char **argv, char **envp)
 {
-	(void)argv;
 	real_start();
 	get_auxval = (unsigned long (*)(unsigned long))real_find("getauxval").address;
 	get_glibc_version = (const char *(*)(void))real_find("gnu_get_libc_version").address;
 	bool secure = !get_auxval || get_auxval(AT_SECURE);
 	if (!secure)
 		settings_read_texts(get_glibc_version ? envp : __environ);
-	bool wanted_here = !secure && settings_is_no(settings.disable);
+	bool wanted_here =
+		!secure && settings_is_no(settings.disable) &&
+		wanted_program((const char *)get_auxval(AT_EXECFN), get_glibc_version && argc > 0 ? argv[0] : NULL);
 	if (wanted_here && !is_unknown_libc()) {
 		exports_fit();
 		house.arguments = argc;
