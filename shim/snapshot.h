@@ -58,10 +58,11 @@ struct thread_snapshot {
 };
 int snapshot_threads(struct region *r, struct thread_snapshot *s);
 
-/* The CPU profile: one at a time in a process. begin arms the timers; drain takes what the signal handlers wrote so far
- * and returns in how many milliseconds to call it again; end disarms and makes the rows. Everything lives in the region
- * that was given to begin, which must outlast the profile; abandon disarms without rows (the client went away). A
- * profile that runs must come to exactly one end or abandon. */
+/* CPU profiles. begin arms the timers, or joins the profiles that are being taken: then the rate is theirs, and a
+ * comment tells. drain takes what the signal handlers wrote so far and returns in how many milliseconds to call it
+ * again. end makes the rows of what was sampled since that begin, and disarms if it was the last. A profile lives in
+ * the region that was given to begin, which tells it from others and must outlast it; abandon makes no rows (the client
+ * went away). A profile that runs must come to exactly one end or abandon. */
 struct cpu_row {
 	const struct stack *stack; /* pc[0] is the very address that was executing */
 	const char *name;          /* of the thread, when it was sampled; never NULL */
@@ -78,10 +79,10 @@ struct cpu_snapshot {
 	size_t comment_count;
 	const char **comments; /* what was lost, or done in another way: for people */
 };
-int snapshot_cpu_begin(struct region *r, unsigned hz); /* 0; -EBUSY: one runs already; or another negative errno */
+int snapshot_cpu_begin(struct region *r, unsigned hz); /* 0; -EBUSY: too many run already; or another negative errno */
 unsigned snapshot_cpu_drain(void);
-int snapshot_cpu_end(struct cpu_snapshot *s); /* 0, or -ENOMEM */
-void snapshot_cpu_abandon(void);
+int snapshot_cpu_end(struct region *r, struct cpu_snapshot *s); /* 0, or -ENOMEM */
+void snapshot_cpu_abandon(struct region *r);
 
 /* All threads of the program, read one after another: each thread is consistent in itself, but they are not one
  * instant. */

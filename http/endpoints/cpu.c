@@ -22,16 +22,15 @@ static int encode_profile(struct exchange *x, struct patience *p)
 
 static void abandon_profile(struct exchange *x)
 {
-	(void)x;
-	snapshot_cpu_abandon();
+	snapshot_cpu_abandon(x->region);
 }
 
 static void finish_profile(struct exchange *x)
 {
 	struct own *own = x->own;
 	own->now.kind = PROFILE_CPU;
+	int rc = snapshot_cpu_end(x->region, &own->now.cpu);
 	x->abandon = NULL;
-	int rc = snapshot_cpu_end(&own->now.cpu);
 	if (rc == 0)
 		answer_when_named(x, encode_profile, 0);
 	else

@@ -56,7 +56,7 @@ static struct {
 	shared_u64 period_ns; /* 0: no samples are taken */
 	shared_u64 random;
 	shared_u32 number; /* of the run, modulo PHASE_RUNS */
-	bool is_beginning; /* the timers of a run are being made */
+	int beginner;      /* the listener's pid while the timers of a run are being made */
 	struct cpu_run *run;
 } cpu FORKED;
 
@@ -224,7 +224,7 @@ static void take_sample(struct cpu_run *run, struct sample *s)
 		run->take(run, s, was_short);
 }
 
-static void take_samples(struct cpu_run *run)
+void cpu_take(struct cpu_run *run)
 {
 	struct sample *s;
 	while ((s = ring_front())) {
@@ -259,7 +259,7 @@ void cpu_end(struct cpu_run *run, enum cpu_rest rest)
 		return;
 	}
 	do
-		take_samples(run);
+		cpu_take(run);
 	while (ring_skip());
 }
 
@@ -283,7 +283,7 @@ static int prepare(void)
 
 int cpu_begin(struct cpu_run *run)
 {
-	while (cpu.is_beginning)
+	while (cpu.beginner == os_pid())
 		if (pace_sleep(BEGINNING_MS) || !pace_is_task())
 			return -EBUSY;
 	if (cpu.run && cpu.run->purpose == CPU_FOR_TRACE)
@@ -304,9 +304,9 @@ int cpu_begin(struct cpu_run *run)
 	shared_store_relaxed(&cpu.number, (shared_own(&cpu.number) + 1) % PHASE_RUNS);
 	cpu.run = run;
 	shared_store_seq_cst(&cpu.period_ns, run->period_ns);
-	cpu.is_beginning = true; /* other tasks may run meanwhile */
+	cpu.beginner = os_pid(); /* other tasks may run meanwhile */
 	start_timers(run);
-	cpu.is_beginning = false;
+	cpu.beginner = 0;
 	return 0;
 }
 
@@ -322,7 +322,7 @@ unsigned cpu_drain(struct cpu_run *run)
 {
 	if (run->is_over)
 		return DRAIN_MOST_MS;
-	take_samples(run);
+	cpu_take(run);
 	keep_timers(run);
 	if (!run->is_over)
 		signals_keep();
@@ -335,5 +335,5 @@ FORKED_CODE void cpu_fork_child(void)
 {
 	shared_set_own(&cpu.period_ns, 0);
 	cpu.run = NULL;
-	cpu.is_beginning = false;
+	cpu.beginner = 0;
 }

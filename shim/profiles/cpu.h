@@ -59,6 +59,9 @@ bool cpu_is_on(void);
  * Returns in how many milliseconds to call it again. */
 unsigned cpu_drain(struct cpu_run *run);
 
+/* Hands over the samples, and does nothing else. Listener. */
+void cpu_take(struct cpu_run *run);
+
 /* Disarms the timers, and hands over the samples that are left, or drops them. Does nothing if the run is over already.
  * Listener. */
 enum cpu_rest { CPU_TAKE_REST, CPU_DROP_REST };

@@ -1,6 +1,10 @@
-/* cpu_profile.c - the CPU profile: samples counted by thread and stack, and comments on lost ones.
+/* cpu_profile.c - CPU profiles: samples counted by thread and stack, and comments on lost ones.
  *
- * Runs in: listener. One profile at a time, in its request's region.
+ * Runs in: listener. Each profile lives in its request's region.
+ *
+ * Samples are taken by one run at a time (cpu.c). Profiles that are wanted at the same time share it: each counts the
+ * samples from its own beginning to its own end. The first begins the run, the last ends it. A task that begins or ends
+ * it may give way to others, which wait for that.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/base/shared.h"
@@ -11,6 +15,8 @@
 
 #include "shim/base/layout.h"
 #include "shim/base/os.h"
+#include "shim/base/pace.h"
+#include "shim/base/settings.h"
 #include "shim/profiles/cpu.h"
 #include "shim/profiles/ticks.h"
 #include "shim/stack/ring.h"
@@ -23,6 +29,8 @@
 enum {
 	SLOTS = 4096,
 	NO_PROFILE_DRAIN_MS = 100,
+	PROFILES_MOST = 8, /* at once */
+	CHANGE_MS = 2,
 };
 
 /* Samples of one thread at one stack. */
@@ -35,14 +43,25 @@ struct tally {
 };
 
 struct profile {
-	struct cpu_run run;
+	struct profile *next; /* of those that share the run */
+	struct region *region;
+	unsigned asked_hz;
+	uint64_t time_ns, mono_ns;
+	uint64_t lost_before, pauses_before, untimed_before; /* in the run, when it began */
+	struct comments comments;
 	size_t count;
 	uint64_t cut_short;
 	struct tally others; /* samples that found no room */
 	struct tally *slot[SLOTS];
 };
 
-static struct profile *profile FORKED; /* NULL: none is taken */
+static struct {
+	struct cpu_run run;
+	struct region region;   /* the run's, for its comments */
+	struct profile *newest; /* NULL: no profile is taken */
+	int changer; /* the listener's pid while the run is being begun or ended; of one that has ended: means nothing
+	              */
+} shared FORKED;
 
 static uint32_t hash_of(const struct sample *s)
 {
@@ -61,14 +80,22 @@ static bool is_of(const struct tally *t, const struct sample *s, uint32_t hash)
 	       strcmp(t->name, s->name) == 0;
 }
 
-/* Returns NULL if there is no room. Half of the memory for requests is left to the answer. */
+static size_t bytes_of_all(void)
+{
+	size_t bytes = 0;
+	for (const struct profile *p = shared.newest; p; p = p->next)
+		bytes += p->region->bytes;
+	return bytes;
+}
+
+/* Returns NULL if there is no room. Half of the memory for requests is left to the answers. */
 static struct tally *new_tally(struct profile *p, const struct sample *s, uint32_t hash)
 {
-	if (p->run.region->bytes > arena_requests_bytes() / 2)
+	if (bytes_of_all() > arena_requests_bytes() / 2)
 		return NULL;
-	struct tally *t = region_alloc(p->run.region, sizeof *t);
-	struct stack *stack = region_alloc(p->run.region, sizeof *stack + s->depth * sizeof *s->pc);
-	char *name = region_alloc(p->run.region, sizeof s->name + 1);
+	struct tally *t = region_alloc(p->region, sizeof *t);
+	struct stack *stack = region_alloc(p->region, sizeof *stack + s->depth * sizeof *s->pc);
+	char *name = region_alloc(p->region, sizeof s->name + 1);
 	if (!t || !stack || !name)
 		return NULL;
 	stack->hash = hash;
@@ -82,10 +109,8 @@ static struct tally *new_tally(struct profile *p, const struct sample *s, uint32
 	return t;
 }
 
-static void add(struct cpu_run *run, const struct sample *s, bool was_short)
+static void add_to(struct profile *p, const struct sample *s, uint32_t hash, bool was_short)
 {
-	struct profile *p = (struct profile *)run;
-	uint32_t hash = hash_of(s);
 	struct tally *t = p->slot[hash % SLOTS];
 	while (t && !is_of(t, s, hash))
 		t = t->next;
@@ -94,33 +119,107 @@ static void add(struct cpu_run *run, const struct sample *s, bool was_short)
 	if (!t)
 		t = &p->others;
 	t->count += s->weight;
-	t->ns += s->weight * run->period_ns;
+	t->ns += s->weight * shared.run.period_ns;
 	p->cut_short += was_short;
+}
+
+static void add(struct cpu_run *run, const struct sample *s, bool was_short)
+{
+	(void)run;
+	uint32_t hash = hash_of(s);
+	for (struct profile *p = shared.newest; p; p = p->next)
+		add_to(p, s, hash, was_short);
+}
+
+/* Waits while another task begins or ends the run. Returns false if this is no task that can wait. */
+static bool wait_for_change(void)
+{
+	while (shared.changer == os_pid())
+		if (pace_sleep(CHANGE_MS) || !pace_is_task())
+			return false;
+	return true;
+}
+
+static int begin_run(unsigned hz)
+{
+	shared.run = (struct cpu_run){.purpose = CPU_FOR_PROFILE, .region = &shared.region, .hz = hz, .take = add};
+	shared.changer = os_pid();
+	int error = cpu_begin(&shared.run);
+	shared.changer = 0;
+	if (error)
+		region_release(&shared.region);
+	return error;
+}
+
+/* Takes part in the run from now on: what waits in the ring was before. */
+static void join(struct profile *p)
+{
+	cpu_take(&shared.run);
+	p->time_ns = os_clock_ns(CLOCK_REALTIME);
+	p->mono_ns = os_clock_ns(CLOCK_MONOTONIC);
+	p->lost_before = ring_lost();
+	p->pauses_before = ticks_pauses();
+	p->untimed_before = ticks_untimed();
+	p->next = shared.newest;
+	shared.newest = p;
+}
+
+static size_t count_profiles(void)
+{
+	size_t n = 0;
+	for (const struct profile *p = shared.newest; p; p = p->next)
+		n++;
+	return n;
 }
 
 int snapshot_cpu_begin(struct region *r, unsigned hz)
 {
-	if (profile)
-		return -EBUSY;
 	struct profile *p = region_alloc(r, sizeof *p);
 	if (!p)
 		return -ENOMEM;
-	p->run = (struct cpu_run){.purpose = CPU_FOR_PROFILE, .region = r, .hz = hz, .take = add};
+	p->region = p->comments.region = r;
+	p->asked_hz = hz ? hz : (unsigned)settings.cpu_hz;
 	p->others = (struct tally){.stack = &stacks_others, .name = ""};
-	int error = cpu_begin(&p->run);
+	if (!wait_for_change() || count_profiles() == PROFILES_MOST)
+		return -EBUSY;
+	int error = shared.newest ? 0 : begin_run(hz);
 	if (!error)
-		profile = p;
+		join(p);
 	return error;
+}
+
+/* Returns the profile that began in this region; NULL: none did, or it is over. */
+static struct profile *profile_in(const struct region *r)
+{
+	struct profile *p = shared.newest;
+	while (p && p->region != r)
+		p = p->next;
+	return p;
 }
 
 unsigned snapshot_cpu_drain(void)
 {
-	return profile ? cpu_drain(&profile->run) : NO_PROFILE_DRAIN_MS;
+	return shared.newest ? cpu_drain(&shared.run) : NO_PROFILE_DRAIN_MS;
+}
+
+/* Takes the samples up to now, or leaves them to others. The last one ends the run. */
+static void part(struct profile *p, enum cpu_rest rest)
+{
+	struct profile **at = &shared.newest;
+	if (shared.newest == p && !p->next) {
+		shared.changer = os_pid();
+		cpu_end(&shared.run, rest);
+		shared.changer = 0;
+	} else {
+		cpu_take(&shared.run);
+	}
+	while (*at != p)
+		at = &(*at)->next;
+	*at = p->next;
 }
 
 /* Threads that used CPU time and have no sample: possibly they block our signal. */
 struct suspects {
-	struct profile *profile;
 	size_t count;
 	int tid[COMMENTS_MOST];
 };
@@ -141,7 +240,7 @@ static void suspect(struct thread *t, void *arg)
 		return;
 	int tid = shared_load_relaxed(&t->tid);
 	uint64_t used = timers_cpu_ns(tid); /* 0 if the thread has ended */
-	if (used > t->armed_cpu_ns + 4 * s->profile->run.period_ns)
+	if (used > t->armed_cpu_ns + 4 * shared.run.period_ns)
 		s->tid[s->count++] = tid;
 }
 
@@ -153,26 +252,26 @@ static long find_suspects(void *suspects)
 
 static void comment_on_blocked(struct profile *p)
 {
-	struct suspects s = {.profile = p};
+	struct suspects s = {0};
 	timers_inside(find_suspects, &s);
 	for (size_t i = 0; i < s.count; i++) {
 		char text[COMMENT_BYTES];
 		struct line l = LINE(text);
 		if (has_samples(p, s.tid[i]) || !tasks_blocks(s.tid[i], SIGNALS_OURS))
 			continue;
-		const char *name = tasks_name(p->run.region, s.tid[i]);
+		const char *name = tasks_name(p->region, s.tid[i]);
 		line_str(&l, "thread ");
 		line_dec(&l, s.tid[i]);
 		line_str(&l, " (");
 		line_str(&l, name ? name : "");
 		line_str(&l, ") not sampled: it blocks signal 33, which the timers use");
-		comments_add(&p->run.comments, &l);
+		comments_add(&p->comments, &l);
 	}
 }
 
 static int make_rows(const struct profile *p, struct cpu_snapshot *s)
 {
-	s->rows = region_alloc(p->run.region, (p->count + 1) * sizeof *s->rows);
+	s->rows = region_alloc(p->region, (p->count + 1) * sizeof *s->rows);
 	if (!s->rows)
 		return -ENOMEM;
 	if (p->others.count)
@@ -184,20 +283,30 @@ static int make_rows(const struct profile *p, struct cpu_snapshot *s)
 	return 0;
 }
 
+static void comment_on_rate(struct profile *p)
+{
+	char text[COMMENT_BYTES];
+	struct line l = LINE(text);
+	uint64_t possible_hz = 1000000000u / shared.run.period_ns;
+	if (p->asked_hz == shared.run.hz && possible_hz >= p->asked_hz)
+		return;
+	line_dec(&l, possible_hz < shared.run.hz ? (int64_t)possible_hz : (int64_t)shared.run.hz);
+	line_str(&l, " samples a second, not ");
+	line_dec(&l, p->asked_hz);
+	line_str(&l, p->asked_hz == shared.run.hz ? ": the kernel looks at CPU timers at its ticks alone"
+	                                          : ": another profile was being taken, at that rate");
+	comments_add(&p->comments, &l);
+}
+
 static void make_comments(struct profile *p)
 {
-	struct comments *c = &p->run.comments;
-	uint64_t possible_hz = 1000000000u / p->run.period_ns;
-	if (possible_hz < p->run.hz) {
-		char text[COMMENT_BYTES];
-		struct line l = LINE(text);
-		line_dec(&l, (int64_t)possible_hz);
-		line_str(&l, " samples a second, not ");
-		line_dec(&l, (int64_t)p->run.hz);
-		line_str(&l, ": the kernel looks at CPU timers at its ticks alone");
-		comments_add(c, &l);
+	struct comments *c = &p->comments;
+	for (size_t i = 0; i < shared.run.comments.count; i++) {
+		char *text = (char *)shared.run.comments.at[i];
+		comments_add(c, &(struct line){text, strlen(text) + 1, strlen(text)});
 	}
-	comments_add_count(c, ring_lost(),
+	comment_on_rate(p);
+	comments_add_count(c, ring_lost() - p->lost_before,
 	                   " samples lost: the ring was full, or a thread was stopped while it wrote one");
 	comments_add_count(
 		c, p->others.count,
@@ -205,43 +314,53 @@ static void make_comments(struct profile *p)
 		"raise PPROF_MEMORY_LIMIT");
 	comments_add_count(c, p->cut_short, " samples with short stacks: too much new code at once");
 	comments_add_count(
-		c, ticks_pauses(),
+		c, ticks_pauses() - p->pauses_before,
 		" times the timers were taken away for a moment, and samples lost: the program changed its user "
 		"or group");
 	comments_add_count(
-		c, ticks_untimed(),
+		c, ticks_untimed() - p->untimed_before,
 		" threads not sampled: they could get no timer; raise the limit of pending signals (ulimit -i)");
 }
 
-int snapshot_cpu_end(struct cpu_snapshot *s)
+/* Releases the run's memory with its last profile. */
+static void end_region(void)
 {
-	struct profile *p = profile;
-	if (!p)
-		return -ENOMEM;
-	*s = (struct cpu_snapshot){
-		.time_ns = p->run.time_ns,
-		.duration_ns = os_clock_ns(CLOCK_MONOTONIC) - p->run.mono_ns,
-		.period_ns = p->run.period_ns,
-	};
-	comment_on_blocked(p); /* while the timers are still known */
-	profile = NULL;
-	cpu_end(&p->run, CPU_TAKE_REST);
-	make_comments(p);
-	int r = make_rows(p, s);
-	s->comment_count = p->run.comments.count;
-	s->comments = p->run.comments.at;
-	return r;
+	if (!shared.newest)
+		region_release(&shared.region);
 }
 
-void snapshot_cpu_abandon(void)
+int snapshot_cpu_end(struct region *r, struct cpu_snapshot *s)
 {
-	struct profile *p = profile;
-	profile = NULL;
-	if (p)
-		cpu_end(&p->run, CPU_DROP_REST);
+	struct profile *p = profile_in(r);
+	if (!p)
+		return -ENOMEM;
+	comment_on_blocked(p); /* while the timers are still known */
+	*s = (struct cpu_snapshot){
+		.time_ns = p->time_ns,
+		.duration_ns = os_clock_ns(CLOCK_MONOTONIC) - p->mono_ns,
+		.period_ns = shared.run.period_ns,
+	};
+	part(p, CPU_TAKE_REST);
+	make_comments(p);
+	end_region();
+	int error = make_rows(p, s);
+	s->comment_count = p->comments.count;
+	s->comments = p->comments.at;
+	return error;
+}
+
+void snapshot_cpu_abandon(struct region *r)
+{
+	struct profile *p = profile_in(r);
+	if (!p)
+		return;
+	part(p, CPU_DROP_REST);
+	end_region();
 }
 
 FORKED_CODE void cpu_profile_fork_child(void)
 {
-	profile = NULL;
+	shared.newest = NULL;
+	shared.changer = 0;
+	shared.region = (struct region){0};
 }

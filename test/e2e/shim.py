@@ -380,6 +380,11 @@ class Process:
     def profile(self, name, query="", timeout_s=DEADLINE_S):
         return get_profile(self.port, name, query, timeout_s)
 
+    def is_profiled(self, **more):
+        """Is a CPU profile being taken? Then another one shares its rate, and says so."""
+        a = self.get("/debug/pprof/profile?seconds=1&hz=50", **more)
+        return a.status == 200 and any("another profile was being taken" in c for c in Profile(a.body).comments)
+
     def url(self, name=""):
         return "http://127.0.0.1:%d/debug/pprof/%s" % (self.port, name)
 

@@ -82,8 +82,8 @@ class ShutIn(shim.TestCase):
                         p.wait_line("ready")
                         with shim.Raw(p.port) as raw:
                             raw.send(("GET /debug/pprof/%s HTTP/1.1\r\nHost: localhost\r\n\r\n" % asked).encode())
-                            other = asked.split("?")[0] + "?seconds=0.01"
-                            shim.wait_until("it to begin", lambda: p.get("/debug/pprof/" + other).status == 500)
+                            shim.wait_until("it to begin", lambda: p.is_profiled() or p.get(
+                                "/debug/pprof/trace?seconds=0.01").status == 500)
                             p.send(b"\n")
                             status, out, err = p.finish()
                             self.assertEqual(0, status, (out, err))

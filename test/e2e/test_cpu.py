@@ -262,33 +262,65 @@ class Stacks(shim.TestCase):
 
 class Requests(shim.TestCase):
 
-    def test_two_at_once(self):
+    MOST_AT_ONCE = 8
+
+    def test_a_scraper_keeps_nobody_out(self):
+        # One asks for 3 of every 3 seconds, as scrapers do, and a person meanwhile for a second, at another rate.
+        with start([shim.program("cpu_truth"), 50]) as p:
+            p.wait_line("ready")
+            scraped, stop = [], threading.Event()
+
+            def scrape():
+                while not stop.is_set():
+                    scraped.append(p.get("/debug/pprof/profile?seconds=3"))
+            t = threading.Thread(target=scrape)
+            t.start()
+            try:
+                shared = []
+                for _ in range(8):
+                    mine = p.profile("profile", "seconds=1&hz=50")
+                    self.assertLess(mine.duration_nanos, 2.5e9, "its own window")
+                    self.assertTrue(mine.samples)
+                    shared += [c for c in mine.comments if "another profile was being taken" in c]
+                    if shared:
+                        self.assertEqual(10000000, mine.period, "the scraper's rate")
+                        self.assertTrue(shared[0].startswith("100 samples a second, not 50:"), shared)
+                        break
+                self.assertTrue(shared)
+            finally:
+                stop.set()
+                t.join()
+            for a in scraped:
+                self.assertEqual(200, a.status)
+                prof = shim.Profile(a.body)
+                self.assertGreater(prof.duration_nanos, 2.9e9)
+                self.assertTrue(prof.samples)
+
+    test_a_scraper_keeps_nobody_out.long_s = 8
+
+    def test_too_many_at_once_are_refused(self):
         with start([shim.program("cpu_truth"), 50]) as p:
             p.wait_line("ready")
             answers = []
-            t = threading.Thread(target=lambda: answers.append(p.get("/debug/pprof/profile?seconds=3")))
-            t.start()
-            seen = []
-
-            def refused():
-                a = p.get("/debug/pprof/profile?seconds=1")
-                seen.append(a)
-                return a.status == 500
-            # The first request to come has it, whichever that is.
-            shim.wait_until("a refusal", lambda: refused() or answers)
-            t.join(shim.DEADLINE_S)
-            other = [a for a in seen + answers if a.status == 500]
+            threads = [threading.Thread(target=lambda: answers.append(p.get("/debug/pprof/profile?seconds=5")))
+                       for _ in range(self.MOST_AT_ONCE + 4)]
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join()
+            good, other = ([a for a in answers if a.status == status] for status in (200, 500))
+            self.assertEqual(len(threads), len(good) + len(other))
+            self.assertGreaterEqual(len(good), self.MOST_AT_ONCE)
             self.assertTrue(other)
             self.assertEqual("Could not enable CPU profiling: cpu profiling already in use\n", other[0].text)
             self.assertEqual("1", other[0].header("X-Go-Pprof"))
             self.assertTrue(other[0].header("Content-Type").startswith("text/plain"))
             self.assertIsNone(other[0].header("Content-Disposition"))
-            good = [a for a in seen + answers if a.status == 200]
-            self.assertTrue(good)
-            self.assertIn("profile", good[0].header("Content-Disposition"))
-            shim.Profile(good[0].body)
+            for a in good:
+                self.assertIn("profile", a.header("Content-Disposition"))
+                self.assertTrue(shim.Profile(a.body).samples)
 
-    test_two_at_once.long_s = 5
+    test_too_many_at_once_are_refused.long_s = 6
 
     def test_a_client_that_goes_away_frees_the_profiler(self):
         with start([shim.program("cpu_truth"), 50]) as p:
@@ -296,14 +328,14 @@ class Requests(shim.TestCase):
             for how in ("close", "reset"):
                 with shim.Raw(p.port) as raw:
                     raw.send(b"GET /debug/pprof/profile?seconds=170 HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                    shim.wait_until("the profile to begin",
-                                    lambda: p.get("/debug/pprof/profile?seconds=1").status == 500)
+                    shim.wait_until("the profile to begin", p.is_profiled)
                     if how == "reset":
                         raw.s.setsockopt(shim.socket.SOL_SOCKET, shim.socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
                 began = time.monotonic()
-                a = shim.wait_until("a profile to be had", lambda: next(
-                    (a for a in [p.get("/debug/pprof/profile?seconds=1")] if a.status == 200), None), 160)
-                self.assertTrue(shim.Profile(a.body).samples)
+                shim.wait_until("the profile to end", lambda: not p.is_profiled(), 160)
+                prof = p.profile("profile", "seconds=1&hz=50")
+                self.assertEqual(20000000, prof.period)
+                self.assertTrue(prof.samples)
                 self.assertLess(time.monotonic() - began, 150, "not before the 170 s were over")
 
     test_a_client_that_goes_away_frees_the_profiler.long_s = 6

@@ -173,8 +173,9 @@ unsigned snapshot_cpu_drain(void)
 	return stub.drain_ms;
 }
 
-int snapshot_cpu_end(struct cpu_snapshot *s)
+int snapshot_cpu_end(struct region *r, struct cpu_snapshot *s)
 {
+	(void)r;
 	wire_acquire();
 	count(stub.scratch); /* its memory is still there */
 	count(&stub.ends);
@@ -182,8 +183,9 @@ int snapshot_cpu_end(struct cpu_snapshot *s)
 	return stub.end_error;
 }
 
-void snapshot_cpu_abandon(void)
+void snapshot_cpu_abandon(struct region *r)
 {
+	(void)r;
 	count(stub.scratch); /* and here */
 	count(&stub.abandons);
 }
@@ -225,7 +227,7 @@ int snapshot_trace_end(struct trace_snapshot *s)
 {
 	struct cpu_snapshot cpu;
 	*s = (struct trace_snapshot){.begin_ns = 77};
-	return snapshot_cpu_end(&cpu);
+	return snapshot_cpu_end(NULL, &cpu);
 }
 
 void snapshot_trace_release(void)
@@ -236,7 +238,7 @@ void snapshot_trace_release(void)
 
 void snapshot_trace_abandon(void)
 {
-	snapshot_cpu_abandon();
+	snapshot_cpu_abandon(NULL);
 }
 
 static int encode_trace(struct out *o, const struct trace_snapshot *s, const char *text)

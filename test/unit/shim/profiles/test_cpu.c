@@ -235,7 +235,7 @@ static struct cpu_snapshot profile_of(int count, unsigned hz)
 	CHECK(snapshot_cpu_begin(&region, hz) == 0);
 	start(count);
 	drain_until_done(count);
-	CHECK(snapshot_cpu_end(&s) == 0);
+	CHECK(snapshot_cpu_end(&region, &s) == 0);
 	for (size_t i = 0; i < s.count; i++) {
 		const struct cpu_row *r = &s.rows[i];
 		CHECK(r->stack && r->stack->depth >= 1 && r->name && r->count && r->ns == r->count * s.period_ns);
@@ -292,7 +292,7 @@ static uint64_t tick_in_step(unsigned tick_us, unsigned cycle_us, unsigned red_u
 		if (now_us % DRAIN_US < tick_us)
 			snapshot_cpu_drain();
 	}
-	CHECK(snapshot_cpu_end(&s) == 0);
+	CHECK(snapshot_cpu_end(&region, &s) == 0);
 	*red = ns_of(&s, 0, RED) / s.period_ns;
 	*all = ns_of(&s, 0, ANY) / s.period_ns;
 	return now_us * 1000 / s.period_ns;
@@ -384,7 +384,7 @@ static void two_threads(void)
 	struct cpu_snapshot s;
 	CHECK(snapshot_cpu_begin(&region, 0) == 0);
 	drain_until_done(2);
-	CHECK(snapshot_cpu_end(&s) == 0);
+	CHECK(snapshot_cpu_end(&region, &s) == 0);
 	join(2);
 	CHECK(is_near(ns_of(&s, workers[0].tid, RED), workers[0].used_ns, 15));
 	CHECK(is_near(ns_of(&s, workers[1].tid, BLUE), workers[1].used_ns, 20));
@@ -419,7 +419,7 @@ static void short_lives(void)
 		if (i % 10 == 0)
 			snapshot_cpu_drain();
 	}
-	CHECK(snapshot_cpu_end(&s) == 0);
+	CHECK(snapshot_cpu_end(&region, &s) == 0);
 	CHECK(is_near(ns_of(&s, 0, RED), used, 25));
 }
 
@@ -468,7 +468,7 @@ static void no_timers(void)
 	struct cpu_snapshot s;
 	CHECK(snapshot_cpu_begin(&region, 0) == 0);
 	drain_until_done(1);
-	CHECK(snapshot_cpu_end(&s) == 0);
+	CHECK(snapshot_cpu_end(&region, &s) == 0);
 	const char *comment = comment_with(&s, "setitimer");
 	CHECK(comment && strstr(comment, "ulimit -i") && strstr(comment, "(error 11)"));
 	CHECK(is_near(ns_of(&s, 0, RED), join(1), 30));
@@ -506,7 +506,7 @@ static void no_timers_and_no_sigprof(void)
 	struct cpu_snapshot s;
 	CHECK(snapshot_cpu_begin(&region, 0) == 0);
 	drain_until_done(1);
-	CHECK(snapshot_cpu_end(&s) == 0);
+	CHECK(snapshot_cpu_end(&region, &s) == 0);
 	join(1);
 	CHECK(s.count == 0 && comment_with(&s, "the program uses SIGPROF itself"));
 	CHECK(sigaction(SIGPROF, NULL, &after) == 0 && after.sa_handler == on_sigprof);
@@ -537,7 +537,7 @@ static void deaf_thread(void)
 	}
 	usleep(1000); /* the deaf one has used as much by now, or has not had a processor */
 	bool there = __atomic_load_n(&workers[0].used_ns, __ATOMIC_ACQUIRE) == 0;
-	CHECK(snapshot_cpu_end(&s) == 0);
+	CHECK(snapshot_cpu_end(&region, &s) == 0);
 	char want[64];
 	snprintf(want, sizeof want, "thread %d (deaf) not sampled", workers[0].tid);
 	CHECK(!there || comment_with(&s, want));
@@ -557,35 +557,74 @@ static void test_a_thread_that_blocks_our_signal_is_named(void **state)
 	in_one_child_of_six(deaf_thread);
 }
 
-/* --- one at a time ------------------------------------------------------------------------------------- */
+/* --- several at a time --------------------------------------------------------------------------------- */
 
-static void one_at_a_time(void)
+static void shared_run(void)
 {
+	enum { MOST = 8 };
 	struct cpu_snapshot s;
-	struct region other = {0};
-	CHECK(snapshot_cpu_end(&s) != 0);
-	snapshot_cpu_abandon(); /* nothing */
+	struct region others[MOST] = {0};
+	CHECK(snapshot_cpu_end(&region, &s) != 0);
+	snapshot_cpu_abandon(&region); /* nothing */
 	CHECK(snapshot_cpu_drain() > 0);
 	for (int i = 0; i < 3; i++) {
 		CHECK(snapshot_cpu_begin(&region, 0) == 0);
-		CHECK(snapshot_cpu_begin(&other, 0) == -EBUSY);
+		for (int k = 1; k < MOST; k++)
+			CHECK(snapshot_cpu_begin(&others[k], k == 2 ? 50 : 0) == 0);
+		CHECK(snapshot_cpu_begin(&others[0], 0) == -EBUSY);
 		CHECK(snapshot_cpu_drain() > 0);
-		CHECK(snapshot_cpu_begin(&other, 50) == -EBUSY);
-		CHECK(snapshot_cpu_end(&s) == 0);
-		CHECK(s.period_ns == 10000000 && s.count == 0);
-		CHECK(snapshot_cpu_end(&s) != 0);
+		for (int k = 3; k < MOST; k++)
+			snapshot_cpu_abandon(&others[k]);
+		CHECK(snapshot_cpu_end(&region, &s) == 0 && timers_held() > 0); /* the first one may end first */
+		CHECK(s.period_ns == 10000000 && s.count == 0 && !comment_with(&s, "another profile"));
+		CHECK(snapshot_cpu_end(&region, &s) != 0);
+		CHECK(snapshot_cpu_end(&others[2], &s) == 0);
+		CHECK(s.period_ns == 10000000 && comment_with(&s, "100 samples a second, not 50: another profile"));
+		CHECK(snapshot_cpu_end(&others[1], &s) == 0 && timers_held() == 0);
+		for (int k = 0; k < MOST; k++)
+			region_release(&others[k]);
 		region_release(&region);
 	}
-	region_release(&other);
 }
 
-static void test_there_is_one_profile_at_a_time(void **state)
+static void test_profiles_share_a_run_and_the_last_one_ends_it(void **state)
 {
 	(void)state;
-#ifdef __SANITIZE_THREAD__
-	skip(); /* its own thread would get a timer */
+#if SANITIZED
+	skip();
 #endif
-	in_child_after(child_begin, one_at_a_time);
+	in_child_after(child_begin, shared_run);
+}
+
+/* Red work, then blue. One profile sees both, one that begins between them only blue, and one that ends there only
+ * red. */
+static void windows(void)
+{
+	struct region red = {0}, blue = {0};
+	struct cpu_snapshot of_red, of_blue, of_both;
+	CHECK(snapshot_cpu_begin(&region, 0) == 0 && snapshot_cpu_begin(&red, 0) == 0);
+	workers[0] = (struct worker){.red_ms = 1000};
+	start(1);
+	drain_until_done(1);
+	uint64_t red_ns = join(1);
+	CHECK(snapshot_cpu_end(&red, &of_red) == 0 && snapshot_cpu_begin(&blue, 0) == 0);
+	workers[0] = (struct worker){.blue_ms = 500};
+	start(1);
+	drain_until_done(1);
+	uint64_t blue_ns = join(1);
+	CHECK(snapshot_cpu_end(&region, &of_both) == 0 && snapshot_cpu_end(&blue, &of_blue) == 0);
+	CHECK(is_near(ns_of(&of_red, 0, RED), red_ns, 25) && ns_of(&of_red, 0, BLUE) == 0);
+	CHECK(is_near(ns_of(&of_blue, 0, BLUE), blue_ns, 25) && ns_of(&of_blue, 0, RED) == 0);
+	CHECK(ns_of(&of_both, 0, RED) == ns_of(&of_red, 0, RED));
+	CHECK(ns_of(&of_both, 0, BLUE) == ns_of(&of_blue, 0, BLUE));
+	CHECK(of_both.duration_ns >= of_red.duration_ns && of_both.duration_ns >= of_blue.duration_ns);
+	CHECK(of_blue.time_ns >= of_both.time_ns + of_red.duration_ns);
+}
+
+static void test_each_profile_has_its_own_window(void **state)
+{
+	(void)state;
+	in_one_child_of_six(windows);
 }
 
 static void no_timer(struct thread *t, void *arg)
@@ -607,7 +646,7 @@ static void abandoned(void)
 		usleep(20000);
 		if (i % 2)
 			snapshot_cpu_drain();
-		snapshot_cpu_abandon();
+		snapshot_cpu_abandon(&region);
 		region_release(&region);
 		usleep(10000);
 		CHECK(!ring_front()); /* nobody writes any more */
@@ -619,7 +658,7 @@ static void abandoned(void)
 	struct cpu_snapshot s;
 	CHECK(snapshot_cpu_begin(&region, 250) == 0);
 	drain_until_done(1);
-	CHECK(snapshot_cpu_end(&s) == 0);
+	CHECK(snapshot_cpu_end(&region, &s) == 0);
 	join(1);
 }
 
@@ -676,12 +715,12 @@ static void given_back(void)
 	quota_resume();
 	CHECK(timers_of_threads() == 0);
 	drain_until_done(2);
-	CHECK(timers_of_threads() == 0 && snapshot_cpu_end(&s) == 0);
+	CHECK(timers_of_threads() == 0 && snapshot_cpu_end(&region, &s) == 0);
 	CHECK(comment_with(&s, "the program needed the pending signals"));
 	CHECK(comment_with(&s, "20 times the timers were taken away"));
 	join(2);
 	CHECK(snapshot_cpu_begin(&region, 250) == 0 && timers_of_threads() > 0); /* the next one has timers again */
-	CHECK(snapshot_cpu_end(&s) == 0 && timers_held() == 0);
+	CHECK(snapshot_cpu_end(&region, &s) == 0 && timers_held() == 0);
 }
 
 static void test_timers_go_when_the_program_needs_what_they_take(void **state)
@@ -707,18 +746,18 @@ static void forked(void)
 		house_fork_child();
 		threads_fork_child();
 		struct region own = {0};
-		CHECK(snapshot_cpu_end(&s) != 0);
+		CHECK(snapshot_cpu_end(&region, &s) != 0);
 		CHECK(snapshot_cpu_begin(&own, 0) == 0);
 		start(1);
 		drain_until_done(1);
-		CHECK(snapshot_cpu_end(&s) == 0);
+		CHECK(snapshot_cpu_end(&own, &s) == 0);
 		join(1);
 		CHECK(ns_of(&s, workers[0].tid, RED) > 0);
 		_exit(0);
 	}
 	int status;
 	CHECK(waitpid(child, &status, 0) == child && status == 0);
-	CHECK(snapshot_cpu_end(&s) == 0);
+	CHECK(snapshot_cpu_end(&region, &s) == 0);
 }
 
 static void test_the_child_of_a_fork_has_no_profile_and_may_take_one(void **state)
@@ -742,7 +781,8 @@ int main(void)
 		cmocka_unit_test(test_without_timers_the_interval_timer_serves_and_that_is_said),
 		cmocka_unit_test(test_a_program_that_uses_sigprof_keeps_it),
 		cmocka_unit_test(test_a_thread_that_blocks_our_signal_is_named),
-		cmocka_unit_test(test_there_is_one_profile_at_a_time),
+		cmocka_unit_test(test_profiles_share_a_run_and_the_last_one_ends_it),
+		cmocka_unit_test(test_each_profile_has_its_own_window),
 		cmocka_unit_test(test_an_abandoned_profile_leaves_nothing_behind),
 		cmocka_unit_test(test_timers_go_when_the_program_needs_what_they_take),
 		cmocka_unit_test(test_the_child_of_a_fork_has_no_profile_and_may_take_one),
