@@ -165,7 +165,7 @@ $(foreach t,$(UNIT_SRC),$(eval links := $(call links_of,$(t)))$(eval $(call unit
 
 $(U)/obj/%.o: %.c | $(GENERATED)
 	$(call say,CC,$<)
-	$(Q)$(COMPILE) $(UNIT_SAN) -c -o $@ $<
+	$(Q)$(COMPILE) $(UNIT_SAN) -DPPROF_UNIT -c -o $@ $<
 
 $(U)/obj/%.o: $(B)/%.c
 	$(call say,CC,$<)

@@ -3,7 +3,10 @@
  * Runs in: children of its own process, one a pair of locks.
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROF_DEBUG
 #define PPROF_DEBUG
+#endif
+#undef PPROF_UNIT /* all rules */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
