@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: encoder/bytes/protobuf.c encoder/trace/perfetto.c encoder/trace/order.c encoder/trace/frames.c
  * links: encoder/bytes/intern.c encoder/names/names.c encoder/names/cache.c encoder/names/symbolizer.c
+ * links: encoder/names/site.c
  * links: encoder/names/container.c encoder/names/jit.c shim/base/own_file.c shim/listener/spawn.c
  * links: encoder/names/elf_symbols.c encoder/names/maps.c encoder/bytes/sort.c encoder/bytes/out.c
  * links: encoder/bytes/utf8.c shim/base/text.c shim/base/arena.c shim/base/sync.c */

@@ -5,6 +5,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: shim/profiles/trace_session.c shim/profiles/trace_events.c shim/threads/threads.c shim/threads/timers.c
+ * links: shim/threads/handles.c
  * links: shim/threads/tasks.c shim/base/powers.c shim/waits/waits.c shim/stack/stacks.c shim/profiles/sampling.c
  * links: shim/base/settings.c
  * links: shim/libc/clock.c shim/libc/real.c shim/base/losses.c shim/base/text.c shim/base/arena.c shim/base/sync.c

@@ -4,6 +4,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: shim/threads/threads.c shim/profiles/counts.c shim/stack/stacks.c shim/base/losses.c shim/base/text.c
+ * links: shim/threads/handles.c
  * links: shim/base/arena.c shim/base/sync.c shim/threads/tasks.c shim/base/powers.c shim/waits/waits.c
  * links: shim/profiles/sampling.c shim/profiles/threadcreate.c
  * links: shim/libc/real.c shim/libc/clock.c
