@@ -12,6 +12,7 @@
 #include "shim/base/exports.h"
 #include "shim/base/house.h"
 #include "shim/libc/real.h"
+#include "shim/libc/thread_stack.h"
 #include "shim/listener/listener.h"
 #include "shim/profiles/sampling.h"
 #include "shim/waits/signals.h"
@@ -37,7 +38,7 @@ static void *thread_main(void *arg)
 	void *(*routine)(void *) = t->routine;
 	void *routine_arg = t->arg;
 	t->handle = (uintptr_t)pthread_self();
-	self.stack = unwind_thread_stack((uintptr_t)__builtin_frame_address(0), t->has_default_size);
+	self.stack = unwind_thread_stack((uintptr_t)__builtin_frame_address(0), t->stack_bytes);
 	self_hold(); /* a new thread holds nothing */
 	struct thread_start start = *t;
 	struct thread *mine = threads_begin(t);
@@ -95,7 +96,7 @@ EXPORT ALIGNED int pthread_create(pthread_t *thread, const pthread_attr_t *attr,
 	if (!t)
 		return finish_bare(real_pthread_create(thread, attr, start, arg));
 	struct thread_site *site = t->site; /* the thread gives t back */
-	t->has_default_size = !attr;
+	t->stack_bytes = thread_stack_bytes(attr);
 	int r = real_pthread_create(thread, attr, thread_main, t);
 	MAKE_AGAIN(r, EAGAIN, real_pthread_create(thread, attr, thread_main, t));
 	finish(t, site, r == 0);
@@ -109,7 +110,7 @@ EXPORT ALIGNED int thrd_create(thrd_t *thread, thrd_start_t start, void *arg)
 	if (!t)
 		return finish_bare(real_thrd_create(thread, start, arg));
 	struct thread_site *site = t->site;
-	t->has_default_size = true;
+	t->stack_bytes = thread_stack_bytes(NULL);
 	int r = real_thrd_create(thread, (thrd_start_t)(uintptr_t)thread_main, t);
 	MAKE_AGAIN(r, thrd_error, real_thrd_create(thread, (thrd_start_t)(uintptr_t)thread_main, t));
 	finish(t, site, r == thrd_success);

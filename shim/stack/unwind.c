@@ -154,12 +154,12 @@ struct stack_bounds unwind_main_stack(uintptr_t near_its_end)
 }
 
 /* Libc puts a thread's control block at the end of its stack, where the thread pointer points. A thread's stack has at
- * least 16 KiB, which in old versions include a guard page. With the default attributes it has more. */
-struct stack_bounds unwind_thread_stack(uintptr_t at, bool has_default_size)
+ * least 16 KiB, which in old versions include a guard page. */
+struct stack_bounds unwind_thread_stack(uintptr_t at, size_t bytes)
 {
-	enum { LEAST = 12 << 10, LEAST_BY_DEFAULT = 64 << 10 };
+	enum { LEAST = 12 << 10 };
 	uintptr_t end = page_after((uintptr_t)__builtin_thread_pointer());
-	uintptr_t reach = has_default_size ? LEAST_BY_DEFAULT : LEAST;
+	uintptr_t reach = bytes > LEAST ? bytes : LEAST;
 	if (at >= end || end - at > reach) /* another libc puts it elsewhere */
 		return (struct stack_bounds){0};
 	return (struct stack_bounds){.lo = end - reach, .hi = end};

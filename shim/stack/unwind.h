@@ -41,8 +41,8 @@ static inline struct unwind_frame unwind_frame_at(const void *frame_address)
 struct stack_bounds unwind_main_stack(uintptr_t near_its_end);
 
 /* Returns the bounds of the calling thread's stack, given an address in it. Libc has just begun the thread.
- * has_default_size: it was created without attributes. */
-struct stack_bounds unwind_thread_stack(uintptr_t at, bool has_default_size);
+ * bytes: of it can be used (thread_stack.h); 0: not known. */
+struct stack_bounds unwind_thread_stack(uintptr_t at, size_t bytes);
 
 /* Read memory of this process that may be gone, now or the next moment.
  * Returns how many bytes could be read; 0 in a confined program (confined.h). */

@@ -21,8 +21,8 @@ struct thread_start {
 	void *(*routine)(void *);
 	void *arg;
 	struct thread_site *site;
-	bool has_default_size; /* its stack: created without attributes */
-	int creator_tid;       /* and when, where a trace is taken (trace_events.h): CLOCK_MONOTONIC */
+	size_t stack_bytes; /* of its stack, as libc says; 0: not known */
+	int creator_tid;    /* and when, where a trace is taken (trace_events.h): CLOCK_MONOTONIC */
 	uint64_t created_ns;
 	uintptr_t handle;          /* filled in by the new thread */
 	struct thread_start *next; /* of the spare ones */
