@@ -70,17 +70,11 @@ void answer_end_wait(struct exchange *x)
  * without such answers do not wait. */
 static int encode_alone(struct exchange *x)
 {
-	static struct {
-		int pid; /* whose: a fork child inherits it */
-		bool is_on;
-	} encoding;
-	while (encoding.is_on && encoding.pid == os_pid())
-		if (pace_sleep(2) || !pace_is_task())
-			return -ENOMEM; /* nobody wants it, or there was no memory to wait with */
-	encoding.pid = os_pid();
-	encoding.is_on = true;
+	static struct pace_turn encoding;
+	if (!pace_take_turn(&encoding))
+		return -ENOMEM;
 	int rc = x->names_wait->encode(x, &x->names_wait->patience);
-	encoding.is_on = false;
+	pace_leave_turn(&encoding);
 	return rc;
 }
 

@@ -492,6 +492,8 @@ void server_run(const struct server_options *options)
 	server.generation = shared_load_relaxed(&house.generation);
 	if (open_epoll() < 0)
 		server.stopping = true;
+	if (options->begin)
+		options->begin();
 	while (!server.stopping) {
 		long n = os_call(SYS_epoll_pwait, server.epoll_fd, events, EVENTS_AT_ONCE, time_left(), 0, 8);
 		if (n == -EBADF || n == -EINVAL) { /* the program closed the set, or has the number now */

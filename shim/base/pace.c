@@ -16,6 +16,7 @@ enum {
 	GUARD_BYTES = 4096,
 	STACK_BYTES = 128 * 1024 + GUARD_BYTES, /* only touched pages cost memory */
 	SLICE_NS = 20 * 1000 * 1000,
+	TURN_MS = 2,
 };
 
 static struct {
@@ -24,6 +25,8 @@ static struct {
 	uint64_t until_ns;      /* the end of its slice */
 	bool in_a_hurry;
 } now;
+
+static uint32_t listener = 1; /* which it is; 0: none */
 
 ARCH_SWITCH(pace_switch)
 
@@ -104,4 +107,30 @@ bool pace_sleep(unsigned ms)
 	else
 		os_call(SYS_nanosleep, &step, NULL);
 	return now.task && now.in_a_hurry;
+}
+
+void pace_begin(void)
+{
+	now.task = NULL;
+	now.in_a_hurry = false;
+	listener = listener + 1 ? listener + 1 : 1;
+}
+
+bool pace_is_taken(const struct pace_turn *t)
+{
+	return t->listener == listener;
+}
+
+bool pace_take_turn(struct pace_turn *t)
+{
+	while (pace_is_taken(t))
+		if (pace_sleep(TURN_MS) || !pace_is_task())
+			return false;
+	t->listener = listener;
+	return true;
+}
+
+void pace_leave_turn(struct pace_turn *t)
+{
+	t->listener = 0;
 }

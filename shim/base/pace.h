@@ -51,4 +51,18 @@ bool pace_sleep(unsigned ms);
 /* Is this a task that gives way? */
 bool pace_is_task(void);
 
+/* What one task does at a time. Zero-initialise it. A turn that a listener had taken which has ended, in this process
+ * or in the one that this is a copy of, counts no more. */
+struct pace_turn {
+	uint32_t listener;
+};
+bool pace_is_taken(const struct pace_turn *t);
+
+/* Waits for the turn. Returns false if nobody wants the outcome, or if there was no memory to wait with. */
+bool pace_take_turn(struct pace_turn *t);
+void pace_leave_turn(struct pace_turn *t);
+
+/* A listener begins: no task is under way. */
+void pace_begin(void);
+
 #endif

@@ -290,6 +290,16 @@ long visitor_call(long (*fn)(void *arg), void *arg)
 	return -ETIME;
 }
 
+/* A request that is being done turns to DONE a moment later, and such a visitor ends by itself. */
+void visitor_begin_anew(void)
+{
+	if (shared_load_relaxed(&visitor.wanted)) {
+		shared_store_relaxed(&visitor.wanted, 0);
+		waits_watch(WAITS_FOR_LISTENER, shared_load_relaxed(&listener_pending));
+	}
+	turn(DONE, IDLE);
+}
+
 FORKED_CODE void visitor_fork_child(void)
 {
 	if (!room.memory && !shared_own(&visitor.wanted))

@@ -39,6 +39,9 @@ bool visitor_is_knock(const siginfo_t *info);
  * Returns true if there was one. */
 bool visitor_stop(void);
 
+/* A listener begins: nobody waits for what one that has ended asked for. */
+void visitor_begin_anew(void);
+
 /* The child has no visitor. */
 void visitor_fork_child(void);
 

@@ -49,14 +49,13 @@ enum {
 	DRAIN_MOST_MS = 100,
 	FIRST_DRAINS = 20,
 	QUIET_MS = 100,
-	BEGINNING_MS = 2,
 };
 
 static struct {
 	shared_u64 period_ns; /* 0: no samples are taken */
 	shared_u64 random;
-	shared_u32 number; /* of the run, modulo PHASE_RUNS */
-	int beginner;      /* the listener's pid while the timers of a run are being made */
+	shared_u32 number;          /* of the run, modulo PHASE_RUNS */
+	struct pace_turn beginning; /* the timers of a run are being made */
 	struct cpu_run *run;
 } cpu FORKED;
 
@@ -281,11 +280,8 @@ static int prepare(void)
 	return signals_begin();
 }
 
-int cpu_begin(struct cpu_run *run)
+static int begin_in_turn(struct cpu_run *run)
 {
-	while (cpu.beginner == os_pid())
-		if (pace_sleep(BEGINNING_MS) || !pace_is_task())
-			return -EBUSY;
 	if (cpu.run && cpu.run->purpose == CPU_FOR_TRACE)
 		cpu_end(cpu.run, CPU_TAKE_REST);
 	if (cpu.run)
@@ -304,10 +300,17 @@ int cpu_begin(struct cpu_run *run)
 	shared_store_relaxed(&cpu.number, (shared_own(&cpu.number) + 1) % PHASE_RUNS);
 	cpu.run = run;
 	shared_store_seq_cst(&cpu.period_ns, run->period_ns);
-	cpu.beginner = os_pid(); /* other tasks may run meanwhile */
 	start_timers(run);
-	cpu.beginner = 0;
 	return 0;
+}
+
+int cpu_begin(struct cpu_run *run)
+{
+	if (!pace_take_turn(&cpu.beginning)) /* other tasks may run while timers are made */
+		return -EBUSY;
+	int error = begin_in_turn(run);
+	pace_leave_turn(&cpu.beginning);
+	return error;
 }
 
 /* Returns an interval at which the ring is at most half full if every processor is busy. */
@@ -335,5 +338,16 @@ FORKED_CODE void cpu_fork_child(void)
 {
 	shared_set_own(&cpu.period_ns, 0);
 	cpu.run = NULL;
-	cpu.beginner = 0;
+}
+
+/* Its memory may be gone. Who else uses our signals is gone with it. */
+void cpu_begin_anew(void)
+{
+	if (!cpu.run)
+		return;
+	shared_store_seq_cst(&cpu.period_ns, 0);
+	if (!signals_interval_given_up())
+		signals_end_fallback();
+	ticks_end();
+	cpu.run = NULL;
 }

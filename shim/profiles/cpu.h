@@ -69,6 +69,9 @@ void cpu_end(struct cpu_run *run, enum cpu_rest rest);
 
 /* The child has no run, no profile and no timers. */
 void cpu_fork_child(void);
+
+/* A listener begins: ends a run that one which has ended left behind. */
+void cpu_begin_anew(void);
 void cpu_profile_fork_child(void);
 
 #endif

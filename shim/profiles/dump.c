@@ -489,19 +489,11 @@ static void ask_by_turn(struct dump *d, const size_t *running, size_t count)
 /* Only one dump at a time uses the places for answers: others wait for their turn. */
 static void ask_running(struct dump *d, const size_t *running, size_t count)
 {
-	static struct {
-		int pid; /* the owner: a fork child inherits this */
-		bool is_taken;
-	} turn;
-	if (!count)
+	static struct pace_turn turn;
+	if (!count || !pace_take_turn(&turn))
 		return;
-	while (turn.is_taken && turn.pid == house_pid())
-		if (pace_sleep(2) || !pace_is_task())
-			return; /* the request was given up, or there was no memory to wait with */
-	turn.pid = house_pid();
-	turn.is_taken = true;
 	ask_by_turn(d, running, count);
-	turn.is_taken = false;
+	pace_leave_turn(&turn);
 }
 
 static void name_owners(struct dump *d)
@@ -634,6 +626,23 @@ int snapshot_dump(struct region *r, struct dump_snapshot *s)
 /* The parent may have had a dump under way; its answers went to the parent. */
 FORKED_CODE void dump_fork_child(void)
 {
-	for (int i = 0; i < PLACES && answers.generation; i++)
+	for (int i = 0; i < PLACES && answers.generation; i++) {
 		shared_set_own(&answers.state[i], FREE);
+		answers.retired[i] = false;
+	}
+}
+
+/* A thread that is writing may go on to do so: its place is not used again. */
+void dump_begin_anew(void)
+{
+	for (uint32_t i = 0; i < PLACES && answers.generation; i++) {
+		uint32_t state = shared_load_acquire(&answers.state[i]);
+		if ((state & 7) == ASKED && shared_cas_relaxed(&answers.state[i], &state, FREE))
+			continue;
+		if ((state & 7) == WRITING)
+			answers.retired[i] = true;
+		else
+			shared_store_relaxed(&answers.state[i], FREE);
+	}
+	signals_unask_all();
 }

@@ -19,4 +19,7 @@ void dump_refuse(uint32_t slot);
 /* In the child nobody waits for answers. */
 void dump_fork_child(void);
 
+/* A listener begins: nobody waits for the answers that one which has ended asked for. */
+void dump_begin_anew(void);
+
 #endif

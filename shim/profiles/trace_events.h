@@ -50,6 +50,9 @@ void trace_forget(struct thread *t);
 void trace_fork_child(void);
 void trace_session_fork_child(void); /* trace_session.c's half */
 
+/* A listener begins: ends a trace that one which has ended left behind. */
+void trace_session_begin_anew(void);
+
 /* The buffer, for trace_session.c. Listener. trace_open makes room for as many events as memory allows; it returns 0;
  * -ENOMEM: there is too little; or -EBUSY: a writer of the last trace is late. After trace_close nobody writes; it
  * returns false if a thread was stopped while it wrote and may go on: then the addresses stay mapped until it is done.

@@ -39,7 +39,7 @@ struct session {
 };
 
 static struct session *session FORKED;
-static bool is_beginning FORKED; /* a trace, which lets others run meanwhile */
+static struct pace_turn beginning; /* a trace begins, which lets others run meanwhile */
 
 const char *trace_call_name(unsigned call)
 {
@@ -155,11 +155,10 @@ static int begin(struct region *r)
 /* The first who asks has the trace: others that run meanwhile are refused. */
 int snapshot_trace_begin(struct region *r)
 {
-	if (session || is_beginning)
+	if (session || pace_is_taken(&beginning) || !pace_take_turn(&beginning))
 		return -EBUSY;
-	is_beginning = true;
 	int error = begin(r);
-	is_beginning = false;
+	pace_leave_turn(&beginning);
 	return error;
 }
 
@@ -360,7 +359,15 @@ int snapshot_trace_end(struct trace_snapshot *out)
 FORKED_CODE void trace_session_fork_child(void)
 {
 	session = NULL;
-	is_beginning = false;
+}
+
+void trace_session_begin_anew(void)
+{
+	if (!session && !trace_is_on())
+		return;
+	cpu_trace_fork_child(); /* its run ends in cpu_begin_anew */
+	trace_close();
+	snapshot_trace_release();
 }
 
 void snapshot_trace_release(void)

@@ -31,6 +31,7 @@
 #include "shim/base/losses.h"
 #include "shim/libc/modules.h"
 #include "shim/base/os.h"
+#include "shim/base/pace.h"
 #include "shim/base/powers.h"
 #include "shim/libc/real.h"
 #include "shim/waits/signals.h"
@@ -133,6 +134,28 @@ static int open_address(void)
 	return address_listen(&serving);
 }
 
+/* Ends what a listener that has ended in this process left in the middle: it may have been stopped anywhere. What its
+ * requests began, the server has ended before. */
+static void begin_anew(void)
+{
+	visitor_begin_anew();
+	trace_session_begin_anew();
+	cpu_begin_anew();
+	cpu_profile_fork_child();
+	dump_begin_anew();
+	signals_end_all();
+}
+
+static bool is_begun; /* the listener's: its first round */
+
+static void begin_round(void)
+{
+	if (!is_begun)
+		begin_anew();
+	is_begun = true;
+	listener_look();
+}
+
 /* After each round of the loop. */
 static unsigned rest(void)
 {
@@ -145,6 +168,8 @@ static unsigned rest(void)
 /* The listener's life. */
 static void listen_and_serve(int wake_fd, int end_fd)
 {
+	pace_begin();
+	is_begun = false;
 	int listen_fd = open_address();
 	claim = (struct claim){-1, -1}; /* of another listener, in another table */
 	listener_has_opened(listen_fd < 0 ? listen_fd : 0);
@@ -166,7 +191,7 @@ static void listen_and_serve(int wake_fd, int end_fd)
 		.address = serving,
 		.wake_fd = wake_fd,
 		.end_fd = end_fd,
-		.begin = listener_look,
+		.begin = begin_round,
 		.wake = listener_obey,
 		.rest = rest,
 	});

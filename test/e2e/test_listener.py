@@ -8,6 +8,7 @@ import http.client
 import os
 import shutil
 import signal
+import threading
 import time
 import unittest
 
@@ -34,8 +35,8 @@ def is_alive(pid):
         return False
 
 
-def started(**more):
-    return start([shim.program("self_view")], **more)
+def started(argv=None, **more):
+    return start(argv or [shim.program("self_view")], **more)
 
 
 class SelfView(shim.TestCase):
@@ -303,6 +304,35 @@ class Exec(shim.TestCase):
                     shim.wait_until("the port", lambda: shim.port_answers(p.port))
                     shim.wait_until("it to be over", lambda: not under_way())
                 self.assertEqual(0, p.finish()[0])
+
+    def test_what_ended_in_the_middle_of_an_answer_does_not_keep_the_next_from_answering(self):
+        path = "/debug/pprof/goroutine"
+        with started([shim.program("exec_in_vain")]) as p:
+            p.wait_line("started")
+            over = threading.Event()
+
+            def ask():
+                while not over.is_set():
+                    with contextlib.suppress(OSError, http.client.HTTPException):
+                        shim.get_once(p.port, path)
+
+            clients = [threading.Thread(target=ask) for _ in range(4)]
+            for c in clients:
+                c.start()
+            try:
+                for n in range(1, 9):
+                    p.send(b"exec\n")
+                    shim.wait_until("exec to fail", lambda n=n: "failed %d\n" % n in p.out)
+                    shim.wait_until("another listener", lambda: shim.port_answers(p.port))
+                    time.sleep(0.1)
+            finally:
+                over.set()
+            self.assertEqual(200, p.get(path).status)
+            for c in clients:
+                c.join()
+            self.assertEqual(0, p.finish()[0])
+
+    test_what_ended_in_the_middle_of_an_answer_does_not_keep_the_next_from_answering.long_s = 15
 
 
 class Identity(shim.TestCase):
