@@ -22,6 +22,13 @@
 /* Not formatted: it would move the text of a macro that ends in names. */
 /* clang-format off */
 
+/* Save and restore a register, and tell unwinders that the stack has moved. */
+#define ARCH_PUSH_(reg) "\tpush %" #reg "\n\t.cfi_adjust_cfa_offset 8\n"
+#define ARCH_POP_(reg) "\tpop %" #reg "\n\t.cfi_adjust_cfa_offset -8\n"
+
+/* The beginning of a function: its place, its name, and frame information. */
+#define ARCH_FUNCTION_(symbol) ".text\n.p2align 4\n.globl " #symbol "\n.type " #symbol ", @function\n" #symbol ":\n"
+
 /* ---- stacks ---- */
 
 /* void name(void *top, void (*fn)(void *arg), void *arg): call fn(arg) on the stack that ends at `top`. Debuggers and
@@ -78,8 +85,7 @@ static inline void *arch_first_frame(char *end, void (*entry)(void))
 	        ".type __x86_return_thunk, @function\n" \
 	        "__x86_return_thunk:\n" \
 	        "\t.cfi_startproc\n" \
-	        "\tpop %rcx\n" \
-	        "\t.cfi_adjust_cfa_offset -8\n" \
+	        ARCH_POP_(rcx) \
 	        "\t.cfi_register rip, rcx\n" \
 	        "\tjmp *%rcx\n" \
 	        "\t.cfi_endproc\n" \
@@ -89,11 +95,7 @@ static inline void *arch_first_frame(char *end, void (*entry)(void))
  * `bits`, and `high`. All others go to the function that `next` points to. */
 #define ARCH_ENTRY_BY_FIRST(symbol, next, bits, high, watched) \
 	__asm__( \
-		".text\n" \
-		".p2align 4\n" \
-		".globl " #symbol "\n" \
-		".type " #symbol ", @function\n" \
-		#symbol ":\n" \
+		ARCH_FUNCTION_(symbol) \
 		"\t.cfi_startproc\n" \
 		"\tcmp $31, %edi\n" \
 		"\tja 1f\n" \
@@ -109,10 +111,7 @@ static inline void *arch_first_frame(char *end, void (*entry)(void))
 /* A hook that jumps to `watched` while the byte at `watchers` has one of these bits, and else to where `next` points.
  */
 #define ARCH_ENTRY_WATCHED(symbol, next, watchers, bits, watched) \
-	__asm__(".text\n" \
-	        ".p2align 4\n" \
-	        ".globl " #symbol "\n" \
-	        ".type " #symbol ", @function\n" #symbol ":\n" \
+	__asm__(ARCH_FUNCTION_(symbol) \
 	        "\t.cfi_startproc\n" \
 	        "\ttestb $" #bits ", " #watchers "(%rip)\n" \
 	        "\tjne " #watched "\n" \
@@ -125,10 +124,7 @@ static inline void *arch_first_frame(char *end, void (*entry)(void))
  * arch_caller *). Everything else, and calls that it did not make, jump on to where `next` points, with all registers
  * and the stack as they were. */
 #define ARCH_ENTRY_SYSCALL(symbol, next, watchers, bits, looked_at, watched) \
-	__asm__(".text\n" \
-	        ".p2align 4\n" \
-	        ".globl " #symbol "\n" \
-	        ".type " #symbol ", @function\n" #symbol ":\n" \
+	__asm__(ARCH_FUNCTION_(symbol) \
 	        "\t.cfi_startproc\n" \
 	        "\ttestb $" #bits ", " #watchers "(%rip)\n" \
 	        "\tjne 1f\n" \
@@ -163,8 +159,7 @@ static inline void *arch_first_frame(char *end, void (*entry)(void))
 	        "\t.cfi_def_cfa rsp, 8\n" \
 	        "\t.cfi_restore rbp\n" \
 	        "\tje 2f\n" \
-	        "\tpop %rcx\n" \
-	        "\t.cfi_adjust_cfa_offset -8\n" \
+	        ARCH_POP_(rcx) \
 	        "\t.cfi_register rip, rcx\n" \
 	        "\tjmp *%rcx\n" \
 	        "\t.cfi_adjust_cfa_offset 8\n" \
@@ -350,28 +345,18 @@ static inline long arch_moved_argument(const struct arch_moved *m, int i)
 	        "\t.cfi_register rip, rcx\n" \
 	        "\tlea -128(%rsp), %rsp\n" \
 	        "\t.cfi_adjust_cfa_offset 128\n" \
-	        "\tpush %rcx\n" \
-	        "\t.cfi_adjust_cfa_offset 8\n" \
+	        ARCH_PUSH_(rcx) \
 	        "\t.cfi_offset rip, -136\n" \
-	        "\tpush %r11\n" \
-	        "\t.cfi_adjust_cfa_offset 8\n" \
-	        "\tpush %rax\n" \
-	        "\t.cfi_adjust_cfa_offset 8\n" \
-	        "\tpush %rbp\n" \
-	        "\t.cfi_adjust_cfa_offset 8\n" \
+	        ARCH_PUSH_(r11) \
+	        ARCH_PUSH_(rax) \
+	        ARCH_PUSH_(rbp) \
 	        "\t.cfi_offset rbp, -160\n" \
-	        "\tpush %rdi\n" \
-	        "\t.cfi_adjust_cfa_offset 8\n" \
-	        "\tpush %rsi\n" \
-	        "\t.cfi_adjust_cfa_offset 8\n" \
-	        "\tpush %rdx\n" \
-	        "\t.cfi_adjust_cfa_offset 8\n" \
-	        "\tpush %r10\n" \
-	        "\t.cfi_adjust_cfa_offset 8\n" \
-	        "\tpush %r8\n" \
-	        "\t.cfi_adjust_cfa_offset 8\n" \
-	        "\tpush %r9\n" \
-	        "\t.cfi_adjust_cfa_offset 8\n" \
+	        ARCH_PUSH_(rdi) \
+	        ARCH_PUSH_(rsi) \
+	        ARCH_PUSH_(rdx) \
+	        ARCH_PUSH_(r10) \
+	        ARCH_PUSH_(r8) \
+	        ARCH_PUSH_(r9) \
 	        "\tmov %rsp, %rdi\n" \
 	        "\tmov %rsp, %rbp\n" \
 	        "\t.cfi_def_cfa_register rbp\n" \
@@ -380,27 +365,17 @@ static inline long arch_moved_argument(const struct arch_moved *m, int i)
 	        "\tcall " #rest "\n" \
 	        "\tmov %rbp, %rsp\n" \
 	        "\t.cfi_def_cfa_register rsp\n" \
-	        "\tpop %r9\n" \
-	        "\t.cfi_adjust_cfa_offset -8\n" \
-	        "\tpop %r8\n" \
-	        "\t.cfi_adjust_cfa_offset -8\n" \
-	        "\tpop %r10\n" \
-	        "\t.cfi_adjust_cfa_offset -8\n" \
-	        "\tpop %rdx\n" \
-	        "\t.cfi_adjust_cfa_offset -8\n" \
-	        "\tpop %rsi\n" \
-	        "\t.cfi_adjust_cfa_offset -8\n" \
-	        "\tpop %rdi\n" \
-	        "\t.cfi_adjust_cfa_offset -8\n" \
-	        "\tpop %rbp\n" \
-	        "\t.cfi_adjust_cfa_offset -8\n" \
+	        ARCH_POP_(r9) \
+	        ARCH_POP_(r8) \
+	        ARCH_POP_(r10) \
+	        ARCH_POP_(rdx) \
+	        ARCH_POP_(rsi) \
+	        ARCH_POP_(rdi) \
+	        ARCH_POP_(rbp) \
 	        "\t.cfi_restore rbp\n" \
-	        "\tpop %rcx\n" \
-	        "\t.cfi_adjust_cfa_offset -8\n" \
-	        "\tpop %rcx\n" \
-	        "\t.cfi_adjust_cfa_offset -8\n" \
-	        "\tpop %rcx\n" \
-	        "\t.cfi_adjust_cfa_offset -8\n" \
+	        ARCH_POP_(rcx) \
+	        ARCH_POP_(rcx) \
+	        ARCH_POP_(rcx) \
 	        "\t.cfi_register rip, rcx\n" \
 	        "\tlea 128(%rsp), %rsp\n" \
 	        "\t.cfi_adjust_cfa_offset -128\n" \
