@@ -58,7 +58,8 @@ CFLAGS_shim_waits_restart := -mgeneral-regs-only
 # What runs on a program's stack, which may be small: hooks with all that they call, and our handler. What all of it
 # takes together is measured (test/programs/painted_stack.c). Not with sanitizers (SAN), which take more.
 ON_PROGRAMS_STACK := $(wildcard shim/hooks/*.c) $(addprefix shim/,$(addsuffix .c,base/sync libc/clock libc/libc_thread \
-                     stack/here stack/own_stack stack/ring stack/sample stack/stacks stack/unwind \
+                     stack/bounds stack/code stack/here stack/own_stack stack/ring stack/rules stack/sample stack/stacks \
+                     stack/unwind \
                      waits/calls waits/queues waits/restart \
                      waits/signals waits/waits profiles/delays profiles/heap profiles/live profiles/sampling \
                      profiles/trace_events))
@@ -151,7 +152,8 @@ links_of = $(shell sed -n 's,^[ /*]*links: *\(.*\),\1,p' $(1) | sed 's,\*/.*,,')
 unit_links = $(sort $(links) $(if $(filter test/%,$(links)),$(call links_of,$(filter test/%,$(links)))))
 
 # What most of shim/ stands on, for tests that neither link it nor bring their own.
-$(U)/base.a: $(addprefix $(U)/obj/shim/,base/pace.o base/peek.o base/house.o base/self.o base/random.o base/arena.o)
+$(U)/base.a: $(addprefix $(U)/obj/shim/,base/pace.o base/peek.o base/house.o base/self.o base/random.o base/arena.o \
+              base/cut.o)
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && ar rcs $@ $^
 

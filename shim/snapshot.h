@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "shim/base/arena.h"
+#include "shim/base/cut.h"
 #include "shim/base/losses.h"
 #include "shim/base/module.h"
 #include "shim/base/shared.h"

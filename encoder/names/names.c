@@ -135,7 +135,7 @@ static int find_missing(const struct names *n, struct missing *missing, const st
 		return -ENOMEM;
 	size_t open = 0;
 	for (size_t i = 0; i < count; i++)
-		if (sites[i].module)
+		if (sites[i].module && !cut_of(sites[i].address))
 			s[open++] = sites[i];
 	sort_items(s, open, sizeof *s, site_before);
 	for (size_t i = 0, end; i < open; i = end) {
@@ -400,6 +400,8 @@ static struct name function_itself(struct names *n, const struct cached *c)
 
 struct name names_of(struct names *n, struct site site)
 {
+	if (cut_of(site.address))
+		return single(n, SPAN("[truncated]"), 0);
 	struct object *o = site.module ? cache_object(site.module) : NULL;
 	uint64_t address = names_file_address(site);
 	const struct cached *c = cache_find(o, address);

@@ -528,11 +528,38 @@ static void write_unreached(struct writer *w, size_t count)
 	write_comment(w, text);
 }
 
+/* Says how many stacks end with a mark, and why. */
+static void write_cuts(struct writer *w, const struct profile_snapshot *now, const struct rows *rows)
+{
+	bool is_cpu = now->kind == PROFILE_CPU;
+	int64_t count[CUTS] = {0}, all = 0;
+	for (size_t i = 0; i < rows->count; i++) {
+		const struct stack *s = rows->at[i].stack;
+		int64_t n = is_cpu ? rows->at[i].value[0] : 1;
+		count[s->depth ? cut_of(s->pc[s->depth - 1]) : CUT_NOT] += n;
+		all += n;
+	}
+	for (int cut = CUT_NOT + 1; cut < CUTS; cut++) {
+		char text[320];
+		struct line l = LINE(text);
+		if (!count[cut])
+			continue;
+		line_dec(&l, count[cut]);
+		line_str(&l, " of ");
+		line_dec(&l, all);
+		line_str(&l, is_cpu ? " samples" : " stacks");
+		line_str(&l, " end at [truncated]: ");
+		line_str(&l, cut_reason((enum stack_cut)cut));
+		write_comment(w, text);
+	}
+}
+
 static void write_comments(struct writer *w, const struct profile_snapshot *now, const struct rows *rows)
 {
 	for (size_t i = 0; now->kind == PROFILE_CPU && i < now->cpu.comment_count; i++)
 		write_comment(w, now->cpu.comments[i]);
 	write_unreached(w, rows->unreached);
+	write_cuts(w, now, rows);
 	if (w->names.note)
 		write_comment(w, w->names.note);
 	snapshot_losses(write_comment, w);

@@ -77,18 +77,43 @@ static inline void arch_fail_call(ucontext_t *u, int error)
 
 #define ARCH_CALLER_SP() ((uintptr_t)__builtin_dwarf_cfa())
 
+enum { ARCH_RED_ZONE_BYTES = 0 };
+enum { ARCH_DWARF_FP = 29, ARCH_DWARF_SP = 31, ARCH_DWARF_REGISTERS = 32 };
+
+static inline arch_register *arch_register_at(ucontext_t *u, int number)
+{
+	return number == ARCH_DWARF_SP ? (arch_register *)&u->uc_mcontext.sp
+	                               : (arch_register *)&u->uc_mcontext.regs[number];
+}
+
+static inline bool arch_is_kept(int number)
+{
+	return number >= 19 && number <= 29;
+}
+
 #define ARCH_UNW_PC UNW_AARCH64_PC
 #define ARCH_UNW_SP UNW_AARCH64_SP
 #define ARCH_UNW_FP UNW_AARCH64_X29
 
+/* mov x8, #139; svc #0 */
+enum { ARCH_RESTORER_BYTES = 8 };
+static inline bool arch_is_restorer(const unsigned char *code)
+{
+	return __builtin_memcmp(code, "\x68\x11\x80\xd2\x01\0\0\xd4", 8) == 0;
+}
+
 enum arch_callee { ARCH_CALLS_NOTHING, ARCH_CALLS_ADDRESS, ARCH_CALLS_BY_SLOT, ARCH_CALLS_SOMETHING };
 enum { ARCH_BEFORE_BYTES = 4, ARCH_STUB_BYTES = 16, ARCH_PROLOGUE_BYTES = 32 };
 
+/* bl and blr. */
 static inline enum arch_callee arch_callee_before(uintptr_t return_address, const unsigned char *code, uintptr_t *to)
 {
-	(void)code;
-	*to = return_address;
-	return ARCH_CALLS_NOTHING;
+	uint32_t instruction;
+	__builtin_memcpy(&instruction, code, sizeof instruction);
+	*to = return_address - 4 + (uintptr_t)(intptr_t)((int32_t)(instruction << 6) >> 4);
+	if (instruction >> 26 == 0x25)
+		return ARCH_CALLS_ADDRESS;
+	return (instruction & 0xfffffc1f) == 0xd63f0000 ? ARCH_CALLS_SOMETHING : ARCH_CALLS_NOTHING;
 }
 
 static inline uintptr_t arch_slot_of_stub(uintptr_t at, const unsigned char *code)

@@ -163,10 +163,39 @@ static inline void arch_go_on_in(ucontext_t *u, void (*entry)(void), long nr)
  * pointer, which points to { caller's frame pointer, return address }. */
 #define ARCH_CALLER_SP() ((uintptr_t)__builtin_frame_address(0) + 2 * sizeof(uintptr_t))
 
+/* Below the stack pointer a function may keep this much. */
+enum { ARCH_RED_ZONE_BYTES = 128 };
+
+/* DWARF's numbers of registers: rax, rdx, rcx, rbx, rsi, rdi, rbp, rsp, r8 to r15. */
+enum { ARCH_DWARF_FP = 6, ARCH_DWARF_SP = 7, ARCH_DWARF_REGISTERS = 16 };
+
+static inline arch_register *arch_register_at(ucontext_t *u, int number)
+{
+	static const signed char numbers[ARCH_DWARF_REGISTERS] = {
+		REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI, REG_RBP, REG_RSP,
+		REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15,
+	};
+	return &u->uc_mcontext.gregs[numbers[number]];
+}
+
+/* Do functions keep this register for their callers? */
+static inline bool arch_is_kept(int number)
+{
+	return number == 3 || number == ARCH_DWARF_FP || number >= 12;
+}
+
 /* libunwind's numbers of registers. */
 #define ARCH_UNW_PC UNW_X86_64_RIP
 #define ARCH_UNW_SP UNW_X86_64_RSP
 #define ARCH_UNW_FP UNW_X86_64_RBP
+
+/* What a signal's handler returns to: mov $rt_sigreturn, %rax or %eax; syscall. */
+enum { ARCH_RESTORER_BYTES = 9 };
+static inline bool arch_is_restorer(const unsigned char *code)
+{
+	return __builtin_memcmp(code, "\x48\xc7\xc0\x0f\0\0\0\x0f\x05", 9) == 0 ||
+	       __builtin_memcmp(code, "\xb8\x0f\0\0\0\x0f\x05", 7) == 0;
+}
 
 /* What the code before a return address calls. */
 enum arch_callee {
@@ -175,7 +204,7 @@ enum arch_callee {
 	ARCH_CALLS_BY_SLOT,  /* what the word at *to holds is called */
 	ARCH_CALLS_SOMETHING /* what a register says */
 };
-enum { ARCH_BEFORE_BYTES = 6, ARCH_STUB_BYTES = 11, ARCH_PROLOGUE_BYTES = 32 };
+enum { ARCH_BEFORE_BYTES = 7, ARCH_STUB_BYTES = 11, ARCH_PROLOGUE_BYTES = 32 };
 
 static inline uintptr_t arch_signed_at_(const unsigned char *at)
 {
@@ -184,18 +213,32 @@ static inline uintptr_t arch_signed_at_(const unsigned char *at)
 	return (uintptr_t)(intptr_t)v;
 }
 
+/* Is this the call of what a register, or the word at an address that registers make, says? `end` is its end: ff /2,
+ * with 0, 1 or 4 bytes of offset, and with an index byte or without. */
+static inline bool arch_is_indirect_call_(const unsigned char *end)
+{
+	const unsigned char *m = end - 2; /* the byte behind ff: its upper bits say how the address is made */
+	if (m[-1] == 0xff && ((m[0] & 0xf8) == 0x50 && m[0] != 0x54))
+		return true;
+	if (m[0] == 0xff)
+		return (m[1] & 0xf8) == 0xd0 || ((m[1] & 0xf8) == 0x10 && m[1] != 0x14 && m[1] != 0x15);
+	if (m[-1] == 0xff && m[0] == 0x14 && (m[1] & 7) != 5)
+		return true;
+	return (end[-4] == 0xff && end[-3] == 0x54) ||
+	       (end[-6] == 0xff && (end[-5] & 0xf8) == 0x90 && end[-5] != 0x94) ||
+	       (end[-7] == 0xff && (end[-6] == 0x94 || (end[-6] == 0x14 && (end[-5] & 7) == 5)));
+}
+
 /* `code` is a copy of the ARCH_BEFORE_BYTES before the address. */
 static inline enum arch_callee arch_callee_before(uintptr_t return_address, const unsigned char *code, uintptr_t *to)
 {
-	*to = return_address + arch_signed_at_(code + 2);
-	if (code[1] == 0xe8)
+	const unsigned char *end = code + ARCH_BEFORE_BYTES;
+	*to = return_address + arch_signed_at_(end - 4);
+	if (end[-5] == 0xe8)
 		return ARCH_CALLS_ADDRESS;
-	if (code[0] == 0xff && code[1] == 0x15)
+	if (end[-6] == 0xff && end[-5] == 0x15)
 		return ARCH_CALLS_BY_SLOT;
-	bool by_register = code[4] == 0xff && (code[5] & 0xf8) == 0xd0,
-	     by_offset = code[3] == 0xff && (code[4] & 0xf8) == 0x50;
-	return by_register || by_offset || (code[0] == 0xff && (code[1] & 0xf8) == 0x90) ? ARCH_CALLS_SOMETHING
-	                                                                                 : ARCH_CALLS_NOTHING;
+	return arch_is_indirect_call_(end) ? ARCH_CALLS_SOMETHING : ARCH_CALLS_NOTHING;
 }
 
 /* Returns the slot that a linker's stub at `at` jumps through, [endbr64] [bnd] jmp *slot(%rip); 0 if it is none. `code`

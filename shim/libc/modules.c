@@ -129,6 +129,11 @@ static struct module *find_known(uintptr_t pc)
 	return NULL;
 }
 
+bool modules_hold_code(uintptr_t pc)
+{
+	return find_known(pc) != NULL;
+}
+
 /* ---- what an object says of itself ---- */
 
 /* stable: the object can't go away meanwhile (the loader's lock is held). */

@@ -20,6 +20,9 @@ void modules_on_change(void (*changed)(void));
 /* Returns the module whose executable segment holds `pc`, or NULL. App's thread or listener; not a signal handler. */
 const struct module *modules_find(uintptr_t pc);
 
+/* Does an executable segment of an object on the list hold `pc`? Takes no lock; signal handlers may call it. */
+bool modules_hold_code(uintptr_t pc);
+
 /* Does any loaded object lie at `pc`? Takes no lock; signal handlers may call it. */
 bool modules_cover(uintptr_t pc);
 

@@ -30,6 +30,7 @@
 #include "shim/base/peek.h"
 #include "shim/waits/calls.h"
 #include "shim/waits/restart.h"
+#include "shim/base/cut.h"
 #include "shim/stack/sample.h"
 #include "shim/waits/signals.h"
 #include "shim/snapshot.h"
@@ -154,12 +155,18 @@ static bool is_in_wait(const struct task *t, const struct wait *w)
 	return t->state != TASK_BLOCKED || (t->sp < w->frame.sp && w->frame.sp - t->sp < NEAR);
 }
 
+static struct unwind_frame frame_of(const struct wait *w)
+{
+	return (struct unwind_frame){.pc = w->frame.pc, .sp = w->frame.sp, .fp = w->frame.fp};
+}
+
 /* Walks only from the wait's frame: the function that was called, then its caller and so on. */
 static size_t walk_from_wait(struct dump *d, const struct wait *w, struct window *window)
 {
 	struct unwind_elsewhere e = {.read = read_stack, .memory = window};
 	d->pcs[0] = waits_function(waits_call(shared_own(&w->state)));
-	return 1 + unwind_walk_elsewhere(w->frame, &e, d->pcs + 1, sample_depth());
+	size_t depth = 1 + unwind_walk_elsewhere(frame_of(w), &e, d->pcs + 1, sample_depth());
+	return cut_mark(d->pcs, depth, e.cut);
 }
 
 /* Walks the stack of a blocked thread. w: its wait, or NULL. *in_wait: it is in that wait. */
@@ -172,18 +179,18 @@ static size_t walk_blocked(struct dump *d, const struct task *t, const struct wa
 		/* The hook has a frame pointer (UNWIND_CALLER): it is still in the register, or was saved on the
 		 * way. */
 		struct unwind_frame at = {.pc = t->pc - 1, .sp = t->sp, .fp = UNWIND_NO_FP};
-		struct unwind_elsewhere e = {.read = read_stack, .memory = &window};
+		struct unwind_elsewhere e = {.read = read_stack, .memory = &window, .is_leaf = true};
+		struct unwind_frame mark;
 		if (*in_wait) {
 			at.fp = w->frame.sp - 2 * sizeof(uintptr_t);
-			e.mark = &w->frame;
+			mark = frame_of(w);
+			e.mark = &mark;
 		}
 		size_t depth = unwind_walk_elsewhere(at, &e, d->pcs, sample_depth());
-		if (e.passed || !*in_wait)
-			return depth;
-		if (depth > 2) { /* it is somewhere else: a wait that a jump left behind */
+		if (!e.passed && *in_wait && depth > 2) /* it is somewhere else: a wait that a jump left behind */
 			*in_wait = false;
-			return depth;
-		}
+		if (e.passed || !*in_wait)
+			return cut_mark(d->pcs, depth, e.cut);
 	}
 	return *in_wait ? walk_from_wait(d, w, &window) : 0;
 }
@@ -600,7 +607,7 @@ int snapshot_dump(struct region *r, struct dump_snapshot *s)
 		.tasks = region_alloc(r, count * sizeof *d.tasks + 1),
 		.waits = region_alloc(r, count * sizeof *d.waits + 1),
 		.wait_of = region_alloc(r, count * sizeof *d.wait_of + 1),
-		.pcs = region_alloc(r, (sample_depth() + 1) * sizeof *d.pcs),
+		.pcs = region_alloc(r, (sample_depth() + 2) * sizeof *d.pcs),
 	};
 	size_t *asked = region_alloc(r, count * sizeof *asked + 1);
 	s->threads = region_alloc(r, count * sizeof *s->threads + 1);

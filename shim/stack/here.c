@@ -13,6 +13,7 @@
 #include "shim/base/layout.h"
 #include "shim/base/self.h"
 #include "shim/base/shared.h"
+#include "shim/base/cut.h"
 
 enum { DEPTH_MAX = 512, DEPTH_SMALL = 128 };
 
@@ -38,7 +39,7 @@ static bool take(struct place *p, uint32_t generation)
 
 static struct place *make(uint32_t generation)
 {
-	struct place *p = arena_alloc(sizeof *p + (depth_most + 1) * sizeof *p->pc);
+	struct place *p = arena_alloc(sizeof *p + (depth_most + 2) * sizeof *p->pc);
 	if (!p)
 		return NULL;
 	shared_set_own(&p->taken, generation);
@@ -64,7 +65,9 @@ struct stack *stack_here(uintptr_t function, struct unwind_frame from)
 	if (!p)
 		return stacks_intern(&from.pc, 1);
 	p->pc[0] = function;
-	size_t depth = functions + unwind_walk(from, &self.stack, p->pc + functions, depth_most);
+	enum stack_cut cut;
+	size_t depth = functions + unwind_walk(from, &self.stack, p->pc + functions, depth_most, &cut);
+	depth = cut_mark(p->pc, depth, cut);
 	struct stack *s = stacks_intern(p->pc, depth);
 	shared_store_release(&p->taken, 0);
 	return s;

@@ -4,10 +4,10 @@
  * So: libunwind is used through its remote interface alone, whose accessors are ours: it opens nothing, asks no loader,
  * and reads no stack. Its own locks are idle (shim/stack/unwind_libc.c): the LEARN lock here keeps threads apart.
  *
- * How: the step starts with made-up register values that stand for the registers (FAKE_SP, FAKE_FP), far apart in an
- * address range that no program has. The addresses where the step looks for the return address and the saved frame
- * pointer tell how the caller's frame is computed here, in terms of sp and fp. Whatever the tables use (offsets,
- * expressions, aligned frames), the outcome is one of a few rules.
+ * How: the step starts with made-up register values that stand for the registers (FAKE), far apart in an address range
+ * that no program has. The addresses where the step looks for the return address and the saved frame pointer tell how
+ * the caller's frame is computed here, in terms of registers and of words that they point to. Whatever the tables use
+ * (offsets, expressions, aligned frames), the outcome is one of a few rules.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <libunwind.h>
@@ -19,21 +19,13 @@
 #include "shim/base/shared.h"
 #include "shim/libc/modules.h"
 #include "shim/base/os.h"
+#include "shim/stack/fake.h"
 #include "shim/stack/own_stack.h"
 #include "shim/base/peek.h"
 #include "shim/base/self.h"
 #include "shim/base/sync.h"
 #include "shim/stack/unwind.h"
 #include "shim/stack/unwind_libc.h"
-
-/* Addresses that stand for a register's value, or for the word that was read at one. Each has a window of
- * WINDOW bytes to both sides. */
-#define FAKE_SP ((uintptr_t)1 << 63 | (uintptr_t)1 << 40)
-#define FAKE_FP ((uintptr_t)1 << 63 | (uintptr_t)2 << 40)
-#define FAKE_AT_SP ((uintptr_t)1 << 63 | (uintptr_t)3 << 40) /* + offset: the word at FAKE_SP + offset */
-#define FAKE_AT_FP ((uintptr_t)1 << 63 | (uintptr_t)4 << 40)
-#define FAKE_OTHER ((uintptr_t)1 << 63 | (uintptr_t)5 << 40)
-#define WINDOW ((uintptr_t)1 << 30)
 
 enum { WORD = sizeof(uintptr_t) };
 
@@ -91,11 +83,6 @@ static bool read_table_locked(const struct module *m, uintptr_t at, void *to, si
 		memcpy((char *)to + done, from, part);
 	}
 	return true;
-}
-
-static bool near(uintptr_t value, uintptr_t fake)
-{
-	return value - (fake - WINDOW) < 2 * WINDOW;
 }
 
 /* The lookup table in .eh_frame_hdr, in the one form that linkers write. Format: LSB core, "Exception
@@ -156,12 +143,8 @@ static int access_mem(unw_addr_space_t space, unw_word_t at, unw_word_t *value, 
 	const struct module *m = learner.module;
 	if (write)
 		return -UNW_EINVAL;
-	if (near(at, FAKE_SP))
-		*value = FAKE_AT_SP + (at - FAKE_SP);
-	else if (near(at, FAKE_FP))
-		*value = FAKE_AT_FP + (at - FAKE_FP);
-	else if (at >> 63)
-		*value = FAKE_OTHER;
+	if (at >> 63)
+		*value = word_at(meaning_of(at));
 	else if (!m || !read_table_locked(m, at, value, sizeof *value))
 		return -UNW_EINVAL;
 	return 0;
@@ -172,13 +155,10 @@ static int access_reg(unw_addr_space_t space, unw_regnum_t reg, unw_word_t *valu
 	(void)space, (void)arg;
 	if (write)
 		return -UNW_EREADONLYREG;
-	enum { FP_REG = ARCH_UNW_FP, SP_REG = ARCH_UNW_SP, IP_REG = ARCH_UNW_PC };
-	switch ((int)reg) {
-	case SP_REG: *value = FAKE_SP; break;
-	case FP_REG: *value = FAKE_FP; break;
-	case IP_REG: *value = learner.pc; break;
-	default: *value = FAKE_OTHER; break;
-	}
+	if (reg == ARCH_UNW_PC)
+		*value = learner.pc;
+	else
+		*value = reg >= 0 && reg < ARCH_DWARF_REGISTERS ? FAKE(reg) : FAKE_WORD;
 	return 0;
 }
 
@@ -221,70 +201,151 @@ static bool start_locked(void)
 	return learner.space != NULL;
 }
 
-/* Finds how the caller's frame pointer is computed, given its cfa.
- * Returns false if no rule of ours fits. */
-static bool read_fp_rule(unw_cursor_t *c, uintptr_t cfa, struct unwind_rule *r)
+/* Returns where a register is kept: n for cfa - n; 0: still in the register; negative: nobody knows. */
+static int32_t read_saved(unw_cursor_t *c, uintptr_t cfa, int number)
 {
 	unw_save_loc_t loc;
-	if (unw_get_save_loc(c, ARCH_UNW_FP, &loc) < 0)
-		return false;
-	if (r->kind == UNWIND_FP_DEREF) /* such a frame keeps it where its own points to */
-		return loc.type == UNW_SLT_MEMORY && loc.u.addr == FAKE_FP;
+	if (unw_get_save_loc(c, number, &loc) < 0)
+		return -1;
+	if (loc.type == UNW_SLT_REG)
+		return loc.u.regnum == number ? 0 : -1;
 	if (loc.type != UNW_SLT_MEMORY)
-		return true; /* not saved: still in the register */
-	r->fp_at = (int32_t)(cfa - loc.u.addr);
-	return cfa - loc.u.addr < WINDOW && cfa > loc.u.addr;
+		return 0;
+	return cfa > loc.u.addr && cfa - loc.u.addr < WINDOW ? (int32_t)(cfa - loc.u.addr) : -1;
+}
+
+/* Is this the frame that the kernel made for a handler? Its tables find both the stack pointer and the program counter
+ * of the interrupted code where the kernel keeps them. (A table that finds the stack pointer in a word of the frame and
+ * the return address below that is one of a frame that aligned its stack.) */
+static bool is_signal(const struct meaning *cfa, const unw_save_loc_t *return_at)
+{
+	const ucontext_t *u = ARCH_CONTEXT_AT((uintptr_t)0);
+	return cfa->is_deref && cfa->base == ARCH_DWARF_SP && cfa->offset == 0 &&
+	       cfa->at == (int32_t)(uintptr_t)&ARCH_SP(u) && return_at->type == UNW_SLT_MEMORY &&
+	       return_at->u.addr == FAKE(ARCH_DWARF_SP) + (uintptr_t)&ARCH_PC(u);
+}
+
+static void set_other(struct unwind_rule *r, const struct meaning *cfa, int return_in)
+{
+	r->kind = UNWIND_OTHER;
+	r->base = (uint8_t)cfa->base;
+	r->index = cfa->index;
+	r->is_deref = cfa->is_deref;
+	r->deref_at = cfa->at;
+	r->return_in = (uint8_t)return_in;
+}
+
+/* The kinds that fit in a word, where they do. */
+static struct unwind_rule rule_from(const struct meaning *cfa, uintptr_t value, unw_cursor_t *c)
+{
+	struct unwind_rule r = {.cfa_offset = cfa->offset, .fp_at = read_saved(c, value, ARCH_UNW_FP)};
+	unw_save_loc_t fp;
+	bool is_plain = cfa->index == UNWIND_NO_REGISTER;
+	bool fp_is_at_fp = unw_get_save_loc(c, ARCH_UNW_FP, &fp) == 0 && fp.type == UNW_SLT_MEMORY &&
+	                   fp.u.addr == FAKE(ARCH_DWARF_FP);
+	if (is_plain && !cfa->is_deref && cfa->base == ARCH_DWARF_SP && r.fp_at >= 0) {
+		r.kind = UNWIND_SP;
+	} else if (is_plain && !cfa->is_deref && cfa->base == ARCH_DWARF_FP && r.fp_at >= 0) {
+		r.kind = UNWIND_FP;
+	} else if (is_plain && cfa->is_deref && cfa->base == ARCH_DWARF_FP && cfa->offset == 0 && fp_is_at_fp) {
+		r = (struct unwind_rule){.kind = UNWIND_FP_DEREF, .cfa_offset = cfa->at};
+	} else {
+		set_other(&r, cfa, UNWIND_NO_REGISTER);
+	}
+	return r;
+}
+
+/* Does the code at a return address end a signal's handler? Such code may have no table. */
+static bool is_restorer(uintptr_t pc)
+{
+	unsigned char code[ARCH_RESTORER_BYTES];
+	return peek(pc + 1, code, sizeof code) && arch_is_restorer(code);
+}
+
+/* Nobody called from before the first instruction of a function: the frame was made, as by makecontext. */
+static bool is_made_root(uintptr_t pc)
+{
+	unw_proc_info_t info;
+	uintptr_t to;
+	memset(&info, 0, sizeof info);
+	return find_proc_info(learner.space, pc + 1, &info, 0, NULL) == 0 && info.start_ip == pc + 1 &&
+	       code_callee_before(pc + 1, &to) == ARCH_CALLS_NOTHING;
+}
+
+static struct unwind_rule without_table(uintptr_t pc)
+{
+	if (is_restorer(pc))
+		return (struct unwind_rule){.kind = UNWIND_SIGNAL};
+	if (is_made_root(pc))
+		return (struct unwind_rule){.kind = UNWIND_END};
+	bool is_code = learner.module || code_learn(pc);
+	return (struct unwind_rule){.kind = is_code ? UNWIND_CHAIN : UNWIND_NOWHERE};
 }
 
 static struct unwind_rule trial_step(void)
 {
-	const struct unwind_rule unknown = {.kind = UNWIND_UNKNOWN}, chain = {.kind = UNWIND_CHAIN};
-	struct unwind_rule r = {0};
+	const struct unwind_rule unknown = {.kind = UNWIND_UNKNOWN};
 	unw_cursor_t c;
-	unw_word_t cfa;
+	unw_word_t value;
 	unw_save_loc_t return_at;
 
 	if (unw_init_remote(&c, learner.space, NULL) < 0)
 		return unknown;
 	int left = unw_step(&c);
 	if (!learner.has_table_entry)
-		return chain;
+		return without_table(learner.pc);
 	if (left < 0)
 		return unknown;
 	if (left == 0)
 		return (struct unwind_rule){.kind = UNWIND_END};
-	if (unw_get_reg(&c, UNW_REG_SP, &cfa) < 0 || unw_get_save_loc(&c, UNW_REG_IP, &return_at) < 0)
+	if (unw_get_reg(&c, UNW_REG_SP, &value) < 0 || unw_get_save_loc(&c, UNW_REG_IP, &return_at) < 0)
 		return unknown;
-	if (near(cfa, FAKE_SP))
-		r = (struct unwind_rule){.kind = UNWIND_SP, .cfa_offset = (int32_t)(cfa - FAKE_SP)};
-	else if (near(cfa, FAKE_FP))
-		r = (struct unwind_rule){.kind = UNWIND_FP, .cfa_offset = (int32_t)(cfa - FAKE_FP)};
-	else if (near(cfa, FAKE_AT_FP))
-		r = (struct unwind_rule){.kind = UNWIND_FP_DEREF, .cfa_offset = (int32_t)(cfa - FAKE_AT_FP)};
-	else if (near(cfa, FAKE_AT_SP))
+	struct meaning cfa = meaning_of(value);
+	if (cfa.base < 0)
+		return unknown;
+	if (is_signal(&cfa, &return_at))
 		return (struct unwind_rule){.kind = UNWIND_SIGNAL};
-	if (r.kind == UNWIND_UNKNOWN || return_at.type != UNW_SLT_MEMORY || return_at.u.addr != cfa - WORD)
-		return unknown;
-	return read_fp_rule(&c, cfa, &r) ? r : unknown;
+	struct unwind_rule r = rule_from(&cfa, value, &c);
+	bool is_in_register = return_at.type == UNW_SLT_REG && return_at.u.regnum < ARCH_DWARF_REGISTERS;
+	if (is_in_register && r.kind != UNWIND_FP_DEREF) {
+		set_other(&r, &cfa, return_at.u.regnum);
+		return r;
+	}
+	return return_at.type == UNW_SLT_MEMORY && return_at.u.addr == value - WORD ? r : unknown;
 }
 
-/* libunwind asserts on tables that make no sense. unwind_libc.c turns that into a jump back to here. */
-static __attribute__((noinline)) struct unwind_rule guarded_trial_step(void)
+/* The same step, for one register. */
+static int32_t trial_saved(int number)
 {
-	struct unwind_rule r = {.kind = UNWIND_UNKNOWN};
-	if (__builtin_setjmp(wrap_escape) == 0) {
-		shared_store_relaxed(&wrap_escape_tid, os_tid());
-		r = trial_step();
-	}
-	shared_store_relaxed(&wrap_escape_tid, 0);
-	return r;
+	unw_cursor_t c;
+	unw_word_t cfa;
+	if (unw_init_remote(&c, learner.space, NULL) < 0 || unw_step(&c) <= 0 || !learner.has_table_entry ||
+	    unw_get_reg(&c, UNW_REG_SP, &cfa) < 0)
+		return -1;
+	return read_saved(&c, cfa, number);
 }
 
 struct learning {
 	uintptr_t pc;
+	int number; /* of a register; negative: the rule is asked for */
 	struct unwind_rule rule;
+	int32_t saved;
 	uintptr_t start;
+	enum code_answer answer;
 };
+
+/* libunwind asserts on tables that make no sense. unwind_libc.c turns that into a jump back to here. */
+static __attribute__((noinline)) void guarded_trial_step(struct learning *l)
+{
+	if (__builtin_setjmp(wrap_escape) == 0) {
+		shared_store_relaxed(&wrap_escape_tid, os_tid());
+		if (l->number < 0)
+			l->rule = trial_step();
+		else
+			l->saved = trial_saved(l->number);
+	}
+	shared_store_relaxed(&wrap_escape_tid, 0);
+}
 
 static void learn_locked(void *arg)
 {
@@ -299,20 +360,35 @@ static void learn_locked(void *arg)
 		learner.has_table_entry = false;
 		learner.is_unreadable = false;
 		forget_pieces_locked();
-		l->rule = guarded_trial_step();
-		if (learner.is_unreadable || modules_find(l->pc) != learner.module) /* it was unloaded meanwhile */
+		guarded_trial_step(l);
+		if (learner.is_unreadable || modules_find(l->pc) != learner.module) { /* it was unloaded meanwhile */
 			l->rule.kind = UNWIND_UNKNOWN;
+			l->saved = -1;
+		}
 	}
+}
+
+/* Run a function on the learner's stack, with its lock. */
+static void run(void (*fn)(void *), struct learning *l)
+{
+	if (!lock_take(&learner.lock, LOCK_LEARN))
+		return;
+	own_stack_run(&learner.stack, fn, l);
+	lock_release(&learner.lock);
 }
 
 struct unwind_rule unwind_learn(uintptr_t pc)
 {
-	struct learning l = {.pc = pc, .rule = {.kind = UNWIND_UNKNOWN}};
-	if (!lock_take(&learner.lock, LOCK_LEARN))
-		return l.rule;
-	own_stack_run(&learner.stack, learn_locked, &l);
-	lock_release(&learner.lock);
+	struct learning l = {.pc = pc, .number = -1, .rule = {.kind = UNWIND_UNKNOWN}};
+	run(learn_locked, &l);
 	return l.rule;
+}
+
+int32_t unwind_learn_saved(uintptr_t pc, int number)
+{
+	struct learning l = {.pc = pc, .number = number, .saved = -1};
+	run(learn_locked, &l);
+	return l.saved;
 }
 
 static void find_start_locked(void *arg)
@@ -332,11 +408,26 @@ static void find_start_locked(void *arg)
 uintptr_t unwind_function_start(uintptr_t pc)
 {
 	struct learning l = {.pc = pc};
-	if (!lock_take(&learner.lock, LOCK_LEARN))
-		return 0;
-	own_stack_run(&learner.stack, find_start_locked, &l);
-	lock_release(&learner.lock);
+	run(find_start_locked, &l);
 	return l.start;
+}
+
+static void learn_return_locked(void *arg)
+{
+	struct learning *l = arg;
+	uintptr_t to = 0;
+	if (code_callee_before(l->pc, &to) == ARCH_CALLS_ADDRESS)
+		code_learn(to);
+	code_learn(l->pc - 1);
+	l->answer = code_is_return(l->pc);
+}
+
+enum code_answer unwind_learn_return(uintptr_t return_address)
+{
+	struct learning l = {.pc = return_address, .answer = code_is_return(return_address)};
+	if (l.answer == CODE_ASK)
+		run(learn_return_locked, &l);
+	return l.answer == CODE_YES ? CODE_YES : CODE_NO;
 }
 
 /* Nobody can wait for a learner that was stopped in the middle. */

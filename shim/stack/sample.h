@@ -27,13 +27,17 @@ struct sample {
 	uint16_t depth;
 	int16_t copy;  /* number of the copy of the rest of the stack; negative: none */
 	bool is_short; /* there was more, and no copy to be had */
+	uint8_t cut;   /* enum stack_cut; the mark is in pc[] once the sample is finished */
 	struct unwind_frame rest;
-	uintptr_t pc[]; /* sample_depth() of them */
+	uintptr_t pc[]; /* sample_depth() of them, and a mark */
 };
 
 /* Allocate the memory for the copies, once. Listener.
  * Returns false if there is no memory: then stacks are short at first. */
 bool sample_start(void);
+
+/* Init: where the main thread's stack ends (struct stack_bounds), and where its frames do. */
+void sample_main_stack(uintptr_t hi, uintptr_t frames_end);
 
 size_t sample_depth(void);
 size_t sample_bytes(void); /* of a struct sample */

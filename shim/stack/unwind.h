@@ -15,10 +15,14 @@
 
 #include "shim/arch/arch.h"
 #include "shim/base/self.h"
+#include "shim/base/cut.h"
+#include "shim/stack/code.h"
+#include "shim/stack/rules.h"
 
 /* The registers at which a walk starts: `pc` is the address to look up (a return address minus one). */
 struct unwind_frame {
 	uintptr_t pc, sp, fp;
+	const ucontext_t *registers; /* all of them, where a signal interrupted; NULL: not known */
 };
 
 /* The frame of the caller of the function that uses this, as it was before the call. The function then has a frame
@@ -49,14 +53,19 @@ struct stack_bounds unwind_thread_stack(uintptr_t at, size_t bytes);
 size_t unwind_read_safely(void *to, uintptr_t from, size_t bytes);
 
 /* Write the look-up addresses of the stack from `start` outwards to pc[0..max): start's own first, without the frames
- * that are left out. known: the calling thread's stack.
+ * that are left out. known: the calling thread's stack. *cut says why the stack ends before its outermost frame.
  * Returns their number. */
-size_t unwind_walk(struct unwind_frame start, const struct stack_bounds *known, uintptr_t *pc, size_t max);
+size_t unwind_walk(struct unwind_frame start, const struct stack_bounds *known, uintptr_t *pc, size_t max,
+                   enum stack_cut *cut);
 
-/* The same in a signal handler: it takes no lock and learns nothing. The walk ends where no rule is known yet: *rest is
- * that frame, which is in pc[] already if it is shown. rest->pc is 0 if the walk came to its end. */
+/* The same in a signal handler: it takes no lock and learns nothing. Where it needs to know more, `rest` is the frame
+ * from which the listener has to go on (it is in pc[] already if it is shown). Else rest.pc is 0. */
+struct unwind_known {
+	struct unwind_frame rest;
+	enum stack_cut cut;
+};
 size_t unwind_walk_known(struct unwind_frame start, const struct stack_bounds *known, uintptr_t *pc, size_t max,
-                         struct unwind_frame *rest);
+                         struct unwind_known *out);
 
 /* Walk a stack that is another thread's, or a copy. read(memory, address, value) returns false where it can't read.
  * `mark`, if not NULL, is a frame further out whose registers are known; `passed` tells whether the walk met it. The
@@ -67,35 +76,38 @@ struct unwind_elsewhere {
 	bool (*read)(void *memory, uintptr_t at, uintptr_t *value);
 	void *memory;
 	const struct unwind_frame *mark;
+	const uintptr_t *registers; /* of the first frame, by DWARF's numbers; NULL: not known */
+	bool is_copy;               /* what can't be read was not copied */
+	bool is_leaf;               /* start is where the thread executes: there certainly is code */
+	/* what the walk found */
 	bool passed;
+	enum stack_cut cut;
+	struct unwind_frame start;
 };
 size_t unwind_walk_elsewhere(struct unwind_frame start, struct unwind_elsewhere *e, uintptr_t *pc, size_t max);
 
-/* Init: leave frames with an address in [start, end) out of every stack, the one that executes included: users look for
- * their own code. What a hook costs is its caller's. */
+/* Go to the caller's frame. Returns false if it can't be found. Listener. */
+bool unwind_step_elsewhere(struct unwind_frame *f, struct unwind_elsewhere *e);
+
+/* Do the tables say that this frame has no caller? Listener. */
+bool unwind_is_outermost(const struct unwind_frame *f);
+
+/* Init: leave frames with an address in [start, end) out of every stack: hooks that had to stay on the stack
+ * (pthread_create, operator new around another allocator's). */
 void unwind_leave_out(const void *start, const void *end);
 
 /* Forget every rule: the set of loaded objects changed. */
 void unwind_forget(void);
 
-/* How to get from a frame to its caller's, for one address. cfa is the caller's stack pointer.  */
-enum unwind_kind {
-	UNWIND_UNKNOWN,  /* must be 0: an empty cache slot */
-	UNWIND_SP,       /* cfa = sp + cfa_offset; return address at cfa - 8 */
-	UNWIND_FP,       /* cfa = fp + cfa_offset */
-	UNWIND_FP_DEREF, /* cfa = *(fp + cfa_offset): a frame that aligned its stack */
-	UNWIND_CHAIN,    /* no unwind table: guess by the frame pointer */
-	UNWIND_SIGNAL,   /* a signal frame: registers from the ucontext at sp */
-	UNWIND_END,      /* the outermost frame */
-};
-struct unwind_rule {
-	enum unwind_kind kind;
-	int32_t cfa_offset;
-	int32_t fp_at; /* the caller's frame pointer is at cfa - fp_at; 0: still in the register */
-};
-
 /* Ask libunwind for the rule at `pc`. learn.c. Holds the LEARN lock meanwhile; may change errno. */
 struct unwind_rule unwind_learn(uintptr_t pc);
+
+/* Where does the function at pc keep its caller's value of this register?
+ * Returns n for cfa - n; 0: still in the register; negative: nobody knows. */
+int32_t unwind_learn_saved(uintptr_t pc, int number);
+
+/* code_is_return, with a look at the mappings where that does not know. Takes the LEARN lock. */
+enum code_answer unwind_learn_return(uintptr_t return_address);
 
 /* Returns the first address of the function that pc lies in, by the same tables; 0 if they don't say. */
 uintptr_t unwind_function_start(uintptr_t pc);

@@ -48,6 +48,7 @@
 #include "shim/stack/here.h"
 #include "shim/base/text.h"
 #include "shim/threads/threads.h"
+#include "shim/stack/sample.h"
 #include "shim/stack/unwind.h"
 #include "shim/listener/visitor.h"
 
@@ -437,6 +438,7 @@ static void start(char *const *envp)
 	libc_thread_start(get_auxval(AT_HWCAP2));
 	leave_us_out();
 	self.stack = unwind_main_stack(get_auxval(AT_EXECFN)); /* the program's name lies there */
+	sample_main_stack(self.stack.hi, (uintptr_t)envp);
 	modules_refresh();
 	log_start(settings.log, settings.log_file, our_path());
 	settings_read_numbers(envp, log_warn);

@@ -16,10 +16,12 @@
 /* A wait, as its thread publishes it (waits/waits.h). The fields change only while `state` says WAIT_NONE or
  * WAIT_CHANGING; a state with a call never comes back after it was left. */
 struct wait {
-	shared_u64 state;          /* instance << 8 | enum wait_call */
-	uint64_t instances;        /* waits so far */
-	uintptr_t object;          /* what it waits for: waits_kind() says of what kind */
-	struct unwind_frame frame; /* the caller's */
+	shared_u64 state;   /* instance << 8 | enum wait_call */
+	uint64_t instances; /* waits so far */
+	uintptr_t object;   /* what it waits for: waits_kind() says of what kind */
+	struct wait_frame {
+		uintptr_t pc, sp, fp;
+	} frame;              /* the caller's */
 	uint64_t since_ns;    /* CLOCK_MONOTONIC; CLOCK_MONOTONIC_COARSE for locks that nobody watches; 0: not taken */
 	uint32_t handled;     /* self.handled when it began */
 	shared_u32 cut_short; /* our signal interrupted the system call of this wait */

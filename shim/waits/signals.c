@@ -49,6 +49,7 @@ static struct unwind_frame frame_of(const ucontext_t *u)
 		.pc = (uintptr_t)ARCH_PC(u),
 		.sp = (uintptr_t)ARCH_SP(u),
 		.fp = (uintptr_t)ARCH_FP(u),
+		.registers = u,
 	};
 }
 

@@ -114,7 +114,7 @@ static inline __attribute__((always_inline)) void waits_enter(struct wait_scope 
 	shared_fence_release(); /* before the fields change; no instruction on x86 */
 	uint64_t instance = ++w->instances;
 	w->object = object;
-	w->frame = frame;
+	w->frame = (struct wait_frame){frame.pc, frame.sp, frame.fp};
 	w->since_ns = since_ns;
 	w->handled = self.handled;
 	shared_set_own(&w->cut_short, 0);

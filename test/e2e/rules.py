@@ -39,8 +39,9 @@ def _samples(p):
 
 def _ours(p):
     for l in p.locations:
-        # What has no room in our tables is counted at a function of this name: it stands for others' stacks.
-        if l.mapping and l.mapping.file.endswith("/libpprofshim.so") and l.names != ["other_stacks"]:
+        # What has no room in our tables is counted at a function of this name: it stands for others' stacks. The other
+        # is the mark at the root of a stack that is not whole.
+        if l.mapping and l.mapping.file.endswith("/libpprofshim.so") and l.names not in (["other_stacks"], ["[truncated]"]):
             yield "a frame of the profiler's own is in it: " + ", ".join(l.names)
 
 

@@ -67,9 +67,11 @@ void trace_heap(int64_t bytes) /* trace_events.c's */
 }
 
 /* The stack is the start's pc, then its sp, fp times. */
-size_t unwind_walk(struct unwind_frame start, const struct stack_bounds *stack, uintptr_t *pc, size_t max)
+size_t unwind_walk(struct unwind_frame start, const struct stack_bounds *stack, uintptr_t *pc, size_t max,
+                   enum stack_cut *cut)
 {
 	(void)stack;
+	*cut = CUT_NOT;
 	size_t n = 0;
 	pc[n++] = start.pc;
 	while (n < max && n <= start.fp)

@@ -33,9 +33,10 @@ uint64_t modules_place_of(const uintptr_t *pc, size_t depth) /* modules.c's */
 }
 
 static const struct stack_bounds *walked;
-size_t unwind_walk(struct unwind_frame start, const struct stack_bounds *stack, uintptr_t *pc,
-                   size_t max) /* unwind.c's */
+size_t unwind_walk(struct unwind_frame start, const struct stack_bounds *stack, uintptr_t *pc, size_t max,
+                   enum stack_cut *cut) /* unwind.c's */
 {
+	*cut = CUT_NOT;
 	size_t n = 0;
 	walked = stack;
 	while (n < max && n < start.fp)

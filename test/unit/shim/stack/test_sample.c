@@ -3,8 +3,9 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/stack/sample.c shim/stack/unwind.c shim/stack/learn.c shim/stack/own_stack.c shim/stack/unwind_libc.c
- * links: shim/libc/modules.c shim/libc/real.c shim/base/losses.c shim/base/settings.c
+/* links: shim/stack/sample.c shim/stack/unwind.c shim/stack/bounds.c shim/stack/rules.c shim/stack/code.c shim/stack/look.c
+ * links: shim/stack/learn.c shim/stack/own_stack.c shim/stack/unwind_libc.c
+ * links: shim/libc/clock.c shim/libc/modules.c shim/libc/real.c shim/base/losses.c shim/base/settings.c
  * links: shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -73,7 +74,7 @@ static size_t known;
 
 static union {
 	struct sample s;
-	char room[sizeof(struct sample) + MAX * sizeof(uintptr_t)];
+	char room[sizeof(struct sample) + (MAX + 1) * sizeof(uintptr_t)]; /* and a mark */
 } taken;
 
 static struct {
@@ -93,11 +94,11 @@ static void look(const ucontext_t *u)
 	struct stack_bounds stack = {0};
 	unwind_forget();
 	if (known)
-		unwind_walk(f, &stack, truth.pc, known);
+		unwind_walk(f, &stack, truth.pc, known, &(enum stack_cut){0});
 	sample_take(&taken.s, f);
 	truth.unfinished += taken.s.copy >= 0;
 	stack = (struct stack_bounds){0};
-	truth.depth = unwind_walk(f, &stack, truth.pc, sample_depth());
+	truth.depth = unwind_walk(f, &stack, truth.pc, sample_depth(), &(enum stack_cut){0});
 }
 
 static void on_signal(int sig, siginfo_t *info, void *context)
@@ -162,7 +163,8 @@ static void test_before_there_is_memory_a_stack_is_short_and_says_so(void **stat
 	assert_true(taken.s.is_short);
 	assert_true(taken.s.copy < 0);
 	sample_finish(&taken.s);
-	assert_int_equal(taken.s.depth, 1);
+	assert_int_equal(taken.s.depth, 2);
+	assert_int_equal(cut_of(taken.s.pc[1]), CUT_BUSY);
 	sample_drop(&taken.s);
 	sample_fork_child();
 	assert_true(sample_start());
@@ -182,7 +184,7 @@ static void test_a_finished_sample_is_the_stack_whatever_was_known(void **state)
 			assert_false(taken.s.is_short);
 			assert_int_equal(taken.s.tid, os_tid());
 			if (shapes[i].run != thirty) /* where one rule serves many frames */
-				assert_in_range(taken.s.depth, 1, known + 1);
+				assert_in_range(taken.s.depth, 1, known + 2);
 			sample_finish(&taken.s);
 			assert_true(taken.s.copy < 0);
 			if (!is_right()) {
@@ -347,11 +349,14 @@ static void test_no_sample_is_deeper_than_was_asked_for(void **state)
 			memset(&taken, 0xee, sizeof taken);
 			thirty(interrupt);
 			sample_finish(&taken.s);
-			assert_int_equal(taken.s.depth, truth.depth);
+			size_t marks = cut_of(taken.s.pc[taken.s.depth - 1]) == CUT_DEPTH;
+			assert_int_equal(taken.s.depth, truth.depth + marks);
+			assert_true(!marks || truth.depth == depths[i]);
+			assert_true(marks || depths[i] > 30);
 			assert_memory_equal(taken.s.pc, truth.pc, truth.depth * sizeof *truth.pc);
-			assert_true(taken.s.depth <= depths[i]);
+			assert_true(truth.depth <= depths[i]);
 			if (taken.s.depth < MAX)
-				assert_true(taken.s.pc[depths[i] < MAX ? depths[i] : taken.s.depth] ==
+				assert_true(taken.s.pc[depths[i] + 1 < MAX ? depths[i] + 1 : taken.s.depth] ==
 				            0xeeeeeeeeeeeeeeee);
 		}
 	}
@@ -379,7 +384,8 @@ static void test_copies_are_given_back_and_used_again(void **state)
 			plain(interrupt);
 			assert_true(taken.s.is_short && taken.s.copy < 0 && taken.s.depth == 1);
 			sample_finish(&taken.s);
-			assert_int_equal(taken.s.depth, 1);
+			assert_int_equal(taken.s.depth, 2);
+			assert_int_equal(cut_of(taken.s.pc[1]), CUT_BUSY);
 		}
 		struct sample one = {.copy = (int16_t)copy[7]};
 		sample_drop(&one);
@@ -411,12 +417,33 @@ static void test_of_a_stack_that_is_larger_than_a_copy_the_near_part_is_right(vo
 #endif
 	far(interrupt);
 	sample_finish(&taken.s);
+	assert_int_equal(cut_of(taken.s.pc[--taken.s.depth]), CUT_NEW_CODE);
 	assert_true(taken.s.depth > 2 && taken.s.depth < truth.depth);
 	assert_memory_equal(taken.s.pc, truth.pc, taken.s.depth * sizeof *truth.pc);
 	bool met = false;
 	for (size_t i = 0; i < taken.s.depth; i++)
 		met |= taken.s.pc[i] >= (uintptr_t)with_array && taken.s.pc[i] < (uintptr_t)with_array + 200;
 	assert_true(met);
+}
+
+/* "Its inner end, and its outer end": a frame between them may be as large as it likes. */
+static void test_where_the_end_of_the_stack_is_known_a_huge_frame_is_no_obstacle(void **state)
+{
+	(void)state;
+#if SANITIZED
+	skip();
+#endif
+	uintptr_t end = (uintptr_t)environ;
+	self.stack = (struct stack_bounds){.lo = end - (1 << 20), .hi = end + PAGE};
+	sample_main_stack(self.stack.hi, end);
+	far(interrupt);
+	sample_finish(&taken.s);
+	self.stack = (struct stack_bounds){0};
+	assert_true(truth.unfinished > 0);
+	if (!is_right()) {
+		print_both();
+		fail_msg("not whole");
+	}
 }
 
 static ucontext_t main_context, own_context;
@@ -469,11 +496,12 @@ static void wild_pointers(void)
 			struct stack_bounds stack = {0};
 			uintptr_t good[16] = {0};
 			if (warm)
-				unwind_walk((struct unwind_frame){f.pc, (uintptr_t)good, (uintptr_t)good}, &stack,
-				            truth.pc, 5);
+				unwind_walk((struct unwind_frame){f.pc, (uintptr_t)good, (uintptr_t)good, NULL}, &stack,
+				            truth.pc, 5, &(enum stack_cut){0});
 			sample_take(&taken.s, f);
 			sample_finish(&taken.s);
-			CHECK(taken.s.depth == 1 && taken.s.pc[0] == f.pc && taken.s.copy < 0);
+			CHECK(taken.s.depth == 2 && taken.s.pc[0] == f.pc && taken.s.copy < 0 &&
+			      cut_of(taken.s.pc[1]) != CUT_NOT);
 		}
 }
 
@@ -529,12 +557,13 @@ static void test_the_frame_that_executes_is_left_out_too(void **state)
 		struct sample s;
 		char room[sizeof taken];
 	} mine;
-	struct unwind_frame f = UNWIND_CALLER(), rest;
+	struct unwind_frame f = UNWIND_CALLER();
+	struct unwind_known out;
 	struct stack_bounds stack = {0};
 	uintptr_t all[MAX], pc[MAX];
-	size_t n = unwind_walk(f, &stack, all, MAX);
+	size_t n = unwind_walk(f, &stack, all, MAX, &(enum stack_cut){0});
 	unwind_leave_out((const void *)f.pc, (const void *)(f.pc + 1));
-	assert_int_equal(unwind_walk_known(f, &stack, pc, MAX, &rest), n - 1); /* all is known */
+	assert_int_equal(unwind_walk_known(f, &stack, pc, MAX, &out), n - 1); /* all is known */
 	assert_int_equal(pc[0], all[1]);
 	unwind_forget();
 	sample_take(&mine.s, f); /* nothing is */
@@ -559,6 +588,7 @@ int main(void)
 		TEST(test_no_sample_is_deeper_than_was_asked_for),
 		TEST(test_copies_are_given_back_and_used_again),
 		TEST(test_of_a_stack_that_is_larger_than_a_copy_the_near_part_is_right),
+		TEST(test_where_the_end_of_the_stack_is_known_a_huge_frame_is_no_obstacle),
 		TEST(test_a_copy_ends_where_memory_ends),
 		TEST(test_a_stack_pointer_into_nothing_does_no_harm),
 		TEST(test_frames_that_are_left_out_stay_out_wherever_the_walk_is_taken_up),

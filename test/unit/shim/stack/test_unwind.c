@@ -3,7 +3,9 @@
  * Runs in: its own process. What may crash runs in a child, so that a crash is one failed test.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/stack/unwind.c shim/stack/learn.c shim/stack/own_stack.c shim/stack/unwind_libc.c shim/libc/modules.c
+/* links: shim/stack/unwind.c shim/stack/bounds.c shim/stack/rules.c shim/stack/code.c
+ * links: shim/stack/look.c shim/stack/learn.c shim/stack/own_stack.c shim/stack/unwind_libc.c
+ * links: shim/libc/clock.c shim/libc/modules.c
  * links: shim/libc/real.c shim/base/losses.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #include "test/unit/shim/stack/unwind_made.h"
 
@@ -56,8 +58,8 @@ static void test_a_deep_stack_is_walked_to_the_limit_and_no_further(void **state
 	for (size_t max = 1; max <= 5; max++) {
 		uintptr_t pc[6] = {0, 0, 0, 0, 0, 0};
 		struct stack_bounds stack = {0};
-		assert_int_equal(unwind_walk(UNWIND_CALLER(), &stack, pc, max),
-		                 max < 5 ? max : unwind_walk(UNWIND_CALLER(), &stack, pc, 5));
+		assert_int_equal(unwind_walk(UNWIND_CALLER(), &stack, pc, max, &(enum stack_cut){0}),
+		                 max < 5 ? max : unwind_walk(UNWIND_CALLER(), &stack, pc, 5, &(enum stack_cut){0}));
 		assert_int_equal(pc[max], 0);
 	}
 }
@@ -81,7 +83,7 @@ static void *walk_in_thread(void *arg)
 	size_t *wrong = arg;
 	for (int i = 0; i < 2000; i++) {
 		uintptr_t pc[MAX];
-		size_t n = unwind_walk(UNWIND_CALLER(), &stack, pc, MAX);
+		size_t n = unwind_walk(UNWIND_CALLER(), &stack, pc, MAX, &(enum stack_cut){0});
 		if (i == 0) {
 			mine.n = n;
 			memcpy(mine.pc, pc, sizeof pc);
@@ -171,7 +173,7 @@ static void on_step(int signal, siginfo_t *info, void *context)
 	(void)signal, (void)info;
 	ucontext_t *u = context;
 	uintptr_t rip = (uintptr_t)u->uc_mcontext.gregs[REG_RIP];
-	taken.n = unwind_walk(UNWIND_CALLER(), &stack, taken.pc, MAX);
+	taken.n = unwind_walk(UNWIND_CALLER(), &stack, taken.pc, MAX, &(enum stack_cut){0});
 	if (!is_right_from(rip) && stepped.wrong++ == 0) {
 		stepped.interrupted = rip;
 		for (size_t i = 0; i < taken.n; i++)

@@ -3,7 +3,9 @@
  * Runs in: its own process. What may crash runs in a child, so that a crash is one failed test.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/stack/unwind.c shim/stack/learn.c shim/stack/own_stack.c shim/stack/unwind_libc.c shim/libc/modules.c
+/* links: shim/stack/unwind.c shim/stack/bounds.c shim/stack/rules.c shim/stack/code.c
+ * links: shim/stack/look.c shim/stack/learn.c shim/stack/own_stack.c shim/stack/unwind_libc.c
+ * links: shim/libc/clock.c shim/libc/modules.c
  * links: shim/libc/real.c shim/base/losses.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #include "test/unit/shim/stack/unwind_made.h"
 
@@ -13,7 +15,8 @@ static size_t walk_from(uintptr_t pc, uintptr_t sp, uintptr_t fp)
 {
 	struct stack_bounds stack = {0};
 	uintptr_t out[MAX];
-	size_t n = unwind_walk((struct unwind_frame){.pc = pc, .sp = sp, .fp = fp}, &stack, out, MAX);
+	size_t n = unwind_walk((struct unwind_frame){.pc = pc, .sp = sp, .fp = fp}, &stack, out, MAX,
+	                       &(enum stack_cut){0});
 	CHECK(n >= 1 && n <= MAX && out[0] == pc);
 	return n;
 }
@@ -35,8 +38,7 @@ static uintptr_t base_of_libc(size_t *size)
 
 static void fake_frames_without_tables(void)
 {
-	char *area = fenced_pages(2);
-	char *code = mmap(NULL, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *area = fenced_pages(2), *code = made_code();
 	uintptr_t sp = (uintptr_t)area + 512, end = (uintptr_t)area + 2 * PAGE;
 	const uintptr_t fps[] = {0,
 	                         1,
@@ -127,7 +129,7 @@ static void fake_registers_with_tables(void)
 	                           (uintptr_t)qsort + 100,
 	                           (uintptr_t)1 << 47,
 	                           8};
-	int kinds[UNWIND_END + 1] = {0};
+	int kinds[UNWIND_NOWHERE + 1] = {0};
 	for (size_t k = 0; k < COUNT(shapes); k++)
 		for (uintptr_t pc = (uintptr_t)shapes[k].run; pc < (uintptr_t)shapes[k].run + 120; pc += 3) {
 			kinds[unwind_learn(pc).kind]++;
@@ -216,11 +218,11 @@ static void test_any_code_address_has_a_rule_that_fits_or_none(void **state)
 	(void)state;
 	size_t size;
 	uintptr_t text = base_of_libc(&size);
-	int kinds[UNWIND_END + 1] = {0};
+	int kinds[UNWIND_NOWHERE + 1] = {0};
 	enum { ROUNDS = 4000 };
 	for (int i = 0; i < ROUNDS; i++) {
 		struct unwind_rule r = unwind_learn(text + next_random() % size);
-		assert_in_range(r.kind, UNWIND_UNKNOWN, UNWIND_END);
+		assert_in_range(r.kind, UNWIND_UNKNOWN, UNWIND_OTHER);
 		kinds[r.kind]++;
 		if (r.kind == UNWIND_SP)
 			assert_true(r.cfa_offset >= 8 && r.fp_at >= 0);
@@ -255,7 +257,7 @@ static NOINLINE int take_on_own_stack(void)
 {
 	uintptr_t pc[MAX];
 	struct stack_bounds stack = {0};
-	own_frames = unwind_walk(UNWIND_CALLER(), &stack, pc, MAX);
+	own_frames = unwind_walk(UNWIND_CALLER(), &stack, pc, MAX, &(enum stack_cut){0});
 	for (size_t i = 0; i < own_frames; i++)
 		own_found |= pc[i] >= (uintptr_t)with_alloca && pc[i] < (uintptr_t)with_alloca + 400;
 	return ++keep;
@@ -304,7 +306,7 @@ static NOINLINE int take_unlearned(void)
 	uintptr_t pc[MAX];
 	struct stack_bounds stack = {0};
 	unwind_forget();
-	own_frames = unwind_walk(UNWIND_CALLER(), &stack, pc, MAX);
+	own_frames = unwind_walk(UNWIND_CALLER(), &stack, pc, MAX, &(enum stack_cut){0});
 	return ++keep;
 }
 

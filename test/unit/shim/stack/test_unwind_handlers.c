@@ -3,7 +3,9 @@
  * Runs in: its own process. What may crash runs in a child, so that a crash is one failed test.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/stack/unwind.c shim/stack/learn.c shim/stack/own_stack.c shim/stack/unwind_libc.c shim/libc/modules.c
+/* links: shim/stack/unwind.c shim/stack/bounds.c shim/stack/rules.c shim/stack/code.c
+ * links: shim/stack/look.c shim/stack/learn.c shim/stack/own_stack.c shim/stack/unwind_libc.c
+ * links: shim/libc/clock.c shim/libc/modules.c
  * links: shim/libc/real.c shim/base/losses.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #include "test/unit/shim/stack/unwind_made.h"
 
@@ -12,7 +14,8 @@
 static struct {
 	size_t n, known;
 	uintptr_t pc[MAX];
-	struct unwind_frame start, rest;
+	struct unwind_frame start;
+	struct unwind_known out;
 } in_handler;
 
 /* As a handler would; then the truth, which learns. */
@@ -22,12 +25,12 @@ static NOINLINE int take_known(void)
 	in_handler.start = UNWIND_CALLER();
 	unwind_forget();
 	if (in_handler.known)
-		unwind_walk(in_handler.start, &stack, taken.pc, in_handler.known);
+		unwind_walk(in_handler.start, &stack, taken.pc, in_handler.known, &(enum stack_cut){0});
 	in_handler.n =
-		unwind_walk_known(in_handler.start, &(struct stack_bounds){0}, in_handler.pc, MAX, &in_handler.rest);
+		unwind_walk_known(in_handler.start, &(struct stack_bounds){0}, in_handler.pc, MAX, &in_handler.out);
 	taken.truths = libc_backtrace(taken.truth, MAX);
 	stack = (struct stack_bounds){0};
-	taken.n = unwind_walk(in_handler.start, &stack, taken.pc, MAX);
+	taken.n = unwind_walk(in_handler.start, &stack, taken.pc, MAX, &(enum stack_cut){0});
 	return ++keep;
 }
 
@@ -39,7 +42,7 @@ static void test_without_a_rule_a_handlers_walk_ends_and_says_where(void **state
 		shapes[i].run(take_known);
 		assert_int_equal(in_handler.n, 1);
 		assert_int_equal(in_handler.pc[0], in_handler.start.pc);
-		assert_memory_equal(&in_handler.rest, &in_handler.start, sizeof in_handler.rest);
+		assert_memory_equal(&in_handler.out.rest, &in_handler.start, sizeof in_handler.start);
 		expect_the_same(shapes[i].name);
 	}
 }
@@ -54,43 +57,47 @@ static void test_a_handlers_walk_goes_as_far_as_the_rules_are_known(void **state
 			assert_in_range(in_handler.n, in_handler.known < taken.n ? in_handler.known : taken.n, taken.n);
 			assert_memory_equal(in_handler.pc, taken.pc, in_handler.n * WORD);
 			if (in_handler.n < taken.n)
-				assert_int_equal(in_handler.rest.pc, in_handler.pc[in_handler.n - 1]);
+				assert_int_equal(in_handler.out.rest.pc, in_handler.pc[in_handler.n - 1]);
 		}
 	in_handler.known = MAX;
 	plain(take_known);
 	assert_int_equal(in_handler.n, taken.n);
-	assert_int_equal(in_handler.rest.pc, 0);
+	assert_int_equal(in_handler.out.rest.pc, 0);
 }
 
 static void test_a_handlers_walk_is_no_longer_than_was_asked_for(void **state)
 {
 	(void)state;
 	struct stack_bounds stack = {0};
-	struct unwind_frame f = UNWIND_CALLER(), rest;
+	struct unwind_frame f = UNWIND_CALLER();
+	struct unwind_known out;
 	uintptr_t all[MAX], pc[MAX];
-	size_t n = unwind_walk(f, &stack, all, MAX);
+	size_t n = unwind_walk(f, &stack, all, MAX, &(enum stack_cut){0});
 	for (size_t max = 1; max < n; max++) {
 		memset(pc, 0, sizeof pc);
-		assert_int_equal(unwind_walk_known(f, &(struct stack_bounds){0}, pc, max, &rest), max);
+		assert_int_equal(unwind_walk_known(f, &(struct stack_bounds){0}, pc, max, &out), max);
 		assert_memory_equal(pc, all, max * WORD);
 		assert_int_equal(pc[max], 0);
-		assert_int_equal(rest.pc, 0);
+		assert_int_equal(out.rest.pc, 0);
+		assert_int_equal(out.cut, CUT_DEPTH);
 	}
 }
 
-/* Made at run time: by the frame pointer, at once; there is nothing to learn. */
+/* Made at run time: by the frame pointer; it is enough to know that code lies there. */
 static void known_without_tables(void)
 {
-	char *area = fenced_pages(2);
-	char *code = mmap(NULL, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *area = fenced_pages(2), *code = made_code();
 	uintptr_t sp = (uintptr_t)area + 512, *w = (uintptr_t *)sp, pc[MAX];
-	struct unwind_frame rest;
+	struct unwind_known out;
+	struct unwind_frame f = {(uintptr_t)code + 7, sp, (uintptr_t)&w[4], NULL};
 	w[4] = (uintptr_t)&w[20], w[5] = (uintptr_t)code + 50;
 	w[20] = 0, w[21] = (uintptr_t)code + 60;
-	CHECK(unwind_walk_known((struct unwind_frame){(uintptr_t)code + 7, sp, (uintptr_t)&w[4]},
-	                        &(struct stack_bounds){0}, pc, MAX, &rest) == 3);
+	/* nobody knows yet that there is code */
+	CHECK(unwind_walk_known(f, &(struct stack_bounds){0}, pc, MAX, &out) == 1 && out.rest.pc == f.pc);
+	CHECK(unwind_learn((uintptr_t)code + 7).kind == UNWIND_CHAIN);
+	CHECK(unwind_walk_known(f, &(struct stack_bounds){0}, pc, MAX, &out) == 3);
 	CHECK(pc[0] == (uintptr_t)code + 7 && pc[1] == (uintptr_t)code + 49 && pc[2] == (uintptr_t)code + 59 &&
-	      rest.pc == 0);
+	      out.rest.pc == 0);
 	const uintptr_t bad[] = {1,
 	                         8,
 	                         sp - 8,
@@ -101,8 +108,8 @@ static void known_without_tables(void)
 	                         UINTPTR_MAX - 15,
 	                         1ull << 47};
 	for (size_t i = 0; i < COUNT(bad); i++)
-		CHECK(unwind_walk_known((struct unwind_frame){(uintptr_t)code + 7, sp, bad[i]},
-		                        &(struct stack_bounds){0}, pc, MAX, &rest) == 1);
+		CHECK(unwind_walk_known((struct unwind_frame){(uintptr_t)code + 7, sp, bad[i], NULL},
+		                        &(struct stack_bounds){0}, pc, MAX, &out) == 1);
 }
 
 static void test_in_a_handler_code_without_tables_is_walked_by_frame_pointers(void **state)
@@ -143,7 +150,7 @@ static NOINLINE int take_copy_and_walk(void)
 	static __thread struct stack_bounds stack;
 	struct unwind_frame f = UNWIND_CALLER();
 	taken.truths = libc_backtrace(taken.truth, MAX);
-	taken.n = unwind_walk(f, &stack, taken.pc, MAX);
+	taken.n = unwind_walk(f, &stack, taken.pc, MAX, &(enum stack_cut){0});
 	copied.from = f.sp;
 	copied.bytes = unwind_read_safely(copied.stack, f.sp, sizeof copied.stack);
 	if (elsewhere.limit && elsewhere.limit < copied.bytes)
@@ -226,7 +233,7 @@ static NOINLINE int with_mark_at_once(void)
 {
 	elsewhere.mark = UNWIND_CALLER();
 	static __thread struct stack_bounds stack;
-	taken.n = unwind_walk(elsewhere.mark, &stack, taken.pc, MAX);
+	taken.n = unwind_walk(elsewhere.mark, &stack, taken.pc, MAX, &(enum stack_cut){0});
 	copied.from = elsewhere.mark.sp;
 	copied.bytes = unwind_read_safely(copied.stack, copied.from, sizeof copied.stack);
 	struct unwind_frame f = {.pc = elsewhere.mark.pc, .sp = elsewhere.mark.sp, .fp = UNWIND_NO_FP};

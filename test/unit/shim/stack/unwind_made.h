@@ -72,7 +72,7 @@ static NOINLINE __attribute__((unused)) int take(void)
 {
 	static __thread struct stack_bounds stack;
 	taken.truths = libc_backtrace(taken.truth, MAX);
-	taken.n = unwind_walk(UNWIND_CALLER(), &stack, taken.pc, MAX);
+	taken.n = unwind_walk(UNWIND_CALLER(), &stack, taken.pc, MAX, &(enum stack_cut){0});
 	return ++keep;
 }
 
@@ -147,6 +147,18 @@ static inline void child_begin(void)
 {
 	signal(SIGSEGV, SIG_DFL);
 	signal(SIGBUS, SIG_DFL);
+}
+
+/* Made code: what returns to 50, 60 or 100 was called there, by "call *%rax". */
+static inline char *made_code(void)
+{
+	char *code = mmap(NULL, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(code != MAP_FAILED);
+	memset(code, 0x90, PAGE);
+	memcpy(code + 48, "\xff\xd0", 2);
+	memcpy(code + 58, "\xff\xd0", 2);
+	memcpy(code + 98, "\xff\xd0", 2);
+	return code;
 }
 
 /* `pages` of memory with nothing readable on either side. */
