@@ -1123,8 +1123,8 @@ static int on_x86(void **state)
 
 int main(void)
 {
-#if !defined(__x86_64__)
-	return 0; /* no call is known there */
+#if !defined(__x86_64__) || defined(__SANITIZE_THREAD__)
+	return 0; /* no call is known there; ThreadSanitizer runs handlers later, and not where the signal came */
 #endif
 	const struct CMUnitTest tests[] = {
 		TEST(test_our_signal_ends_no_call),
