@@ -17,7 +17,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/listener/listener.h"
 
-#include <linux/capability.h>
 #include <linux/close_range.h>
 #include <sched.h>
 #include <poll.h>
@@ -28,16 +27,15 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 
-#include "shim/base/arena.h"
 #include "shim/base/confined.h"
 #include "shim/base/house.h"
 #include "shim/base/layout.h"
 #include "shim/base/log.h"
 #include "shim/base/losses.h"
 #include "shim/base/shared.h"
+#include "shim/listener/credentials.h"
 #include "shim/listener/offspring.h"
 #include "shim/base/os.h"
-#include "shim/base/powers.h"
 #include "shim/listener/scheduling.h"
 #include "shim/waits/signals.h"
 #include "shim/listener/spawn.h"
@@ -665,54 +663,8 @@ void listener_leaves_ptracer_to_program(void)
 
 /* ---- the program's identity ---- */
 
-/* Written by the thread that changed it, while commands.change is odd. The listener reads it when it next runs, first
- * of all, in its handler; the program does not wait for that. So the listener copies, and then checks commands.change
- * again. */
-struct credentials {
-	uint32_t version; /* 0: none yet */
-	uid_t users[3];   /* real, effective, saved */
-	gid_t groups[3];
-	long more_count; /* of further groups; negative: not known, leave them */
-	gid_t few[64];
-	gid_t *more; /* the array `few` of the variable below, or `many` */
-	bool has_capabilities;
-	struct __user_cap_data_struct capabilities[2];
-};
 static struct credentials credentials;
 static uint32_t version_taken; /* the listener's */
-
-/* Capabilities belong to a thread: one that has dropped them must not leave behind a listener that has them. */
-static struct __user_cap_header_struct capability_header(void)
-{
-	return (struct __user_cap_header_struct){.version = _LINUX_CAPABILITY_VERSION_3};
-}
-
-/* Returns room for so many groups. An old array is reused, or left alone as the listener may be reading it. */
-static gid_t *room_for_groups(long count)
-{
-	static gid_t *many;
-	static long room_count;
-	if (count <= (long)(sizeof credentials.few / sizeof *credentials.few))
-		return credentials.few;
-	if (count > room_count) {
-		many = arena_alloc((size_t)count * 2 * sizeof *many);
-		room_count = many ? count * 2 : 0;
-	}
-	return many;
-}
-
-static void read_credentials(void)
-{
-	struct credentials *c = &credentials;
-	long count = os_call(SYS_getgroups, 0, NULL);
-	os_call(SYS_getresuid, &c->users[0], &c->users[1], &c->users[2]);
-	os_call(SYS_getresgid, &c->groups[0], &c->groups[1], &c->groups[2]);
-	c->more = room_for_groups(count);
-	c->more_count = c->more ? os_call(SYS_getgroups, count, c->more) : -ENOMEM;
-	struct __user_cap_header_struct header = capability_header();
-	c->has_capabilities = os_call(SYS_capget, &header, c->capabilities) == 0;
-	c->version++;
-}
 
 /* Says that the identity changes, while the program may still signal the listener: from here on that first looks at
  * commands.change, and waits while it is odd. A listener that can't be told ends, and another one comes. */
@@ -769,7 +721,7 @@ void listener_identity_changed(struct listener_hold h, bool changed)
 	}
 	count_off_locked(&h);
 	if (changed)
-		read_credentials();
+		credentials_read(&credentials);
 	if (!commands.under_way)
 		shared_add_seq_cst(&commands.change, 1);
 	ring();
@@ -793,71 +745,12 @@ void listener_await_identity(void)
 	await_change(&commands.followed, ~0u, shared_load_acquire(&commands.followed));
 }
 
-static void take_groups(const struct credentials *c)
-{
-	if (c->more_count >= 0)
-		os_call(SYS_setgroups, c->more_count,
-		        c->more_count > (long)(sizeof c->few / sizeof *c->few) ? c->more : c->few);
-	os_call(SYS_setresgid, c->groups[0], c->groups[1], c->groups[2]);
-}
-
-static bool has_groups(const struct credentials *c)
-{
-	gid_t own[3], few[sizeof c->few / sizeof *c->few];
-	os_call(SYS_getresgid, &own[0], &own[1], &own[2]);
-	long count = os_call(SYS_getgroups, sizeof few / sizeof *few, few);
-	return memcmp(own, c->groups, sizeof own) == 0 &&
-	       (c->more_count < 0 || count == -EINVAL || /* too many to compare */
-	        (count == c->more_count && memcmp(few, c->few, (size_t)count * sizeof *few) == 0));
-}
-
-static bool has_users(const struct credentials *c)
-{
-	uid_t own[3];
-	os_call(SYS_getresuid, &own[0], &own[1], &own[2]);
-	return memcmp(own, c->users, sizeof own) == 0;
-}
-
-/* Takes no more capabilities than the program has. It may need those kept over a change of users (PR_SET_KEEPCAPS) for
- * the next change. */
-static void take_capabilities(const struct credentials *c)
-{
-	struct __user_cap_header_struct header = capability_header();
-	struct __user_cap_data_struct own[2];
-	if (!c->has_capabilities || os_call(SYS_capget, &header, own) < 0)
-		return;
-	for (int i = 0; i < 2; i++) {
-		own[i].effective = 0;
-		own[i].permitted &= c->capabilities[i].permitted;
-		own[i].inheritable &= c->capabilities[i].inheritable;
-	}
-	os_call(SYS_capset, &header, own);
-}
-
-/* Only a privileged process may change groups: so before it gives up privileges, or after it gained them.
- * Returns false if the listener's own identity does not allow the change. */
-static bool take_credentials(const struct credentials *c)
-{
-	powers_use(true);
-	os_call(SYS_prctl, PR_SET_KEEPCAPS, c->has_capabilities);
-	take_groups(c);
-	os_call(SYS_setresuid, c->users[0], c->users[1], c->users[2]);
-	if (!has_groups(c)) {
-		powers_use(true);
-		take_groups(c);
-	}
-	take_capabilities(c);
-	os_call(SYS_prctl, PR_SET_KEEPCAPS, 0);
-	powers_use(false);
-	return has_users(c) && has_groups(c);
-}
-
 /* A change of identity makes all processes that share the memory undumpable: the program may have made itself dumpable
  * since. */
 static bool take_without_a_trace(const struct credentials *c)
 {
 	bool was_dumpable = os_call(SYS_prctl, PR_GET_DUMPABLE) == 1;
-	bool taken = take_credentials(c);
+	bool taken = credentials_take(c);
 	if (was_dumpable && os_call(SYS_prctl, PR_GET_DUMPABLE) != 1)
 		os_call(SYS_prctl, PR_SET_DUMPABLE, 1);
 	mind_parent();
@@ -979,7 +872,7 @@ static void obey_in_thread(void)
 	uint32_t asked = shared_load_acquire(&commands.asked);
 	if (asked & ASKED_CREDENTIALS) {
 		spawn_kill();
-		take_credentials(&credentials);
+		credentials_take(&credentials);
 	}
 	if (asked & ASKED_ROOM)
 		state.life.move();
