@@ -58,9 +58,8 @@ CFLAGS_shim_waits_restart := -mgeneral-regs-only
 # What runs on a program's stack, which may be small: hooks with all that they call, and our handler. What all of it
 # takes together is measured (test/programs/painted_stack.c). Not with sanitizers (SAN), which take more.
 ON_PROGRAMS_STACK := $(wildcard shim/hooks/*.c) $(addprefix shim/,$(addsuffix .c,base/sync libc/clock libc/libc_thread \
-                     stack/bounds stack/code stack/here stack/own_stack stack/ring stack/rules stack/sample stack/stacks \
-                     stack/unwind \
-                     waits/calls waits/queues waits/restart \
+                     stack/bounds stack/code stack/here stack/own_stack stack/ring stack/rules stack/sample \
+                     stack/stacks stack/unwind waits/calls waits/queues waits/restart \
                      waits/signals waits/waits profiles/delays profiles/heap profiles/live profiles/sampling \
                      profiles/trace_events))
 LOW_STACK = $(if $(SAN),,-Wstack-usage=416)

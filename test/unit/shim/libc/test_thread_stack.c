@@ -3,7 +3,8 @@
  * Runs in: its own process, with threads.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/libc/thread_stack.c shim/stack/unwind.c shim/stack/learn.c shim/stack/own_stack.c shim/stack/unwind_libc.c
+/* links: shim/libc/thread_stack.c shim/stack/unwind.c shim/stack/learn.c shim/stack/own_stack.c
+ * links: shim/stack/unwind_libc.c
  * links: shim/libc/modules.c shim/libc/real.c shim/base/losses.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
