@@ -635,6 +635,7 @@ static void write_nobody(struct writer *w, const struct call **call)
 		in_use = trace_heap_after(in_use, heap[i]->event);
 		write_heap(w, heap[i++]->start_ns, in_use);
 	}
+	write_heap(w, w->order.end_ns, in_use); /* else the counter would seem to end at the last change */
 	*call = c;
 	write_comments(w, NULL, tick_of(w, w->order.end_ns));
 }

@@ -5,7 +5,8 @@
  *
  * Each thread's life has a track and a packet sequence of its own, with times in order. Waits are slices, everything
  * else is an instant. Another sequence has the clocks, the process, the heap as a counter, and the losses. A stack is
- * the text of its functions, the leaf first. It is sent once for each thread, as interned data belongs to one sequence.
+ * a callstack, and for older readers the text of its functions, the leaf first. It is sent once for each thread, as
+ * interned data belongs to one sequence.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/trace/trace.h"
@@ -45,6 +46,7 @@ enum { /* the numbers of fields */
        TRACK_PARENT = 5,
        TRACK_COUNTER = 8,
        PROCESS_PID = 1,
+       PROCESS_NAME = 6,
        THREAD_PID = 1,
        THREAD_TID = 2,
        THREAD_NAME = 5,
@@ -56,6 +58,7 @@ enum { /* the numbers of fields */
        EVENT_CATEGORIES = 22,
        EVENT_NAME = 23,
        EVENT_COUNTER_VALUE = 30,
+       EVENT_CALLSTACK_IID = 56,
 
        ANNOTATION_UINT = 3,
        ANNOTATION_STRING = 6,
@@ -63,9 +66,17 @@ enum { /* the numbers of fields */
        ANNOTATION_NAME = 10,
        ANNOTATION_STRING_IID = 17,
 
+       INTERNED_FUNCTION_NAMES = 5,
+       INTERNED_FRAMES = 6,
+       INTERNED_CALLSTACKS = 7,
+       INTERNED_MAPPINGS = 19,
        INTERNED_ANNOTATION_STRINGS = 29,
-       INTERNED_IID = 1,
+       INTERNED_IID = 1, /* of all of these */
        INTERNED_STR = 2,
+       FRAME_FUNCTION = 2,
+       FRAME_MAPPING = 3,
+       FRAME_ADDRESS = 4,
+       CALLSTACK_FRAMES = 2,
 };
 
 enum { /* values */
@@ -90,6 +101,7 @@ enum {
 	LIVES_TRACK = 3, /* and the following ones: threads */
 	SHARED_SEQUENCE = 1,
 	LIVES_SEQUENCE = 2, /* and the following ones: threads */
+	ONLY_MAPPING = 1,   /* readers want a mapping of each frame: names are known, so one without bounds will do */
 };
 
 static const char *const wait_category[TRACE_WAITS] = {
@@ -97,9 +109,9 @@ static const char *const wait_category[TRACE_WAITS] = {
 	[TRACE_SELECT] = "select", [TRACE_SLEEP] = "sleep", [TRACE_SYSCALL] = "syscall",
 };
 
-/* A stack of a life. */
-struct stack_key {
-	const struct stack *stack;
+/* A stack of a life, or a frame of one. */
+struct life_key {
+	const void *thing;
 	size_t life;
 };
 
@@ -109,9 +121,10 @@ struct writer {
 	const struct trace_snapshot *snapshot;
 	struct trace_order order;
 	struct trace_frames frames;
-	struct intern stacks;    /* iid = number + 1 */
-	struct stack_key *spare; /* the next key of stacks */
-	size_t stack_texts;      /* bytes */
+	struct intern stacks, stack_frames; /* iid = number + 1 */
+	struct life_key *spare;             /* the next key of these */
+	const struct trace_life *mapped;    /* the last life whose sequence has the mapping */
+	size_t stack_texts;                 /* bytes */
 	uint64_t pid;
 	struct message event, part, interned, packet, head;
 	bool failed;
@@ -219,29 +232,74 @@ static void intern_text(struct writer *w, uint64_t iid, const struct stack *stac
 	message_part(&w->interned, INTERNED_ANNOTATION_STRINGS, &w->part);
 }
 
-static void put_stack(struct writer *w, const struct trace_life *l, const struct stack *stack)
+/* Returns the iid of a thing in the sequence of a life; 0: no memory. */
+static uint64_t iid_of(struct writer *w, struct intern *t, const void *thing, const struct trace_life *l, bool *is_new)
 {
-	bool is_new = false;
 	int64_t n = -1;
-	if (!stack || !stack->depth || w->stack_texts >= STACK_TEXTS_MAX)
-		return;
+	*is_new = false;
 	if (!w->spare)
 		w->spare = region_alloc(w->region, sizeof *w->spare);
 	if (w->spare) {
-		*w->spare = (struct stack_key){stack, (size_t)(l - w->order.lives)};
-		n = intern(&w->stacks, w->region, (struct span){(const char *)w->spare, sizeof *w->spare}, &is_new);
+		*w->spare = (struct life_key){thing, (size_t)(l - w->order.lives)};
+		n = intern(t, w->region, (struct span){(const char *)w->spare, sizeof *w->spare}, is_new);
 	}
-	if (n < 0) {
+	if (n < 0)
 		w->failed = true;
-		return;
-	}
-	if (is_new) {
+	if (*is_new)
 		w->spare = NULL; /* the table keeps it */
-		intern_text(w, (uint64_t)n + 1, stack);
+	return (uint64_t)(n + 1);
+}
+
+static uint64_t intern_frame(struct writer *w, const struct trace_life *l, const struct trace_frame *frame)
+{
+	bool is_new;
+	uint64_t iid = iid_of(w, &w->stack_frames, frame, l, &is_new);
+	if (!is_new)
+		return iid;
+	message_uint(&w->part, INTERNED_IID, iid);
+	message_bytes(&w->part, INTERNED_STR, frame->function);
+	message_part(&w->interned, INTERNED_FUNCTION_NAMES, &w->part);
+	message_uint(&w->part, INTERNED_IID, iid);
+	message_uint(&w->part, FRAME_FUNCTION, iid);
+	message_uint(&w->part, FRAME_MAPPING, ONLY_MAPPING);
+	message_uint(&w->part, FRAME_ADDRESS, frame->address);
+	message_part(&w->interned, INTERNED_FRAMES, &w->part);
+	return iid;
+}
+
+/* The outermost frame comes first. Readers know the list of frames as separate numbers alone, not packed. */
+static void intern_callstack(struct writer *w, const struct trace_life *l, uint64_t iid, const struct stack *stack)
+{
+	uint64_t frames[stack->depth];
+	if (w->mapped != l) {
+		message_uint(&w->part, INTERNED_IID, ONLY_MAPPING);
+		message_part(&w->interned, INTERNED_MAPPINGS, &w->part);
+		w->mapped = l;
+	}
+	for (size_t i = 0; i < stack->depth; i++)
+		frames[i] = intern_frame(w, l, &w->frames.frames[trace_frames_number(&w->frames, stack, i)]);
+	message_uint(&w->part, INTERNED_IID, iid);
+	for (size_t i = stack->depth; i-- > 0;)
+		message_uint(&w->part, CALLSTACK_FRAMES, frames[i]);
+	message_part(&w->interned, INTERNED_CALLSTACKS, &w->part);
+}
+
+static void put_stack(struct writer *w, const struct trace_life *l, const struct stack *stack)
+{
+	bool is_new;
+	if (!stack || !stack->depth || w->stack_texts >= STACK_TEXTS_MAX)
+		return;
+	uint64_t iid = iid_of(w, &w->stacks, stack, l, &is_new);
+	if (!iid)
+		return;
+	if (is_new) {
+		intern_text(w, iid, stack);
+		intern_callstack(w, l, iid, stack);
 	}
 	message_str(&w->part, ANNOTATION_NAME, "stack");
-	message_uint(&w->part, ANNOTATION_STRING_IID, (uint64_t)n + 1);
+	message_uint(&w->part, ANNOTATION_STRING_IID, iid);
 	message_part(&w->event, EVENT_ANNOTATIONS, &w->part);
+	message_uint(&w->event, EVENT_CALLSTACK_IID, iid);
 }
 
 /* ---- a thread ---- */
@@ -370,9 +428,25 @@ static void write_clocks(struct writer *w)
 	write_packet(w, NULL, STATE_CLEARED);
 }
 
+/* Returns the name of the program's file, without its folders. */
+static struct span program_name(struct writer *w)
+{
+	const struct module_list *modules = &w->frames.names.modules;
+	struct span path = modules->count ? names_path(&w->frames.names, modules->at[0]) : SPAN("");
+	while (path.len && memchr(path.at, '/', path.len))
+		span_cut(&path, '/');
+	char *name = utf8_line(w->region, path);
+	if (!name)
+		w->failed = true;
+	return name ? (struct span){name, path.len} : SPAN("");
+}
+
 static void write_process(struct writer *w)
 {
+	struct span name = program_name(w);
 	message_uint(&w->part, PROCESS_PID, w->pid);
+	if (name.len)
+		message_bytes(&w->part, PROCESS_NAME, name);
 	message_uint(&w->event, TRACK_UUID, PROCESS_TRACK);
 	message_part(&w->event, TRACK_PROCESS, &w->part);
 	message_part(&w->packet, PACKET_TRACK_DESCRIPTOR, &w->event);
@@ -403,6 +477,7 @@ static void write_heap(struct writer *w)
 		in_use = trace_heap_after(in_use, heap[i]->event);
 		write_in_use(w, heap[i]->start_ns, in_use);
 	}
+	write_in_use(w, w->order.end_ns, in_use); /* else the counter would seem to end at the last change */
 	if (!heap)
 		w->failed = true;
 }

@@ -139,19 +139,26 @@ class Perfetto:
 
     def __init__(self, body):
         self.tracks, self.slices, self.instants, self.names = {}, [], [], set()
-        self.processes = set()
+        self.processes, self.process_names = set(), set()
+        # By sequence: of a table's field of InternedData, by iid: the message. callstacks: {slice's name: {functions}}
+        self.interned, self.callstacks, self.counter = {}, {}, []
         stacks, last = {}, {}
         for number, packet in shim._fields(body):
             if number != 1:
                 raise AssertionError("field %d at the top" % number)
             f = dict(shim._fields(packet))
+            if 12 in f:
+                self._intern(f[10], f[12])
             if 60 in f:
                 self._track(dict(shim._fields(f[60])))
             if 11 in f:
                 e, at = dict(shim._fields(f[11])), f[8]
                 uuid, kind, name = e.get(11), e.get(9), e.get(23, b"").decode()
-                if kind == 4:  # a counter's value
+                if kind == 4:
+                    self.counter.append((at, e.get(30, 0)))
                     continue
+                if 56 in e:
+                    self.callstacks.setdefault(name, set()).add(self._callstack(f[10], e[56]))
                 if uuid not in self.tracks:
                     raise AssertionError("an event of a track that was not described")
                 tid = self.tracks[uuid][0]
@@ -172,13 +179,31 @@ class Perfetto:
                 self.names.add(name)
         self.open = sum(map(len, stacks.values()))
 
+    def _intern(self, sequence, data):
+        for table, entry in shim._fields(data):
+            fields = list(shim._fields(entry))
+            self.interned.setdefault(sequence, {}).setdefault(table, {})[dict(fields)[1]] = fields
+
+    def _callstack(self, sequence, iid):
+        """The functions of a callstack, outermost first: Callstack, Frame, InternedString."""
+        tables, names = self.interned[sequence], []
+        for number, frame_iid in tables[7][iid]:
+            if number == 2:
+                frame = dict(tables[6][frame_iid])
+                if frame[3] not in tables[19]:
+                    raise AssertionError("a frame without a mapping")
+                names.append(dict(tables[5][frame[2]])[2].decode())
+        return tuple(names)
+
     def _track(self, d):
         tid, name = None, d.get(2, b"").decode()
         if 4 in d:
             t = dict(shim._fields(d[4]))
             tid, name = t.get(2), t.get(5, b"").decode() or name
         if 3 in d:
-            self.processes.add(dict(shim._fields(d[3])).get(1))
+            process = dict(shim._fields(d[3]))
+            self.processes.add(process.get(1))
+            self.process_names.add(process.get(6, b"").decode())
         self.tracks[d.get(1)] = (tid, name)
 
 
@@ -272,6 +297,12 @@ class Truth(shim.TestCase):
             with traced_program("&format=perfetto") as (p, body):
                 t, truth, out = Perfetto(body), self.truth_of(p), p.truth()
                 self.assertEqual({p.pid}, t.processes)
+                self.assertEqual({"trace_truth"}, t.process_names)
+                ends = [end for _, _, _, end in t.slices]
+                self.assertGreaterEqual(t.counter[-1][0], max(ends), "the heap is shown to the end")
+                for (kind, site, call), _ in truth.items():
+                    stacks = t.callstacks.get(call, set())
+                    self.assertTrue([s for s in stacks if site in s and s[-1] == call], (site, call, stacks))
                 wrong = []
                 seen = {}
                 for tid, name, begin, end in t.slices:

@@ -25,7 +25,9 @@
 #include "encoder/trace/trace.h"
 #include "test/unit/encoder/trace/trace_made.h"
 
-enum { TRACKS_MAX = 256, IIDS_MAX = 4096 };
+enum { TRACKS_MAX = 256, IIDS_MAX = 1 << 17 }; /* most of that memory is never touched */
+enum table { FUNCTIONS, FRAMES, STACKS, MAPPINGS, TEXTS, TABLES };
+static const unsigned table_field[TABLES] = {5, 6, 7, 19, 29}; /* of InternedData */
 
 struct track {
 	bool known;
@@ -38,10 +40,10 @@ struct file {
 	struct {
 		bool begun;
 		uint64_t last_ns;
-		bool iids[IIDS_MAX];
+		bool iids[TABLES][IIDS_MAX];
 	} sequences[TRACKS_MAX];
-	uint64_t counter;
-	size_t slices, instants;
+	uint64_t counter, counter_ns;
+	size_t slices, instants, callstacks;
 };
 
 struct field {
@@ -107,8 +109,11 @@ static void read_annotations(struct file *f, struct field event, uint64_t sequen
 			continue;
 		uint64_t iid = find(a, 17).value;
 		assert_int_equal(find(a, 10).type, 2);
-		assert_true(iid < IIDS_MAX && (!iid || f->sequences[sequence].iids[iid]));
+		assert_true(iid < IIDS_MAX && (!iid || f->sequences[sequence].iids[TEXTS][iid]));
+		uint64_t callstack = find(event, 56).value;
+		assert_true(!iid || f->sequences[sequence].iids[STACKS][callstack]);
 	}
+	f->callstacks += find(event, 56).number != 0;
 }
 
 static void read_event(struct file *f, struct field event, uint64_t ns, uint64_t sequence)
@@ -131,9 +136,39 @@ static void read_event(struct file *f, struct field event, uint64_t ns, uint64_t
 		f->slices++;
 		break;
 	case 3: f->instants++; break;
-	case 4: f->counter = find(event, 30).value; break;
+	case 4:
+		f->counter = find(event, 30).value;
+		f->counter_ns = ns;
+		break;
 	default: fail();
 	}
+}
+
+static enum table table_of(unsigned field)
+{
+	enum table t = 0;
+	while (t < TABLES && table_field[t] != field)
+		t++;
+	assert_true(t < TABLES);
+	return t;
+}
+
+/* What an entry refers to is there already. */
+static void read_entry(struct file *f, enum table table, struct field s, uint64_t sequence)
+{
+	const uint8_t *at = s.at;
+	struct field frame;
+	if (table == FRAMES) {
+		assert_true(f->sequences[sequence].iids[FUNCTIONS][find(s, 2).value]);
+		assert_true(f->sequences[sequence].iids[MAPPINGS][find(s, 3).value]);
+	}
+	while (table == STACKS && next_field(&at, s.at + s.value, &frame))
+		if (frame.number == 2) {
+			assert_int_equal(frame.type, 0); /* readers know no packed list here */
+			assert_true(f->sequences[sequence].iids[FRAMES][frame.value]);
+		}
+	if (table == FUNCTIONS || table == TEXTS)
+		assert_true(find(s, 2).value > 0);
 }
 
 static void read_interned(struct file *f, struct field data, uint64_t sequence)
@@ -142,9 +177,10 @@ static void read_interned(struct file *f, struct field data, uint64_t sequence)
 	struct field s;
 	while (next_field(&at, data.at + data.value, &s)) {
 		uint64_t iid = find(s, 1).value;
-		assert_int_equal(s.number, 29);
-		assert_true(iid && iid < IIDS_MAX && !f->sequences[sequence].iids[iid] && find(s, 2).number);
-		f->sequences[sequence].iids[iid] = true;
+		enum table table = table_of(s.number);
+		assert_true(iid && iid < IIDS_MAX && !f->sequences[sequence].iids[table][iid]);
+		read_entry(f, table, s, sequence);
+		f->sequences[sequence].iids[table][iid] = true;
 	}
 }
 
@@ -233,6 +269,28 @@ static void test_births_and_ends_are_instants(void **state)
 	made_free(m);
 }
 
+static void test_waits_have_callstacks_and_the_heap_a_value_at_the_end(void **state)
+{
+	(void)state;
+	struct made *m = made_new(100 * MS);
+	made_add_thread(m, (struct trace_thread){100, "main", true, false, false});
+	for (uint64_t i = 0; i < 3; i++)
+		made_add(m, (struct trace_event){.tid = 100,
+		                                 .kind = TRACE_SYNC,
+		                                 .stack = m->stacks[i % 2],
+		                                 .start_ns = BEGIN_NS + 10 * i * MS,
+		                                 .end_ns = BEGIN_NS + (10 * i + 5) * MS});
+	made_add(m,
+	         (struct trace_event){.tid = 100, .kind = TRACE_HEAP, .bytes = 4096, .start_ns = BEGIN_NS + 40 * MS});
+	struct file *f = encode(m);
+	assert_int_equal(f->slices, 3);
+	assert_int_equal(f->callstacks, 3);
+	assert_int_equal(f->counter, 4096);
+	assert_int_equal(f->counter_ns, BEGIN_NS + 100 * MS);
+	free(f);
+	made_free(m);
+}
+
 static void test_whatever_comes_in_the_file_is_valid(void **state)
 {
 	(void)state;
@@ -249,6 +307,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_threads_waits_are_slices_of_its_track),
 		cmocka_unit_test(test_births_and_ends_are_instants),
+		cmocka_unit_test(test_waits_have_callstacks_and_the_heap_a_value_at_the_end),
 		cmocka_unit_test(test_whatever_comes_in_the_file_is_valid),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
