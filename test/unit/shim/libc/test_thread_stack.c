@@ -3,9 +3,12 @@
  * Runs in: its own process, with threads.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/libc/thread_stack.c shim/stack/unwind.c shim/stack/learn.c shim/stack/own_stack.c
- * links: shim/stack/unwind_libc.c
- * links: shim/libc/modules.c shim/libc/real.c shim/base/losses.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
+/* links: shim/base/arena.c shim/base/losses.c shim/base/sync.c
+ * links: shim/base/text.c shim/libc/clock.c shim/libc/modules.c
+ * links: shim/libc/real.c shim/libc/thread_stack.c shim/stack/bounds.c
+ * links: shim/stack/code.c shim/stack/learn.c shim/stack/look.c
+ * links: shim/stack/own_stack.c shim/stack/rules.c shim/stack/unwind.c
+ * links: shim/stack/unwind_libc.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
