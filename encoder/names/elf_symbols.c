@@ -1,7 +1,7 @@
 /* elf_symbols.c - function names from .symtab, else .dynsym.
  *
  * Runs in: listener; pprofshim-symbolize. The file may be hostile or about to be replaced, so nothing in it is trusted:
- * offsets are used with pread alone, and every count is bounded.
+ * offsets are used by system calls alone, and every count is bounded.
  *
  * The table is read once, in parts. So memory does not grow with the file, only with the number of addresses asked
  * for. Format: ELF gABI, chapter 4.
@@ -11,6 +11,7 @@
 
 #include <elf.h>
 #include <link.h>
+#include <sys/uio.h>
 
 #include "encoder/bytes/sort.h"
 #include "shim/base/os.h"
@@ -36,11 +37,19 @@ struct table {
 	uint64_t sections;
 };
 
+static long read_at(int fd, void *buf, size_t n, uint64_t at)
+{
+	struct iovec here = {buf, n}, there = {(void *)(uintptr_t)at, n};
+	if (fd != ELF_OWN_MEMORY)
+		return os_pread(fd, buf, n, at);
+	return os_call(SYS_process_vm_readv, os_pid(), &here, 1, &there, 1, 0);
+}
+
 static bool read_whole(int fd, void *buf, size_t n, uint64_t at)
 {
 	char *p = buf;
 	while (n) {
-		long got = (int64_t)at < 0 ? -EINVAL : os_pread(fd, p, n, at);
+		long got = (int64_t)at < 0 ? -EINVAL : read_at(fd, p, n, at);
 		if (got <= 0)
 			return false;
 		p += got;

@@ -36,8 +36,11 @@ bool elf_has_build_id(int fd, const uint8_t *id, size_t len);
  * Returns 0, -ENOEXEC, -ENOMEM, -EIO, or -ECANCELED: the answer is no longer wanted (pace.h). */
 int elf_symbols_of_file(struct region *r, int fd, struct elf_query *queries, size_t count);
 
-/* The same from the dynamic symbols of the loaded image, for when the file is gone. fd is /proc/self/mem, `base` the
- * address of the ELF header in memory, and `bias` the difference between addresses in memory and in the headers. */
+enum { ELF_OWN_MEMORY = -1 };
+
+/* The same from the dynamic symbols of the loaded image, for when the file is gone. fd is /proc/self/mem, or
+ * ELF_OWN_MEMORY where there is no /proc; `base` is the address of the ELF header in memory, and `bias` the difference
+ * between addresses in memory and in the headers. */
 int elf_symbols_of_memory(struct region *r, int fd, uint64_t base, uint64_t bias, struct elf_query *queries,
                           size_t count);
 

@@ -228,10 +228,13 @@ static int query_file(const struct names *n, const struct wanted *w, struct elf_
 static int query_memory(const struct names *n, const struct wanted *w, struct elf_query *q)
 {
 	int fd = (int)os_open("/proc/self/mem", O_RDONLY);
-	if (fd < 0)
+	bool is_open = fd >= 0;
+	if (!is_open && fd != -ENOENT)
 		return fd;
-	int error = elf_symbols_of_memory(n->region, fd, w->module->start, w->module->bias, q, w->count);
-	os_close(fd);
+	int error = elf_symbols_of_memory(n->region, is_open ? fd : ELF_OWN_MEMORY, w->module->start, w->module->bias,
+	                                  q, w->count);
+	if (is_open)
+		os_close(fd);
 	return error;
 }
 

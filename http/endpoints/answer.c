@@ -7,14 +7,20 @@
 #include "http/endpoints/answer.h"
 #include "shim/base/os.h"
 #include "shim/base/pace.h"
+#include "shim/base/proc.h"
 
 void answer_failure(struct exchange *x, int rc)
 {
 	char text[128];
 	struct line l = LINE(text);
-	line_str(&l, rc == -ENOMEM ? TEXT_OUT_OF_MEMORY : "pprofshim: this could not be made, error ");
-	if (rc != -ENOMEM)
+	if (rc == -ENOMEM) {
+		line_str(&l, TEXT_OUT_OF_MEMORY);
+	} else if (rc == -ENOENT) {
+		line_str(&l, "pprofshim: this is not known: " PROC_IS_MISSING);
+	} else {
+		line_str(&l, "pprofshim: this could not be made, error ");
 		line_dec(&l, -(int64_t)rc);
+	}
 	response_error(&x->answer, rc == -ENOMEM ? 503 : 500, text);
 }
 
@@ -118,7 +124,7 @@ void answer_pause(struct exchange *x, void (*resume)(struct exchange *x), uint64
 
 void answer_refuse(struct exchange *x, int rc, const char *what, const char *busy)
 {
-	char text[192];
+	char text[256];
 	struct line l = LINE(text);
 	line_str(&l, "Could not enable ");
 	line_str(&l, what);
@@ -127,8 +133,15 @@ void answer_refuse(struct exchange *x, int rc, const char *what, const char *bus
 	case -EBUSY: line_str(&l, busy); break;
 	case -ENOSYS: line_str(&l, "not possible on this system"); break;
 	case -ENOMEM: line_str(&l, TEXT_OUT_OF_MEMORY); break;
-	case -ETIME: line_str(&l, "no thread of the program takes signal 33 now; ask again"); break;
+	case -ENOSPC:
+		line_str(&l, "no room for one more thread in the program; raise the limit (ulimit -u, pids.max; "
+		             "haproxy: insecure-fork-wanted)");
+		break;
+	case -ETIME:
+		line_str(&l, proc_is_there() ? "no thread of the program takes signal 33 now; ask again"
+		                             : PROC_IS_MISSING ", which tells who takes signal 33");
+		break;
 	default: line_str(&l, "error "); line_dec(&l, -(int64_t)rc);
 	}
-	response_error(&x->answer, rc == -ENOMEM || rc == -ETIME ? 503 : 500, text);
+	response_error(&x->answer, rc == -ENOMEM || rc == -ETIME || rc == -ENOSPC ? 503 : 500, text);
 }

@@ -7,6 +7,7 @@
 
 #include <link.h>
 
+#include "shim/base/proc.h"
 #include "shim/base/shared.h"
 #include "shim/base/text.h"
 
@@ -33,6 +34,9 @@ void snapshot_losses(void (*tell)(void *arg, const char *line), void *arg)
 #undef LOSS
 	};
 	look_for_name_spaces();
+	if (!proc_is_there())
+		tell(arg, PROC_IS_MISSING ": where blocked threads stand, names of threads, and most names of "
+		                          "functions are not known; mount it there (mount -t proc)");
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		uint64_t count = shared_load_relaxed(rows[i].count);
 		char text[256];

@@ -1,4 +1,4 @@
-/* process.c - calls after which the listener has to follow or to give way: setuid & co., unshare, bind.
+/* process.c - calls before or after which the listener has to do something: setuid & co., chroot, unshare, bind.
  *
  * Runs in: app's thread. errno as the real function left it.
  *
@@ -46,6 +46,14 @@ EXPORT ALIGNED int initgroups(const char *user, gid_t group)
 	if (r == 0)
 		listener_groups_changed();
 	return r;
+}
+
+/* A listener that is still to come is born before: it then keeps the folder that has /proc, and the files of objects.
+ */
+EXPORT ALIGNED int chroot(const char *path)
+{
+	listener_start_pending();
+	return real_chroot(path);
 }
 
 /* Some namespaces may only be changed by a process of one thread with file system state of its own (ARCHITECTURE.md,

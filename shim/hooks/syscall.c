@@ -125,6 +125,8 @@ static bool stand_in(long nr, const long a[], long *result)
 		return confined_prctl_by_number(a, result);
 	if (nr == SYS_rt_sigaction)
 		return handlers_set_by_number(a, result);
+	if (nr == SYS_chroot)
+		listener_start_pending();
 	if (nr == SYS_exit_group && listener_was_born)
 		listener_ends_with_program();
 	if (nr == SYS_wait4 || nr == SYS_waitid)
@@ -161,7 +163,7 @@ static __attribute__((used)) struct arch_answer syscall_watched(const struct arc
 	         BIT_IN(word, SYS_wait4) | BIT_IN(word, SYS_waitid) | BIT_IN(word, SYS_exit_group) | \
 	         BIT_IN(word, SYS_setuid) | BIT_IN(word, SYS_setgid) | BIT_IN(word, SYS_setreuid) | \
 	         BIT_IN(word, SYS_setregid) | BIT_IN(word, SYS_setresuid) | BIT_IN(word, SYS_setresgid) | \
-	         BIT_IN(word, SYS_setgroups) | BIT_IN(word, SYS_capset)
+	         BIT_IN(word, SYS_setgroups) | BIT_IN(word, SYS_capset) | BIT_IN(word, SYS_chroot)
 static __attribute__((used)) const uint64_t looked_at[(1 << 16) / 64] = {
 	LOOKED_AT(0), LOOKED_AT(1), LOOKED_AT(2), LOOKED_AT(3), LOOKED_AT(4), LOOKED_AT(5),
 };

@@ -48,6 +48,7 @@ static struct {
 	shared_int tid;   /* cleared by the kernel when it has left our memory */
 	shared_u32 phase; /* a futex */
 	shared_u32 wanted;
+	shared_int no_room; /* the kernel had no thread more for us */
 	long (*fn)(void *arg);
 	void *arg;
 	long result;
@@ -107,7 +108,9 @@ static void start(void)
 	tasks_hide(TASKS_VISITOR, &visitor.tid);
 	visitor.status = 0;
 	shared_store_release(&visitor.phase, IDLE);
-	if (offspring_visitor(&room, visit, &visitor.tid) < 0)
+	long r = offspring_visitor(&room, visit, &visitor.tid);
+	shared_store_relaxed(&visitor.no_room, r == -EAGAIN);
+	if (r < 0)
 		shared_store_release(&visitor.phase, NONE);
 	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof before);
 }
@@ -223,9 +226,10 @@ static bool find_one(void)
 {
 	static unsigned attempt;
 	struct timespec step = {.tv_nsec = STEP_MS * 1000 * 1000};
+	shared_store_relaxed(&visitor.no_room, 0);
 	shared_store_release(&visitor.wanted, 1);
 	waits_watch(WAITS_FOR_LISTENER, true);
-	for (int ms = 0; ms < PATIENCE_MS && !is_ready(); ms += STEP_MS) {
+	for (int ms = 0; ms < PATIENCE_MS && !is_ready() && !shared_load_relaxed(&visitor.no_room); ms += STEP_MS) {
 		if (ms % (5 * HOOKS_MS) == HOOKS_MS)
 			knock(attempt++);
 		os_call(SYS_nanosleep, &step, NULL);
@@ -287,7 +291,7 @@ long visitor_call(long (*fn)(void *arg), void *arg)
 		if (r != -ETIME)
 			return r;
 	}
-	return -ETIME;
+	return shared_load_relaxed(&visitor.no_room) ? -ENOSPC : -ETIME;
 }
 
 /* A request that is being done turns to DONE a moment later, and such a visitor ends by itself. */

@@ -20,7 +20,8 @@
 
 /* Runs fn(arg) in the program's thread group; fn makes system calls and never waits. A caller inside the group calls fn
  * itself.
- * Returns what fn returns, or -ETIME if no visitor could be made. */
+ * Returns what fn returns; -ETIME if no visitor could be made; -ENOSPC if the kernel has no thread more for the
+ * program. */
 long visitor_call(long (*fn)(void *arg), void *arg);
 
 /* After each round of the listener's loop: ends the visitor if it has had nothing to do for a while.

@@ -16,6 +16,7 @@
 #include "shim/base/layout.h"
 #include "shim/base/os.h"
 #include "shim/base/pace.h"
+#include "shim/base/proc.h"
 #include "shim/base/settings.h"
 #include "shim/profiles/cpu.h"
 #include "shim/profiles/ticks.h"
@@ -298,6 +299,15 @@ static void comment_on_rate(struct profile *p)
 	comments_add(&p->comments, &l);
 }
 
+static void comment_on_proc(struct comments *c)
+{
+	char text[COMMENT_BYTES];
+	struct line l = LINE(text);
+	line_str(&l, PROC_IS_MISSING ": threads that libc did not make are not sampled, and threads have no names");
+	if (!proc_is_there())
+		comments_add(c, &l);
+}
+
 static void make_comments(struct profile *p)
 {
 	struct comments *c = &p->comments;
@@ -306,6 +316,7 @@ static void make_comments(struct profile *p)
 		comments_add(c, &(struct line){text, strlen(text) + 1, strlen(text)});
 	}
 	comment_on_rate(p);
+	comment_on_proc(c);
 	comments_add_count(c, ring_lost() - p->lost_before,
 	                   " samples lost: the ring was full, or a thread was stopped while it wrote one");
 	comments_add_count(

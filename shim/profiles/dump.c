@@ -28,6 +28,7 @@
 #include "shim/base/os.h"
 #include "shim/base/pace.h"
 #include "shim/base/peek.h"
+#include "shim/base/proc.h"
 #include "shim/waits/calls.h"
 #include "shim/waits/restart.h"
 #include "shim/base/cut.h"
@@ -312,8 +313,10 @@ static bool take_unasked(struct dump *d, size_t index)
 	}
 	if (t->state == TASK_RUNS)
 		return false;
-	out->reason = t->state == TASK_SLEEPS ? "blocked in no call of the table, and the kernel does not say where"
-	                                      : "it goes from wait to wait too fast, or its stack cannot be read";
+	out->reason = t->state == TASK_SLEEPS
+	                      ? (proc_is_there() ? "blocked in no call of the table, and the kernel does not say where"
+	                                         : PROC_IS_MISSING ", which says where it stands")
+	                      : "it goes from wait to wait too fast, or its stack cannot be read";
 	return true;
 }
 
@@ -557,6 +560,9 @@ static const char *why_silent(const struct dump *d)
 	bool is_silent = false;
 	for (size_t i = 0; i < d->out->count; i++)
 		is_silent |= d->tasks[i].state == TASK_SLEEPS;
+	if (is_silent && !proc_is_there())
+		return "threads that wait in calls that are not recorded have no stacks: " PROC_IS_MISSING
+		       ", which says where they are; mount it there (mount -t proc)";
 	return !is_silent || os_call(SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0) == 1
 	               ? NULL
 	               : "threads that are blocked in calls that are not recorded have no stacks: the kernel does not "

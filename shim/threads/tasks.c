@@ -13,6 +13,7 @@
 #include "shim/base/layout.h"
 #include "shim/base/house.h"
 #include "shim/base/os.h"
+#include "shim/base/proc.h"
 #include "shim/base/powers.h"
 
 struct dir_entry { /* linux_dirent64 */
@@ -50,6 +51,13 @@ static void begin_path(struct line *l)
 	line_str(l, "/task");
 }
 
+static void (*each_otherwise)(void (*each)(void *arg, int tid), void *arg); /* immutable after init */
+
+void tasks_otherwise(void (*each_known)(void (*each)(void *arg, int tid), void *arg))
+{
+	each_otherwise = each_known;
+}
+
 /* Call `each` with every tid but ours. */
 static void walk(void (*each)(void *arg, int tid), void *arg)
 {
@@ -58,8 +66,11 @@ static void walk(void (*each)(void *arg, int tid), void *arg)
 	struct line l = LINE(path);
 	begin_path(&l);
 	int dir = (int)os_open(path, O_RDONLY | O_DIRECTORY);
-	if (dir < 0)
+	if (dir < 0) {
+		if (each_otherwise && !proc_is_there())
+			each_otherwise(each, arg);
 		return;
+	}
 	for (long n; (n = os_call(SYS_getdents64, dir, buf, sizeof buf)) > 0;)
 		for (long at = 0; at < n;) {
 			const struct dir_entry *e = (const void *)(buf + at);
@@ -212,7 +223,9 @@ struct task tasks_look(int tid)
 	if (is_blocked && (t.sp || t.pc))
 		return t;
 	char letter = state_letter(tid); /* a thread without registers has ended, or never was in the program's code */
-	if (has_ended(letter))
+	if (!letter && !proc_is_there())
+		t.state = os_call(SYS_tgkill, house_pid(), tid, 0) == -ESRCH ? TASK_GONE : TASK_SLEEPS;
+	else if (has_ended(letter))
 		t.state = TASK_GONE;
 	else if (!is_blocked)
 		t.state = letter == 'R' || n > 0 ? TASK_RUNS : TASK_SLEEPS;

@@ -14,8 +14,11 @@
 enum tasks_ours { TASKS_LISTENER, TASKS_VISITOR, TASKS_OURS };
 void tasks_hide(enum tasks_ours which, const shared_int *tid);
 
+/* Init: where there is no /proc, `each_known` calls `each` with the threads that are known otherwise. */
+void tasks_otherwise(void (*each_known)(void (*each)(void *arg, int tid), void *arg));
+
 /* Returns the tids of the program's threads, without ours, the main thread first, and their number in *count. Returns
- * NULL if there is no memory, or no /proc (*count is 0). */
+ * NULL if there is no memory, or they are not known (*count is 0). */
 int *tasks_list(struct region *r, size_t *count);
 size_t tasks_count(void);
 
@@ -31,7 +34,7 @@ enum task_state {
 	TASK_GONE,
 	TASK_RUNS,    /* or could, if it had a processor */
 	TASK_BLOCKED, /* in a system call (nr), or stopped outside one (nr -1): sp and pc are its registers */
-	TASK_SLEEPS,  /* blocked, but the kernel does not say where */
+	TASK_SLEEPS,  /* blocked, but the kernel does not say where; without /proc any thread */
 };
 struct task {
 	enum task_state state;

@@ -267,8 +267,31 @@ static struct thread *enter_locked(int tid, bool begins, uint32_t *timer)
 	return t;
 }
 
+/* Threads where there is no /proc: those that libc made. */
+struct passing {
+	void (*each)(void *arg, int tid);
+	void *arg;
+};
+
+static void pass_on(struct thread *t, void *arg)
+{
+	const struct passing *p = arg;
+	int tid = shared_load_relaxed(&t->tid), pid = house_pid();
+	if (tid > 0 && tid != pid && !timers_has_ended(pid, tid))
+		p->each(p->arg, tid);
+}
+
+static void each_living(void (*each)(void *arg, int tid), void *arg)
+{
+	int pid = house_pid();
+	if (!timers_has_ended(pid, pid))
+		each(arg, pid);
+	threads_each(pass_on, &(struct passing){each, arg});
+}
+
 void threads_start(void)
 {
+	tasks_otherwise(each_living);
 	threads_enter_busy();
 }
 

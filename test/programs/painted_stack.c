@@ -384,6 +384,7 @@ static void measure_process(void)
 		open_library();
 	MEASURE("dlclose", P(library));
 	MEASURE("bind", -1, P(&bad), sizeof bad);
+	MEASURE("chroot", P("/no/such/folder"));
 	MEASURE("unshare", 0);
 	MEASURE("setns", -1, 0);
 	MEASURE("setuid", getuid());
