@@ -19,6 +19,7 @@
 #include "shim/base/shared.h"
 #include "shim/stack/stacks.h"
 #include "shim/base/sync.h"
+#include "shim/threads/tasks.h"
 #include "shim/threads/timers.h"
 
 enum {
