@@ -55,6 +55,7 @@ static struct {
 	shared_u64 period_ns; /* 0: no samples are taken */
 	shared_u64 random;
 	shared_u32 number;          /* of the run, modulo PHASE_RUNS */
+	shared_u32 interval_phase;  /* a struct phase: the fall-back's, of the process */
 	struct pace_turn beginning; /* the timers of a run are being made */
 	struct cpu_run *run;
 } cpu FORKED;
@@ -123,27 +124,43 @@ static uint32_t advance(struct phase *p, uint64_t used_us, uint32_t period_us)
 	return samples + pass(p, (uint32_t)(used_us % period_us));
 }
 
+/* Moves a phase on, one of another run from the beginning. Returns how many samples that stands for. */
+static uint32_t advance_word(uint32_t *phase, uint64_t used_us, uint32_t period_us)
+{
+	uint32_t run = shared_load_relaxed(&cpu.number);
+	struct phase p;
+	memcpy(&p, phase, sizeof p);
+	if (!p.left_us || p.run != run)
+		p = (struct phase){.left_us = period_us, .run = run};
+	uint32_t samples = advance(&p, used_us, period_us);
+	memcpy(phase, &p, sizeof p);
+	return samples;
+}
+
 bool cpu_tick(struct unwind_frame f, int overrun)
 {
 	uint64_t period_us = shared_load_acquire(&cpu.period_ns) / 1000;
-	uint32_t run = shared_load_relaxed(&cpu.number);
-	struct phase p;
 	if (!period_us)
 		return false;
-	memcpy(&p, &self.cpu_phase, sizeof p);
-	if (!p.left_us || p.run != run)
-		p = (struct phase){.left_us = (uint32_t)period_us, .run = run};
-	uint32_t weight = advance(&p, credit_us(overrun), (uint32_t)period_us);
-	memcpy(&self.cpu_phase, &p, sizeof p);
+	uint32_t weight = advance_word(&self.cpu_phase, credit_us(overrun), (uint32_t)period_us);
 	if (weight)
 		sample(f, weight);
 	return true;
 }
 
+/* The interval timer expires once for each tick's worth of the process's CPU time. */
 void cpu_interval(struct unwind_frame f)
 {
-	if (shared_load_acquire(&cpu.period_ns))
-		sample(f, 1);
+	uint64_t period_us = shared_load_acquire(&cpu.period_ns) / 1000;
+	uint32_t before = shared_load_relaxed(&cpu.interval_phase), after, weight;
+	if (!period_us)
+		return;
+	do {
+		after = before;
+		weight = advance_word(&after, clock_tick_ns() / 1000, (uint32_t)period_us);
+	} while (!shared_cas_relaxed(&cpu.interval_phase, &before, after));
+	if (weight)
+		sample(f, weight);
 }
 
 /* Uses one interval timer for the process, because of `why`, or of an error. */
@@ -157,7 +174,7 @@ static void fall_back(struct cpu_run *run, const char *why, int error)
 		line_dec(&l, -error);
 		line_str(&l, ")");
 	}
-	if (signals_begin_fallback(run->period_ns) == 0) {
+	if (signals_begin_fallback(clock_tick_ns()) == 0) {
 		run->by_interval = true;
 		ticks_end();
 		line_str(&l, ": sampled by setitimer(ITIMER_PROF) and SIGPROF instead, which favours some threads; "

@@ -31,7 +31,6 @@ enum {
 	SLOTS = 4096,
 	NO_PROFILE_DRAIN_MS = 100,
 	PROFILES_MOST = 8, /* at once */
-	CHANGE_MS = 2,
 };
 
 /* Samples of one thread at one stack. */
@@ -58,10 +57,9 @@ struct profile {
 
 static struct {
 	struct cpu_run run;
-	struct region region;   /* the run's, for its comments */
-	struct profile *newest; /* NULL: no profile is taken */
-	int changer; /* the listener's pid while the run is being begun or ended; of one that has ended: means nothing
-	              */
+	struct region region;      /* the run's, for its comments */
+	struct profile *newest;    /* NULL: no profile is taken */
+	struct pace_turn changing; /* the run is being begun or ended */
 } shared FORKED;
 
 static uint32_t hash_of(const struct sample *s)
@@ -132,21 +130,10 @@ static void add(struct cpu_run *run, const struct sample *s, bool was_short)
 		add_to(p, s, hash, was_short);
 }
 
-/* Waits while another task begins or ends the run. Returns false if this is no task that can wait. */
-static bool wait_for_change(void)
-{
-	while (shared.changer == os_pid())
-		if (pace_sleep(CHANGE_MS) || !pace_is_task())
-			return false;
-	return true;
-}
-
 static int begin_run(unsigned hz)
 {
 	shared.run = (struct cpu_run){.purpose = CPU_FOR_PROFILE, .region = &shared.region, .hz = hz, .take = add};
-	shared.changer = os_pid();
 	int error = cpu_begin(&shared.run);
-	shared.changer = 0;
 	if (error)
 		region_release(&shared.region);
 	return error;
@@ -181,11 +168,12 @@ int snapshot_cpu_begin(struct region *r, unsigned hz)
 	p->region = p->comments.region = r;
 	p->asked_hz = hz ? hz : (unsigned)settings.cpu_hz;
 	p->others = (struct tally){.stack = &stacks_others, .name = ""};
-	if (!wait_for_change() || count_profiles() == PROFILES_MOST)
+	if (!pace_take_turn(&shared.changing))
 		return -EBUSY;
-	int error = shared.newest ? 0 : begin_run(hz);
+	int error = count_profiles() == PROFILES_MOST ? -EBUSY : shared.newest ? 0 : begin_run(hz);
 	if (!error)
 		join(p);
+	pace_leave_turn(&shared.changing);
 	return error;
 }
 
@@ -203,20 +191,21 @@ unsigned snapshot_cpu_drain(void)
 	return shared.newest ? cpu_drain(&shared.run) : NO_PROFILE_DRAIN_MS;
 }
 
-/* Takes the samples up to now, or leaves them to others. The last one ends the run. */
+/* Takes the samples up to now, or leaves them to others. The last one ends the run: the turn is free, as only who
+ * begins a run that has no profile yet, or ends its last one, keeps it for long. */
 static void part(struct profile *p, enum cpu_rest rest)
 {
 	struct profile **at = &shared.newest;
-	if (shared.newest == p && !p->next) {
-		shared.changer = os_pid();
+	bool is_last = shared.newest == p && !p->next, has_turn = is_last && pace_take_turn(&shared.changing);
+	if (is_last)
 		cpu_end(&shared.run, rest);
-		shared.changer = 0;
-	} else {
+	else
 		cpu_take(&shared.run);
-	}
 	while (*at != p)
 		at = &(*at)->next;
 	*at = p->next;
+	if (has_turn)
+		pace_leave_turn(&shared.changing);
 }
 
 /* Threads that used CPU time and have no sample: possibly they block our signal. */
@@ -372,6 +361,5 @@ void snapshot_cpu_abandon(struct region *r)
 FORKED_CODE void cpu_profile_fork_child(void)
 {
 	shared.newest = NULL;
-	shared.changer = 0;
 	shared.region = (struct region){0};
 }

@@ -22,6 +22,8 @@
 
 /* --- work at known places ---------------------------------------------------------------------------- */
 
+static bool is_by_interval; /* the fall-back's signals, not those of a thread's own timer */
+
 /* Work of this thread in step with its CPU clock, without the clock: a tick comes every `tick_us`, and work is red
  * for the first `red_us` of each cycle. Returns the periods, and writes how many samples were red, and how many in all.
  */
@@ -37,7 +39,10 @@ static uint64_t tick_in_step(unsigned tick_us, unsigned cycle_us, unsigned red_u
 	while ((now_us += tick_us) < SECONDS * 1000000ull) {
 		f.pc = (uintptr_t)(now_us % cycle_us < red_us ? __start_place_red : __start_place_blue) + 1;
 		os_call(SYS_rt_sigprocmask, SIG_BLOCK, &mask, 0, 8); /* no true tick */
-		CHECK(cpu_tick(f, (int)tick_us - 1));
+		if (is_by_interval)
+			cpu_interval(f);
+		else
+			CHECK(cpu_tick(f, (int)tick_us - 1));
 		os_call(SYS_rt_sigprocmask, SIG_UNBLOCK, &mask, 0, 8);
 		if (now_us % DRAIN_US < tick_us)
 			snapshot_cpu_drain();
@@ -67,6 +72,22 @@ static void test_work_in_step_with_the_period_shows_all_its_parts(void **state)
 {
 	(void)state;
 	in_one_child_of_six(stratified); /* where a sample is lost, a thread had no processor */
+}
+
+/* The fall-back's ticks are the kernel's: a cycle in which they lie at many places. */
+static void stratified_by_interval(void)
+{
+	uint64_t red, all;
+	is_by_interval = true;
+	uint64_t due = tick_in_step((unsigned)(clock_tick_ns() / 1000), 50001, 5000, &red, &all);
+	CHECK(is_near(all * 1000000, due * 1000000, 1));
+	CHECK(100 * red + 3 * all >= 10 * all && 100 * red <= 13 * all);
+}
+
+static void test_so_it_does_where_the_interval_timer_serves(void **state)
+{
+	(void)state;
+	in_one_child_of_six(stratified_by_interval);
 }
 
 /* --- time ------------------------------------------------------------------------------------------------ */
@@ -391,6 +412,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_second_of_work_is_a_second_of_the_profile),
 		cmocka_unit_test(test_work_in_step_with_the_period_shows_all_its_parts),
+		cmocka_unit_test(test_so_it_does_where_the_interval_timer_serves),
 		cmocka_unit_test(test_the_stacks_of_one_thread_are_told_apart),
 		cmocka_unit_test(test_threads_that_were_there_before_have_their_own_names_and_numbers),
 		cmocka_unit_test(test_threads_of_a_few_milliseconds_are_counted_right_together),
