@@ -17,10 +17,10 @@ struct module {
 	const char *path;     /* as the loader has it: may be relative, is "" for the program itself */
 	uintptr_t start, end; /* addresses from the first to the last segment */
 	uintptr_t bias;       /* address in memory minus address in the file's headers */
-	struct {
+	struct module_text {
 		uintptr_t start, end; /* executable segment in memory */
 		uint64_t file_offset;
-	} text[4];
+	} * text;
 	unsigned text_count;
 	uint8_t build_id[32];
 	unsigned build_id_len;

@@ -35,7 +35,7 @@ enum {
 	HEAD_BYTES = 4096,
 	NOTE_BYTES = 1024, /* the most that is read of a segment of notes */
 	PATH_BYTES = 4096,
-	PHDRS_MOST = 64,
+	PHDRS_MOST = 256,
 	FIRST_CAP = 64,
 	ROOTS = 64,
 	GRANULE_SHIFT = 21,
@@ -82,6 +82,7 @@ static struct {
 	ElfW(Ehdr) header;
 	ElfW(Phdr) phdr[PHDRS_MOST];
 	struct link_map map;
+	struct module_text text[PHDRS_MOST];
 	char path[PATH_BYTES];
 	uint64_t bytes[HEAD_BYTES / sizeof(uint64_t)];
 } seen LARGE;
@@ -169,6 +170,7 @@ static void read_build_id(struct module *m, const ElfW(Phdr) * p, bool stable)
 static void read_segments(struct module *m, const ElfW(Phdr) * phdr, unsigned count, bool stable)
 {
 	m->start = UINTPTR_MAX;
+	m->text = seen.text;
 	for (unsigned i = 0; i < count; i++) {
 		const ElfW(Phdr) *p = &phdr[i];
 		uintptr_t start = m->bias + p->p_vaddr, end = start + p->p_memsz;
@@ -176,11 +178,8 @@ static void read_segments(struct module *m, const ElfW(Phdr) * phdr, unsigned co
 		case PT_LOAD:
 			m->start = start < m->start ? start : m->start;
 			m->end = end > m->end ? end : m->end;
-			if ((p->p_flags & PF_X) && m->text_count < sizeof m->text / sizeof *m->text) {
-				m->text[m->text_count].start = start;
-				m->text[m->text_count].end = end;
-				m->text[m->text_count++].file_offset = p->p_offset;
-			}
+			if ((p->p_flags & PF_X) && m->text_count < PHDRS_MOST)
+				m->text[m->text_count++] = (struct module_text){start, end, p->p_offset};
 			break;
 		case PT_NOTE:
 			if (!m->build_id_len)
@@ -361,14 +360,15 @@ static struct module **find_same_locked(const struct module *like, const char *p
 
 static struct module *make_locked(const struct module *like, const char *path)
 {
-	size_t len = strlen(path) + 1;
+	size_t len = strlen(path) + 1, text_bytes = like->text_count * sizeof *like->text;
 	struct module *m = make_room_locked(&modules.all, &modules.cap, shared_own(&modules.count))
-	                           ? arena_alloc(sizeof *m + len)
+	                           ? arena_alloc(sizeof *m + text_bytes + len)
 	                           : NULL;
 	if (!m)
 		return NULL;
 	*m = *like;
-	m->path = memcpy(m + 1, path, len);
+	m->text = memcpy(m + 1, like->text, text_bytes);
+	m->path = memcpy((char *)m->text + text_bytes, path, len);
 	shared_set_own(&m->gone, true);
 	m->number = use_range_locked((struct range){m->start, m->end}) ? (uint32_t)shared_own(&modules.count) + 1 : 0;
 	shared_set_own(&shared_own(&modules.all)[shared_own(&modules.count)], m);

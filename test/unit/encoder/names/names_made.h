@@ -87,9 +87,11 @@ static void make_modules(void)
 	assert_true(readlink("/proc/self/exe", own_path, sizeof own_path - 1) > 0);
 	marked = (uintptr_t)marked_function - map->l_addr;
 	other = (uintptr_t)other_function - map->l_addr;
+	static struct module_text text[MODULES];
 	for (int m = 0; m < MODULES; m++) {
 		module[m] = (struct module){.path = m == GONE ? "/nowhere/libgone.so" : own_path,
 		                            .bias = base_of(m),
+		                            .text = &text[m],
 		                            .text_count = 1,
 		                            .gone = SHARED_INIT(m == GONE)};
 		module[m].start = module[m].text[0].start = base_of(m);

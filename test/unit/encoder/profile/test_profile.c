@@ -37,27 +37,28 @@
 
 /* --- stubs ------------------------------------------------------------------------------------- */
 
-static struct module program = {.path = "", .text_count = 1};
+static struct module program = {.path = "", .text = (struct module_text[1]){{0}}, .text_count = 1};
 static struct module twice_old = {.path = "/nowhere/libold.so",
                                   .start = 0x10000,
                                   .end = 0x20000,
                                   .bias = 0x10000,
-                                  .text = {{0x11000, 0x12000, 0x1000}},
+                                  .text = (struct module_text[]){{0x11000, 0x12000, 0x1000}},
                                   .text_count = 1,
                                   .build_id = {0xab, 0x01},
                                   .build_id_len = 2,
                                   .gone = SHARED_INIT(true)};
-static struct module twice_new = {.path = "/nowhere/lib\xffnew.so",
-                                  .start = 0x10000,
-                                  .end = 0x20000,
-                                  .bias = 0x10000,
-                                  .text = {{0x11000, 0x12000, 0x1000}, {0x14000, 0x15000, 0x4000}},
-                                  .text_count = 2};
+static struct module twice_new = {
+	.path = "/nowhere/lib\xffnew.so",
+	.start = 0x10000,
+	.end = 0x20000,
+	.bias = 0x10000,
+	.text = (struct module_text[]){{0x11000, 0x12000, 0x1000}, {0x14000, 0x15000, 0x4000}},
+	.text_count = 2};
 static struct module unused_gone = {.path = "/nowhere/libgone.so",
                                     .start = 0x30000,
                                     .end = 0x40000,
                                     .bias = 0x30000,
-                                    .text = {{0x31000, 0x32000, 0x1000}},
+                                    .text = (struct module_text[]){{0x31000, 0x32000, 0x1000}},
                                     .text_count = 1,
                                     .gone = SHARED_INIT(true)};
 static const struct module *modules[] = {&program, &twice_old, &twice_new, &unused_gone};

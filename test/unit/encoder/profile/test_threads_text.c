@@ -35,12 +35,12 @@
 
 #define SECOND 1000000000ll
 
-static struct module program = {.path = "", .text_count = 1};
+static struct module program = {.path = "", .text = (struct module_text[1]){{0}}, .text_count = 1};
 static struct module library = {.path = "/nowhere/lib\nfoo.so",
                                 .start = 0x10000,
                                 .end = 0x20000,
                                 .bias = 0x10000,
-                                .text = {{0x11000, 0x12000, 0x1000}},
+                                .text = (struct module_text[]){{0x11000, 0x12000, 0x1000}},
                                 .text_count = 1};
 static const struct module *modules[] = {&program, &library};
 
