@@ -77,6 +77,7 @@ static inline void arch_fail_call(ucontext_t *u, int error)
 
 #define ARCH_CALLER_SP() ((uintptr_t)__builtin_dwarf_cfa())
 
+enum { ARCH_CIE_CODE_ALIGN = 4, ARCH_CIE_DATA_ALIGN = 0x78, ARCH_CIE_RETURN = 30 };
 enum { ARCH_RED_ZONE_BYTES = 0 };
 enum { ARCH_DWARF_FP = 29, ARCH_DWARF_SP = 31, ARCH_DWARF_REGISTERS = 32 };
 

@@ -19,6 +19,7 @@
 #include "shim/base/shared.h"
 #include "shim/libc/modules.h"
 #include "shim/base/os.h"
+#include "shim/stack/eh_frame.h"
 #include "shim/stack/fake.h"
 #include "shim/stack/own_stack.h"
 #include "shim/base/peek.h"
@@ -36,6 +37,7 @@ static struct {
 	/* under lock, of the look-up under way */
 	uintptr_t pc;
 	const struct module *module;
+	const struct eh_index *index; /* the table that is searched, if it is one that we made */
 	bool has_table_entry;
 	bool is_unreadable; /* the tables could not be read */
 } learner FORKED;
@@ -98,27 +100,36 @@ struct table_header {
 extern int UNW_OBJ(dwarf_search_unwind_table)(unw_addr_space_t, unw_word_t, unw_dyn_info_t *, unw_proc_info_t *, int,
                                               void *);
 
-static int find_proc_info(unw_addr_space_t space, unw_word_t ip, unw_proc_info_t *info, int need_info, void *arg)
+/* Describes the table that the linker wrote, or the one that we made. Returns false if there is none. */
+static bool describe_table_locked(const struct module *m, unw_dyn_info_t *table)
 {
 	enum { VERSION = 1, UDATA4 = 0x03, DATAREL_SDATA4 = 0x3b };
-	const struct module *m = learner.module;
-	if (!m || !m->unwind_table || ip < m->start || ip >= m->end)
-		return -UNW_ENOINFO;
 	struct table_header h;
-	if (!read_table_locked(m, m->unwind_table, &h, sizeof h) || h.version != VERSION || h.count_enc != UDATA4 ||
-	    h.table_enc != DATAREL_SDATA4)
+	*table = (unw_dyn_info_t){.start_ip = m->start, .end_ip = m->end, .format = UNW_INFO_FORMAT_REMOTE_TABLE};
+	if (m->unwind_table && read_table_locked(m, m->unwind_table, &h, sizeof h) && h.version == VERSION &&
+	    h.count_enc == UDATA4 && h.table_enc == DATAREL_SDATA4) {
+		table->u.rti.segbase = m->unwind_table;
+		table->u.rti.table_len = h.count * 8 / sizeof(unw_word_t);
+		table->u.rti.table_data = m->unwind_table + sizeof h;
+		return true;
+	}
+	const struct eh_index *index = learner.is_unreadable ? NULL : eh_frame_index_locked(m);
+	if (!index || !index->count)
+		return false;
+	learner.index = index;
+	table->u.rti.segbase = m->start;
+	table->u.rti.table_len = index->count * sizeof *index->at / sizeof(unw_word_t);
+	table->u.rti.table_data = (uintptr_t)index->at;
+	return true;
+}
+
+static int find_proc_info(unw_addr_space_t space, unw_word_t ip, unw_proc_info_t *info, int need_info, void *arg)
+{
+	const struct module *m = learner.module;
+	unw_dyn_info_t table;
+	learner.index = NULL;
+	if (!m || ip < m->start || ip >= m->end || !describe_table_locked(m, &table))
 		return -UNW_ENOINFO;
-	unw_dyn_info_t table = {
-		.start_ip = m->start,
-		.end_ip = m->end,
-		.format = UNW_INFO_FORMAT_REMOTE_TABLE,
-		.u.rti =
-			{
-				.segbase = m->unwind_table,
-				.table_len = h.count * 8 / sizeof(unw_word_t),
-				.table_data = m->unwind_table + sizeof h,
-			},
-	};
 	int r = UNW_OBJ(dwarf_search_unwind_table)(space, ip, &table, info, need_info, arg);
 	if (r == 0 && (ip < info->start_ip || ip >= info->end_ip))
 		r = -UNW_ENOINFO;
@@ -145,6 +156,8 @@ static int access_mem(unw_addr_space_t space, unw_word_t at, unw_word_t *value, 
 		return -UNW_EINVAL;
 	if (at >> 63)
 		*value = word_at(meaning_of(at));
+	else if (learner.index && at - (uintptr_t)learner.index->at < learner.index->count * sizeof *learner.index->at)
+		memcpy(value, (const void *)at, sizeof *value);
 	else if (!m || !read_table_locked(m, at, value, sizeof *value))
 		return -UNW_EINVAL;
 	return 0;

@@ -9,6 +9,7 @@
  * links: shim/base/powers.c shim/stack/sample.c shim/waits/signals.c shim/profiles/sampling.c shim/libc/clock.c
  * links: shim/stack/unwind.c shim/stack/bounds.c shim/stack/rules.c shim/stack/code.c shim/stack/look.c
  * links: shim/stack/learn.c
+ * links: shim/stack/eh_frame.c
  * links: shim/stack/own_stack.c shim/stack/unwind_libc.c shim/libc/modules.c
  * links: shim/libc/real.c shim/base/losses.c shim/base/settings.c shim/stack/stacks.c
  * links: shim/base/text.c shim/base/arena.c shim/base/sync.c shim/waits/calls.c

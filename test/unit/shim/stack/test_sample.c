@@ -5,7 +5,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: shim/stack/sample.c shim/stack/unwind.c shim/stack/bounds.c shim/stack/rules.c shim/stack/code.c
  * links: shim/stack/look.c
- * links: shim/stack/learn.c shim/stack/own_stack.c shim/stack/unwind_libc.c
+ * links: shim/stack/learn.c
+ * links: shim/stack/eh_frame.c shim/stack/own_stack.c shim/stack/unwind_libc.c
  * links: shim/libc/clock.c shim/libc/modules.c shim/libc/real.c shim/base/losses.c shim/base/settings.c
  * links: shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE
