@@ -158,8 +158,43 @@ void cache_put(const struct object *o, uint64_t address, uint64_t start, const s
 	if (!c || !kept)
 		return;
 	struct cached *next = is_new ? *slot_of(o, address) : c->next;
-	*c = (struct cached){next, o, address, start, kept, count, complete};
+	*c = (struct cached){.next = next,
+	                     .object = o,
+	                     .address = address,
+	                     .start = start,
+	                     .frame = kept,
+	                     .count = count,
+	                     .complete = complete};
 	if (!is_new)
 		return;
 	*slot_of(o, address) = c;
+}
+
+static void put_call(const struct object *o, uint64_t address, const struct cached_call *call)
+{
+	struct cached *c = (struct cached *)cache_find(o, address);
+	struct cached_call *kept = c && !is_full() ? allocate(sizeof *kept) : NULL;
+	if (!kept)
+		return;
+	*kept = *call;
+	if (keep_text(&kept->name))
+		c->call = kept;
+}
+
+void cache_put_callee(const struct object *o, uint64_t address, struct span name, uint64_t to)
+{
+	put_call(o, address, &(struct cached_call){.name = name, .to = to});
+}
+
+void cache_put_jumps(const struct object *o, uint64_t address, uint64_t start, const struct jump *jump, uint32_t count)
+{
+	struct jump *kept = is_full() ? NULL : allocate(count * sizeof *kept + 1);
+	for (uint32_t i = 0; kept && i < count; i++) {
+		kept[i] = jump[i];
+		if (!keep_text(&kept[i].name))
+			return;
+	}
+	cache_put(o, address, start, NULL, 0, true);
+	if (kept && count)
+		put_call(o, address, &(struct cached_call){.jump = kept, .jumps = count});
 }

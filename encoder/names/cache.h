@@ -18,14 +18,32 @@ struct object {
 	uint32_t number;
 };
 
+/* A jump at the end of a function to another: protocol.h. Addresses are as the file's headers count. */
+struct jump {
+	uint64_t from, at, to;
+	struct span name;
+};
+
+/* Added to an address: the entry is about the call that ends after it, and what may have jumped on from there. */
+#define CACHE_CALL (UINT64_C(1) << 63)
+
+/* Of an address, the call that ends after it; of an address with CACHE_CALL, what may have jumped on from there. */
+struct cached_call {
+	struct span name; /* the function that it names, as linked */
+	uint64_t to;      /* where its machine code goes to, which may be a stub; 0: not known */
+	const struct jump *jump;
+	uint32_t jumps;
+};
+
 struct cached {
 	struct cached *next;
 	const struct object *object;
 	uint64_t address; /* as the file's headers count */
-	uint64_t start;   /* of the function around it; 0: not known */
+	uint64_t start;   /* of the function around it, or of the one that is called; 0: not known */
 	const struct name_frame *frame;
-	uint32_t count; /* of frames; 0: it has no name, and asking again would not help */
-	bool complete;  /* answered by the symbolizer; else from a symbol table */
+	uint32_t count;                 /* of frames; 0: it has no name, and asking again would not help */
+	bool complete;                  /* answered by the symbolizer; else from a symbol table */
+	const struct cached_call *call; /* NULL: nothing is known of one */
 };
 
 /* Returns the object of a module; NULL: no memory. */
@@ -38,6 +56,12 @@ const struct cached *cache_find(const struct object *o, uint64_t address);
  * stored. */
 void cache_put(const struct object *o, uint64_t address, uint64_t start, const struct name_frame *frame, uint32_t count,
                bool complete);
+
+/* Store what a call that ends after the address names, and where it goes to, beside its frames. */
+void cache_put_callee(const struct object *o, uint64_t address, struct span name, uint64_t to);
+
+/* Store the jumps that may follow a call (CACHE_CALL) to the function that begins at `start`. */
+void cache_put_jumps(const struct object *o, uint64_t address, uint64_t start, const struct jump *jump, uint32_t count);
 
 /* Empty the cache: cache_trim only if it is larger than its share of the memory. Objects become invalid, too. */
 void cache_trim(void);

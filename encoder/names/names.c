@@ -285,6 +285,7 @@ const struct map *names_jit_map(const struct names *n, struct site site)
 static int query_jit(struct names *n, const struct site *sites, size_t count)
 {
 	struct jit_query *q = n->jit = region_alloc(n->region, count * sizeof *q + 1);
+	n->jit_count = 0;
 	if (!q)
 		return -ENOMEM;
 	for (size_t i = 0; i < count; i++)
@@ -344,6 +345,20 @@ int names_prepare(struct names *n, const struct site *sites, size_t count, struc
 	if (r == 0)
 		take_note(n, sites, count, p);
 	return r;
+}
+
+int names_prepare_calls(struct names *n, const struct site *sites, size_t count, struct patience *p)
+{
+	struct site *calls = p ? region_alloc(n->region, count * sizeof *calls + 1) : NULL;
+	if (!calls)
+		return p ? -ENOMEM : 0;
+	for (size_t i = 0; i < count; i++) {
+		calls[i] = sites[i];
+		calls[i].address |= CACHE_CALL;
+		if (calls[i].home)
+			calls[i].home |= CACHE_CALL;
+	}
+	return consult(n, calls, count, p);
 }
 
 const char *encoder_trouble(void)

@@ -53,6 +53,10 @@ int names_begin(struct names *n, struct region *r);
 /* Look up all these sites at once. Returns 0, -ENOMEM, or -EAGAIN: the symbolizer is at work (encoder.h). */
 int names_prepare(struct names *n, const struct site *sites, size_t count, struct patience *p);
 
+/* Look up what may have jumped on from the calls that end after these sites: CACHE_CALL in cache.h. Returns as
+ * names_prepare does. */
+int names_prepare_calls(struct names *n, const struct site *sites, size_t count, struct patience *p);
+
 /* Returns the names of a site that names_prepare has looked up. */
 struct name names_of(struct names *n, struct site site);
 

@@ -65,6 +65,10 @@ static struct {
 	char *frame_text; /* the texts of these frames */
 	size_t frame_text_len;
 	uint32_t frame_count;
+	struct span calls; /* in frame_text */
+	uint64_t called;
+	struct jump *jump; /* of an address with CACHE_CALL */
+	uint32_t jumps;
 } helper;
 
 /* ---- what went wrong ---- */
@@ -212,7 +216,13 @@ static void put_address(void)
 	helper.has_address = false;
 	*find_asked(a, helper.address) = true;
 	a->answered++;
+	if (helper.address & CACHE_CALL) {
+		cache_put_jumps(a->object, helper.address, helper.start, helper.jump, helper.jumps);
+		return;
+	}
 	cache_put(a->object, helper.address, helper.start, helper.frame, helper.frame_count, true);
+	if (helper.calls.len)
+		cache_put_callee(a->object, helper.address, helper.calls, helper.called);
 }
 
 static bool cut_number(struct span *rest, char separator, unsigned base, uint64_t *value)
@@ -226,6 +236,40 @@ static void take_address(struct span rest)
 	                     helper.current < helper.count && find_asked(&helper.at[helper.current], helper.address);
 	helper.frame_count = 0;
 	helper.frame_text_len = 0;
+	helper.calls = (struct span){0};
+	helper.jumps = 0;
+}
+
+/* Copy a text that is kept until the address is complete. False: there is no room for it. */
+static bool keep_part(struct span *text)
+{
+	char *copy = helper.frame_text + helper.frame_text_len;
+	if (text->len > TEXT_BYTES - helper.frame_text_len)
+		return false;
+	memcpy(copy, text->at, text->len);
+	helper.frame_text_len += text->len;
+	text->at = copy;
+	return true;
+}
+
+/* "start name" */
+static void take_callee(struct span rest)
+{
+	if (helper.has_address && cut_number(&rest, ' ', 16, &helper.called) && keep_part(&rest))
+		helper.calls = rest;
+}
+
+/* "from at to\tname" */
+static void take_jump(struct span rest)
+{
+	struct jump j;
+	if (helper.has_address && helper.jumps < SYMBOLIZE_JUMPS_MAX && cut_number(&rest, ' ', 16, &j.from) &&
+	    cut_number(&rest, ' ', 16, &j.at) && cut_number(&rest, '\t', 16, &j.to) && keep_part(&rest)) {
+		j.name = rest;
+		helper.jump[helper.jumps++] = j;
+	} else {
+		helper.start = 0; /* what is known in part is not known */
+	}
 }
 
 static uint32_t line_number(uint64_t n)
@@ -237,14 +281,9 @@ static uint32_t line_number(uint64_t n)
 static void take_frame(struct span rest)
 {
 	uint64_t line, start_line;
-	if (!helper.has_address || helper.frame_count >= SYMBOLIZE_FRAMES_MAX ||
-	    rest.len > TEXT_BYTES - helper.frame_text_len || !cut_number(&rest, ' ', 10, &line) ||
-	    !cut_number(&rest, '\t', 10, &start_line))
+	if (!helper.has_address || helper.frame_count >= SYMBOLIZE_FRAMES_MAX || !cut_number(&rest, ' ', 10, &line) ||
+	    !cut_number(&rest, '\t', 10, &start_line) || !keep_part(&rest))
 		return;
-	char *text = helper.frame_text + helper.frame_text_len;
-	memcpy(text, rest.at, rest.len);
-	helper.frame_text_len += rest.len;
-	rest.at = text;
 	struct name_frame f = {.line = line_number(line), .start_line = line_number(start_line)};
 	f.file = span_cut(&rest, '\t');
 	f.system = span_cut(&rest, '\t');
@@ -258,7 +297,7 @@ static void take_line(struct span line)
 	uint64_t n;
 	struct span letter = span_cut(&line, ' ');
 	char c = letter.len == 1 ? letter.at[0] : '\0';
-	if (c != 'f')
+	if (c != 'f' && c != 'c' && c != 'g')
 		put_address();
 	switch (c) {
 	case 'o':
@@ -267,6 +306,8 @@ static void take_line(struct span line)
 		break;
 	case 'a': take_address(line); break;
 	case 'f': take_frame(line); break;
+	case 'c': take_callee(line); break;
+	case 'g': take_jump(line); break;
 	case 'e': helper.is_done = true; break;
 	default: break;
 	}
@@ -371,7 +412,8 @@ static int prepare(const struct question *q, size_t count)
 	helper.line = region_alloc(&helper.region, SYMBOLIZE_LINE_MAX + 1 + READ_BYTES);
 	helper.frame = region_alloc(&helper.region, SYMBOLIZE_FRAMES_MAX * sizeof *helper.frame);
 	helper.frame_text = region_alloc(&helper.region, TEXT_BYTES);
-	if (!helper.at || !helper.line || !helper.frame || !helper.frame_text)
+	helper.jump = region_alloc(&helper.region, SYMBOLIZE_JUMPS_MAX * sizeof *helper.jump);
+	if (!helper.at || !helper.line || !helper.frame || !helper.frame_text || !helper.jump)
 		return -ENOMEM;
 	for (size_t i = 0; i < count; i++) {
 		struct asked *a = &helper.at[i];

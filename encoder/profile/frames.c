@@ -11,6 +11,7 @@
 
 #include "encoder/bytes/intern.h"
 #include "encoder/bytes/utf8.h"
+#include "encoder/names/tails.h"
 
 /* An address as a stack has it. (No struct site: the object at an address may change between two lookups.) */
 struct place {
@@ -129,7 +130,7 @@ static int look_up_all(struct frames *f, const struct place *list, struct patien
 	size_t count = f->places.count;
 	struct site *sites = region_alloc(f->region, count * sizeof *sites + 1);
 	f->frames = region_alloc(f->region, count * sizeof *f->frames + 1);
-	if (!list || !sites || !f->frames || f->failed || names_begin(&f->names, f->region) < 0)
+	if (!list || !sites || !f->frames || f->failed)
 		return -ENOMEM;
 	for (size_t i = 0; i < count; i++)
 		sites[i] = names_site(&f->names, list[i].pc, list[i].place);
@@ -139,14 +140,54 @@ static int look_up_all(struct frames *f, const struct place *list, struct patien
 	return r;
 }
 
-int frames_prepare(struct frames **made, struct region *r, const struct dump_snapshot *s, struct patience *p)
+/* Give the threads' stacks the frames of functions that ended in a jump. Returns 0, -ENOMEM or -EAGAIN. */
+static int complete_stacks(struct frames *f, struct dump_thread *threads, size_t count, struct patience *p)
+{
+	const struct stack **stacks = region_alloc(f->region, (2 * count + 1) * sizeof *stacks);
+	if (!stacks)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		stacks[i] = threads[i].stack;
+		stacks[count + i] = threads[i].created_by;
+	}
+	int r = tails_insert(&f->names, stacks, count, TAILS_NOTHING, p);
+	if (r == 0)
+		r = tails_insert(&f->names, stacks + count, count, TAILS_CREATOR, p);
+	for (size_t i = 0; i < count; i++) {
+		threads[i].stack = stacks[i];
+		threads[i].created_by = stacks[count + i];
+	}
+	return r;
+}
+
+/* Replace the snapshot by a copy, as it lasts longer than the memory of this try. */
+static int complete(struct frames *f, const struct dump_snapshot **s, struct patience *p)
+{
+	struct dump_snapshot *copy = region_alloc(f->region, sizeof *copy);
+	size_t count = (*s)->count;
+	struct dump_thread *threads = region_alloc(f->region, count * sizeof *threads + 1);
+	if (!copy || !threads)
+		return -ENOMEM;
+	*copy = **s;
+	if (count)
+		memcpy(threads, copy->threads, count * sizeof *threads);
+	copy->threads = threads;
+	*s = copy;
+	return complete_stacks(f, threads, count, p);
+}
+
+int frames_prepare(struct frames **made, struct region *r, const struct dump_snapshot **s, struct patience *p)
 {
 	struct frames *f = *made = region_alloc(r, sizeof *f);
 	if (!f)
 		return -ENOMEM;
 	*f = (struct frames){.region = r};
-	int rc = look_up_all(f, find_places(f, s), p);
-	return rc < 0 ? rc : make_room(f, s);
+	int rc = names_begin(&f->names, r);
+	if (rc == 0)
+		rc = complete(f, s, p);
+	if (rc == 0)
+		rc = look_up_all(f, find_places(f, *s), p);
+	return rc < 0 ? rc : make_room(f, *s);
 }
 
 const char *frames_note(const struct frames *f)

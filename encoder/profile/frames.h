@@ -23,8 +23,9 @@ struct frame_line {
 	bool is_libc, is_library; /* it lies in libc; in the library of C++ */
 };
 
-/* Look up all stacks of a dump at once. Returns 0, -ENOMEM or -EAGAIN (encoder.h). */
-int frames_prepare(struct frames **f, struct region *r, const struct dump_snapshot *s, struct patience *p);
+/* Look up all stacks of a dump at once. *s becomes a copy whose stacks have the frames of functions that ended in a
+ * jump (names/tails.h). Returns 0, -ENOMEM or -EAGAIN (encoder.h). */
+int frames_prepare(struct frames **f, struct region *r, const struct dump_snapshot **s, struct patience *p);
 
 /* Returns the lines of a stack, the innermost first, and their number in *count. They are valid up to the next call. */
 const struct frame_line *frames_of(struct frames *f, const struct stack *s, size_t *count);

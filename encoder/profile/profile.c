@@ -585,7 +585,9 @@ int profile_encode(struct region *r, struct out *o, const struct profile_snapsho
 	start_messages(w);
 	if (names_begin(&w->names, r) < 0)
 		return -ENOMEM;
-	int rc = find_names(w, &rows, patience);
+	int rc = rows_complete(&rows, now->kind, &w->names, patience);
+	if (rc == 0)
+		rc = find_names(w, &rows, patience);
 	if (rc < 0)
 		return rc;
 	if (gzip_begin(&w->gzip, r, o) < 0)

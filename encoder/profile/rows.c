@@ -10,6 +10,7 @@
 
 #include "encoder/bytes/intern.h"
 #include "encoder/bytes/sort.h"
+#include "encoder/names/tails.h"
 #include "shim/base/pace.h"
 
 enum { ALLOC_OBJECTS, ALLOC_BYTES, INUSE_OBJECTS, INUSE_BYTES };
@@ -193,6 +194,25 @@ int rows_make(struct region *r, struct rows *rows, const struct profile_snapshot
 	case PROFILE_CPU: return make_cpu(r, rows, &now->cpu);
 	}
 	return -EINVAL;
+}
+
+int rows_complete(struct rows *rows, enum profile_kind kind, struct names *names, struct patience *patience)
+{
+	static const enum tails_leaf leaf[] = {
+		[PROFILE_HEAP] = TAILS_ALLOCATOR,
+		[PROFILE_ALLOCS] = TAILS_ALLOCATOR,
+		[PROFILE_THREADCREATE] = TAILS_CREATOR,
+		[PROFILE_CPU] = TAILS_NOTHING,
+	};
+	const struct stack **stacks = region_alloc(names->region, rows->count * sizeof *stacks + 1);
+	if (!stacks)
+		return -ENOMEM;
+	for (size_t i = 0; i < rows->count; i++)
+		stacks[i] = rows->at[i].stack;
+	int r = tails_insert(names, stacks, rows->count, leaf[kind], patience);
+	for (size_t i = 0; i < rows->count; i++)
+		rows->at[i].stack = stacks[i];
+	return r;
 }
 
 static bool more_in_use(const void *a, const void *b)

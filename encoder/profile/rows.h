@@ -7,6 +7,7 @@
 #define PPROFSHIM_ROWS_H
 
 #include "encoder/encoder.h"
+#include "encoder/names/names.h"
 
 struct row {
 	const struct stack *stack;
@@ -28,6 +29,10 @@ struct rows {
 /* Make the rows of now, or of now - before. Rows of zeros alone are left out. Returns 0, or -ENOMEM. */
 int rows_make(struct region *r, struct rows *rows, const struct profile_snapshot *now,
               const struct profile_snapshot *before);
+
+/* Give the stacks the frames of functions that ended in a jump to another, where they are certain (names/tails.h).
+ * Returns 0, -ENOMEM or -EAGAIN. */
+int rows_complete(struct rows *rows, enum profile_kind kind, struct names *names, struct patience *patience);
 
 /* Does this thread have a stack to show in a profile? */
 bool rows_reach(const struct dump_thread *t);

@@ -209,7 +209,12 @@ static int make_lines(struct text_form *t, const struct site *sites)
 
 static int prepare_lines(struct text_form *t, struct patience *p)
 {
-	if (!find_places(t) || names_begin(&t->names, t->region) < 0)
+	int rc = names_begin(&t->names, t->region);
+	if (rc == 0)
+		rc = rows_complete(&t->rows, t->now->kind, &t->names, p);
+	if (rc < 0)
+		return rc;
+	if (!find_places(t))
 		return -ENOMEM;
 	struct site *sites = region_alloc(t->region, t->places.count * sizeof *sites + 1);
 	for (size_t i = 0; sites && i < t->places.cap; i++) {
@@ -218,7 +223,7 @@ static int prepare_lines(struct text_form *t, struct patience *p)
 		if (e->number_plus_1)
 			sites[e->number_plus_1 - 1] = names_site(&t->names, k->pc, k->place);
 	}
-	int rc = sites ? names_prepare(&t->names, sites, t->places.count, p) : -ENOMEM;
+	rc = sites ? names_prepare(&t->names, sites, t->places.count, p) : -ENOMEM;
 	return rc < 0 ? rc : make_lines(t, sites);
 }
 

@@ -417,7 +417,7 @@ int dump_print(struct region *r, struct out *o, const struct dump_snapshot *s, i
 	if (!d->is_printed)
 		return -ENOMEM;
 	memset(d->is_printed, 0, s->count + 1);
-	int rc = frames_prepare(&d->frames, r, s, p);
+	int rc = frames_prepare(&d->frames, r, &d->snapshot, p);
 	if (rc < 0)
 		return rc;
 	print_all(d);

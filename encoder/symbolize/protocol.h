@@ -14,6 +14,7 @@
  *   p <path>                         where its file may be. Of several, the first that can be opened, is an ELF file
  *                                    and has that build id is taken
  *   a <address>                      an address to look up
+ *   a <address + 2^63>               the call that ends after an address: what may have jumped on from there?
  *   d <mangled name>                 a name to simplify; belongs to no object
  *
  * The answer, streamed: objects in the order of the request, each address of an object once, in any order:
@@ -26,6 +27,13 @@
  *                                    a frame of that address, innermost first; no frame: nothing is known. 0 and ""
  *                                    mean "not known". <name> is demangled, without parameters, and never "";
  *                                    <system name> is as linked
+ *   c <start> <name>                 after `a`: a call ends after that address, and this is the function that it
+ *                                    names in DWARF, else goes to by its machine code, as linked; before its frames.
+ *                                    <start> is where its machine code goes to, which may be a stub; 0: not known
+ *   g <from> <at> <to>\t<name>       after `a <address + 2^63> <start>`, where <start> is the function that the call
+ *                                    names (0: not known): one of the jumps that may follow, of the function that
+ *                                    begins at <from>, at address <at>, to the function <name>, which begins at <to>.
+ *                                    0 and "" mean "not known", or "not in this file"
  *   d <n> <name>                     name n of the request, from 0, simplified
  *   e                                the answer is complete
  *
@@ -41,7 +49,10 @@
 #define SYMBOLIZE_DEBUG_DIRS "--debug-dirs"
 #define SYMBOLIZE_PROGRAM "pprofshim-symbolize"
 
+#define SYMBOLIZE_CALL (UINT64_C(1) << 63) /* added to an address: what is asked about is its call */
+
 enum {
+	SYMBOLIZE_JUMPS_MAX = 64,       /* of a call */
 	SYMBOLIZE_LINE_MAX = 64 * 1024, /* bytes of a line, without its end; the writer cuts names to fit */
 	SYMBOLIZE_FRAMES_MAX = 256,     /* of an address */
 };

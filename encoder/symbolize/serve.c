@@ -238,6 +238,11 @@ static void answer_address(void *arg, const struct answer *a)
 	struct reply *r = arg;
 	reply_begin(r);
 	reply_format(r, "a %llx %llx\n", (unsigned long long)a->address, (unsigned long long)a->start);
+	if (a->calls) {
+		reply_format(r, "c %llx ", (unsigned long long)a->called);
+		reply_text(r, a->calls, NAME_MAX_BYTES);
+		reply_format(r, "\n");
+	}
 	for (size_t i = 0; i < a->count && i < SYMBOLIZE_FRAMES_MAX; i++) {
 		const struct frame *f = &a->frame[i];
 		reply_line(r);
@@ -247,6 +252,22 @@ static void answer_address(void *arg, const struct answer *a)
 		reply_text(r, f->system, NAME_MAX_BYTES);
 		reply_format(r, "\t");
 		reply_text(r, f->name, NAME_MAX_BYTES);
+		reply_format(r, "\n");
+	}
+}
+
+static void answer_call(void *arg, const struct jumps *j)
+{
+	struct reply *r = arg;
+	reply_begin(r);
+	reply_format(r, "a %llx %llx\n", (unsigned long long)(j->address | SYMBOLIZE_CALL),
+	             (unsigned long long)j->first);
+	for (size_t i = 0; i < j->count; i++) {
+		const struct jump *g = &j->jump[i];
+		reply_line(r);
+		reply_format(r, "g %llx %llx %llx\t", (unsigned long long)g->from, (unsigned long long)g->at,
+		             (unsigned long long)g->to);
+		reply_text(r, g->name, NAME_MAX_BYTES);
 		reply_format(r, "\n");
 	}
 }
@@ -351,8 +372,15 @@ static void answer_object(const struct request *q, size_t begin, size_t end, con
 		o = open_any(q, begin, end, strcmp(build_id, "-") == 0 || !*build_id ? NULL : build_id, r);
 	if (o) {
 		tell_note(o, &said, r);
-		if (count)
-			object_lookup(o, addresses, count, answer_address, r);
+		size_t plain = 0; /* calls come after them */
+		while (plain < count && !(addresses[plain] & SYMBOLIZE_CALL))
+			plain++;
+		for (size_t i = plain; i < count; i++)
+			addresses[i] &= ~SYMBOLIZE_CALL;
+		if (plain)
+			object_lookup(o, addresses, plain, answer_address, r);
+		if (plain < count)
+			object_jumps(o, addresses + plain, count - plain, answer_call, r);
 		tell_note(o, &said, r);
 		reply_flush(r); /* closing may take long */
 		object_close(o);

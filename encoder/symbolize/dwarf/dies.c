@@ -86,6 +86,26 @@ static bool covers(struct walk *w)
 	return chain;
 }
 
+uint64_t dies_call_end(Dwarf_Die *call)
+{
+	Dwarf_Attribute attr;
+	Dwarf_Addr end;
+	bool is_old = dwarf_tag(call) == DW_TAG_GNU_call_site; /* DWARF 4 */
+	return dwarf_formaddr(dwarf_attr(call, is_old ? DW_AT_low_pc : DW_AT_call_return_pc, &attr), &end) == 0 ? end
+	                                                                                                        : 0;
+}
+
+/* The current entry is a call: note it with the address before its end. */
+static void note_call(struct walk *w)
+{
+	uint64_t end = dies_call_end(&here(w)->die);
+	for (size_t i = sort_first_from(w->hits, w->count, sizeof *w->hits, end - 1);
+	     end && i < w->count && w->hits[i].address == end - 1; i++) {
+		w->hits[i].call = here(w)->die;
+		w->hits[i].has_call = true;
+	}
+}
+
 /* --- the walk --------------------------------------------------------------------------------- */
 
 static bool is_in_function(const struct walk *w)
@@ -108,6 +128,8 @@ static bool visit(struct walk *w)
 	case DW_TAG_interface_type:
 	case DW_TAG_structure_type:
 	case DW_TAG_union_type: return !w->plain_classes || is_in_function(w);
+	case DW_TAG_call_site:
+	case DW_TAG_GNU_call_site: note_call(w); return false;
 	case DW_TAG_lexical_block:
 	case DW_TAG_try_block:
 	case DW_TAG_catch_block:

@@ -22,6 +22,8 @@ struct chain {
 struct hit {
 	uint64_t address;
 	const struct chain *chain; /* in the region; NULL: no function is around it */
+	bool has_call;
+	Dwarf_Die call; /* has_call: the call that returns to the next address */
 };
 
 /* The work that may still be done for this object. Without a limit, hostile DWARF could make any walk very long. */
@@ -37,6 +39,9 @@ static inline bool budget_take(uint64_t *left)
 }
 
 enum dies_result { DIES_DONE, DIES_DAMAGED, DIES_TOO_MUCH, DIES_NO_MEMORY };
+
+/* Returns the address that follows a call, or a jump that ends its function; 0: not known. */
+uint64_t dies_call_end(Dwarf_Die *call);
 
 /* Find the functions around `hits`, ascending, in `unit`, a DW_TAG_compile_unit. */
 enum dies_result dies_find(Dwarf_Die *unit, struct hit *hits, size_t count, struct region *r, struct budget *budget);

@@ -18,6 +18,7 @@
 #include "encoder/bytes/sort.h"
 #include "encoder/symbolize/elf/debug_file.h"
 #include "encoder/symbolize/dwarf/dies.h"
+#include "encoder/symbolize/dwarf/jumps.h"
 #include "encoder/symbolize/dwarf/lines.h"
 #include "encoder/symbolize/dwarf/scopes.h"
 
@@ -56,6 +57,19 @@ static void note(struct dwarf *d, const char *why)
 {
 	if (!d->note)
 		d->note = why;
+}
+
+bool dwarf_guard(struct dwarf *d, void (*work)(void *arg), void *arg)
+{
+	jmp_buf here;
+	out_of_memory = &here;
+	bool done = setjmp(here) == 0;
+	if (done)
+		work(arg);
+	else
+		note(d, "no memory for DWARF");
+	out_of_memory = NULL;
+	return done;
 }
 
 /* --- open ------------------------------------------------------------------------------------- */
@@ -105,6 +119,11 @@ void dwarf_close(struct dwarf *d)
 		dwarf_end(d->alt);
 	elf_file_close(d->alt_file);
 	free(d);
+}
+
+struct budget *dwarf_budget(struct dwarf *d)
+{
+	return &d->budget;
 }
 
 const char *dwarf_note(const struct dwarf *d)
@@ -196,11 +215,17 @@ static const char *linkage_name_of(Dwarf_Die *die)
 	return s ? s : text_of(die, DW_AT_MIPS_linkage_name);
 }
 
+const char *dwarf_name_of(Dwarf_Die *function)
+{
+	const char *s = linkage_name_of(function);
+	return s ? s : text_of(function, DW_AT_name);
+}
+
 /* Functions without a linker's name have the name of their entry, and for users one with all that they are in. */
 static void name_frame(struct dwarf *d, struct frame *f, Dwarf_Die *die)
 {
 	Dwarf_Attribute attr;
-	const char *linked = linkage_name_of(die), *s = linked ? linked : text_of(die, DW_AT_name);
+	const char *linked = linkage_name_of(die), *s = dwarf_name_of(die);
 	f->system = s ? texts_keep(d->texts, s, strlen(s)) : NULL;
 	if (!linked && d->scoped) {
 		Dwarf_Die declaration = scopes_declaration(die);
@@ -218,11 +243,25 @@ static void place_frame(struct dwarf *d, struct frame *f, Dwarf_Die *die)
 	f->line = (unsigned)number_of(dwarf_attr(die, DW_AT_call_line, &attr));
 }
 
+static void fill_call(struct dwarf *d, struct found *to, const struct hit *h)
+{
+	Dwarf_Die callee;
+	const char *name;
+	to->has_function = h->chain;
+	if (h->chain)
+		to->function = h->chain->die[h->chain->count - 1];
+	to->has_call = h->has_call;
+	to->call = h->call;
+	if (h->has_call && jumps_callee(&to->call, &callee) && (name = dwarf_name_of(&callee)))
+		to->calls = texts_keep(d->texts, name, strlen(name));
+}
+
 static void fill(struct dwarf *d, struct region *r, struct found *to, const struct hit *h, const struct line_query *q)
 {
 	const struct chain *c = h->chain;
 	Dwarf_Addr start;
 	size_t n = c ? c->count : q->found;
+	fill_call(d, to, h);
 	to->frame = n ? region_alloc(r, n * sizeof *to->frame) : NULL;
 	if (!to->frame)
 		return;
@@ -364,7 +403,7 @@ static void do_units(struct dwarf *d, struct region *r, struct found *found, str
 
 void dwarf_find(struct dwarf *d, struct region *r, struct found *found, size_t count)
 {
-	jmp_buf here;
+	jmp_buf here, *const outer = out_of_memory;
 	struct owner *const owners = calloc(count, sizeof *owners);
 	struct work *const w = calloc(1, sizeof *w);
 	if (w) {
@@ -376,7 +415,7 @@ void dwarf_find(struct dwarf *d, struct region *r, struct found *found, size_t c
 		note(d, "no memory for DWARF");
 	else
 		do_units(d, r, found, owners, count, w);
-	out_of_memory = NULL;
+	out_of_memory = outer;
 	d->scoped = NULL;
 	region_release(&d->scratch); /* in case of a jump out of libdw */
 	if (w) {

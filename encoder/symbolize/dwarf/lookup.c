@@ -13,14 +13,16 @@
 
 #include "encoder/symbolize/elf/debug_file.h"
 #include "encoder/symbolize/dwarf/dwarf.h"
+#include "encoder/symbolize/dwarf/jumps.h"
 #include "encoder/symbolize/elf/symbols.h"
 #include "encoder/symbolize/elf/strings.h"
 
 struct object {
 	struct elf_file *file;
-	struct elf_file *debug; /* NULL: the file has its own, or there is none */
-	struct elf_file *mini;  /* .gnu_debugdata unpacked; NULL: none */
-	struct dwarf *dwarf;    /* of the debug file, else of the file; NULL: neither has any */
+	struct elf_file *debug;      /* NULL: the file has its own, or there is none */
+	struct elf_file *mini;       /* .gnu_debugdata unpacked; NULL: none */
+	struct dwarf *dwarf;         /* of the debug file, else of the file; NULL: neither has any */
+	struct functions *functions; /* with the addresses of the DWARF; NULL: not needed so far */
 	struct texts texts;
 	const char *note;
 };
@@ -90,6 +92,7 @@ struct object *object_open(const char *path, const char *build_id, const char **
 void object_close(struct object *o)
 {
 	dwarf_close(o->dwarf);
+	functions_close(o->functions);
 	elf_file_close(o->file);
 	elf_file_close(o->debug);
 	elf_file_close(o->mini);
@@ -161,12 +164,51 @@ static void name_frames(struct lookup *l, struct found *f, const struct symbol *
 	f->count = kept;
 }
 
+/* --- calls without debug information ------------------------------------------------------------- */
+
+struct target {
+	uint64_t address;
+	size_t index; /* of the call */
+};
+
+/* Find where direct calls go, and list those that DWARF does not name, ascending. */
+static size_t list_targets(struct lookup *l, struct target *t)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < l->count; i++) {
+		struct found *f = &l->found[i];
+		f->called = elf_file_call_target(l->o->file, l->address[i] + 1);
+		if (f->called && !f->calls)
+			t[n++] = (struct target){f->called, i};
+	}
+	qsort(t, n, sizeof *t, by_value);
+	return n;
+}
+
+/* Name what direct calls go to where DWARF does not: the function that begins there. */
+static void name_targets(struct lookup *l)
+{
+	struct target *t = region_alloc(&l->r, l->count * sizeof *t);
+	uint64_t *address = region_alloc(&l->r, l->count * sizeof *address);
+	struct symbol *symbol = region_alloc(&l->r, l->count * sizeof *symbol);
+	size_t n = t && address && symbol ? list_targets(l, t) : 0;
+	for (size_t i = 0; i < n; i++)
+		address[i] = t[i].address;
+	if (!n || symbols_find(&l->o->texts, l->o->file, l->o->debug, l->o->mini, address, n, symbol) < 0)
+		return;
+	for (size_t i = 0; i < n; i++)
+		if (symbol[i].name && symbol[i].start == t[i].address) {
+			l->found[t[i].index].calls = symbol[i].name;
+		}
+}
+
 static void tell_one(struct lookup *l, size_t i, void (*tell)(void *arg, const struct answer *a), void *arg)
 {
 	const struct symbol *s = &l->symbol[i];
 	struct found *f = &l->found[i];
 	struct frame bare = {.system = s->name, .file = s->name ? s->file : ""};
-	struct answer a = {.address = l->address[i], .start = s->name ? s->start : 0};
+	struct answer a = {
+		.address = l->address[i], .start = s->name ? s->start : 0, .calls = f->calls, .called = f->called};
 	name_frames(l, f, s);
 	if (!a.start && f->start)
 		a.start = f->start - (f->address - a.address);
@@ -195,8 +237,68 @@ void object_lookup(struct object *o, const uint64_t *addresses, size_t count,
 			o->note = "no memory for symbols";
 		if (o->dwarf)
 			dwarf_find(o->dwarf, &l.r, l.found, count);
+		name_targets(&l);
 		for (size_t i = 0; i < count; i++)
 			tell_one(&l, i, tell, arg);
 	}
+	region_release(&l.r);
+}
+
+/* --- jumps ------------------------------------------------------------------------------------ */
+
+struct jumping {
+	struct object *o;
+	struct region r;
+	struct found *found; /* of each address */
+	struct jumps *jumps;
+	size_t count;
+};
+
+static void find_jumps(void *arg)
+{
+	struct jumping *j = arg;
+	if (!j->o->functions)
+		j->o->functions = functions_open(j->o->debug ? j->o->debug : j->o->file);
+	if (!j->o->functions)
+		return;
+	dwarf_find(j->o->dwarf, &j->r, j->found, j->count);
+	for (size_t i = 0; i < j->count; i++)
+		jumps_find(j->o->dwarf, j->o->functions, &j->o->texts, &j->r, &j->found[i], &j->jumps[i]);
+}
+
+/* Addresses in the debug file become those of the file. */
+static void shift_jumps(struct jumps *j, uint64_t shift)
+{
+	struct jump *jump = (struct jump *)j->jump;
+	j->first -= j->first ? shift : 0;
+	for (size_t i = 0; i < j->count; i++) {
+		jump[i].from -= shift;
+		jump[i].at -= jump[i].at ? shift : 0;
+		jump[i].to -= jump[i].to ? shift : 0;
+	}
+}
+
+void object_jumps(struct object *o, const uint64_t *addresses, size_t count,
+                  void (*tell)(void *arg, const struct jumps *j), void *arg)
+{
+	struct lookup l = {.o = o};
+	struct jumping j = {.o = o, .count = count};
+	uint64_t shift = o->debug ? elf_file_shift(o->file, o->debug) : 0;
+	if (count && prepare(&l, addresses, count) && (j.jumps = region_alloc(&l.r, count * sizeof *j.jumps))) {
+		j.found = l.found;
+		for (size_t i = 0; i < count; i++)
+			j.found[i].address = l.address[i] + shift;
+		if (o->dwarf)
+			dwarf_guard(o->dwarf, find_jumps, &j);
+		name_targets(&l);
+		for (size_t i = 0; i < count; i++) {
+			j.jumps[i].address = l.address[i];
+			shift_jumps(&j.jumps[i], shift);
+			if (!j.jumps[i].first && l.found[i].calls && !l.found[i].has_call)
+				j.jumps[i].first = l.found[i].called;
+			tell(arg, &j.jumps[i]);
+		}
+	}
+	region_release(&j.r);
 	region_release(&l.r);
 }

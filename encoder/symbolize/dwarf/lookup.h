@@ -23,6 +23,27 @@ struct answer {
 	uint64_t start;            /* of the function's symbol, else of its DWARF entry; 0: not known */
 	size_t count;              /* 0: nothing is known */
 	const struct frame *frame; /* innermost first; valid until tell returns */
+	const char *calls;         /* the function that a call which ends after the address names, as linked; NULL: not
+	                            * known, or no call ends there */
+	uint64_t called;           /* where the machine code of that call goes to; 0: not known */
+};
+
+enum { JUMPS_MOST = 64 };
+
+/* A jump at the end of a function, to another one. */
+struct jump {
+	uint64_t from;    /* the first address of its function */
+	uint64_t at;      /* an address within the jump; 0: not known */
+	uint64_t to;      /* the first address of the other; 0: it is not in this file */
+	const char *name; /* the other, as linked; "": not known */
+};
+
+/* All jumps that may follow a call: from the function that it names, and from those that these jump to. */
+struct jumps {
+	uint64_t address; /* before the end of the call */
+	uint64_t first;   /* the first address of the function that it names; 0: not known */
+	size_t count;     /* 0: none, or too many */
+	const struct jump *jump;
 };
 
 struct object;
@@ -47,5 +68,9 @@ uint64_t object_address_of_offset(const struct object *o, uint64_t offset);
  * told twice. */
 void object_lookup(struct object *o, const uint64_t *addresses, size_t count,
                    void (*tell)(void *arg, const struct answer *a), void *arg);
+
+/* Look up what may follow the calls that end after these addresses, in any order, and call `tell` for each. */
+void object_jumps(struct object *o, const uint64_t *addresses, size_t count,
+                  void (*tell)(void *arg, const struct jumps *j), void *arg);
 
 #endif

@@ -111,6 +111,27 @@ uint64_t elf_file_address_of_offset(const struct elf_file *f, uint64_t offset)
 	return UINT64_MAX;
 }
 
+enum { CALL = 0xe8, CALL_BYTES = 5 }; /* and the distance from its end, 32 bits */
+
+uint64_t elf_file_call_target(const struct elf_file *f, uint64_t end)
+{
+	GElf_Ehdr head;
+	GElf_Phdr p;
+	size_t size, at = 0;
+	const char *bytes = elf_rawfile(f->elf, &size);
+	if (!bytes || !gelf_getehdr(f->elf, &head) || head.e_machine != EM_X86_64)
+		return 0;
+	while (next_code(f, &at, &p)) {
+		uint64_t begin = end - CALL_BYTES, offset = begin - p.p_vaddr + p.p_offset;
+		int32_t distance;
+		if (begin < p.p_vaddr || end - p.p_vaddr > p.p_filesz || offset > size || size - offset < CALL_BYTES)
+			continue;
+		memcpy(&distance, bytes + offset + 1, sizeof distance);
+		return (unsigned char)bytes[offset] == CALL ? end + (uint64_t)(int64_t)distance : 0;
+	}
+	return 0;
+}
+
 uint64_t elf_file_shift(const struct elf_file *a, const struct elf_file *b)
 {
 	GElf_Phdr pa, pb;

@@ -33,6 +33,10 @@ void elf_file_close(struct elf_file *f); /* NULL: nothing */
 /* Returns the address that the headers give byte `offset` in an executable segment; UINT64_MAX: there is none. */
 uint64_t elf_file_address_of_offset(const struct elf_file *f, uint64_t offset);
 
+/* Returns the address that the call which ends before `end` goes to, by its machine code; 0: it is no direct call, or
+ * of another machine than x86-64. */
+uint64_t elf_file_call_target(const struct elf_file *f, uint64_t end);
+
 /* Returns what to add to an address in `a` to get the same place in `b` (they differ after prelink); 0: not known. */
 uint64_t elf_file_shift(const struct elf_file *a, const struct elf_file *b);
 

@@ -5,7 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: encoder/profile/threads_text.c encoder/profile/frames.c encoder/profile/go_text.c
  * links: encoder/bytes/intern.c encoder/names/names.c encoder/names/cache.c
- * links: encoder/names/site.c
+ * links: encoder/names/site.c encoder/names/tails.c
  * links: encoder/names/symbolizer.c encoder/names/container.c encoder/names/jit.c shim/base/own_file.c
  * links: shim/listener/spawn.c encoder/names/elf_symbols.c encoder/names/maps.c encoder/bytes/sort.c
  * links: encoder/bytes/out.c encoder/bytes/utf8.c shim/base/text.c shim/base/arena.c shim/base/sync.c */

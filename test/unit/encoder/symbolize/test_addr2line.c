@@ -41,11 +41,11 @@ void object_lookup(struct object *o, const uint64_t *addresses, size_t count,
 	while (count--) {
 		struct answer a = {.address = addresses[count]};
 		if (a.address == 0x10)
-			a = (struct answer){a.address, 0x10, 2, inlined};
+			a = (struct answer){.address = a.address, .start = 0x10, .count = 2, .frame = inlined};
 		else if (a.address == 0x20)
-			a = (struct answer){a.address, 0x20, 1, symbol_only};
+			a = (struct answer){.address = a.address, .start = 0x20, .count = 1, .frame = symbol_only};
 		else if (a.address == 0x30)
-			a = (struct answer){a.address, 0, 1, file_only};
+			a = (struct answer){.address = a.address, .start = 0, .count = 1, .frame = file_only};
 		tell(arg, &a);
 	}
 }

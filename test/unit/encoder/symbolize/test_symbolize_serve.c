@@ -91,14 +91,29 @@ void object_lookup(struct object *o, const uint64_t *addresses, size_t count,
 		assert_true(i == 0 || addresses[i] > addresses[i - 1]); /* each once */
 		for (size_t k = 0; k < COUNT(known); k++)
 			if (known[k].address == addresses[i])
-				a = (struct answer){addresses[i], addresses[i] & ~UINT64_C(7), known[k].count,
-				                    known[k].frame};
+				a = (struct answer){.address = addresses[i],
+				                    .start = addresses[i] & ~UINT64_C(7),
+				                    .count = known[k].count,
+				                    .frame = known[k].frame,
+				                    .calls = addresses[i] == 0x20 ? "f" : NULL,
+				                    .called = 0x200};
 		if (addresses[i] == 0x71)
 			usleep(150 * 1000);
 		if (addresses[i] == 0x72)
 			sent = lseek(out_fd, 0, SEEK_CUR);
 		tell(arg, &a);
 	}
+}
+
+/* A call to a function at 0x200, which jumps on to another at 0x300, and to malloc. */
+void object_jumps(struct object *o, const uint64_t *addresses, size_t count,
+                  void (*tell)(void *arg, const struct jumps *j), void *arg)
+{
+	static const struct jump jump[] = {{0x200, 0x20f, 0x300, "g\n"}, {0x300, 0, 0, "malloc"}};
+	(void)o;
+	for (size_t i = 0; i < count; i++)
+		tell(arg, &(struct jumps){addresses[i], addresses[i] == 0x15 ? 0x200 : 0,
+		                          addresses[i] == 0x15 ? COUNT(jump) : 0, jump});
 }
 
 char *demangle(const char *name, bool whole)
@@ -147,10 +162,21 @@ static void test_objects_are_answered_in_the_order_of_the_request(void **state)
 	expect("o aa11\np /plain\na 20\na 10\na 30\no -\np /plain\na 10\n",
 	       "o 0\n"
 	       "a 10 10\nf 12 10\t/src/a.c\t_Z1fi\tf(int)\nf 7 0\t/src/b.c\tmain\tmain\n"
-	       "a 20 20\nf 0 0\t\tstart\tstart\n"
+	       "a 20 20\nc 200 f\nf 0 0\t\tstart\tstart\n"
 	       "a 30 0\n"
 	       "o 1\n"
 	       "a 10 10\nf 12 10\t/src/a.c\t_Z1fi\tf(int)\nf 7 0\t/src/b.c\tmain\tmain\n"
+	       "e\n");
+}
+
+static void test_what_follows_a_call_is_told(void **state)
+{
+	(void)state;
+	expect("o -\np /plain\na 8000000000000015\na 30\na 8000000000000016\n",
+	       "o 0\n"
+	       "a 30 0\n"
+	       "a 8000000000000015 200\ng 200 20f 300\tg?\ng 300 0 0\tmalloc\n"
+	       "a 8000000000000016 0\n"
 	       "e\n");
 }
 
@@ -163,7 +189,7 @@ static void test_an_empty_request_is_answered(void **state)
 static void test_an_address_that_is_there_twice_is_answered_once(void **state)
 {
 	(void)state;
-	expect("o -\np /plain\na 30\na 20\na 030\na 30", "o 0\na 20 20\nf 0 0\t\tstart\tstart\na 30 0\ne\n");
+	expect("o -\np /plain\na 30\na 20\na 030\na 30", "o 0\na 20 20\nc 200 f\nf 0 0\t\tstart\tstart\na 30 0\ne\n");
 }
 
 static void test_the_first_path_that_can_be_opened_counts(void **state)
@@ -402,6 +428,7 @@ int main(void)
 		many[i] = inlined[i % 2];
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_objects_are_answered_in_the_order_of_the_request),
+		cmocka_unit_test(test_what_follows_a_call_is_told),
 		cmocka_unit_test(test_an_empty_request_is_answered),
 		cmocka_unit_test(test_an_address_that_is_there_twice_is_answered_once),
 		cmocka_unit_test(test_the_first_path_that_can_be_opened_counts),

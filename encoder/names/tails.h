@@ -1,0 +1,23 @@
+/* tails.h - frames of functions whose last act was a jump to another function, so that no stack shows them.
+ *
+ * Runs in: listener. Memory of the request's region.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_TAILS_H
+#define PPROFSHIM_TAILS_H
+
+#include "encoder/names/names.h"
+
+/* What a stack's leaf may have called. */
+enum tails_leaf {
+	TAILS_NOTHING, /* pc[0] is where the thread is, or the function that it calls */
+	TAILS_ALLOCATOR,
+	TAILS_CREATOR, /* pthread_create */
+};
+
+/* Replace each stack (or NULL) that lacks frames which are certain by a copy that has them. Call it before
+ * names_prepare: there are new addresses. Without patience (NULL), what is
+ * known already must do. Returns 0, -ENOMEM or -EAGAIN, as names_prepare does. */
+int tails_insert(struct names *n, const struct stack **stacks, size_t count, enum tails_leaf leaf, struct patience *p);
+
+#endif
