@@ -12,7 +12,8 @@
  * links: shim/threads/handles.c
  * links: shim/libc/libc_thread.c shim/profiles/ticks.c shim/profiles/quota.c shim/threads/tasks.c shim/base/powers.c
  * links: shim/profiles/sampling.c shim/libc/clock.c
- * links: shim/stack/unwind.c shim/stack/learn.c shim/stack/eh_frame.c shim/stack/own_stack.c shim/stack/unwind_libc.c shim/libc/modules.c
+ * links: shim/stack/unwind.c shim/stack/bounds.c shim/stack/rules.c shim/stack/code.c shim/stack/look.c
+ * links: shim/stack/learn.c shim/stack/eh_frame.c shim/stack/own_stack.c shim/stack/unwind_libc.c shim/libc/modules.c
  * links: shim/libc/real.c shim/base/losses.c shim/base/settings.c shim/stack/stacks.c
  * links: shim/base/text.c shim/base/arena.c shim/base/sync.c shim/waits/calls.c
  * links: test/unit/support/cut/handlers.c test/unit/support/cut/queues.c test/unit/support/cut/heap_counts.c */
