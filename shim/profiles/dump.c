@@ -624,7 +624,9 @@ int snapshot_dump(struct region *r, struct dump_snapshot *s)
 		if (pace())
 			return -ECANCELED;
 		begin_thread(&d, i, tids[i]);
-		if (!take_unasked(&d, i))
+		if (tasks_is_kernels(tids[i]))
+			d.tasks[i].state = TASK_GONE; /* it has no stack of the program's: left out */
+		else if (!take_unasked(&d, i))
 			asked[running++] = i;
 	}
 	d.pcs[0] = (uintptr_t)&thread_not_reached;

@@ -302,21 +302,35 @@ static bool learn_clock(unsigned processor)
 	return behind != INT64_MAX;
 }
 
-/* Finds the processor that a thread ran on last: field 39 of stat, the 37th after the name. */
-static bool last_processor(int tid, unsigned *processor)
+/* Reads a field of stat, by proc(5)'s number, of those behind the name. */
+static bool read_field(int tid, int number, uint64_t *value)
 {
 	char text[1024];
-	uint64_t value;
 	long n = tasks_read(tid, "stat", text, sizeof text);
 	while (n > 0 && text[n - 1] != ')')
 		n--;
-	struct span rest = span_of(text + n);
-	for (int field = 2; field < 39; field++)
+	struct span rest = span_of(n > 0 ? text + n : "");
+	for (int field = 2; field < number; field++)
 		span_cut(&rest, ' ');
-	if (!text_parse_uint(span_cut(&rest, ' '), 10, &value) || value >= PROCESSORS_MOST)
+	return text_parse_uint(span_cut(&rest, ' '), 10, value);
+}
+
+static bool last_processor(int tid, unsigned *processor)
+{
+	enum { PROCESSOR = 39 };
+	uint64_t value;
+	if (!read_field(tid, PROCESSOR, &value) || value >= PROCESSORS_MOST)
 		return false;
 	*processor = (unsigned)value;
 	return true;
+}
+
+/* The flags are the kernel's PF_IO_WORKER and PF_USER_WORKER (linux/sched.h). */
+bool tasks_is_kernels(int tid)
+{
+	enum { FLAGS = 9, WORKERS = 0x10 | 0x4000 };
+	uint64_t flags;
+	return read_field(tid, FLAGS, &flags) && (flags & WORKERS);
 }
 
 /* A clock falls further behind as time goes by. If it was learned before the thread blocked, the thread would seem to

@@ -60,6 +60,9 @@ struct span tasks_value(const char *text, const char *key);
 /* Returns the exit status, as for exit(2), of a thread that has ended and is still listed. */
 int tasks_exit_status(int tid);
 
+/* Does the thread run the kernel's code alone, as those that io_uring makes do? It takes no signal. */
+bool tasks_is_kernels(int tid);
+
 /* Returns how often the thread has gone to sleep. */
 uint64_t tasks_sleeps(int tid);
 
