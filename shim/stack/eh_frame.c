@@ -4,9 +4,10 @@
  * So: memory is read by ways that cannot fault, a piece at a time, and not more of it than SCAN_MOST. The index is of
  * the arena; it is made once for an object, and never freed.
  *
- * Sections have no names in memory. But the first record of .eh_frame, a CIE, looks like nothing else: a length, a zero,
- * a version, letters, and the three numbers that all CIEs of a machine share. The records behind it follow one another.
- * So the segments that are not written to are searched for one, and its followers are taken as far as they make sense.
+ * Sections have no names in memory. But the first record of .eh_frame, a CIE, looks like nothing else: a length, a
+ * zero, a version, letters, and the three numbers that all CIEs of a machine share. The records behind it follow one
+ * another. So the segments that are not written to are searched for one, and its followers are taken as far as they
+ * make sense.
  *
  * Format: LSB core, "Exception frames".
  *
@@ -82,8 +83,8 @@ static uint32_t word_of(const uint8_t *at)
 	return word;
 }
 
-/* How a CIE that begins with these bytes (CIE_MOST of them) says that functions' addresses are written; OMITTED if it is
- * no CIE. */
+/* How a CIE that begins with these bytes (CIE_MOST of them) says that functions' addresses are written; OMITTED if it
+ * is no CIE. */
 static uint8_t encoding_of(const uint8_t *cie)
 {
 	uint32_t length = word_of(cie);
@@ -140,8 +141,8 @@ static void add(struct scan *s, uintptr_t function, uintptr_t entry)
 	if (function < s->module->start || function >= s->module->end || s->count >= FUNCTIONS_MOST)
 		return;
 	if (s->entries && s->count < s->room)
-		s->entries[s->count] = (struct eh_entry){(int32_t)(function - s->module->start),
-		                                         (int32_t)(entry - s->module->start)};
+		s->entries[s->count] =
+			(struct eh_entry){(int32_t)(function - s->module->start), (int32_t)(entry - s->module->start)};
 	s->count += !s->entries || s->count < s->room;
 }
 
