@@ -37,11 +37,14 @@ def _samples(p):
             yield "sample %d has a label without a key" % i
 
 
+# Places of ours that stand for others' stacks: those that found no room in our tables, those of threads out of reach,
+# and the rest of one that is not whole.
+STAND_FOR_STACKS = {"other_stacks", "thread_not_reached", "[truncated]"}
+
+
 def _ours(p):
     for l in p.locations:
-        # What has no room in our tables is counted at a function of this name: it stands for others' stacks. The other
-        # is the mark at the root of a stack that is not whole.
-        if l.mapping and l.mapping.file.endswith("/libpprofshim.so") and l.names not in (["other_stacks"], ["[truncated]"]):
+        if l.mapping and l.mapping.file.endswith("/libpprofshim.so") and not STAND_FOR_STACKS.issuperset(l.names):
             yield "a frame of the profiler's own is in it: " + ", ".join(l.names)
 
 
