@@ -1,0 +1,33 @@
+/* sending.h - the second half of a connection: its answer goes out, and the client gets to see it.
+ *
+ * Runs in: listener. Each call makes one system call that moves bytes, and none waits.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PPROFSHIM_SENDING_H
+#define PPROFSHIM_SENDING_H
+
+#include "http/server/connection.h"
+
+/* Send what the handler has put into the exchange's answer. */
+void sending_begin(struct connection *c);
+
+/* Send an answer that stands ready in static storage (response.h). */
+void sending_begin_ready_made(struct connection *c, const struct out_chunk *first);
+
+/* Send the 503 that needs no memory, and close then. */
+void sending_begin_out_of_memory(struct connection *c);
+
+/* WRITE: the socket takes more bytes. */
+void sending_go_on(struct connection *c);
+
+/* WRITE: the deadline has passed. */
+void sending_expire(struct connection *c);
+
+/* LINGER: drop what the client still sends. */
+void sending_drain(struct connection *c);
+
+/* WRITE: returns CLOCK_MONOTONIC ns since when the client has read nothing; 0: it reads, or has not been slow for long.
+ */
+uint64_t sending_unread_since(const struct connection *c);
+
+#endif
