@@ -92,10 +92,11 @@ struct dump_thread {
 	const char *name; /* never NULL */
 	const char *state; /* "running", the call it waits in ("pthread_mutex_lock", "poll"), "futex (system call)" … */
 	enum dump_object object_kind;
-	uint64_t object;                /* what it waits for: the mutex's address, a descriptor … */
-	int64_t since_ns;               /* how long it has been waiting; negative: not known */
-	const struct stack *stack;      /* pc[0] as in a CPU profile; NULL: it could not be reached */
-	const char *reason;             /* why there is no stack, or why it is short; NULL: all is well */
+	uint64_t object;           /* what it waits for: the mutex's address, a descriptor … */
+	const char *object_name;   /* by snapshot_dump_descriptors: "/path", "tcp 10.0.0.1:80, peer …"; or NULL */
+	int64_t since_ns;          /* how long it has been waiting; negative: not known */
+	const struct stack *stack; /* pc[0] as in a CPU profile; NULL: it could not be reached */
+	const char *reason;        /* why there is no stack, or why it is short; NULL: all is well */
 	const struct stack *created_by; /* the stack that created it; NULL: not known, or the main thread */
 	int owner_tid;                  /* of the lock that it waits for; 0: not known, or it waits for no lock */
 	const char *owner_name;         /* NULL: the owner is no thread any more, or there is none */
@@ -117,6 +118,10 @@ struct dump_snapshot {
 	const char *note;         /* why threads have no stack, for people, and what helps; NULL: all is well */
 };
 int snapshot_dump(struct region *r, struct dump_snapshot *s); /* 0, or -ENOMEM */
+
+/* Set object_name of the threads that wait for descriptors, as far as it is known. A program that has closed one since
+ * may have another there. */
+void snapshot_dump_descriptors(struct region *r, struct dump_snapshot *s);
 
 /* Tell deadlocks and stalled threads without stacks, for the index page: one line each. Cheap. */
 void snapshot_stuck(struct region *r, void (*tell)(void *arg, const char *line), void *arg);

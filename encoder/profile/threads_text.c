@@ -229,6 +229,11 @@ static void print_waiting(struct dump *d, const struct dump_thread *t)
 		out_str(o, " for ");
 		print_object(o, t);
 	}
+	if (t->object_name) {
+		out_str(o, " (");
+		print_clean(d, t->object_name);
+		out_str(o, ")");
+	}
 	if (t->since_ns >= 0) {
 		out_str(o, " since ");
 		print_duration(o, (uint64_t)t->since_ns);

@@ -44,6 +44,8 @@ static void answer_now(struct exchange *x, int64_t debug)
 	struct own *own = x->own;
 	int rc = profile_take(x->region, (enum profile_kind)x->endpoint->kind, &own->now);
 	own->debug = debug;
+	if (rc == 0 && own->now.kind == PROFILE_GOROUTINE && debug >= 2)
+		snapshot_dump_descriptors(x->region, &own->now.dump);
 	if (rc < 0)
 		answer_failure(x, rc);
 	else if (debug)

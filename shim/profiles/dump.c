@@ -36,6 +36,7 @@
 #include "shim/waits/signals.h"
 #include "shim/snapshot.h"
 #include "shim/profiles/deadlock.h"
+#include "shim/threads/descriptors.h"
 #include "shim/threads/tasks.h"
 #include "shim/base/text.h"
 #include "shim/threads/threads.h"
@@ -660,4 +661,21 @@ void dump_begin_anew(void)
 			shared_store_relaxed(&answers.state[i], FREE);
 	}
 	signals_unask_all();
+}
+
+void snapshot_dump_descriptors(struct region *r, struct dump_snapshot *s)
+{
+	size_t count = 0, k = 0;
+	for (size_t i = 0; i < s->count; i++)
+		count += s->threads[i].object_kind == DUMP_FD;
+	struct descriptor *at = region_alloc(r, count * sizeof *at + 1);
+	if (!at)
+		return;
+	for (size_t i = 0; i < s->count; i++)
+		if (s->threads[i].object_kind == DUMP_FD)
+			at[k++] = (struct descriptor){.fd = (int)s->threads[i].object};
+	descriptors_name(r, at, count);
+	for (size_t i = k = 0; i < s->count; i++)
+		if (s->threads[i].object_kind == DUMP_FD)
+			s->threads[i].object_name = at[k++].name;
 }

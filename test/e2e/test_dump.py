@@ -3,6 +3,7 @@
 # Runs in: the test runner. The programs know where their threads are; a dump must say the same.
 #
 # SPDX-License-Identifier: Apache-2.0
+import os
 import re
 import time
 
@@ -144,6 +145,27 @@ class Truth(shim.TestCase):
             p.wait_line("ready")
             delta = p.profile("goroutine", "seconds=1")
             self.assertLessEqual(sum(abs(s.values[0]) for s in delta.samples), 8, "nobody came or went")
+
+
+class Descriptors(shim.TestCase):
+
+    def test_what_a_thread_waits_for_is_told_with_its_path_or_its_peer(self):
+        fifo = os.path.join(shim.scratch("fd"), "a fifo")
+        with start([shim.program("fd_truth"), fifo]) as p:
+            p.wait_line("ready")
+            truth = {name: tuple(map(int, rest)) for name, *rest in
+                     re.findall(r"^waits (\S+) (\d+) (\d+) (\d+)$", p.out, re.M)}
+            shim.wait_until("all to wait", lambda: len(
+                [t for t in look.dump(p).threads if t.name in truth and t.waits_in]) == len(truth))
+            d = look.dump(p)
+            for name, what in (("accepts", "tcp 127.0.0.1:%d, listening"),
+                               ("serves", "tcp 127.0.0.1:%d, peer 127.0.0.1:%d"),
+                               ("asks", "tcp 127.0.0.1:%d, peer 127.0.0.1:%d"),
+                               ("reads-fifo", fifo), ("reads-unix", "unix socket"), ("polls", "epoll of 1 descriptor")):
+                fd, *ports = truth[name]
+                with self.subTest(name=name):
+                    self.assertEqual("descriptor %d (%s)" % (fd, what % tuple(ports[:what.count("%d")])),
+                                     d.by_name(name).object)
 
 
 class Left(shim.TestCase):
