@@ -425,6 +425,19 @@ uintptr_t unwind_function_start(uintptr_t pc)
 	return l.start;
 }
 
+static void learn_code_locked(void *arg)
+{
+	struct learning *l = arg;
+	l->answer = code_learn(l->pc) ? CODE_YES : CODE_NO;
+}
+
+enum code_answer unwind_learn_code(uintptr_t pc)
+{
+	struct learning l = {.pc = pc, .answer = CODE_NO};
+	run(learn_code_locked, &l);
+	return l.answer;
+}
+
 static void learn_return_locked(void *arg)
 {
 	struct learning *l = arg;

@@ -165,6 +165,8 @@ static void finish_from_copy(struct sample *s)
 {
 	struct copy *c = &shared_own(&copies)[s->copy];
 	size_t at = s->depth && s->pc[s->depth - 1] == s->rest.pc ? s->depth - 1u : s->depth;
+	if (c->has_registers) /* from the beginning */
+		at = 0;
 	struct unwind_elsewhere e = {
 		.read = read_copy,
 		.memory = c,

@@ -227,6 +227,28 @@ static enum code_answer is_return(const struct memory *m, uintptr_t return_addre
 	return answer == CODE_ASK && m->may_learn ? unwind_learn_return(return_address) : answer;
 }
 
+/* Does made code lie there? Interpreters jump to code that they made after they pushed the address to return to, so no
+ * call comes before it. */
+static enum code_answer is_made(const struct memory *m, uintptr_t return_address)
+{
+	if (modules_hold_code(return_address - 1))
+		return CODE_NO;
+	enum code_answer answer = code_is_at(return_address - 1);
+	return answer == CODE_ASK && m->may_learn ? unwind_learn_code(return_address - 1) : answer;
+}
+
+/* Then the next link of the chain must lead to code, too. */
+FOR_EACH_MEMORY enum code_answer is_made_link(struct memory *m, bool own, uintptr_t fp, uintptr_t saved,
+                                              uintptr_t return_address)
+{
+	uintptr_t next;
+	enum code_answer answer = is_made(m, return_address);
+	if (answer == CODE_NO || saved <= fp || saved - fp > CHAIN_STEP_MAX || !read_word(m, own, saved + WORD, &next))
+		return CODE_NO;
+	enum code_answer further = is_return(m, next) == CODE_YES ? CODE_YES : is_made(m, next);
+	return further == CODE_YES ? answer : further;
+}
+
 /* Where there is no table, the frame pointer may be a link of the chain of frames; or it is data. And where the code
  * was interrupted, it may have made no frame. A guess counts only if it leads behind a call. */
 FOR_EACH_MEMORY int step_guessed(struct unwind_frame *f, struct memory *m, bool own)
@@ -240,6 +262,8 @@ FOR_EACH_MEMORY int step_guessed(struct unwind_frame *f, struct memory *m, bool 
 		if (return_address < PAGE)
 			return CUT_NOT;
 		answer = is_return(m, return_address);
+		if (answer == CODE_NO)
+			answer = is_made_link(m, own, f->fp, saved, return_address);
 	}
 	if (answer == CODE_YES) {
 		*f = (struct unwind_frame){.pc = return_address - 1, .sp = f->fp + 2 * WORD, .fp = saved};
@@ -351,10 +375,9 @@ size_t unwind_walk_known(struct unwind_frame start, const struct stack_bounds *k
 		out->rest = f;
 		outcome = find_known(f.pc, &r) ? step(&f, r, &m, true) : STEP_ASK;
 	} while (outcome == STEPPED);
-	if (outcome == STEP_ASK && r.kind == UNWIND_OTHER) { /* a register that has to be looked for */
+	if (outcome == STEP_ASK &&
+	    r.kind == UNWIND_OTHER) /* a register that has to be looked for, from the beginning */
 		out->rest = start;
-		return 0;
-	}
 	if (outcome != STEP_ASK)
 		*out = (struct unwind_known){.cut = (enum stack_cut)outcome};
 	return n;

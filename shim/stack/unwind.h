@@ -59,7 +59,8 @@ size_t unwind_walk(struct unwind_frame start, const struct stack_bounds *known, 
                    enum stack_cut *cut);
 
 /* The same in a signal handler: it takes no lock and learns nothing. Where it needs to know more, `rest` is the frame
- * from which the listener has to go on (it is in pc[] already if it is shown). Else rest.pc is 0. */
+ * from which the listener has to go on (it is in pc[] already if it is shown; if rest.registers is not NULL, it is
+ * the first). Else rest.pc is 0. */
 struct unwind_known {
 	struct unwind_frame rest;
 	enum stack_cut cut;
@@ -105,6 +106,9 @@ struct unwind_rule unwind_learn(uintptr_t pc);
 /* Where does the function at pc keep its caller's value of this register?
  * Returns n for cfa - n; 0: still in the register; negative: nobody knows. */
 int32_t unwind_learn_saved(uintptr_t pc, int number);
+
+/* code_is_at, with a look at the mappings where that does not know. Takes the LEARN lock. */
+enum code_answer unwind_learn_code(uintptr_t pc);
 
 /* code_is_return, with a look at the mappings where that does not know. Takes the LEARN lock. */
 enum code_answer unwind_learn_return(uintptr_t return_address);

@@ -16,7 +16,9 @@
 SITE static unsigned leaf(unsigned x)
 {
 	for (int i = 0; i < 20000; i++)
-		switch (x % 70 + 10) { CASES(1) CASES(2) CASES(3) CASES(4) CASES(5) CASES(6) CASES(7) }
+		switch (x % 70 + 10) {
+			CASES(1) CASES(2) CASES(3) CASES(4) CASES(5) CASES(6) CASES(7)
+		}
 	return x;
 }
 
