@@ -9,11 +9,14 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/names/names.h"
 
+#include <sys/stat.h>
+
 #include "encoder/names/elf_symbols.h"
 #include "encoder/names/cache.h"
 #include "encoder/bytes/sort.h"
 #include "encoder/names/symbolizer.h"
 #include "encoder/bytes/utf8.h"
+#include "shim/base/house.h"
 #include "shim/base/os.h"
 #include "shim/base/pace.h"
 
@@ -29,12 +32,6 @@ void names_start(const struct encoder_options *options)
 {
 	cache_start(options->memory_limit_bytes);
 	symbolizer_start(options);
-}
-
-int names_begin(struct names *n, struct region *r)
-{
-	*n = (struct names){.region = r, .modules = snapshot_modules()};
-	return maps_read(r, &n->maps) == -ENOMEM ? -ENOMEM : 0;
 }
 
 /* ---- an object's file ---- */
@@ -55,6 +52,23 @@ static bool is_same(const char *path, const struct module *m)
 	if (fd >= 0)
 		os_close(fd);
 	return same;
+}
+
+/* Is the path that was given to execve one of the program's file? (It may be a script's, or relative.) */
+static bool is_programs(const char *path)
+{
+	struct stat its, ours; /* the kernel's structure is libc's on 64-bit Linux */
+	return path && path[0] == '/' && os_call(SYS_newfstatat, AT_FDCWD, path, &its, 0) == 0 &&
+	       os_call(SYS_newfstatat, AT_FDCWD, "/proc/self/exe", &ours, 0) == 0 && its.st_ino == ours.st_ino &&
+	       its.st_dev == ours.st_dev;
+}
+
+int names_begin(struct names *n, struct region *r)
+{
+	*n = (struct names){.region = r, .modules = snapshot_modules()};
+	if (n->modules.count && is_programs(house.path))
+		n->program = span_of(house.path);
+	return maps_read(r, &n->maps) == -ENOMEM ? -ENOMEM : 0;
 }
 
 /* Returns a path at which any process can open the file of a module. The program's own file can be opened even when it
@@ -376,7 +390,7 @@ static struct span plain_name(struct names *n, struct site site)
 {
 	const struct module *m = site.module;
 	const struct map *map = maps_find(&n->maps, site.address);
-	struct span path = m                        ? names_path(n, m)
+	struct span path = m                        ? names_shown_path(n, m)
 	                   : names_jit_map(n, site) ? SPAN("[jit]")
 	                   : map                    ? map->path
 	                                            : (struct span){0};

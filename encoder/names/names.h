@@ -44,7 +44,8 @@ struct names {
 	struct module_list modules;
 	struct jit_query *jit; /* sites that lie in no object, by address */
 	size_t jit_count;
-	const char *note; /* why some names are missing or poor, for users; NULL: none is */
+	struct span program; /* the path that the program was started by, if that is a link to its file; else empty */
+	const char *note;    /* why some names are missing or poor, for users; NULL: none is */
 };
 
 /* Begin a request's view. Returns 0, or -ENOMEM. */
@@ -68,6 +69,9 @@ struct site names_site_now(const struct names *n, uintptr_t address);
 
 /* Returns the path of a module: as it is on disk now, or, if it was unloaded, as it was given to the loader. */
 struct span names_path(const struct names *n, const struct module *m);
+
+/* Returns the same for users: a program has the name that it was started by, also where that is a link. */
+struct span names_shown_path(const struct names *n, const struct module *m);
 
 /* Returns the mapping of a site in code made at run time (JIT), which has no file; NULL: it is not in such code. */
 const struct map *names_jit_map(const struct names *n, struct site site);

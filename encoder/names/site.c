@@ -75,3 +75,8 @@ struct span names_path(const struct names *n, const struct module *m)
 	const struct map *map = module_is_gone(m) ? NULL : maps_find(&n->maps, m->text[0].start);
 	return map && map->path.len ? map->path : span_of(m->path);
 }
+
+struct span names_shown_path(const struct names *n, const struct module *m)
+{
+	return n->program.len && m == n->modules.at[0] ? n->program : names_path(n, m);
+}

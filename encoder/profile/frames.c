@@ -72,7 +72,7 @@ static bool is_named(struct span path, const char *library)
 static struct frame look_up(struct frames *f, struct site site)
 {
 	const struct map *map = site.module ? NULL : maps_find(&f->names.maps, site.address);
-	struct span path = site.module ? names_path(&f->names, site.module) : map ? map->path : SPAN("");
+	struct span path = site.module ? names_shown_path(&f->names, site.module) : map ? map->path : SPAN("");
 	uint64_t base = !site.module && path.len ? map->start : 0;
 	if (!path.len)
 		path = site.module                      ? SPAN("[program]")

@@ -369,7 +369,7 @@ static void write_module(struct writer *w, const struct module *m, const struct 
 					 .start = m->text[i].start & ~(uintptr_t)4095,
 					 .limit = (m->text[i].end + 4095) & ~(uintptr_t)4095,
 					 .offset = m->text[i].file_offset & ~(uint64_t)4095,
-					 .filename = string_id(w, names_path(&w->names, m)),
+					 .filename = string_id(w, names_shown_path(&w->names, m)),
 					 .build_id = build_id_string(w, m),
 					 .k = k,
 				 });

@@ -432,7 +432,7 @@ static void write_clocks(struct writer *w)
 static struct span program_name(struct writer *w)
 {
 	const struct module_list *modules = &w->frames.names.modules;
-	struct span path = modules->count ? names_path(&w->frames.names, modules->at[0]) : SPAN("");
+	struct span path = modules->count ? names_shown_path(&w->frames.names, modules->at[0]) : SPAN("");
 	while (path.len && memchr(path.at, '/', path.len))
 		span_cut(&path, '/');
 	char *name = utf8_line(w->region, path);

@@ -31,9 +31,10 @@ struct house_mark {
 struct house {
 	shared_int pid;        /* the program's */
 	shared_u32 generation; /* a copy has another one than the process that it is a copy of */
-	bool was_busy; /* in a copy: made by a handler that had interrupted our code; that code goes on here, too */
-	bool on;       /* set once by init */
-	int arguments; /* with which the program was started; 0: not known */
+	bool was_busy;    /* in a copy: made by a handler that had interrupted our code; that code goes on here, too */
+	bool on;          /* set once by init */
+	int arguments;    /* with which the program was started; 0: not known */
+	const char *path; /* that was given to execve: a link's, or a script's; NULL: not known */
 	struct house_mark *mark;
 };
 extern HIDDEN struct house house;

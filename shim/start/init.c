@@ -445,6 +445,7 @@ static void start(char *const *envp)
 	settings_tell_unknown(envp, log_warn);
 	arena_set_limit(settings.memory_limit);
 	arena_set_least_for_requests(LEAST_FOR_REQUESTS);
+	house.path = keep_text((const char *)get_auxval(AT_EXECFN));
 	settings.symbolizer = keep_text(settings.symbolizer);
 	settings.debug_dirs = keep_text(settings.debug_dirs);
 	settings.token_file = keep_text(settings.token_file);

@@ -654,6 +654,40 @@ class Failing(shim.TestCase):
     test_what_is_late_is_there_at_the_next_request.long_s = 45
 
 
+class Link(shim.TestCase):
+    """A program that is started by a link to its file has the name of the link."""
+
+    def main_file(self, argv):
+        with start(argv, rate=1) as p:
+            p.wait_line("ready")
+            trace = p.get("/debug/pprof/trace?seconds=0.2&format=perfetto").body
+            return p.profile("heap").mappings[0].file, trace, p.get("/debug/pprof/goroutine?debug=3").text
+
+    def test_it_has_the_name_that_it_was_started_by(self):
+        link = os.path.join(shim.scratch("link"), "started-by-this")
+        os.symlink(shim.program("symbols_truth"), link)
+        path, trace, dump = self.main_file([link])
+        self.assertEqual(link, path)
+        self.assertIn(b"started-by-this", trace)
+        self.assertNotIn(shim.program("symbols_truth"), dump)
+
+    def test_another_file_that_took_the_place_of_the_link_does_not_count(self):
+        link = os.path.join(shim.scratch("link"), "replaced")
+        os.symlink(shim.program("symbols_truth"), link)
+        with start([link], rate=1) as p:
+            p.wait_line("ready")
+            os.unlink(link)
+            os.symlink(shim.program("heap_truth"), link)
+            self.assertEqual(shim.program("symbols_truth"), p.profile("heap").mappings[0].file)
+
+    def test_a_script_is_not_its_interpreter(self):
+        script_path = script("exec {helper} --help\n", "interpreted")
+        with open(script_path, "w") as f:
+            f.write("#!/bin/sh\necho ready\nread x\n")
+        path, _, _ = self.main_file([script_path])
+        self.assertEqual(os.path.realpath("/bin/sh"), path)
+
+
 class Cache(shim.TestCase):
 
     def test_the_second_profile_starts_no_helper(self):
