@@ -7,7 +7,7 @@
 #
 # The source comes from apt-get source, with a source list that is derived from the machine's own (deb made
 # deb-src) in a temporary folder: the machine's configuration is read and not touched, root is not needed.
-# Offline: LIBUNWIND_SRC=/path/to/a/source/tree, tarball or .dsc.
+# Without it, a release of upstream is downloaded. Offline: LIBUNWIND_SRC=/path/to/a/source/tree, tarball or .dsc.
 #
 # A second call with the same settings does nothing.
 #
@@ -129,9 +129,50 @@ fetch_by_apt() {
 	[ "$(id -u)" -ne 0 ] || echo 'APT::Sandbox::User "root";' >>"$tmp/apt.conf"
 	apt update || true # one repository without sources is no harm: the next line decides
 	# dpkg-source checks the hashes against the .dsc, apt the .dsc against the signed index.
-	(cd "$tmp/fetched" && apt source --only-source libunwind) || return 1
-	set -- "$tmp"/fetched/libunwind-*/
-	[ -d "$1" ] && mv "$1" "$out/src"
+	if (cd "$tmp/fetched" && apt source --only-source libunwind); then
+		set -- "$tmp"/fetched/libunwind-*/
+		[ -d "$1" ] && mv "$1" "$out/src"
+		return
+	fi
+	fetch_by_orig
+}
+
+# Where a mirror lacks some files of the source package: the tarball of upstream, which apt has checked and renamed
+# once it was whole, is enough.
+fetch_by_orig() {
+	local tarball
+	for tarball in "$tmp"/fetched/libunwind_*.orig.tar.[a-z0-9]*; do
+		case $tarball in
+		*.asc | *.FAILED) continue ;;
+		esac
+		[ -f "$tarball" ] && fetch_by_path "$tarball" && return
+	done
+	return 1
+}
+
+# The second source: a release of upstream, by its checksum.
+release=https://download.savannah.nongnu.org/releases/libunwind/libunwind-1.6.2.tar.gz
+release_sha256=4a6aec666991fb45d0889c44aede8ad6eb108071c3554fcdff671f9c94794976
+fetch_by_release() {
+	local tarball=$tmp/release.tar.gz
+	if command -v curl >/dev/null; then
+		curl --silent --show-error --fail --location --max-time 60 -o "$tarball" "$release" >>"$log" 2>&1
+	elif command -v wget >/dev/null; then
+		wget --quiet --timeout=60 -O "$tarball" "$release" >>"$log" 2>&1
+	else
+		echo "E: there is neither curl nor wget" >>"$log"
+		return 1
+	fi || return 1
+	if ! echo "$release_sha256  $tarball" | sha256sum --check --status; then
+		echo "E: $release has another checksum" >>"$log"
+		return 1
+	fi
+	fetch_by_path "$tarball"
+}
+
+# The last reasons that apt and curl gave, in one line.
+reason() {
+	grep -E '^(E: |curl: |wget: )' "$log" | tail -n 2 | tr '\n' ' '
 }
 
 fetch_by_path() {
@@ -149,9 +190,9 @@ if [ -n "${LIBUNWIND_SRC:-}" ]; then
 	fetch_by_path "$LIBUNWIND_SRC" ||
 		fail "cannot unpack LIBUNWIND_SRC=$LIBUNWIND_SRC; give a source tree, a tarball or a .dsc of libunwind"
 else
-	fetch_by_apt ||
-		fail "apt-get source libunwind failed (see $log); check the network, or set LIBUNWIND_SRC to" \
-			"a source tree or tarball of libunwind"
+	fetch_by_apt || fetch_by_release ||
+		fail "no source of libunwind, by apt or from $release: $(reason)- check the network, or set LIBUNWIND_SRC" \
+			"to a source tree or tarball (all is in $log)"
 fi
 [ -x "$out/src/configure" ] ||
 	fail "$out/src has no configure script; run autoreconf -i there first, or use a release tarball"
