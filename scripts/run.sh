@@ -32,7 +32,14 @@ fi
 
 demo=$root/build/programs/demo
 demo_seconds=60
-profiles="heap allocs threadcreate"
+profiles="heap allocs profile threadcreate"
+declare -A query=([profile]="?seconds=3")
+declare -A to_see=( # in each; test/programs/demo.c is the truth
+	[heap]="session_cache_leak is the leak: it grows by 1 MB a second. order_book_grow holds more, and stays as it is."
+	[allocs]="request_parse and report_render allocate most, and hold next to nothing."
+	[profile]="The time goes to request_parse, in three threads."
+	[threadcreate]="main created 4 threads: three workers and a reporter."
+)
 
 [ -x "$demo" ] || fail "no $demo; run make programs first"
 command -v curl >/dev/null || fail "curl is missing; install it with: apt-get install curl"
@@ -92,14 +99,20 @@ answers || fail "the demo's profiles do not answer at $url/debug/pprof/; try ano
 echo "run: $demo runs under libpprofshim.so (pid $pid), its profiles are at $url/debug/pprof/"
 sleep 3 # of work and leaks, so that there is something to see
 for name in $profiles; do
-	"${curl[@]}" -o "$tmp/$name.pb.gz" "$url/debug/pprof/$name" ||
+	"${curl[@]}" -o "$tmp/$name.pb.gz" "$url/debug/pprof/$name${query[$name]-}" ||
 		fail "$url/debug/pprof/$name could not be fetched, curl says why"
 done
+"${curl[@]}" -o "$tmp/dump" "$url/debug/pprof/goroutine?debug=2" ||
+	fail "$url/debug/pprof/goroutine?debug=2 could not be fetched, curl says why"
 status=0
 for name in $profiles; do
-	printf '\n$ go tool pprof -top %s/debug/pprof/%s\n' "$url" "$name"
+	printf '\n# %s\n' "${to_see[$name]}"
+	printf '$ go tool pprof -top %s/debug/pprof/%s%s\n' "$url" "$name" "${query[$name]-}"
 	(cd "$tmp" && go tool pprof -top -nodecount=12 "$name.pb.gz") || status=1
 done
+printf '\n# Where every thread stands, and what it waits for; these are the first lines.\n'
+printf "$ curl '%s/debug/pprof/goroutine?debug=2'\n" "$url"
+head -n 24 "$tmp/dump"
 [ $status -eq 0 ] || fail "go tool pprof did not accept a profile, it says above why"
 kill -0 "$pid" 2>/dev/null || fail "the demo ended before its time: $(tail -n 1 "$tmp/demo.log")"
 echo

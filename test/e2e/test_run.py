@@ -22,9 +22,12 @@ class Run(shim.TestCase):
     def test_the_demo_is_shown_and_ends(self):
         r = self.run_script()
         self.assertEqual(0, r.returncode, r.stderr)
-        for kind in ("heap", "allocs", "threadcreate"):
-            self.assertRegex(r.stdout, r"go tool pprof -top \S+/debug/pprof/%s\n" % kind)
+        for kind in ("heap", "allocs", r"profile\?seconds=3", "threadcreate"):
+            self.assertRegex(r.stdout, r"(?m)^# .*\n\$ go tool pprof -top \S+/debug/pprof/%s\n" % kind)
         self.assertRegex(r.stdout, r"(?m)^ +\d\S+B .* order_book_grow$")
+        self.assertRegex(r.stdout, r"(?m)^# session_cache_leak is the leak")
+        self.assertRegex(r.stdout, r"(?m)^ .*m?s .* request_parse$", "in the CPU profile")
+        self.assertRegex(r.stdout, r"(?m)^goroutine \d+ \[", "the dump")
 
     def test_a_command_keeps_its_output_and_status_and_the_address_is_told(self):
         port = shim.free_port()
