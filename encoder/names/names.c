@@ -382,7 +382,7 @@ const char *encoder_trouble(void)
 
 unsigned encoder_rest(void)
 {
-	return symbolizer_poll() ? 1000 : 0;
+	return symbolizer_rest_ms();
 }
 
 /* "libfoo.so+0x1234": the file's name, and the address in its headers. */

@@ -19,9 +19,12 @@
 #define SECOND UINT64_C(1000000000)
 
 enum {
-	WRITE_MS = 500,         /* to send the questions: the helper reads them all before it begins */
+	WRITE_MS = 5000,        /* until it has read the questions, which it does before all else */
+	SOON_MS = 5,            /* between looks at a helper that begins or ends */
+	LATER_MS = 1000,        /* and at one that works */
 	AGAIN_SECONDS = 60,     /* between a failure and the next try */
 	LIFE_SECONDS = 90,      /* then a helper is ended */
+	LEFTOVERS_SECONDS = 2,  /* that another listener's helper has to end */
 	MEMORY_LEAST = 8 << 20, /* with less, a helper finds nothing */
 	READ_BYTES = 64 * 1024,
 	PARTS_AT_ONCE = 16,                  /* reads in a row; then other clients are served */
@@ -56,7 +59,12 @@ static struct {
 	size_t begun;   /* number of objects begun */
 	uint64_t bytes; /* of its answers so far */
 	bool is_done;   /* it has sent the line 'e' */
-	char *line;     /* the incomplete last line */
+	struct out questions;
+	const struct out_chunk *next; /* of the questions, that the pipe has not taken yet; NULL: none */
+	size_t sent;                  /* bytes of this one */
+	bool is_ending;
+	const char *fault; /* is_ending: why we end it; NULL: it ended by itself */
+	char *line;        /* the incomplete last line */
 	size_t line_len;
 	/* the address whose frames are coming in */
 	bool has_address;
@@ -177,11 +185,20 @@ static void blame(size_t from, size_t to)
 			helper.at[i].object->again_ns = again_ns;
 }
 
-/* fault: why we end the helper; NULL: it ended by itself. */
 static void end_helper(const char *fault)
 {
+	helper.fault = fault;
+	helper.is_ending = true;
+	spawn_stop(&helper.process);
+}
+
+static void finish_helper(void)
+{
 	bool is_done = helper.is_done;
-	int status = spawn_end(&helper.process);
+	const char *fault = helper.fault;
+	int status;
+	if (!spawn_has_ended(&helper.process, &status))
+		return;
 	if (spawn_error() < 0) {
 		give_up(spawn_error());
 	} else if (is_done) {
@@ -333,13 +350,29 @@ static void take_bytes(const char *bytes, size_t n)
 	}
 }
 
-/* Read the answers of the running helper, for symbolizer_poll. Returns true if it still runs. */
-static bool take_answers(void)
+/* Write the questions as far as the pipe takes them. Returns false if the helper reads no more. */
+static bool send_questions(void)
 {
-	char *buf = helper.line ? helper.line + SYMBOLIZE_LINE_MAX + 1 : NULL;
-	long n = 0;
-	if (!helper.process.pid)
-		return false;
+	while (helper.next) {
+		const struct out_chunk *c = helper.next;
+		long n = spawn_write(&helper.process, c->bytes + helper.sent, c->used - helper.sent);
+		if (n < 0)
+			return false;
+		helper.sent += (size_t)n;
+		if (helper.sent < c->used)
+			return true;
+		helper.next = c->next;
+		helper.sent = 0;
+	}
+	spawn_close_input(&helper.process);
+	return true;
+}
+
+/* Read the helper's answers, until others want to be served. Returns what the last read did. */
+static long read_answers(void)
+{
+	char *buf = helper.line + SYMBOLIZE_LINE_MAX + 1;
+	long n = -EAGAIN;
 	for (int parts = 0; !helper.is_done && parts < PARTS_AT_ONCE; parts++) {
 		n = os_read(helper.process.from_fd, buf, READ_BYTES);
 		if (n <= 0)
@@ -347,14 +380,31 @@ static bool take_answers(void)
 		take_bytes(buf, (size_t)n);
 		helper.bytes += (uint64_t)n;
 	}
-	bool too_long =
-		os_clock_ns(CLOCK_MONOTONIC) - helper.begun_ns > LIFE_SECONDS * SECOND || helper.bytes > BYTES_MAX;
-	if (!helper.is_done && (n > 0 || n == -EAGAIN) && !too_long)
-		return true;
-	end_helper(n > 0 || n == -EAGAIN
-	                   ? " took too long, or said too much, and was ended; names are those of symbol tables"
-	                   : NULL);
-	return false;
+	return n;
+}
+
+static uint64_t age_ms(void)
+{
+	return (os_clock_ns(CLOCK_MONOTONIC) - helper.begun_ns) / 1000000;
+}
+
+/* What the running helper has read and said so far. */
+static void follow_helper(void)
+{
+	if (!send_questions()) {
+		end_helper(NULL);
+		return;
+	}
+	if (helper.next && age_ms() > WRITE_MS) {
+		end_helper(" did not read its questions and was ended; names are those of symbol tables");
+		return;
+	}
+	long n = read_answers();
+	bool has_ended = n == 0 || (n < 0 && n != -EAGAIN);
+	if (helper.is_done || has_ended)
+		end_helper(NULL);
+	else if (age_ms() > LIFE_SECONDS * 1000 || helper.bytes > BYTES_MAX)
+		end_helper(" took too long, or said too much, and was ended; names are those of symbol tables");
 }
 
 /* ---- questions ---- */
@@ -368,7 +418,8 @@ static struct {
 	struct region region;
 	struct waiting *first;
 	size_t count;
-	uint64_t batch; /* number of batches asked; the last one may still be at work */
+	uint64_t batch;    /* number of batches asked; the last one may still be at work */
+	uint64_t since_ns; /* since when they wait for what an ended listener left; 0: they do not */
 } queue;
 
 static void write_hex(struct out *o, const uint8_t *bytes, unsigned n)
@@ -392,18 +443,13 @@ static void write_question(struct out *o, const struct question *q)
 	out_str(o, "\n");
 }
 
-static int send_questions(const struct question *q, size_t count)
+static int write_questions(const struct question *q, size_t count)
 {
-	struct out o;
-	out_init(&o, &helper.region);
+	out_init(&helper.questions, &helper.region);
 	for (size_t i = 0; i < count; i++)
-		write_question(&o, &q[i]);
-	int r = o.failed ? -ENOMEM : 0;
-	uint64_t until_ns = os_clock_ns(CLOCK_MONOTONIC) + WRITE_MS * UINT64_C(1000000);
-	for (const struct out_chunk *c = o.first; c && r == 0; c = c->next)
-		r = spawn_write(&helper.process, c->bytes, c->used, until_ns);
-	spawn_close_input(&helper.process);
-	return r;
+		write_question(&helper.questions, &q[i]);
+	helper.next = helper.questions.first;
+	return helper.questions.failed ? -ENOMEM : 0;
 }
 
 static int prepare(const struct question *q, size_t count)
@@ -429,7 +475,7 @@ static int prepare(const struct question *q, size_t count)
 	}
 	helper.count = helper.current = count;
 	helper.begun_ns = os_clock_ns(CLOCK_MONOTONIC);
-	return 0;
+	return write_questions(q, count);
 }
 
 /* The helper runs as the program's user: it must be no program that another user could have put there. */
@@ -473,10 +519,8 @@ int symbolizer_ask(const struct question *q, size_t count)
 		forget_helper();
 		return give_up(r);
 	}
-	r = send_questions(q, count);
-	if (r < 0)
-		end_helper(r == -EPIPE ? NULL
-		                       : " did not read its questions and was ended; names are those of symbol tables");
+	if (!send_questions())
+		end_helper(NULL);
 	return 0;
 }
 
@@ -566,6 +610,23 @@ static void ask_next(void)
 	queue.count = 0;
 }
 
+/* The helper of a listener that has ended soon ends, too. Returns false if there is none, or it does not end. */
+static bool waits_for_leftovers(void)
+{
+	uint64_t now_ns = os_clock_ns(CLOCK_MONOTONIC);
+	if (!spawn_has_leftovers())
+		queue.since_ns = 0;
+	else if (!queue.since_ns)
+		queue.since_ns = now_ns;
+	return queue.since_ns && now_ns - queue.since_ns < LEFTOVERS_SECONDS * SECOND;
+}
+
+static void ask_if_free(void)
+{
+	if (!helper.process.pid && queue.first && !waits_for_leftovers())
+		ask_next();
+}
+
 uint64_t symbolizer_queue(const struct question *q, size_t count)
 {
 	bool is_new = false;
@@ -580,8 +641,7 @@ uint64_t symbolizer_queue(const struct question *q, size_t count)
 	if (!is_new)
 		return queue.batch;
 	uint64_t ticket = queue.batch + 1;
-	if (!helper.process.pid)
-		ask_next();
+	ask_if_free();
 	return ticket;
 }
 
@@ -592,9 +652,19 @@ bool symbolizer_is_done(uint64_t ticket)
 
 bool symbolizer_poll(void)
 {
-	if (!take_answers() && queue.first)
-		ask_next();
-	return helper.process.pid != 0;
+	if (helper.process.pid && !helper.is_ending)
+		follow_helper();
+	if (helper.is_ending)
+		finish_helper();
+	ask_if_free();
+	return helper.process.pid || queue.first;
+}
+
+unsigned symbolizer_rest_ms(void)
+{
+	if (!symbolizer_poll())
+		return 0;
+	return !helper.process.pid || helper.is_ending || helper.next ? SOON_MS : LATER_MS;
 }
 
 bool symbolizer_would_answer(const struct object *o)

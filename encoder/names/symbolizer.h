@@ -28,8 +28,9 @@ struct question {
 /* May the helper be asked about this object now? */
 bool symbolizer_would_answer(const struct object *o);
 
-/* Start a helper with these questions, which it copies. No helper may be running.
- * Returns 0, or a negative errno: no helper could be started. */
+/* Start a helper with these questions, which it copies. No helper may be running. Nothing is waited for: what becomes
+ * of it, symbolizer_poll finds.
+ * Returns 0, or a negative errno: no process could be had for it. */
 int symbolizer_ask(const struct question *q, size_t count);
 
 /* The same, but if a helper runs, the questions wait until it has ended.
@@ -40,6 +41,10 @@ bool symbolizer_is_done(uint64_t ticket);
 /* Take the helper's answers into the cache. If it has ended and questions wait, start the next one.
  * Returns true if a helper runs. */
 bool symbolizer_poll(void);
+
+/* The same, after each round of the listener's loop.
+ * Returns in how many milliseconds to call again; 0: not needed. */
+unsigned symbolizer_rest_ms(void);
 
 /* A request gave up waiting for the helper: symbolizer_trouble says so until the helper has ended. */
 void symbolizer_is_late(void);

@@ -329,11 +329,12 @@ static inline uintptr_t arch_own_block(void)
 	return block;
 }
 
-/* clone(flags, stack, tid, tid, block); the new thread calls main(arg) and exits. Returns the tid, or a negative
+/* clone(flags, stack, tid, cleared, block); the new thread calls main(arg) and exits. Returns the tid, or a negative
  * errno. */
-static inline long arch_clone(unsigned long flags, void *stack, int *tid, void *block, void (*main)(void *), void *arg)
+static inline long arch_clone(unsigned long flags, void *stack, int *tid, int *cleared, void *block,
+                              void (*main)(void *), void *arg)
 {
-	register long r10 __asm__("r10") = (long)tid;
+	register long r10 __asm__("r10") = (long)cleared;
 	register long r8 __asm__("r8") = (long)block;
 	register void *r12 __asm__("r12") = (void *)main;
 	register void *r13 __asm__("r13") = arg;

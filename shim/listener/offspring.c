@@ -106,7 +106,7 @@ static long spawn_bare(struct offspring_room *r, unsigned long flags, void (*run
 		return -ENOMEM;
 	arch_fill_block(block_of(r));
 	flags |= CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
-	long pid = arch_clone(flags, stack_top(r), shared_word(tid), block_of(r), run, NULL);
+	long pid = arch_clone(flags, stack_top(r), shared_word(tid), shared_word(tid), block_of(r), run, NULL);
 	return pid < 0 ? pid : 0;
 }
 

@@ -13,7 +13,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/listener/spawn.h"
 
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -33,10 +32,9 @@ enum {
 	NO_CORE = 1, /* bytes: no core file, nor one through a pipe, for which 0 is no reason (core(5)): it would be the
 	                program's memory */
 	PIPE_BYTES = 1 << 20,
-	START_MS = 500, /* how long we wait for execve, */
-	END_MS = 50,    /* for a helper to end by itself, */
-	KILL_MS = 1000, /* for the kernel to kill it, */
-	LEAVE_MS = 500, /* for that while the program waits for the listener's own end */
+	END_MS = 50,    /* how long a helper has to end by itself, */
+	KILL_MS = 1000, /* the kernel to kill it, */
+	LEAVE_MS = 500, /* and that while the program waits for the listener's own end */
 	STEP_MS = 2,
 	DEATH_SECONDS = 1,     /* the keeper waits for a killed helper. If a dead file system holds that, it is left, as
 	                        * the keeper holds the memory of the program, which may have ended */
@@ -107,8 +105,11 @@ static bool has_confined_itself(void)
 
 enum { STARTING, STARTED };
 
-/* Shared by the three. One listener, one helper at a time. */
+/* Shared by the three. One listener, one helper at a time. A keeper may outlive its listener for a moment; the next
+ * listener, whose child it is not, sees by these words whether the stacks are still in use. */
 static struct {
+	shared_int keeper_on_stack, helper_on_stack; /* set before clone; cleared by the kernel when that process has
+	                                              * ended, or is another program */
 	char *argv[ARGS_MAX + 1];
 	uint64_t memory_bytes;
 	int in_fd, out_fd;
@@ -172,13 +173,19 @@ static void become_helper(void *arg)
 
 /* ---- the keeper ---- */
 
-/* If tid is not NULL, the kernel stores the process id there before the new process runs. */
-static long clone_sharing(unsigned long flags, int *tid, char *stack_end, void (*main)(void *))
+/* If tid is not NULL, the kernel stores the process id there before the new process runs. *on_stack is not 0 while that
+ * runs on the stack. */
+static long clone_sharing(unsigned long flags, int *tid, shared_int *on_stack, char *stack_end, void (*main)(void *))
 {
 #if ARCH_HAS_CLONE
-	return arch_clone(CLONE_VM | (tid ? CLONE_PARENT_SETTID : 0) | flags, stack_end, tid, NULL, main, NULL);
+	flags |= CLONE_VM | CLONE_CHILD_CLEARTID | (tid ? CLONE_PARENT_SETTID : 0);
+	shared_store_relaxed(on_stack, 1);
+	long pid = arch_clone(flags, stack_end, tid, shared_word(on_stack), NULL, main, NULL);
+	if (pid < 0)
+		shared_store_relaxed(on_stack, 0);
+	return pid;
 #else /* no assembly for this architecture */
-	(void)flags, (void)tid, (void)stack_end, (void)main;
+	(void)flags, (void)tid, (void)on_stack, (void)stack_end, (void)main;
 	return -ENOSYS;
 #endif
 }
@@ -240,11 +247,12 @@ static void keep(void *arg)
 	stand_apart(
 		SIGTERM); /* the process that inherits it (maybe postgres, as process 1) should see an ordinary end */
 	os_call(SYS_rt_sigaction, SIGCHLD, &action, 0, sizeof action.mask);
-	long pid =
-		os_call(SYS_getppid, 0) == shared.listener_pid
-			? clone_sharing(CLONE_VFORK | SIGCHLD, NULL, helper_stack + sizeof helper_stack, become_helper)
-			: -ESRCH;
+	long pid = os_call(SYS_getppid, 0) == shared.listener_pid
+	                   ? clone_sharing(CLONE_VFORK | SIGCHLD, NULL, &shared.helper_on_stack,
+	                                   helper_stack + sizeof helper_stack, become_helper)
+	                   : -ESRCH;
 	close_from(0);
+	shared_store_relaxed(&shared.helper_on_stack, 0); /* some emulators' kernel does not */
 	if (pid < 0)
 		shared.error = (int)pid;
 	shared_store_release(&shared.state, STARTED);
@@ -266,9 +274,11 @@ static bool is_out_of_reach(void)
 /* Has it ended? Its pid is then free. */
 static bool reap_keeper(void)
 {
-	int status;
-	if (shared_own(&shared.keeper_pid) &&
-	    os_call(SYS_wait4, shared_own(&shared.keeper_pid), &status, WNOHANG | __WALL, 0) != 0)
+	int status, pid = shared_own(&shared.keeper_pid);
+	long r = pid ? os_call(SYS_wait4, pid, &status, WNOHANG | __WALL, 0) : 0;
+	if (r == pid)
+		shared_store_relaxed(&shared.keeper_on_stack, 0); /* old kernels do not, if it was killed */
+	if (r != 0)
 		shared_store_relaxed(&shared.keeper_pid, 0);
 	return !shared_own(&shared.keeper_pid);
 }
@@ -321,33 +331,19 @@ static int open_pipe(int fd[2])
 	return fd[0] < 0 ? fd[0] : fd[1] < 0 ? fd[1] : 0;
 }
 
-/* Waits until the helper's execve has worked or failed. If its file is slow to come (from a dead server), we do not
- * wait: it will start later, and the listener has others to serve. */
-static int await_start(void)
+bool spawn_has_started(void)
 {
-	struct timespec step = {.tv_nsec = STEP_MS * 1000 * 1000};
-	for (int ms = 0; ms < START_MS; ms += STEP_MS) {
-		os_futex_wait(shared_word(&shared.state), STARTING, &step);
-		if (shared_load_acquire(&shared.state) == STARTED)
-			return shared.error;
-		if (reap_keeper())
-			return -ECHILD;
-	}
-	return 0;
+	return shared_load_acquire(&shared.state) == STARTED;
 }
 
 int spawn_error(void)
 {
-	return shared_load_acquire(&shared.state) == STARTED ? shared.error : 0;
+	return spawn_has_started() ? shared.error : 0;
 }
 
-static void give_up(struct spawned *s)
+bool spawn_has_leftovers(void)
 {
-	spawn_close_input(s);
-	if (s->from_fd >= 0)
-		os_close(s->from_fd);
-	s->from_fd = -1;
-	s->pid = 0;
+	return shared_load_acquire(&shared.keeper_on_stack) || shared_load_acquire(&shared.helper_on_stack);
 }
 
 static int start(struct spawned *s, char *const argv[], uint64_t memory_bytes, struct pipes *p)
@@ -363,16 +359,12 @@ static int start(struct spawned *s, char *const argv[], uint64_t memory_bytes, s
 	shared.error = 0;
 	shared.status = -1;
 	/* a handler of ours may interrupt right after this, and must find the number */
-	long pid = clone_sharing(0, shared_word(&shared.keeper_pid), keeper_stack + sizeof keeper_stack, keep);
+	long pid = clone_sharing(0, shared_word(&shared.keeper_pid), &shared.keeper_on_stack,
+	                         keeper_stack + sizeof keeper_stack, keep);
 	if (pid < 0)
 		return (int)pid;
 	*s = (struct spawned){.pid = (int)pid, .to_fd = p->in[1], .from_fd = p->out[0]};
 	p->in[1] = p->out[0] = -1; /* they are s's now */
-	int error = await_start();
-	if (error < 0) {
-		spawn_end(s);
-		return error;
-	}
 	os_call(SYS_fcntl, s->to_fd, F_SETFL, O_NONBLOCK);
 	os_call(SYS_fcntl, s->from_fd, F_SETFL, O_NONBLOCK);
 	return 0;
@@ -384,8 +376,8 @@ int spawn(struct spawned *s, char *const argv[], uint64_t memory_bytes)
 	*s = (struct spawned){.to_fd = -1, .from_fd = -1};
 	if (has_confined_itself())
 		return -EPERM;
-	if (!reap_keeper())
-		return -EBUSY; /* an old keeper did not end: its stack is in use */
+	if (!reap_keeper() || spawn_has_leftovers())
+		return -EBUSY; /* an old keeper did not end */
 	int r = open_pipe(p.in);
 	if (r == 0)
 		r = open_pipe(p.out);
@@ -404,28 +396,13 @@ static void drop_sigpipe(void)
 	os_call(SYS_rt_sigtimedwait, &set, 0, &none, sizeof set);
 }
 
-int spawn_write(struct spawned *s, const void *bytes, uint64_t count, uint64_t until_ns)
+long spawn_write(struct spawned *s, const void *bytes, uint64_t count)
 {
-	const char *at = bytes;
-	while (count) {
-		long n = os_write(s->to_fd, at, count);
-		if (n >= 0) {
-			at += n;
-			count -= (uint64_t)n;
-			continue;
-		}
-		if (n != -EAGAIN) {
-			drop_sigpipe();
-			return -EPIPE;
-		}
-		uint64_t now_ns = os_clock_ns(CLOCK_MONOTONIC);
-		if (now_ns >= until_ns)
-			return -ETIMEDOUT;
-		struct pollfd wait = {.fd = s->to_fd, .events = POLLOUT};
-		struct timespec rest = {.tv_nsec = 10 * 1000 * 1000};
-		os_call(SYS_ppoll, &wait, 1, &rest, 0, 0);
-	}
-	return 0;
+	long n = os_write(s->to_fd, bytes, count);
+	if (n >= 0 || n == -EAGAIN)
+		return n < 0 ? 0 : n;
+	drop_sigpipe();
+	return -EPIPE;
 }
 
 void spawn_close_input(struct spawned *s)
@@ -435,16 +412,32 @@ void spawn_close_input(struct spawned *s)
 	s->to_fd = -1;
 }
 
-int spawn_end(struct spawned *s)
+void spawn_stop(struct spawned *s)
 {
-	bool is_ours = s->pid > 0 && s->pid == shared_own(&shared.keeper_pid);
-	give_up(s);
-	if (!is_ours || is_out_of_reach())
-		return -1;
-	if (await_keeper(END_MS))
-		return shared.status;
-	os_call(SYS_kill, shared_own(&shared.keeper_pid), SIGTERM);
-	return await_keeper(KILL_MS) ? shared.status : -1;
+	spawn_close_input(s);
+	if (s->from_fd >= 0)
+		os_close(s->from_fd);
+	s->from_fd = -1;
+	s->stop_ns = os_clock_ns(CLOCK_MONOTONIC);
+}
+
+/* It is asked to end once it had time to do so by itself. */
+static bool ends_in_time(struct spawned *s)
+{
+	uint64_t ms = (os_clock_ns(CLOCK_MONOTONIC) - s->stop_ns) / 1000000;
+	if (ms >= END_MS && !s->is_killed)
+		s->is_killed = os_call(SYS_kill, shared_own(&shared.keeper_pid), SIGTERM) == 0;
+	return ms < END_MS + KILL_MS;
+}
+
+bool spawn_has_ended(struct spawned *s, int *status)
+{
+	bool is_ours = s->pid > 0 && s->pid == shared_own(&shared.keeper_pid) && !is_out_of_reach();
+	if (is_ours && !reap_keeper() && ends_in_time(s))
+		return false;
+	*status = is_ours && !shared_own(&shared.keeper_pid) ? shared.status : -1;
+	s->pid = 0;
+	return true;
 }
 
 /* The keeper gets SIGTERM, as it does when its listener dies, and kills the helper. */
@@ -487,6 +480,9 @@ void spawn_start(void)
 
 FORKED_CODE void spawn_fork_child(void)
 {
-	if (shared_own(&shared.keeper_pid)) /* where it is 0, the page need not be copied */
-		shared_set_own(&shared.keeper_pid, 0);
+	if (!shared_own(&shared.keeper_pid) && !spawn_has_leftovers())
+		return; /* the page need not be copied */
+	shared_set_own(&shared.keeper_pid, 0);
+	shared_set_own(&shared.keeper_on_stack, 0);
+	shared_set_own(&shared.helper_on_stack, 0);
 }

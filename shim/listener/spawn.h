@@ -16,26 +16,41 @@
 struct spawned {
 	int pid;            /* of the keeper, the process in between; 0: none */
 	int to_fd, from_fd; /* the helper's standard input and output; non-blocking; -1: closed */
+	/* spawn_stop's */
+	uint64_t stop_ns;
+	bool is_killed;
 };
 
-/* Starts argv[0]. memory_bytes limits its own memory (RLIMIT_DATA).
- * Returns 0 or a negative errno: that of clone or execve; -ENOSYS: not on this architecture; -EPERM, too: the program
- * has a seccomp filter, which might kill it for our clone; -EBUSY: a helper exists already. */
+/* Starts argv[0], and does not wait until that runs: its file may come from a server that does not answer. memory_bytes
+ * limits its own memory (RLIMIT_DATA). The words of argv are read later, and must stay.
+ * Returns 0 or a negative errno: that of clone; -ENOSYS: not on this architecture; -EPERM, too: the program has a
+ * seccomp filter, which might kill it for our clone; -EBUSY: a helper exists already, or one of a listener that has
+ * ended (spawn_has_leftovers). */
 int spawn(struct spawned *s, char *const argv[], uint64_t memory_bytes);
 
-/* For the last helper: returns what execve failed with after spawn had returned; 0 or a negative errno. */
+/* Of the last helper: has execve worked, or failed? */
+bool spawn_has_started(void);
+
+/* Returns what execve failed with; 0: it has not. A helper that could not be started looks like one that ended. */
 int spawn_error(void);
 
-/* Writes all bytes, until until_ns at the latest (CLOCK_MONOTONIC).
- * Returns 0; -ETIMEDOUT; -EPIPE: the helper reads no more. */
-int spawn_write(struct spawned *s, const void *bytes, uint64_t count, uint64_t until_ns);
+/* Is something left of the helper of a listener that has ended? Only for a moment, most times. */
+bool spawn_has_leftovers(void);
+
+/* Writes what the pipe has room for.
+ * Returns how many bytes; -EPIPE: the helper reads no more. */
+long spawn_write(struct spawned *s, const void *bytes, uint64_t count);
 
 /* Closes the helper's input: it reads the end. */
 void spawn_close_input(struct spawned *s);
 
-/* Closes the pipes and kills the helper if it does not end at once.
- * Returns its exit status (as wait(2) has it); negative: not known. */
-int spawn_end(struct spawned *s);
+/* Closes the pipes. The helper has a twentieth of a second to end. */
+void spawn_stop(struct spawned *s);
+
+/* After spawn_stop, again and again: kills a helper that had its time.
+ * Returns true when it has ended, or can't be ended: *status is its exit status (as wait(2) has it), negative if not
+ * known. */
+bool spawn_has_ended(struct spawned *s, int *status);
 
 /* Returns true if a helper runs. Any thread. */
 bool spawn_is_running(void);

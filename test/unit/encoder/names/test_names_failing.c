@@ -21,7 +21,7 @@ static void test_one_that_is_not_there_is_told(void **state)
 	use_script("");
 	unlink(program);
 	for (int i = 0; i < 3; i++) {
-		assert_int_equal(once(&r, sites, 1), 0);
+		whole(&r, sites, 1);
 		expect_table(&r, sites[0], "marked_function", 1);
 		expect_note(&r, ABSENT);
 		assert_string_equal(encoder_trouble(), ABSENT);

@@ -136,11 +136,44 @@ static void play(int argc, char **argv)
 
 /* --- starting and reading it ----------------------------------------------------------------------- */
 
-#define START(s, memory, ...) spawn((s), (char *const[]){__VA_ARGS__, NULL}, (memory))
+#define START(s, memory, ...) start_it((s), (char *const[]){__VA_ARGS__, NULL}, (memory))
+
+/* Waits until it has ended. Returns its status; negative: not known. */
+static inline int end_it(struct spawned *s)
+{
+	int status;
+	spawn_stop(s);
+	while (!spawn_has_ended(s, &status))
+		usleep(500);
+	return status;
+}
+
+/* Waits until it runs. Returns 0, or the negative errno for which it does not. */
+static inline int start_it(struct spawned *s, char *const argv[], uint64_t memory_bytes)
+{
+	int r = spawn(s, argv, memory_bytes);
+	while (r == 0 && !spawn_has_started())
+		usleep(500);
+	if (r == 0 && (r = spawn_error()) < 0)
+		end_it(s);
+	return r;
+}
 
 static inline int write_to(struct spawned *s, const void *bytes, uint64_t count, unsigned within_ms)
 {
-	return spawn_write(s, bytes, count, (now_ms() + within_ms) * 1000000);
+	const char *at = bytes;
+	for (uint64_t until = now_ms() + within_ms; count;) {
+		long n = spawn_write(s, at, count);
+		if (n < 0)
+			return (int)n;
+		at += n;
+		count -= (uint64_t)n;
+		if (!n && now_ms() >= until)
+			return -ETIMEDOUT;
+		if (!n)
+			usleep(500);
+	}
+	return 0;
 }
 
 /* What it says until it closes its output; a static string. */

@@ -19,7 +19,7 @@ static const char *say(const char *part)
 		return said;
 	}
 	snprintf(said, sizeof said, "%s", read_all(&s));
-	spawn_end(&s);
+	end_it(&s);
 	return said;
 }
 
@@ -38,7 +38,7 @@ static void see_world(void)
 		fprintf(stderr, "%s", said);
 		_exit(1);
 	}
-	CHECK(spawn_end(&s) == 0);
+	CHECK(end_it(&s) == 0);
 }
 
 static void test_it_has_two_pipes_and_nothing_of_the_program(void **state)
@@ -75,13 +75,13 @@ static void test_our_ends_are_closed_by_an_exec_and_do_not_block(void **state)
 	spawn_close_input(&s);
 	assert_int_equal(s.to_fd, -1);
 	assert_string_equal(read_all(&s), "0 0");
-	assert_int_equal(spawn_end(&s), 0);
+	assert_int_equal(end_it(&s), 0);
 	assert_nothing(&s);
 }
 
 static void test_there_is_one_at_a_time(void **state)
 {
-	struct spawned first, second = {1, 2, 3};
+	struct spawned first, second = {.pid = 1, .to_fd = 2, .from_fd = 3};
 	(void)state;
 	assert_false(spawn_is_running());
 	assert_int_equal(START(&first, ANY_MEMORY, SELF, "count"), 0);
@@ -89,20 +89,20 @@ static void test_there_is_one_at_a_time(void **state)
 	int before = count_descriptors();
 	assert_int_equal(START(&second, ANY_MEMORY, SELF, "count"), -EBUSY);
 	assert_nothing(&second);
-	assert_int_equal(spawn_end(&second), -1);
+	assert_int_equal(end_it(&second), -1);
 	assert_int_equal(count_descriptors(), before);
 	spawn_close_input(&first); /* it is none the worse */
 	assert_string_equal(read_all(&first), "0 0");
-	assert_int_equal(spawn_end(&first), 0);
+	assert_int_equal(end_it(&first), 0);
 	/* nor does one that was killed by spawn_kill stand in the way */
 	assert_int_equal(START(&first, ANY_MEMORY, SELF, "silent"), 0);
 	spawn_kill();
 	assert_string_equal(read_all(&first), "");
 	assert_int_equal(START(&second, ANY_MEMORY, SELF, "count"), 0);
-	assert_int_equal(spawn_end(&first), -1); /* which is not the second */
+	assert_int_equal(end_it(&first), -1); /* which is not the second */
 	spawn_close_input(&second);
 	assert_string_equal(read_all(&second), "0 0");
-	assert_int_equal(spawn_end(&second), 0);
+	assert_int_equal(end_it(&second), 0);
 	assert_false(spawn_is_running());
 	spawn_kill(); /* there is none */
 	assert_no_child();
@@ -115,7 +115,7 @@ static const char *sh(uint64_t memory, const char *script)
 	if (START(&s, memory, "/bin/sh", "-c", (char *)script) < 0)
 		return "";
 	snprintf(said, sizeof said, "%s", read_all(&s));
-	spawn_end(&s);
+	end_it(&s);
 	return said;
 }
 
@@ -197,10 +197,10 @@ static void run_unseen(void)
 	CHECK(strcmp(read_all(&s), "0 0") == 0);
 	usleep(50 * 1000);
 	expect_no_child(); /* it has ended */
-	CHECK(spawn_end(&s) == 0);
+	CHECK(end_it(&s) == 0);
 	expect_no_child();
 	CHECK(START(&s, ANY_MEMORY, SELF, "silent") == 0);
-	CHECK(spawn_end(&s) == SIGKILL);
+	CHECK(end_it(&s) == SIGKILL);
 	expect_no_child();
 	CHECK(START(&s, ANY_MEMORY, "/nowhere") == -ENOENT);
 	expect_no_child();
@@ -244,7 +244,7 @@ static void end_ignored(void)
 	CHECK(START(&s, ANY_MEMORY, SELF, "status", "7") == 0);
 	read_all(&s);
 	usleep(50 * 1000);
-	CHECK(WEXITSTATUS(spawn_end(&s)) == 7);
+	CHECK(WEXITSTATUS(end_it(&s)) == 7);
 }
 
 static void test_its_status_is_known_though_the_program_ignores_children(void **state)
@@ -266,7 +266,7 @@ static void wait_for_own(void)
 	}
 	CHECK(waitpid(-1, &status, 0) == own && WEXITSTATUS(status) == 5);
 	read_all(&s);
-	CHECK(WEXITSTATUS(spawn_end(&s)) == 9);
+	CHECK(WEXITSTATUS(end_it(&s)) == 9);
 }
 
 static void test_a_wait_for_any_child_waits_for_the_programs_own(void **state)

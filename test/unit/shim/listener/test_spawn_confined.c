@@ -36,7 +36,7 @@ static void confine(struct sock_filter *filter, size_t count)
 
 static void expect_forbidden(void)
 {
-	struct spawned s = {1, 2, 3};
+	struct spawned s = {.pid = 1, .to_fd = 2, .from_fd = 3};
 	int before = count_descriptors();
 	CHECK(START(&s, ANY_MEMORY, "/bin/sleep", "1000") == -EPERM);
 	CHECK(s.pid == 0 && s.to_fd == -1 && s.from_fd == -1);
@@ -48,7 +48,7 @@ static void expect_allowed(void)
 {
 	struct spawned s;
 	CHECK(START(&s, ANY_MEMORY, "/bin/sleep", "1000") == 0);
-	CHECK(spawn_end(&s) == SIGKILL);
+	CHECK(end_it(&s) == SIGKILL);
 }
 
 static void confine_later(void)
@@ -166,7 +166,7 @@ static void test_the_programs_threads_go_on(void **state)
 		assert_int_equal(write_to(&s, "echo", 4, WAIT_MS), 0);
 		spawn_close_input(&s);
 		assert_string_equal(read_all(&s), "echo");
-		assert_int_equal(spawn_end(&s), 0);
+		assert_int_equal(end_it(&s), 0);
 		for (int k = 0; k < THREADS; k++) {
 			uint64_t rounds = __atomic_load_n(&rounds_of[k], __ATOMIC_RELAXED);
 			least = rounds < least ? rounds : least;

@@ -7,6 +7,8 @@
 /* links: shim/listener/spawn.c shim/base/text.c */
 #include "test/unit/shim/listener/spawn_made.h"
 
+#include <sched.h>
+
 /* --- how it ends ----------------------------------------------------------------------------------- */
 
 static void test_its_status_is_told(void **state)
@@ -19,16 +21,69 @@ static void test_its_status_is_told(void **state)
 		snprintf(number, sizeof number, "%d", rows[i]);
 		assert_int_equal(START(&s, ANY_MEMORY, SELF, "status", number), 0);
 		read_all(&s);
-		int status = spawn_end(&s);
+		int status = end_it(&s);
 		assert_true(WIFEXITED(status));
 		assert_int_equal(WEXITSTATUS(status), rows[i]);
 		assert_nothing(&s);
-		assert_int_equal(spawn_end(&s), -1);
+		assert_int_equal(end_it(&s), -1);
 	}
 	assert_int_equal(START(&s, ANY_MEMORY, SELF, "signal"), 0);
 	read_all(&s);
-	assert_int_equal(spawn_end(&s), SIGKILL);
+	assert_int_equal(end_it(&s), SIGKILL);
 	assert_no_child();
+}
+
+/* The listener has others to serve. */
+static void test_its_end_is_not_waited_for(void **state)
+{
+	int status = 0;
+	struct spawned s;
+	(void)state;
+	assert_int_equal(START(&s, ANY_MEMORY, SELF, "silent"), 0);
+	assert_int_equal(kill(s.pid, SIGSTOP), 0);
+	spawn_stop(&s);
+	for (uint64_t until = now_ms() + 200; now_ms() < until; usleep(500))
+		assert_false(spawn_has_ended(&s, &status)); /* it can't end before what follows */
+	assert_int_equal(kill(s.pid, SIGCONT), 0);
+	while (!spawn_has_ended(&s, &status))
+		usleep(500);
+	assert_int_equal(status, SIGKILL);
+	assert_no_child();
+}
+
+static struct spawned left;
+
+static int listen_and_end(void *unused)
+{
+	(void)unused;
+	bool good = START(&left, ANY_MEMORY, SELF, "silent") == 0 && kill(left.pid, SIGSTOP) == 0;
+	syscall(SYS_exit, good ? 0 : 1);
+	return 0;
+}
+
+/* The next listener may not use the stack of a keeper that is none of its children and has not ended yet. */
+static void begin_beside_a_leftover(void)
+{
+	static char stack[64 * 1024] __attribute__((aligned(16)));
+	struct spawned s;
+	int status;
+	block_signals();
+	pid_t listener = clone(listen_and_end, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL);
+	CHECK(listener > 0 && waitpid(listener, &status, 0) == listener && status == 0);
+	CHECK(spawn_has_leftovers());
+	CHECK(START(&s, ANY_MEMORY, SELF, "count") == -EBUSY);
+	CHECK(kill(left.pid, SIGCONT) == 0); /* SIGTERM came when its parent ended */
+	for (uint64_t until = now_ms() + WAIT_MS; spawn_has_leftovers(); usleep(500))
+		CHECK(now_ms() < until);
+	CHECK(START(&s, ANY_MEMORY, SELF, "status", "3") == 0);
+	read_all(&s);
+	CHECK(WEXITSTATUS(end_it(&s)) == 3);
+}
+
+static void test_the_helper_of_an_ended_listener_is_waited_for(void **state)
+{
+	(void)state;
+	assert_int_equal(child_status(child_begin, begin_beside_a_leftover), 0);
 }
 
 static const struct {
@@ -50,7 +105,7 @@ static void try_bad_programs(const char *dir)
 {
 	for (size_t i = 0; i < COUNT(bad_programs); i++) {
 		char path[PATH_MAX];
-		struct spawned s = {1, 2, 3};
+		struct spawned s = {.pid = 1, .to_fd = 2, .from_fd = 3};
 		snprintf(path, sizeof path, "%s/%s", dir, bad_programs[i].name);
 		if (bad_programs[i].content) {
 			FILE *f = fopen(path, "w");
@@ -95,10 +150,10 @@ static void test_hundreds_leave_no_descriptor_and_no_zombie(void **state)
 			assert_int_equal(write_to(&s, "x\n", 2, WAIT_MS), 0);
 			spawn_close_input(&s);
 			assert_string_equal(read_all(&s), "hello\n");
-			assert_int_equal(spawn_end(&s), 0);
+			assert_int_equal(end_it(&s), 0);
 		} else if (i % 3 == 1) {
 			assert_int_equal(START(&s, ANY_MEMORY, "/bin/sleep", "1000"), 0);
-			assert_int_equal(spawn_end(&s), SIGKILL);
+			assert_int_equal(end_it(&s), SIGKILL);
 		} else {
 			assert_int_equal(START(&s, ANY_MEMORY, "/nowhere"), -ENOENT);
 		}
@@ -112,7 +167,7 @@ static void lack_descriptors(void)
 	int before = count_descriptors() - 3; /* ".", "..", and the folder's own */
 	for (rlim_t n = 0; n < 40; n++) {
 		struct rlimit old, few = {n, 0};
-		struct spawned s = {1, 2, 3};
+		struct spawned s = {.pid = 1, .to_fd = 2, .from_fd = 3};
 		CHECK(getrlimit(RLIMIT_NOFILE, &old) == 0);
 		few.rlim_max = old.rlim_max;
 		CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
@@ -120,7 +175,7 @@ static void lack_descriptors(void)
 		CHECK(setrlimit(RLIMIT_NOFILE, &old) == 0);
 		CHECK(r <= 0 && (r == 0) == (s.pid > 0));
 		CHECK(r == 0 || (n < 20 && s.to_fd == -1 && s.from_fd == -1));
-		spawn_end(&s);
+		end_it(&s);
 		CHECK(count_descriptors() - 3 == before);
 	}
 	CHECK(waitpid(-1, NULL, WNOHANG | __WALL) == -1 && errno == ECHILD);
@@ -152,7 +207,7 @@ static void test_it_ends_with_the_thread_that_started_it(void **state)
 	struct pollfd p = {s.from_fd, POLLIN, 0};
 	assert_int_equal(poll(&p, 1, WAIT_MS), 1);
 	assert_true(p.revents & POLLHUP); /* nobody holds the other end any more */
-	spawn_end(&s);
+	end_it(&s);
 	uint64_t until = now_ms() + WAIT_MS;
 	while (waitpid(-1, NULL, WNOHANG | __WALL) >= 0 && now_ms() < until)
 		usleep(1000);
@@ -226,7 +281,7 @@ static void test_all_is_written_to_one_that_reads_slowly(void **state)
 		spawn_close_input(&s);
 		snprintf(expected, sizeof expected, "%d 0", (int)BYTES);
 		assert_string_equal(read_all(&s), expected);
-		assert_int_equal(spawn_end(&s), 0);
+		assert_int_equal(end_it(&s), 0);
 	}
 	free(bytes);
 }
@@ -244,7 +299,7 @@ static void test_one_that_does_not_read_is_waited_for_no_longer_than_said(void *
 	before = now_ms();
 	assert_int_equal(write_to(&s, bytes, BYTES, 0), -ETIMEDOUT);
 	assert_in_range(now_ms() - before, 0, WAIT_MS);
-	assert_int_equal(spawn_end(&s), SIGKILL);
+	assert_int_equal(end_it(&s), SIGKILL);
 	free(bytes);
 }
 
@@ -264,11 +319,11 @@ static void write_to_the_deaf(void)
 		CHECK(poll(&p, 1, WAIT_MS) == 1);
 		for (int i = 0; i < 3; i++)
 			CHECK(write_to(&s, bytes, i ? sizeof bytes : 1, WAIT_MS) == -EPIPE);
-		CHECK(spawn_end(&s) == SIGKILL);
+		CHECK(end_it(&s) == SIGKILL);
 		CHECK(START(&s, ANY_MEMORY, SELF, "status", "0") == 0);
 		read_all(&s);
 		CHECK(write_to(&s, bytes, sizeof bytes, WAIT_MS) == -EPIPE);
-		CHECK(spawn_end(&s) == 0);
+		CHECK(end_it(&s) == 0);
 		CHECK(sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == own);
 	}
 }
@@ -285,6 +340,8 @@ int main(int argc, char **argv)
 		play(argc, argv);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_its_status_is_told),
+		cmocka_unit_test(test_its_end_is_not_waited_for),
+		cmocka_unit_test(test_the_helper_of_an_ended_listener_is_waited_for),
 		cmocka_unit_test(test_what_cannot_be_started_says_why_and_leaves_nothing),
 		cmocka_unit_test(test_hundreds_leave_no_descriptor_and_no_zombie),
 		cmocka_unit_test(test_without_descriptors_it_is_an_error),
