@@ -3,7 +3,8 @@
  * Runs in: its own process, under libFuzzer. The files that it names are made up here.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/symbolize/fill_in.c encoder/symbolize/profile_file.c encoder/profile/profile.pb-c.c
+/* links: encoder/symbolize/fill_in.c encoder/symbolize/completion.c encoder/symbolize/fill_lines.c
+ * links: encoder/symbolize/profile_file.c encoder/profile/profile.pb-c.c
  * links: encoder/bytes/utf8.c */
 /* links: shim/base/text.c test/fuzz/region_malloc.c */
 /* libs: -lprotobuf-c -lz */

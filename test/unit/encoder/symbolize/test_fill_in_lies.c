@@ -3,7 +3,8 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/symbolize/fill_in.c encoder/symbolize/profile_file.c encoder/profile/profile.pb-c.c
+/* links: encoder/symbolize/fill_in.c encoder/symbolize/completion.c encoder/symbolize/fill_lines.c
+ * links: encoder/symbolize/profile_file.c encoder/profile/profile.pb-c.c
  * links: encoder/bytes/utf8.c */
 #include "test/unit/encoder/symbolize/fill_in_made.h"
 
