@@ -2,8 +2,8 @@
  *
  * Runs in: listener. A static table, no system call.
  *
- * Only wrong answers wait. Behind a port-forward all clients have one address, and who has the token must not wait for
- * who guesses.
+ * Only wrong answers wait. Behind a port-forward all clients have one address, and a client that has the token must
+ * not wait for one that guesses.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "http/guard/guesses.h"

@@ -11,8 +11,8 @@
 #include "http/address/peer.h"
 
 /* Count a wrong token of this peer.
- * Returns the milliseconds that its answer has to wait: 100, doubled for each further one, at most 5000. What a peer
- * guessed is forgotten after a minute without a guess. */
+ * Returns the milliseconds that its answer has to wait: 100, doubled for each further one, at most 5000. The
+ * guesses of a peer are forgotten after a minute without one. */
 unsigned guesses_count(const struct peer *p, uint64_t now_ns);
 
 #endif

@@ -23,8 +23,9 @@ struct access {
 	bool is_whole;                   /* the whole answer was handed to the kernel */
 };
 
-/* Write "access TIME PEER PID METHOD PATH?QUERY STATUS BYTES MSms USER". The time is UTC (RFC 3339). What is empty is a
- * "-"; an answer that was cut short has a "+" after its bytes. Headers are never written, and so no token is. */
+/* Write "access TIME PEER PID METHOD PATH?QUERY STATUS BYTES MSms USER". The time is UTC (RFC 3339). An empty word is
+ * written "-"; an answer that was cut short has a "+" after its bytes. Headers are never written, and so no token is.
+ */
 void access_tell(const struct access *a);
 
 #endif

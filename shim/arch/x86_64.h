@@ -166,8 +166,8 @@ static inline void arch_go_on_in(ucontext_t *u, void (*entry)(void), long nr)
 /* Below the stack pointer a function may keep this much. */
 enum { ARCH_RED_ZONE_BYTES = 128 };
 
-/* What all records of unwind tables that begin a group (CIE) have in common: the units of code and data (-8), and the
- * number of the return address. */
+/* The fields that all CIEs (the records of unwind tables that begin a group) have in common: the units of code and data
+ * (-8), and the number of the return address. */
 enum { ARCH_CIE_CODE_ALIGN = 1, ARCH_CIE_DATA_ALIGN = 0x78, ARCH_CIE_RETURN = 16 };
 
 /* DWARF's numbers of registers: rax, rdx, rcx, rbx, rsi, rdi, rbp, rsp, r8 to r15. */

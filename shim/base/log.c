@@ -104,8 +104,8 @@ static int open_destination(void)
 	return -1;
 }
 
-/* Messages quote settings. Whoever sets them must not write lines of his own or control a terminal by them: all but
- * printable ASCII becomes \xNN. */
+/* Messages quote settings. A user who sets them must not write lines of his own or control a terminal by them: all
+ * but printable ASCII becomes \xNN. */
 static void tell_printable(struct line *l, const char *text, size_t most)
 {
 	for (; *text && l->len < most; text++) {

@@ -34,9 +34,9 @@ static bool is_trusted(const struct stat *s)
 	return s->st_uid == 0 || s->st_uid == user();
 }
 
-/* Can nobody else replace an entry of root's or this user's in this folder? In a sticky folder they can't. Who is in a
- * group can't be asked without libc's name services: a folder that any group may write counts as others', as sshd and
- * sudo have it. */
+/* Can nobody else replace an entry of root's or this user's in this folder? In a sticky folder they can't. Only libc's
+ * name services know the members of a group: a folder that any group may write counts as others', as sshd and sudo
+ * have it. */
 static bool is_safe_folder(int fd)
 {
 	struct stat s;

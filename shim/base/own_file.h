@@ -18,8 +18,9 @@ int own_file_append(const char *path);
  * Returns 0, or a negative errno. */
 int own_file_may_run(const char *path);
 
-/* The same for a file beside one that this process runs already. Who may write into their folder could replace the
- * neighbour as well: so only the file is looked at. Nobody may write it who may not write its neighbour. */
+/* The same for a file beside one that this process runs already. A user who may write into their folder could
+ * replace the neighbour as well: so only the file is looked at. It counts only if every user who may write it may write
+ * its neighbour, too. */
 int own_file_may_run_beside(const char *path, const char *neighbour);
 
 #endif

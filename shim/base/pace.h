@@ -51,8 +51,8 @@ bool pace_sleep(unsigned ms);
 /* Is this a task that gives way? */
 bool pace_is_task(void);
 
-/* What one task does at a time. Zero-initialise it. A turn that a listener had taken which has ended, in this process
- * or in the one that this is a copy of, counts no more. */
+/* A piece of work that only one task does at a time. Zero-initialise it. A turn counts no more when the listener that
+ * took it has ended, or belongs to the process that this is a copy of. */
 struct pace_turn {
 	uint32_t listener;
 };

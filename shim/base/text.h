@@ -54,8 +54,8 @@ bool text_parse_int(struct span s, int64_t *value);
 /* FNV-1a, 64 bits. */
 uint64_t text_hash(const void *bytes, size_t n);
 
-/* A line under construction in the caller's buffer. What does not fit is cut off; always
- * NUL-terminated. */
+/* A line under construction in the caller's buffer. A text that does not fit is cut off; it always ends
+ * in NUL. */
 struct line {
 	char *at;
 	size_t cap;

@@ -93,8 +93,8 @@ static int prctl_seccomp(int option, unsigned long a, unsigned long b, unsigned 
 	return (int)end(attempt, r, r == 0);
 }
 
-/* What has to be done before any other call that we look at. PR_SET_DUMPABLE: the listener, which shares the program's
- * memory, must not change its identity after that, as the kernel would undo the program's setting. */
+/* Do what must come before the calls of prctl that we look at. PR_SET_DUMPABLE: the listener, which shares the
+ * program's memory, must not change its identity after that, as the kernel would undo the program's setting. */
 static void before_prctl(int option, unsigned long value)
 {
 	if (option == PTRACER)

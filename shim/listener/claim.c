@@ -1,4 +1,4 @@
-/* claim.c - tell other processes under the shim which process has the port.
+/* claim.c - tell other processes that have the library which process has the port.
  *
  * Runs in: init (claim_is_ours, claim_is_left: a descriptor that is closed again at once); listener (claim_make).
  *

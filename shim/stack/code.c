@@ -6,8 +6,8 @@
  * written under the LEARN lock, its end last.
  *
  * Objects tell where their code is. Other code, made at run time, lies in executable memory that /proc/self/maps tells
- * of. It is read once for each such range. What turned out not to be code is not looked up again for a moment: words
- * that only look like addresses are frequent where a frame pointer is none.
+ * of. It is read once for each such range. An address that turned out not to be code is not looked up again for a
+ * moment: words that only look like addresses are frequent where a register is no frame pointer.
  *
  * Format: proc(5), maps: "start-end perms offset dev inode path", in hexadecimal, by address.
  *

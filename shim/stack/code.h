@@ -1,4 +1,4 @@
-/* code.h - is an address code, and does it follow a call? What a guess must show before it counts.
+/* code.h - is an address code, and does it follow a call? A guessed frame must show that before it counts.
  *
  * Runs in: app's thread inside a hook, signal handler (CODE_ASK instead of what takes a lock), listener.
  *

@@ -1,4 +1,4 @@
-/* look.c - registers that nobody tells, found on the stack.
+/* look.c - find on the stack the registers that the kernel does not tell.
  *
  * Runs in: listener.
  * So: the stack is read through the walk's function, code by ways that cannot fault.

@@ -1,4 +1,4 @@
-/* look.h - registers that nobody tells, found on the stack.
+/* look.h - find on the stack the registers that the kernel does not tell.
  *
  * Runs in: listener.
  *
