@@ -20,6 +20,7 @@
 #include "shim/listener/listener.h"
 #include "shim/listener/offspring.h"
 #include "shim/base/os.h"
+#include "shim/base/pace.h"
 #include "shim/waits/calls.h"
 #include "shim/waits/restart.h"
 #include "shim/waits/signals.h"
@@ -37,6 +38,7 @@ enum {
 	STEP_MS = 2,
 	LOOKED_AT = 32, /* threads, to find the best one to wake */
 	BEST = 2,
+	MOMENT_NS = 2 * 1000 * 1000,
 	STOP_STEPS = 4000,
 	STOP_STEP_NS = 50 * 1000,
 	KNOCK_CODE = -61, /* si_code of the signal that asks a thread to make a visitor: none of the kernel's */
@@ -52,9 +54,17 @@ static struct {
 	long (*fn)(void *arg);
 	void *arg;
 	long result;
-	int status;       /* of its end; see below */
-	uint64_t last_ns; /* the listener's: when it was called */
+	int status;        /* of its end; see below */
+	struct call *call; /* the listener's: under way, or done and not looked at; NULL: none */
+	unsigned seekers;  /* the listener's: calls that wait for a visitor */
+	uint64_t last_ns;  /* the listener's: when it was called */
 } visitor FORKED;
+
+/* Of the listener. A task that waits for it lets others run, who may have calls of their own. */
+struct call {
+	bool is_done;
+	long result;
+};
 
 static struct offspring_room room FORKED;
 static char mark; /* its address is that signal's value */
@@ -150,8 +160,21 @@ bool visitor_stop(void)
 
 /* ---- requests, by the listener ---- */
 
+/* The outcome goes to whose call it was, whoever sees it first. */
+static void settle(void)
+{
+	struct call *c = visitor.call;
+	if (phase() == REQUEST)
+		return;
+	if (c)
+		*c = (struct call){.is_done = true, .result = visitor.result};
+	visitor.call = NULL;
+	turn(DONE, IDLE);
+}
+
 static bool is_ready(void)
 {
+	settle();
 	return phase() == IDLE && tid() > 0;
 }
 
@@ -225,19 +248,21 @@ bool visitor_is_knock(const siginfo_t *info)
 static bool find_one(void)
 {
 	static unsigned attempt;
-	struct timespec step = {.tv_nsec = STEP_MS * 1000 * 1000};
+	visitor.seekers++;
 	shared_store_relaxed(&visitor.no_room, 0);
 	shared_store_release(&visitor.wanted, 1);
 	waits_watch(WAITS_FOR_LISTENER, true);
 	for (int ms = 0; ms < PATIENCE_MS && !is_ready() && !shared_load_relaxed(&visitor.no_room); ms += STEP_MS) {
-		if (ms % (5 * HOOKS_MS) == HOOKS_MS)
+		if (ms % (5 * HOOKS_MS) == HOOKS_MS && !tid())
 			knock(attempt++);
-		os_call(SYS_nanosleep, &step, NULL);
+		pace_sleep(STEP_MS);
 		if (phase() != IDLE && !tid()) /* no visitor could be made, or the last one has just ended */
 			shared_store_release(&visitor.wanted, 1);
 	}
-	shared_store_release(&visitor.wanted, 0);
-	waits_watch(WAITS_FOR_LISTENER, shared_glance(&listener_pending));
+	if (!--visitor.seekers) {
+		shared_store_release(&visitor.wanted, 0);
+		waits_watch(WAITS_FOR_LISTENER, shared_glance(&listener_pending));
+	}
 	return is_ready();
 }
 
@@ -261,20 +286,31 @@ unsigned visitor_rest(void)
 	return REST_MS;
 }
 
+/* The visitor has no lock and mostly a processor: a moment is worth more than a turn of the loop. */
+static void await_answer(void)
+{
+	struct timespec moment = {.tv_nsec = MOMENT_NS};
+	os_futex_wait(shared_word(&visitor.phase), REQUEST, &moment);
+	if (phase() == REQUEST)
+		pace_sleep(1);
+}
+
 static long ask(long (*fn)(void *arg), void *arg)
 {
-	struct timespec step = {.tv_nsec = 50 * 1000 * 1000};
+	struct call mine = {0};
 	visitor.fn = fn;
 	visitor.arg = arg;
 	if (!turn(IDLE, REQUEST))
 		return -ETIME;
-	while (phase() == REQUEST) {
-		if (os_futex_wait(shared_word(&visitor.phase), REQUEST, &step) == -ETIMEDOUT && !tid())
+	visitor.call = &mine;
+	for (settle(); !mine.is_done; settle()) {
+		if (!tid() && phase() == REQUEST) { /* it was killed */
+			visitor.call = NULL;
 			return -ETIME;
+		}
+		await_answer();
 	}
-	long result = visitor.result;
-	turn(DONE, IDLE);
-	return result;
+	return mine.result;
 }
 
 long visitor_call(long (*fn)(void *arg), void *arg)
@@ -301,6 +337,8 @@ void visitor_begin_anew(void)
 		shared_store_relaxed(&visitor.wanted, 0);
 		waits_watch(WAITS_FOR_LISTENER, shared_load_relaxed(&listener_pending));
 	}
+	visitor.call = NULL;
+	visitor.seekers = 0;
 	turn(DONE, IDLE);
 }
 

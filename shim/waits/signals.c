@@ -19,6 +19,7 @@
 #include "shim/base/confined.h"
 #include "shim/base/house.h"
 #include "shim/base/layout.h"
+#include "shim/base/pace.h"
 #include "shim/base/shared.h"
 #include "shim/libc/libc_thread.h"
 #include "shim/base/losses.h"
@@ -432,10 +433,9 @@ bool signals_set_by_syscall(const long args[], long *result)
 bool signals_quiesce(unsigned ms)
 {
 	for (; shared_load_acquire(&at_work); ms--) {
-		struct timespec step = {.tv_nsec = 1000000};
 		if (!ms)
 			return false;
-		os_call(SYS_nanosleep, &step, NULL);
+		pace_sleep(1);
 	}
 	return true;
 }

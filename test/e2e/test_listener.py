@@ -140,6 +140,30 @@ class Asking:
             asker.join()
 
 
+class Loop(shim.TestCase):
+
+    def test_others_are_served_while_a_thread_of_the_program_is_looked_for(self):
+        # Where the machine is busy, either of the two may come late.
+        with started([shim.program("lets_nobody_in")]) as p:
+            p.wait_line("ready")
+            first = 0
+            for _ in range(5):
+                answers = []
+
+                def ask(to):
+                    to.append(shim.get_once(p.port, "/debug/pprof/profile?seconds=1").status)
+                asking = threading.Thread(target=ask, args=(answers,), daemon=True)
+                asking.start()
+                time.sleep(0.5)  # the looking goes on for two seconds
+                self.assertEqual(200, p.get("/debug/pprof/cmdline").status)
+                first += not answers
+                asking.join(shim.DEADLINE_S)
+                self.assertEqual([503], answers)
+            self.assertGreaterEqual(first, 3, "times that the other client was answered before the profile was refused")
+
+    test_others_are_served_while_a_thread_of_the_program_is_looked_for.long_s = 15
+
+
 class Room(shim.TestCase):
 
     @unittest.skipUnless(os.geteuid() == 0, "only root may become a user of one program")
