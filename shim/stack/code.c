@@ -6,8 +6,10 @@
  * written under the LEARN lock, its end last.
  *
  * Objects tell where their code is. Other code, made at run time, lies in executable memory that /proc/self/maps tells
- * of. It is read once for each such range. An address that turned out not to be code is not looked up again for a
- * moment: words that only look like addresses are frequent where a register is no frame pointer.
+ * of. It is read once for each such range, by the listener alone: a thread of the program would take a descriptor of
+ * the program's for it. Until then, what follows a call counts as code in a hook, if it is in no object. An address that
+ * turned out not to be code is not looked up again for a moment: words that only look like addresses are frequent where
+ * a register is no frame pointer.
  *
  * Format: proc(5), maps: "start-end perms offset dev inode path", in hexadecimal, by address.
  *
@@ -15,6 +17,7 @@
 #include "shim/stack/code.h"
 
 #include "shim/base/confined.h"
+#include "shim/base/house.h"
 #include "shim/base/layout.h"
 #include "shim/base/os.h"
 #include "shim/base/shared.h"
@@ -129,6 +132,8 @@ bool code_learn(uintptr_t pc)
 		return known == CODE_YES;
 	if (modules_find(pc))
 		return true;
+	if (house_is_ours())
+		return false;
 	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 	if (confined() || (refused[i].at == pc >> REFUSED_SHIFT && now_ns < refused[i].until_ns))
 		return false;
@@ -150,6 +155,13 @@ enum arch_callee code_callee_before(uintptr_t return_address, uintptr_t *to)
 static shared_address *place_of(uintptr_t return_address)
 {
 	return &returns[(return_address ^ return_address >> 11) % RETURNS];
+}
+
+bool code_may_be_return(uintptr_t return_address)
+{
+	uintptr_t to;
+	return house_is_ours() && return_address >= PAGE && arch_may_be_code(return_address) &&
+	       code_callee_before(return_address, &to) != ARCH_CALLS_NOTHING;
 }
 
 enum code_answer code_is_return(uintptr_t return_address)

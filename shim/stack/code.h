@@ -20,11 +20,15 @@ enum code_answer {
 /* Does executable memory lie at this address, of an object or not? Takes no lock. */
 enum code_answer code_is_at(uintptr_t pc);
 
-/* The same, for what code_is_at does not know: read the process's mappings. The LEARN lock is held. */
+/* The same, for what code_is_at does not know: read the process's mappings. Only the listener does; in a thread of the
+ * program the answer is no. The LEARN lock is held. */
 bool code_learn(uintptr_t pc);
 
 /* Is this a return address: executable, behind a call that leads to executable memory? Takes no lock. */
 enum code_answer code_is_return(uintptr_t return_address);
+
+/* In a thread of the program, where code_learn does not look: is this behind a call, wherever it leads? */
+bool code_may_be_return(uintptr_t return_address);
 
 /* What the code before a return address calls; ARCH_CALLS_NOTHING if it can't be read. */
 enum arch_callee code_callee_before(uintptr_t return_address, uintptr_t *to);

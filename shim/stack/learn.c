@@ -291,7 +291,7 @@ static struct unwind_rule without_table(uintptr_t pc)
 		return (struct unwind_rule){.kind = UNWIND_SIGNAL};
 	if (is_made_root(pc))
 		return (struct unwind_rule){.kind = UNWIND_END};
-	bool is_code = learner.module || code_learn(pc);
+	bool is_code = learner.module || code_learn(pc) || code_may_be_return(pc + 1);
 	return (struct unwind_rule){.kind = is_code ? UNWIND_CHAIN : UNWIND_NOWHERE};
 }
 
@@ -446,6 +446,8 @@ static void learn_return_locked(void *arg)
 		code_learn(to);
 	code_learn(l->pc - 1);
 	l->answer = code_is_return(l->pc);
+	if (l->answer == CODE_ASK && code_may_be_return(l->pc))
+		l->answer = CODE_YES;
 }
 
 enum code_answer unwind_learn_return(uintptr_t return_address)
