@@ -35,7 +35,7 @@ demo_seconds=60
 profiles="heap allocs profile threadcreate"
 declare -A query=([profile]="?seconds=3")
 declare -A to_see=( # in each; test/programs/demo.c is the truth
-	[heap]="session_cache_leak is the leak: it grows by 1 MB a second. order_book_grow holds more, and stays as it is."
+	[heap]="session_cache_leak is the leak: it grows by 1 MB a second. order_book_grow holds more, and stays so."
 	[allocs]="request_parse and report_render allocate most, and hold next to nothing."
 	[profile]="The time goes to request_parse, in three threads."
 	[threadcreate]="main created 4 threads: three workers and a reporter."

@@ -236,7 +236,7 @@ static inline bool arch_is_indirect_call_(const unsigned char *end)
 /* `code` is a copy of the ARCH_BEFORE_BYTES before the address. */
 static inline enum arch_callee arch_callee_before(uintptr_t return_address, const unsigned char *code, uintptr_t *to)
 {
-	const unsigned char *end = code + ARCH_BEFORE_BYTES;
+	const unsigned char *end = &code[ARCH_BEFORE_BYTES - 1] + 1;
 	*to = return_address + arch_signed_at_(end - 4);
 	if (end[-5] == 0xe8)
 		return ARCH_CALLS_ADDRESS;

@@ -7,9 +7,9 @@
  *
  * Objects tell where their code is. Other code, made at run time, lies in executable memory that /proc/self/maps tells
  * of. It is read once for each such range, by the listener alone: a thread of the program would take a descriptor of
- * the program's for it. Until then, what follows a call counts as code in a hook, if it is in no object. An address that
- * turned out not to be code is not looked up again for a moment: words that only look like addresses are frequent where
- * a register is no frame pointer.
+ * the program's for it. Until then, what follows a call counts as code in a hook, if it is in no object. An address
+ * that turned out not to be code is not looked up again for a moment: words that only look like addresses are frequent
+ * where a register is no frame pointer.
  *
  * Format: proc(5), maps: "start-end perms offset dev inode path", in hexadecimal, by address.
  *

@@ -20,13 +20,15 @@
 
 #include "shim/arch/arch.h"
 #include "shim/base/arena.h"
+#include "shim/base/house.h"
 #include "shim/base/layout.h"
 #include "shim/base/peek.h"
 
 enum {
 	INDEXES = 64,
 	PIECE_BYTES = 16384,
-	SCAN_MOST = 32 << 20,
+	SCAN_MOST = 32 << 20,        /* bytes, by the listener: some 10 ms */
+	SCAN_MOST_IN_HOOK = 1 << 20, /* by a thread of the program */
 	FUNCTIONS_MOST = 1 << 18,
 	PHDRS_MOST = 64,
 	RECORD_MOST = 1 << 16,
@@ -52,6 +54,7 @@ struct scan {
 	struct eh_entry *entries;
 	size_t count, room;
 	size_t left_bytes; /* to be read at most */
+	bool is_cut;       /* there was more to be read */
 	struct {
 		uintptr_t at;
 		uint8_t encoding;
@@ -63,8 +66,12 @@ static const uint8_t *bytes_at(struct scan *s, uintptr_t at, size_t bytes)
 {
 	if (at < reader.at || at - reader.at + bytes > reader.bytes) {
 		size_t most = s->module->end - at < PIECE_BYTES ? s->module->end - at : PIECE_BYTES;
-		if (at < s->module->start || at >= s->module->end || bytes > most || s->left_bytes < most)
+		if (at < s->module->start || at >= s->module->end || bytes > most)
 			return NULL;
+		if (s->left_bytes < most) {
+			s->is_cut = true;
+			return NULL;
+		}
 		s->left_bytes -= most;
 		reader.at = at;
 		reader.bytes = peek(at, reader.piece, most) ? most : 0;
@@ -182,7 +189,7 @@ static void scan_all(struct scan *s)
 	ElfW(Ehdr) header;
 	ElfW(Phdr) p;
 	s->count = 0;
-	s->left_bytes = SCAN_MOST;
+	s->left_bytes = house_is_ours() ? SCAN_MOST_IN_HOOK : SCAN_MOST;
 	reader.bytes = 0;
 	if (!peek(s->module->start, &header, sizeof header) || memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
 		return;
@@ -211,6 +218,9 @@ static void make_index(struct eh_index *index)
 	if (index->module->end - index->module->start > INT32_MAX)
 		return;
 	scan_all(&s);
+	index->is_cut = s.is_cut && house_is_ours();
+	if (index->is_cut)
+		return;
 	s.room = s.count;
 	s.entries = s.count ? arena_alloc(s.count * sizeof *s.entries) : NULL;
 	if (!s.entries)
@@ -221,15 +231,23 @@ static void make_index(struct eh_index *index)
 	index->count = s.count;
 }
 
-const struct eh_index *eh_frame_index_locked(const struct module *m)
+/* Returns the object's row, or a new one, whose module is NULL; NULL: there is none left. */
+static struct eh_index *find(const struct module *m)
 {
 	for (size_t i = 0; i < index_count; i++)
 		if (indexes[i].module == m)
 			return &indexes[i];
-	if (index_count == INDEXES)
+	return index_count == INDEXES ? NULL : &indexes[index_count++];
+}
+
+const struct eh_index *eh_frame_index_locked(const struct module *m)
+{
+	struct eh_index *index = find(m);
+	if (!index)
 		return NULL;
-	struct eh_index *index = &indexes[index_count++];
-	*index = (struct eh_index){.module = m};
-	make_index(index);
-	return index;
+	if (!index->module || (index->is_cut && !house_is_ours())) {
+		*index = (struct eh_index){.module = m};
+		make_index(index);
+	}
+	return index->is_cut ? NULL : index;
 }
