@@ -191,7 +191,7 @@ if [ -n "${LIBUNWIND_SRC:-}" ]; then
 		fail "cannot unpack LIBUNWIND_SRC=$LIBUNWIND_SRC; give a source tree, a tarball or a .dsc of libunwind"
 else
 	fetch_by_apt || fetch_by_release ||
-		fail "no libunwind source, by apt or from $release: $(reason)- check the network, or set LIBUNWIND_SRC" \
+		fail "no libunwind source by apt or from $release: $(reason)- check the network, or set LIBUNWIND_SRC" \
 			"to a source tree or tarball (all is in $log)"
 fi
 [ -x "$out/src/configure" ] ||
