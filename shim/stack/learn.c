@@ -342,9 +342,11 @@ struct learning {
 	uintptr_t pc;
 	int number; /* of a register; negative: the rule is asked for */
 	struct unwind_rule rule;
-	int32_t saved;
-	uintptr_t start;
-	enum code_answer answer;
+	union { /* what else is asked for; it lies on the program's stack */
+		int32_t saved;
+		uintptr_t start;
+		enum code_answer answer;
+	};
 };
 
 /* libunwind asserts on tables that make no sense. unwind_libc.c turns that into a jump back to here. */

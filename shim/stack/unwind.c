@@ -30,7 +30,7 @@
 enum {
 	PAGE = 4096,
 	WORD = sizeof(uintptr_t),
-	WINDOW_BYTES = 96,
+	WINDOW_BYTES = 2 * WORD,
 	CHAIN_STEP_MAX = 1 << 20, /* a guessed frame is no larger than this */
 };
 
@@ -108,8 +108,12 @@ static void begin(struct memory *m, const struct stack_bounds *known, const stru
 static __attribute__((noinline)) bool read_by_window(struct memory *m, uintptr_t at, uintptr_t *value)
 {
 	if (at - m->at >= m->bytes || m->bytes - (at - m->at) < sizeof *value) {
-		m->at = at;
-		m->bytes = unwind_read_safely(m->window, at, sizeof m->window);
+		m->at = at - WORD; /* a frame pointer lies before the return address, which is asked for first */
+		m->bytes = unwind_read_safely(m->window, m->at, sizeof m->window);
+		if (m->bytes < sizeof m->window) {
+			m->at = at;
+			m->bytes = unwind_read_safely(m->window, at, sizeof *value);
+		}
 		if (m->bytes < sizeof *value)
 			return false;
 	}

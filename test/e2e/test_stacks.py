@@ -149,8 +149,8 @@ class Painted(shim.TestCase):
         """Of one program, in so many rounds that one call of each function had no signal: its frame is the kernel's."""
         with start([shim.program("painted_stack"), "wait"], rate=1, env={"PPROF_BLOCK_RATE": "1"}) as p:
             p.wait_line("ready")
-            with look.Looking(p, hz=1000):
-                shim.wait_until("a trace", lambda: p.get("/debug/pprof/trace?seconds=0.1").status == 200)
+            with look.Looking(p, hz=1000) as looking:
+                shim.wait_until("a trace and a profile", lambda: looking.traces and looking.profiles)
                 for number in range(1, 5):
                     p.send(b"\n")
                     p.wait_line("round %d" % number)

@@ -25,7 +25,7 @@ def variant(name, *flags):
 
 class Unwinding(shim.TestCase):
 
-    def samples(self, p, most=30, wanted=()):
+    def samples(self, p, most=60, wanted=()):
         """Samples of CPU profiles, until there are 300, and 3 of each function that is wanted."""
         all_samples = []
         for _ in range(most):
