@@ -5,6 +5,7 @@
 # by its own pid, whatever the test did; every wait has a deadline.
 #
 # SPDX-License-Identifier: Apache-2.0
+import collections
 import contextlib
 import gzip
 import http.client
@@ -121,7 +122,9 @@ def tool(*names):
 
 # ---- ports -------------------------------------------------------------------------------------
 
-_ports_given = set()
+# The runs that were given last. A worker runs one test at a time, so older ones are done with; and a run is longer than
+# most tests need, so a worker would soon have given all of its ports.
+_runs_given = collections.deque(maxlen=100)
 
 
 def _port_range():
@@ -144,15 +147,16 @@ def _port_free(port):
 
 
 def free_port(run=12):
-    """A port below the ephemeral range such that it and the next run - 1 are free now and not given
-    to another test of this run."""
+    """A port below the ephemeral range such that it and the next run - 1 are free now and were not given to somebody
+    a short time ago."""
     low, high = _port_range()
     with _build_lock:
         for _ in range(2000):
             base = random.randrange(low, high - run)
             span = range(base, base + run)
-            if not _ports_given.intersection(span) and all(_port_free(p) for p in span):
-                _ports_given.update(span)
+            taken = any(r.start < span.stop and span.start < r.stop for r in _runs_given)
+            if not taken and all(_port_free(p) for p in span):
+                _runs_given.append(span)
                 return base
     raise RuntimeError("no free run of ports")
 
