@@ -7,6 +7,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import collections
 import contextlib
+import fcntl
 import gzip
 import http.client
 import math
@@ -87,6 +88,15 @@ def compile_to(output, sources, flags=(), compiler=None, headers=()):
             raise RuntimeError("cannot build %s: %s" % (os.path.basename(output), r.stderr[:2000]))
         os.rename(part, output)
     return output
+
+
+@contextlib.contextmanager
+def alone(name):
+    """No other test, of whatever worker, is inside a block of this name."""
+    os.makedirs(BUILD, exist_ok=True)
+    with open(os.path.join(BUILD, name + ".lock"), "w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        yield
 
 
 def program(name):

@@ -8,12 +8,10 @@ import filecmp
 import os
 import shutil
 import subprocess
-import threading
 import unittest
 
 import shim
 
-_lock = threading.Lock()
 LEFT_ALONE = (
     "pprofshim: this libc is not served yet (musl, or a glibc before 2.34): the program runs as without the library\n"
 )
@@ -33,7 +31,7 @@ class Glibc231(shim.TestCase):
             shim.tool(tool)
         self.root = os.path.join(shim.BUILD, "old-libc")
         self.enter = ["chroot", self.root] if os.geteuid() == 0 else ["unshare", "-r", "chroot", self.root]
-        with _lock:
+        with shim.alone("old-libc"):
             r = subprocess.run(
                 [os.path.join(shim.ROOT, "scripts", "old-libc.sh"), self.root],
                 capture_output=True,
