@@ -12,9 +12,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Written by the thread that changed it, while commands.change is odd. The listener reads it when it next runs, first
- * of all, in its handler; the program does not wait for that. So the listener copies, and then checks commands.change
- * again. */
+/* Written by the thread that changed it, while listener_commands.change is odd. The listener reads it when it next
+ * runs, first of all, in its handler; the program does not wait for that. So the listener copies, and then checks
+ * listener_commands.change again. */
 struct credentials {
 	uint32_t version; /* 0: none yet */
 	uid_t users[3];   /* real, effective, saved */
