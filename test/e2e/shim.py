@@ -9,6 +9,7 @@ import collections
 import contextlib
 import fcntl
 import gzip
+import hashlib
 import http.client
 import math
 import os
@@ -63,20 +64,22 @@ def scratch_remove():
 
 # ---- building ----------------------------------------------------------------------------------
 
-_build_locks = {}
-_build_lock = threading.Lock()
-
-
-def _lock_of(path):
-    with _build_lock:
-        return _build_locks.setdefault(path, threading.Lock())
+@contextlib.contextmanager
+def locked(path):
+    """Nobody else of the run makes what is at that path meanwhile: no thread, and no other worker, which is a process.
+    The locks lie in a folder of their own, as a folder that is made may be removed first."""
+    folder = os.path.join(BUILD, "locks")
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, hashlib.sha256(path.encode()).hexdigest()[:32]), "w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        yield
 
 
 def compile_to(output, sources, flags=(), compiler=None, headers=()):
     """Build output from sources unless it is newer than they, and the headers, are. Returns output."""
     compiler = compiler or (os.environ.get("CXX", "g++") if any(s.endswith(".cc") for s in sources)
                             else os.environ.get("CC", "gcc"))
-    with _lock_of(output):
+    with locked(output):
         newest = max(os.stat(s).st_mtime for s in list(sources) + list(headers))
         if os.path.exists(output) and os.stat(output).st_mtime >= newest:
             return output
@@ -135,6 +138,7 @@ def tool(*names):
 # The runs that were given last. A worker runs one test at a time, so older ones are done with; and a run is longer than
 # most tests need, so a worker would soon have given all of its ports.
 _runs_given = collections.deque(maxlen=100)
+_runs_lock = threading.Lock()
 
 
 def _port_range():
@@ -160,7 +164,7 @@ def free_port(run=12):
     """A port below the ephemeral range such that it and the next run - 1 are free now and were not given to somebody
     a short time ago."""
     low, high = _port_range()
-    with _build_lock:
+    with _runs_lock:
         for _ in range(2000):
             base = random.randrange(low, high - run)
             span = range(base, base + run)

@@ -306,7 +306,7 @@ def build(name, sources, *commands, output=None):
         with open(os.path.join(SOURCES, s), "rb") as f:
             digest.update(f.read())
     stamp = os.path.join(folder, "stamp")
-    with shim._lock_of(folder):
+    with shim.locked(folder):
         done = os.path.join(folder, output)
         if os.path.exists(stamp) and open(stamp).read() == digest.hexdigest() and os.path.exists(done):
             return done
