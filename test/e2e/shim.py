@@ -66,8 +66,8 @@ def scratch_remove():
 
 @contextlib.contextmanager
 def locked(path):
-    """Nobody else of the run makes what is at that path meanwhile: no thread, and no other worker, which is a process.
-    The locks lie in a folder of their own, as a folder that is made may be removed first."""
+    """Nobody else of the run makes what is at that path meanwhile, in whatever thread or worker (a process). The
+    locks lie in a folder of their own, as a folder that is made may be removed first."""
     folder = os.path.join(BUILD, "locks")
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, hashlib.sha256(path.encode()).hexdigest()[:32]), "w") as f:
@@ -91,15 +91,6 @@ def compile_to(output, sources, flags=(), compiler=None, headers=()):
             raise RuntimeError("cannot build %s: %s" % (os.path.basename(output), r.stderr[:2000]))
         os.rename(part, output)
     return output
-
-
-@contextlib.contextmanager
-def alone(name):
-    """No other test, of whatever worker, is inside a block of this name."""
-    os.makedirs(BUILD, exist_ok=True)
-    with open(os.path.join(BUILD, name + ".lock"), "w") as f:
-        fcntl.flock(f, fcntl.LOCK_EX)
-        yield
 
 
 def program(name):

@@ -31,7 +31,7 @@ class Glibc231(shim.TestCase):
             shim.tool(tool)
         self.root = os.path.join(shim.BUILD, "old-libc")
         self.enter = ["chroot", self.root] if os.geteuid() == 0 else ["unshare", "-r", "chroot", self.root]
-        with shim.alone("old-libc"):
+        with shim.locked(self.root):
             r = subprocess.run(
                 [os.path.join(shim.ROOT, "scripts", "old-libc.sh"), self.root],
                 capture_output=True,
