@@ -22,50 +22,14 @@
 
 #include <errno.h>
 
-#include "encoder/bytes/intern.h"
 #include "encoder/bytes/sort.h"
 #include "encoder/trace/frames.h"
+#include "encoder/trace/go_logs.h"
+#include "encoder/trace/go_writer.h"
 #include "encoder/trace/order.h"
-#include "encoder/bytes/utf8.h"
 #include "shim/base/pace.h"
 
-enum {
-	GO_BATCH = 1,
-	GO_FREQUENCY = 2,
-	GO_STACK = 3,
-	GO_GOMAXPROCS = 4,
-	GO_PROC_START = 5,
-	GO_PROC_STOP = 6,
-	GO_CREATE = 13,
-	GO_START = 14,
-	GO_END = 15,
-	GO_PREEMPT = 18,
-	GO_SLEEP = 19,
-	GO_BLOCK = 20,
-	GO_UNBLOCK = 21,
-	GO_BLOCK_SELECT = 24,
-	GO_BLOCK_SYNC = 25,
-	GO_BLOCK_COND = 26,
-	GO_BLOCK_NET = 27,
-	GO_SYS_CALL = 28,
-	GO_SYS_EXIT = 29,
-	GO_SYS_BLOCK = 30,
-	GO_HEAP_ALLOC = 33,
-	GO_STRING = 37,
-	GO_START_LOCAL = 38,
-	GO_UNBLOCK_LOCAL = 39,
-	GO_USER_LOG = 48,
-	GO_CPU_SAMPLE = 49,
-};
-
-enum {
-	VARINT_MAX = 10,
-	STACK_FRAMES_MAX = 128, /* with more, `go tool trace -pprof` of Go 1.26 fails */
-	STACK_BYTES_MAX = 2048, /* limit of Go 1.26's reader for the arguments of one event */
-	FRAME_BYTES_MAX = 4 * VARINT_MAX,
-	OWN_FRAMES_MAX = 1 << 20, /* frames of stacks written once for each of their threads; 14 bytes each */
-	STAGE_NS = 4,             /* between the starts of two threads that were there */
-};
+enum { STAGE_NS = 4 }; /* between the starts of two threads that were there */
 
 static const uint8_t block_event[TRACE_WAITS] = {
 	[TRACE_SYNC] = GO_BLOCK_SYNC,     [TRACE_COND] = GO_BLOCK_COND, [TRACE_NET] = GO_BLOCK_NET,
@@ -73,147 +37,13 @@ static const uint8_t block_event[TRACE_WAITS] = {
 };
 
 /* What another thread, or P 0, does to a life: it creates it or ends its wait. */
-struct call {
+struct go_call {
 	uint64_t at_ns;
 	uint32_t on_p;
 	uint32_t life;
 	uint32_t wait; /* index of the wait that ends; CREATES: it creates the life */
 };
 #define CREATES UINT32_MAX
-
-/* The G of a life. */
-struct goroutine {
-	uint64_t id;
-	uint64_t start; /* ticks */
-	const char *label;
-};
-
-/* A stack of one thread: its root frame names the thread. */
-struct stack_key {
-	const struct stack *stack; /* NULL: the root frame alone */
-	size_t life;               /* ANY: several threads share it */
-};
-#define ANY SIZE_MAX
-
-struct writer {
-	struct region *region;
-	struct out *out;
-	const struct trace_snapshot *snapshot;
-	struct trace_order order;
-	struct trace_frames frames;
-	struct intern strings, stacks;     /* id = number + 1 */
-	struct stack_key *spare;           /* the next key of stacks */
-	size_t own_frames;                 /* number of frames of stacks of one thread */
-	struct frame_fields *frame_fields; /* of each frame; zero: not yet */
-	struct goroutine *goroutines;      /* one for each life */
-	struct call *calls;                /* by P, then by time */
-	size_t call_count;
-	const struct trace_life *teller; /* whose P has the comments; NULL: P 0 */
-	uint64_t zero_ns;                /* ticks + zero_ns = CLOCK_MONOTONIC; it may wrap around */
-	uint64_t now;                    /* ticks of the batch's last event */
-	bool failed;
-};
-
-/* ---- bytes ---- */
-
-static size_t put_varint(uint8_t *to, uint64_t v)
-{
-	size_t n = 0;
-	for (; v >= 0x80; v >>= 7)
-		to[n++] = (uint8_t)(v | 0x80);
-	to[n++] = (uint8_t)v;
-	return n;
-}
-
-static void write_varint(struct writer *w, uint64_t v)
-{
-	uint8_t bytes[VARINT_MAX];
-	out_bytes(w->out, bytes, put_varint(bytes, v));
-}
-
-static void write_event(struct writer *w, unsigned type, const uint64_t *args, size_t count)
-{
-	uint8_t bytes[2 + 8 * VARINT_MAX];
-	size_t head = count < 4 ? 1 : 2, n = head;
-	for (size_t i = 0; i < count; i++)
-		n += put_varint(bytes + n, args[i]);
-	bytes[0] = (uint8_t)(type | (count < 4 ? count - 1 : 3) << 6);
-	if (head == 2)
-		bytes[1] = (uint8_t)(n - head);
-	out_bytes(w->out, bytes, n);
-}
-
-#define EVENT(w, type, ...) \
-	write_event((w), (type), (const uint64_t[]){__VA_ARGS__}, \
-	            sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
-
-static uint64_t tick_of(const struct writer *w, uint64_t ns)
-{
-	return ns - w->zero_ns;
-}
-
-static void begin_batch(struct writer *w, uint64_t p, uint64_t tick)
-{
-	EVENT(w, GO_BATCH, p, tick);
-	w->now = tick;
-}
-
-/* The first argument of a timed event. */
-static uint64_t delta(struct writer *w, uint64_t tick)
-{
-	uint64_t passed = tick - w->now;
-	w->now = tick;
-	return passed;
-}
-
-/* ---- ids ---- */
-
-/* Returns the id of a text, which the caller keeps in place; 0: it is empty. */
-static uint64_t string_id(struct writer *w, struct span s)
-{
-	bool is_new;
-	int64_t n = s.len ? intern(&w->strings, w->region, s, &is_new) : -1;
-	if (n < 0 && s.len)
-		w->failed = true;
-	return (uint64_t)(n + 1);
-}
-
-/* If many threads have many stacks, later stacks lack the frame that names the thread, which bounds the size of the
- * file. */
-static struct stack_key make_key(struct writer *w, const struct stack *stack, const struct trace_life *l)
-{
-	bool is_any = stack && stack->depth && w->own_frames >= OWN_FRAMES_MAX;
-	return (struct stack_key){stack, is_any ? ANY : (size_t)(l - w->order.lives)};
-}
-
-static uint64_t stack_id(struct writer *w, const struct stack *stack, const struct trace_life *l)
-{
-	bool is_new = false;
-	int64_t n = -1;
-	if (!w->spare)
-		w->spare = region_alloc(w->region, sizeof *w->spare);
-	if (w->spare) {
-		*w->spare = make_key(w, stack, l);
-		n = intern(&w->stacks, w->region, (struct span){(const char *)w->spare, sizeof *w->spare}, &is_new);
-	}
-	if (n < 0)
-		w->failed = true;
-	if (is_new) {
-		w->own_frames += w->spare->life != ANY && stack ? stack->depth : 0;
-		w->spare = NULL; /* the table keeps it */
-	}
-	return (uint64_t)(n + 1);
-}
-
-static uint32_t p_of(const struct writer *w, const struct trace_life *l)
-{
-	return (uint32_t)(l - w->order.lives) + 1;
-}
-
-static struct goroutine *goroutine_of(const struct writer *w, const struct trace_life *l)
-{
-	return &w->goroutines[l - w->order.lives];
-}
 
 /* Go's M. */
 static uint64_t thread_of(const struct trace_life *l)
@@ -228,44 +58,9 @@ static uint64_t wait_sequence(size_t k)
 	return 2 + 2 * k;
 }
 
-/* "worker [tid 1234]" */
-static char *make_label(struct writer *w, const struct trace_life *l)
-{
-	size_t name = strlen(l->name), room = name + 32;
-	char *text = region_alloc(w->region, room);
-	struct line line = {text, room, 0};
-	if (!text)
-		return NULL;
-	line_bytes(&line, l->name, name);
-	line_str(&line, " [tid ");
-	line_dec(&line, l->tid);
-	line_str(&line, "]");
-	return text;
-}
-
-/* A G's id is its thread's tid, unless that is 0, which is no G, or an earlier life has it. */
-static int name_goroutines(struct writer *w)
-{
-	const struct trace_order *o = &w->order;
-	uint64_t next =
-		o->tid_count && o->tids[o->tid_count - 1].tid > 0 ? (uint64_t)o->tids[o->tid_count - 1].tid + 1 : 1;
-	w->goroutines = region_alloc(w->region, o->count * sizeof *w->goroutines + 1);
-	if (!w->goroutines)
-		return -ENOMEM;
-	for (size_t i = 0; i < o->count; i++) {
-		const struct trace_life *l = &o->lives[i];
-		bool is_first = !i || l[-1].tid != l->tid;
-		w->goroutines[i].id = is_first && l->tid > 0 ? (uint64_t)l->tid : next++;
-		w->goroutines[i].label = make_label(w, l);
-		if (!w->goroutines[i].label)
-			return -ENOMEM;
-	}
-	return 0;
-}
-
 /* ---- the stage: what was there when the trace began ---- */
 
-static void set_times(struct writer *w)
+static void set_times(struct go_writer *w)
 {
 	uint64_t tick = 1;
 	for (size_t i = 0; i < w->order.count; i++)
@@ -274,20 +69,20 @@ static void set_times(struct writer *w)
 	w->zero_ns = w->order.begin_ns - (tick + STAGE_NS);
 	for (size_t i = 0; i < w->order.count; i++)
 		if (!w->order.lives[i].was_there)
-			w->goroutines[i].start = tick_of(w, w->order.lives[i].start_ns);
+			w->goroutines[i].start = go_tick_of(w, w->order.lives[i].start_ns);
 }
 
-static void write_creation(struct writer *w, const struct trace_life *l, uint64_t tick, uint64_t stack)
+static void write_creation(struct go_writer *w, const struct trace_life *l, uint64_t tick, uint64_t stack)
 {
-	uint64_t start_stack = stack_id(w, NULL, l); /* the G is named after its root frame */
-	EVENT(w, GO_CREATE, delta(w, tick), goroutine_of(w, l)->id, start_stack, stack);
+	uint64_t start_stack = go_stack_id(w, NULL, l); /* the G is named after its root frame */
+	EVENT(w, GO_CREATE, go_delta(w, tick), go_goroutine_of(w, l)->id, start_stack, stack);
 }
 
 /* ---- calls ---- */
 
 /* Returns the thread that ended a wait, if the file can say so. (A system call must end by itself, or readers do not
  * count it as one.) */
-static const struct trace_life *waker_of(const struct writer *w, const struct trace_item *wait)
+static const struct trace_life *waker_of(const struct go_writer *w, const struct trace_item *wait)
 {
 	const struct trace_event *e = wait->event;
 	if (!e || e->kind == TRACE_SYSCALL || wait->end_ns == TRACE_LASTS || !e->other_tid)
@@ -297,7 +92,7 @@ static const struct trace_life *waker_of(const struct writer *w, const struct tr
 	return trace_order_at_work(&w->order, e->other_tid, e->woken_ns);
 }
 
-static struct call birth_of(const struct writer *w, const struct trace_life *l)
+static struct go_call birth_of(const struct go_writer *w, const struct trace_life *l)
 {
 	const struct trace_event *e = l->born;
 	const struct trace_life *creator = NULL;
@@ -306,22 +101,22 @@ static struct call birth_of(const struct writer *w, const struct trace_life *l)
 		at = e->created_ns;
 		creator = trace_order_at_work(&w->order, e->creator_tid, at);
 	}
-	return (struct call){at, creator ? p_of(w, creator) : 0, (uint32_t)(l - w->order.lives), CREATES};
+	return (struct go_call){at, creator ? go_p_of(w, creator) : 0, (uint32_t)(l - w->order.lives), CREATES};
 }
 
-static void add_calls_to(struct writer *w, const struct trace_life *l, struct call *list)
+static void add_calls_to(struct go_writer *w, const struct trace_life *l, struct go_call *list)
 {
 	if (!l->was_there)
 		list[w->call_count++] = birth_of(w, l);
 	for (size_t k = 0; k < l->wait_count; k++) {
 		const struct trace_life *waker = waker_of(w, &l->waits[k]);
 		if (waker)
-			list[w->call_count++] = (struct call){l->waits[k].event->woken_ns, p_of(w, waker),
-			                                      (uint32_t)(l - w->order.lives), (uint32_t)k};
+			list[w->call_count++] = (struct go_call){l->waits[k].event->woken_ns, go_p_of(w, waker),
+			                                         (uint32_t)(l - w->order.lives), (uint32_t)k};
 	}
 }
 
-static size_t count_calls(const struct writer *w)
+static size_t count_calls(const struct go_writer *w)
 {
 	size_t count = w->order.count; /* births */
 	for (size_t i = 0; i < w->order.count; i++)
@@ -332,7 +127,7 @@ static size_t count_calls(const struct writer *w)
 
 static bool call_before(const void *first, const void *second)
 {
-	const struct call *a = first, *b = second;
+	const struct go_call *a = first, *b = second;
 	if (a->on_p != b->on_p)
 		return a->on_p < b->on_p;
 	if (a->at_ns != b->at_ns)
@@ -340,7 +135,7 @@ static bool call_before(const void *first, const void *second)
 	return a->life != b->life ? a->life < b->life : a->wait < b->wait;
 }
 
-static int find_calls(struct writer *w)
+static int find_calls(struct go_writer *w)
 {
 	w->calls = region_alloc(w->region, count_calls(w) * sizeof *w->calls + 1);
 	if (!w->calls)
@@ -352,106 +147,16 @@ static int find_calls(struct writer *w)
 }
 
 /* Write the call of `by`; NULL: of no thread, on P 0. */
-static void write_call(struct writer *w, const struct call *c, const struct trace_life *by)
+static void write_call(struct go_writer *w, const struct go_call *c, const struct trace_life *by)
 {
 	const struct trace_life *l = &w->order.lives[c->life];
-	uint64_t tick = tick_of(w, c->at_ns);
+	uint64_t tick = go_tick_of(w, c->at_ns);
 	if (c->wait == CREATES) {
-		write_creation(w, l, tick, by ? stack_id(w, l->born->stack, by) : 0);
+		write_creation(w, l, tick, by ? go_stack_id(w, l->born->stack, by) : 0);
 		return;
 	}
-	uint64_t stack = stack_id(w, l->waits[c->wait].event->woken_by, by);
-	EVENT(w, GO_UNBLOCK, delta(w, tick), goroutine_of(w, l)->id, wait_sequence(c->wait), stack);
-}
-
-/* ---- logs ---- */
-
-static void write_log(struct writer *w, uint64_t tick, const char *category, uint64_t stack, struct span text)
-{
-	EVENT(w, GO_USER_LOG, delta(w, tick), 0, string_id(w, span_of(category)), stack);
-	write_varint(w, text.len);
-	out_span(w->out, text);
-}
-
-static void write_log_event(struct writer *w, const struct trace_life *l, const struct trace_event *e, uint64_t tick)
-{
-	const char *end = memchr(e->text, 0, sizeof e->text), *category = trace_log_category(e->category);
-	struct span raw = {e->text, end ? (size_t)(end - e->text) : sizeof e->text};
-	char *text = utf8_line(w->region, raw);
-	if (!text)
-		w->failed = true;
-	else
-		write_log(w, tick, category ? category : "log", stack_id(w, e->stack, l), (struct span){text, raw.len});
-}
-
-/* Write the comments (losses, say) at the end, on the P of a thread at work then: a viewer shows no others. */
-static void write_comments(struct writer *w, const struct trace_life *teller, uint64_t tick)
-{
-	if (w->teller != teller)
-		return;
-	for (size_t i = 0; i < w->snapshot->comment_count; i++) {
-		struct span raw = span_of(w->snapshot->comments[i]);
-		char *text = utf8_line(w->region, raw);
-		if (!text)
-			w->failed = true;
-		else
-			write_log(w, tick, "pprofshim", teller ? stack_id(w, NULL, teller) : 0,
-			          (struct span){text, raw.len});
-	}
-}
-
-static bool is_at_work_at_the_end(const struct trace_life *l)
-{
-	return !l->has_ended && (!l->wait_count || l->waits[l->wait_count - 1].end_ns != TRACE_LASTS);
-}
-
-/* If no thread is at work at the end, the first thread has the comments when it starts. */
-static void choose_teller(struct writer *w)
-{
-	w->teller = w->order.count ? w->order.lives : NULL;
-	for (size_t i = w->order.count; i-- > 0;)
-		if (is_at_work_at_the_end(&w->order.lives[i]))
-			w->teller = &w->order.lives[i];
-}
-
-static bool is_lock_call(const char *call)
-{
-	return span_starts(span_of(call), "pthread_mutex_") || span_starts(span_of(call), "pthread_rwlock_");
-}
-
-static void print_milliseconds(struct line *l, uint64_t ns)
-{
-	uint64_t us = ns / 1000 % 1000;
-	line_dec(l, (int64_t)(ns / 1000000));
-	line_str(l, us < 10 ? ".00" : us < 100 ? ".0" : ".");
-	line_dec(l, (int64_t)us);
-	line_str(l, " ms");
-}
-
-/* "pthread_mutex_lock 0x55d0 1.234 ms, let go by worker [1234]" */
-static void write_contention(struct writer *w, const struct trace_life *l, const struct trace_item *wait)
-{
-	const struct trace_event *e = wait->event;
-	const char *call = e && e->kind == TRACE_SYNC ? trace_call_name(e->call) : NULL;
-	if (!call || !e->object || !is_lock_call(call))
-		return;
-	char text[256];
-	struct line line = LINE(text);
-	line_str(&line, call);
-	line_str(&line, " 0x");
-	line_hex(&line, e->object);
-	line_str(&line, " ");
-	print_milliseconds(&line,
-	                   wait->end_ns - (e->start_ns && e->start_ns < wait->start_ns ? e->start_ns : wait->start_ns));
-	const struct trace_life *by = e->other_tid ? trace_order_alive(&w->order, e->other_tid, e->woken_ns) : NULL;
-	if (by) {
-		line_str(&line, ", let go by ");
-		line_str(&line, by->name);
-		line_str(&line, " [");
-		line_dec(&line, by->tid);
-		line_str(&line, "]");
-	}
-	write_log(w, w->now, "contention", stack_id(w, e->stack, l), (struct span){line.at, line.len});
+	uint64_t stack = go_stack_id(w, l->waits[c->wait].event->woken_by, by);
+	EVENT(w, GO_UNBLOCK, go_delta(w, tick), go_goroutine_of(w, l)->id, wait_sequence(c->wait), stack);
 }
 
 /* ---- a life ---- */
@@ -459,7 +164,7 @@ static void write_contention(struct writer *w, const struct trace_life *l, const
 /* How far a life has been written. */
 struct turn {
 	const struct trace_life *life;
-	const struct call *call, *calls_end; /* the calls that it makes */
+	const struct go_call *call, *calls_end; /* the calls that it makes */
 	const struct trace_item *point, *points_end;
 };
 
@@ -474,12 +179,12 @@ static bool begins_syscall(const struct trace_life *l, uint64_t ns)
 
 /* Readers treat samples as a batch of their own. A sample must not have the time at which its G is created, nor lie
  * between the two events that begin a system call. If so, move it by 1 or 2 ns; false: there is no room. */
-static bool find_sample_time(const struct writer *w, const struct trace_life *l, uint64_t *ns)
+static bool find_sample_time(const struct go_writer *w, const struct trace_life *l, uint64_t *ns)
 {
 	static const int moves[] = {0, -1, 1, 2};
 	for (size_t i = 0; i < sizeof moves / sizeof *moves; i++) {
 		uint64_t at = *ns + (uint64_t)moves[i];
-		if (tick_of(w, at) > goroutine_of(w, l)->start && !begins_syscall(l, at)) {
+		if (go_tick_of(w, at) > go_goroutine_of(w, l)->start && !begins_syscall(l, at)) {
 			*ns = at;
 			return true;
 		}
@@ -487,17 +192,17 @@ static bool find_sample_time(const struct writer *w, const struct trace_life *l,
 	return false;
 }
 
-static void write_sample(struct writer *w, const struct trace_life *l, const struct trace_item *point)
+static void write_sample(struct go_writer *w, const struct trace_life *l, const struct trace_item *point)
 {
 	uint64_t ns = point->start_ns;
 	if (find_sample_time(w, l, &ns))
-		EVENT(w, GO_CPU_SAMPLE, 0, tick_of(w, ns), p_of(w, l), goroutine_of(w, l)->id,
-		      stack_id(w, point->event->stack, l));
+		EVENT(w, GO_CPU_SAMPLE, 0, go_tick_of(w, ns), go_p_of(w, l), go_goroutine_of(w, l)->id,
+		      go_stack_id(w, point->event->stack, l));
 }
 
 /* Write the remaining calls and points up to the wait (NULL: up to the end of the life), and the points within it:
  * its logs at its beginning, as only a thread at work can log. */
-static void write_work(struct writer *w, struct turn *t, const struct trace_item *wait)
+static void write_work(struct go_writer *w, struct turn *t, const struct trace_item *wait)
 {
 	uint64_t work_ns = wait ? wait->start_ns : UINT64_MAX, until_ns = wait ? wait->end_ns : UINT64_MAX;
 	for (;;) {
@@ -514,19 +219,19 @@ static void write_work(struct writer *w, struct turn *t, const struct trace_item
 		if (p->event->kind == TRACE_CPU)
 			write_sample(w, t->life, p);
 		else if (p->event->kind == TRACE_LOG)
-			write_log_event(w, t->life, p->event,
-			                tick_of(w, p->start_ns < work_ns ? p->start_ns : work_ns));
+			go_write_log_event(w, t->life, p->event,
+			                   go_tick_of(w, p->start_ns < work_ns ? p->start_ns : work_ns));
 	}
 }
 
-static void write_wait(struct writer *w, const struct trace_life *l, size_t k)
+static void write_wait(struct go_writer *w, const struct trace_life *l, size_t k)
 {
 	const struct trace_item *wait = &l->waits[k];
 	const struct trace_event *e = wait->event;
-	uint64_t g = goroutine_of(w, l)->id, end = tick_of(w, wait->end_ns);
-	uint64_t stack = stack_id(w, e ? e->stack : NULL, l);
+	uint64_t g = go_goroutine_of(w, l)->id, end = go_tick_of(w, wait->end_ns);
+	uint64_t stack = go_stack_id(w, e ? e->stack : NULL, l);
 	bool is_syscall = e && e->kind == TRACE_SYSCALL;
-	EVENT(w, e ? block_event[e->kind] : GO_BLOCK, delta(w, tick_of(w, wait->start_ns)), stack);
+	EVENT(w, e ? block_event[e->kind] : GO_BLOCK, go_delta(w, go_tick_of(w, wait->start_ns)), stack);
 	if (is_syscall) {
 		EVENT(w, GO_SYS_BLOCK, 0);
 		EVENT(w, GO_PROC_STOP, 0); /* Go takes the P away; its viewer (1.26) fails if the P is still there */
@@ -534,28 +239,28 @@ static void write_wait(struct writer *w, const struct trace_life *l, size_t k)
 	if (wait->end_ns == TRACE_LASTS)
 		return;
 	if (waker_of(w, wait)) {
-		EVENT(w, GO_START, delta(w, end), g, wait_sequence(k) + 1);
+		EVENT(w, GO_START, go_delta(w, end), g, wait_sequence(k) + 1);
 	} else {
 		if (is_syscall) {
-			EVENT(w, GO_SYS_EXIT, delta(w, end), g, wait_sequence(k), 0);
+			EVENT(w, GO_SYS_EXIT, go_delta(w, end), g, wait_sequence(k), 0);
 			EVENT(w, GO_PROC_START, 0, thread_of(l));
 		} else {
-			EVENT(w, GO_UNBLOCK_LOCAL, delta(w, end), g, stack);
+			EVENT(w, GO_UNBLOCK_LOCAL, go_delta(w, end), g, stack);
 		}
 		EVENT(w, GO_START_LOCAL, 0, g);
 	}
-	write_contention(w, l, wait);
+	go_write_contention(w, l, wait);
 }
 
-static void write_start(struct writer *w, const struct trace_life *l)
+static void write_start(struct go_writer *w, const struct trace_life *l)
 {
-	const struct goroutine *g = goroutine_of(w, l);
+	const struct go_goroutine *g = go_goroutine_of(w, l);
 	uint64_t p_start = g->start - l->was_there;
-	begin_batch(w, p_of(w, l), p_start);
+	go_begin_batch(w, go_p_of(w, l), p_start);
 	EVENT(w, GO_PROC_START, 0, thread_of(l));
-	EVENT(w, GO_START_LOCAL, delta(w, g->start), g->id);
-	if (!is_at_work_at_the_end(l))
-		write_comments(w, l, w->now);
+	EVENT(w, GO_START_LOCAL, go_delta(w, g->start), g->id);
+	if (!trace_life_lasts_at_work(l))
+		go_write_comments(w, l, w->now);
 }
 
 static bool lasts_in_syscall(const struct trace_life *l)
@@ -565,28 +270,28 @@ static bool lasts_in_syscall(const struct trace_life *l)
 }
 
 /* Stop a thread that is at work at the end, as Go does: its viewer (1.19) fails at a start that nothing follows. */
-static void write_finish(struct writer *w, const struct trace_life *l)
+static void write_finish(struct go_writer *w, const struct trace_life *l)
 {
-	uint64_t end = tick_of(w, l->end_ns);
+	uint64_t end = go_tick_of(w, l->end_ns);
 	if (l->has_ended) {
-		EVENT(w, GO_END, delta(w, end));
-	} else if (is_at_work_at_the_end(l)) {
-		write_comments(w, l, end);
-		EVENT(w, GO_PREEMPT, delta(w, end), stack_id(w, NULL, l));
+		EVENT(w, GO_END, go_delta(w, end));
+	} else if (trace_life_lasts_at_work(l)) {
+		go_write_comments(w, l, end);
+		EVENT(w, GO_PREEMPT, go_delta(w, end), go_stack_id(w, NULL, l));
 	} else if (lasts_in_syscall(l)) {
 		return; /* its P has stopped */
 	}
 	EVENT(w, GO_PROC_STOP, 0);
 }
 
-static void write_life(struct writer *w, const struct trace_life *l, const struct call **call)
+static void write_life(struct go_writer *w, const struct trace_life *l, const struct go_call **call)
 {
 	struct turn t = {.life = l,
 	                 .call = *call,
 	                 .calls_end = *call,
 	                 .point = l->points,
 	                 .points_end = l->points + l->point_count};
-	while (t.calls_end < w->calls + w->call_count && t.calls_end->on_p == p_of(w, l))
+	while (t.calls_end < w->calls + w->call_count && t.calls_end->on_p == go_p_of(w, l))
 		t.calls_end++;
 	*call = t.calls_end;
 	write_start(w, l);
@@ -600,14 +305,14 @@ static void write_life(struct writer *w, const struct trace_life *l, const struc
 
 /* ---- P 0 ---- */
 
-static void write_heap(struct writer *w, uint64_t ns, uint64_t in_use)
+static void write_heap(struct go_writer *w, uint64_t ns, uint64_t in_use)
 {
-	EVENT(w, GO_HEAP_ALLOC, delta(w, tick_of(w, ns)), in_use);
+	EVENT(w, GO_HEAP_ALLOC, go_delta(w, go_tick_of(w, ns)), in_use);
 }
 
-static void write_stage(struct writer *w)
+static void write_stage(struct go_writer *w)
 {
-	begin_batch(w, 0, 1);
+	go_begin_batch(w, 0, 1);
 	EVENT(w, GO_GOMAXPROCS, 0, w->order.count + 1, 0);
 	for (size_t i = 0; i < w->order.count; i++)
 		if (w->order.lives[i].was_there)
@@ -615,9 +320,9 @@ static void write_stage(struct writer *w)
 }
 
 /* Write the threads that were there, births without a known creator, and the heap. */
-static void write_nobody(struct writer *w, const struct call **call)
+static void write_nobody(struct go_writer *w, const struct go_call **call)
 {
-	const struct call *c = w->calls, *calls_end = w->calls + w->call_count;
+	const struct go_call *c = w->calls, *calls_end = w->calls + w->call_count;
 	size_t count, i = 0;
 	const struct trace_item **heap = trace_order_heap(&w->order, w->region, &count);
 	uint64_t in_use = w->snapshot->in_use_bytes;
@@ -637,121 +342,29 @@ static void write_nobody(struct writer *w, const struct call **call)
 	}
 	write_heap(w, w->order.end_ns, in_use); /* else the counter would seem to end at the last change */
 	*call = c;
-	write_comments(w, NULL, tick_of(w, w->order.end_ns));
-}
-
-/* ---- what all refer to ---- */
-
-/* Readers identify a frame by its pc, so a frame at the same address in another object gets a pc of its own. The pc of
- * a root frame is the number of its P. */
-static uint64_t pc_of(const struct writer *w, size_t frame)
-{
-	const struct trace_frame *f = &w->frames.frames[frame];
-	return f->is_other || f->address <= w->order.count ? UINT64_C(1) << 62 | frame : f->address;
-}
-
-/* A frame as it is written: texts by their numbers; 0: not known. */
-struct frame_fields {
-	uint64_t pc, function, file, line;
-};
-
-static size_t put_frame(uint8_t *to, const struct frame_fields *f)
-{
-	size_t n = put_varint(to, f->pc);
-	n += put_varint(to + n, f->function);
-	n += put_varint(to + n, f->file);
-	return n + put_varint(to + n, f->line);
-}
-
-/* Strings get their numbers when they are first used. */
-static const struct frame_fields *fields_of(struct writer *w, size_t frame)
-{
-	struct frame_fields *fields = &w->frame_fields[frame];
-	const struct trace_frame *f = &w->frames.frames[frame];
-	if (!fields->function)
-		*fields = (struct frame_fields){pc_of(w, frame), string_id(w, f->function),
-		                                f->file.len ? string_id(w, f->file) : 0, f->line};
-	return fields;
-}
-
-/* Write the frames from the leaf on, as many as readers accept, and the root frame. */
-static void write_stack(struct writer *w, uint64_t id, const struct stack_key *key)
-{
-	uint8_t bytes[STACK_BYTES_MAX], head[2 * VARINT_MAX];
-	size_t n = 0, count = 0, depth = key->stack ? key->stack->depth : 0;
-	for (; count < depth && count < STACK_FRAMES_MAX - 1 && n + 2 * FRAME_BYTES_MAX + sizeof head < sizeof bytes;
-	     count++) {
-		size_t frame = trace_frames_number(&w->frames, key->stack, count);
-		n += put_frame(bytes + n, fields_of(w, frame));
-	}
-	if (key->life != ANY) {
-		struct frame_fields root = {.pc = key->life + 1,
-		                            .function = string_id(w, span_of(w->goroutines[key->life].label))};
-		n += put_frame(bytes + n, &root);
-		count++;
-	}
-	size_t head_len = put_varint(head, id);
-	head_len += put_varint(head + head_len, count);
-	out_bytes(w->out, &(uint8_t){GO_STACK | 3 << 6}, 1);
-	write_varint(w, head_len + n);
-	out_bytes(w->out, head, head_len);
-	out_bytes(w->out, bytes, n);
-}
-
-/* Returns the keys of a table in the order of their numbers; NULL: no memory. */
-static struct span *keys_of(struct writer *w, const struct intern *t)
-{
-	struct span *keys = region_alloc(w->region, t->count * sizeof *keys + 1);
-	for (size_t i = 0; keys && i < t->cap; i++)
-		if (t->entry[i].number_plus_1)
-			keys[t->entry[i].number_plus_1 - 1] = t->entry[i].key;
-	if (!keys)
-		w->failed = true;
-	return keys;
-}
-
-static void write_strings(struct writer *w)
-{
-	struct span *keys = keys_of(w, &w->strings);
-	for (size_t i = 0; keys && i < w->strings.count; i++) {
-		out_bytes(w->out, &(uint8_t){GO_STRING}, 1);
-		write_varint(w, i + 1);
-		write_varint(w, keys[i].len);
-		out_span(w->out, keys[i]);
-	}
-}
-
-static void write_tables(struct writer *w)
-{
-	begin_batch(w, 0, tick_of(w, w->order.end_ns));
-	EVENT(w, GO_FREQUENCY, 1000000000);
-	struct span *keys = keys_of(w, &w->stacks);
-	for (size_t i = 0; keys && i < w->stacks.count; i++)
-		write_stack(w, i + 1, (const struct stack_key *)(const void *)keys[i].at);
-	write_strings(w);
+	go_write_comments(w, NULL, go_tick_of(w, w->order.end_ns));
 }
 
 /* Returns 0, -ENOMEM or -EAGAIN. */
-static int prepare(struct writer *w, struct patience *patience)
+static int prepare(struct go_writer *w, struct patience *patience)
 {
 	int rc = trace_frames_make(&w->frames, w->region, w->snapshot, patience);
 	if (rc < 0)
 		return rc;
-	w->frame_fields = region_alloc(w->region, w->frames.places.count * sizeof *w->frame_fields + 1);
-	if (!w->frame_fields || trace_order_make(&w->order, w->region, w->snapshot) < 0 || name_goroutines(w) < 0)
+	if (trace_order_make(&w->order, w->region, w->snapshot) < 0 || go_prepare_names(w) < 0)
 		return -ENOMEM;
 	set_times(w);
-	choose_teller(w);
+	go_choose_teller(w);
 	return find_calls(w);
 }
 
 int trace_encode_go(struct region *r, struct out *o, const struct trace_snapshot *s, struct patience *patience)
 {
-	struct writer *w = region_alloc(r, sizeof *w);
-	const struct call *call = NULL;
+	struct go_writer *w = region_alloc(r, sizeof *w);
+	const struct go_call *call = NULL;
 	if (!w)
 		return -ENOMEM;
-	*w = (struct writer){.region = r, .out = o, .snapshot = s};
+	*w = (struct go_writer){.region = r, .out = o, .snapshot = s};
 	int rc = prepare(w, patience);
 	if (rc < 0)
 		return rc;
@@ -759,6 +372,6 @@ int trace_encode_go(struct region *r, struct out *o, const struct trace_snapshot
 	write_nobody(w, &call);
 	for (size_t i = 0; i < w->order.count && !w->failed && !o->failed && !pace(); i++)
 		write_life(w, &w->order.lives[i], &call);
-	write_tables(w);
+	go_write_tables(w);
 	return w->failed || o->failed ? -ENOMEM : 0;
 }

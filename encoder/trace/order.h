@@ -69,4 +69,10 @@ const struct trace_item **trace_order_heap(const struct trace_order *o, struct r
 /* Returns the bytes in use after this event. They never fall below 0, though all numbers are estimates. */
 uint64_t trace_heap_after(uint64_t in_use_bytes, const struct trace_event *heap);
 
+/* Is the thread alive and in no wait when the trace ends? */
+static inline bool trace_life_lasts_at_work(const struct trace_life *l)
+{
+	return !l->has_ended && (!l->wait_count || l->waits[l->wait_count - 1].end_ns != TRACE_LASTS);
+}
+
 #endif
