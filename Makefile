@@ -27,22 +27,30 @@ ARCH     := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null)))
 UNWIND   := build/libunwind
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 WERROR   := $(if $(filter true,$(CI)),-Werror)
+# Flags that only some compilers know: $(call known,FLAG...) is what $(CC) knows of them.
+MAYBE    := -fno-builtin-bcmp -fno-tree-loop-distribute-patterns -mfunction-return=thunk-extern \
+            -maccumulate-outgoing-args -Wstack-usage=1 -Wframe-larger-than=1 -Wno-tsan \
+            -Wunknown-attributes -Wgnu-variable-sized-type-not-at-end
+KNOWN    := $(shell for f in $(MAYBE); do \
+                    $(CC) -Werror $$f -fsyntax-only -x c /dev/null 2>/dev/null && echo "$$f"; done)
+known     = $(filter $(1),$(KNOWN))
 # _GNU_SOURCE is defined as nothing, so that a file may say #define _GNU_SOURCE itself.
 OUR_CPP  := -I. -I$(B) -I$(UNWIND)/include -D_GNU_SOURCE= $(if $(DEBUG),-DPPROF_DEBUG)
 # -fno-plt: what hooks and the listener call of libc is bound when the library is loaded, never by the
-# loader's lazy resolver inside a hook or in a thread that libc does not know.
+# loader's lazy resolver inside a hook or in a thread that libc does not know. bcmp, which clang puts in memcmp's place,
+# is not one of the functions of shim/base/mem.c.
 OUR_C    := -std=gnu11 -fPIC -fno-plt -fvisibility=hidden -ftls-model=initial-exec \
-            -fexceptions -fasynchronous-unwind-tables -ffunction-sections -fdata-sections \
+            -fexceptions -fasynchronous-unwind-tables -ffunction-sections -fdata-sections $(call known,-fno-builtin-bcmp) \
             -ffile-prefix-map=$(CURDIR)=. $(WARN) $(WERROR)
 COMPILE   = $(CC) $(OUR_CPP) $(CPPFLAGS) $(OUR_C) $(CFLAGS) $(CFLAGS_$(subst /,_,$*)) -MMD -MP
 # A source's own flags: CFLAGS_<path without .c, / as _>.
-CFLAGS_shim_base_mem := -fno-builtin -fno-tree-loop-distribute-patterns
+CFLAGS_shim_base_mem := -fno-builtin $(call known,-fno-tree-loop-distribute-patterns)
 # Hooks of system calls return by a jump (shim/hooks/wait.c says why). Not for programs with a shadow stack, hence
 # unmarked.
-RETURNS := $(if $(filter x86_64,$(ARCH)),-mfunction-return=thunk-extern -fcf-protection=none)
+RETURNS := $(if $(filter x86_64,$(ARCH)),$(call known,-mfunction-return=thunk-extern) -fcf-protection=none)
 # Hooks that align their stack (shim/base/exports.h: ALIGNED) keep their return address and frame pointer in one place
-# only so.
-REALIGN := $(if $(filter x86_64,$(ARCH)),-maccumulate-outgoing-args)
+# only so. (clang always does.)
+REALIGN := $(call known,-maccumulate-outgoing-args)
 $(foreach f,$(wildcard shim/hooks/*.c),$(eval CFLAGS_$(subst /,_,$(f:.c=)) := $(REALIGN)))
 CFLAGS_shim_hooks_wait     += $(RETURNS)
 CFLAGS_shim_hooks_sleep    += $(RETURNS)
@@ -62,7 +70,7 @@ ON_PROGRAMS_STACK := $(wildcard shim/hooks/*.c) $(addprefix shim/,$(addsuffix .c
                      stack/stacks stack/unwind waits/calls waits/queues waits/restart \
                      waits/signals waits/waits profiles/delays profiles/heap profiles/live profiles/sampling \
                      profiles/trace_events))
-LOW_STACK = $(if $(SAN),,-Wstack-usage=416)
+LOW_STACK = $(if $(SAN),,$(patsubst %=1,%=416,$(firstword $(call known,-Wstack-usage=1 -Wframe-larger-than=1))))
 $(foreach f,$(ON_PROGRAMS_STACK),$(eval CFLAGS_$(subst /,_,$(f:.c=)) += $$(LOW_STACK)))
 
 # Static libraries, by full name. WRAP: the symbols that they reach as our __wrap_<symbol>, read off unwind_libc.c.
@@ -146,7 +154,10 @@ U    := $(B)/unit$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 UNIT_SRC   := $(sort $(shell find test/unit -name 'test_*.c'))# in folders as the sources are; names are unique
 UNIT_BINS  := $(patsubst %.c,$(U)/%,$(notdir $(UNIT_SRC)))
 UNIT_SAN   := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer) \
-              $(if $(filter thread,$(SAN)),-Wno-tsan)
+              $(if $(filter thread,$(SAN)),$(call known,-Wno-tsan))
+
+# clang has no word for noclone, and warns of samples with their addresses in a struct.
+UNIT_C := $(patsubst -W%,-Wno-%,$(call known,-Wunknown-attributes -Wgnu-variable-sized-type-not-at-end))
 
 links_of = $(shell sed -n 's,^[ /*]*links: *\(.*\),\1,p' $(1) | sed 's,\*/.*,,')
 # What is named in test/unit/support names sources of its own.
@@ -168,7 +179,7 @@ $(foreach t,$(UNIT_SRC),$(eval links := $(call links_of,$(t)))$(eval $(call unit
 
 $(U)/obj/%.o: %.c | $(GENERATED)
 	$(call say,CC,$<)
-	$(Q)$(COMPILE) $(UNIT_SAN) -DPPROF_UNIT -c -o $@ $<
+	$(Q)$(COMPILE) $(UNIT_C) $(UNIT_SAN) -DPPROF_UNIT -c -o $@ $<
 
 $(U)/obj/%.o: $(B)/%.c
 	$(call say,CC,$<)

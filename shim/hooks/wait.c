@@ -31,7 +31,7 @@ ARCH_RETURN_THUNK
 
 /* A mutex that is not 0 but can be locked at once: a recursive one that the thread holds already; a free one with a
  * priority ceiling. */
-static inline bool is_had_at_once(const void *mutex)
+FOLDED bool is_had_at_once(const void *mutex)
 {
 	if (locks_mutex_has_ceiling(mutex))
 		return locks_mutex_below_ceiling_is_free(mutex);

@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "shim/base/compiler.h"
 #include "shim/base/layout.h"
 #include "shim/base/random.h"
 #include "shim/base/shared.h"
@@ -84,7 +85,7 @@ double sampling_one_minus_exp(double x)
 /* The program may have unmasked floating point exceptions, or changed the rounding. So our arithmetic uses the default
  * environment, and leaves the program's as it was, flags included. The compiler knows nothing of arch_fp_begin and
  * arch_fp_end: it may move arithmetic across them, but not calls of functions that it can't look into. */
-#define FP_INSIDE __attribute__((noinline, noipa))
+#define FP_INSIDE APART
 
 static FP_INSIDE int64_t distance_of(uint64_t random)
 {

@@ -164,8 +164,8 @@ static void test_a_profile_without_a_good_length_takes_long(void **state)
 		PROFILE("seconds=x"),
 		PROFILE("seconds=99999999999999999999"),
 		PROFILE("seconds=3600"),
-		"POST /debug/pprof/profile?seconds=1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
-		"Content-Type: application/x-www-form-urlencoded\r\n\r\nseconds=0"};
+		("POST /debug/pprof/profile?seconds=1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+	         "Content-Type: application/x-www-form-urlencoded\r\n\r\nseconds=0")};
 	enum { N = sizeof requests / sizeof *requests };
 	int fd[N];
 	(void)state;

@@ -47,7 +47,7 @@ struct answer {
 	enum log_parent parent;
 };
 
-static struct answer run(const char *destination, char *const *environ)
+static struct answer run(const char *destination, char *const *environment)
 {
 	int fd[2];
 	struct answer a = {.text = ""};
@@ -58,7 +58,7 @@ static struct answer run(const char *destination, char *const *environ)
 		dup2(fd[1], STDOUT_FILENO);
 		dup2(null, STDERR_FILENO);
 		char *argv[] = {"test_log", "parent", (char *)destination, NULL};
-		execve("/proc/self/exe", argv, environ);
+		execve("/proc/self/exe", argv, environment);
 		_exit(101);
 	}
 	close(fd[1]);
