@@ -38,6 +38,40 @@ struct self {
 };
 extern HIDDEN __thread struct self self;
 
+/* Threads of the program that may be making system calls of ours. Places are shared by threads whose thread-local
+ * storage lies alike. */
+enum { SELF_PLACES = 16 };
+struct self_place {
+	shared_u32 callers;
+} __attribute__((aligned(64)));
+extern HIDDEN struct self_place self_places[SELF_PLACES];
+
+static inline shared_u32 *self_callers(void)
+{
+	return &self_places[(uintptr_t)&self >> 12 & (SELF_PLACES - 1)].callers;
+}
+
+/* A hook makes system calls of its own only between these two (or self_hold and self_release), and only if confined()
+ * says no in between. They nest. Whoever confines the program waits for those who may not have seen it. No wait for the
+ * program lies in between. */
+static inline void self_calls_begin(void)
+{
+	shared_add_seq_cst(self_callers(), 1);
+	shared_fence_seq_cst();
+}
+
+static inline void self_calls_end(void)
+{
+	shared_sub_release(self_callers(), 1);
+}
+
+/* Waits until no other thread is between the two, for at most 2 s: a thread that jumped out of there, or was ended, is
+ * counted for good. The caller has set os_confined. */
+void self_await_callers(void);
+
+/* In a fork child: only the forking thread lives on, and may have been interrupted in our code (house.was_busy). */
+void self_fork_child(void);
+
 /* Call this before taking locks of ours.
  * Returns false if this thread holds some already (this is a handler that interrupted it), or house_look does: then
  * record nothing. */
@@ -46,13 +80,13 @@ static inline bool self_hold(void)
 	if (self.busy || !house_look())
 		return false;
 	word_store_relaxed(&self.busy, true);
-	shared_fence_compiler();
+	self_calls_begin();
 	return true;
 }
 
 static inline void self_release(void)
 {
-	shared_fence_compiler();
+	self_calls_end();
 	word_store_relaxed(&self.busy, false);
 }
 

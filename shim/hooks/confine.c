@@ -18,6 +18,7 @@
 #include <sys/syscall.h>
 
 #include "shim/arch/entries.h"
+#include "shim/base/self.h"
 #include "shim/base/shared.h"
 #include "shim/listener/listener.h"
 #include "shim/libc/clock.h"
@@ -54,6 +55,10 @@ static struct attempt begin(void)
 	signals_end_all();
 	a.is_first = true;
 	shared_store_seq_cst(&os_confined, true);
+	/* other threads, which the filter may be for, too */
+	signals_await_handlers();
+	self_await_callers();
+	listener_end_late();
 	return a;
 }
 

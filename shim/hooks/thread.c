@@ -39,14 +39,15 @@ static void *thread_main(void *arg)
 	void *routine_arg = t->arg;
 	t->handle = (uintptr_t)pthread_self();
 	self.stack = unwind_thread_stack((uintptr_t)__builtin_frame_address(0), t->stack_bytes);
-	self_hold(); /* a new thread holds nothing */
+	bool held = self_hold();
 	struct thread_start start = *t;
 	struct thread *mine = threads_begin(t);
 	signals_keep_from_libc(); /* its creator may be late */
 	ticks_thread_begins(mine);
 	if (trace_is_on() && mine)
 		trace_born(mine, &start);
-	self_release();
+	if (held)
+		self_release();
 	return trace_is_on() ? run_traced(routine, routine_arg) : routine(routine_arg);
 }
 

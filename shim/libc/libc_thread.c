@@ -14,6 +14,7 @@
 #include "shim/base/confined.h"
 #include "shim/base/layout.h"
 #include "shim/base/os.h"
+#include "shim/base/self.h"
 #include "shim/base/shared.h"
 
 static struct {
@@ -63,7 +64,10 @@ shared_address libc_thread_met[LIBC_THREAD_SLOTS] LARGE;
 
 __attribute__((used)) bool libc_thread_meet(void)
 {
-	if (confined() || !libc_thread_is_here())
+	self_calls_begin();
+	bool is_here = !confined() && libc_thread_is_here();
+	self_calls_end();
+	if (!is_here)
 		return false;
 	uintptr_t pointer = arch_thread_pointer();
 	uint32_t hash = (uint32_t)(pointer >> 6) * 0x9e3779b1u >> 22;

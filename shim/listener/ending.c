@@ -12,6 +12,7 @@
 #include "shim/base/confined.h"
 #include "shim/base/house.h"
 #include "shim/base/os.h"
+#include "shim/base/self.h"
 #include "shim/listener/commands.h"
 #include "shim/listener/spawn.h"
 #include "shim/listener/state.h"
@@ -61,11 +62,19 @@ static void await_birth(void)
 		commands_release(signals);
 }
 
-bool listener_pause(void)
+static bool stop_both(void)
 {
 	bool visited = visitor_stop();
 	await_birth();
 	return listener_is_running_here() ? stop() : visited;
+}
+
+bool listener_pause(void)
+{
+	self_calls_begin();
+	bool paused = !confined() && stop_both();
+	self_calls_end();
+	return paused;
 }
 
 bool listener_gives_way_to_thread(void)
@@ -80,8 +89,15 @@ bool listener_stop_for_good(const char *why)
 	bool was_wanted = shared_load_relaxed(&listener_pending) || listener_is_running_here();
 	listener_set_pending(false);
 	shared_store_relaxed(&listener_commands.why, why);
-	listener_pause();
+	stop_both();
 	return was_wanted;
+}
+
+void listener_end_late(void)
+{
+	visitor_end();
+	if (listener_is_running_here())
+		stop();
 }
 
 void listener_resume(void)
@@ -92,9 +108,13 @@ void listener_resume(void)
 
 void listener_gives_way_to_waits(long options)
 {
-	if (options & (__WALL | __WCLONE))
+	if (!(options & (__WALL | __WCLONE)))
+		return;
+	self_calls_begin();
+	if (!confined())
 		listener_stop_for_good(
 			"the program waits for children of every kind (__WALL): nothing is served from now on");
+	self_calls_end();
 }
 
 /* ---- the program's end ---- */
@@ -133,18 +153,22 @@ static void end_at_once(void)
 
 void listener_ends_with_program(void)
 {
-	if (confined() || !listener_is_our_process())
-		return;
-	commands_block_signals();
-	end_at_once();
+	self_calls_begin();
+	if (!confined() && listener_is_our_process()) {
+		commands_block_signals();
+		end_at_once();
+	}
+	self_calls_end();
 }
 
 void listener_ends_for_abort(void)
 {
-	if (confined() || !listener_is_running_here())
-		return;
-	uint64_t signals = commands_block_signals();
-	end_at_once();
-	listener_resume();
-	commands_unblock_signals(signals);
+	self_calls_begin();
+	if (!confined() && listener_is_running_here()) {
+		uint64_t signals = commands_block_signals();
+		end_at_once();
+		listener_resume();
+		commands_unblock_signals(signals);
+	}
+	self_calls_end();
 }

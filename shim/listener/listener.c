@@ -18,6 +18,7 @@
 #include "shim/base/house.h"
 #include "shim/base/layout.h"
 #include "shim/base/os.h"
+#include "shim/base/self.h"
 #include "shim/base/sync.h"
 #include "shim/listener/commands.h"
 #include "shim/listener/offspring.h"
@@ -185,11 +186,9 @@ static void start_locked(void)
 }
 
 /* No listener is started while an identity changes: it would have the old one. */
-void listener_start_pending(void)
+static void start_pending(void)
 {
 	uint64_t signals;
-	if (confined() || !listener_is_our_process())
-		return;
 	visitor_start_wanted();
 	if (!shared_glance(&listener_pending) || shared_load_relaxed(&listener_commands.lock.word) ||
 	    (listener_state.again_ns && os_clock_ns(CLOCK_MONOTONIC) < listener_state.again_ns) ||
@@ -198,6 +197,14 @@ void listener_start_pending(void)
 	if (!listener_identity_is_changing())
 		start_locked();
 	commands_release(signals);
+}
+
+void listener_start_pending(void)
+{
+	self_calls_begin();
+	if (!confined() && listener_is_our_process())
+		start_pending();
+	self_calls_end();
 }
 
 FORKED_CODE void listener_fork_child(void)

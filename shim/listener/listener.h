@@ -87,6 +87,9 @@ bool listener_gives_way_to_thread(void);
  * Returns true if there was a listener, or one was to be started. */
 bool listener_stop_for_good(const char *why);
 
+/* Ends what a thread that was in the middle of it has started since. os_confined is set. */
+void listener_end_late(void);
+
 /* True once there was a listener that is a process. Test this before the next two. */
 extern HIDDEN bool listener_was_born;
 

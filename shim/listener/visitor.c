@@ -140,13 +140,18 @@ bool visitor_is_there(void)
 	return tid() != 0;
 }
 
-/* Its work takes no time once it has a processor. */
 bool visitor_stop(void)
+{
+	shared_store_relaxed(&visitor.wanted, 0);
+	return tid() && house_is_ours() && visitor_end();
+}
+
+/* Its work takes no time once it has a processor. */
+bool visitor_end(void)
 {
 	int was = tid();
 	struct timespec step = {.tv_nsec = STOP_STEP_NS};
-	shared_store_relaxed(&visitor.wanted, 0);
-	if (!was || !house_is_ours())
+	if (!was)
 		return false;
 	for (int i = 0; i < STOP_STEPS; i++) {
 		if (os_call(SYS_tgkill, house_pid(), was, 0) == -ESRCH)

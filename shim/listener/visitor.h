@@ -40,6 +40,9 @@ bool visitor_is_knock(const siginfo_t *info);
  * Returns true if there was one. */
 bool visitor_stop(void);
 
+/* The same in a program that is being confined. */
+bool visitor_end(void);
+
 /* A listener begins: nobody waits for what one that has ended asked for. */
 void visitor_begin_anew(void);
 

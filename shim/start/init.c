@@ -463,8 +463,10 @@ static void start(char *const *envp)
  * with the last process that shares it. */
 __attribute__((destructor)) static void finish(void)
 {
+	self_calls_begin();
 	if (house_is_on() && !confined() && listener_is_our_process())
 		listener_stop_for_good(NULL);
+	self_calls_end();
 }
 
 /* A program that gained rights at its start (AT_SECURE) may have its environment from a user who must not gain any by

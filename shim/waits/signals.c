@@ -98,52 +98,75 @@ static void silence(const siginfo_t *info)
 		os_call(SYS_timer_settime, info->si_timerid, 0, never, NULL);
 }
 
-/* A thread that libc does not know gets no more signals from this timer. (The timer's owner deletes it.) */
-static void leave_alone(int sig, siginfo_t *info, void *context)
+/* What a signal is for. */
+enum purpose { FOREIGN, TICK, QUESTION, KNOCK };
+
+static enum purpose purpose_of(const siginfo_t *info)
 {
-	if (takers->is_knock(info))
-		return;
 	if (info->si_code == SI_TIMER && info->si_value.sival_ptr == &timer_mark)
+		return TICK;
+	if (info->si_code == SI_TIMER && is_question(info->si_value.sival_ptr))
+		return QUESTION;
+	return takers->is_knock(info) ? KNOCK : FOREIGN;
+}
+
+/* A thread that libc does not know gets no more signals from this timer. (The timer's owner deletes it.) */
+static void leave_alone(enum purpose purpose, const siginfo_t *info)
+{
+	if (purpose == KNOCK)
+		return;
+	if (purpose == TICK)
 		silence(info);
-	else if (info->si_code == SI_TIMER && is_question(info->si_value.sival_ptr))
-		takers->refuse((uint32_t)(uintptr_t)info->si_value.sival_ptr);
 	else
-		pass_on(sig, info, context);
+		takers->refuse((uint32_t)(uintptr_t)info->si_value.sival_ptr);
 	losses_count(unknown_thread);
 }
 
-static __attribute__((noinline)) void on_signal(int sig, siginfo_t *info, void *context)
+static __attribute__((noinline)) void on_signal(enum purpose purpose, const siginfo_t *info, void *context)
 {
 	ucontext_t *u = context;
 	struct unwind_frame f = frame_of(u);
-	if (info->si_code == SI_TIMER && info->si_value.sival_ptr == &timer_mark) {
-		if (!takers->tick(f, info->si_overrun))
-			silence(info);
-		at_interrupted(u, &f);
-	} else if (info->si_code == SI_TIMER && is_question(info->si_value.sival_ptr)) {
-		takers->answer((uint32_t)(uintptr_t)info->si_value.sival_ptr, f);
-		at_interrupted(u, &f);
-	} else if (takers->is_knock(info)) {
+	if (purpose == KNOCK)
 		takers->knock();
-		at_interrupted(u, &f);
-	} else {
-		pass_on(sig, info, context);
-	}
+	else if (purpose == QUESTION)
+		takers->answer((uint32_t)(uintptr_t)info->si_value.sival_ptr, f);
+	else if (!takers->tick(f, info->si_overrun))
+		silence(info);
+	at_interrupted(u, &f);
 }
 
+/* Counted before the look at confined(): who sets that waits for the handlers that may not have seen it.
+ * Returns false if the handler has to return at once: its signal was on its way when the filter came. */
+static bool begin_work(void)
+{
+	shared_add_seq_cst(&at_work, 1);
+	shared_fence_seq_cst();
+	return !confined();
+}
+
+static void end_work(void)
+{
+	shared_sub_release(&at_work, 1);
+}
+
+/* The program's own handler is not counted: it may wait, jump away, or confine the program. */
 __attribute__((used)) void take_signal(int sig, siginfo_t *info, void *context)
 {
-	if (confined() && info->si_code == SI_TIMER) /* it was on its way when the filter came */
+	enum purpose purpose = purpose_of(info);
+	if (purpose == FOREIGN) {
+		pass_on(sig, info, context);
 		return;
-	shared_add_acquire(&at_work, 1);
-	if (libc_thread_is_here()) {
+	}
+	if (!begin_work()) {
+		/* nothing */
+	} else if (libc_thread_is_here()) {
 		lock_check_handler(true);
-		on_signal(sig, info, context);
+		on_signal(purpose, info, context);
 		lock_check_handler(false);
 	} else {
-		leave_alone(sig, info, context);
+		leave_alone(purpose, info);
 	}
-	shared_sub_release(&at_work, 1);
+	end_work();
 }
 
 static __attribute__((noinline)) void on_interval(void *context)
@@ -158,17 +181,18 @@ static __attribute__((noinline)) void on_interval(void *context)
 __attribute__((used)) void take_interval(int sig, siginfo_t *info, void *context)
 {
 	(void)sig;
-	if (info->si_code != SI_KERNEL || confined())
+	if (info->si_code != SI_KERNEL)
 		return;
-	shared_add_acquire(&at_work, 1);
-	if (libc_thread_is_here()) {
+	if (!begin_work()) {
+		/* nothing */
+	} else if (libc_thread_is_here()) {
 		lock_check_handler(true);
 		on_interval(context);
 		lock_check_handler(false);
 	} else {
 		losses_count(unknown_thread);
 	}
-	shared_sub_release(&at_work, 1);
+	end_work();
 }
 
 /* Does the program itself handle signals that may come at any time on alternate stacks? Then those are large enough,
@@ -253,8 +277,10 @@ void signals_keep(void)
 void signals_keep_from_libc(void)
 {
 	bool is_first = shared_load_relaxed(&readiness) == BEFORE_THREADS;
+	self_calls_begin();
 	if (!confined() && (is_first || signals_are_about()))
 		timers_inside(install, NULL);
+	self_calls_end();
 	if (is_first)
 		shared_store_relaxed(&readiness, FOR_GOOD);
 }
@@ -438,6 +464,16 @@ bool signals_quiesce(unsigned ms)
 		pace_sleep(1);
 	}
 	return true;
+}
+
+/* A handler that began before the program was confined may be about to make a system call. It never waits for the
+ * program, so it ends as soon as its thread has had a processor. */
+void signals_await_handlers(void)
+{
+	enum { STEP_NS = 100000, STEPS = 20000 };
+	const struct timespec step = {.tv_nsec = STEP_NS};
+	for (int i = 0; i < STEPS && shared_load_acquire(&at_work); i++)
+		os_call(SYS_nanosleep, &step, NULL);
 }
 
 /* Handlers of ours that ran in other threads are not in the child. */

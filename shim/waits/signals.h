@@ -104,6 +104,10 @@ void signals_exec_failed(void);
  * Returns false if one still runs. */
 bool signals_quiesce(unsigned ms);
 
+/* Waits until each handler of ours that does not know that the program is confined has ended, for at most 2 s. App's
+ * thread, after os_confined was set. */
+void signals_await_handlers(void);
+
 /* The child has none of the timers, and no listener. */
 void signals_fork_child(void);
 
