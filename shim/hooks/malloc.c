@@ -176,7 +176,8 @@ EXPORT FORKED_CODE void *realloc(void *block, size_t size)
 	return realloc_sampled(block, size);
 }
 
-/* Compilers that know the result of a call do not make it by a jump, and the hook needs a frame. So they are not told. */
+/* Compilers that know the result of a call do not make it by a jump, and the hook needs a frame. So they are not told.
+ */
 static SLOW void *reallocarray_refused(void)
 {
 	void *none = NULL;

@@ -189,8 +189,8 @@ long syscall_of_seven(long nr, long a, long b, long c, long d, long e, long f)
 EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t count, size_t size, int flags, struct sockaddr *addr,
                               socklen_t *len);
 
-static __attribute__((used)) SLOW ssize_t recvfrom_chk_watched(int fd, void *buf, size_t count, size_t size,
-                                                                    int flags, struct sockaddr *addr, socklen_t *len)
+static __attribute__((used)) SLOW ssize_t recvfrom_chk_watched(int fd, void *buf, size_t count, size_t size, int flags,
+                                                               struct sockaddr *addr, socklen_t *len)
 {
 	if (count > size)
 		return real___recvfrom_chk(fd, buf, count, size, flags, addr, len);
