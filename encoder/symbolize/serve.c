@@ -495,7 +495,7 @@ void serve_prepare(void)
 	/* A damaged file may crash this process; that is no reason to write a core into the program's folder. */
 	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 	go_first();
-	if (is_filtered() && is_allowed(be_nice)) /* without a filter, shim/listener/spawn.c has done it already */
+	if (is_filtered() && is_allowed(be_nice)) /* without a filter, shim/listener/keeper.c has done it already */
 		be_nice();
 	is_helper = true;
 	alarm(LIFETIME_S);

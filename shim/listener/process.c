@@ -32,7 +32,7 @@
 
 enum {
 	FAULTS_MOST = 3,
-	NO_CORE = 1, /* bytes: as in spawn.c */
+	NO_CORE = 1, /* bytes: as in keeper.c */
 };
 
 /* Closes the inherited descriptors, on a kernel without close_range. */

@@ -8,6 +8,7 @@
  * links: encoder/names/site.c
  * links: encoder/bytes/intern.c encoder/names/jit.c encoder/names/elf_symbols.c encoder/names/maps.c
  * links: encoder/bytes/sort.c encoder/bytes/out.c encoder/bytes/utf8.c shim/base/own_file.c shim/listener/spawn.c
+ * links: shim/listener/keeper.c shim/listener/filters.c
  * links: shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #include "test/unit/encoder/names/names_made.h"
 

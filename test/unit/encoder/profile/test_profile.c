@@ -6,7 +6,8 @@
 /* links: encoder/bytes/protobuf.c encoder/profile/profile.c encoder/profile/profile.pb-c.c encoder/names/names.c
  * links: encoder/names/site.c encoder/names/tails.c
  * links: encoder/names/cache.c encoder/names/symbolizer.c encoder/names/container.c encoder/names/jit.c
- * links: shim/base/own_file.c shim/listener/spawn.c encoder/names/elf_symbols.c encoder/names/maps.c
+ * links: shim/base/own_file.c shim/listener/spawn.c shim/listener/keeper.c shim/listener/filters.c
+ * links: encoder/names/elf_symbols.c encoder/names/maps.c
  * links: encoder/profile/rows.c encoder/bytes/sort.c encoder/bytes/intern.c encoder/bytes/gzip.c encoder/bytes/out.c
  * links: encoder/bytes/utf8.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE

@@ -7,7 +7,8 @@
  * links: encoder/profile/go_text.c encoder/bytes/intern.c encoder/names/names.c
  * links: encoder/names/site.c encoder/names/tails.c
  * links: encoder/names/cache.c encoder/names/symbolizer.c encoder/names/container.c encoder/names/jit.c
- * links: shim/base/own_file.c shim/listener/spawn.c encoder/names/elf_symbols.c encoder/names/maps.c
+ * links: shim/base/own_file.c shim/listener/spawn.c shim/listener/keeper.c shim/listener/filters.c
+ * links: encoder/names/elf_symbols.c encoder/names/maps.c
  * links: encoder/profile/rows.c encoder/bytes/sort.c encoder/bytes/out.c encoder/bytes/utf8.c shim/base/text.c
  * links: shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE

@@ -7,7 +7,8 @@
  * links: encoder/bytes/intern.c encoder/names/names.c encoder/names/cache.c
  * links: encoder/names/site.c encoder/names/tails.c
  * links: encoder/names/symbolizer.c encoder/names/container.c encoder/names/jit.c shim/base/own_file.c
- * links: shim/listener/spawn.c encoder/names/elf_symbols.c encoder/names/maps.c encoder/bytes/sort.c
+ * links: shim/listener/spawn.c shim/listener/keeper.c shim/listener/filters.c encoder/names/elf_symbols.c
+ * links: encoder/names/maps.c encoder/bytes/sort.c
  * links: encoder/bytes/out.c encoder/bytes/utf8.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

@@ -7,7 +7,8 @@
  * links: encoder/trace/order.c encoder/trace/frames.c encoder/bytes/intern.c
  * links: encoder/names/names.c encoder/names/cache.c encoder/names/symbolizer.c encoder/names/container.c
  * links: encoder/names/site.c
- * links: encoder/names/jit.c shim/base/own_file.c shim/listener/spawn.c encoder/names/elf_symbols.c
+ * links: encoder/names/jit.c shim/base/own_file.c shim/listener/spawn.c shim/listener/keeper.c shim/listener/filters.c
+ * links: encoder/names/elf_symbols.c
  * links: encoder/names/maps.c encoder/bytes/sort.c encoder/bytes/out.c encoder/bytes/utf8.c shim/base/text.c
  * links: shim/base/arena.c shim/base/sync.c */
 #include "test/unit/encoder/trace/go_reader_made.h"

@@ -8,6 +8,7 @@
  * links: encoder/bytes/intern.c encoder/names/names.c encoder/names/cache.c encoder/names/symbolizer.c
  * links: encoder/names/site.c
  * links: encoder/names/container.c encoder/names/jit.c shim/base/own_file.c shim/listener/spawn.c
+ * links: shim/listener/keeper.c shim/listener/filters.c
  * links: encoder/names/elf_symbols.c encoder/names/maps.c encoder/bytes/sort.c encoder/bytes/out.c
  * links: encoder/bytes/utf8.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE

@@ -4,7 +4,7 @@
  * part.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/listener/spawn.c shim/base/text.c */
+/* links: shim/listener/spawn.c shim/listener/keeper.c shim/listener/filters.c shim/base/text.c */
 #include "test/unit/shim/listener/spawn_made.h"
 
 /* --- a program that confines itself ---------------------------------------------------------------- */
