@@ -60,16 +60,19 @@ CFLAGS_shim_hooks_syscall  += $(RETURNS)
 CFLAGS_shim_waits_signals    := -fno-stack-protector
 CFLAGS_shim_profiles_dump    := -fno-stack-protector
 CFLAGS_shim_libc_libc_thread := -fno-stack-protector
-# The rest of a transfer is moved in the middle of a system call, which leaves all other registers alone.
-CFLAGS_shim_waits_restart := -mgeneral-regs-only
+# The rest of a transfer is moved in the middle of a system call, which leaves all other registers alone. (The handler
+# before it takes less stack so.)
+CFLAGS_shim_waits_restart           := -mgeneral-regs-only
+CFLAGS_shim_waits_restart_look      := -mgeneral-regs-only
+CFLAGS_shim_waits_restart_transfers := -mgeneral-regs-only
 
 # What runs on a program's stack, which may be small: hooks with all that they call, and our handler. What all of it
 # takes together is measured (test/programs/painted_stack.c). Not with sanitizers (SAN), which take more.
 ON_PROGRAMS_STACK := $(wildcard shim/hooks/*.c) $(addprefix shim/,$(addsuffix .c,base/sync libc/clock libc/libc_thread \
                      stack/bounds stack/code stack/here stack/own_stack stack/ring stack/rules stack/sample \
                      stack/stacks stack/unwind waits/calls waits/queues waits/restart \
-                     waits/signals waits/waits profiles/delays profiles/heap profiles/live profiles/sampling \
-                     profiles/trace_events))
+                     waits/restart_look waits/restart_transfers waits/signals waits/waits \
+                     profiles/delays profiles/heap profiles/live profiles/sampling profiles/trace_events))
 LOW_STACK = $(if $(SAN),,$(patsubst %=1,%=416,$(firstword $(call known,-Wstack-usage=1 -Wframe-larger-than=1))))
 $(foreach f,$(ON_PROGRAMS_STACK),$(eval CFLAGS_$(subst /,_,$(f:.c=)) += $$(LOW_STACK)))
 

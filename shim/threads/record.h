@@ -40,7 +40,7 @@ struct restart {
 	struct timespec time; /* what is left of a time-out */
 	/* In this published wait (its state) the time-out was cut already, and counts from then on. */
 	uint64_t cut_state, cut_ns;
-	/* Written by the listener, while the thread was blocked. */
+	/* Written by the listener, while the thread was blocked (waits/restart_look.c). */
 	shared_u32 number; /* odd: what follows is being written */
 	uint32_t handled_then;
 	long nr; /* -1: nothing is known */

@@ -8,7 +8,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: shim/profiles/cpu.c shim/profiles/cpu_profile.c shim/profiles/comments.c
  * links: shim/stack/ring.c shim/stack/sample.c shim/waits/signals.c shim/waits/waits.c
- * links: shim/waits/restart.c shim/profiles/deadlock.c shim/threads/threads.c shim/threads/timers.c
+ * links: shim/waits/restart.c shim/waits/restart_look.c shim/waits/restart_transfers.c shim/profiles/deadlock.c
+ * links: shim/threads/threads.c shim/threads/timers.c
  * links: shim/threads/handles.c
  * links: shim/libc/libc_thread.c shim/profiles/ticks.c shim/profiles/quota.c shim/threads/tasks.c shim/base/powers.c
  * links: shim/profiles/sampling.c shim/libc/clock.c

@@ -4,6 +4,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: shim/profiles/dump.c shim/profiles/deadlock.c shim/waits/waits.c shim/waits/restart.c
+ * links: shim/waits/restart_look.c shim/waits/restart_transfers.c
  * links: shim/threads/threads.c shim/threads/timers.c shim/libc/libc_thread.c shim/threads/tasks.c
  * links: shim/threads/handles.c shim/threads/descriptors.c
  * links: shim/base/powers.c shim/stack/sample.c shim/waits/signals.c shim/profiles/sampling.c shim/libc/clock.c

@@ -4,7 +4,8 @@
  * Runs in: a process of its own, as standing_made.h says.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/waits/restart.c shim/waits/calls.c shim/waits/waits.c shim/profiles/deadlock.c shim/threads/tasks.c
+/* links: shim/waits/restart.c shim/waits/restart_look.c shim/waits/restart_transfers.c shim/waits/calls.c
+ * links: shim/waits/waits.c shim/profiles/deadlock.c shim/threads/tasks.c
  * links: shim/base/powers.c
  * links: shim/base/house.c shim/libc/clock.c shim/libc/real.c shim/base/text.c shim/base/arena.c shim/base/sync.c
  * links: test/unit/support/cut/queues.c */
