@@ -57,9 +57,9 @@ CFLAGS_shim_hooks_sleep    += $(RETURNS)
 CFLAGS_shim_hooks_syscall  += $(RETURNS)
 # What runs in a thread that libc does not know must not look for the compiler's guard, which lies in libc's thread
 # block.
-CFLAGS_shim_waits_signals    := -fno-stack-protector
-CFLAGS_shim_profiles_dump    := -fno-stack-protector
-CFLAGS_shim_libc_libc_thread := -fno-stack-protector
+CFLAGS_shim_waits_signals     := -fno-stack-protector
+CFLAGS_shim_profiles_dump_ask := -fno-stack-protector
+CFLAGS_shim_libc_libc_thread  := -fno-stack-protector
 # The rest of a transfer is moved in the middle of a system call, which leaves all other registers alone. (The handler
 # before it takes less stack so.)
 CFLAGS_shim_waits_restart           := -mgeneral-regs-only

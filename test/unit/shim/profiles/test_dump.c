@@ -3,7 +3,8 @@
  * Runs in: its own process; the main thread of a child asks, as the listener would.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/profiles/dump.c shim/profiles/deadlock.c shim/waits/waits.c shim/waits/restart.c
+/* links: shim/profiles/dump.c shim/profiles/dump_ask.c shim/profiles/dump_look.c shim/profiles/deadlock.c
+ * links: shim/waits/waits.c shim/waits/restart.c
  * links: shim/waits/restart_look.c shim/waits/restart_transfers.c
  * links: shim/threads/threads.c shim/threads/timers.c shim/libc/libc_thread.c shim/threads/tasks.c
  * links: shim/threads/handles.c shim/threads/descriptors.c
