@@ -1,4 +1,4 @@
-/* module.h - a loaded object, and the list of all (libc/modules.c).
+/* module.h - a loaded object, and the list of all (libc/loaded.c).
  *
  * Runs in: everywhere; types and look-ups without a lock.
  *
@@ -28,7 +28,7 @@ struct module {
 	unsigned head_bytes;    /* 0: not known */
 	uintptr_t unwind_table; /* .eh_frame_hdr in memory; 0: none (for the unwinder) */
 	shared_bool gone;       /* unloaded since */
-	/* modules.c's */
+	/* libc/loaded.c's */
 	uint32_t number; /* of its place; 0: nothing lay there before it */
 	uint32_t identity;
 	struct module *child[4]; /* of those that were ever loaded, by identity */

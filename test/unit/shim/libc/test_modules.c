@@ -3,7 +3,8 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/libc/modules.c shim/base/text.c shim/libc/real.c shim/base/arena.c shim/base/sync.c */
+/* links: shim/libc/modules.c shim/libc/loaded.c shim/libc/headers.c shim/base/text.c shim/libc/real.c shim/base/arena.c
+ * links: shim/base/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

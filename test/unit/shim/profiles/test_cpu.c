@@ -16,7 +16,7 @@
  * links: shim/stack/unwind.c shim/stack/bounds.c shim/stack/rules.c shim/stack/code.c shim/stack/look.c
  * links: shim/stack/learn.c
  * links: shim/stack/eh_frame.c
- * links: shim/stack/own_stack.c shim/stack/unwind_libc.c shim/libc/modules.c
+ * links: shim/stack/own_stack.c shim/stack/unwind_libc.c shim/libc/modules.c shim/libc/loaded.c shim/libc/headers.c
  * links: shim/libc/real.c shim/base/losses.c shim/base/settings.c shim/stack/stacks.c
  * links: shim/base/text.c shim/base/arena.c shim/base/sync.c shim/waits/calls.c
  * links: test/unit/support/cut/handlers.c test/unit/support/cut/queues.c test/unit/support/cut/heap_counts.c */

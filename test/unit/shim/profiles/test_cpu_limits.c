@@ -15,6 +15,7 @@
  * links: shim/profiles/sampling.c shim/libc/clock.c
  * links: shim/stack/unwind.c shim/stack/bounds.c shim/stack/rules.c shim/stack/code.c shim/stack/look.c
  * links: shim/stack/learn.c shim/stack/eh_frame.c shim/stack/own_stack.c shim/stack/unwind_libc.c shim/libc/modules.c
+ * links: shim/libc/loaded.c shim/libc/headers.c
  * links: shim/libc/real.c shim/base/losses.c shim/base/settings.c shim/stack/stacks.c
  * links: shim/base/text.c shim/base/arena.c shim/base/sync.c shim/waits/calls.c
  * links: test/unit/support/cut/handlers.c test/unit/support/cut/queues.c test/unit/support/cut/heap_counts.c */

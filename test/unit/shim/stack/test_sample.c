@@ -7,7 +7,8 @@
  * links: shim/stack/look.c
  * links: shim/stack/learn.c
  * links: shim/stack/eh_frame.c shim/stack/own_stack.c shim/stack/unwind_libc.c
- * links: shim/libc/clock.c shim/libc/modules.c shim/libc/real.c shim/base/losses.c shim/base/settings.c
+ * links: shim/libc/clock.c shim/libc/modules.c shim/libc/loaded.c shim/libc/headers.c shim/libc/real.c
+ * links: shim/base/losses.c shim/base/settings.c
  * links: shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
