@@ -40,8 +40,8 @@ OUR_CPP  := -I. -I$(B) -I$(UNWIND)/include -D_GNU_SOURCE= $(if $(DEBUG),-DPPROF_
 # loader's lazy resolver inside a hook or in a thread that libc does not know. bcmp, which clang puts in memcmp's place,
 # is not one of the functions of shim/base/mem.c.
 OUR_C    := -std=gnu11 -fPIC -fno-plt -fvisibility=hidden -ftls-model=initial-exec \
-            -fexceptions -fasynchronous-unwind-tables -ffunction-sections -fdata-sections $(call known,-fno-builtin-bcmp) \
-            -ffile-prefix-map=$(CURDIR)=. $(WARN) $(WERROR)
+            -fexceptions -fasynchronous-unwind-tables -ffunction-sections -fdata-sections \
+            $(call known,-fno-builtin-bcmp) -ffile-prefix-map=$(CURDIR)=. $(WARN) $(WERROR)
 COMPILE   = $(CC) $(OUR_CPP) $(CPPFLAGS) $(OUR_C) $(CFLAGS) $(CFLAGS_$(subst /,_,$*)) -MMD -MP
 # A source's own flags: CFLAGS_<path without .c, / as _>.
 CFLAGS_shim_base_mem := -fno-builtin $(call known,-fno-tree-loop-distribute-patterns)
