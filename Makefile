@@ -89,7 +89,7 @@ LINK_SO   = $(CC) -shared -Wl,-soname,libpprofshim.so -Wl,-Bsymbolic -Wl,--exclu
 
 LIB  := $(B)/libpprofshim.so
 SYMBOLIZE := $(B)/pprofshim-symbolize
-SRC  := $(sort $(filter-out encoder/symbolize/%,$(wildcard \
+SRC  := $(sort $(filter-out $(addprefix encoder/,saved/% merge/% symbolize/%),$(wildcard \
         $(addsuffix /*.c,shim shim/* encoder encoder/* http http/*))))
 PB   := $(patsubst %.proto,%.pb-c,$(wildcard encoder/*/*.proto))
 OBJ  := $(SRC:%.c=$(B)/obj/%.o)
@@ -107,7 +107,8 @@ $(B)/libpprofshim.debug.so: $(OBJ) $(B)/exports.map $(UNWIND)/stamp
 
 # --- the helper program: static, so that it runs in any container -----------------------------------
 
-SYMBOLIZE_SRC := $(sort $(wildcard encoder/symbolize/*.c encoder/symbolize/*/*.c)) encoder/names/elf_symbols.c \
+SYMBOLIZE_SRC := $(sort $(wildcard $(addprefix encoder/,saved/*.c merge/*.c symbolize/*.c symbolize/*/*.c))) \
+                 encoder/names/elf_symbols.c \
                  encoder/bytes/intern.c encoder/bytes/utf8.c \
                  shim/base/text.c shim/base/arena.c shim/base/pace.c
 SYMBOLIZE_OBJ := $(SYMBOLIZE_SRC:%.c=$(B)/obj/%.o) $(PB:%=$(B)/obj/%.o)

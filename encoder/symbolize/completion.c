@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "encoder/bytes/sort.h"
 #include "encoder/bytes/utf8.h"
 
 bool completion_fail(struct completion *c, const char *why)
@@ -133,38 +132,17 @@ int64_t completion_string(struct completion *c, const char *s)
 
 /* --- by id ----------------------------------------------------------------------------------------- */
 
-static int by_id(const void *a, const void *b)
-{
-	const struct place *x = a, *y = b;
-	if (x->id != y->id)
-		return x->id < y->id ? -1 : 1;
-	return (x->index > y->index) - (x->index < y->index);
-}
-
-static bool places_make(struct completion *c, struct places *s, size_t count)
-{
-	s->at = calloc(count + 1, sizeof *s->at);
-	s->count = count;
-	return s->at || completion_fail(c, COMPLETION_NO_MEMORY);
-}
-
-const struct place *completion_place_of(const struct places *s, uint64_t id)
-{
-	size_t i = sort_first_from(s->at, s->count, sizeof *s->at, id);
-	return i < s->count && s->at[i].id == id ? &s->at[i] : NULL;
-}
-
 bool completion_index_ids(struct completion *c)
 {
 	const Pprof__Profile *p = c->p;
-	if (!places_make(c, &c->mappings, p->n_mapping) || !places_make(c, &c->functions, p->n_function))
-		return false;
+	if (!places_make(&c->mappings, p->n_mapping) || !places_make(&c->functions, p->n_function))
+		return completion_fail(c, COMPLETION_NO_MEMORY);
 	for (size_t i = 0; i < p->n_mapping; i++)
 		c->mappings.at[i] = (struct place){p->mapping[i]->id, i};
 	for (size_t i = 0; i < p->n_function; i++)
 		c->functions.at[i] = (struct place){p->function[i]->id, i};
-	qsort(c->mappings.at, p->n_mapping, sizeof *c->mappings.at, by_id);
-	qsort(c->functions.at, p->n_function, sizeof *c->functions.at, by_id);
+	places_sort(&c->mappings);
+	places_sort(&c->functions);
 	c->next_id = p->n_function ? c->functions.at[p->n_function - 1].id + 1 : 1;
 	return c->next_id < UINT64_MAX / 2 && c->next_id
 	               ? true
@@ -173,6 +151,6 @@ bool completion_index_ids(struct completion *c)
 
 const Pprof__Function *completion_function_of(const struct completion *c, const Pprof__Line *line)
 {
-	const struct place *at = line->function_id ? completion_place_of(&c->functions, line->function_id) : NULL;
+	const struct place *at = line->function_id ? places_find(&c->functions, line->function_id) : NULL;
 	return at ? c->p->function[at->index] : NULL;
 }

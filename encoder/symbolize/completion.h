@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "encoder/saved/places.h"
 #include "encoder/symbolize/fill_in.h"
 
 #define COMPLETION_NO_MEMORY "there is not enough memory for it"
@@ -18,17 +19,6 @@
 struct table {
 	uint32_t *slot; /* a number + 1; 0: free */
 	size_t cap, count;
-};
-
-/* An id's place in an array of messages. Sorted by id. */
-struct place {
-	uint64_t id;
-	size_t index;
-};
-
-struct places {
-	struct place *at;
-	size_t count;
 };
 
 struct found_line {
@@ -98,9 +88,6 @@ bool completion_index_strings(struct completion *c);
 int64_t completion_string(struct completion *c, const char *s);
 
 bool completion_index_ids(struct completion *c);
-
-/* Returns the place of an id; NULL: there is none. */
-const struct place *completion_place_of(const struct places *s, uint64_t id);
 
 /* Returns the function of a line; NULL: it has none. */
 const Pprof__Function *completion_function_of(const struct completion *c, const Pprof__Line *line);

@@ -16,7 +16,7 @@
 
 #include "encoder/symbolize/completion.h"
 #include "encoder/symbolize/dwarf/lookup.h"
-#include "encoder/symbolize/profile_file.h"
+#include "encoder/saved/profile_file.h"
 #include "encoder/symbolize/protocol.h"
 
 /* --- what is missing ------------------------------------------------------------------------------- */
@@ -71,7 +71,7 @@ static bool find_wanted(struct completion *c)
 		return completion_fail(c, COMPLETION_NO_MEMORY);
 	for (size_t i = 0; i < p->n_location; i++) {
 		const Pprof__Location *l = p->location[i];
-		const struct place *at = completion_place_of(&c->mappings, l->mapping_id);
+		const struct place *at = places_find(&c->mappings, l->mapping_id);
 		const Pprof__Mapping *m = at ? p->mapping[at->index] : NULL;
 		if (m && *completion_text(c, m->filename) && is_inside(m, l->address) && !is_complete(c, l, m))
 			c->wanted[c->wanted_count++] = (struct wanted){at->index, l->address, i};
@@ -263,7 +263,7 @@ static void note_location(const struct completion *c, size_t i, const struct pla
 	flags->nameless |= l->n_line == 0;
 	flags->inlines |= l->n_line > 1;
 	for (size_t k = 0; k < l->n_line; k++) {
-		const struct place *at = completion_place_of(functions, l->line[k]->function_id);
+		const struct place *at = places_find(functions, l->line[k]->function_id);
 		const Pprof__Function *f = at ? c->p->function[at->index] : NULL;
 		flags->nameless |= !f || !*completion_text(c, f->name);
 		flags->files |= f && *completion_text(c, f->filename);
@@ -274,15 +274,14 @@ static void note_location(const struct completion *c, size_t i, const struct pla
 static bool set_flags(struct completion *c)
 {
 	struct flags *flags = calloc(c->p->n_mapping + 1, sizeof *flags);
-	free(c->functions.at);
-	free(c->mappings.at);
-	c->functions = c->mappings = (struct places){0};
+	places_free(&c->functions);
+	places_free(&c->mappings);
 	if (!flags || !completion_index_ids(c)) {
 		free(flags);
 		return completion_fail(c, COMPLETION_NO_MEMORY);
 	}
 	for (size_t i = 0; i < c->p->n_location; i++) {
-		const struct place *at = completion_place_of(&c->mappings, c->p->location[i]->mapping_id);
+		const struct place *at = places_find(&c->mappings, c->p->location[i]->mapping_id);
 		if (at)
 			note_location(c, i, &c->functions, &flags[at->index]);
 	}
@@ -312,8 +311,8 @@ const char *complete_profile(Pprof__Profile *p, const struct binaries *binaries,
 	free(c.found);
 	free(c.wanted);
 	free(c.spare);
-	free(c.mappings.at);
-	free(c.functions.at);
+	places_free(&c.mappings);
+	places_free(&c.functions);
 	free(c.strings.slot);
 	free(c.by_contents.slot);
 	return c.wrong;

@@ -34,8 +34,7 @@ static void mark_functions(const struct completion *c, unsigned char *mark)
 {
 	for (size_t i = 0; i < c->p->n_location; i++)
 		for (size_t k = 0; k < c->p->location[i]->n_line; k++) {
-			const struct place *at =
-				completion_place_of(&c->functions, c->p->location[i]->line[k]->function_id);
+			const struct place *at = places_find(&c->functions, c->p->location[i]->line[k]->function_id);
 			if (at)
 				mark[at->index] |= c->found[i] ? LEFT : USED;
 		}

@@ -4,7 +4,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: encoder/symbolize/fill_in.c encoder/symbolize/completion.c encoder/symbolize/fill_lines.c
- * links: encoder/symbolize/profile_file.c encoder/profile/profile.pb-c.c
+ * links: encoder/saved/profile_file.c encoder/saved/places.c encoder/profile/profile.pb-c.c
  * links: encoder/bytes/utf8.c */
 /* links: shim/base/text.c test/fuzz/region_malloc.c */
 /* libs: -lprotobuf-c -lz */
@@ -13,7 +13,7 @@
 
 #include "encoder/symbolize/fill_in.h"
 #include "encoder/symbolize/dwarf/lookup.h"
-#include "encoder/symbolize/profile_file.h"
+#include "encoder/saved/profile_file.h"
 
 /* --- made-up files ------------------------------------------------------------------------------------ */
 

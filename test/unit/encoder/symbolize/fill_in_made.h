@@ -27,7 +27,7 @@
 
 #include "encoder/symbolize/fill_in.h"
 #include "encoder/symbolize/dwarf/lookup.h"
-#include "encoder/symbolize/profile_file.h"
+#include "encoder/saved/profile_file.h"
 #include "test/unit/support/count.h"
 
 /* --- made-up files --------------------------------------------------------------------------------- */

@@ -4,7 +4,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: encoder/symbolize/fill_in.c encoder/symbolize/completion.c encoder/symbolize/fill_lines.c
- * links: encoder/symbolize/profile_file.c encoder/profile/profile.pb-c.c
+ * links: encoder/saved/profile_file.c encoder/saved/places.c encoder/profile/profile.pb-c.c
  * links: encoder/bytes/utf8.c */
 #include "test/unit/encoder/symbolize/fill_in_made.h"
 

@@ -3,11 +3,13 @@
  * Runs in: pprofshim-symbolize. The file may come from anybody, so its contents are checked.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include "encoder/symbolize/profile_file.h"
+#include "encoder/saved/profile_file.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,6 +22,7 @@ enum {
 };
 
 static const char no_memory[] = "there is not enough memory for it";
+static const char too_large[] = "it is larger than its share of memory";
 static const char damaged[] = "its gzip data are damaged, or something else follows them";
 
 /* --- bytes that grow ------------------------------------------------------------------------------- */
@@ -27,11 +30,14 @@ static const char damaged[] = "its gzip data are damaged, or something else foll
 struct bytes {
 	unsigned char *at;
 	size_t len, cap;
+	size_t most; /* 0: BYTES_MAX */
 };
 
 /* Make room for more bytes at the end. Returns NULL, or why there is none. */
 static const char *bytes_room(struct bytes *b)
 {
+	if (b->most && b->len > b->most)
+		return too_large;
 	if (b->len > BYTES_MAX)
 		return "it is larger than a gibibyte";
 	if (b->cap - b->len >= CHUNK)
@@ -87,9 +93,9 @@ static const char *unpack_member(z_stream *z, struct bytes *to)
 	}
 }
 
-static const char *unpack_gzip(const struct bytes *from, struct bytes *to)
+static const char *unpack_gzip(const void *from, size_t len, struct bytes *to)
 {
-	z_stream z = {.next_in = from->at, .avail_in = (unsigned)from->len};
+	z_stream z = {.next_in = (unsigned char *)(uintptr_t)from, .avail_in = (unsigned)len}; /* zlib only reads */
 	const char *wrong = NULL;
 	if (inflateInit2(&z, MAX_WBITS + GZIP) != Z_OK)
 		return no_memory;
@@ -103,14 +109,37 @@ static const char *unpack_gzip(const struct bytes *from, struct bytes *to)
 
 /* --- reading --------------------------------------------------------------------------------------- */
 
-static const char *unpack_profile(const struct bytes *b, Pprof__Profile **p)
+/* Counts what protobuf-c takes for a profile, and refuses more than its share. */
+struct allowance {
+	ProtobufCAllocator base;
+	size_t taken_bytes, most_bytes;
+	bool refused;
+};
+
+static void *allowance_take(void *arg, size_t size)
+{
+	struct allowance *a = arg;
+	void *p = size <= a->most_bytes - a->taken_bytes ? malloc(size) : NULL;
+	a->taken_bytes += p ? size : 0;
+	a->refused |= !p;
+	return p;
+}
+
+static void allowance_free(void *arg, void *p)
+{
+	(void)arg;
+	free(p);
+}
+
+static const char *unpack_messages(const unsigned char *at, size_t len, size_t most_bytes, Pprof__Profile **p)
 {
 	static const char no_profile[] = "it is neither an ELF file nor a profile in pprof's protobuf form";
-	if (b->len == 0)
+	struct allowance a = {{allowance_take, allowance_free, &a}, 0, most_bytes ? most_bytes : SIZE_MAX, false};
+	if (len == 0)
 		return "it is empty; was the output meant for this file? It has to go to another one";
-	*p = pprof__profile__unpack(NULL, b->len, b->at);
+	*p = pprof__profile__unpack(&a.base, len, at);
 	if (!*p)
-		return no_profile;
+		return !a.refused ? no_profile : most_bytes ? too_large : no_memory;
 	/* Any short file may be a protobuf by chance. But every profile has a sample type and the first string "". */
 	if ((*p)->n_sample_type == 0 || (*p)->n_string_table == 0 || *(*p)->string_table[0]) {
 		pprof__profile__free_unpacked(*p, NULL);
@@ -120,25 +149,37 @@ static const char *unpack_profile(const struct bytes *b, Pprof__Profile **p)
 	return NULL;
 }
 
+const char *profile_unpack(const void *bytes, size_t len, const struct profile_limits *limits, Pprof__Profile **p)
+{
+	struct bytes unpacked = {.most = limits->unpacked_bytes};
+	const char *wrong = NULL;
+	*p = NULL;
+	if (is_gzip(bytes, len)) {
+		wrong = unpack_gzip(bytes, len, &unpacked);
+		bytes = unpacked.at;
+		len = unpacked.len;
+	}
+	if (!wrong)
+		wrong = unpack_messages(bytes, len, limits->message_bytes, p);
+	free(unpacked.at);
+	return wrong;
+}
+
 const char *profile_read(int fd, Pprof__Profile **p)
 {
-	struct bytes file = {0}, unpacked = {0};
+	struct bytes file = {0};
 	const char *wrong = read_all(fd, &file);
-	bool gzipped = !wrong && is_gzip(file.at, file.len);
 	*p = NULL;
-	if (gzipped)
-		wrong = unpack_gzip(&file, &unpacked);
 	if (!wrong)
-		wrong = unpack_profile(gzipped ? &unpacked : &file, p);
+		wrong = profile_unpack(file.at, file.len, &(struct profile_limits){0}, p);
 	free(file.at);
-	free(unpacked.at);
 	return wrong;
 }
 
 /* --- writing --------------------------------------------------------------------------------------- */
 
 /* Takes protobuf-c's bytes through zlib to a file, so that there is no second copy of a large profile. */
-struct packing {
+struct profile_writer {
 	ProtobufCBuffer base; /* first member: protobuf-c passes back a pointer to it */
 	z_stream z;
 	int fd;
@@ -146,18 +187,20 @@ struct packing {
 	unsigned char out[CHUNK];
 };
 
-static void write_all(struct packing *k, size_t len)
+static void write_all(struct profile_writer *k, size_t len)
 {
 	for (size_t done = 0; done < len && !k->wrong;) {
 		ssize_t n = write(k->fd, k->out + done, len - done);
 		if (n >= 0)
 			done += (size_t)n;
+		else if (errno == EAGAIN)
+			poll(&(struct pollfd){.fd = k->fd, .events = POLLOUT}, 1, -1);
 		else if (errno != EINTR)
 			k->wrong = strerror(errno);
 	}
 }
 
-static void pack(struct packing *k, const uint8_t *data, size_t len, int flush)
+static void pack(struct profile_writer *k, const uint8_t *data, size_t len, int flush)
 {
 	int result;
 	k->z.next_in = (uint8_t *)(uintptr_t)data; /* zlib's type lacks const, but zlib only reads */
@@ -172,27 +215,46 @@ static void pack(struct packing *k, const uint8_t *data, size_t len, int flush)
 
 static void append(ProtobufCBuffer *base, size_t len, const uint8_t *data)
 {
-	struct packing *k = (struct packing *)base;
+	struct profile_writer *k = (struct profile_writer *)base;
 	for (size_t n; len && !k->wrong; data += n, len -= n) {
 		n = len < BYTES_MAX ? len : BYTES_MAX; /* zlib counts in 32 bits */
 		pack(k, data, n, Z_NO_FLUSH);
 	}
 }
 
-const char *profile_write(int fd, const Pprof__Profile *p)
+struct profile_writer *profile_writer_new(int fd)
 {
-	struct packing *k = calloc(1, sizeof *k);
+	struct profile_writer *k = calloc(1, sizeof *k);
 	if (!k)
-		return no_memory;
+		return NULL;
 	k->base.append = append;
 	k->fd = fd;
-	const char *wrong = no_memory;
-	if (deflateInit2(&k->z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, MAX_WBITS + GZIP, 8, Z_DEFAULT_STRATEGY) == Z_OK) {
+	if (deflateInit2(&k->z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, MAX_WBITS + GZIP, 8, Z_DEFAULT_STRATEGY) == Z_OK)
+		return k;
+	free(k);
+	return NULL;
+}
+
+void profile_writer_part(struct profile_writer *k, const Pprof__Profile *p)
+{
+	if (!k->wrong)
 		pprof__profile__pack_to_buffer(p, &k->base);
-		pack(k, NULL, 0, Z_FINISH);
-		deflateEnd(&k->z);
-		wrong = k->wrong;
-	}
+}
+
+const char *profile_writer_end(struct profile_writer *k)
+{
+	pack(k, NULL, 0, Z_FINISH);
+	deflateEnd(&k->z);
+	const char *wrong = k->wrong;
 	free(k);
 	return wrong;
+}
+
+const char *profile_write(int fd, const Pprof__Profile *p)
+{
+	struct profile_writer *k = profile_writer_new(fd);
+	if (!k)
+		return no_memory;
+	profile_writer_part(k, p);
+	return profile_writer_end(k);
 }
