@@ -1,4 +1,4 @@
-/* main.c - pprofshim-symbolize: which of its three uses this is.
+/* main.c - pprofshim-symbolize: which of its four uses this is.
  *
  * Runs in: pprofshim-symbolize.
  *
@@ -16,14 +16,16 @@
 #include "encoder/symbolize/addr2line.h"
 #include "encoder/symbolize/fill_in.h"
 #include "encoder/symbolize/dwarf/lookup.h"
+#include "encoder/symbolize/merge_command.h"
 #include "encoder/symbolize/protocol.h"
 #include "encoder/symbolize/serve.h"
 
 static const char usage[] =
 	"Usage: " SYMBOLIZE_PROGRAM " [options] FILE [ADDRESS...]\n"
 	"       " SYMBOLIZE_PROGRAM " [options] PROFILE >COMPLETED.pb.gz\n"
+	"       " SYMBOLIZE_PROGRAM " " MERGE_WORD " [options] PROFILE... >MERGED.pb.gz\n"
 	"Print functions, files, lines and inlined calls at hexadecimal addresses of an ELF file,\n"
-	"of lines of standard input if none is given; or add them to a saved pprof profile.\n"
+	"of lines of standard input if none is given; or add them to a saved pprof profile; or merge profiles.\n"
 	"\n"
 	"  -e, --exe FILE         the ELF file; every argument is an address\n"
 	"  -a, --addresses        print each address, too\n"
@@ -202,6 +204,8 @@ static void by_hand_or_complete(const struct options *o)
 
 int main(int argc, char **argv)
 {
+	if (argc > 1 && strcmp(argv[1], MERGE_WORD) == 0)
+		return merge_command(argc - 1, argv + 1);
 	struct options o = read_options(argc, argv);
 	int status = 0;
 	lookup_set_debug_dirs(o.debug_dirs);

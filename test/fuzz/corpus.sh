@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: Apache-2.0
 set -eu
 to=$(mkdir -p "$1" && cd "$1" && pwd)
-mkdir -p "$to"/{elf_symbols,lookup,answer,request,jit,complete,made}
+mkdir -p "$to"/{elf_symbols,lookup,answer,request,jit,complete,merge,made}
 cd "$to/made"
 
 # --- small ELF files, with all kinds of DWARF ---------------------------------------------------------
@@ -98,3 +98,24 @@ printf '\x80ffffffffffff0000 ffff high\n40 8\nnonsense\n20 10 a\n0 fffffffffffff
 } >../complete/plain
 gzip -9nc ../complete/plain >../complete/gzip
 cat ../complete/gzip ../complete/gzip >../complete/twice
+
+# --- two saved profiles, and where the second one begins (of 255) -------------------------------------------------
+
+{
+	printf '\x80'
+	cat ../complete/plain ../complete/plain
+} >../merge/same
+{
+	printf '\xff\x0a\x04\x08\x01\x10\x02\x38\x08\x5a\x04\x08\x01\x10\x02\x60\x07'   # types, drop_frames, period
+	printf '\x12\x15\x0a\x02\x01\x02\x12\x01\x05\x1a\x04\x08\x05\x10\x06\x1a\x06\x08\x05\x18\x07\x20\x02' # labels
+	printf '\x12\x08\x0a\x02\x02\x01\x12\x02\x80\x01'
+	printf '\x1a\x0d\x08\x01\x10\x80\x20\x18\x80\xa0\x02\x28\x03\x30\x04'
+	printf '\x22\x0b\x08\x01\x10\x01\x18\x90\x20\x22\x02\x08\x01'
+	printf '\x22\x0d\x08\x02\x10\x01\x18\x96\x40\x22\x04\x08\x01\x10\x02'
+	printf '\x2a\x06\x08\x01\x10\x05\x18\x05\x6a\x01\x07'
+	printf '\x32\x00\x32\x05alloc\x32\x05count\x32\x04/app\x32\x04aa11\x32\x03key\x32\x03/so\x32\x04note\x32\x02a|'
+} >../merge/labels
+{
+	printf '\xff'
+	cat ../complete/gzip
+} >../merge/gzip

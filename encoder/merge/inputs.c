@@ -1,0 +1,261 @@
+/* inputs.c - profiles that arrive at descriptors, merged.
+ *
+ * Runs in: pprofshim-symbolize. One thread, one poll(2) for all inputs. They are taken into the merge in their order,
+ * as the first one decides on some things; those that came early wait in memory, packed as they are.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "encoder/merge/inputs.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "encoder/bytes/utf8.h"
+#include "encoder/saved/profile_file.h"
+
+enum {
+	CHUNK = 64 * 1024,
+	NOTE_MAX = 1024, /* bytes of a note */
+	NAME_MAX_BYTES = 256,
+	/* parts of the memory: of what waits, of a profile without gzip and as messages; the rest is the merge's */
+	WAITING_PART = 8,
+	UNPACKED_PART = 8,
+	MESSAGES_PART = 4,
+};
+
+static const char too_much[] = "it is larger than its share of memory";
+
+/* --- reading --------------------------------------------------------------------------------------- */
+
+struct reading {
+	struct inputs *s;
+	struct pollfd *poll;
+	size_t *which;         /* of a pollfd: its input */
+	uint64_t waiting_most; /* bytes */
+	uint64_t began_ms;
+};
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static void end_input(struct input *i, const char *wrong)
+{
+	close(i->fd);
+	i->fd = -1;
+	if (!wrong)
+		return;
+	i->wrong = wrong;
+	free(i->bytes);
+	i->bytes = NULL;
+	i->len = i->cap = 0;
+}
+
+/* The largest of those that wait gives way, so that the small ones come through. */
+static void drop_largest(struct inputs *s)
+{
+	struct input *largest = &s->at[0];
+	for (size_t i = 1; i < s->count; i++)
+		if (s->at[i].cap > largest->cap)
+			largest = &s->at[i];
+	if (largest->fd >= 0)
+		end_input(largest, too_much);
+	else {
+		free(largest->bytes);
+		largest->bytes = NULL;
+		largest->len = largest->cap = 0;
+		largest->wrong = too_much;
+	}
+}
+
+static uint64_t waiting_bytes(const struct inputs *s)
+{
+	uint64_t sum = 0;
+	for (size_t i = 0; i < s->count; i++)
+		sum += s->at[i].cap;
+	return sum;
+}
+
+/* Make room for more of an input. It may be left out for it, or another one. */
+static bool make_room(const struct reading *r, struct input *i)
+{
+	if (i->cap - i->len >= CHUNK)
+		return true;
+	size_t cap = i->cap ? 2 * i->cap : 2 * CHUNK;
+	unsigned char *bytes = realloc(i->bytes, cap);
+	if (!bytes) {
+		end_input(i, "there is no memory for it");
+		return false;
+	}
+	i->bytes = bytes;
+	i->cap = cap;
+	while (!i->wrong && waiting_bytes(r->s) > r->waiting_most)
+		drop_largest(r->s);
+	return !i->wrong;
+}
+
+static void read_some(const struct reading *r, struct input *i)
+{
+	if (!make_room(r, i))
+		return;
+	ssize_t n = read(i->fd, i->bytes + i->len, CHUNK);
+	if (n > 0)
+		i->len += (size_t)n;
+	else if (n == 0)
+		end_input(i, NULL);
+	else if (errno != EINTR && errno != EAGAIN)
+		end_input(i, strerrordesc_np(errno));
+}
+
+/* Returns the milliseconds until the inputs are late; -1: they never are. */
+static int patience_ms(const struct reading *r)
+{
+	if (!r->s->timeout_s)
+		return -1;
+	uint64_t passed = now_ms() - r->began_ms, all = (uint64_t)r->s->timeout_s * 1000;
+	return passed < all ? (int)(all - passed < INT32_MAX ? all - passed : INT32_MAX) : 0;
+}
+
+/* Wait, and read what there is. Once the time is over, an input that has nothing to read is late. */
+static void read_round(const struct reading *r)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < r->s->count; i++)
+		if (r->s->at[i].fd >= 0) {
+			r->poll[n] = (struct pollfd){.fd = r->s->at[i].fd, .events = POLLIN};
+			r->which[n++] = i;
+		}
+	int wait_ms = patience_ms(r), ready = poll(r->poll, n, wait_ms);
+	bool over = wait_ms == 0 || ready == 0;
+	if (ready < 0 && errno == EINTR)
+		return;
+	for (size_t k = 0; k < n; k++) {
+		struct input *i = &r->s->at[r->which[k]];
+		if (i->fd < 0)
+			continue; /* it gave way to another one in this round */
+		if (ready < 0 || r->poll[k].revents)
+			read_some(r, i);
+		else if (over) {
+			i->late = true;
+			end_input(i, "it did not answer in time");
+		}
+	}
+}
+
+/* --- merging --------------------------------------------------------------------------------------- */
+
+struct merging {
+	struct merge *m;
+	const struct inputs *s;
+	FILE *notes;
+	const char *wrong; /* with the first input that was left out */
+};
+
+static const char *label_of(const struct input *i, const char *key)
+{
+	for (size_t k = 0; k < i->labels; k++)
+		if (strcmp(i->label[k].key, key) == 0)
+			return i->label[k].value;
+	return NULL;
+}
+
+/* "process 42 (nginx)", or the path. */
+static void name_input(const struct input *i, char *to, size_t cap)
+{
+	const char *pid = label_of(i, "pid"), *process = label_of(i, "process");
+	if (pid && process)
+		snprintf(to, cap, "process %.*s (%.*s)", NAME_MAX_BYTES, pid, NAME_MAX_BYTES, process);
+	else if (pid || process)
+		snprintf(to, cap, "process %.*s", NAME_MAX_BYTES, pid ? pid : process);
+	else
+		snprintf(to, cap, "%.*s", NAME_MAX_BYTES, i->path);
+}
+
+static void note(const struct merging *g, const char *text)
+{
+	struct region r = {0};
+	const char *clean = utf8_line(&r, span_of(text));
+	merge_note(g->m, clean ? clean : "an input was left out, and there is no memory to name it");
+	if (g->notes && clean)
+		fprintf(g->notes, "%s\n", clean);
+	region_release(&r);
+}
+
+static void note_left_out(struct merging *g, const struct input *i)
+{
+	char name[NOTE_MAX / 2 + 32], text[NOTE_MAX];
+	name_input(i, name, sizeof name);
+	if (i->late)
+		snprintf(text, sizeof text, "%s did not answer in %u s", name, g->s->timeout_s);
+	else
+		snprintf(text, sizeof text, "%s is left out: %s", name, i->wrong);
+	note(g, text);
+	if (!g->wrong)
+		g->wrong = i->wrong;
+}
+
+static void note_lost(const struct merging *g, const struct input *i, size_t lost)
+{
+	char name[NOTE_MAX / 2 + 32], text[NOTE_MAX];
+	name_input(i, name, sizeof name);
+	snprintf(text, sizeof text, "%s: there was no memory for %zu of its samples", name, lost);
+	note(g, text);
+}
+
+/* An input has ended: merge it, or say why not. */
+static void take(struct merging *g, struct input *i)
+{
+	struct profile_limits limits = {.unpacked_bytes = g->s->memory_bytes / UNPACKED_PART,
+	                                .message_bytes = g->s->memory_bytes / MESSAGES_PART};
+	Pprof__Profile *p = NULL;
+	size_t lost = 0;
+	if (!i->wrong)
+		i->wrong = profile_unpack(i->bytes, i->len, &limits, &p);
+	free(i->bytes);
+	i->bytes = NULL;
+	i->len = i->cap = 0;
+	if (!i->wrong)
+		i->wrong = merge_add(g->m, p, i->label, i->labels, &lost);
+	if (p)
+		pprof__profile__free_unpacked(p, NULL);
+	if (i->wrong)
+		note_left_out(g, i);
+	else if (lost)
+		note_lost(g, i, lost);
+}
+
+static void read_and_take(struct reading *r, struct merging *g)
+{
+	for (size_t next = 0; next < r->s->count; next++) {
+		struct input *i = &r->s->at[next];
+		while (i->fd >= 0)
+			read_round(r);
+		take(g, i);
+	}
+}
+
+const char *inputs_merge(struct inputs *s, int out, FILE *notes)
+{
+	static const char no_memory[] = "there is not enough memory";
+	struct reading r = {.s = s, .waiting_most = s->memory_bytes / WAITING_PART, .began_ms = now_ms()};
+	arena_set_limit(s->memory_bytes);
+	struct merging g = {.m = merge_new(), .s = s, .notes = notes};
+	const char *wrong = no_memory;
+	r.poll = calloc(s->count + 1, sizeof *r.poll);
+	r.which = calloc(s->count + 1, sizeof *r.which);
+	if (g.m && r.poll && r.which) {
+		read_and_take(&r, &g);
+		wrong = merge_count(g.m) ? merge_write(g.m, out) : g.wrong ? g.wrong : "there is nothing to merge";
+	}
+	free(r.poll);
+	free(r.which);
+	if (g.m)
+		merge_free(g.m);
+	return wrong;
+}
