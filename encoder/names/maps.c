@@ -77,7 +77,7 @@ int maps_read(struct region *r, struct maps *m)
 	return 0;
 }
 
-const struct map *maps_find(const struct maps *m, uintptr_t address)
+const struct map *maps_first_above(const struct maps *m, uintptr_t address)
 {
 	size_t low = 0, high = m->count;
 	while (low < high) {
@@ -87,5 +87,21 @@ const struct map *maps_find(const struct maps *m, uintptr_t address)
 		else
 			high = middle;
 	}
-	return low < m->count && address >= m->at[low].start ? &m->at[low] : NULL;
+	return m->at + low;
+}
+
+const struct map *maps_find(const struct maps *m, uintptr_t address)
+{
+	const struct map *map = maps_first_above(m, address);
+	return map < m->at + m->count && address >= map->start ? map : NULL;
+}
+
+/* The kernel's names of shared memory: memfd_create(2), MAP_HUGETLB, and anonymous shared mappings. */
+bool maps_is_object(const struct map *map)
+{
+	static const char *const memory[] = {"/memfd:", "/anon_hugepage", "/dev/zero", "/SYSV"};
+	for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
+		if (span_starts(map->path, memory[i]))
+			return false;
+	return span_starts(map->path, "/") || span_is(map->path, "[vdso]") || span_is(map->path, "[vsyscall]");
 }

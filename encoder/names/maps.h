@@ -27,4 +27,10 @@ int maps_read(struct region *r, struct maps *m);
 /* Returns the mapping that holds an address, or NULL. */
 const struct map *maps_find(const struct maps *m, uintptr_t address);
 
+/* Returns the first mapping that ends above an address; &m->at[m->count]: there is none. */
+const struct map *maps_first_above(const struct maps *m, uintptr_t address);
+
+/* Is it of a file, or the kernel's code? Other memory may have a path as well. */
+bool maps_is_object(const struct map *map);
+
 #endif

@@ -63,9 +63,18 @@ static bool is_programs(const char *path)
 	       its.st_dev == ours.st_dev;
 }
 
+/* Returns what the kernel says of the program's file; empty: nothing. */
+static struct span find_executable(struct region *r)
+{
+	char path[CWD_MAX] = "";
+	long len = os_call(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", path, sizeof path);
+	char *copy = len > 0 && len < CWD_MAX ? region_alloc(r, (size_t)len) : NULL;
+	return copy ? (struct span){memcpy(copy, path, (size_t)len), (size_t)len} : (struct span){0};
+}
+
 int names_begin(struct names *n, struct region *r)
 {
-	*n = (struct names){.region = r, .modules = snapshot_modules()};
+	*n = (struct names){.region = r, .modules = snapshot_modules(), .executable = find_executable(r)};
 	if (n->modules.count && is_programs(house.path))
 		n->program = span_of(house.path);
 	return maps_read(r, &n->maps) == -ENOMEM ? -ENOMEM : 0;
@@ -291,9 +300,7 @@ static bool jit_before(const void *first, const void *second)
 const struct map *names_jit_map(const struct names *n, struct site site)
 {
 	const struct map *map = site.module ? NULL : maps_find(&n->maps, site.address);
-	bool is_file = map && map->path.len && map->path.at[0] == '/' && !span_starts(map->path, "/memfd:");
-	bool is_kernels = map && (span_is(map->path, "[vdso]") || span_is(map->path, "[vsyscall]"));
-	return map && !is_file && !is_kernels ? map : NULL;
+	return map && !maps_is_object(map) ? map : NULL;
 }
 
 static int query_jit(struct names *n, const struct site *sites, size_t count)

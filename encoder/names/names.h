@@ -45,7 +45,8 @@ struct names {
 	struct jit_query *jit; /* sites that lie in no object, by address */
 	size_t jit_count;
 	struct span program; /* the path that the program was started by, if that is a link to its file; else empty */
-	const char *note;    /* why some names are missing or poor, for users; NULL: none is */
+	struct span executable; /* the path of the program's file, as the kernel has it; empty: not known */
+	const char *note;       /* why some names are missing or poor, for users; NULL: none is */
 };
 
 /* Begin a request's view. Returns 0, or -ENOMEM. */

@@ -70,10 +70,27 @@ struct site names_site(const struct names *n, uintptr_t address, uint64_t place)
 	return names_site_now(n, address);
 }
 
+/* Finds a mapping of an object's file. Programs copy their text to other memory, for huge pages. What is not text they
+ * mostly leave. */
+static const struct map *find_file(const struct maps *maps, const struct module *m)
+{
+	const struct map *map = maps_first_above(maps, m->start), *text = NULL;
+	for (; map < maps->at + maps->count && map->start < m->end; map++) {
+		if (!maps_is_object(map))
+			continue;
+		if (!holds(m, map->start))
+			return map;
+		text = text ? text : map;
+	}
+	return text;
+}
+
 struct span names_path(const struct names *n, const struct module *m)
 {
-	const struct map *map = module_is_gone(m) ? NULL : maps_find(&n->maps, m->text[0].start);
-	return map && map->path.len ? map->path : span_of(m->path);
+	const struct map *map = module_is_gone(m) ? NULL : find_file(&n->maps, m);
+	if (map)
+		return map->path;
+	return m->path[0] ? span_of(m->path) : n->executable;
 }
 
 struct span names_shown_path(const struct names *n, const struct module *m)

@@ -35,7 +35,8 @@
 	LOSS(own_code, "CPU samples lost: they met code of the profiler's own whose caller was not found") \
 	LOSS(listener_fault, "times that what serves ended by a fault of its own; the program did not notice") \
 	LOSS(deep_bind, "libraries opened with RTLD_DEEPBIND: their allocations may not be seen") \
-	LOSS(name_spaces, "name space besides the program's, or more (dlmopen): what is allocated there is not seen") \
+	LOSS(name_spaces, "name space besides the program's, or more (dlmopen): allocations, waits and threads made " \
+	                  "there are not seen") \
 	LOSS(no_unwinder, "frames not found: the unwinder has no memory; stacks are short; raise PPROF_MEMORY_LIMIT")
 
 struct losses {

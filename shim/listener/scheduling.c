@@ -1,6 +1,6 @@
-/* scheduling.c - the listener runs as an ordinary process does.
+/* scheduling.c - the listener and the visitor run as ordinary processes do.
  *
- * Runs in: init; app's thread that starts the listener; listener. Raw system calls alone.
+ * Runs in: init; app's thread that starts one of them, in our handler too; listener; visitor. Raw system calls alone.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/listener/scheduling.h"
@@ -29,9 +29,19 @@ struct attributes {
 	uint64_t runtime, deadline, period;
 };
 
+static bool is_real_time(void)
+{
+	long class = os_call(SYS_sched_getscheduler, 0);
+	return class == SCHED_FIFO || class == SCHED_RR || class == DEADLINE;
+}
+
+/* On the processors that a real-time program is pinned to, it may leave us no time. Then any is meant that the cpuset
+ * allows: the kernel leaves out the others. */
 void scheduling_start(void)
 {
 	processors_bytes = os_call(SYS_sched_getaffinity, 0, sizeof processors, processors);
+	if (processors_bytes > 0 && is_real_time())
+		memset(processors, 0xff, (size_t)processors_bytes);
 }
 
 /* Without that right the flag could be set, but not cleared again. */

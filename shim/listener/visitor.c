@@ -21,6 +21,7 @@
 #include "shim/listener/offspring.h"
 #include "shim/base/os.h"
 #include "shim/base/pace.h"
+#include "shim/listener/scheduling.h"
 #include "shim/waits/calls.h"
 #include "shim/waits/restart.h"
 #include "shim/waits/signals.h"
@@ -96,6 +97,7 @@ static void visit(void *unused)
 	lock_know_tid(os_tid());
 	self.busy = true; /* no handler ever interrupts it */
 	os_call(SYS_prctl, PR_SET_NAME, "pprofshim");
+	scheduling_be_ordinary();
 	for (;;) {
 		uint32_t now = phase();
 		if (now == ENDING)
@@ -118,7 +120,9 @@ static void start(void)
 	tasks_hide(TASKS_VISITOR, &visitor.tid);
 	visitor.status = 0;
 	shared_store_release(&visitor.phase, IDLE);
+	bool lent = scheduling_lend();
 	long r = offspring_visitor(&room, visit, &visitor.tid);
+	scheduling_take_back(lent);
 	shared_store_relaxed(&visitor.no_room, r == -EAGAIN);
 	if (r < 0)
 		shared_store_release(&visitor.phase, NONE);

@@ -347,19 +347,20 @@ class Process:
                                               _read_text(base + "syscall").split(" ")[0].strip()))
         return "threads (tid, waits in, system call): " + "; ".join(rows)
 
-    def threads(self):
-        """{tid: name} of its threads."""
+    def threads(self, pid=None):
+        """{tid: name} of its threads, or those of a child."""
         names = {}
-        for tid in os.listdir("/proc/%d/task" % self.pid):
+        for tid in os.listdir("/proc/%d/task" % (pid or self.pid)):
             with contextlib.suppress(OSError):
-                names[int(tid)] = _read_text("/proc/%d/task/%s/comm" % (self.pid, tid)).rstrip("\n")
+                names[int(tid)] = _read_text("/proc/%d/task/%s/comm" % (pid or self.pid, tid)).rstrip("\n")
         return names
 
-    def listener(self):
-        """The pid of the process that serves for it, a child that waits for nobody; None: there is none."""
-        for tid in self.threads():
+    def listener(self, pid=None):
+        """The pid of the process that serves for it (or for a child), a child that waits for nobody; None: there is
+        none."""
+        for tid in self.threads(pid):
             with contextlib.suppress(OSError):
-                for child in _read_text("/proc/%d/task/%d/children" % (self.pid, tid)).split():
+                for child in _read_text("/proc/%d/task/%d/children" % (pid or self.pid, tid)).split():
                     with contextlib.suppress(OSError):
                         if (_read_text("/proc/%s/comm" % child) == "pprofshim\n" and
                                 " Z " not in _read_text("/proc/%s/stat" % child)):

@@ -73,7 +73,10 @@ class Operators(shim.TestCase):
         for mode, said in (("own keep wait", True), ("local keep wait", False)):
             with shim.start([self.c_host(), mode, plugins()["shared"]]) as p:
                 p.wait_line("ready")
-                self.assertEqual(said, "what is allocated there is not seen" in p.get("/debug/pprof/").text, mode)
+                words = "allocations, waits and threads made there are not seen"
+                self.assertEqual(said, words in p.get("/debug/pprof/").text, mode)
+                for name in "heap", "allocs", "mutex", "block":
+                    self.assertEqual(said, any(words in c for c in p.profile(name).comments), (mode, name))
                 self.assertEqual(0, p.finish()[0])
 
     def test_a_cxx_program_gives_its_plugins_the_operators_that_it_has(self):

@@ -116,3 +116,23 @@ class Unwinding(shim.TestCase):
             self.assertLess(1, len(os.listdir("/proc/%d/task" % p.pid)))
             self.assertEqual(["uring_threads"], [t.name for t in look.dump(p).threads])
             self.assertEqual(0, p.finish()[0])
+
+    def test_text_that_was_moved_to_memory_without_a_file_is_still_the_objects(self):
+        moves = ("none private", "text private", "text memfd", "text shared", "text name", "inner private",
+                 "all private", "library private", "library memfd")
+        for move in moves:
+            argv = [shim.program("huge_text")] + move.split()
+            if shim.run_bare(argv)[1] == "refused\n":
+                continue  # the kernel gives memory no names
+            with self.subTest(move=move), start(argv) as p:
+                p.wait_line("ready")
+                samples = self.samples(p, wanted=("burn", "burn_in_libm"))
+                self.assertEqual([], self.broken(samples))
+                program = {l.mapping.file for s in samples for l in s.locations if set(l.names) & {"burn", "work"}}
+                self.assertEqual({p.argv[0]}, program)
+                libm = {s.locations[0].mapping.file for s in samples if "burn_in_libm" in s.names[1:]}
+                self.assertEqual(["libm.so.6"], [os.path.basename(f) for f in libm - program])
+                self.assertEqual(p.argv[0], p.profile("heap").mappings[0].file)
+                self.assertEqual(0, p.finish()[0])
+
+    test_text_that_was_moved_to_memory_without_a_file_is_still_the_objects.long_s = 30

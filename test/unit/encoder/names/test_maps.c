@@ -116,6 +116,39 @@ static void test_a_file_is_known_by_path_and_offset_even_when_it_is_deleted(void
 	rmdir(dir);
 }
 
+static const struct map *map_of(const struct maps *m, const void *p)
+{
+	const struct map *found = maps_find(m, (uintptr_t)p);
+	assert_non_null(found);
+	return found;
+}
+
+static void test_memory_without_a_file_is_no_object_whatever_its_name(void **state)
+{
+	(void)state;
+	struct region r = {0};
+	struct maps m;
+	int fd = memfd_create("file", MFD_CLOEXEC);
+	assert_int_equal(ftruncate(fd, PAGE), 0);
+	void *memfd = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
+	void *shared = mmap(NULL, PAGE, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	void *plain = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_int_equal(maps_read(&r, &m), 0);
+	assert_true(maps_is_object(map_of(&m, map_of)));
+	assert_false(maps_is_object(map_of(&m, memfd)));
+	assert_false(maps_is_object(map_of(&m, shared)));
+	assert_false(maps_is_object(map_of(&m, plain)));
+	assert_false(maps_is_object(map_of(&m, &m)));
+	for (size_t i = 0; i < m.count; i++)
+		if (span_is(m.at[i].path, "[vdso]"))
+			assert_true(maps_is_object(&m.at[i]));
+	munmap(memfd, PAGE);
+	munmap(shared, PAGE);
+	munmap(plain, PAGE);
+	close(fd);
+	region_release(&r);
+}
+
 /* More lines than the first buffer holds. */
 static void test_a_long_list_of_mappings_is_read_whole(void **state)
 {
@@ -143,6 +176,7 @@ int main(void)
 		cmocka_unit_test(test_lines_are_in_order_and_every_one_is_read),
 		cmocka_unit_test(test_an_address_is_found_in_its_mapping_and_no_other),
 		cmocka_unit_test(test_a_file_is_known_by_path_and_offset_even_when_it_is_deleted),
+		cmocka_unit_test(test_memory_without_a_file_is_no_object_whatever_its_name),
 		cmocka_unit_test(test_a_long_list_of_mappings_is_read_whole),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
