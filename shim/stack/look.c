@@ -86,7 +86,7 @@ static bool has_a_caller(struct unwind_frame f, struct unwind_elsewhere *e)
 static bool is_link(uintptr_t at, struct unwind_elsewhere *e)
 {
 	uintptr_t saved, return_address, next;
-	return e->read(e->memory, at, &saved) && saved > at && saved - at <= STEP_MAX &&
+	return e->read(e->memory, at, &saved) && saved > at && saved - at <= STEP_MAX && saved % WORD == 0 &&
 	       e->read(e->memory, at + WORD, &return_address) && call_before(return_address, any) != NO_CALL_BEFORE &&
 	       e->read(e->memory, saved + WORD, &next) && call_before(next, any) != NO_CALL_BEFORE;
 }
@@ -113,7 +113,7 @@ static bool has_rivals(uintptr_t frame, uintptr_t end, struct callee c, struct u
 	for (uintptr_t at = frame + WORD; at < end; at += WORD) {
 		while (next < at) {
 			uintptr_t up;
-			next = e->read(e->memory, next, &up) && up > next ? up : UINTPTR_MAX;
+			next = e->read(e->memory, next, &up) && up > next && up % WORD == 0 ? up : UINTPTR_MAX;
 		}
 		if (next != at && (is_the_frame(at, c, e) || is_link(at, e)))
 			return true;
