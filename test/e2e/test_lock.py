@@ -106,6 +106,7 @@ class Token(Locked):
                     for _ in range(3):
                         self.assertEqual(503, self.status(p, bearer(TOKEN)))
                     self.assertEqual(503, self.status(p, {}))
+                    shim.wait_until("the line", lambda: word in p.err)
                     self.assertEqual(1, p.err.count(word), p.err)
                     self.write(TOKEN)
                     self.assertEqual(200, self.status(p, bearer(TOKEN)))
@@ -114,7 +115,7 @@ class Token(Locked):
         os.unlink(self.path)
         with self.locked() as p:
             self.assertEqual(503, self.status(p, bearer(TOKEN)))
-            self.assertIn("can't be opened", p.err)
+            shim.wait_until("the line", lambda: "can't be opened" in p.err)
 
     def test_go_tool_pprof_takes_the_token_from_the_url(self):
         with self.locked() as p:
@@ -143,8 +144,9 @@ class Sites(shim.TestCase):
         port = shim.free_port()
         words = "open to everybody"
         with start([shim.program("heap_bias"), 1000, 100], port=port, env={"PPROF_ADDR": ":%d" % port}) as p:
-            self.assertEqual(1, p.err.count(words), p.err)
+            shim.wait_until("the warning", lambda: words in p.err)
             self.assertIn("PPROF_TOKEN_FILE", p.get("/debug/pprof/").text)
+            self.assertEqual(1, p.err.count(words), p.err)
         with idle() as p:
             self.assertNotIn(words, p.err)
             self.assertNotIn("Everybody who can reach", p.get("/debug/pprof/").text)
