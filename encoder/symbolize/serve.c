@@ -1,18 +1,14 @@
 /* serve.c - the listener's helper: a request from one pipe, its answer to the other (protocol.h).
  *
- * Runs in: pprofshim-symbolize. The listener has a deadline and can use a part of the answer. So answers are written
- * soon, and in whole lines.
+ * Runs in: pprofshim-symbolize.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/symbolize/serve.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -22,191 +18,19 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "encoder/symbolize/demangle.h"
 #include "encoder/symbolize/dwarf/lookup.h"
 #include "encoder/symbolize/protocol.h"
+#include "encoder/symbolize/reply.h"
+#include "encoder/symbolize/request.h"
 
 enum {
 	LIFETIME_S = 600, /* far beyond any deadline of the listener: the last resort */
 	NICER_BY = 5,
-	FLUSH_NS = 100 * 1000 * 1000,
-	REQUEST_MAX = 512 * 1024 * 1024, /* bytes; what comes after them is not read */
-	NOTES_MAX = 3,                   /* of one kind, of an object */
-	FILE_MAX = 8 * 1024 - 64,        /* bytes of a path in an `f` line; the rest is cut off */
-	NAME_MAX_BYTES = 28 * 1024,
+	NOTES_MAX = 3, /* of one kind, of an object */
 };
-
-static_assert(FILE_MAX + 2 * NAME_MAX_BYTES + 64 <= SYMBOLIZE_LINE_MAX,
-              "an f line always fits: three texts, two numbers");
-
-/* --- the answer: lines, sent soon ------------------------------------------------------------------ */
-
-struct reply {
-	int fd;
-	int error; /* a negative errno: the reader has gone */
-	uint64_t sent_ns;
-	size_t len;
-	char bytes[4 * SYMBOLIZE_LINE_MAX];
-};
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
-/* A call on fd failed: may it be tried again? For a non-blocking pipe, wait first. */
-static bool again(int fd, short events)
-{
-	if (errno == EAGAIN)
-		return poll(&(struct pollfd){.fd = fd, .events = events}, 1, -1) >= 0 || errno == EINTR;
-	return errno == EINTR;
-}
-
-static void reply_flush(struct reply *r)
-{
-	for (size_t done = 0; done < r->len && !r->error;) {
-		ssize_t n = write(r->fd, r->bytes + done, r->len - done);
-		if (n >= 0)
-			done += (size_t)n;
-		else if (!again(r->fd, POLLOUT))
-			r->error = -errno;
-	}
-	r->len = 0;
-	r->sent_ns = now_ns();
-}
-
-/* Make room for the longest line. Call it before a line, never within one. */
-static void reply_line(struct reply *r)
-{
-	if (sizeof r->bytes - r->len <= SYMBOLIZE_LINE_MAX)
-		reply_flush(r);
-}
-
-/* Call it before a line that begins something new; it may send. (The reader would take half of an address's frames for
- * all of them.) */
-static void reply_begin(struct reply *r)
-{
-	reply_line(r);
-	if (now_ns() - r->sent_ns >= FLUSH_NS)
-		reply_flush(r);
-}
-
-/* Returns how many bytes of s to keep: at most `max`, and no half character of UTF-8. */
-static size_t cut_at(const char *s, size_t max)
-{
-	size_t n = strnlen(s, max + 1);
-	if (n <= max)
-		return n;
-	for (n = max; n && max - n < 4 && ((unsigned char)s[n] & 0xc0) == 0x80;)
-		n--;
-	return n;
-}
-
-static void reply_text(struct reply *r, const char *s, size_t max)
-{
-	size_t n = cut_at(s, max);
-	for (size_t i = 0; i < n; i++) {
-		unsigned char c = (unsigned char)s[i];
-		r->bytes[r->len++] = c < 0x20 || c == 0x7f ? '?' : s[i];
-	}
-}
-
-/* For numbers and letters only, so that the text is short. */
-static void __attribute__((format(printf, 2, 3))) reply_format(struct reply *r, const char *format, ...)
-{
-	va_list args;
-	va_start(args, format);
-	int n = vsnprintf(r->bytes + r->len, sizeof r->bytes - r->len, format, args);
-	va_end(args);
-	if (n > 0)
-		r->len += (size_t)n;
-}
-
-static void reply_note(struct reply *r, const char *about, const char *text)
-{
-	reply_begin(r);
-	reply_format(r, "n ");
-	if (about) {
-		reply_text(r, about, FILE_MAX);
-		reply_format(r, ": ");
-	}
-	reply_text(r, text, FILE_MAX);
-	reply_format(r, "\n");
-}
-
-/* --- the request ----------------------------------------------------------------------------------- */
-
-/* The bytes of the request; each line is a string, as '\n' became NUL. If a line has a NUL of its own, its rest counts
- * as one more line, which is harmless. */
-struct request {
-	char *bytes;
-	size_t len;
-};
-
-static int request_read(int fd, struct request *q)
-{
-	size_t cap = 0;
-	for (;;) {
-		if (cap - q->len < 2) {
-			size_t more = cap ? 2 * cap : SYMBOLIZE_LINE_MAX;
-			char *bytes = realloc(q->bytes, more);
-			if (!bytes)
-				return -ENOMEM;
-			q->bytes = bytes, cap = more;
-		}
-		ssize_t n = read(fd, q->bytes + q->len, cap - q->len - 1);
-		if (n > 0)
-			q->len += (size_t)n;
-		else if (n < 0 && again(fd, POLLIN))
-			continue;
-		else if (n < 0)
-			return -errno;
-		if (n == 0 || q->len >= REQUEST_MAX)
-			break;
-	}
-	q->bytes[q->len++] = '\n'; /* in case the last line has no end */
-	for (char *p = q->bytes; (p = memchr(p, '\n', q->len - (size_t)(p - q->bytes)));)
-		*p++ = '\0';
-	return 0;
-}
-
-/* Returns the line at `at`, and in *next where the next one begins (q->len: there is none). */
-static const char *request_line(const struct request *q, size_t at, size_t *next)
-{
-	const char *line = q->bytes + at;
-	*next = at + strlen(line) + 1;
-	return line;
-}
-
-/* Returns the text after letter and space, "" for the letter alone; NULL: the line has another letter. */
-static const char *after(const char *line, char letter)
-{
-	if (line[0] != letter || (line[1] && line[1] != ' '))
-		return NULL;
-	return line[1] ? line + 2 : line + 1;
-}
-
-static bool parse_address(const char *s, uint64_t *address)
-{
-	uint64_t value = 0;
-	size_t n = 0;
-	for (; s[n]; n++) {
-		int digit = s[n] >= '0' && s[n] <= '9'   ? s[n] - '0'
-		            : s[n] >= 'a' && s[n] <= 'f' ? s[n] - 'a' + 10
-		            : s[n] >= 'A' && s[n] <= 'F' ? s[n] - 'A' + 10
-		                                         : -1;
-		if (digit < 0 || value >> 60)
-			return false;
-		value = value << 4 | (uint64_t)digit;
-	}
-	*address = value;
-	return n > 0;
-}
 
 /* --- names ----------------------------------------------------------------------------------------- */
 
@@ -215,7 +39,7 @@ static void answer_names(const struct request *q, struct reply *r)
 {
 	size_t number = 0;
 	for (size_t at = 0, next; at < q->len && !r->error; at = next) {
-		const char *name = after(request_line(q, at, &next), 'd');
+		const char *name = request_after(request_line(q, at, &next), 'd');
 		if (!name)
 			continue;
 		char *simple = demangle(name, false);
@@ -281,7 +105,7 @@ static struct {
 static void open_program(const struct request *q)
 {
 	for (size_t at = 0, next; at < q->len && !program.path[0]; at = next) {
-		const char *p = after(request_line(q, at, &next), 'p');
+		const char *p = request_after(request_line(q, at, &next), 'p');
 		if (!p || strncmp(p, "/proc/", 6) != 0 || strlen(p) >= sizeof program.path)
 			continue;
 		int fd = open(p, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -303,7 +127,7 @@ static struct object *open_any(const struct request *q, size_t begin, size_t end
 	const char *path[NOTES_MAX], *why[NOTES_MAX];
 	size_t tried = 0;
 	for (size_t at = begin, next; at < end; at = next) {
-		const char *p = after(request_line(q, at, &next), 'p'), *reason = NULL;
+		const char *p = request_after(request_line(q, at, &next), 'p'), *reason = NULL;
 		if (!p)
 			continue;
 		struct object *o = object_open(path_to_open(p), build_id, &reason);
@@ -320,36 +144,6 @@ static struct object *open_any(const struct request *q, size_t begin, size_t end
 	return NULL;
 }
 
-static int by_value(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-	return (x > y) - (x < y);
-}
-
-/* Returns the object's addresses, ascending, each once (malloc). NULL: there are none (*count is 0), or no memory. */
-static uint64_t *addresses_of(const struct request *q, size_t begin, size_t end, size_t *count)
-{
-	uint64_t address, *all;
-	size_t n = 0, kept = 0;
-	for (size_t at = begin, next; at < end; at = next)
-		n += after(request_line(q, at, &next), 'a') != NULL;
-	*count = n;
-	if (n == 0 || !(all = malloc(n * sizeof *all)))
-		return NULL;
-	n = 0;
-	for (size_t at = begin, next; at < end; at = next) {
-		const char *text = after(request_line(q, at, &next), 'a');
-		if (text && parse_address(text, &address))
-			all[n++] = address;
-	}
-	qsort(all, n, sizeof *all, by_value);
-	for (size_t i = 0; i < n; i++)
-		if (i == 0 || all[i] != all[i - 1])
-			all[kept++] = all[i];
-	*count = kept;
-	return all;
-}
-
 /* Write the object's note, unless it was written before and has not changed. */
 static void tell_note(const struct object *o, const char **said, struct reply *r)
 {
@@ -363,7 +157,7 @@ static void tell_note(const struct object *o, const char **said, struct reply *r
 static void answer_object(const struct request *q, size_t begin, size_t end, const char *build_id, struct reply *r)
 {
 	size_t count;
-	uint64_t *addresses = addresses_of(q, begin, end, &count);
+	uint64_t *addresses = request_addresses(q, begin, end, &count);
 	const char *said = NULL;
 	struct object *o = NULL;
 	if (!addresses && count)
@@ -393,11 +187,11 @@ static void answer_objects(const struct request *q, struct reply *r)
 {
 	size_t number = 0;
 	for (size_t at = 0, next; at < q->len && !r->error; at = next) {
-		const char *build_id = after(request_line(q, at, &next), 'o');
+		const char *build_id = request_after(request_line(q, at, &next), 'o');
 		if (!build_id)
 			continue;
 		size_t end = next;
-		for (size_t later; end < q->len && !after(request_line(q, end, &later), 'o');)
+		for (size_t later; end < q->len && !request_after(request_line(q, end, &later), 'o');)
 			end = later;
 		reply_begin(r);
 		reply_format(r, "o %zu\n", number++);
@@ -452,8 +246,7 @@ int serve(int in, int out)
 			shed_powers();
 	}
 	if (error == 0) {
-		r->fd = out;
-		r->sent_ns = now_ns();
+		reply_start(r, out);
 		answer_names(&q, r);
 		answer_objects(&q, r);
 		reply_begin(r);

@@ -3,7 +3,7 @@
  * Runs in: its own process, under libFuzzer. Objects are made up here.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/symbolize/serve.c */
+/* links: encoder/symbolize/serve.c encoder/symbolize/reply.c encoder/symbolize/request.c */
 #define _GNU_SOURCE
 #include "test/fuzz/input.h"
 

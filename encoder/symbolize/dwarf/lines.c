@@ -3,12 +3,10 @@
  * Runs in: pprofshim-symbolize. libdw has such a reader, but it keeps every row of every unit, which takes more memory
  * than RLIMIT_DATA allows for a large program. Format: DWARF 5, chapter 6.2, and its versions 2 to 4.
  *
- * The data may be hostile. So a cursor never passes its end (reads there return 0 and mark it as bad), and a program
- * ends only where its bytes end.
+ * The data may be hostile: cursor.h never reads past an end, and a program ends only where its bytes end.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/symbolize/dwarf/lines.h"
-#include "encoder/bytes/sort.h"
 
 #include <dwarf.h>
 #include <gelf.h>
@@ -16,91 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "encoder/bytes/sort.h"
+
 enum {
 	ENTRY_FORMATS_MOST = 32, /* columns of version 5's tables */
 	OPCODES = 256,
 };
-
-struct cursor {
-	const uint8_t *at, *end;
-	bool bad;
-};
-
-static size_t left(const struct cursor *c)
-{
-	return (size_t)(c->end - c->at);
-}
-
-static void skip(struct cursor *c, uint64_t n)
-{
-	if (n > left(c)) {
-		c->bad = true;
-		n = left(c);
-	}
-	c->at += n;
-}
-
-static uint64_t fixed(struct cursor *c, unsigned size)
-{
-	uint64_t v = 0;
-	if (size > left(c) || size > 8) {
-		c->bad = true;
-		c->at = c->end;
-		return 0;
-	}
-	memcpy(&v, c->at, size); /* little-endian, as all files that are accepted */
-	c->at += size;
-	return v;
-}
-
-static uint64_t uleb(struct cursor *c)
-{
-	uint64_t v = 0;
-	for (unsigned shift = 0; c->at < c->end; shift += 7) {
-		uint8_t b = *c->at++;
-		if (shift < 64)
-			v |= (uint64_t)(b & 0x7f) << shift;
-		if (!(b & 0x80))
-			return v;
-	}
-	c->bad = true;
-	return v;
-}
-
-static int64_t sleb(struct cursor *c)
-{
-	uint64_t v = 0;
-	for (unsigned shift = 0; c->at < c->end;) {
-		uint8_t b = *c->at++;
-		if (shift < 64)
-			v |= (uint64_t)(b & 0x7f) << shift;
-		shift += 7;
-		if (b & 0x80)
-			continue;
-		if ((b & 0x40) && shift < 64)
-			v |= ~UINT64_C(0) << shift;
-		return (int64_t)v;
-	}
-	c->bad = true;
-	return (int64_t)v;
-}
-
-static struct bytes string(struct cursor *c)
-{
-	const uint8_t *nul = memchr(c->at, 0, left(c));
-	struct bytes s = {c->at, nul ? (size_t)(nul - c->at) : left(c)};
-	c->bad |= !nul;
-	c->at += s.len + (nul != NULL);
-	return s;
-}
-
-static struct bytes string_at(struct bytes section, uint64_t offset)
-{
-	if (offset >= section.len)
-		return (struct bytes){NULL, 0};
-	struct cursor c = {section.at + offset, section.at + section.len, false};
-	return string(&c);
-}
 
 /* --- the header ------------------------------------------------------------------------------- */
 
@@ -148,18 +67,18 @@ static bool add_file(struct lines *l, struct line_file file)
 /* Read a file entry of versions 2 to 4 or DW_LNE_define_file. */
 static struct line_file old_file(struct cursor *c, struct bytes name)
 {
-	struct line_file f = {.name = name, .dir = uleb(c)};
-	uleb(c); /* time */
-	uleb(c); /* size */
+	struct line_file f = {.name = name, .dir = cursor_uleb(c)};
+	cursor_uleb(c); /* time */
+	cursor_uleb(c); /* size */
 	return f;
 }
 
 static bool read_old_tables(struct lines *l, struct cursor *c)
 {
-	for (struct bytes s; (s = string(c)).len && !c->bad;)
+	for (struct bytes s; (s = cursor_string(c)).len && !c->bad;)
 		if (!add_dir(l, s))
 			return false;
-	for (struct bytes s; !c->bad && (s = string(c)).len && !c->bad;)
+	for (struct bytes s; !c->bad && (s = cursor_string(c)).len && !c->bad;)
 		if (!add_file(l, old_file(c, s)))
 			return false;
 	return !c->bad;
@@ -174,22 +93,22 @@ static bool read_value(const struct lines *l, struct cursor *c, unsigned form, u
 {
 	*v = (struct value){0};
 	switch (form) {
-	case DW_FORM_string: v->text = string(c); break;
-	case DW_FORM_line_strp: v->text = string_at(l->line_str, fixed(c, offset_size)); break;
-	case DW_FORM_strp: v->text = string_at(l->str, fixed(c, offset_size)); break;
-	case DW_FORM_udata: v->number = uleb(c); break;
-	case DW_FORM_data1: v->number = fixed(c, 1); break;
-	case DW_FORM_data2: v->number = fixed(c, 2); break;
-	case DW_FORM_data4: v->number = fixed(c, 4); break;
-	case DW_FORM_data8: v->number = fixed(c, 8); break;
-	case DW_FORM_data16: skip(c, 16); break;
-	case DW_FORM_block: skip(c, uleb(c)); break;
-	case DW_FORM_block1: skip(c, fixed(c, 1)); break;
-	case DW_FORM_strx: uleb(c); break; /* no producer is known to use these here */
-	case DW_FORM_strx1: skip(c, 1); break;
-	case DW_FORM_strx2: skip(c, 2); break;
-	case DW_FORM_strx3: skip(c, 3); break;
-	case DW_FORM_strx4: skip(c, 4); break;
+	case DW_FORM_string: v->text = cursor_string(c); break;
+	case DW_FORM_line_strp: v->text = cursor_string_at(l->line_str, cursor_fixed(c, offset_size)); break;
+	case DW_FORM_strp: v->text = cursor_string_at(l->str, cursor_fixed(c, offset_size)); break;
+	case DW_FORM_udata: v->number = cursor_uleb(c); break;
+	case DW_FORM_data1: v->number = cursor_fixed(c, 1); break;
+	case DW_FORM_data2: v->number = cursor_fixed(c, 2); break;
+	case DW_FORM_data4: v->number = cursor_fixed(c, 4); break;
+	case DW_FORM_data8: v->number = cursor_fixed(c, 8); break;
+	case DW_FORM_data16: cursor_skip(c, 16); break;
+	case DW_FORM_block: cursor_skip(c, cursor_uleb(c)); break;
+	case DW_FORM_block1: cursor_skip(c, cursor_fixed(c, 1)); break;
+	case DW_FORM_strx: cursor_uleb(c); break; /* no producer is known to use these here */
+	case DW_FORM_strx1: cursor_skip(c, 1); break;
+	case DW_FORM_strx2: cursor_skip(c, 2); break;
+	case DW_FORM_strx3: cursor_skip(c, 3); break;
+	case DW_FORM_strx4: cursor_skip(c, 4); break;
 	default: return false;
 	}
 	return !c->bad;
@@ -214,15 +133,15 @@ static bool read_entry(const struct lines *l, struct cursor *c, const struct pro
 static bool read_new_table(struct lines *l, struct cursor *c, const struct program *p, bool of_files)
 {
 	uint64_t format[ENTRY_FORMATS_MOST][2];
-	unsigned formats = (unsigned)fixed(c, 1);
+	unsigned formats = (unsigned)cursor_fixed(c, 1);
 	if (formats > ENTRY_FORMATS_MOST)
 		return false;
 	for (unsigned i = 0; i < formats; i++) {
-		format[i][0] = uleb(c);
-		format[i][1] = uleb(c);
+		format[i][0] = cursor_uleb(c);
+		format[i][1] = cursor_uleb(c);
 	}
-	uint64_t count = uleb(c);
-	if (c->bad || (count && !formats) || count > left(c)) /* an entry has a byte at least */
+	uint64_t count = cursor_uleb(c);
+	if (c->bad || (count && !formats) || count > cursor_left(c)) /* an entry has a byte at least */
 		return false;
 	for (uint64_t i = 0; i < count; i++) {
 		struct line_file entry;
@@ -239,36 +158,36 @@ static bool read_header(struct lines *l, uint64_t offset, struct program *p)
 	if (offset >= l->line.len)
 		return false;
 	struct cursor c = {l->line.at + offset, l->line.at + l->line.len, false};
-	uint64_t length = fixed(&c, 4);
+	uint64_t length = cursor_fixed(&c, 4);
 	p->offset_size = 4;
 	if (length == UINT32_MAX) {
-		length = fixed(&c, 8);
+		length = cursor_fixed(&c, 8);
 		p->offset_size = 8;
 	}
-	if (c.bad || length > left(&c))
+	if (c.bad || length > cursor_left(&c))
 		return false;
 	c.end = c.at + length;
-	l->version = p->version = (unsigned)fixed(&c, 2);
+	l->version = p->version = (unsigned)cursor_fixed(&c, 2);
 	p->address_size = 8;
 	if (p->version < 2 || p->version > 5)
 		return false;
 	if (p->version == 5) {
-		p->address_size = (unsigned)fixed(&c, 1);
-		skip(&c, 1); /* size of a segment's selector */
+		p->address_size = (unsigned)cursor_fixed(&c, 1);
+		cursor_skip(&c, 1); /* size of a segment's selector */
 	}
-	uint64_t header = fixed(&c, p->offset_size);
-	if (c.bad || header > left(&c))
+	uint64_t header = cursor_fixed(&c, p->offset_size);
+	if (c.bad || header > cursor_left(&c))
 		return false;
 	p->code = (struct cursor){c.at + header, c.end, false};
-	p->instruction = (uint8_t)fixed(&c, 1);
+	p->instruction = (uint8_t)cursor_fixed(&c, 1);
 	if (p->version >= 4)
-		skip(&c, 1); /* operations of an instruction: VLIW only */
-	skip(&c, 1);         /* default_is_stmt */
-	p->line_base = (int8_t)fixed(&c, 1);
-	p->line_range = (uint8_t)fixed(&c, 1);
-	p->opcode_base = (uint8_t)fixed(&c, 1);
+		cursor_skip(&c, 1); /* operations of an instruction: VLIW only */
+	cursor_skip(&c, 1);         /* default_is_stmt */
+	p->line_base = (int8_t)cursor_fixed(&c, 1);
+	p->line_range = (uint8_t)cursor_fixed(&c, 1);
+	p->opcode_base = (uint8_t)cursor_fixed(&c, 1);
 	for (unsigned i = 1; i < p->opcode_base; i++)
-		p->operands[i] = (uint8_t)fixed(&c, 1);
+		p->operands[i] = (uint8_t)cursor_fixed(&c, 1);
 	c.end = p->code.at;
 	if (c.bad || c.at > c.end)
 		return false;
@@ -343,18 +262,18 @@ static void end_sequence(struct machine *m)
 
 static bool extended(struct lines *l, struct machine *m, struct cursor *c)
 {
-	uint64_t len = uleb(c);
-	if (c->bad || len > left(c))
+	uint64_t len = cursor_uleb(c);
+	if (c->bad || len > cursor_left(c))
 		return false;
 	if (!len)
 		return true;
 	struct cursor in = {c->at, c->at + len, false};
 	struct bytes name;
 	c->at = in.end;
-	switch (fixed(&in, 1)) {
+	switch (cursor_fixed(&in, 1)) {
 	case DW_LNE_end_sequence: end_sequence(m); break;
-	case DW_LNE_set_address: m->address = fixed(&in, (unsigned)(len > 9 ? 8 : len - 1)); break;
-	case DW_LNE_define_file: name = string(&in); return add_file(l, old_file(&in, name));
+	case DW_LNE_set_address: m->address = cursor_fixed(&in, (unsigned)(len > 9 ? 8 : len - 1)); break;
+	case DW_LNE_define_file: name = cursor_string(&in); return add_file(l, old_file(&in, name));
 	default: break;
 	}
 	return true;
@@ -364,23 +283,23 @@ static void standard(struct machine *m, struct cursor *c, const struct program *
 {
 	switch (op) {
 	case DW_LNS_copy: row(m); break;
-	case DW_LNS_advance_pc: m->address += uleb(c) * p->instruction; break;
-	case DW_LNS_advance_line: m->line += (unsigned)sleb(c); break;
-	case DW_LNS_set_file: m->file = uleb(c); break;
-	case DW_LNS_set_column: uleb(c); break;
+	case DW_LNS_advance_pc: m->address += cursor_uleb(c) * p->instruction; break;
+	case DW_LNS_advance_line: m->line += (unsigned)cursor_sleb(c); break;
+	case DW_LNS_set_file: m->file = cursor_uleb(c); break;
+	case DW_LNS_set_column: cursor_uleb(c); break;
 	case DW_LNS_const_add_pc:
 		if (p->line_range)
 			m->address += (uint64_t)((255 - p->opcode_base) / p->line_range) * p->instruction;
 		break;
-	case DW_LNS_fixed_advance_pc: m->address += fixed(c, 2); break;
-	case DW_LNS_set_isa: uleb(c); break;
+	case DW_LNS_fixed_advance_pc: m->address += cursor_fixed(c, 2); break;
+	case DW_LNS_set_isa: cursor_uleb(c); break;
 	case DW_LNS_negate_stmt:
 	case DW_LNS_set_basic_block:
 	case DW_LNS_set_prologue_end:
 	case DW_LNS_set_epilogue_begin: break;
 	default:
 		for (unsigned i = 0; i < p->operands[op]; i++)
-			uleb(c);
+			cursor_uleb(c);
 	}
 }
 

@@ -8,13 +8,9 @@
 
 #include <stdbool.h>
 
+#include "encoder/symbolize/dwarf/cursor.h"
 #include "encoder/symbolize/elf/elf_file.h"
 #include "encoder/symbolize/elf/strings.h"
-
-struct bytes {
-	const uint8_t *at;
-	size_t len;
-};
 
 struct line_file {
 	struct bytes name; /* without its NUL */
