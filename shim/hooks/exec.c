@@ -13,14 +13,20 @@
 
 #include "shim/hooks/exec.h"
 
+#include "shim/base/confined.h"
 #include "shim/base/exports.h"
+#include "shim/base/self.h"
 #include "shim/listener/listener.h"
 #include "shim/libc/real.h"
 #include "shim/waits/signals.h"
 
 struct exec_scope exec_begins(void)
 {
-	return (struct exec_scope){.listener = listener_pause(), .interval = signals_before_exec()};
+	struct exec_scope scope = {.listener = listener_pause()};
+	self_calls_begin();
+	scope.interval = !confined() && signals_before_exec();
+	self_calls_end();
+	return scope;
 }
 
 void exec_failed(struct exec_scope scope)

@@ -13,7 +13,10 @@
  * Returns false where it can't be stored: the kernel answers EFAULT then. */
 static bool give_left(struct timespec *left, const struct timespec *own_left)
 {
-	if (!os_writable(&left->tv_sec) || !os_writable(&left->tv_nsec))
+	self_calls_begin();
+	bool can_be_written = os_writable(&left->tv_sec) && os_writable(&left->tv_nsec);
+	self_calls_end();
+	if (!can_be_written)
 		return false;
 	*left = *own_left;
 	return true;

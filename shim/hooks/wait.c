@@ -69,7 +69,7 @@ static bool is_long_ms(int timeout)
 
 static bool is_long_left(const struct timeval *t)
 {
-	return !t || (os_readable(&t->tv_sec) && os_readable(&t->tv_usec) &&
+	return !t || (hook_can_read(&t->tv_sec) && hook_can_read(&t->tv_usec) &&
 	              (t->tv_sec > 0 || t->tv_usec >= HOOK_LONG_NS / 1000));
 }
 
@@ -78,7 +78,7 @@ static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
 {
 	const uint64_t ours = (uint64_t)1 << (SIGNALS_OURS - 1);
 	uint64_t bits = 0;
-	if (os_readable(set))
+	if (hook_can_read(set))
 		memcpy(&bits, set, sizeof bits);
 	if (__builtin_expect(!(bits & ours), 1))
 		return set;

@@ -12,6 +12,7 @@
 #include "shim/base/exports.h"
 #include "shim/listener/listener.h"
 #include "shim/base/os.h"
+#include "shim/base/self.h"
 #include "shim/profiles/trace_events.h"
 #include "shim/waits/waits.h"
 
@@ -27,11 +28,20 @@ enum { HOOK_WATCHED = WAITS_FOR_SIGNALS | WAITS_FOR_TRACE, HOOK_WATCHED_LONG = H
 /* Returns true if unlocking this mutex really releases it. (It is locked, or the caller is mistaken.) */
 bool hook_lets_go(const void *mutex);
 
+/* os.h's question, for a thread that may be confined by another just now. */
+static inline bool hook_can_read(const void *p)
+{
+	self_calls_begin();
+	bool can = os_readable(p);
+	self_calls_end();
+	return can;
+}
+
 /* NULL: no time-out. A time that can't be read is left to the real function to refuse. */
 static inline bool hook_is_long(const struct timespec *t)
 {
-	return !t ||
-	       (os_readable(&t->tv_sec) && os_readable(&t->tv_nsec) && (t->tv_sec > 0 || t->tv_nsec >= HOOK_LONG_NS));
+	return !t || (hook_can_read(&t->tv_sec) && hook_can_read(&t->tv_nsec) &&
+	              (t->tv_sec > 0 || t->tv_nsec >= HOOK_LONG_NS));
 }
 
 /* In a trace every wait needs a time of its beginning. */

@@ -12,7 +12,9 @@
 
 #include <sys/prctl.h>
 
+#include "shim/base/confined.h"
 #include "shim/base/os.h"
+#include "shim/base/self.h"
 #include "shim/listener/commands.h"
 #include "shim/listener/credentials.h"
 #include "shim/listener/listener.h"
@@ -51,14 +53,16 @@ static void announce_locked(void)
 	listener_set_pending(true);
 }
 
-struct listener_hold listener_identity_changes(void)
+static bool anybody_has_to_know(void)
 {
-	struct listener_hold h = {0};
+	return (shared_load_relaxed(&listener_state.tid) || shared_glance(&listener_pending) || visitor_is_there()) &&
+	       !confined() && listener_is_our_process();
+}
+
+static struct listener_hold begin_change(void)
+{
+	struct listener_hold h = {.begun = true};
 	uint64_t signals;
-	if (!(shared_load_relaxed(&listener_state.tid) || shared_glance(&listener_pending) || visitor_is_there()) ||
-	    !listener_is_our_process())
-		return h;
-	h.begun = true;
 	if (commands_take(&signals)) {
 		announce_locked();
 		listener_commands.under_way++;
@@ -67,6 +71,14 @@ struct listener_hold listener_identity_changes(void)
 		commands_release(signals);
 	}
 	visitor_stop(); /* no other one is made from here on */
+	return h;
+}
+
+struct listener_hold listener_identity_changes(void)
+{
+	self_calls_begin();
+	struct listener_hold h = anybody_has_to_know() ? begin_change() : (struct listener_hold){0};
+	self_calls_end();
 	return h;
 }
 
@@ -79,11 +91,9 @@ static void count_off_locked(const struct listener_hold *h)
 		announce_locked();
 }
 
-void listener_identity_changed(struct listener_hold h, bool changed)
+static void end_change(struct listener_hold h, bool changed)
 {
 	uint64_t signals;
-	if (!h.begun)
-		return;
 	visitor_stop();
 	if (!commands_take(&signals)) { /* nothing can be said, so nobody may go on */
 		listener_set_pending(true);
@@ -101,19 +111,33 @@ void listener_identity_changed(struct listener_hold h, bool changed)
 		commands_ask(ASKED_CREDENTIALS);
 }
 
+void listener_identity_changed(struct listener_hold h, bool changed)
+{
+	if (!h.begun)
+		return;
+	self_calls_begin();
+	if (!confined())
+		end_change(h, changed);
+	self_calls_end();
+}
+
 void listener_groups_changed(void)
 {
-	struct listener_hold h = {.begun = (shared_load_relaxed(&listener_state.tid) ||
-	                                    shared_glance(&listener_pending) || visitor_is_there()) &&
-	                                   listener_is_our_process()};
-	listener_identity_changed(h, true);
+	self_calls_begin();
+	if (anybody_has_to_know())
+		end_change((struct listener_hold){.begun = true}, true);
+	self_calls_end();
 }
 
 void listener_await_identity(void)
 {
-	if (!commands_identity_differs() || !listener_is_our_process())
+	if (!commands_identity_differs())
 		return;
-	commands_await_change(&listener_commands.followed, ~0u, shared_load_acquire(&listener_commands.followed));
+	self_calls_begin();
+	if (!confined() && listener_is_our_process())
+		commands_await_change(&listener_commands.followed, ~0u,
+		                      shared_load_acquire(&listener_commands.followed));
+	self_calls_end();
 }
 
 /* ---- as the listener follows ---- */

@@ -16,6 +16,7 @@
 #include "shim/base/house.h"
 #include "shim/base/layout.h"
 #include "shim/base/os.h"
+#include "shim/base/self.h"
 #include "shim/waits/signals.h"
 #include "shim/threads/tasks.h"
 #include "shim/base/text.h"
@@ -68,7 +69,7 @@ static bool begin_draining(void)
 	return true;
 }
 
-bool quota_give_back(void)
+static bool give_back_at_once(void)
 {
 	const struct timespec step = {.tv_nsec = 1000000};
 	if (!quota_is_used() || !house_is_ours() || end_draining(shared_load_seq_cst(&draining_until_ns)))
@@ -79,6 +80,14 @@ bool quota_give_back(void)
 		os_call(SYS_nanosleep, &step, NULL);
 	drop_all_surely();
 	return true;
+}
+
+bool quota_give_back(void)
+{
+	self_calls_begin();
+	bool given = give_back_at_once(); /* not where the program is confined: house_is_ours */
+	self_calls_end();
+	return given;
 }
 
 /* A timer that is made but not set uses an entry, too, and leaves no trace. */
@@ -120,10 +129,11 @@ void quota_pause(void)
 
 void quota_make_room(void)
 {
-	if (confined() || !house_is_ours() || end_draining(shared_load_seq_cst(&draining_until_ns)))
-		return;
-	while (!is_room() && quota_give_back())
-		continue;
+	self_calls_begin();
+	if (house_is_ours() && !end_draining(shared_load_seq_cst(&draining_until_ns)))
+		while (!is_room() && quota_give_back())
+			continue;
+	self_calls_end();
 }
 
 bool quota_has_room(void)

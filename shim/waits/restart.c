@@ -227,7 +227,7 @@ void restart_interrupted_in(ucontext_t *u, uint64_t mask, const struct wait *w)
 		waits_mark((uintptr_t)ARCH_PC(u), (uintptr_t)ARCH_SP(u), result, mask);
 }
 
-void restart_give_up(int sig, ucontext_t *u)
+static void give_up(int sig, ucontext_t *u)
 {
 	struct restart *r = restart_of_self();
 	struct arch_code code;
@@ -238,6 +238,14 @@ void restart_give_up(int sig, ucontext_t *u)
 	r->again_pc = 0;
 	if (r->again_always || !waits_signal_restarts(sig))
 		arch_fail_call(u, EINTR);
+}
+
+void restart_give_up(int sig, ucontext_t *u)
+{
+	self_calls_begin();
+	if (!confined())
+		give_up(sig, u);
+	self_calls_end();
 }
 #else
 void restart_interrupted(ucontext_t *u, uint64_t mask)

@@ -120,18 +120,33 @@ static long move_some(const struct rest *t, uint64_t done)
 	                   : os_call(SYS_sendmsg, t->fd, &msg, t->flags | MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+/* A step of a socket. Returns bytes, or a negative errno. */
+static long move_when_ready(const struct rest *t, uint64_t done, int64_t *waited_ms)
+{
+	self_calls_begin();
+	long more = !confined() && is_ready(t, waited_ms) ? move_some(t, done) : 0;
+	self_calls_end();
+	return more;
+}
+
+static bool may_have_rest(struct rest *t)
+{
+	self_calls_begin();
+	bool has = !confined() && has_rest(t);
+	self_calls_end();
+	return has;
+}
+
 /* If something ends the rest early, that is not reported: like the kernel we return what was moved, and the error comes
- * with the next call. */
+ * with the next call. (A pipe's step may wait for the program, as its call did.) */
 static uint64_t move_on(struct rest *t, uint64_t done)
 {
 	int64_t waited_ms = 0;
 	uint64_t whole = bytes_in(t->iov, t->count);
-	if (done >= whole || !has_rest(t))
+	if (done >= whole || !may_have_rest(t))
 		return done;
 	while (done < whole && !was_handled(t)) {
-		if (t->is_socket && !is_ready(t, &waited_ms))
-			break;
-		long more = move_some(t, done);
+		long more = t->is_socket ? move_when_ready(t, done, &waited_ms) : confined() ? 0 : move_some(t, done);
 		if (more == 0 || (more < 0 && !(more == -EAGAIN && t->is_socket) && more != -EINTR))
 			break;
 		done += more > 0 ? (uint64_t)more : 0;

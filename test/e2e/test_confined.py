@@ -89,6 +89,19 @@ class ShutIn(shim.TestCase):
                             self.assertEqual(0, status, (out, err))
                             self.assertIn("allowed ", out)
 
+    def test_whatever_other_threads_are_in_the_middle_of(self):
+        for asked in ("profile?seconds=100&hz=1000", "trace?seconds=100"):
+            for i in range(8):  # each run meets some of what a thread may be in the middle of
+                with self.subTest(asked=asked, run=i):
+                    with start([shim.program("shut_in"), "tsync", "crowd"], rate=1) as p:
+                        p.wait_line("ready")
+                        with shim.Raw(p.port) as raw:
+                            raw.send(("GET /debug/pprof/%s HTTP/1.1\r\nHost: localhost\r\n\r\n" % asked).encode())
+                            p.send(b"\n")
+                            status, out, err = p.finish()
+                            self.assertEqual(0, status, (out, err))
+                            self.assertIn("allowed ", out)
+
     def test_the_counter_is_not_read_where_the_program_denies_it(self):
         argv = [shim.program("no_counter")]
         if run_bare(argv + ["prctl"], input_data=b"\n")[0] == 77:

@@ -6,7 +6,8 @@
  *           filter that the kernel does not take; asked: filters that are nowhere, by which programs ask what the
  *           kernel has
  *   WHO     self; child: one that was forked; clone: one that libc was not told of, as sandboxes make them;
- *           maker: itself, and may make threads, which it does then
+ *           maker: itself, and may make threads, which it does then; crowd: itself, with tsync, and with a dozen
+ *           threads more, which allocate and lock until the filter is there, and after
  *   ACTION  of the filter for what is not allowed: kill (the preset), trap, errno, log, notify
  *
  * Prints "ready", waits for its input to end (so that requests can be made before), then shuts itself in, writes,
@@ -106,13 +107,17 @@ static unsigned long work(int rounds, size_t bytes)
 	return sum;
 }
 
+enum { CROWD = 12 };
+static int is_crowd, others_count = 1;
+
 static void *other(void *arg)
 {
-	up = 1;
+	__atomic_add_fetch(&up, 1, __ATOMIC_SEQ_CST);
 	while (!go)
-		;
+		if (is_crowd)
+			work(1, 500);
 	*(unsigned long *)arg = work(2000, 500); /* libc reads a file to give back the memory of threads */
-	gone = 1;
+	__atomic_add_fetch(&gone, 1, __ATOMIC_SEQ_CST);
 	syscall(SYS_exit, 0);
 	return NULL;
 }
@@ -154,23 +159,28 @@ static void say(const char *text, unsigned long number)
 static void live_shut_in(const char *how, const char *action)
 {
 	pthread_t thread;
-	unsigned long others = 0;
+	unsigned long others[CROWD] = {0};
 	int all = !strcmp(how, "tsync"), strict = !strcmp(how, "strict");
 	int refused = !strcmp(how, "refused") || !strcmp(how, "asked");
 	if (makes_threads)
 		make_threads(); /* libc gets ready for threads at the first one */
-	if (all && pthread_create(&thread, NULL, other, &others))
-		_exit(2);
-	while (all && !up)
+	for (int i = 0; all && i < others_count; i++)
+		if (pthread_create(&thread, NULL, other, &others[i]))
+			_exit(2);
+	while (all && up < others_count)
 		;
+	if (is_crowd)
+		usleep(150000); /* a profile that is being taken meets them */
 	if (shut_in(how, action) != (refused ? -1 : 0))
 		_exit(4);
 	go = 1;
 	unsigned long sum = strict ? 7 : work(4000, 50000); /* strict mode allows no memory */
 	sum += makes_threads ? make_threads() : 0;
-	while (all && !gone)
+	while (all && gone < others_count)
 		;
-	say("allowed ", sum + others);
+	for (int i = 0; i < others_count; i++)
+		sum += others[i];
+	say("allowed ", sum);
 	if (refused) { /* and it lives on as before */
 		char c;
 		while (read(0, &c, 1) > 0)
@@ -185,7 +195,7 @@ static void live_shut_in(const char *how, const char *action)
 /* Its only thread: libc's notion of it is the parent's. */
 static pid_t make_child(const char *who)
 {
-	if (!strcmp(who, "self") || !strcmp(who, "maker"))
+	if (!strcmp(who, "self") || !strcmp(who, "maker") || !strcmp(who, "crowd"))
 		return 0;
 	return !strcmp(who, "child") ? fork() : (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 }
@@ -199,6 +209,8 @@ int main(int argc, char **argv)
 	while (read(0, &c, 1) > 0 && c != '\n')
 		;
 	makes_threads = !strcmp(argv[2], "maker");
+	is_crowd = !strcmp(argv[2], "crowd");
+	others_count = is_crowd ? CROWD : 1;
 	int status = 0;
 	pid_t child = make_child(argv[2]);
 	if (child == 0)

@@ -35,7 +35,6 @@
 #include "test/unit/support/child.h"
 #include "test/unit/support/count.h"
 
-__thread struct self self; /* sampling.c's */
 shared_u32 signals_users;  /* signals.c's */
 
 static bool counted;                     /* all handlers are */
