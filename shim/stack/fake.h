@@ -1,6 +1,6 @@
 /* fake.h - made-up register values, by which a trial step of libunwind tells what it computes.
  *
- * Runs in: app's thread inside a hook, listener: learn.c alone. Arithmetic.
+ * Runs in: app's thread inside a hook, listener: learn.c and tables.c alone. Arithmetic.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_FAKE_H

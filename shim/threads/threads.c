@@ -1,10 +1,10 @@
-/* threads.c - count thread creations by stack, and keep a record of every living thread.
+/* threads.c - keep a record of every living thread.
  *
  * Runs in: app's thread inside pthread_create, new threads, threads in a trace; snapshot_threads and the look-ups in
  * the listener. So: no allocation but the arena's; errno preserved. Shared: everything here, under threads.lock (rank
- * THREADS), but for the lists of sites and of blocks of records, which are read without it (linked with release stores,
- * never freed; counts are atomic), and for what a thread writes in its own record (waits.h). No system call but the
- * arena's is made while the lock is held: threads that begin wait for it.
+ * THREADS), but for the list of blocks of records, which is read without it (linked with release stores, never freed),
+ * and for what a thread writes in its own record (waits.h). No system call but the arena's is made while the lock is
+ * held: threads that begin wait for it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/threads/threads.h"
@@ -17,8 +17,8 @@
 #include "shim/base/pace.h"
 #include "shim/base/self.h"
 #include "shim/base/shared.h"
-#include "shim/stack/stacks.h"
 #include "shim/base/sync.h"
+#include "shim/threads/creations.h"
 #include "shim/threads/tasks.h"
 #include "shim/threads/timers.h"
 
@@ -29,12 +29,6 @@ enum {
 	RECORDS_AT_ONCE = 16,
 };
 
-struct thread_site {
-	struct thread_site *older;
-	const struct stack *stack;
-	shared_u64 count;
-};
-
 /* Records made together. */
 struct record_block {
 	struct record_block *older;
@@ -42,52 +36,14 @@ struct record_block {
 };
 enum { RECORD_BYTES = (sizeof(struct thread) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE };
 
-/* The site of stacks and sites that have no room. */
-static struct thread_site others = {.stack = &stacks_others};
-
 static struct {
 	struct lock lock;
-	SHARED(struct thread_site *) newest;
-	struct thread_start *spare_starts;
 	struct thread *slot[SLOTS]; /* by tid */
 	SHARED(struct record_block *) blocks;
 	struct thread *spare;
 	shared_size entered;  /* entries in the slots */
 	shared_size sweep_at; /* look for ended threads when there are so many */
-} threads FORKED = {.newest = SHARED_INIT(&others), .sweep_at = SHARED_INIT(SWEEP_FROM)};
-
-/* Stores in this order: a fork child may inherit the lists at any time. */
-#define SET(where, value) word_store_release(&(where), (value))
-
-/* Never NULL. */
-static struct thread_site *site_of_locked(struct stack *s)
-{
-	if (s->site)
-		return s->site;
-	struct thread_site *site = s == &stacks_others ? NULL : arena_alloc_in(ARENA_STACKS, sizeof *site);
-	if (!site)
-		return &others;
-	site->stack = s;
-	site->older = shared_own(&threads.newest);
-	shared_store_release(&threads.newest, site);
-	SET(s->site, site);
-	return site;
-}
-
-static struct thread_start *take_start_locked(void)
-{
-	struct thread_start *t = threads.spare_starts;
-	if (!t)
-		return arena_alloc(sizeof *t);
-	SET(threads.spare_starts, t->next);
-	return t;
-}
-
-static void give_start_locked(struct thread_start *t)
-{
-	SET(t->next, threads.spare_starts);
-	SET(threads.spare_starts, t);
-}
+} threads FORKED = {.sweep_at = SHARED_INIT(SWEEP_FROM)};
 
 struct thread_start *threads_prepare(struct stack *stack, void *(*routine)(void *), void *arg)
 {
@@ -95,8 +51,8 @@ struct thread_start *threads_prepare(struct stack *stack, void *(*routine)(void 
 		losses_count(thread_lock_not_had);
 		return NULL;
 	}
-	struct thread_site *site = site_of_locked(stack);
-	struct thread_start *t = take_start_locked();
+	struct thread_site *site = creations_site_of_locked(stack);
+	struct thread_start *t = creations_take_locked();
 	lock_release(&threads.lock);
 	if (t)
 		*t = (struct thread_start){.routine = routine, .arg = arg, .site = site};
@@ -109,13 +65,8 @@ void threads_cancel(struct thread_start *t)
 {
 	if (!lock_take(&threads.lock, LOCK_THREADS))
 		return; /* a few bytes are lost */
-	give_start_locked(t);
+	creations_give_back_locked(t);
 	lock_release(&threads.lock);
-}
-
-void threads_count(struct thread_site *site)
-{
-	shared_add_relaxed(&site->count, 1);
 }
 
 uint32_t threads_take_timer(struct thread *t)
@@ -330,11 +281,6 @@ struct thread *threads_enter_self(void)
 	return t;
 }
 
-const struct stack *threads_site_stack(const struct thread_site *site)
-{
-	return site ? site->stack : NULL;
-}
-
 struct thread *threads_begin(struct thread_start *t)
 {
 	if (confined()) /* since threads_prepare: the thread stays without a record, and t is lost */
@@ -349,7 +295,7 @@ struct thread *threads_begin(struct thread_start *t)
 		mine->site = t->site;
 		shared_set_own(&mine->handle, t->handle);
 	}
-	give_start_locked(t);
+	creations_give_back_locked(t);
 	bool to_sweep = begin_sweep_locked();
 	lock_release(&threads.lock);
 	threads_drop_timer(timer);
@@ -373,32 +319,9 @@ struct thread_facts threads_facts(int tid)
 	if (!lock_take(&threads.lock, LOCK_THREADS))
 		return (struct thread_facts){0};
 	struct thread *t = find_locked(tid);
-	struct thread_facts f = {t, t && t->site ? t->site->stack : NULL};
+	struct thread_facts f = {t, t ? threads_site_stack(t->site) : NULL};
 	lock_release(&threads.lock);
 	return f;
-}
-
-const struct thread_site *threads_sites(void)
-{
-	return shared_load_acquire(&threads.newest);
-}
-
-const struct thread_site *threads_older_site(const struct thread_site *site)
-{
-	return site->older;
-}
-
-uint64_t threads_site_count(const struct thread_site *site)
-{
-	return shared_load_relaxed(&site->count);
-}
-
-uint64_t threads_created(void)
-{
-	uint64_t n = 0;
-	for (const struct thread_site *t = shared_load_acquire(&threads.newest); t; t = t->older)
-		n += shared_load_relaxed(&t->count);
-	return n;
 }
 
 static FORKED_CODE void forget_in_child(struct thread *t)
@@ -417,7 +340,7 @@ static FORKED_CODE void forget_in_child(struct thread *t)
 static FORKED_CODE void gather_all_records(void)
 {
 	threads.spare = NULL;
-	threads.spare_starts = NULL;
+	creations_forget_starts();
 	for (struct record_block *b = shared_own(&threads.blocks); b; b = b->older)
 		for (size_t i = 0; i < RECORDS_AT_ONCE; i++)
 			forget_in_child((void *)((char *)b->first + i * RECORD_BYTES));
@@ -450,14 +373,10 @@ static FORKED_CODE void keep_self_alone(void)
 	threads.slot[(unsigned)house_pid() % SLOTS] = mine;
 }
 
-/* The child has created no thread, so its counts begin at 0. The thread that forked keeps its record, under its new
- * tid. If a handler forked that had interrupted code in here, that code goes on: then the records stay as they are, and
- * later turn out to be of ended threads. */
+/* The thread that forked keeps its record, under its new tid. If a handler forked that had interrupted code in here,
+ * that code goes on: then the records stay as they are, and later turn out to be of ended threads. */
 FORKED_CODE void threads_fork_child(void)
 {
-	for (struct thread_site *t = shared_own(&threads.newest); t; t = t->older)
-		if (shared_own(&t->count))
-			shared_set_own(&t->count, 0);
 	shared_set_own(&threads.sweep_at, SWEEP_FROM); /* another thread may have been sweeping */
 	if (lock_is_of_who_forked(&threads.lock)) {
 		self.thread = NULL;

@@ -24,6 +24,7 @@
 #include "shim/libc/libc_thread.h"
 #include "shim/base/losses.h"
 #include "shim/libc/real.h"
+#include "shim/waits/questions.h"
 #include "shim/waits/restart.h"
 #include "shim/base/sync.h"
 #include "shim/threads/timers.h"
@@ -34,7 +35,7 @@ shared_u32 signals_users FORKED;
 static shared_u32 at_work FORKED;           /* handlers of ours under way */
 static const struct signals_takers *takers; /* immutable after init */
 static struct timers_action next;           /* libc's action, which ours replaced */
-static char timer_mark, ask_mark;           /* their addresses tell what a signal is for */
+static char timer_mark;                     /* its address tells what a signal is for */
 
 /* Called by the entries alone. */
 HIDDEN void take_signal(int sig, siginfo_t *info, void *context);
@@ -64,17 +65,6 @@ static void at_interrupted(ucontext_t *u, const struct unwind_frame *f)
 		restart_interrupted(u, mask);
 	else
 		restart_interrupted_in(u, mask, waits_self());
-}
-
-/* The value of a question's signal: our mark's lower half, and the slot. */
-static void *question_of(uint32_t slot)
-{
-	return (void *)(((uintptr_t)&ask_mark & 0xffffffffu) << 32 | slot);
-}
-
-static bool is_question(const void *value)
-{
-	return (uintptr_t)value >> 32 == ((uintptr_t)&ask_mark & 0xffffffffu);
 }
 
 /* A signal that is not ours has the effect that it would have had without us. */
@@ -299,58 +289,6 @@ struct timers_action signals_action_of(void (*handler)(int, siginfo_t *, void *)
 	return a;
 }
 
-/* The timers that ask, by the slot's place: the timer's number plus one; 0: none. The thread that takes a number out
- * deletes the timer. */
-static shared_u32 asks[SIGNALS_ASKS] FORKED;
-
-static long make_ask(void *request)
-{
-	struct timers_request *q = request;
-	shared_u32 *ask = &asks[(uintptr_t)q->mark % SIGNALS_ASKS];
-	if (!timers_begin_making())
-		return -EAGAIN;
-	int r = timers_make(q);
-	if (r == 0)
-		shared_store_seq_cst(ask, (uint32_t)q->timer + 1);
-	if (r == 0 && timers_are_paused())
-		signals_unask((uint32_t)(uintptr_t)q->mark);
-	timers_end_making();
-	return r;
-}
-
-/* Uses a timer because exec discards a timer's pending signal. Another signal would stay, and end the new program,
- * which has no handler for it. The timer runs on the thread's CPU clock: a thread that has blocked meanwhile gets no
- * signal, which could make a call that cannot be set back (restart.h) fail with EINTR. Some emulators have no such
- * clock. */
-int signals_ask(int tid, uint32_t slot)
-{
-	const struct timespec at_once[2] = {{0}, {.tv_nsec = 1}};
-	struct timers_request q = {.clock = timers_cpu_clock(tid),
-	                           .tid = tid,
-	                           .signal = SIGNALS_OURS,
-	                           .mark = question_of(slot),
-	                           .value = at_once};
-	int r = (int)timers_inside(make_ask, &q);
-	if (r != -EINVAL || timers_has_ended(house_pid(), tid))
-		return r;
-	q.clock = CLOCK_MONOTONIC;
-	return (int)timers_inside(make_ask, &q);
-}
-
-void signals_unask(uint32_t slot)
-{
-	uint32_t timer = shared_exchange_acq_rel(&asks[slot % SIGNALS_ASKS], 0);
-	if (timer)
-		timers_delete((int)timer - 1);
-}
-
-void signals_unask_all(void)
-{
-	for (uint32_t i = 0; i < SIGNALS_ASKS; i++)
-		if (shared_load_relaxed(&asks[i]))
-			signals_unask(i);
-}
-
 void *signals_timer_mark(void)
 {
 	return &timer_mark;
@@ -479,9 +417,6 @@ void signals_await_handlers(void)
 /* Handlers of ours that ran in other threads are not in the child. */
 FORKED_CODE void signals_fork_child(void)
 {
-	for (int i = 0; i < SIGNALS_ASKS; i++)
-		if (shared_own(&asks[i]))
-			shared_set_own(&asks[i], 0);
 	shared_set_own(&signals_users, 0);
 	waits_watch(WAITS_FOR_SIGNALS, false);
 	shared_set_own(&at_work, 0);

@@ -6,7 +6,7 @@
 /* links: shim/base/arena.c shim/base/losses.c shim/base/sync.c
  * links: shim/base/text.c shim/libc/clock.c shim/libc/modules.c shim/libc/loaded.c shim/libc/headers.c
  * links: shim/libc/real.c shim/libc/thread_stack.c shim/stack/bounds.c
- * links: shim/stack/code.c shim/stack/learn.c
+ * links: shim/stack/code.c shim/stack/learn.c shim/stack/tables.c
  * links: shim/stack/eh_frame.c shim/stack/look.c
  * links: shim/stack/own_stack.c shim/stack/rules.c shim/stack/unwind.c
  * links: shim/stack/unwind_libc.c */

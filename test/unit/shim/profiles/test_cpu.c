@@ -7,14 +7,14 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: shim/profiles/cpu.c shim/profiles/cpu_profile.c shim/profiles/comments.c
- * links: shim/stack/ring.c shim/stack/sample.c shim/waits/signals.c shim/waits/waits.c
+ * links: shim/stack/ring.c shim/stack/sample.c shim/waits/signals.c shim/waits/questions.c shim/waits/waits.c
  * links: shim/waits/restart.c shim/waits/restart_look.c shim/waits/restart_transfers.c shim/profiles/deadlock.c
- * links: shim/threads/threads.c shim/threads/timers.c
+ * links: shim/threads/threads.c shim/threads/creations.c shim/threads/timers.c
  * links: shim/threads/handles.c
  * links: shim/libc/libc_thread.c shim/profiles/ticks.c shim/profiles/quota.c shim/threads/tasks.c shim/base/powers.c
  * links: shim/profiles/sampling.c shim/libc/clock.c
  * links: shim/stack/unwind.c shim/stack/bounds.c shim/stack/rules.c shim/stack/code.c shim/stack/look.c
- * links: shim/stack/learn.c
+ * links: shim/stack/learn.c shim/stack/tables.c
  * links: shim/stack/eh_frame.c
  * links: shim/stack/own_stack.c shim/stack/unwind_libc.c shim/libc/modules.c shim/libc/loaded.c shim/libc/headers.c
  * links: shim/libc/real.c shim/base/losses.c shim/base/settings.c shim/stack/stacks.c

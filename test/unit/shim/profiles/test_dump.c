@@ -6,11 +6,13 @@
 /* links: shim/profiles/dump.c shim/profiles/dump_ask.c shim/profiles/dump_look.c shim/profiles/deadlock.c
  * links: shim/waits/waits.c shim/waits/restart.c
  * links: shim/waits/restart_look.c shim/waits/restart_transfers.c
- * links: shim/threads/threads.c shim/threads/timers.c shim/libc/libc_thread.c shim/threads/tasks.c
+ * links: shim/threads/threads.c shim/threads/creations.c shim/threads/timers.c shim/libc/libc_thread.c
+ * links: shim/threads/tasks.c
  * links: shim/threads/handles.c shim/threads/descriptors.c
- * links: shim/base/powers.c shim/stack/sample.c shim/waits/signals.c shim/profiles/sampling.c shim/libc/clock.c
+ * links: shim/base/powers.c shim/stack/sample.c shim/waits/signals.c shim/waits/questions.c shim/profiles/sampling.c
+ * links: shim/libc/clock.c
  * links: shim/stack/unwind.c shim/stack/bounds.c shim/stack/rules.c shim/stack/code.c shim/stack/look.c
- * links: shim/stack/learn.c
+ * links: shim/stack/learn.c shim/stack/tables.c
  * links: shim/stack/eh_frame.c
  * links: shim/stack/own_stack.c shim/stack/unwind_libc.c shim/libc/modules.c shim/libc/loaded.c shim/libc/headers.c
  * links: shim/libc/real.c shim/base/losses.c shim/base/settings.c shim/stack/stacks.c

@@ -3,7 +3,8 @@
  * Runs in: its own process; each test in a child, for threads in a deadlock never end.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/profiles/deadlock.c shim/waits/waits.c shim/threads/threads.c shim/threads/timers.c
+/* links: shim/profiles/deadlock.c shim/waits/waits.c shim/threads/threads.c shim/threads/creations.c
+ * links: shim/threads/timers.c
  * links: shim/threads/handles.c
  * links: shim/threads/tasks.c shim/base/powers.c shim/profiles/sampling.c shim/libc/clock.c shim/libc/real.c
  * links: shim/base/losses.c shim/base/text.c

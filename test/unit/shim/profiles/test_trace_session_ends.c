@@ -3,7 +3,8 @@
  * Runs in: its own process; the main thread of a child takes the trace, as the listener would.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/profiles/trace_session.c shim/profiles/trace_events.c shim/threads/threads.c shim/threads/timers.c
+/* links: shim/profiles/trace_session.c shim/profiles/trace_events.c shim/threads/threads.c shim/threads/creations.c
+ * links: shim/threads/timers.c
  * links: shim/threads/handles.c
  * links: shim/threads/tasks.c shim/base/powers.c shim/waits/waits.c shim/stack/stacks.c shim/profiles/sampling.c
  * links: shim/base/settings.c

@@ -5,7 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: shim/stack/sample.c shim/stack/unwind.c shim/stack/bounds.c shim/stack/rules.c shim/stack/code.c
  * links: shim/stack/look.c
- * links: shim/stack/learn.c
+ * links: shim/stack/learn.c shim/stack/tables.c
  * links: shim/stack/eh_frame.c shim/stack/own_stack.c shim/stack/unwind_libc.c
  * links: shim/libc/clock.c shim/libc/modules.c shim/libc/loaded.c shim/libc/headers.c shim/libc/real.c
  * links: shim/base/losses.c shim/base/settings.c

@@ -4,7 +4,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: shim/stack/unwind.c shim/stack/bounds.c shim/stack/rules.c shim/stack/code.c
- * links: shim/stack/look.c shim/stack/learn.c shim/stack/eh_frame.c shim/stack/own_stack.c shim/stack/unwind_libc.c
+ * links: shim/stack/look.c shim/stack/learn.c shim/stack/tables.c shim/stack/eh_frame.c shim/stack/own_stack.c
+ * links: shim/stack/unwind_libc.c
  * links: shim/libc/clock.c shim/libc/modules.c shim/libc/loaded.c shim/libc/headers.c
  * links: shim/libc/real.c shim/base/losses.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #include "test/unit/shim/stack/unwind_made.h"

@@ -3,7 +3,8 @@
  * Runs in: its own process, with real threads that enter themselves as the pthread_create hook makes them.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/threads/threads.c shim/profiles/counts.c shim/stack/stacks.c shim/base/losses.c shim/base/text.c
+/* links: shim/threads/threads.c shim/threads/creations.c shim/profiles/counts.c shim/stack/stacks.c shim/base/losses.c
+ * links: shim/base/text.c
  * links: shim/threads/handles.c
  * links: shim/base/arena.c shim/base/sync.c shim/threads/tasks.c shim/base/powers.c shim/waits/waits.c
  * links: shim/profiles/sampling.c shim/profiles/threadcreate.c
@@ -35,6 +36,7 @@
 #include "shim/base/os.h"
 #include "shim/waits/signals.h"
 #include "shim/stack/stacks.h"
+#include "shim/threads/creations.h"
 #include "shim/threads/threads.h"
 #include "shim/threads/timers.h"
 #include "shim/profiles/trace_events.h"
@@ -353,6 +355,7 @@ static void fork_in_the_middle(void)
 	pid_t child = fork();
 	if (child == 0) {
 		house_fork_child();
+		creations_fork_child();
 		threads_fork_child();
 #ifdef __SANITIZE_THREAD__
 		_exit(0); /* which is lost in a child of many threads */
