@@ -66,8 +66,8 @@ CFLAGS_shim_waits_restart           := -mgeneral-regs-only
 CFLAGS_shim_waits_restart_look      := -mgeneral-regs-only
 CFLAGS_shim_waits_restart_transfers := -mgeneral-regs-only
 
-# What runs on a program's stack, which may be small: hooks with all that they call, and our handler. What all of it
-# takes together is measured (test/programs/painted_stack.c). Not with sanitizers (SAN), which take more.
+# What runs on a program's stack, which may be small: hooks with all that they call, and our handler. The sum of
+# it is measured (test/programs/painted_stack.c). Not with sanitizers (SAN), which take more.
 ON_PROGRAMS_STACK := $(wildcard shim/hooks/*.c) $(addprefix shim/,$(addsuffix .c,base/sync libc/clock libc/libc_thread \
                      stack/bounds stack/code stack/here stack/own_stack stack/ring stack/rules stack/sample \
                      stack/stacks stack/unwind waits/calls waits/queues waits/restart \
@@ -120,8 +120,8 @@ $(SYMBOLIZE): $(SYMBOLIZE_OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CC) -static -Wl,--gc-sections $(CFLAGS) $(LDFLAGS) -s -o $@ $(SYMBOLIZE_OBJ) $(SYMBOLIZE_LIB)
 
-# The version nodes, and which plain names are not exported as their versions are. What else is exported says its
-# declaration (EXPORT).
+# The version nodes, and which plain names are not exported as their versions are. Declarations with
+# EXPORT say what else is exported.
 $(B)/exports.map: shim/libc/versions.def Makefile
 	$(call say,GEN,$@)
 	$(Q){ echo 'PPROFSHIM { local: versioned_*;'; \
@@ -332,7 +332,8 @@ lint-format:
 	$(Q)clang-format --dry-run -Werror $(C_FILES)
 
 lint-columns:
-	$(Q)scripts/check-columns $(C_FILES) $(SHELL_FILES) $$(find shim encoder http test -name '*.def') Makefile
+	$(Q)scripts/check-columns $(C_FILES) $(SHELL_FILES) Makefile \
+		$$(find . -path ./build -prune -o \( -name '*.def' -o -name '*.md' \) -print | sed 's|^\./||')
 
 lint-shared:
 	$(Q)scripts/check-shared $(C_FILES)
