@@ -78,7 +78,7 @@ struct cpu_snapshot {
 	size_t count;
 	struct cpu_row *rows;
 	size_t comment_count;
-	const char **comments; /* what was lost, or done in another way: for people */
+	const char **comments; /* what was lost, or done in another way: for users */
 };
 int snapshot_cpu_begin(struct region *r, unsigned hz); /* 0; -EBUSY: too many run already; or another negative errno */
 unsigned snapshot_cpu_drain(void);
@@ -115,7 +115,7 @@ struct dump_snapshot {
 	const struct stack *unreached; /* in counts of threads, the stack of those without one; NULL: none */
 	size_t deadlock_count;
 	struct dump_stuck *stuck; /* deadlocks first */
-	const char *note;         /* why threads have no stack, for people, and what helps; NULL: all is well */
+	const char *note;         /* why threads have no stack, for users, and what helps; NULL: all is well */
 };
 int snapshot_dump(struct region *r, struct dump_snapshot *s); /* 0, or -ENOMEM */
 
@@ -228,11 +228,11 @@ struct trace_snapshot {
 	const struct trace_chunk *chunks; /* a thread's events by the time at which they end, threads mixed; a signal
 	                                   * handler's waits may lie inside another wait of its thread */
 	size_t comment_count;
-	const char **comments; /* what was lost, that the buffer was full …: for people */
+	const char **comments; /* what was lost, that the buffer was full …: for users */
 };
 /* The calls are as for the CPU profile, which may run at the same time. begin returns 0, -EBUSY if a trace runs
  * already, or another negative errno. drain returns in how many milliseconds to call it again; 0: the buffer is full,
- * so end it now. What the snapshot points to lives until snapshot_trace_release, which must follow end. */
+ * so end it now. The snapshot and all that it points to live until snapshot_trace_release, which must follow end. */
 int snapshot_trace_begin(struct region *r);
 unsigned snapshot_trace_drain(void);
 int snapshot_trace_end(struct trace_snapshot *s); /* 0, or -ENOMEM; then release, too */

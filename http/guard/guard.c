@@ -52,7 +52,7 @@ static bool has_token(struct exchange *x)
 	return good;
 }
 
-/* Who sends no token at all has not guessed: browsers and curl --anyauth ask once without. */
+/* A client that sends no token at all has not guessed: browsers and curl --anyauth ask once without. */
 static bool check_token(struct exchange *x)
 {
 	enum token_state state = token_look();

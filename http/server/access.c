@@ -58,8 +58,8 @@ static void print_time(struct line *l, uint64_t ns)
 	line_str(l, "Z ");
 }
 
-/* Write a word of the client's, at most so many bytes of it. What could look like the next field or a line becomes %XX,
- * as in a URL. */
+/* Write a word of the client's, at most so many bytes of it. Characters that could end a field or a line become
+ * %XX, as in a URL. */
 static void print_word(struct line *l, struct span s, size_t most)
 {
 	static const char digits[] = "0123456789ABCDEF";

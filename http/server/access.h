@@ -12,7 +12,7 @@
 #include "http/address/peer.h"
 #include "shim/base/text.h"
 
-/* What a line says of a request. */
+/* The fields of a line: what it says of a request. */
 struct access {
 	const struct peer *peer;
 	struct span method, path, query; /* as sent; empty: the request was not understood */

@@ -72,8 +72,8 @@ void connection_expire(struct connection *c);
 /* The loop is about to free the slot: say so of an answer that is not sent whole. */
 void connection_tell_cut(const struct connection *c);
 
-/* May the connection give way to a new client: has it no complete request, or does it not read its answer? What a
- * handler is at work on is never given up.
+/* May the connection give way to a new client: has it no complete request, or does it not read its answer? A
+ * connection is never given up while a handler works on its request.
  * Returns CLOCK_MONOTONIC ns since when; 0: it may not. */
 uint64_t connection_idle_since(const struct connection *c);
 

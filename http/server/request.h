@@ -38,7 +38,7 @@ struct request {
 	bool expect_continue; /* the client waits for 100 before it sends the body */
 	bool form;            /* the body is application/x-www-form-urlencoded */
 
-	/* What to answer if request_parse returned REQUEST_BAD. */
+	/* The answer if request_parse returned REQUEST_BAD. */
 	unsigned status;
 	const char *reason; /* one line */
 

@@ -36,7 +36,7 @@ void response_header(struct response *r, const char *name, struct span value);
  * the text); the body is the text and a line end. */
 void response_error(struct response *r, unsigned status, const char *text);
 
-/* What the end of the head depends on. */
+/* The end of the head depends on these. */
 struct response_end {
 	bool close;     /* the connection ends after this */
 	bool http10;    /* keep-alive needs a header */

@@ -29,7 +29,7 @@ size_t cut_mark(uintptr_t *pc, size_t depth, enum stack_cut cut);
 /* Returns why the stack is cut whose root is this address; CUT_NOT if it is no mark. */
 enum stack_cut cut_of(uintptr_t pc);
 
-/* Returns the reason, for people. */
+/* Returns the reason, for users. */
 const char *cut_reason(enum stack_cut cut);
 
 #endif

@@ -1,4 +1,4 @@
-/* log.c - the few lines that people may read.
+/* log.c - the few lines that users may read.
  *
  * Runs in: init (stderr is still the one the program was started with); the listener, in its handler too. The listener
  * has no stderr of its own and opens the program's through /proc, if that is still the same file.

@@ -1,4 +1,4 @@
-/* log.h - the few lines that people may read: one a message, on stderr or in the file of PPROF_LOG.
+/* log.h - the few lines that users may read: one a message, on stderr or in the file of PPROF_LOG.
  *
  * Runs in: init; the listener, in its handler too. Not in a hook.
  *

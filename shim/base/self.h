@@ -52,8 +52,8 @@ static inline shared_u32 *self_callers(void)
 }
 
 /* A hook makes system calls of its own only between these two (or self_hold and self_release), and only if confined()
- * says no in between. They nest. Whoever confines the program waits for those who may not have seen it. No wait for the
- * program lies in between. */
+ * says no in between. They nest. A thread that confines the program waits for threads that may not have seen it. No
+ * wait for the program lies in between. */
 static inline void self_calls_begin(void)
 {
 	shared_add_seq_cst(self_callers(), 1);

@@ -33,7 +33,7 @@ static const char last_line[] =
 	"the program shuts itself in (seccomp): nothing is served from now on, and samples that need a "
 	"system call are lost; profiles can be had before, or with its sandbox off";
 
-/* What to undo if the program confines itself for the first time and the kernel refuses. */
+/* The things to undo if the program confines itself for the first time and the kernel refuses. */
 struct attempt {
 	bool is_first, had_listener;
 };

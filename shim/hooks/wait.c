@@ -113,7 +113,7 @@ struct waiting {
 	sigset_t *without;            /* room for a set without our signal */
 };
 
-/* What a hook asks the way of its row. All is inlined, and folded to the answer to one question. */
+/* The questions that a hook asks the way of its row. All is inlined, and folded to the answer to one question. */
 enum step {
 	BLOCKS,  /* In the hook itself, with `w` NULL: may the call block, and does anybody watch? */
 	IS_LONG, /* Will it be long, so that a pending listener starts? */

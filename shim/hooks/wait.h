@@ -62,7 +62,7 @@ static inline uint64_t hook_sync_since(void)
 	return hook_is_watched() ? clock_ns(CLOCK_MONOTONIC) : 0;
 }
 
-/* What kind of wait is over: one of enum wait_call, and these flags. */
+/* The kind of wait that is over: one of enum wait_call, and these flags. */
 enum {
 	HOOK_OF_THREADS = 0x100,  /* for other threads: the block profile counts it, too */
 	HOOK_OF_HANDLERS = 0x200, /* a call that a handler may make, or leave by a jump */

@@ -6,9 +6,9 @@
  * A preloaded library's symbols come before all others. A symbol that only this library has would be new to the
  * program. For example, a C program would have operators new and delete; C++ libraries that it opens later, each with
  * operators of its own, would all be bound to ours instead. Such a symbol is removed from our table before the
- * program's first constructor; later libraries are bound as without us. (What it was started with is bound already, to
- * those that exist: they are behind ours, and are never unloaded.) The table is in read-only memory. It is made
- * writable for a moment, without any code in the same pages.
+ * program's first constructor; later libraries are bound as without us. (The libraries that it was started with
+ * are bound already, to symbols that exist: they are behind ours, and are never unloaded.) The table is in read-only
+ * memory. It is made writable for a moment, without any code in the same pages.
  *
  * Formats: ELF gABI, DT_GNU_HASH and symbol versions as in the "ELF Handling For Symbol Versioning" note.
  *

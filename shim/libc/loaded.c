@@ -131,7 +131,7 @@ void loaded_leave_locked(size_t i)
 		shared_sub_relaxed(&loaded.again, 1);
 }
 
-/* Whatever lies where m does now is no longer loaded. */
+/* Objects that lay where m lies now are no longer loaded. */
 static void leave_to_locked(const struct module *m)
 {
 	for (size_t i = 0; i < shared_own(&loaded.live_most); i++)

@@ -15,7 +15,7 @@
 #include "shim/base/exports.h"
 #include "shim/base/shared.h"
 
-/* What the listener does. Set by init. */
+/* The functions that the listener runs. Set by init. */
 struct listener_life {
 	/* Opens the address, reports that by listener_has_opened, and serves until the process ends or gives the
 	 * listener up. Calls listener_obey when one of the two descriptors is readable. -1: none. */

@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-/* What the clone runs. */
+/* The first function of the clone. */
 void process_run(void *unused);
 
 _Noreturn void process_end(void);

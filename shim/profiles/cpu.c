@@ -5,20 +5,21 @@
  * ticks.c.
  *
  * The rate. The kernel checks CPU timers only at its ticks (clock_tick_ns), so no thread is sampled more often than
- * that. What a thread does after its last tick is never seen: half a tick on average. If periods divided the CPU time
- * of a thread, that would lose a third of a thread of 5 ms. So for young threads periods divide ticks: each tick stands
- * for one tick's time, whatever CPU time the thread has used since the one before, as every tick of a busy processor
- * falls on some thread. For older threads each tick stands for the CPU time since the one before: the end no longer
- * matters then, and ticks get lost (if a hypervisor takes the processor away). Timers expire at every tick (their
- * period is a microsecond).
+ * that. The profiler never sees what a thread does after its last tick: half a tick on average. If periods divided the
+ * CPU time of a thread, that would lose a third of a thread of 5 ms. So for young threads periods divide ticks: each
+ * tick stands for one tick's time, whatever CPU time the thread has used since the one before, as every tick of a busy
+ * processor falls on some thread. For older threads each tick stands for the CPU time since the one before: the end no
+ * longer matters then, and ticks get lost (if a hypervisor takes the processor away). Timers expire at every tick, as
+ * their period is a microsecond.
  *
- * The choice. Of each period's worth of ticks one is sampled, at a random place of the period: stratified sampling (W.
- * Cochran, Sampling Techniques, 5A). Were all distances alike, work that repeats in step with them would show one
- * of its parts and hide another. A random place in each period is unbiased for any work, keeps the total to a period
- * a thread, and is so for threads however short they live. The place is not drawn beforehand: a tick of length c with r
- * left of its period, the place not yet passed, has it with probability c / r, which comes to the same. A tick that is
- * not sampled costs a signal that returns at once. (A timer armed anew for each place would cost a system call a
- * sample, be late by up to a tick all the same, and be lost where the handler may not make the call.)
+ * The choice. One tick of each period is sampled, at a random place of the period: stratified sampling (W. Cochran,
+ * Sampling Techniques, 5A). If all distances were alike, work that repeats in step with them would show one of its
+ * parts and hide another. A random place in each period is unbiased for any work and for threads of any age, and the
+ * total is off by at most one period a thread. The place is not drawn beforehand. Instead each tick is drawn: if it has
+ * length c, r of the period is left, and the place has not come yet, it is this tick with probability c / r. That comes
+ * to the same. A tick that is not sampled costs a signal that returns at once. (A timer that is armed anew for each
+ * place would cost a system call a sample. It would still be late by up to a tick, and it would be lost where the
+ * handler may not make the call.)
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/profiles/cpu.h"
@@ -92,7 +93,7 @@ struct phase {
 _Static_assert(sizeof(struct phase) == sizeof self.cpu_phase, "it is kept there");
 
 /* Returns a number below `below`, each as likely: splitmix64 (Steele, Lea, Flood 2014) of a counter that threads share.
- * No sequence of a simpler law, which work could keep in step with. */
+ * Work could keep in step with a sequence of a simpler law. */
 static uint32_t draw(uint32_t below)
 {
 	const uint64_t STEP = 0x9e3779b97f4a7c15u;
@@ -357,7 +358,7 @@ FORKED_CODE void cpu_fork_child(void)
 	cpu.run = NULL;
 }
 
-/* Its memory may be gone. Who else uses our signals is gone with it. */
+/* The run is not touched: its memory may be gone. The other users of our signals are gone, too. */
 void cpu_begin_anew(void)
 {
 	if (!cpu.run)

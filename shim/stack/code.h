@@ -30,7 +30,7 @@ enum code_answer code_is_return(uintptr_t return_address);
 /* In a thread of the program, where code_learn does not look: is this behind a call, wherever it leads? */
 bool code_may_be_return(uintptr_t return_address);
 
-/* What the code before a return address calls; ARCH_CALLS_NOTHING if it can't be read. */
+/* The thing that the code before a return address calls; ARCH_CALLS_NOTHING if it can't be read. */
 enum arch_callee code_callee_before(uintptr_t return_address, uintptr_t *to);
 
 /* Forget what was found: objects were loaded or unloaded. */

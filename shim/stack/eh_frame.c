@@ -48,7 +48,7 @@ static struct {
 	char piece[PIECE_BYTES];
 } reader LARGE;
 
-/* What a scan finds. entries NULL: it only counts. */
+/* The result of a scan. If entries is NULL, the scan only counts. */
 struct scan {
 	const struct module *module;
 	struct eh_entry *entries;

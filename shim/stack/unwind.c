@@ -78,7 +78,7 @@ struct memory {
 };
 #define FOR_EACH_MEMORY static inline __attribute__((always_inline))
 
-/* What a step comes to, if not to one of enum stack_cut. */
+/* The result of a step, if it is not one of enum stack_cut. */
 enum { STEPPED = -1, STEP_ASK = -2 };
 
 static bool is_in(struct stack_bounds s, uintptr_t at)
@@ -87,7 +87,7 @@ static bool is_in(struct stack_bounds s, uintptr_t at)
 }
 
 /* The known stack is used only if this walk's stack pointer lies in it, and only from there on: the pages below may
- * never have been used. (What a function keeps in the red zone is read, but by ways that cannot fault.) */
+ * never have been used. (The red zone is read, too, but by ways that cannot fault.) */
 static void begin_at(struct memory *m, const struct stack_bounds *known, uintptr_t sp)
 {
 	m->lo = sp - ARCH_RED_ZONE_BYTES;
@@ -157,8 +157,8 @@ FOR_EACH_MEMORY int step_signal(struct unwind_frame *f, struct memory *m, bool o
 	return pc ? STEPPED : CUT_NOT;
 }
 
-/* Reads a register of the frame, in a walk of this thread's own stack: what a call may change is taken for unchanged,
- * as nobody who writes a table by it lets a call change it. */
+/* Reads a register of the frame, in a walk of this thread's own stack. A register that a call may change is taken for
+ * unchanged: a table that goes by it was written for code where no call changes it. */
 static bool own_register(struct memory *m, const struct unwind_frame *f, int number, uintptr_t *value)
 {
 	if (number == ARCH_DWARF_SP || number == ARCH_DWARF_FP) {

@@ -29,7 +29,7 @@ long tasks_read(int tid, const char *file, char *buf, size_t cap);
 /* Returns the name of a thread; NULL if it has ended or there is no memory. */
 const char *tasks_name(struct region *r, int tid);
 
-/* What a thread does, as the kernel tells it. */
+/* The state of a thread, as the kernel tells it. */
 enum task_state {
 	TASK_GONE,
 	TASK_RUNS,    /* or could, if it had a processor */

@@ -16,7 +16,7 @@
 uint32_t threads_take_timer(struct thread *t);
 void threads_drop_timer(uint32_t timer);
 
-/* What a new thread takes with it. */
+/* The start of a new thread: it takes this with it. */
 struct thread_start {
 	void *(*routine)(void *);
 	void *arg;
@@ -80,7 +80,7 @@ struct thread *threads_enter(int tid);
 /* Call `each` with every record in use, without a lock: a record may become another thread's meanwhile. Any thread. */
 void threads_each(void (*each)(struct thread *t, void *arg), void *arg);
 
-/* What is known of a living thread besides its wait. Listener. */
+/* Facts about a living thread besides its wait. Listener. */
 struct thread_facts {
 	struct thread *thread; /* NULL: it has no record */
 	const struct stack *created_by;

@@ -39,7 +39,7 @@
 
 enum { TRAMPOLINES = 256, TRAMPOLINE_BYTES = 16 };
 
-/* What each trampoline jumps to: NULL, then one handler for good. */
+/* The target of each trampoline: NULL, then one handler for good. */
 typedef SHARED(handlers_full) handler_place;
 extern HIDDEN handler_place signal_handlers[TRAMPOLINES];
 handler_place signal_handlers[TRAMPOLINES];

@@ -1,7 +1,7 @@
 /* questions.c - ask a running thread for its stack, by a timer that sends our signal.
  *
- * Runs in: listener; a visitor makes the timers (timers_inside). So: no lock, no allocation, no libc. Whoever takes a
- * timer's number out of its place deletes it.
+ * Runs in: listener; a visitor makes the timers (timers_inside). So: no lock, no allocation, no libc. The
+ * thread that takes a timer's number out of its place deletes the timer.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/waits/questions.h"

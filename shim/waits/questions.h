@@ -1,6 +1,6 @@
 /* questions.h - signals that ask a running thread for its stack: how our handler knows one.
  *
- * Runs in: signal handler; listener. What asks is declared in signals.h.
+ * Runs in: signal handler; listener. The functions that ask are declared in signals.h.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_QUESTIONS_H

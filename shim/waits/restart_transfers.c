@@ -30,7 +30,7 @@ void restart_go_on_moving(ucontext_t *u, long nr)
 	arch_go_on_in(u, restart_move_rest, nr);
 }
 
-/* What is left of a transfer. Used in the program's thread, with its registers. */
+/* The rest of a transfer. Used in the program's thread, with its registers. */
 struct rest {
 	int fd, flags;
 	bool receives, is_socket;

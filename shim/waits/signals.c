@@ -88,7 +88,7 @@ static void silence(const siginfo_t *info)
 		os_call(SYS_timer_settime, info->si_timerid, 0, never, NULL);
 }
 
-/* What a signal is for. */
+/* The purpose of a signal. */
 enum purpose { FOREIGN, TICK, QUESTION, KNOCK };
 
 static enum purpose purpose_of(const siginfo_t *info)
@@ -125,7 +125,7 @@ static __attribute__((noinline)) void on_signal(enum purpose purpose, const sigi
 	at_interrupted(u, &f);
 }
 
-/* Counted before the look at confined(): who sets that waits for the handlers that may not have seen it.
+/* Counted before the look at confined(): the thread that sets that waits for handlers that may not have seen it.
  * Returns false if the handler has to return at once: its signal was on its way when the filter came. */
 static bool begin_work(void)
 {

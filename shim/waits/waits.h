@@ -3,10 +3,10 @@
  * Runs in: app's thread inside a hook of a call that may block, in a signal handler too (waits_enter, waits_leave); our
  * signal handler (marks); listener (waits_read). No system call, no lock.
  *
- * Which waits: those for other threads, always (they are profiled); all others only while a profile, a dump or a trace
- * is taken, and not if the call began before that (restart.h).
+ * Which waits. Waits for other threads are published at all times, as they are profiled. All others are published only
+ * while a profile, a dump or a trace is taken, and not if the call began before that (restart.h).
  *
- * What for: the thread dump learns what a blocked thread waits for without disturbing it. A call that our own signal
+ * Purpose. The thread dump learns what a blocked thread waits for without disturbing it. A call that our own signal
  * interrupted is made again with the time that is left, so that the program never sees EINTR. Profiles and traces learn
  * how long the wait took (delays.h, trace_events.h).
  *
