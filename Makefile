@@ -112,9 +112,7 @@ SYMBOLIZE_SRC := $(sort $(wildcard $(addprefix encoder/,saved/*.c merge/*.c symb
                  encoder/bytes/intern.c encoder/bytes/utf8.c \
                  shim/base/text.c shim/base/arena.c shim/base/pace.c
 SYMBOLIZE_OBJ := $(SYMBOLIZE_SRC:%.c=$(B)/obj/%.o) $(PB:%=$(B)/obj/%.o)
-# libelf of Debian 13 unpacks zstd, too; that of Debian 12 does not, and its libzstd.a need not be there.
-ZSTD := $(if $(findstring /,$(shell $(CC) -print-file-name=libzstd.a 2>/dev/null)),-l:libzstd.a)
-SYMBOLIZE_LIB := -ldw -lelf -liberty -lprotobuf-c -llzma -lbz2 $(ZSTD) -lz
+SYMBOLIZE_LIB := -ldw -lelf -liberty -lprotobuf-c -llzma -lbz2 -lzstd -lz
 
 $(SYMBOLIZE): $(SYMBOLIZE_OBJ)
 	$(call say,LINK,$@)

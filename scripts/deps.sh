@@ -9,10 +9,11 @@ set -eu
 
 declare -A packages=(
 	[build]="gcc g++ libc6-dev make binutils libprotobuf-c-dev protobuf-c-compiler zlib1g-dev
-		libdw-dev libelf-dev libiberty-dev liblzma-dev libbz2-dev
+		libdw-dev libelf-dev libiberty-dev liblzma-dev libbz2-dev libzstd-dev
 		dpkg-dev ca-certificates xz-utils bzip2 patch"
 	[run]="golang-go curl"
 	[test]="python3-pytest python3-pytest-xdist python3-pytest-timeout
+		clang libclang-rt-14-dev gfortran
 		libcmocka-dev llvm libc6-dbg dwz python3 golang-go curl redis-server redis-tools
 		nginx-light sqlite3 libsqlite3-0 jq
 		perl lua5.4 memcached libjemalloc2 libtcmalloc-minimal4 procps binutils strace valgrind g++ gzip

@@ -8,6 +8,7 @@ import glob
 import os
 import re
 import shutil
+import struct
 import subprocess
 
 import shim
@@ -15,6 +16,7 @@ import symbolized
 from symbolized import build
 
 EQUAL = 0.995
+COMPRESSED, ZSTD = 0x800, 2  # ELF's flag of a section, and the method in its header
 
 
 class Compared(shim.TestCase):
@@ -161,6 +163,46 @@ class Built(Compared):
 
     def test_gcc_compressed(self):
         self.check_both("gcc_gz", "-O2", "-g", "-gz")
+
+    def zstd(self):
+        """(A program, the same with its sections packed by zstd.)"""
+        whole = build("zstd_whole", ["many.c"], ["gcc", "-O2", "-g", "{many_c}", "-o", "{o}"])
+        path = build("zstd", [whole], ["objcopy", "--compress-debug-sections=zstd", whole, "{o}"])
+        return whole, path
+
+    def test_sections_packed_by_zstd(self):
+        whole, path = self.zstd()
+        for name in (".debug_info", ".debug_line", ".debug_str"):
+            section = symbolized.Elf(path).sections[name]
+            with open(path, "rb") as f:
+                f.seek(section.offset)
+                self.assertEqual((COMPRESSED, ZSTD), (section.flags & COMPRESSED, struct.unpack("<I", f.read(4))[0]))
+        self.compare(path, oracle=whole)
+
+    def test_damaged_sections_packed_by_zstd(self):
+        """The helper lives, says what is wrong (of contents, zstd need not know), and knows functions by the symbol
+        table."""
+        info = symbolized.Elf(self.zstd()[1]).sections[".debug_info"]
+        with open(self.zstd()[1], "rb") as f:
+            good = f.read()
+        folder = shim.scratch("zstd")
+        middle = info.offset + info.size // 2
+        for name, at, new in (("magic", info.offset + 24, b"none"), ("data", middle, b"\xff" * 64),
+                              ("size", info.offset + 8, struct.pack("<Q", 1 << 60)),
+                              ("smaller", info.offset + 8, struct.pack("<Q", 100)),
+                              ("other", info.offset, struct.pack("<I", 77))):
+            with self.subTest(name):
+                path = os.path.join(folder, name)
+                with open(path, "wb") as f:
+                    f.write(good[:at] + new + good[at + len(new):])
+                r = subprocess.run([symbolized.HELPER, "-f", path, "%#x" % self.function(path, "main")],
+                                   capture_output=True, text=True, timeout=60, env=shim.bare_env())
+                self.assertEqual((0, "main\n"), (r.returncode, r.stdout[:5]), r.stderr)
+                if name != "data":
+                    self.assertRegex(r.stderr, "zstd")
+
+    def function(self, path, name):
+        return next(a for a, _, n in symbolized.Elf(path).symbols if n == name)
 
     def test_gcc_compressed_the_old_way(self):
         self.check_both("gcc_gz_gnu", "-O2", "-g", "-gz=zlib-gnu")

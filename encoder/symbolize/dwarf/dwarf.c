@@ -21,6 +21,7 @@
 #include "encoder/symbolize/dwarf/jumps.h"
 #include "encoder/symbolize/dwarf/lines.h"
 #include "encoder/symbolize/dwarf/scopes.h"
+#include "encoder/symbolize/elf/zstd.h"
 
 enum {
 	UNITS_MOST = 1 << 22,
@@ -82,6 +83,8 @@ static void open_alt(struct dwarf *d, const struct elf_file *f)
 	if (len <= 0)
 		return;
 	d->alt_file = debug_file_find_alt(f, name, id, (size_t)len);
+	if (d->alt_file)
+		zstd_unpack(d->alt_file);
 	d->alt = d->alt_file ? dwarf_begin_elf(d->alt_file->elf, DWARF_C_READ, NULL) : NULL;
 	if (!d->alt) {
 		note(d, "the supplementary debug file (.gnu_debugaltlink) was not found");

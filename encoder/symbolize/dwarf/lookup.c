@@ -16,6 +16,7 @@
 #include "encoder/symbolize/dwarf/jumps.h"
 #include "encoder/symbolize/elf/symbols.h"
 #include "encoder/symbolize/elf/strings.h"
+#include "encoder/symbolize/elf/zstd.h"
 
 struct object {
 	struct elf_file *file;
@@ -45,7 +46,7 @@ static bool is_id(const struct elf_file *f, const char *hex)
 	return true;
 }
 
-/* Is .debug_info packed by another method than zlib, the only one that is read here? */
+/* Is .debug_info packed still? By zlib it may be: libdw unpacks that. */
 static bool is_packed_otherwise(const struct elf_file *f)
 {
 	GElf_Chdr packing;
@@ -53,11 +54,13 @@ static bool is_packed_otherwise(const struct elf_file *f)
 	return scn && gelf_getchdr(scn, &packing) && packing.ch_type != ELFCOMPRESS_ZLIB;
 }
 
-static void open_dwarf(struct object *o, const struct elf_file *f)
+static void open_dwarf(struct object *o, struct elf_file *f)
 {
+	bool all = zstd_unpack(f);
 	if (is_packed_otherwise(f)) {
-		o->note = "its DWARF is not packed by zlib (by zstd?), and can't be read; objcopy "
-			  "--decompress-debug-sections helps";
+		o->note = all ? "its DWARF is not packed by zlib or zstd, and can't be read; objcopy "
+		                "--decompress-debug-sections helps"
+		              : "its DWARF is packed by zstd, and damaged, or there is no memory to unpack it";
 		return;
 	}
 	o->dwarf = dwarf_open(f, &o->texts);

@@ -15,6 +15,8 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "encoder/symbolize/elf/zstd.h"
+
 static bool is_ours(Elf *elf)
 {
 	size_t size;
@@ -81,6 +83,7 @@ void elf_file_close(struct elf_file *f)
 	if (!f)
 		return;
 	elf_end(f->elf);
+	zstd_release(f);
 	close(f->fd);
 	free(f->path);
 	free(f);

@@ -18,7 +18,8 @@ struct elf_file {
 	Elf *elf;   /* mapped read-only, so that RLIMIT_DATA does not count the pages */
 	char *path; /* NULL: it has none */
 	uint8_t id[BUILD_ID_MOST];
-	size_t id_len; /* 0: it has no build id */
+	size_t id_len;             /* 0: it has no build id */
+	struct unpacked *unpacked; /* sections that zstd.c unpacked */
 };
 
 /* Open a file. Returns NULL, with the reason in *why, if it is not there, not a 64-bit ELF file of this machine's byte
