@@ -282,6 +282,13 @@ void wait_for(const int *counter, int value)
 	assert_int_equal(counted(counter), value);
 }
 
+void wait_for_no_memory(void)
+{
+	for (int i = 0; i < 20000 && arena_mapped_bytes(); i++)
+		sleep_ms(1);
+	assert_int_equal(arena_mapped_bytes(), 0);
+}
+
 void forget_counts(void)
 {
 	stub.begins = stub.drains = stub.ends = stub.abandons = stub.releases = 0;

@@ -85,6 +85,8 @@ void assert_lacks(const struct reply *r, const char *header);
 
 void wait_for_least(const int *counter, int value);
 void wait_for(const int *counter, int value);
+/* The server has given back all memory of requests: it does so in its own time. */
+void wait_for_no_memory(void);
 void forget_counts(void);
 void begin_long_profile(int *fd);
 double thread_seconds(void);

@@ -14,7 +14,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "shim/base/arena.h"
 #include "http/endpoints/take.h"
 #include "test/unit/support/served.h"
 
@@ -203,7 +202,7 @@ static void test_a_profile_whose_client_goes_away_is_abandoned_once(void **state
 	assert_int_equal(counted(&stub.abandons), 2);
 	assert_int_equal(counted(&stub.drains), drains);
 	assert_int_equal(counted(&stub.ends), 0);
-	assert_int_equal(arena_mapped_bytes(), 0);
+	wait_for_no_memory();
 }
 
 static void test_a_moved_server_abandons_its_profile(void **state)
