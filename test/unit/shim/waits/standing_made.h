@@ -51,7 +51,6 @@
 
 enum { OURS = SIGUSR2, PROGRAMS = SIGUSR1 };
 
-
 bool handlers_counted(uintptr_t handler) /* handlers.c's */
 {
 	(void)handler;

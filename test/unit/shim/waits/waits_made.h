@@ -35,7 +35,7 @@
 #include "test/unit/support/child.h"
 #include "test/unit/support/count.h"
 
-shared_u32 signals_users;  /* signals.c's */
+shared_u32 signals_users; /* signals.c's */
 
 static bool counted;                     /* all handlers are */
 bool handlers_counted(uintptr_t handler) /* hooks/signal.c's */
