@@ -124,4 +124,16 @@ static inline uint64_t os_clock_ns(int clock)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+/* Sleeps step_ns (less than a second), unless CLOCK_MONOTONIC is past until_ns. For loops whose patience is a time: on
+ * a busy machine a step takes many times its length.
+ * Returns false if the time is over. */
+static inline bool os_step(uint64_t until_ns, long step_ns)
+{
+	const struct timespec step = {.tv_nsec = step_ns};
+	if (os_clock_ns(CLOCK_MONOTONIC) >= until_ns)
+		return false;
+	os_call(SYS_nanosleep, &step, NULL);
+	return true;
+}
+
 #endif

@@ -28,10 +28,10 @@ static uint32_t count_callers(void)
 /* Of a handler that interrupted a hook, its own thread is one. */
 void self_await_callers(void)
 {
-	enum { STEP_NS = 100000, STEPS = 20000 };
-	const struct timespec step = {.tv_nsec = STEP_NS};
-	for (int i = 0; i < STEPS && count_callers() > self.busy; i++)
-		os_call(SYS_nanosleep, &step, NULL);
+	enum { STEP_NS = 100000, MOST_NS = 2000000000 };
+	uint64_t until = os_clock_ns(CLOCK_MONOTONIC) + MOST_NS;
+	while (count_callers() > self.busy && os_step(until, STEP_NS))
+		continue;
 }
 
 FORKED_CODE void self_fork_child(void)

@@ -42,10 +42,21 @@ static void drop_all_surely(void)
 	drop_all();
 }
 
+/* A handler of the program that landed here, and changes the identity, too, would wait for its own thread, and arm all
+ * threads once more: it has to wait until this is done. */
+static void arm_undisturbed(void)
+{
+	static const uint64_t all = UINT64_MAX;
+	uint64_t mask;
+	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &all, &mask, sizeof all);
+	ticks_arm_known();
+	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof mask);
+}
+
 void quota_resume(void)
 {
 	if (timers_resume() && ticks_are_on() && house_is_ours())
-		ticks_arm_known();
+		arm_undisturbed();
 }
 
 /* Ends a time of DRAIN_NS after timers were given back, in which hooks look closely: their signals that are on their
@@ -108,9 +119,9 @@ static bool is_room(void)
  * signals one thread after the other, leaves out a thread if it can't send, and so needs an entry. */
 static void await_room(void)
 {
-	const struct timespec step = {.tv_nsec = 1000000};
-	for (int ms = 0; ms < DRAIN_NS / 1000000 && !is_room(); ms++)
-		os_call(SYS_nanosleep, &step, NULL);
+	uint64_t until = os_clock_ns(CLOCK_MONOTONIC) + DRAIN_NS;
+	while (!is_room() && os_step(until, 1000000))
+		continue;
 }
 
 void quota_pause(void)

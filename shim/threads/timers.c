@@ -69,14 +69,13 @@ bool timers_are_paused(void)
 
 bool timers_wait_for_makers(void)
 {
-	enum { STEP_NS = 100000, STEPS = 200 };
-	bool waited = false;
-	for (int i = 0; i < STEPS && shared_load_seq_cst(&timers.makers); i++) {
-		const struct timespec step = {.tv_nsec = STEP_NS};
-		os_call(SYS_nanosleep, &step, NULL);
-		waited = true;
-	}
-	return waited;
+	enum { STEP_NS = 100000, MOST_NS = 20000000 };
+	if (!shared_load_seq_cst(&timers.makers))
+		return false;
+	uint64_t until = os_clock_ns(CLOCK_MONOTONIC) + MOST_NS;
+	while (shared_load_seq_cst(&timers.makers) && os_step(until, STEP_NS))
+		continue;
+	return true;
 }
 
 void timers_end_lost_pause(void)

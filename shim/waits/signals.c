@@ -408,10 +408,10 @@ bool signals_quiesce(unsigned ms)
  * program, so it ends as soon as its thread has had a processor. */
 void signals_await_handlers(void)
 {
-	enum { STEP_NS = 100000, STEPS = 20000 };
-	const struct timespec step = {.tv_nsec = STEP_NS};
-	for (int i = 0; i < STEPS && shared_load_acquire(&at_work); i++)
-		os_call(SYS_nanosleep, &step, NULL);
+	enum { STEP_NS = 100000, MOST_NS = 2000000000 };
+	uint64_t until = os_clock_ns(CLOCK_MONOTONIC) + MOST_NS;
+	while (shared_load_acquire(&at_work) && os_step(until, STEP_NS))
+		continue;
 }
 
 /* Handlers of ours that ran in other threads are not in the child. */

@@ -47,6 +47,13 @@ class Same(shim.TestCase):
     def test_fork_and_seteuid_in_a_signal_handler(self):
         self.check("fork_in_handler")
 
+    def test_the_same_while_a_profile_is_taken(self):
+        """The handler lands where seteuid arms the timers again, and calls seteuid."""
+        with start([shim.program("fork_in_handler"), "stdin"]) as p, shim.Raw(p.port) as raw:
+            raw.send(b"GET /debug/pprof/profile?seconds=100&hz=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            shim.wait_until("it to begin", p.is_profiled)
+            self.assertEqual((0, "children 1\nbad 0\n", ""), p.finish())
+
     def test_waits_for_children_of_every_kind_do_not_meet_us(self):
         for way in ("waitpid", "wait3", "wait4", "waitid", "wait4_by_number", "waitid_by_number"):
             with self.subTest(way):
