@@ -10,7 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Copy `bytes` from `at`. Two system calls; five where the first way is closed.
+/* Copy `bytes` from `at`. Two system calls. Where the first way is closed the listener reads by a file of its own, and
+ * a thread of the program, in whose table no descriptor of ours may be, asks for each page and then reads it.
  * Returns false if not all of it can be read, or the program is confined (confined.h). */
 bool peek(uintptr_t at, void *to, size_t bytes);
 
