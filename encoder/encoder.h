@@ -69,6 +69,11 @@ int symbol_answer(struct region *r, struct out *o, struct span query, struct pat
 /* Returns why names are missing or have no lines, as a text for users; NULL: all is well. */
 const char *encoder_trouble(void);
 
+/* Start the helper program to merge profiles, with `fd`, a socket that stays the caller's, as its standard input and
+ * output (encoder/symbolize/protocol.h). It is ended after life_s seconds. Until it has ended, others wait for names.
+ * Returns 0; -EAGAIN: it is at work, ask again soon; or another negative errno: it cannot be had. */
+int encoder_merge(int fd, unsigned life_s);
+
 struct encoder_options {
 	const char *symbolizer; /* path of the helper program; NULL: the one beside the library */
 	bool symbolizer_off;    /* run no helper program */

@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -122,8 +123,8 @@ static int patience_ms(const struct reading *r)
 	return passed < all ? (int)(all - passed < INT32_MAX ? all - passed : INT32_MAX) : 0;
 }
 
-/* Wait, and read what there is. Once the time is over, an input that has nothing to read is late. */
-static void read_round(const struct reading *r)
+/* Returns the number of inputs that are still open. The client stands behind them. */
+static size_t list_open(const struct reading *r)
 {
 	size_t n = 0;
 	for (size_t i = 0; i < r->s->count; i++)
@@ -131,7 +132,17 @@ static void read_round(const struct reading *r)
 			r->poll[n] = (struct pollfd){.fd = r->s->at[i].fd, .events = POLLIN};
 			r->which[n++] = i;
 		}
-	int wait_ms = patience_ms(r), ready = poll(r->poll, n, wait_ms);
+	r->poll[n] = (struct pollfd){.fd = r->s->has_client ? r->s->client : -1, .events = POLLRDHUP};
+	return n;
+}
+
+/* Wait, and read what there is. Once the time is over, an input that has nothing to read is late. */
+static void read_round(const struct reading *r)
+{
+	size_t n = list_open(r);
+	int wait_ms = patience_ms(r), ready = poll(r->poll, n + 1, wait_ms);
+	if (ready > 0 && r->poll[n].revents)
+		exit(0);
 	bool over = wait_ms == 0 || ready == 0;
 	if (ready < 0 && errno == EINTR)
 		return;
@@ -208,15 +219,37 @@ static void note_lost(const struct merging *g, const struct input *i, size_t los
 	note(g, text);
 }
 
+/* Leave out the head of an HTTP answer.
+ * Returns NULL, or why there is no profile behind it. */
+static const char *skip_head(struct input *i, const unsigned char **at, size_t *len)
+{
+	static const char version[] = "HTTP/1.1 ", ok[] = "HTTP/1.1 200 ", empty[] = "\r\n\r\n";
+	const unsigned char *end = *len ? memmem(*at, *len, empty, sizeof empty - 1) : NULL;
+	if (!end || *len < sizeof ok || memcmp(*at, version, sizeof version - 1) != 0)
+		return "it ended before it answered";
+	const unsigned char *body = end + sizeof empty - 1;
+	size_t rest = *len - (size_t)(body - *at);
+	if (memcmp(*at, ok, sizeof ok - 1) != 0) {
+		rest -= rest && body[rest - 1] == '\n';
+		snprintf(i->why, sizeof i->why, "%.*s", (int)(rest < 120 ? rest : 120), (const char *)body);
+		return i->why;
+	}
+	*at = body, *len = rest;
+	return NULL;
+}
+
 /* An input has ended: merge it, or say why not. */
 static void take(struct merging *g, struct input *i)
 {
 	struct profile_limits limits = {.unpacked_bytes = g->s->memory_bytes / UNPACKED_PART,
 	                                .message_bytes = g->s->memory_bytes / MESSAGES_PART};
 	Pprof__Profile *p = NULL;
-	size_t lost = 0;
+	const unsigned char *at = i->bytes;
+	size_t lost = 0, len = i->len;
+	if (!i->wrong && i->is_http)
+		i->wrong = skip_head(i, &at, &len);
 	if (!i->wrong)
-		i->wrong = profile_unpack(i->bytes, i->len, &limits, &p);
+		i->wrong = profile_unpack(at, len, &limits, &p);
 	free(i->bytes);
 	i->bytes = NULL;
 	i->len = i->cap = 0;
@@ -237,6 +270,17 @@ static void read_and_take(struct reading *r, struct merging *g)
 		while (i->fd >= 0)
 			read_round(r);
 		take(g, i);
+	}
+}
+
+void inputs_heed_limits(struct inputs *s)
+{
+	struct rlimit data, files;
+	if (getrlimit(RLIMIT_DATA, &data) == 0 && data.rlim_cur != RLIM_INFINITY && data.rlim_cur < s->memory_bytes)
+		s->memory_bytes = data.rlim_cur;
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
 	}
 }
 

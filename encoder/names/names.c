@@ -15,6 +15,7 @@
 #include "encoder/names/cache.h"
 #include "encoder/bytes/sort.h"
 #include "encoder/names/symbolizer.h"
+#include "encoder/symbolize/protocol.h"
 #include "encoder/bytes/utf8.h"
 #include "shim/base/house.h"
 #include "shim/base/os.h"
@@ -385,6 +386,12 @@ int names_prepare_calls(struct names *n, const struct site *sites, size_t count,
 const char *encoder_trouble(void)
 {
 	return symbolizer_trouble();
+}
+
+int encoder_merge(int fd, unsigned life_s)
+{
+	static char *const words[SYMBOLIZER_WORDS] = {SYMBOLIZE_MERGE, SYMBOLIZE_PIPE};
+	return symbolizer_lend(words, fd, life_s);
 }
 
 unsigned encoder_rest(void)

@@ -79,6 +79,9 @@ static struct {
 	uint32_t jumps;
 } helper;
 
+/* The helper program at other work: symbolizer_lend. pid 0: it is not. */
+static struct spawned lent;
+
 /* ---- what went wrong ---- */
 
 static void remember(const char *what, int number, const char *then)
@@ -621,10 +624,32 @@ static bool waits_for_leftovers(void)
 	return queue.since_ns && now_ns - queue.since_ns < LEFTOVERS_SECONDS * SECOND;
 }
 
+/* Is the helper program at other work? */
+static bool is_lent(void)
+{
+	int status;
+	return lent.pid && !spawn_has_ended(&lent, &status);
+}
+
 static void ask_if_free(void)
 {
-	if (!helper.process.pid && queue.first && !waits_for_leftovers())
+	if (!helper.process.pid && queue.first && !is_lent() && !waits_for_leftovers())
 		ask_next();
+}
+
+int symbolizer_lend(char *const words[SYMBOLIZER_WORDS], int fd, unsigned life_s)
+{
+	char *argv[SYMBOLIZER_WORDS + 2] = {symbolizer.program};
+	if (!symbolizer.program[0])
+		return -ENOENT;
+	if (is_refused())
+		return -EPERM;
+	if (symbolizer_poll() || is_lent() || spawn_has_leftovers())
+		return -EAGAIN;
+	uint64_t memory_bytes = memory_for_helper();
+	for (size_t i = 0; i < SYMBOLIZER_WORDS; i++)
+		argv[i + 1] = words[i];
+	return memory_bytes < MEMORY_LEAST ? -ENOSPC : spawn_on_socket(&lent, argv, memory_bytes, fd, life_s);
 }
 
 uint64_t symbolizer_queue(const struct question *q, size_t count)
@@ -663,7 +688,7 @@ bool symbolizer_poll(void)
 unsigned symbolizer_rest_ms(void)
 {
 	if (!symbolizer_poll())
-		return 0;
+		return is_lent() ? LATER_MS : 0;
 	return !helper.process.pid || helper.is_ending || helper.next ? SOON_MS : LATER_MS;
 }
 
@@ -705,6 +730,7 @@ void symbolizer_locate(const struct maps *maps)
 void symbolizer_start(const struct encoder_options *options)
 {
 	forget_helper(); /* in a fork child: the parent's */
+	memset(&lent, 0, sizeof lent);
 	region_release(&queue.region);
 	memset(&queue, 0, sizeof queue);
 	memset(&symbolizer, 0, sizeof symbolizer);

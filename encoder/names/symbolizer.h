@@ -46,6 +46,12 @@ bool symbolizer_poll(void);
  * Returns in how many milliseconds to call again; 0: not needed. */
 unsigned symbolizer_rest_ms(void);
 
+/* Start the helper program with other words, as many as are not NULL, and a socket as its standard input and output. It
+ * is ended after life_s seconds; until it has ended, questions wait.
+ * Returns 0; -EAGAIN: it is at work, ask again soon; or another negative errno: it cannot be had. */
+enum { SYMBOLIZER_WORDS = 3 };
+int symbolizer_lend(char *const words[SYMBOLIZER_WORDS], int fd, unsigned life_s);
+
 /* A request gave up waiting for the helper: symbolizer_trouble says so until the helper has ended. */
 void symbolizer_is_late(void);
 bool symbolizer_was_late(void);

@@ -23,7 +23,7 @@
 static const char usage[] =
 	"Usage: " SYMBOLIZE_PROGRAM " [options] FILE [ADDRESS...]\n"
 	"       " SYMBOLIZE_PROGRAM " [options] PROFILE >COMPLETED.pb.gz\n"
-	"       " SYMBOLIZE_PROGRAM " " MERGE_WORD " [options] PROFILE... >MERGED.pb.gz\n"
+	"       " SYMBOLIZE_PROGRAM " " SYMBOLIZE_MERGE " [options] PROFILE... >MERGED.pb.gz\n"
 	"Print functions, files, lines and inlined calls at hexadecimal addresses of an ELF file,\n"
 	"of lines of standard input if none is given; or add them to a saved pprof profile; or merge profiles.\n"
 	"\n"
@@ -204,7 +204,7 @@ static void by_hand_or_complete(const struct options *o)
 
 int main(int argc, char **argv)
 {
-	if (argc > 1 && strcmp(argv[1], MERGE_WORD) == 0)
+	if (argc > 1 && strcmp(argv[1], SYMBOLIZE_MERGE) == 0)
 		return merge_command(argc - 1, argv + 1);
 	struct options o = read_options(argc, argv);
 	int status = 0;

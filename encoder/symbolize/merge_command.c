@@ -12,13 +12,12 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "encoder/merge/inputs.h"
 #include "encoder/symbolize/protocol.h"
 
-#define NAME SYMBOLIZE_PROGRAM " " MERGE_WORD
+#define NAME SYMBOLIZE_PROGRAM " " SYMBOLIZE_MERGE
 
 static const char usage[] =
 	"Usage: " NAME " [options] [--label KEY=VALUE]... PROFILE... >MERGED.pb.gz\n"
@@ -134,20 +133,10 @@ static void read_arguments(struct inputs *s, int argc, char **argv)
 		die("profiles are wanted; --help says more");
 }
 
-/* A limit of this process counts, too. */
-static void heed_limits(struct inputs *s)
-{
-	struct rlimit data, files;
-	if (getrlimit(RLIMIT_DATA, &data) == 0 && data.rlim_cur != RLIM_INFINITY && data.rlim_cur < s->memory_bytes)
-		s->memory_bytes = data.rlim_cur;
-	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-		files.rlim_cur = files.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &files);
-	}
-}
-
 int merge_command(int argc, char **argv)
 {
+	if (argc == 2 && strcmp(argv[1], SYMBOLIZE_PIPE) == 0)
+		return merge_serve(STDIN_FILENO) == 0 ? 0 : 1;
 	struct inputs s = {.memory_bytes = UINT64_C(2) << 30};
 	s.at = calloc((size_t)argc + 1, sizeof *s.at);
 	if (!s.at)
@@ -155,7 +144,7 @@ int merge_command(int argc, char **argv)
 	read_arguments(&s, argc, argv);
 	if (isatty(STDOUT_FILENO))
 		die("a profile is not for a terminal; let it go to a file: " NAME " … >merged.pb.gz");
-	heed_limits(&s);
+	inputs_heed_limits(&s);
 	for (size_t i = 0; i < s.count; i++)
 		open_input(&s.at[i]);
 	const char *wrong = inputs_merge(&s, STDOUT_FILENO, stderr);

@@ -40,12 +40,23 @@
  * An object that could not be opened has `n` and no `a`. The reader must expect anything: a helper may die within a
  * line.
  *
+ * As `merge --pipe` it merges profiles instead, over one socket, which is its standard input and output:
+ *
+ *   m <pid>\t<program>\t<why>        a profile, of this process. If <why> is not "", it cannot be had for that reason;
+ *                                    else the next of the descriptors that come with the text (SCM_RIGHTS) brings it,
+ *                                    as the answer to an HTTP request
+ *   t <seconds> <name>               how long each may take, and the name of the profile
+ *                                    (an empty line: that is all)
+ *
+ * The answer is one of HTTP, with its length.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_PROTOCOL_H
 #define PPROFSHIM_PROTOCOL_H
 
 /* argv of the helper when the listener starts it: pprofshim-symbolize --pipe [--debug-dirs DIR:DIR…] */
 #define SYMBOLIZE_PIPE "--pipe"
+#define SYMBOLIZE_MERGE "merge" /* its first word: it merges profiles */
 #define SYMBOLIZE_DEBUG_DIRS "--debug-dirs"
 #define SYMBOLIZE_PROGRAM "pprofshim-symbolize"
 

@@ -235,6 +235,12 @@ static void shed_powers(void)
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
+void serve_shed_powers(void)
+{
+	if (!is_filtered() || is_allowed(shed_powers))
+		shed_powers();
+}
+
 int serve(int in, int out)
 {
 	struct request q = {0};
@@ -242,8 +248,7 @@ int serve(int in, int out)
 	int error = r ? request_read(in, &q) : -ENOMEM;
 	if (error == 0 && is_helper) {
 		open_program(&q);
-		if (!is_filtered() || is_allowed(shed_powers))
-			shed_powers();
+		serve_shed_powers();
 	}
 	if (error == 0) {
 		reply_start(r, out);

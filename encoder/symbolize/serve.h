@@ -14,4 +14,7 @@ void serve_prepare(void);
  * are not of the protocol are skipped. Returns 0, or a negative errno: reading or writing failed. */
 int serve(int in, int out);
 
+/* Give up all privileges before anything is read that may be hostile. */
+void serve_shed_powers(void);
+
 #endif

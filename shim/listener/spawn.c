@@ -113,14 +113,15 @@ bool spawn_has_leftovers(void)
 	       shared_load_acquire(&keeper_shared.helper_on_stack);
 }
 
-static int start(struct spawned *s, char *const argv[], uint64_t memory_bytes, struct pipes *p)
+/* Start argv with these two as its standard input and output. */
+static int start(struct spawned *s, char *const argv[], uint64_t memory_bytes, int in_fd, int out_fd)
 {
 	for (int i = 0; i < KEEPER_ARGS_MAX; i++)
 		if (!(keeper_shared.argv[i] = argv[i]))
 			break;
 	keeper_shared.memory_bytes = memory_bytes;
-	keeper_shared.in_fd = p->in[0];
-	keeper_shared.out_fd = p->out[1];
+	keeper_shared.in_fd = in_fd;
+	keeper_shared.out_fd = out_fd;
 	keeper_shared.listener_pid = os_pid();
 	shared_set_own(&keeper_shared.state, KEEPER_STARTING);
 	keeper_shared.error = 0;
@@ -129,7 +130,24 @@ static int start(struct spawned *s, char *const argv[], uint64_t memory_bytes, s
 	long pid = keeper_start();
 	if (pid < 0)
 		return (int)pid;
-	*s = (struct spawned){.pid = (int)pid, .to_fd = p->in[1], .from_fd = p->out[0]};
+	*s = (struct spawned){.pid = (int)pid, .to_fd = -1, .from_fd = -1};
+	return 0;
+}
+
+/* Returns 0; or why no helper can be started now. */
+static int is_impossible(void)
+{
+	if (filters_have_changed())
+		return -EPERM;
+	return !reap_keeper() || spawn_has_leftovers() ? -EBUSY /* an old keeper did not end */ : 0;
+}
+
+static int start_on_pipes(struct spawned *s, char *const argv[], uint64_t memory_bytes, struct pipes *p)
+{
+	int r = start(s, argv, memory_bytes, p->in[0], p->out[1]);
+	if (r < 0)
+		return r;
+	s->to_fd = p->in[1], s->from_fd = p->out[0];
 	p->in[1] = p->out[0] = -1; /* they are s's now */
 	os_call(SYS_fcntl, s->to_fd, F_SETFL, O_NONBLOCK);
 	os_call(SYS_fcntl, s->from_fd, F_SETFL, O_NONBLOCK);
@@ -140,17 +158,26 @@ int spawn(struct spawned *s, char *const argv[], uint64_t memory_bytes)
 {
 	struct pipes p = {{-1, -1}, {-1, -1}};
 	*s = (struct spawned){.to_fd = -1, .from_fd = -1};
-	if (filters_have_changed())
-		return -EPERM;
-	if (!reap_keeper() || spawn_has_leftovers())
-		return -EBUSY; /* an old keeper did not end */
-	int r = open_pipe(p.in);
+	int r = is_impossible();
+	if (r < 0)
+		return r;
+	r = open_pipe(p.in);
 	if (r == 0)
 		r = open_pipe(p.out);
 	if (r == 0)
-		r = start(s, argv, memory_bytes, &p);
+		r = start_on_pipes(s, argv, memory_bytes, &p);
 	close_pipe(p.in);
 	close_pipe(p.out);
+	return r;
+}
+
+int spawn_on_socket(struct spawned *s, char *const argv[], uint64_t memory_bytes, int fd, unsigned life_s)
+{
+	*s = (struct spawned){.to_fd = -1, .from_fd = -1};
+	int r = is_impossible();
+	if (r == 0)
+		r = start(s, argv, memory_bytes, fd, fd);
+	s->stop_ns = os_clock_ns(CLOCK_MONOTONIC) + life_s * UINT64_C(1000000000);
 	return r;
 }
 
@@ -192,7 +219,7 @@ void spawn_stop(struct spawned *s)
 /* It is asked to end once it had time to do so by itself. */
 static bool ends_in_time(struct spawned *s)
 {
-	uint64_t ms = (os_clock_ns(CLOCK_MONOTONIC) - s->stop_ns) / 1000000;
+	uint64_t now_ns = os_clock_ns(CLOCK_MONOTONIC), ms = now_ns > s->stop_ns ? (now_ns - s->stop_ns) / 1000000 : 0;
 	if (ms >= END_MS && !s->is_killed)
 		s->is_killed = os_call(SYS_kill, shared_own(&keeper_shared.keeper_pid), SIGTERM) == 0;
 	return ms < END_MS + KILL_MS;

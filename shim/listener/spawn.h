@@ -28,6 +28,10 @@ struct spawned {
  * ended (spawn_has_leftovers). */
 int spawn(struct spawned *s, char *const argv[], uint64_t memory_bytes);
 
+/* The same with a socket, which stays the caller's, as its standard input and output. After life_s seconds
+ * spawn_has_ended ends it; spawn_stop is not needed. */
+int spawn_on_socket(struct spawned *s, char *const argv[], uint64_t memory_bytes, int fd, unsigned life_s);
+
 /* Of the last helper: has execve worked, or failed? */
 bool spawn_has_started(void);
 

@@ -10,6 +10,8 @@
 #include "test/unit/encoder/merge/merge_made.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 
 #include "encoder/merge/inputs.h"
 
@@ -169,6 +171,52 @@ static void test_what_takes_more_than_its_share_is_left_out(void **state)
 	pprof__profile__free_unpacked(p, NULL);
 }
 
+static void test_the_head_of_an_http_answer_is_left_out(void **state)
+{
+	(void)state;
+	static const char ok[] = "HTTP/1.1 200 OK\r\nContent-Type: x\r\n\r\n";
+	static const char bad[] = "HTTP/1.1 503 Service Unavailable\r\n\r\nno memory is left\n",
+			  cut[] = "HTTP/1.1 200 OK\r\n";
+	for (int i = 0; i < INPUTS; i++)
+		input[i].is_http = true;
+	send_bytes(0, ok, sizeof ok - 1);
+	send_good(0);
+	send_bytes(1, bad, sizeof bad - 1);
+	send_bytes(2, cut, sizeof cut - 1);
+	for (int i = 1; i < INPUTS; i++) {
+		close(writer[i]);
+		writer[i] = -1;
+	}
+	Pprof__Profile *p = merged();
+	assert_int_equal(p->sample[0]->value[0], 10);
+	assert_string_equal(text_of(p, p->comment[p->n_comment - 2]), "second is left out: no memory is left");
+	assert_string_equal(last_comment(p), "third is left out: it ended before it answered");
+	pprof__profile__free_unpacked(p, NULL);
+}
+
+static void test_when_nobody_wants_the_result_it_ends(void **state)
+{
+	(void)state;
+	int pair[2], status;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		inputs.has_client = true;
+		inputs.client = pair[0];
+		close(pair[1]);
+		inputs_merge(&inputs, 1, NULL);
+		_exit(1);
+	}
+	close(pair[0]);
+	close(pair[1]);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	for (int i = 0; i < INPUTS; i++) {
+		close(input[i].fd);
+		input[i].fd = -1;
+	}
+}
+
 static void test_without_any_profile_there_is_no_result(void **state)
 {
 	(void)state;
@@ -193,6 +241,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_descriptor_that_was_never_there_is_named, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_the_largest_gives_way, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_what_takes_more_than_its_share_is_left_out, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_the_head_of_an_http_answer_is_left_out, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_when_nobody_wants_the_result_it_ends, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_without_any_profile_there_is_no_result, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,8 @@
  * links: shim/base/arena.c shim/base/sync.c */
 #include "test/unit/encoder/names/symbolizer_made.h"
 
+#include <sys/socket.h>
+
 /* --- whole answers --------------------------------------------------------------------------------- */
 
 static void test_answers_are_in_the_cache(void **state)
@@ -268,6 +270,45 @@ static void test_an_object_without_answers_is_not_asked_for_again_at_once(void *
 	assert_true(would_answer(2));
 }
 
+static char *const other_words[SYMBOLIZER_WORDS] = {"merge", "--pipe"};
+
+/* At other work, it says so over the socket, and goes on until that is closed. */
+static void test_questions_wait_while_it_is_at_other_work(void **state)
+{
+	(void)state;
+	int pair[2];
+	char said[32] = "";
+	write_file("answer", whole, strlen(whole));
+	use_script(
+		"if [ \"$1\" = merge ]; then echo \"$*\"; fi; cat >/dev/null; [ \"$1\" = merge ] || exec cat answer");
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(symbolizer_lend(other_words, pair[1], 1000), 0);
+	close(pair[1]);
+	assert_int_equal(symbolizer_lend(other_words, pair[0], 1000), -EAGAIN);
+	uint64_t ticket = symbolizer_queue(questions, MODULES);
+	assert_true(ticket && !symbolizer_is_done(ticket));
+	assert_int_equal(read(pair[0], said, sizeof said - 1), 13);
+	assert_string_equal(said, "merge --pipe\n");
+	assert_true(symbolizer_poll() && !symbolizer_is_done(ticket));
+	assert_string_equal(known(), "");
+	close(pair[0]);
+	wait_for_end();
+	assert_true(symbolizer_is_done(ticket));
+	assert_string_equal(known(), whole_known);
+	assert_null(symbolizer_trouble());
+	expect_nothing_left();
+}
+
+static void test_it_is_not_lent_while_it_answers(void **state)
+{
+	(void)state;
+	use_script("sleep 0.2; cat >/dev/null; echo e");
+	ask_all();
+	assert_int_equal(symbolizer_lend(other_words, 0, 1000), -EAGAIN);
+	wait_for_end();
+	expect_nothing_left();
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 3 && strcmp(argv[1], "die") == 0)
@@ -285,6 +326,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_one_that_dies_before_it_reads_is_told_by_its_death),
 		cmocka_unit_test(test_an_object_that_was_answered_is_not_blamed),
 		cmocka_unit_test(test_an_object_without_answers_is_not_asked_for_again_at_once),
+		cmocka_unit_test(test_questions_wait_while_it_is_at_other_work),
+		cmocka_unit_test(test_it_is_not_lent_while_it_answers),
 	};
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

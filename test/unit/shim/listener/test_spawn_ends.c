@@ -8,6 +8,7 @@
 #include "test/unit/shim/listener/spawn_made.h"
 
 #include <sched.h>
+#include <sys/socket.h>
 
 /* --- how it ends ----------------------------------------------------------------------------------- */
 
@@ -334,6 +335,55 @@ static void test_one_that_reads_no_more_is_an_error_and_no_signal(void **state)
 	assert_int_equal(child_status(child_begin, write_to_the_deaf), 0);
 }
 
+/* --- on a socket ----------------------------------------------------------------------------------- */
+
+static void start_on_socket(struct spawned *s, int *ours, unsigned life_s, char *part)
+{
+	int pair[2];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(spawn_on_socket(s, (char *const[]){SELF, part, NULL}, ANY_MEMORY, pair[1], life_s), 0);
+	close(pair[1]);
+	*ours = pair[0];
+}
+
+static int status_in_the_end(struct spawned *s)
+{
+	int status;
+	while (!spawn_has_ended(s, &status))
+		usleep(500);
+	assert_nothing(s);
+	return status;
+}
+
+static void test_one_on_a_socket_reads_it_and_answers_there(void **state)
+{
+	struct spawned s;
+	char answer[16] = "";
+	int fd;
+	(void)state;
+	start_on_socket(&s, &fd, 1000, "count");
+	assert_int_equal(write(fd, "\0\1\2", 3), 3);
+	shutdown(fd, SHUT_WR);
+	assert_int_equal(read(fd, answer, sizeof answer - 1), 3);
+	assert_string_equal(answer, "3 0");
+	close(fd);
+	assert_int_equal(status_in_the_end(&s), 0);
+	assert_no_child();
+}
+
+static void test_one_on_a_socket_is_ended_when_its_life_is_over(void **state)
+{
+	struct spawned s;
+	int fd;
+	(void)state;
+	start_on_socket(&s, &fd, 1, "silent");
+	uint64_t began_ms = now_ms();
+	assert_int_equal(status_in_the_end(&s), SIGKILL);
+	assert_true(now_ms() - began_ms >= 900);
+	close(fd);
+	assert_no_child();
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 1)
@@ -350,6 +400,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_all_is_written_to_one_that_reads_slowly),
 		cmocka_unit_test(test_one_that_does_not_read_is_waited_for_no_longer_than_said),
 		cmocka_unit_test(test_one_that_reads_no_more_is_an_error_and_no_signal),
+		cmocka_unit_test(test_one_on_a_socket_reads_it_and_answers_there),
+		cmocka_unit_test(test_one_on_a_socket_is_ended_when_its_life_is_over),
 	};
 #ifdef __SANITIZE_THREAD__
 	/* Three processes on stacks of one memory, in turn by the kernel's word: the sanitizer takes them for threads
