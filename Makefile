@@ -300,6 +300,10 @@ fuzz: ## install what is missing and run each fuzz target for SECONDS=60; what b
 		sed -n 's/^stat::number_of_executed_units: */         executions: /p' $(F)/$$t.log; \
 	done
 
+build-debian13: ## build it in a Debian 13, which is made in build/debian13, by each gcc there, and try it; as root
+	$(Q)scripts/deps.sh debian13
+	$(Q)scripts/debian13.sh $(B)/debian13
+
 fuzz-build: $(FUZZ:%=$(F)/%) $(F)/corpus/made/stamp
 
 unit-build: $(UNIT_BINS)
@@ -380,7 +384,7 @@ help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' Makefile | awk -F '\t' '{ printf "%-10s %s\n", $$1, $$2 }'
 
 .PHONY: all programs run test unit unit-build e2e readers bench bench-idle soak torture asan ubsan tsan fuzz \
-        fuzz-build format lint $(LINTS) install uninstall dist clean help
+        fuzz-build build-debian13 format lint $(LINTS) install uninstall dist clean help
 .SECONDARY:
 
 -include $(OBJ:.o=.d) $(SYMBOLIZE_OBJ:.o=.d) \

@@ -1,8 +1,8 @@
 #!/bin/bash
 # deps.sh [--check] GROUP... - install the Debian packages that a group of targets needs and that are missing.
 #
-# Groups: build run test bench fuzz lint. When nothing is missing, apt is not called at all, and neither root nor sudo
-# is needed. With --check nothing is installed: what is missing is named with the command that installs it.
+# Groups: build run test bench fuzz debian13 lint. When nothing is missing, apt is not called at all, and neither root
+# nor sudo is needed. With --check nothing is installed: what is missing is named with the command that installs it.
 #
 # SPDX-License-Identifier: Apache-2.0
 set -eu
@@ -26,6 +26,7 @@ declare -A packages=(
 		libarchive-tools zsh ksh tmux gawk bc tcl"
 	[bench]="python3 g++ redis-server redis-tools sqlite3 jq perl lua5.4 procps valgrind xz-utils memcached"
 	[fuzz]="clang libclang-rt-14-dev dwz xz-utils"
+	[debian13]="debootstrap util-linux curl golang-go"
 	[lint]="shellcheck mandoc binutils python3 gcc clang-format codespell cppcheck flake8" # no ruff in Debian 12
 )
 
@@ -41,7 +42,7 @@ fi
 wanted=()
 for group; do
 	if [ -z "${packages[$group]:-}" ]; then
-		say "unknown group '$group'; the groups are: build run test bench fuzz lint"
+		say "unknown group '$group'; the groups are: build run test bench fuzz debian13 lint"
 		exit 2
 	fi
 	read -r -d '' -a words <<<"${packages[$group]}" || true
