@@ -1,6 +1,6 @@
 /* inputs.h - profiles that arrive at descriptors, merged: files, pipes, sockets, all read at once.
  *
- * Runs in: pprofshim-symbolize. Who sends may be slow, stop, lie, or send without end: then its input is left out, and
+ * Runs in: pprofshim-symbolize. A sender may be slow, stop, lie, or send without end: then its input is left out, and
  * the result says so in a comment.
  *
  * SPDX-License-Identifier: Apache-2.0 */

@@ -27,7 +27,7 @@ struct merge_label {
 	const char *key, *value;
 };
 
-/* Begin with no profile. What is merged lies in the arena, whose limit is that of a merge (arena_set_limit).
+/* Begin with no profile. The merge lies in the arena, whose limit is that of a merge (arena_set_limit).
  * Returns NULL: no memory. */
 struct merge *merge_new(void);
 void merge_free(struct merge *m);

@@ -2,9 +2,9 @@
  *
  * Runs in: pprofshim-symbolize.
  *
- * The profile is written in small messages, which readers take for one. What a sample refers to goes before it, and has
- * its number from then on. So numbers are 1, 2, 3 … in the order of the file, as some readers want them. What no sample
- * needs is not written.
+ * The profile is written in small messages, which readers take for one. Locations and strings go before the sample that
+ * needs them, and are known by their numbers from then on. So numbers are 1, 2, 3 … in the order of the file, as some
+ * readers want them. What no sample needs is not written.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>

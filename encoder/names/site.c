@@ -70,8 +70,8 @@ struct site names_site(const struct names *n, uintptr_t address, uint64_t place)
 	return names_site_now(n, address);
 }
 
-/* Finds a mapping of an object's file. Programs copy their text to other memory, for huge pages. What is not text they
- * mostly leave. */
+/* Finds a mapping of an object's file. Programs copy their text to other memory, for huge pages, and mostly leave the
+ * rest where it was. */
 static const struct map *find_file(const struct maps *maps, const struct module *m)
 {
 	const struct map *map = maps_first_above(maps, m->start), *text = NULL;

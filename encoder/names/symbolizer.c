@@ -391,7 +391,7 @@ static uint64_t age_ms(void)
 	return (os_clock_ns(CLOCK_MONOTONIC) - helper.begun_ns) / 1000000;
 }
 
-/* What the running helper has read and said so far. */
+/* Give the running helper its questions, and take its answers, as far as they go now. */
 static void follow_helper(void)
 {
 	if (!send_questions()) {

@@ -3,10 +3,10 @@
  * Runs in: listener. Memory of the request's region. The graphs come from the helper, and are not trusted.
  *
  * Where a call names another function than the one that runs in its place, that function was called, and jumped on: it
- * is certain. (clang does not tell of all jumps, and without debug information none is known.) What jumps may follow is
- * a graph (encoder/symbolize/dwarf/jumps.c). Certain are the functions that all of its ways to the running function
- * pass: without one of them, none would arrive. gdb shows what all ways have in common at their beginning and end (its
- * manual, "Tail Call Frames"); this is the same, and what they have in common between.
+ * is certain. (clang does not tell of all jumps, and without debug information none is known.) The jumps that may
+ * follow are a graph (encoder/symbolize/dwarf/jumps.c). Certain are the functions that all of its ways to the running
+ * function pass: without one of them, none would arrive. gdb shows what all ways have in common at their beginning and
+ * end (its manual, "Tail Call Frames"); this is the same, and what they have in common between.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/names/tails.h"

@@ -8,7 +8,7 @@
 
 #include "encoder/names/names.h"
 
-/* What a stack's leaf may have called. */
+/* The function that a stack's leaf may have called. */
 enum tails_leaf {
 	TAILS_NOTHING, /* pc[0] is where the thread is, or the function that it calls */
 	TAILS_ALLOCATOR,

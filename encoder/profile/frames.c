@@ -18,7 +18,7 @@ struct place {
 	uintptr_t pc, place;
 };
 
-/* What is printed for it. */
+/* Returns the text that is printed for it. */
 struct frame {
 	struct name name;
 	const char *path; /* of the object */
@@ -205,7 +205,8 @@ static bool starts_with_any(struct span s, const char *const *prefixes, size_t c
 	return false;
 }
 
-/* What libstdc++, libc++ and Rust's std run between the start of a thread and the function that it was made for. */
+/* The functions that libstdc++, libc++ and Rust's std run between the start of a thread and the function that it was
+ * made for. */
 static bool is_of_thread(struct span function)
 {
 	static const char *const prefixes[] = {

@@ -2,9 +2,9 @@
  *
  * Runs in: listener. No allocation.
  *
- * What they want (gostackparse, panicparse; encoder/FORMATS.md has the grammar): in the line of a function each '(' is
- * closed before the next one opens; no '%' that escapes nothing; no '/' without a '.' after it; no line over 64 KiB. A
- * state ends at a ',' or ']'. A file is followed by the first ':' with a digit behind it, and ends in .go, .c or .s.
+ * The readers are gostackparse and panicparse; encoder/FORMATS.md has the grammar. In the line of a function each '('
+ * is closed before the next one opens; each '%' escapes something; each '/' has a '.' after it. No line is over 64 KiB.
+ * A state ends at a ',' or ']'. A file is followed by the first ':' with a digit behind it, and ends in .go, .c or .s.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_GO_TEXT_H
@@ -12,7 +12,8 @@
 
 #include "encoder/bytes/out.h"
 
-/* Write the name of a function. What readers stop at is replaced: brackets within parentheses, look-alikes. */
+/* Write the name of a function. Characters at which readers stop are replaced: brackets within parentheses,
+ * look-alikes. */
 void go_text_function(struct out *o, struct span name);
 
 /* Write the state of a thread, for its header. */

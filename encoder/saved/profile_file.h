@@ -15,7 +15,7 @@
  * Returns NULL, or what is wrong, a constant string. */
 const char *profile_read(int fd, Pprof__Profile **p);
 
-/* What reading may take; 0: a gibibyte, unpacked, and any memory. */
+/* The memory that reading may take; 0: a gibibyte, unpacked, and any memory. */
 struct profile_limits {
 	size_t unpacked_bytes; /* as protobuf, without gzip */
 	size_t message_bytes;  /* as messages in memory */

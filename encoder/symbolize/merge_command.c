@@ -21,8 +21,8 @@
 
 static const char usage[] =
 	"Usage: " NAME " [options] [--label KEY=VALUE]... PROFILE... >MERGED.pb.gz\n"
-	"Merge saved pprof profiles of one kind, as go tool pprof -proto does. What cannot be read is left out; a\n"
-	"comment in the profile names it.\n"
+	"Merge saved pprof profiles of one kind, as go tool pprof -proto does. Files that cannot be read are left\n"
+	"out; a comment in the profile names them.\n"
 	"\n"
 	"  -l, --label KEY=VALUE  a label for all samples of the next profile; up to eight\n"
 	"  -t, --timeout SECONDS  how long to wait for profiles from pipes and sockets; default: 0, without end\n"

@@ -1,6 +1,6 @@
 /* request.h - what the listener asks the helper (protocol.h), as lines.
  *
- * Runs in: pprofshim-symbolize. Whatever the lines hold, nothing past their end is read.
+ * Runs in: pprofshim-symbolize. Lines may hold anything; nothing past their end is read.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_SYMBOLIZE_REQUEST_H

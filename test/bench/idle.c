@@ -4,7 +4,7 @@
  * idle          runs all rows under callgrind: one dump a row, named after it
  * idle --list   prints the names of the rows
  *
- * What may block is called in a form that fails or returns at once. A row of an allocating function frees, that of a
+ * Calls that may block are made so that they fail or return at once. A row of an allocating function frees, that of a
  * lock lets go. Functions are looked up by name, as the table has some that not every libc has: such a row makes no
  * dump.
  *

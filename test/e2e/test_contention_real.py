@@ -1,7 +1,7 @@
 # test_contention_real.py - servers as the distribution ships them, under load: which locks their threads wait for,
 # and who holds these.
 #
-# Runs in: the test runner. What the servers answer must be what they answer without the shim.
+# Runs in: the test runner. The servers must answer as they do without the shim.
 #
 # SPDX-License-Identifier: Apache-2.0
 import contextlib

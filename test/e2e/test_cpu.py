@@ -1,6 +1,6 @@
 # test_cpu.py - /profile against programs that know where their CPU time went, and as a guest among signals.
 #
-# Runs in: the test runner. What a profile says is held against the threads' own CPU clocks. Where chance has a part,
+# Runs in: the test runner. Profiles are held against the threads' own CPU clocks. Where chance has a part,
 # more profiles are taken and pooled, up to a limit; the bounds stay.
 #
 # SPDX-License-Identifier: Apache-2.0

@@ -1,5 +1,5 @@
-# test_idle.py - what the hooks do while nobody asks for anything: nothing. What they cost, counted in instructions;
-# and calls that began then, of threads that somebody looks at later.
+# test_idle.py - what the hooks do while nobody asks for anything: nothing. Their cost is counted in instructions.
+# And calls that began then, of threads that somebody looks at later.
 #
 # Runs in: the test runner. The counts are callgrind's, which load does not change; test/bench/limits has the limits.
 #

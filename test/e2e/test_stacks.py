@@ -18,8 +18,8 @@ SEVERAL = 3  # of each kind of request, on a program that waits for them
 class StackCase(shim.TestCase):
 
     def asked(self, argv, ask=None, **more):
-        """Run a program that ends with its stdin, bare and while it is asked: the same output. What the last dump
-        said."""
+        """Run a program that ends with its stdin, bare and while it is asked: the same output. Returns the last
+        dump."""
         bare = shim.run_bare(argv)
         with start(argv, **more) as p:
             p.wait_line("ready")

@@ -18,7 +18,7 @@ LEFT_ALONE = (
 
 
 def same(test, bare, under, status):
-    """Both ran: (status, output, errors). What they said, and that they ended with this status."""
+    """Both ran: (status, output, errors), and ended with this status. Returns what they said."""
     test.assertEqual(bare, under)
     test.assertEqual((status, ""), (bare[0], bare[2]))
     return bare[1]

@@ -864,7 +864,7 @@ class Big(shim.TestCase):
     test_complete_in_time_and_at_no_cost_of_memory.alone = True
 
     def test_its_longest_pause(self):
-        # Time in which the thread waited for a processor that others had is not the shim's. What remains is compared
+        # Time in which the thread waited for a processor that others had is not the shim's. The rest is compared
         # with the time before.
         tried = []
         for _ in range(6):

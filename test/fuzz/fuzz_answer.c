@@ -2,7 +2,7 @@
  *
  * Runs in: its own process, under libFuzzer. No helper is started.
  *
- * What is taken must not depend on how the bytes were cut, and be of nothing but what was asked.
+ * The names taken must not depend on how the bytes were cut, and belong to addresses that were asked about.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: encoder/names/cache.c encoder/bytes/intern.c encoder/bytes/utf8.c encoder/bytes/out.c encoder/names/maps.c

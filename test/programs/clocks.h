@@ -36,8 +36,8 @@ __attribute__((always_inline, unused)) static inline void spin(long steps)
 		__asm__ volatile("");
 }
 
-/* Steps of spin() for about so much CPU time. Who is to be sampled at the kernel's ticks spins and reads no CPU clock
- * meanwhile: at such a reading the kernel sees that the thread's slice is over, and on a busy machine gives the
+/* Steps of spin() for about so much CPU time. A thread that is to be sampled at the kernel's ticks reads no CPU clock
+ * while it spins: at such a reading the kernel sees that the thread's slice is over, and on a busy machine gives the
  * processor to another, again and again before the tick that would have found it here. The first call measures. */
 __attribute__((noinline, noclone, unused)) static long steps_of(int64_t ns)
 {

@@ -24,7 +24,7 @@ struct tally {
 
 enum { MOST_WAITERS = 64 };
 
-/* Who waits for a lock, and since when it has been charged to nobody. */
+/* The threads that wait for a lock: since when each has been charged to nobody. */
 struct queue {
 	long long since[MOST_WAITERS];
 };

@@ -3,8 +3,8 @@
  * eintr_abort [SECONDS [NAME]]      NAME: only the calls whose name begins so
  * Runs in: a test program. A thread calls its call over and over, with bursts of CPU time between, in two ways: until
  * `waker`, one thread for all of them, lets it go, or until the call's own time-out. Each return is held against that.
- * Truth: `ready`; at the end, for each call, `NAME WOKEN TIMED_OUT`, and `end 1`. What is wrong is said on stderr, and
- * the program aborts.
+ * Truth: `ready`; at the end, for each call, `NAME WOKEN TIMED_OUT`, and `end 1`. At a fault it says on stderr
+ * what is wrong, and aborts.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE

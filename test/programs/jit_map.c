@@ -69,7 +69,7 @@ SITE static void *c_ten(void *arg)
 	return arg;
 }
 
-/* Whoever has had least of its share is next: the shares are exact, however fast each is. */
+/* The function that has had least of its share is next: the shares are exact, however fast each is. */
 SITE static void burn_next(void)
 {
 	int next = 0;

@@ -275,7 +275,7 @@ static void mutex_held(const char *n, pthread_mutex_t *m, int k)
 	until_asleep(w[1].tid);
 	ROW(n, "own, two wait and one did", pthread_mutex_unlock(m));
 	other_end(&w[2]);
-	/* Whoever has it lets it go when told: both are. */
+	/* The one that has it lets it go when told: both are. */
 	for (int i = 0; i < 2; i++)
 		while (!__atomic_load_n(&w[0].told, __ATOMIC_SEQ_CST) && !__atomic_load_n(&w[1].told, __ATOMIC_SEQ_CST))
 			nap(100000);

@@ -1,5 +1,5 @@
 /* ready_then_sleep.c - an old idiom with a small window: a child says "ready", then sleeps until a signal sets its
- * flag. What it does between the two makes the window larger.
+ * flag. Its work between the two makes the window larger.
  *
  * usage: ready_then_sleep ROUNDS  prints "slept_on N": children whose signal came in the window
  *

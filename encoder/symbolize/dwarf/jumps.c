@@ -4,8 +4,9 @@
  *
  * A function whose last act is a call may jump there instead (a tail call): its frame is gone, and the stack shows its
  * caller alone. The caller's entry of the call (DW_TAG_call_site) names it, and its own entries name what it jumps to.
- * So all functions that may have been between are a graph, which begins at the callee that the caller names. Who has
- * the stack can tell what of it is certain. Formats: DWARF 5, 3.4; the same as extensions of GNU in DWARF 4.
+ * So all functions that may have been between are a graph, which begins at the callee that the caller names. The
+ * listener, which has the stack, can tell which of them are certain. Formats: DWARF 5, 3.4; the same as extensions of
+ * GNU in DWARF 4.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/symbolize/dwarf/jumps.h"

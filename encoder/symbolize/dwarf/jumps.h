@@ -17,7 +17,7 @@
 bool jumps_callee(Dwarf_Die *call, Dwarf_Die *callee);
 
 /* Find all jumps that may follow the call in `from`, from function to function. `symbols` has the addresses
- * of the DWARF. What is found has these addresses, too, and is allocated in r. */
+ * of the DWARF. The jumps have these addresses, too, and are allocated in r. */
 void jumps_find(struct dwarf *d, const struct functions *symbols, struct texts *texts, struct region *r,
                 const struct found *from, struct jumps *to);
 

@@ -1,6 +1,6 @@
 /* tails.cc - functions whose last act is a call, which compilers make a jump: no stack has a frame of theirs.
  *
- * Runs in: programs under test. What is here lasts until the input ends.
+ * Runs in: programs under test. They run until the input ends.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <mutex>

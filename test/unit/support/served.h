@@ -1,9 +1,9 @@
 /* served.h - the whole http room in a thread of a test, and a client of it.
  *
  * Runs in: test programs. The server has deadlines that no busy machine meets but in the tests of deadlines, where they
- * are tenths of a second. What must not be early is never early; what a busy machine may make late is measured again, a
- * few times, by the same bound. Every test ends with a look at what is left: no memory mapped, no descriptor more than
- * before.
+ * are tenths of a second. Nothing may be early, ever; where a busy machine may make something late, it is measured
+ * again, a few times, by the same bound. Every test ends with a look at what is left: no memory mapped, no descriptor
+ * more than before.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_TEST_SERVED_H

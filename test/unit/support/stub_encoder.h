@@ -47,7 +47,7 @@ struct encoder_stub {
 extern struct encoder_stub stub;
 
 /* Server and client meet in sockets alone, which ThreadSanitizer does not see through our own system
- * calls. What the client wrote before it said something, the stub sees; and the other way round. */
+ * calls. The stub sees all that the client wrote before it said something; and the other way round. */
 void wire_release(void);
 void wire_acquire(void);
 

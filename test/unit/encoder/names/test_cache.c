@@ -254,7 +254,7 @@ static void test_texts_are_lines_of_utf8(void **state)
 	assert_true(span_is(cache_find(o, 100)->frame->function, "a?b"));
 }
 
-/* What is found by its bytes as they came is made a line of text only once. */
+/* A text that is found by its bytes as they came is made a line only once. */
 static void test_a_text_that_is_no_utf8_is_kept_once_too(void **state)
 {
 	(void)state;

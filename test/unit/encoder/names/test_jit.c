@@ -297,7 +297,7 @@ static void test_lines_lie_across_parts_wherever_they_are_cut(void **state)
 	free(text);
 }
 
-/* What lies in front of the last 64 MiB is not read; a line that begins there and ends later is none. */
+/* The file is read from its last 64 MiB on; a line that begins there and ends later is none. */
 static void test_of_a_large_file_the_end_is_read(void **state)
 {
 	static const char first[] = "1000 10 first\n", cut[] = "2000 10 cut in two\n", last[] = "3000 10 last\n";

@@ -187,8 +187,8 @@ static void test_every_end_without_the_last_word_is_trouble(void **state)
 	}
 }
 
-/* Who asks while a helper runs waits for the next, with all others; but not for what the one that runs was asked
- * already. */
+/* Questions that come while a helper runs wait for the next, all together; but not those that the running one was
+ * asked already. */
 static void test_questions_wait_for_the_next_helper_and_are_put_together(void **state)
 {
 	static const uint64_t low[] = {0x10, 0x30}, high[] = {0x20, 0x30, 0x40};

@@ -175,7 +175,7 @@ static void test_frames_with_long_texts_are_as_many_as_fit(void **state)
 	assert_int_equal(find(0, 0x20)->count, 1);
 }
 
-/* Whoever asks goes on with other things meanwhile. */
+/* The listener goes on with other things meanwhile. */
 static void poll_endless(void)
 {
 	ask_all();

@@ -212,7 +212,7 @@ static void test_a_loop_of_jumps_ends(void **state)
 	assert_int_equal(s->pc[1], BIAS + F + 1);
 }
 
-/* What jumps to a place that is not known, or in another file, may arrive by it. */
+/* A jump to a place that is not known, or in another file, may lead to the running function. */
 static void test_unknown_jumps_make_others_doubtful(void **state)
 {
 	(void)state;

@@ -189,7 +189,7 @@ static bool is_utf8(const char *s)
 	return true;
 }
 
-/* What every reader wants of every profile. */
+/* Every reader wants this of every profile. */
 static void expect_sound(const Pprof__Profile *p)
 {
 	assert_true(p->n_string_table > 0);

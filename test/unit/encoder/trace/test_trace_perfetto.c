@@ -155,7 +155,7 @@ static enum table table_of(unsigned field)
 	return t;
 }
 
-/* What an entry refers to is there already. */
+/* Entries that an entry refers to are there already. */
 static void read_entry(struct file *f, enum table table, struct field s, uint64_t sequence)
 {
 	const uint8_t *at = s.at;

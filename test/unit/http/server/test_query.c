@@ -165,7 +165,7 @@ static void test_seconds_are_read_as_gos_parsefloat_reads_them(void **state)
 			fail_msg("%s: %llu", bad[i], (unsigned long long)ns);
 }
 
-/* Whatever strtod takes for a decimal number, and the same one. */
+/* Takes what strtod takes for a decimal number, as the same one. */
 static void test_random_seconds_are_what_strtod_says(void **state)
 {
 	static const char likely[] = "0123456789012345.e+-";

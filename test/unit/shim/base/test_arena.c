@@ -120,7 +120,7 @@ static void test_what_matters_least_is_refused_first(void **state)
 	in_child(fill_arena);
 }
 
-/* Whatever the others do, what is theirs stays. */
+/* The shares of others stay theirs, whatever is done meanwhile. */
 static void fill_each_pot(void)
 {
 	arena_set_limit(16 * MIB);

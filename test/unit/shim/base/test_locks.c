@@ -50,7 +50,7 @@ static void test_locks_are_taken_in_the_order_of_their_rows_alone(void **state)
 				fail_msg("%s, then %s", names[a], names[b]);
 }
 
-/* What the code does: a row that is moved past another breaks it. */
+/* The order in which the code takes them: a row that is moved past another breaks it. */
 static void test_the_rows_are_in_the_order_in_which_the_code_takes_them(void **state)
 {
 	static const char *const order[] = {"COMMANDS", "LEARN", "MODULES", "LIVE", "UNMARKED", "THREADS", "CONTENDED"};

@@ -1,7 +1,7 @@
 /* test_own_file.c - which files a setting may name.
  *
- * Runs in: its own process, in a folder of its own below /tmp. What needs another user's files is made by root, and
- * skipped without.
+ * Runs in: its own process, in a folder of its own below /tmp. Tests with another user's files run as root
+ * alone.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: shim/base/own_file.c shim/base/text.c */

@@ -155,7 +155,7 @@ static bool is_one_of(const char *text, const char *const *list)
 	return false;
 }
 
-/* What is waited for is a parameter, and said wherever the dump can show it. */
+/* The object of a wait is a parameter. The table names it wherever the dump can show it. */
 static void test_a_call_that_waits_names_an_object_that_it_has(void **state)
 {
 	static const char *const kinds[] = {"NO_OBJECT", "ADDRESS", "FD", "TID", "PID", NULL};

@@ -25,7 +25,7 @@
 #include "shim/libc/thread_stack.h"
 #include "shim/stack/unwind.h"
 
-/* What the library believes of the calling thread's stack lies in what libc has made, and ends with it. */
+/* The bounds that the library knows of the calling thread's stack lie in the one that libc made, and end with it. */
 static void *compare_bounds(void *bytes)
 {
 	pthread_attr_t real;

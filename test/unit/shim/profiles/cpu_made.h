@@ -115,8 +115,8 @@ static uint64_t used_ns(void)
 }
 
 /* Steps, not time: where a thread reads its CPU clock, the kernel sees that its slice is over, and on a busy machine
- * gives the processor to another, again and again before the tick that would have sampled it. What the steps took is
- * read afterwards. */
+ * gives the processor to another, again and again before the tick that would have sampled it. The time that they took
+ * is read afterwards. */
 #define WORK \
 	for (volatile uint64_t left = steps; left; left--) \
 		continue; \

@@ -192,7 +192,7 @@ static void *wait_on_and_on(void *arg)
 	return NULL;
 }
 
-/* What is read of the delay is never more than what was counted before. */
+/* A reader never sees more delay than was counted before. */
 static void test_threads_and_a_reader_agree_on_every_row(void **state)
 {
 	pthread_t t[THREADS];

@@ -442,7 +442,7 @@ static void test_what_has_no_room_is_counted_as_one_with_right_totals(void **sta
 	in_child(fill_the_table);
 }
 
-/* What is handed out then can't be followed, but is not forgotten by `allocs`. */
+/* Blocks that are handed out then can't be followed, but `allocs` does not forget them. */
 static void fill_the_blocks(void)
 {
 	arena_set_limit(arena_mapped_bytes());

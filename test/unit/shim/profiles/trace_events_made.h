@@ -108,7 +108,7 @@ static struct unwind_frame at(uintptr_t site)
 	return (struct unwind_frame){.pc = 0x400000 + site};
 }
 
-/* What comes next is done by this one of the threads. */
+/* This one of the threads does what comes next. */
 static void be(int thread)
 {
 	self.thread = &records[thread];

@@ -1,6 +1,6 @@
 /* test_unwind.c - the walk against libgcc's, over frames of every shape, through signal handlers.
  *
- * Runs in: its own process. What may crash runs in a child, so that a crash is one failed test.
+ * Runs in: its own process. Code that may crash runs in a child, so that a crash is one failed test.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: shim/stack/unwind.c shim/stack/bounds.c shim/stack/rules.c shim/stack/code.c

@@ -1,6 +1,6 @@
 /* test_unwind_edges.c - the walk at the edges of memory and of stacks.
  *
- * Runs in: its own process. What may crash runs in a child, so that a crash is one failed test.
+ * Runs in: its own process. Code that may crash runs in a child, so that a crash is one failed test.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: shim/stack/unwind.c shim/stack/bounds.c shim/stack/rules.c shim/stack/code.c
@@ -234,7 +234,7 @@ static void test_any_code_address_has_a_rule_that_fits_or_none(void **state)
 	assert_true(kinds[UNWIND_SP] > ROUNDS / 2);
 }
 
-/* What is learned costs a cache entry, and nothing else for ever. */
+/* A rule that is learned costs a cache entry, and nothing else for ever. */
 static void test_learning_many_addresses_takes_no_more_memory(void **state)
 {
 	(void)state;

@@ -1,6 +1,6 @@
 /* test_unwind_handlers.c - the walk in signal handlers, and from outside.
  *
- * Runs in: its own process. What may crash runs in a child, so that a crash is one failed test.
+ * Runs in: its own process. Code that may crash runs in a child, so that a crash is one failed test.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: shim/stack/unwind.c shim/stack/bounds.c shim/stack/rules.c shim/stack/code.c

@@ -54,7 +54,7 @@ void snapshot_count_heap(uint64_t *in_use, uint64_t *all) /* heap.c's */
 	*all = 7;
 }
 
-/* What asks the kernel, in place of timers.c: a lock of threads.c that is held meanwhile is waited for, and the alarm
+/* Stands for timers.c, which asks the kernel: a lock of threads.c that is held meanwhile is waited for, and the alarm
  * ends the test. */
 static void no_lock_is_held(void)
 {

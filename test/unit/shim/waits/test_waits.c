@@ -193,7 +193,7 @@ static void test_after_a_real_jump_the_next_wait_clears_up(void **state)
 	assert_false(waits_read(&record.wait, &w));
 }
 
-/* Whoever jumped out of a lock call waits for that lock no more. */
+/* A thread that jumped out of a lock call waits for that lock no more. */
 static void test_a_wait_that_was_left_by_a_jump_leaves_its_queue_when_the_next_begins(void **state)
 {
 	(void)state;
