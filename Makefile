@@ -70,7 +70,7 @@ CFLAGS_shim_waits_restart_transfers := -mgeneral-regs-only
 # it is measured (test/programs/painted_stack.c). Not with sanitizers (SAN), which take more.
 ON_PROGRAMS_STACK := $(wildcard shim/hooks/*.c) $(addprefix shim/,$(addsuffix .c,base/sync libc/clock libc/libc_thread \
                      stack/bounds stack/code stack/here stack/own_stack stack/ring stack/rules stack/sample \
-                     stack/stacks stack/unwind waits/calls waits/queues waits/restart \
+                     stack/stacks stack/step stack/unwind waits/calls waits/queues waits/restart \
                      waits/restart_look waits/restart_transfers waits/signals waits/waits \
                      profiles/delays profiles/heap profiles/live profiles/sampling profiles/trace_events))
 LOW_STACK = $(if $(SAN),,$(patsubst %=1,%=416,$(firstword $(call known,-Wstack-usage=1 -Wframe-larger-than=1))))
@@ -167,7 +167,7 @@ unit_links = $(sort $(links) $(if $(filter test/%,$(links)),$(call links_of,$(fi
 
 # What most of shim/ stands on, for tests that neither link it nor bring their own.
 $(U)/base.a: $(addprefix $(U)/obj/shim/,base/pace.o base/peek.o base/house.o base/self.o base/random.o base/arena.o \
-              base/cut.o)
+              base/cut.o base/proc.o)
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && ar rcs $@ $^
 

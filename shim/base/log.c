@@ -13,6 +13,7 @@
 #include "shim/base/house.h"
 #include "shim/base/layout.h"
 #include "shim/base/os.h"
+#include "shim/base/proc.h"
 #include "shim/base/own_file.h"
 #include "shim/base/powers.h"
 #include "shim/base/settings.h"
@@ -89,9 +90,7 @@ static int open_destination(void)
 		return STDERR;
 	char path[64];
 	struct line l = LINE(path);
-	line_str(&l, "/proc/");
-	line_dec(&l, house_pid());
-	line_str(&l, "/fd/2");
+	proc_put_program(&l, "/fd/2");
 	bool were = powers_use(true); /* another process's descriptor: this needs the capabilities that it has */
 	int fd = (int)os_open(path, O_WRONLY | O_APPEND | O_NOCTTY | O_NONBLOCK);
 	powers_use(were);
@@ -173,22 +172,6 @@ static bool environ_is_ours(char *buf, size_t n)
 	return ours;
 }
 
-/* Read a file of /proc/PID. Returns its length, or a negative errno. */
-static long read_of(uint64_t pid, const char *name, char *buf, size_t room)
-{
-	char path[64];
-	struct line l = LINE(path);
-	line_str(&l, "/proc/");
-	line_dec(&l, (int64_t)pid);
-	line_str(&l, name);
-	int fd = (int)os_open(path, O_RDONLY);
-	if (fd < 0)
-		return fd;
-	long n = os_read(fd, buf, room);
-	os_close(fd);
-	return n;
-}
-
 /* Returns the pid of the program's parent; 0: it is hidden. The listener is a process of its own, whose parent is not
  * the program's. */
 static uint64_t find_parent(void)
@@ -196,7 +179,7 @@ static uint64_t find_parent(void)
 	char buf[512];
 	if (!house_pid() || os_pid() == house_pid())
 		return (uint64_t)os_call(SYS_getppid, 0);
-	long n = read_of((uint64_t)house_pid(), "/stat", buf, sizeof buf);
+	long n = proc_read((uint64_t)house_pid(), "/stat", buf, sizeof buf);
 	struct span rest = {buf, n > 0 ? (size_t)n : 0};
 	while (memchr(rest.at, ')', rest.len)) /* the name may have one, too */
 		span_cut(&rest, ')');
@@ -212,7 +195,7 @@ static uint64_t find_parent(void)
 static bool is_served(uint64_t pid)
 {
 	char name[16], listed[16];
-	long n = settings.only && settings.only[0] ? read_of(pid, "/comm", name, sizeof name) : 0;
+	long n = settings.only && settings.only[0] ? proc_read(pid, "/comm", name, sizeof name) : 0;
 	if (n <= 0)
 		return true;
 	struct span rest = span_of(settings.only), comm = {name, (size_t)n - (name[n - 1] == '\n')};
@@ -230,7 +213,7 @@ static enum log_parent look_at_parent(void)
 {
 	char buf[16 * 1024]; /* the main thread's stack has room, before main */
 	uint64_t pid = find_parent();
-	long n = read_of(pid, "/environ", buf, sizeof buf);
+	long n = proc_read(pid, "/environ", buf, sizeof buf);
 	if (n == -EACCES)
 		return PARENT_HIDDEN;
 	return n > 0 && environ_is_ours(buf, (size_t)n) && is_served(pid) ? PARENT_OURS : PARENT_NOT_OURS;

@@ -136,4 +136,15 @@ static inline bool os_step(uint64_t until_ns, long step_ns)
 	return true;
 }
 
+/* The bit of a signal in the kernel's masks. */
+#define OS_SIGNAL_BIT(n) ((uint64_t)1 << ((n)-1))
+
+/* What getdents64 writes: struct linux_dirent64. */
+struct os_dir_entry {
+	uint64_t ino, off;
+	unsigned short bytes;
+	unsigned char type;
+	char name[];
+};
+
 #endif

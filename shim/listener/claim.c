@@ -11,6 +11,7 @@
 
 #include "shim/base/house.h"
 #include "shim/base/os.h"
+#include "shim/base/proc.h"
 #include "shim/base/text.h"
 
 /* "pprofshim/<port>", or with a pid "pprofshim/<port>/<pid>". */
@@ -76,20 +77,13 @@ void claim_give_up(struct claim *c)
 /* A process that has ended but was not reaped yet is dead, too. */
 static bool is_dead(int pid)
 {
-	char path[32], text[512];
-	struct line l = LINE(path);
-	line_str(&l, "/proc/");
-	line_dec(&l, pid);
-	line_str(&l, "/stat");
-	int fd = (int)os_open(path, O_RDONLY);
-	long n = fd < 0 ? 0 : os_read(fd, text, sizeof text - 1);
-	if (fd >= 0)
-		os_close(fd);
+	char text[512];
+	long n = proc_read((uint64_t)pid, "/stat", text, sizeof text - 1);
 	text[n > 0 ? n : 0] = '\0';
 	const char *state = NULL;
 	for (const char *at = text; *at; at++) /* behind the name, which may have brackets, too */
 		state = *at == ')' ? at : state;
-	return fd == -ENOENT || n == -ESRCH || (state && (state[2] == 'Z' || state[2] == 'X'));
+	return n == -ENOENT || n == -ESRCH || (state && (state[2] == 'Z' || state[2] == 'X'));
 }
 
 /* Returns the pid in a line of the kernel's table that ends in "@pprofshim/<port>/<pid>"; 0 if there is none. */

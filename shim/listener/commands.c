@@ -18,7 +18,7 @@ struct listener_commands listener_commands FORKED;
 
 uint64_t commands_block_signals(void)
 {
-	uint64_t most = ~((uint64_t)1 << (SIGNALS_OURS - 1)), before = 0;
+	uint64_t most = ~OS_SIGNAL_BIT(SIGNALS_OURS), before = 0;
 	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &most, &before, sizeof most);
 	return before;
 }

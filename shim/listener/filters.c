@@ -10,6 +10,7 @@
 
 #include "shim/base/house.h"
 #include "shim/base/os.h"
+#include "shim/base/proc.h"
 #include "shim/base/text.h"
 
 static int filters_at_start = -1; /* immutable after init; -1: not known */
@@ -55,9 +56,7 @@ static int count_own_filters(void)
 {
 	char path[64];
 	struct line l = LINE(path);
-	line_str(&l, "/proc/");
-	line_dec(&l, house_pid());
-	line_str(&l, "/status");
+	proc_put_program(&l, "/status");
 	return count_filters(path);
 }
 

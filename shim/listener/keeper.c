@@ -108,8 +108,6 @@ static long clone_sharing(unsigned long flags, int *tid, shared_int *on_stack, c
 #endif
 }
 
-#define SIGNAL(n) ((uint64_t)1 << ((n)-1))
-
 /* Makes wait(2)'s status from SIGCHLD's information. */
 static int status_of(const siginfo_t *info)
 {
@@ -124,7 +122,7 @@ static int status_of(const siginfo_t *info)
  * itself, so that its CPU time is not added to the program's (RUSAGE_CHILDREN). */
 static int await_end(int helper_pid)
 {
-	uint64_t set = SIGNAL(SIGCHLD) | SIGNAL(SIGTERM);
+	uint64_t set = OS_SIGNAL_BIT(SIGCHLD) | OS_SIGNAL_BIT(SIGTERM);
 	struct timespec patience = {.tv_sec = DEATH_SECONDS};
 	bool is_killed = false;
 	siginfo_t info;

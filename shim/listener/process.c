@@ -38,18 +38,13 @@ enum {
 /* Closes the inherited descriptors, on a kernel without close_range. */
 static void close_all(void)
 {
-	struct entry { /* linux_dirent64 */
-		uint64_t ino, off;
-		unsigned short bytes;
-		unsigned char type;
-		char name[];
-	};
-	_Alignas(struct entry) char buf[2048];
+	_Alignas(struct os_dir_entry) char buf[2048];
 	int dir = (int)os_open("/proc/thread-self/fd", O_RDONLY | O_DIRECTORY);
 	for (long n; dir >= 0 && (n = os_call(SYS_getdents64, dir, buf, sizeof buf)) > 0;)
-		for (long at = 0; at < n; at += ((struct entry *)(buf + at))->bytes) {
+		for (long at = 0; at < n; at += ((struct os_dir_entry *)(buf + at))->bytes) {
 			uint64_t fd;
-			if (text_parse_uint(span_of(((struct entry *)(buf + at))->name), 10, &fd) && (int)fd != dir)
+			if (text_parse_uint(span_of(((struct os_dir_entry *)(buf + at))->name), 10, &fd) &&
+			    (int)fd != dir)
 				os_close((int)fd);
 		}
 	if (dir >= 0)
@@ -122,13 +117,11 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 	process_end();
 }
 
-#define SIGNAL_BIT(n) ((uint64_t)1 << ((n)-1))
-
 static void take_handlers(void)
 {
 	static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS};
 	struct timers_action action = signals_action_of(on_command);
-	uint64_t open = SIGNAL_BIT(COMMAND_SIGNAL);
+	uint64_t open = OS_SIGNAL_BIT(COMMAND_SIGNAL);
 	stack_t alternate = {0};
 	alternate.ss_sp = offspring_alternate_stack(&listener_room, &alternate.ss_size);
 	os_call(SYS_sigaltstack, &alternate, NULL);
@@ -137,7 +130,7 @@ static void take_handlers(void)
 	action.flags |= SA_ONSTACK;
 	for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
 		timers_set_action(faults[i], &action, NULL);
-		open |= SIGNAL_BIT(faults[i]);
+		open |= OS_SIGNAL_BIT(faults[i]);
 	}
 	os_call(SYS_rt_sigprocmask, SIG_UNBLOCK, &open, NULL, sizeof open);
 }
@@ -155,7 +148,7 @@ static void stand_apart(void)
 
 static int open_wake_fd(void)
 {
-	uint64_t set = SIGNAL_BIT(WAKE_SIGNAL);
+	uint64_t set = OS_SIGNAL_BIT(WAKE_SIGNAL);
 	if (listener_state.kind == OFFSPRING_PROCESS)
 		return (int)os_call(SYS_eventfd2, 0, O_CLOEXEC | O_NONBLOCK);
 	return (int)os_call(SYS_signalfd4, -1, &set, sizeof set, O_CLOEXEC | O_NONBLOCK);

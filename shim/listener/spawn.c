@@ -186,7 +186,7 @@ int spawn_on_socket(struct spawned *s, char *const argv[], uint64_t memory_bytes
 /* A write to a pipe that nobody reads leaves SIGPIPE pending on this thread, for which it is blocked. */
 static void drop_sigpipe(void)
 {
-	uint64_t set = (uint64_t)1 << (SIGPIPE - 1);
+	uint64_t set = OS_SIGNAL_BIT(SIGPIPE);
 	struct timespec none = {0};
 	os_call(SYS_rt_sigtimedwait, &set, 0, &none, sizeof set);
 }

@@ -51,7 +51,7 @@
  * (ARCHITECTURE.md). Needed only while our signals are in use. */
 static FORKED_CODE void prepare(void)
 {
-	uint64_t ours = (uint64_t)1 << (SIGNALS_OURS - 1), before = 0;
+	uint64_t ours = OS_SIGNAL_BIT(SIGNALS_OURS), before = 0;
 	if (!signals_are_about() || confined())
 		return;
 	os_call(SYS_rt_sigprocmask, SIG_BLOCK, &ours, &before, sizeof ours);
@@ -61,7 +61,7 @@ static FORKED_CODE void prepare(void)
 
 static FORKED_CODE void unblock(void)
 {
-	uint64_t ours = (uint64_t)1 << (SIGNALS_OURS - 1);
+	uint64_t ours = OS_SIGNAL_BIT(SIGNALS_OURS);
 	if (!self.blocked)
 		return;
 	self.blocked = false;

@@ -10,6 +10,7 @@
 
 #include "shim/base/house.h"
 #include "shim/base/os.h"
+#include "shim/base/proc.h"
 #include "shim/base/pace.h"
 #include "shim/base/powers.h"
 #include "shim/base/text.h"
@@ -28,12 +29,7 @@ struct namer {
 /* "/proc/<pid>/<folder>" and a number, if it is not negative. */
 static void put_path(struct line *l, const char *folder, int number)
 {
-	line_str(l, "/proc/");
-	if (house_pid())
-		line_dec(l, house_pid());
-	else /* not in the library: a unit test */
-		line_str(l, "self");
-	line_str(l, "/");
+	proc_put_program(l, "/");
 	line_str(l, folder);
 	if (number >= 0)
 		line_dec(l, number);

@@ -16,13 +16,6 @@
 #include "shim/base/proc.h"
 #include "shim/base/powers.h"
 
-struct dir_entry { /* linux_dirent64 */
-	uint64_t ino, off;
-	unsigned short bytes;
-	unsigned char type;
-	char name[];
-};
-
 static SHARED(const shared_int *) ours[TASKS_OURS];
 
 void tasks_hide(enum tasks_ours which, const shared_int *tid)
@@ -43,12 +36,7 @@ static bool is_ours(int tid)
 /* Begin with the folder of the program's threads; the listener has another one. */
 static void begin_path(struct line *l)
 {
-	line_str(l, "/proc/");
-	if (house_pid())
-		line_dec(l, house_pid());
-	else /* not in the library: a unit test */
-		line_str(l, "self");
-	line_str(l, "/task");
+	proc_put_program(l, "/task");
 }
 
 static void (*each_otherwise)(void (*each)(void *arg, int tid), void *arg); /* immutable after init */
@@ -61,7 +49,7 @@ void tasks_otherwise(void (*each_known)(void (*each)(void *arg, int tid), void *
 /* Call `each` with every tid but ours. */
 static void walk(void (*each)(void *arg, int tid), void *arg)
 {
-	_Alignas(struct dir_entry) char buf[4096];
+	_Alignas(struct os_dir_entry) char buf[4096];
 	char path[64];
 	struct line l = LINE(path);
 	begin_path(&l);
@@ -73,7 +61,7 @@ static void walk(void (*each)(void *arg, int tid), void *arg)
 	}
 	for (long n; (n = os_call(SYS_getdents64, dir, buf, sizeof buf)) > 0;)
 		for (long at = 0; at < n;) {
-			const struct dir_entry *e = (const void *)(buf + at);
+			const struct os_dir_entry *e = (const void *)(buf + at);
 			uint64_t tid;
 			if (text_parse_uint(span_of(e->name), 10, &tid) && !is_ours((int)tid))
 				each(arg, (int)tid);

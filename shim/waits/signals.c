@@ -387,7 +387,7 @@ bool signals_set_by_syscall(const long args[], long *result)
 		return true;
 	}
 	struct timers_action wanted = act ? *act : next;
-	wanted.mask &= ~((uint64_t)1 << (SIGKILL - 1) | (uint64_t)1 << (SIGSTOP - 1));
+	wanted.mask &= ~(OS_SIGNAL_BIT(SIGKILL) | OS_SIGNAL_BIT(SIGSTOP));
 	if (old)
 		*old = next;
 	next = wanted;
