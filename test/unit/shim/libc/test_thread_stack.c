@@ -8,7 +8,7 @@
  * links: shim/libc/real.c shim/libc/thread_stack.c shim/stack/bounds.c
  * links: shim/stack/code.c shim/stack/learn.c shim/stack/tables.c
  * links: shim/stack/eh_frame.c shim/stack/look.c
- * links: shim/stack/own_stack.c shim/stack/rules.c shim/stack/unwind.c
+ * links: shim/stack/own_stack.c shim/stack/rules.c shim/stack/unwind.c shim/stack/step.c
  * links: shim/stack/unwind_libc.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

@@ -13,7 +13,8 @@
  * links: shim/threads/handles.c
  * links: shim/libc/libc_thread.c shim/profiles/ticks.c shim/profiles/quota.c shim/threads/tasks.c shim/base/powers.c
  * links: shim/profiles/sampling.c shim/libc/clock.c
- * links: shim/stack/unwind.c shim/stack/bounds.c shim/stack/rules.c shim/stack/code.c shim/stack/look.c
+ * links: shim/stack/unwind.c shim/stack/step.c shim/stack/bounds.c shim/stack/rules.c shim/stack/code.c
+ * links: shim/stack/look.c
  * links: shim/stack/learn.c shim/stack/tables.c
  * links: shim/stack/eh_frame.c
  * links: shim/stack/own_stack.c shim/stack/unwind_libc.c shim/libc/modules.c shim/libc/loaded.c shim/libc/headers.c

@@ -13,7 +13,8 @@
  * links: shim/threads/handles.c
  * links: shim/libc/libc_thread.c shim/profiles/ticks.c shim/profiles/quota.c shim/threads/tasks.c shim/base/powers.c
  * links: shim/profiles/sampling.c shim/libc/clock.c
- * links: shim/stack/unwind.c shim/stack/bounds.c shim/stack/rules.c shim/stack/code.c shim/stack/look.c
+ * links: shim/stack/unwind.c shim/stack/step.c shim/stack/bounds.c shim/stack/rules.c shim/stack/code.c
+ * links: shim/stack/look.c
  * links: shim/stack/learn.c shim/stack/tables.c shim/stack/eh_frame.c shim/stack/own_stack.c shim/stack/unwind_libc.c
  * links: shim/libc/modules.c
  * links: shim/libc/loaded.c shim/libc/headers.c

@@ -11,7 +11,8 @@
  * links: shim/threads/handles.c shim/threads/descriptors.c
  * links: shim/base/powers.c shim/stack/sample.c shim/waits/signals.c shim/waits/questions.c shim/profiles/sampling.c
  * links: shim/libc/clock.c
- * links: shim/stack/unwind.c shim/stack/bounds.c shim/stack/rules.c shim/stack/code.c shim/stack/look.c
+ * links: shim/stack/unwind.c shim/stack/step.c shim/stack/bounds.c shim/stack/rules.c shim/stack/code.c
+ * links: shim/stack/look.c
  * links: shim/stack/learn.c shim/stack/tables.c
  * links: shim/stack/eh_frame.c
  * links: shim/stack/own_stack.c shim/stack/unwind_libc.c shim/libc/modules.c shim/libc/loaded.c shim/libc/headers.c

@@ -3,7 +3,8 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/stack/sample.c shim/stack/unwind.c shim/stack/bounds.c shim/stack/rules.c shim/stack/code.c
+/* links: shim/stack/sample.c shim/stack/unwind.c shim/stack/step.c shim/stack/bounds.c shim/stack/rules.c
+ * links: shim/stack/code.c
  * links: shim/stack/look.c
  * links: shim/stack/learn.c shim/stack/tables.c
  * links: shim/stack/eh_frame.c shim/stack/own_stack.c shim/stack/unwind_libc.c

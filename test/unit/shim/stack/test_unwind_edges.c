@@ -3,7 +3,7 @@
  * Runs in: its own process. Code that may crash runs in a child, so that a crash is one failed test.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/stack/unwind.c shim/stack/bounds.c shim/stack/rules.c shim/stack/code.c
+/* links: shim/stack/unwind.c shim/stack/step.c shim/stack/bounds.c shim/stack/rules.c shim/stack/code.c
  * links: shim/stack/look.c shim/stack/learn.c shim/stack/tables.c shim/stack/eh_frame.c shim/stack/own_stack.c
  * links: shim/stack/unwind_libc.c
  * links: shim/libc/clock.c shim/libc/modules.c shim/libc/loaded.c shim/libc/headers.c
