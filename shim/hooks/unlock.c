@@ -25,7 +25,7 @@
 		uintptr_t function = FUNCTION(symbol); \
 		uint64_t delay_ns = delays_lets_go((uintptr_t)(lock), function, UNWIND_CALLER()); \
 		int r = real_##symbol(lock); \
-		delays_caused(function, delay_ns, UNWIND_CALLER()); \
+		delays_caused((uintptr_t)(lock), function, delay_ns, UNWIND_CALLER()); \
 		return r; \
 	}
 

@@ -158,7 +158,7 @@ FOLDED bool way_COND(enum step step, struct waiting *w, const void *mutex)
 {
 	bool answer = way_JOIN_UNTIL(step, w);
 	if (step == BEGINS && !locks_mutex_is_not_waited_for(mutex) && hook_lets_go(mutex))
-		delays_caused(waits_function(w->call),
+		delays_caused((uintptr_t)mutex, waits_function(w->call),
 		              delays_lets_go((uintptr_t)mutex, waits_function(w->call), UNWIND_CALLER()),
 		              UNWIND_CALLER());
 	return answer;
@@ -206,10 +206,16 @@ FOLDED bool way_lock(enum step step, struct waiting *w)
 	}
 }
 
+/* Without a mark that it is waited for, the mutex's unlock would not come here: then nothing is noted. */
 FOLDED bool way_MUTEX(enum step step, struct waiting *w, const void *mutex)
 {
-	return step == BLOCKS ? __builtin_expect(!locks_mutex_is_free(mutex), 0) && !is_had_at_once(mutex)
-	                      : way_lock(step, w);
+	if (step == BLOCKS)
+		return __builtin_expect(!locks_mutex_is_free(mutex), 0) && !is_had_at_once(mutex);
+	bool answer = way_lock(step, w);
+	if (step == ENDS && w->result == 0 && waits_are_watched(WAITS_FOR_MUTEX) &&
+	    !locks_mutex_is_not_waited_for(mutex))
+		delays_acquired((uintptr_t)mutex);
+	return answer;
 }
 
 FOLDED bool way_READ_LOCK(enum step step, struct waiting *w, const pthread_rwlock_t *lock)

@@ -24,7 +24,9 @@
 #include "shim/snapshot.h"
 #include "shim/stack/here.h"
 #include "shim/stack/stacks.h"
+#include "shim/profiles/acquires.h"
 #include "shim/profiles/trace_events.h"
+#include "shim/threads/threads.h"
 #include "shim/waits/waits.h"
 
 enum {
@@ -92,20 +94,24 @@ static void count(enum contention_kind kind, struct stack *s, uint64_t contentio
 	shared_add_release(&site->of[kind].delay_ns, delay_ns);
 }
 
-/* alone: in a call that a handler may make, or leave by a jump (self_hold_alone); with other calls that is the
- * program's mistake. If this thread is inside the profiler already, the event is lost. */
-static void record(enum contention_kind kind, uintptr_t function, struct unwind_frame from, uint64_t contentions,
-                   uint64_t delay_ns, bool alone)
+/* Both callers jump here, so that it adds little to the stack. */
+enum { KIND = 1, ALONE = 2 };
+
+/* what: the kind; ALONE: in a call that a handler may make, or leave by a jump (self_hold_alone); with other calls that
+ * is the program's mistake. function, via: as in stack_here_via. If this thread is inside the profiler already, the
+ * event is lost. */
+static __attribute__((noinline)) void record(unsigned what, uintptr_t function, uintptr_t via, struct unwind_frame from,
+                                             uint64_t contentions, uint64_t delay_ns)
 {
 	uint64_t mask;
-	if (alone ? !self_hold_alone(&mask) : !self_hold()) {
+	if (what & ALONE ? !self_hold_alone(&mask) : !self_hold()) {
 		losses_count(contention_nested);
 		return;
 	}
-	count(kind, stack_here(function, from), contentions, delay_ns);
+	count((enum contention_kind)(what & KIND), stack_here_via(function, via, from), contentions, delay_ns);
 	if (__builtin_expect(shared_glance(&listener_pending), 0))
 		listener_start_pending();
-	if (alone)
+	if (what & ALONE)
 		self_release_alone(&mask);
 	else
 		self_release();
@@ -138,7 +144,8 @@ void delays_waited(unsigned call, uint64_t since_ns, uint64_t now_ns, struct unw
 {
 	uint64_t contentions, stands_for_ns, delay_ns = now_ns > since_ns ? now_ns - since_ns : 1;
 	if (keep_wait(delay_ns, &contentions, &stands_for_ns))
-		record(CONTENTION_BLOCK, waits_function(call), from, contentions, stands_for_ns, alone);
+		record(CONTENTION_BLOCK | (alone ? ALONE : 0), waits_function(call), 0, from, contentions,
+		       stands_for_ns);
 }
 
 uint64_t delays_lets_go(uintptr_t lock, uintptr_t function, struct unwind_frame from)
@@ -148,12 +155,53 @@ uint64_t delays_lets_go(uintptr_t lock, uintptr_t function, struct unwind_frame 
 	return queues_release(lock);
 }
 
-void delays_caused(uintptr_t function, uint64_t delay_ns, struct unwind_frame from)
+/* Whether its release is kept is decided now: the frames are taken for those alone, as other threads may wait. */
+void delays_acquired(uintptr_t mutex)
 {
 	uint64_t fraction = rate_of(CONTENTION_MUTEX);
-	if (delay_ns == 0 || fraction == 0 || !once_in(fraction))
+	struct thread *t = threads_self();
+	if (!t || fraction == 0)
 		return;
-	record(CONTENTION_MUTEX, function, from, fraction * UNIT, fraction * delay_ns, false);
+	t->acquire.lock = mutex;
+	t->acquire.fraction = 0;
+	if (!once_in(fraction))
+		return;
+	t->acquire.fraction = fraction;
+	t->acquire.depth = 0;
+	if (self_hold()) {
+		acquires_note(&t->acquire, &t->wait.frame);
+		self_release();
+	}
+}
+
+/* Returns the acquire of this lock, if the thread waited for it, which is over now. */
+static const struct acquire *take_acquire(uintptr_t lock)
+{
+	struct thread *t = threads_self();
+	if (!t || t->acquire.lock != lock)
+		return NULL;
+	t->acquire.lock = 0;
+	return &t->acquire;
+}
+
+static __attribute__((noinline)) uintptr_t find_function(uintptr_t lock, const struct acquire *a, uintptr_t pc,
+                                                         uintptr_t sp)
+{
+	if (!self_hold())
+		return 0;
+	uintptr_t function = acquires_function(lock, a, pc, sp);
+	self_release();
+	return function;
+}
+
+void delays_caused(uintptr_t lock, uintptr_t function, uint64_t delay_ns, struct unwind_frame from)
+{
+	const struct acquire *a = take_acquire(lock);
+	uint64_t rate = rate_of(CONTENTION_MUTEX), fraction = a ? a->fraction : rate;
+	if (delay_ns == 0 || rate == 0 || fraction == 0 || (!a && !once_in(fraction)))
+		return;
+	uintptr_t via = find_function(lock, a, from.pc, from.sp);
+	record(CONTENTION_MUTEX, function, via, from, fraction * UNIT, fraction * delay_ns);
 }
 
 /* Sets the finest of the preset rate and those that requests ask for. */

@@ -23,9 +23,12 @@ void delays_waited(unsigned call, uint64_t since_ns, uint64_t now_ns, struct unw
  * Returns the delay of other threads that it caused so far, in ns; 0 if none waits. */
 uint64_t delays_lets_go(uintptr_t lock, uintptr_t function, struct unwind_frame from);
 
-/* Counts that the caller of `function` at `from` delayed other threads by delay_ns in all; 0: does nothing. errno is
- * preserved. */
-void delays_caused(uintptr_t function, uint64_t delay_ns, struct unwind_frame from);
+/* The calling thread's last wait was for this mutex, which it has now. errno is preserved. */
+void delays_acquired(uintptr_t mutex);
+
+/* Counts that the caller of `function` at `from` has unlocked this lock, and delayed other threads by delay_ns in all;
+ * 0: it delayed none. errno is preserved. */
+void delays_caused(uintptr_t lock, uintptr_t function, uint64_t delay_ns, struct unwind_frame from);
 
 /* Sets the rates; 0: off. Until then nothing is watched. Init. */
 void delays_start(uint64_t block_rate_ns, uint64_t mutex_fraction);

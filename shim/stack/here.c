@@ -39,7 +39,7 @@ static bool take(struct place *p, uint32_t generation)
 
 static struct place *make(uint32_t generation)
 {
-	struct place *p = arena_alloc(sizeof *p + (depth_most + 2) * sizeof *p->pc);
+	struct place *p = arena_alloc(sizeof *p + (depth_most + 3) * sizeof *p->pc);
 	if (!p)
 		return NULL;
 	shared_set_own(&p->taken, generation);
@@ -58,17 +58,25 @@ static struct place *take_any(void)
 	return make(generation);
 }
 
-struct stack *stack_here(uintptr_t function, struct unwind_frame from)
+struct stack *stack_here_via(uintptr_t function, uintptr_t via, struct unwind_frame from)
 {
 	struct place *p = take_any();
-	size_t functions = function != 0;
+	size_t functions = 0;
 	if (!p)
 		return stacks_intern(&from.pc, 1);
-	p->pc[0] = function;
+	if (function)
+		p->pc[functions++] = function;
+	if (via)
+		p->pc[functions++] = via;
 	enum stack_cut cut;
 	size_t depth = functions + unwind_walk(from, &self.stack, p->pc + functions, depth_most, &cut);
 	depth = cut_mark(p->pc, depth, cut);
 	struct stack *s = stacks_intern(p->pc, depth);
 	shared_store_release(&p->taken, 0);
 	return s;
+}
+
+struct stack *stack_here(uintptr_t function, struct unwind_frame from)
+{
+	return stack_here_via(function, 0, from);
 }

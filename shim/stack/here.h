@@ -16,4 +16,7 @@ void stack_here_start(size_t depth);
  * is 0. Never NULL: at the memory cap, one frame, or stacks_others. */
 struct stack *stack_here(uintptr_t function, struct unwind_frame from);
 
+/* The same where `via`, which the caller at `from` called, has jumped on to the function. 0: none did. */
+struct stack *stack_here_via(uintptr_t function, uintptr_t via, struct unwind_frame from);
+
 #endif

@@ -397,6 +397,7 @@ static void forget_record(struct thread *t)
 {
 	waits_reset(&t->wait);
 	t->restart = (struct restart){0};
+	t->acquire = (struct acquire){0};
 	queues_forget(t);
 	trace_forget(t);
 }

@@ -51,6 +51,16 @@ struct restart {
 	uint64_t cpu_ns;              /* and for how long it had run */
 };
 
+/* A lock that the thread had to wait for and has now (profiles/acquires.h). The thread's own. */
+enum { ACQUIRE_DEPTH = 5 };
+struct acquire {
+	uintptr_t lock;    /* 0: none */
+	uint64_t fraction; /* what its release stands for in the mutex profile; 0: it is not kept */
+	uintptr_t sp;      /* of the innermost frame */
+	size_t depth;      /* 0: the frames are not known */
+	uintptr_t pc[ACQUIRE_DEPTH];
+};
+
 /* One living thread. Records are never freed: a new thread gets the record of one that ended. */
 struct thread {
 	struct wait wait; /* written by the thread itself without a lock */
@@ -64,11 +74,12 @@ struct thread {
 	SHARED(struct queue *) waits_for; /* queues.c, these two; the thread's own */
 	uint64_t waits_since_ns;
 	struct thread *waits_before, *waits_after; /* queues.c; under its bucket's lock */
-	struct trace_chunk *chunk;                 /* trace_events.c, these four; the thread's own */
-	uint32_t chunk_of;                         /* which trace */
-	shared_u32 is_tracing;                     /* it is writing to the chunk */
-	shared_u32 end_told_in;                    /* the trace in which it said that it ends */
-	shared_u32 entered;                        /* threads.c: how often it was found or given away */
+	struct acquire acquire;
+	struct trace_chunk *chunk; /* trace_events.c, these four; the thread's own */
+	uint32_t chunk_of;         /* which trace */
+	shared_u32 is_tracing;     /* it is writing to the chunk */
+	shared_u32 end_told_in;    /* the trace in which it said that it ends */
+	shared_u32 entered;        /* threads.c: how often it was found or given away */
 };
 enum { THREAD_NO_TIMER = 0, THREAD_TIMER_BEING_MADE = UINT32_MAX };
 

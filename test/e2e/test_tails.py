@@ -31,6 +31,7 @@ class Tails(shim.TestCase):
             self.heap(p.profile("heap"), whole)
             self.dump(p)
             self.locks(p)
+            self.pointers(p)
             self.cpu(p)
 
     def heap(self, profile, whole):
@@ -62,6 +63,21 @@ class Tails(shim.TestCase):
         for kind in ("mutex", "block"):
             for stack in stacks(p.profile(kind), "locker"):
                 self.assertEqual(("locker", "work_under_lock"), stack[:2], kind)
+
+    def pointers(self, p):
+        """No call names these functions: that a thread waited for the lock in one tells which it was."""
+        def are_seen():
+            prof = p.profile("mutex")
+            found = stacks(prof, "pointer") | stacks(prof, "alternator")
+            ways = {("pointer", "hold_long"), ("alternator", "hold_long"), ("alternator", "hold_short")}
+            return prof if ways <= {f[:2] for f in found} else None
+        prof = shim.wait_until("each of them to make others wait", are_seen, step_s=0.3)
+        found = stacks(prof, "pointer") | stacks(prof, "alternator")
+        self.assertLessEqual({f[1] for f in found}, {"hold_long", "hold_short", "pthread_mutex_unlock"})
+        self.assertNotIn(("pointer", "hold_short"), {f[:2] for f in found})
+        delay = [prof.sums(lambda s, n=n: [n] == [l.names[-1] for l in s.locations][1:2])[1]
+                 for n in ("hold_long", "hold_short")]
+        self.assertGreater(delay[0], delay[1], "it is another function than the one that held the lock")
 
     def cpu(self, p):
         found = stacks(p.profile("profile", "?seconds=1"), "spinner")

@@ -44,6 +44,19 @@ OWN void work_under_lock(void)
 	std::lock_guard<std::mutex> held(lock);
 	usleep(20000);
 }
+/* These are called by pointers, so no call names them. */
+static std::mutex pointed;
+OWN void hold_long(void)
+{
+	std::lock_guard<std::mutex> held(pointed);
+	usleep(50000);
+}
+OWN void hold_short(void)
+{
+	std::lock_guard<std::mutex> held(pointed);
+	usleep(100);
+}
+static void (*volatile ways[])(void) = {hold_long, hold_short};
 OWN long stand_still(char *to)
 {
 	return read(pipe_ends[0], to, 1);
@@ -79,6 +92,18 @@ OWN void *locker(void *)
 		work_under_lock();
 	return NULL;
 }
+OWN void *pointer(void *)
+{
+	for (;;)
+		ways[0]();
+	return NULL;
+}
+OWN void *alternator(void *)
+{
+	for (unsigned i = 0;; i++)
+		ways[i % 2]();
+	return NULL;
+}
 
 int main(int, char **)
 {
@@ -96,6 +121,9 @@ int main(int, char **)
 	pthread_create(&t, NULL, spinner, NULL);
 	for (int i = 0; i < 3; i++)
 		pthread_create(&t, NULL, locker, NULL);
+	pthread_create(&t, NULL, pointer, NULL);
+	for (int i = 0; i < 2; i++)
+		pthread_create(&t, NULL, alternator, NULL);
 	puts("ready");
 	fflush(stdout);
 	while (getchar() != EOF)

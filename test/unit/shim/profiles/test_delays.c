@@ -4,8 +4,8 @@
  * generator is set to a state of our own, so what has to do with chance comes out the same every time.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/profiles/delays.c shim/stack/stacks.c shim/base/losses.c shim/base/text.c shim/base/arena.c
- * links: shim/base/sync.c
+/* links: shim/profiles/delays.c shim/profiles/acquires.c shim/stack/stacks.c shim/base/losses.c shim/base/text.c
+ * links: shim/base/arena.c shim/base/sync.c
  * links: test/unit/support/cut/places.c */
 #include "test/unit/shim/profiles/delays_made.h"
 
@@ -137,8 +137,8 @@ static void test_one_stack_may_wait_and_make_others_wait(void **state)
 	(void)state;
 	now_ns = 1500;
 	delays_waited(WAIT_pthread_cond_wait, 1000, now_ns, at(7), false);
-	delays_caused(0x1000 + WAIT_pthread_cond_wait, 30, at(7)); /* a wait for a condition lets the mutex go */
-	delays_caused(0x1000 + WAIT_pthread_cond_wait, 40, at(7));
+	delays_caused(0, 0x1000 + WAIT_pthread_cond_wait, 30, at(7)); /* a wait for a condition lets the mutex go */
+	delays_caused(0, 0x1000 + WAIT_pthread_cond_wait, 40, at(7));
 	struct region r = {0};
 	struct contention_snapshot block, mutex;
 	assert_int_equal(snapshot_contention(&r, CONTENTION_BLOCK, &block), 0);

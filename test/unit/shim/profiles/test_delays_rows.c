@@ -4,8 +4,8 @@
  * generator is set to a state of our own, so what has to do with chance comes out the same every time.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/profiles/delays.c shim/stack/stacks.c shim/base/losses.c shim/base/text.c shim/base/arena.c
- * links: shim/base/sync.c
+/* links: shim/profiles/delays.c shim/profiles/acquires.c shim/stack/stacks.c shim/base/losses.c shim/base/text.c
+ * links: shim/base/arena.c shim/base/sync.c
  * links: test/unit/support/cut/places.c */
 #include "test/unit/shim/profiles/delays_made.h"
 
@@ -77,6 +77,42 @@ static void test_a_wait_that_is_kept_starts_a_pending_listener_once(void **state
 	wait_at(5, 10);
 	wait_at(5, 10);
 	assert_int_equal(listener_starts, 1);
+}
+
+static void test_a_release_after_a_wait_is_known_by_where_the_lock_was_acquired(void **state)
+{
+	struct thread t = {.wait.frame = {.pc = 0x300020, .sp = 0x100}};
+	(void)state;
+	self.thread = &t;
+	struct unwind_frame outside = {.pc = 0x300120, .sp = 0x200};
+	delays_acquired(0x55);
+	delays_caused(0x66, FUNCTION, 3, outside);
+	assert_int_equal(last_via, 0);
+	delays_caused(0x55, FUNCTION, 3, outside);
+	assert_int_equal(last_via, 0x300000);
+	assert_int_equal(t.acquire.lock, 0);
+	delays_acquired(0x55);
+	delays_caused(0x55, FUNCTION, 0, outside);
+	assert_int_equal(t.acquire.lock, 0);
+	self.thread = NULL;
+}
+
+/* The choice is made at the acquire. */
+static void test_releases_after_waits_are_counted_without_bias(void **state)
+{
+	enum { N = 20000, FRACTION = 10 };
+	struct thread t = {0};
+	(void)state;
+	self.thread = &t;
+	delays_start(1, FRACTION);
+	for (int i = 0; i < N; i++) {
+		delays_acquired(0x55);
+		delays_caused(0x55, FUNCTION, 3, at(31));
+	}
+	struct contention_row row = row_of(CONTENTION_MUTEX, 31);
+	expect_near("releases", (double)row.contentions, N, (double)N * (FRACTION - 1));
+	assert_int_equal(row.delay_ns, 3 * row.contentions);
+	self.thread = NULL;
 }
 
 static void test_letting_go_asks_for_the_delay_and_tells_a_trace(void **state)
@@ -187,7 +223,7 @@ static void *wait_on_and_on(void *arg)
 	for (uintptr_t i = 0; i < ROUNDS; i++) {
 		uintptr_t site = 1000 + i / 1000 * SITES + (i + (uintptr_t)arg) % SITES; /* ever new ones */
 		delays_waited(WAIT_pthread_mutex_lock, 90, now_ns, at(site), false);
-		delays_caused(FUNCTION, 3, at(site));
+		delays_caused(0, FUNCTION, 3, at(site));
 	}
 	return NULL;
 }
@@ -234,6 +270,8 @@ int main(void)
 		cmocka_unit_test_setup(test_what_a_handler_inside_the_profiler_sees_is_a_counted_loss, reset),
 		cmocka_unit_test_setup(test_at_the_memory_cap_waits_are_counted_as_one, reset),
 		cmocka_unit_test_setup(test_a_wait_that_is_kept_starts_a_pending_listener_once, reset),
+		cmocka_unit_test_setup(test_a_release_after_a_wait_is_known_by_where_the_lock_was_acquired, reset),
+		cmocka_unit_test_setup(test_releases_after_waits_are_counted_without_bias, reset),
 		cmocka_unit_test_setup(test_letting_go_asks_for_the_delay_and_tells_a_trace, reset),
 		cmocka_unit_test_setup(test_a_later_snapshot_has_the_same_rows_first, reset),
 		cmocka_unit_test_setup(test_stacks_that_have_any_are_counted_on_their_side, reset),
