@@ -25,6 +25,7 @@ say     = $(Q)mkdir -p $(@D)$(if $(V),,; printf '  %-6s %s\n' '$(1)' '$(2)')
 
 ARCH     := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null)))
 UNWIND   := build/libunwind
+MBEDTLS  := build/mbedtls
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 WERROR   := $(if $(filter true,$(CI)),-Werror)
 # Flags that only some compilers know: $(call known,FLAG...) is what $(CC) knows of them.
@@ -35,7 +36,8 @@ KNOWN    := $(shell for f in $(MAYBE); do \
                     $(CC) -Werror $$f -fsyntax-only -x c /dev/null 2>/dev/null && echo "$$f"; done)
 known     = $(filter $(1),$(KNOWN))
 # _GNU_SOURCE is defined as nothing, so that a file may say #define _GNU_SOURCE itself.
-OUR_CPP  := -I. -I$(B) -I$(UNWIND)/include -D_GNU_SOURCE= $(if $(DEBUG),-DPPROF_DEBUG)
+OUR_CPP  := -I. -I$(B) -I$(UNWIND)/include -isystem $(MBEDTLS)/include \
+            -DMBEDTLS_CONFIG_FILE='"http/tls/mbedtls_config.h"' -D_GNU_SOURCE= $(if $(DEBUG),-DPPROF_DEBUG)
 # -fno-plt: what hooks and the listener call of libc is bound when the library is loaded, never by the
 # loader's lazy resolver inside a hook or in a thread that libc does not know. bcmp, which clang puts in memcmp's place,
 # is not one of the functions of shim/base/mem.c.
@@ -79,7 +81,7 @@ $(foreach f,$(ON_PROGRAMS_STACK),$(eval CFLAGS_$(subst /,_,$(f:.c=)) += $$(LOW_S
 # Static libraries, by full name. WRAP: the symbols that they reach as our __wrap_<symbol>, read off unwind_libc.c.
 WRAP     := $(shell sed -n 's/^[A-Za-z_].*[ *]__wrap_\([A-Za-z0-9_]*\)(.*);$$/\1/p' shim/stack/unwind_libc.c \
                     2>/dev/null)
-ARCHIVES := $(UNWIND)/lib/libunwind-$(ARCH).a $(UNWIND)/lib/libunwind.a -l:libz.a
+ARCHIVES := $(UNWIND)/lib/libunwind-$(ARCH).a $(UNWIND)/lib/libunwind.a $(MBEDTLS)/lib/libmbedtls.a -l:libz.a
 LINK_SO   = $(CC) -shared -Wl,-soname,libpprofshim.so -Wl,-Bsymbolic -Wl,--exclude-libs,ALL \
             -Wl,--gc-sections -Wl,--as-needed -Wl,--build-id=sha1 -Wl,-z,relro -Wl,-z,defs -Wl,-z,initfirst \
             -Wl,--sort-section=name -Wl,-z,noseparate-code \
@@ -93,7 +95,7 @@ SRC  := $(sort $(filter-out $(addprefix encoder/,saved/% merge/% symbolize/%),$(
         $(addsuffix /*.c,shim shim/* encoder encoder/* http http/*))))
 PB   := $(patsubst %.proto,%.pb-c,$(wildcard encoder/*/*.proto))
 OBJ  := $(SRC:%.c=$(B)/obj/%.o)
-GENERATED := $(PB:%=$(B)/%.h) $(UNWIND)/stamp
+GENERATED := $(PB:%=$(B)/%.h) $(UNWIND)/stamp $(MBEDTLS)/stamp
 
 all: $(LIB) $(SYMBOLIZE) ## build libpprofshim.so (and libpprofshim.debug.so) and pprofshim-symbolize in build/
 
@@ -101,7 +103,7 @@ $(LIB): $(B)/libpprofshim.debug.so
 	$(call say,STRIP,$@)
 	$(Q)objcopy --strip-debug $< $@
 
-$(B)/libpprofshim.debug.so: $(OBJ) $(B)/exports.map $(UNWIND)/stamp
+$(B)/libpprofshim.debug.so: $(OBJ) $(B)/exports.map $(UNWIND)/stamp $(MBEDTLS)/stamp
 	$(call say,LINK,$@)
 	$(Q)$(LINK_SO) -o $@ $(OBJ) $(ARCHIVES)
 
@@ -122,7 +124,7 @@ $(SYMBOLIZE): $(SYMBOLIZE_OBJ)
 # EXPORT say what else is exported.
 $(B)/exports.map: shim/libc/versions.def Makefile
 	$(call say,GEN,$@)
-	$(Q){ echo 'PPROFSHIM { local: versioned_*;'; \
+	$(Q){ echo 'PPROFSHIM { local: versioned_*; __start_*; __stop_*;'; \
 	      [ $(ARCH) != x86_64 ] || sed -n 's/^VERSIONS*( *\([A-Za-z0-9_]*\).*/	\1;/p' $<; echo '};'; \
 	      sed -n '/(PPROFSHIM)/d; s/^VERSION_NODE(\(.*\))$$/\1 { };/p' $<; } >$@
 
@@ -133,6 +135,10 @@ $(B)/encoder/%.pb-c.c $(B)/encoder/%.pb-c.h &: encoder/%.proto | $(B)/packages
 $(UNWIND)/stamp: scripts/build-libunwind.sh | $(B)/packages
 	$(call say,UNWIND,$(UNWIND))
 	$(Q)CC="$(CC)" scripts/build-libunwind.sh $(UNWIND)
+
+$(MBEDTLS)/stamp: scripts/build-mbedtls.sh http/tls/mbedtls_config.h | $(B)/packages
+	$(call say,TLS,$(MBEDTLS))
+	$(Q)CC="$(CC)" scripts/build-mbedtls.sh $(MBEDTLS)
 
 $(B)/packages: scripts/deps.sh
 	$(Q)mkdir -p $(@D)
@@ -377,8 +383,8 @@ dist: ## write the committed sources to build/pprofshim.tar.gz
 	$(Q)mkdir -p $(B)
 	git archive --prefix=pprofshim/ HEAD | gzip -9n >$(B)/pprofshim.tar.gz
 
-clean: ## remove what was built; only build/libunwind stays, as it needs the network
-	rm -rf $(filter-out $(UNWIND),$(wildcard $(B)/*))
+clean: ## remove what was built; only build/libunwind and build/mbedtls stay, as they need the network
+	rm -rf $(filter-out $(UNWIND) $(MBEDTLS),$(wildcard $(B)/*))
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' Makefile | awk -F '\t' '{ printf "%-10s %s\n", $$1, $$2 }'

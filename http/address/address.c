@@ -206,7 +206,7 @@ void address_print(const struct address *a, struct line *l)
 		line_str(l, path[0] ? "unix:" : "unix:@");
 		line_bytes(l, path[0] ? path : path + 1, len);
 	} else {
-		line_str(l, "http://");
+		line_str(l, a->secure ? "https://" : "http://");
 		print_host(a, l);
 		line_str(l, ":");
 		line_dec(l, a->port);

@@ -7,6 +7,7 @@
 #ifndef PPROFSHIM_ADDRESS_H
 #define PPROFSHIM_ADDRESS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
@@ -18,6 +19,7 @@ struct address {
 	struct sockaddr_storage sa;
 	socklen_t sa_len;
 	uint16_t port; /* TCP: host byte order */
+	bool secure;   /* TCP: it is printed as https */
 
 	/* Of a Unix socket's file. */
 	bool has_mode, has_owner;

@@ -186,7 +186,7 @@ static void out_stuck(struct region *r, struct out *o)
 
 static void out_open(struct exchange *x, struct out *o)
 {
-	if (!x->loopback && x->peer.kind == PEER_TCP && token_look() == TOKEN_NONE)
+	if (!x->loopback && x->peer.kind == PEER_TCP && token_look() == TOKEN_NONE && !x->user[0])
 		out_str(o,
 		        "<p><b>Everybody who can reach this address can read this</b> and slow the program down; "
 		        "set <code>PPROF_TOKEN_FILE</code>, or <code>PPROF_ADDR</code> to an address of this machine "

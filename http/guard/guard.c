@@ -46,8 +46,8 @@ static bool has_token(struct exchange *x)
 	struct span value = x->request.authorization, user, given;
 	char *space = region_alloc(x->region, value.len + 1);
 	bool good = space && token_read_header(value, space, value.len, &user, &given) && token_is(given);
-	struct line name = LINE(x->user);
-	if (good)
+	struct line name = LINE(x->user); /* or it keeps the name of the certificate */
+	if (good && user.len)
 		line_bytes(&name, user.at, user.len);
 	return good;
 }

@@ -2,20 +2,17 @@
  *
  * Runs in: listener. System calls alone; waits for the file system only.
  *
- * A Kubernetes Secret is replaced by a link that is renamed over another, so a file is known by what stat says of the
- * path, and each request looks.
+ * Each request looks whether the file is still the one that was read (kept_file.h).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "http/guard/token.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdint.h>
 #include <sys/stat.h>
 
+#include "shim/base/kept_file.h"
 #include "shim/base/log.h"
 #include "shim/base/os.h"
-#include "shim/base/powers.h"
 
 enum { TOKEN_MOST = 1024 };
 
@@ -48,13 +45,6 @@ static void shut(const char *trouble)
 	line_str(&l, " ");
 	line_str(&l, trouble);
 	log_warn(l.at);
-}
-
-static bool is_same(const struct stat *a, const struct stat *b)
-{
-	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
-	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
-	       a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
 static bool is_end(char c)
@@ -102,30 +92,22 @@ static void read_token(int fd, const struct stat *s)
 		take(bytes, (size_t)n);
 }
 
-/* (O_NONBLOCK: a FIFO must not stop the listener.) */
-static int open_file(void)
-{
-	bool were = powers_use(true);
-	int fd = (int)os_open(token.path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-	powers_use(were);
-	return fd;
-}
-
 enum token_state token_look(void)
 {
-	struct stat now; /* fstat's kernel structure is libc's on 64-bit Linux */
+	struct stat now;
 	if (!token.path)
 		return TOKEN_NONE;
-	int fd = open_file();
-	bool kept = (fd == -EACCES || fd == -EPERM) && token.len;
-	if (fd < 0 && !kept)
-		shut("can't be opened; the endpoint stays shut");
-	if (fd >= 0 && os_call(SYS_fstat, fd, &now) == 0 && (!is_same(&now, &token.seen) || !token.len)) {
+	int fd = kept_file_open(token.path, &now);
+	if (fd < 0) {
+		if (!kept_file_is_denied(fd) || !token.len)
+			shut("can't be opened; the endpoint stays shut");
+		return token.len ? TOKEN_SET : TOKEN_SHUT;
+	}
+	if (!kept_file_is_same(&now, &token.seen) || !token.len) {
 		read_token(fd, &now);
 		token.seen = now;
 	}
-	if (fd >= 0)
-		os_close(fd);
+	os_close(fd);
 	return token.len ? TOKEN_SET : TOKEN_SHUT;
 }
 

@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "http/server/access.h"
 
+#include "shim/base/date.h"
 #include "shim/base/house.h"
 #include "shim/base/log.h"
 #include "shim/base/os.h"
@@ -16,26 +17,6 @@ static void print_padded(struct line *l, unsigned value, unsigned digits)
 	for (unsigned unit = digits == 4 ? 1000 : digits == 3 ? 100 : 10; unit > 1 && value < unit; unit /= 10)
 		line_str(l, "0");
 	line_dec(l, value);
-}
-
-struct date {
-	unsigned year, month, day;
-};
-
-/* The proleptic Gregorian calendar, in years that begin with March: then the leap day is the last, and months have 153
- * days in five (Richards, Explanatory Supplement to the Astronomical Almanac, 15.11). */
-static struct date date_of(uint64_t days_since_1970)
-{
-	uint64_t days = days_since_1970 + 719468; /* since 1 March 0 */
-	uint64_t era = days / 146097, of_era = days % 146097;
-	uint64_t year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
-	uint64_t of_year = of_era - (365 * year + year / 4 - year / 100);
-	uint64_t march = (5 * of_year + 2) / 153; /* 0: March */
-	return (struct date){
-		.year = (unsigned)(era * 400 + year + (march >= 10)),
-		.month = (unsigned)(march < 10 ? march + 3 : march - 9),
-		.day = (unsigned)(of_year - (153 * march + 2) / 5 + 1),
-	};
 }
 
 static void print_time(struct line *l, uint64_t ns)

@@ -89,10 +89,11 @@ static void run_handler(struct connection *c)
 static void say_continue(struct connection *c)
 {
 	static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
-	long n = os_call(SYS_sendto, c->fd, text, sizeof text - 1, MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
-	if (n > 0 && (size_t)n < sizeof text - 1)
-		steps_end(c); /* half of it was sent: no answer can follow. (If none was, the client soon sends anyway.)
-		               */
+	const struct iovec part = {(char *)text, sizeof text - 1};
+	long n = sending_send(c, &part, 1);
+	if (n > 0 ? (size_t)n < sizeof text - 1 : c->secure != NULL)
+		steps_end(c); /* half of it was sent: no answer can follow. (If none was, the client soon sends anyway,
+		               * but a layer below may keep it for later.) */
 }
 
 /* The head is complete, with head_len bytes: place the bytes of the body that have come. Only a POST's body is kept. */
@@ -148,6 +149,9 @@ static bool begin_exchange(struct connection *c)
 	c->x->region = &c->region;
 	c->x->loopback = c->loopback;
 	c->x->peer = c->peer;
+	struct line user = LINE(c->x->user);
+	if (c->secure)
+		line_str(&user, c->layer->user(c->secure));
 	response_init(&c->x->answer, &c->region);
 	return true;
 }
@@ -223,10 +227,29 @@ static void take_slot(struct connection *c, int fd, bool loopback, uint32_t gene
 	shared_fence_compiler();
 }
 
-void connection_open(struct connection *c, int fd, bool loopback)
+static void open_secure(struct connection *c, const struct secure_layer *layer)
+{
+	steps_enter(c, CONNECTION_HANDSHAKE, server_deadlines.head_ms);
+	c->layer = layer;
+	c->secure = layer->open(c->fd);
+	if (!c->secure)
+		steps_end(c);
+}
+
+void connection_open(struct connection *c, int fd, bool loopback, const struct secure_layer *layer)
 {
 	take_slot(c, fd, loopback, c->generation + 1);
-	steps_enter(c, CONNECTION_HEAD, server_deadlines.head_ms);
+	if (layer)
+		open_secure(c, layer);
+	else
+		steps_enter(c, CONNECTION_HEAD, server_deadlines.head_ms);
+}
+
+void connection_free_secure(struct connection *c)
+{
+	if (c->secure)
+		c->layer->close(c->secure);
+	c->secure = NULL;
 }
 
 void connection_refuse(struct connection *c, int fd)
@@ -238,9 +261,30 @@ void connection_refuse(struct connection *c, int fd)
 	sending_begin_ready_made(c, response_too_many());
 }
 
+static void answer_plain(struct connection *c)
+{
+	connection_free_secure(c);
+	c->begin_ns = c->since_ns;
+	c->ready_made = 400;
+	c->last = true;
+	sending_begin_ready_made(c, response_wants_tls());
+}
+
+/* (The deadline stays: it is for the handshake and the first head together.) */
+static void shake_hands(struct connection *c)
+{
+	switch (c->layer->shake_hands(c->secure)) {
+	case SECURE_WAITS: break;
+	case SECURE_READY: c->state = CONNECTION_HEAD; break;
+	case SECURE_FAILED: sending_linger(c); break;
+	case SECURE_PLAIN: answer_plain(c); break;
+	}
+}
+
 void connection_ready(struct connection *c, uint32_t events)
 {
 	switch (c->state) {
+	case CONNECTION_HANDSHAKE: shake_hands(c); break;
 	case CONNECTION_HEAD:
 		if (c->pending)
 			parse_head(c);
@@ -286,6 +330,7 @@ void connection_expire(struct connection *c)
 		break;
 	case CONNECTION_WAIT: resume_handler(c); break;
 	case CONNECTION_WRITE: sending_expire(c); break;
+	case CONNECTION_HANDSHAKE:
 	case CONNECTION_IDLE:
 	case CONNECTION_LINGER:
 	case CONNECTION_FREE:
@@ -296,6 +341,7 @@ void connection_expire(struct connection *c)
 uint64_t connection_idle_since(const struct connection *c)
 {
 	switch (c->state) {
+	case CONNECTION_HANDSHAKE:
 	case CONNECTION_HEAD:
 	case CONNECTION_BODY:
 	case CONNECTION_IDLE:
@@ -311,9 +357,10 @@ uint64_t connection_idle_since(const struct connection *c)
 uint32_t connection_interest(const struct connection *c)
 {
 	switch (c->state) {
+	case CONNECTION_HANDSHAKE:
 	case CONNECTION_HEAD:
 	case CONNECTION_BODY:
-	case CONNECTION_IDLE:
+	case CONNECTION_IDLE: return c->secure ? c->layer->interest(c->secure) : EPOLLIN | EPOLLRDHUP;
 	case CONNECTION_LINGER: return EPOLLIN | EPOLLRDHUP;
 	case CONNECTION_WAIT: /* not for the next request, which would wake us all the while */ return EPOLLRDHUP;
 	case CONNECTION_WRITE: return EPOLLOUT;

@@ -3,27 +3,29 @@
  * Runs in: listener, between two waits of the event loop. Nothing here blocks or waits. Every state has a deadline, and
  * the loop (server.c) reports when it has passed.
  *
- *           ┌───────────────────────────────◄──────────────┐ (bytes of the next request are here)
- *   open ─► HEAD ─► BODY ─► (handler) ─► WAIT ─► WRITE ─► IDLE ─► HEAD …
- *             └─ bad ─────────────────────────►─┘  └─ last answer ─► LINGER ─► OVER
+ *                           ┌───────────────────────────────◄──────────────┐ (bytes of the next request are here)
+ *   open ─► (HANDSHAKE ─►) HEAD ─► BODY ─► (handler) ─► WAIT ─► WRITE ─► IDLE ─► HEAD …
+ *                            └─ bad ─────────────────────────►─┘  └─ last answer ─► LINGER ─► OVER
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_CONNECTION_H
 #define PPROFSHIM_CONNECTION_H
 
 #include "http/server/exchange.h"
+#include "http/server/secure.h"
 #include "shim/base/pace.h"
 #include "http/address/fd.h"
 
 enum connection_state {
-	CONNECTION_FREE,   /* the slot is not in use */
-	CONNECTION_HEAD,   /* waits for a request head, or for the rest of it */
-	CONNECTION_BODY,   /* the body is coming in */
-	CONNECTION_WAIT,   /* a handler is at work, or waits for its time */
-	CONNECTION_WRITE,  /* the answer is being sent */
-	CONNECTION_IDLE,   /* between two requests; holds no memory */
-	CONNECTION_LINGER, /* all is sent; the client has to read it and close */
-	CONNECTION_OVER,   /* to be closed by the loop */
+	CONNECTION_FREE,      /* the slot is not in use */
+	CONNECTION_HANDSHAKE, /* the layer below is not ready for requests */
+	CONNECTION_HEAD,      /* waits for a request head, or for the rest of it */
+	CONNECTION_BODY,      /* the body is coming in */
+	CONNECTION_WAIT,      /* a handler is at work, or waits for its time */
+	CONNECTION_WRITE,     /* the answer is being sent */
+	CONNECTION_IDLE,      /* between two requests; holds no memory */
+	CONNECTION_LINGER,    /* all is sent; the client has to read it and close */
+	CONNECTION_OVER,      /* to be closed by the loop */
 };
 
 struct connection {
@@ -33,6 +35,8 @@ struct connection {
 	uint32_t generation; /* tells a slot's clients apart; used by the loop */
 	uint32_t watched;    /* epoll events that are asked for; used by the loop */
 	bool loopback;
+	const struct secure_layer *layer; /* of secure */
+	struct secure *secure;            /* between us and the socket; NULL: bytes go as they are */
 	struct peer peer;
 	uint64_t since_ns;    /* CLOCK_MONOTONIC: without a complete request from then on */
 	uint64_t begin_ns;    /* of the present request's first byte */
@@ -57,11 +61,15 @@ struct connection {
 	size_t chunk_sent;
 };
 
-/* Begin with a new client. fd is non-blocking and becomes the connection's; the loop closes it. */
-void connection_open(struct connection *c, int fd, bool loopback);
+/* Begin with a new client. fd is non-blocking and becomes the connection's; the loop closes it. layer is NULL, or what
+ * stands between it and the socket. */
+void connection_open(struct connection *c, int fd, bool loopback, const struct secure_layer *layer);
 
 /* The same for a client too many: it gets a 503 and is closed. */
 void connection_refuse(struct connection *c, int fd);
+
+/* The loop frees the slot: free what stands between the connection and the socket. */
+void connection_free_secure(struct connection *c);
 
 /* Handle `events`, as epoll reported them. */
 void connection_ready(struct connection *c, uint32_t events);

@@ -110,6 +110,8 @@ static_assert(LIMIT_CONNECTIONS == 64, "TOO_MANY says so");
 #define TOO_MANY \
 	WHOLE_ANSWER("503 Service Unavailable", "pprofshim: too many connections; 64 are served at a time", "57")
 
+#define WANTS_TLS WHOLE_ANSWER("400 Bad Request", "pprofshim: this port speaks HTTPS alone; ask for https://", "58")
+
 const struct out_chunk *response_out_of_memory(void)
 {
 	static const struct out_chunk chunk = {
@@ -126,6 +128,16 @@ const struct out_chunk *response_too_many(void)
 		.used = sizeof TOO_MANY - 1,
 		.cap = sizeof TOO_MANY,
 		.bytes = TOO_MANY,
+	};
+	return &chunk;
+}
+
+const struct out_chunk *response_wants_tls(void)
+{
+	static const struct out_chunk chunk = {
+		.used = sizeof WANTS_TLS - 1,
+		.cap = sizeof WANTS_TLS,
+		.bytes = WANTS_TLS,
 	};
 	return &chunk;
 }

@@ -50,6 +50,7 @@ const struct out_chunk *response_finish(struct response *r, struct response_end 
 /* Whole answers that need no memory. Both close the connection. */
 const struct out_chunk *response_out_of_memory(void); /* 503 */
 const struct out_chunk *response_too_many(void);      /* 503 */
+const struct out_chunk *response_wants_tls(void);     /* 400 */
 
 #define TEXT_OUT_OF_MEMORY \
 	"pprofshim: no memory left for this answer; ask again when others are done, or raise PPROF_MEMORY_LIMIT"

@@ -45,8 +45,10 @@ void connection_tell_cut(const struct connection *c)
 
 /* Closing a socket with unread bytes resets it, and a reset overtakes the answer. So send no more, and read until the
  * client closes. */
-static void linger(struct connection *c)
+void sending_linger(struct connection *c)
 {
+	if (c->secure)
+		c->layer->say_end(c->secure);
 	os_call(SYS_shutdown, c->fd, SHUT_WR);
 	c->drained = 0;
 	steps_enter(c, CONNECTION_LINGER, server_deadlines.linger_ms);
@@ -56,7 +58,7 @@ void sending_drain(struct connection *c)
 {
 	char scratch[SCRATCH];
 	for (int i = 0; i < DRAIN_AT_ONCE; i++) {
-		long n = steps_receive(c, scratch, sizeof scratch);
+		long n = os_call(SYS_recvfrom, c->fd, scratch, sizeof scratch, MSG_DONTWAIT, 0, 0);
 		if (steps_must_wait(n))
 			return;
 		if (n <= 0 || (c->drained += (uint64_t)n) > LIMIT_DRAIN) {
@@ -106,7 +108,7 @@ static void finish_answer(struct connection *c)
 	if (c->last) {
 		c->x = NULL;
 		region_release(&c->region);
-		linger(c);
+		sending_linger(c);
 		return;
 	}
 	connection_begin_head(c);
@@ -122,14 +124,21 @@ static void advance(struct connection *c, size_t sent)
 	}
 }
 
+long sending_send(struct connection *c, const struct iovec *parts, size_t n)
+{
+	struct msghdr m = {.msg_iov = (struct iovec *)parts, .msg_iovlen = n};
+	if (c->secure)
+		return c->layer->send(c->secure, parts, n);
+	return os_call(SYS_sendmsg, c->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 static long send_chunks(struct connection *c)
 {
 	struct iovec parts[CHUNKS_AT_ONCE];
 	size_t skip = c->chunk_sent, n = 0;
 	for (const struct out_chunk *p = c->chunk; p && n < CHUNKS_AT_ONCE; p = p->next, skip = 0)
 		parts[n++] = (struct iovec){(char *)p->bytes + skip, p->used - skip};
-	struct msghdr m = {.msg_iov = parts, .msg_iovlen = n};
-	return os_call(SYS_sendmsg, c->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return sending_send(c, parts, n);
 }
 
 /* Make the next part of an answer that is made while it is sent. False: there is none, or no memory for it, and the

@@ -23,6 +23,13 @@ void sending_go_on(struct connection *c);
 /* WRITE: the deadline has passed. */
 void sending_expire(struct connection *c);
 
+/* As sendmsg does, by the layer between us and the socket if there is one.
+ * Returns the bytes that were taken, or a negative errno. */
+long sending_send(struct connection *c, const struct iovec *parts, size_t n);
+
+/* Nothing more is sent: wait until the client has read it and closes. */
+void sending_linger(struct connection *c);
+
 /* LINGER: drop what the client still sends. */
 void sending_drain(struct connection *c);
 

@@ -254,6 +254,7 @@ void server_run(const struct server_options *options)
 	server.wake_fd = options->wake_fd;
 	server.end_fd = options->end_fd;
 	server.wake = options->wake;
+	server.secure = options->secure;
 	set_listen(options->listen_fd, &options->address);
 	server.running = true;
 	server.generation = shared_load_relaxed(&house.generation);

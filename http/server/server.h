@@ -8,15 +8,17 @@
 #define PPROFSHIM_SERVER_H
 
 #include "http/address/address.h"
+#include "http/server/secure.h"
 
 struct server_options {
 	int listen_fd;
-	struct address address; /* where listen_fd listens */
-	int wake_fd;            /* when it is readable, the loop calls wake(); -1: none */
-	int end_fd;             /* likewise: it becomes readable when the program has ended */
-	void (*begin)(void);    /* called first, and before the events of each round; NULL: no such
-	                           function */
-	void (*wake)(void);     /* reads wake_fd itself; may call server_move and server_stop */
+	struct address address;            /* where listen_fd listens */
+	int wake_fd;                       /* when it is readable, the loop calls wake(); -1: none */
+	int end_fd;                        /* likewise: it becomes readable when the program has ended */
+	const struct secure_layer *secure; /* between each client and its socket; NULL: nothing is */
+	void (*begin)(void);               /* called first, and before the events of each round; NULL: no such
+	                                      function */
+	void (*wake)(void);                /* reads wake_fd itself; may call server_move and server_stop */
 	unsigned (*rest)(void); /* called after each round; returns in how many milliseconds to call it again even if
 	                           nothing happens; 0: not at all; NULL: no such function */
 };

@@ -22,9 +22,10 @@ enum {
 struct server {
 	bool running;
 	bool stopping;
-	uint32_t generation; /* of the process that it ran in last (house.h) */
-	bool loopback;       /* address is loopback TCP */
-	bool peers_checked;  /* address is an abstract socket: no file's permissions protect it */
+	uint32_t generation;               /* of the process that it ran in last (house.h) */
+	bool loopback;                     /* address is loopback TCP */
+	bool peers_checked;                /* address is an abstract socket: no file's permissions protect it */
+	const struct secure_layer *secure; /* NULL: none */
 	int epoll_fd;
 	int listen_fd; /* -1: serving nothing */
 	int wake_fd;   /* -1: none */

@@ -26,6 +26,7 @@ bool slots_own(const struct connection *c)
 void slots_forget(struct connection *c)
 {
 	c->x = NULL;
+	c->secure = NULL; /* in a fork child it is the parent's */
 	if (c->task.stack)
 		pace_end(&c->task);
 	region_release(&c->answer);
@@ -41,6 +42,7 @@ static void free_slot(struct connection *c)
 		pace_finish(&c->task);
 	if (x && x->abandon)
 		x->abandon(x);
+	connection_free_secure(c);
 	slots_forget(c);
 }
 
@@ -140,14 +142,14 @@ void slots_admit(int fd)
 	if (!c)
 		c = evict_idlest();
 	bool served = c != NULL;
-	if (!c)
+	if (!c && !server.secure) /* an answer would take a handshake */
 		c = find_free(refusals, refusals + LIMIT_REFUSALS);
 	if (!c) {
 		os_close(fd);
 		return;
 	}
 	if (served)
-		connection_open(c, fd, server.loopback);
+		connection_open(c, fd, server.loopback, server.secure);
 	else
 		connection_refuse(c, fd);
 	c->watched = connection_interest(c);

@@ -27,6 +27,8 @@ static inline void steps_end(struct connection *c)
 
 static inline long steps_receive(struct connection *c, void *to, size_t room)
 {
+	if (c->secure)
+		return c->layer->receive(c->secure, to, room);
 	return os_call(SYS_recvfrom, c->fd, to, room, MSG_DONTWAIT, 0, 0);
 }
 

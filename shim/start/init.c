@@ -13,6 +13,7 @@
 #include "encoder/encoder.h"
 #include "http/guard/token.h"
 #include "http/server/server.h"
+#include "http/tls/tls.h"
 #include "shim/base/arena.h"
 #include "shim/libc/clock.h"
 #include "shim/profiles/delays.h"
@@ -186,12 +187,15 @@ static void listen_and_serve(int wake_fd, int end_fd)
 	powers_use(false);
 	token_start(settings.token_file);
 	token_look(); /* says in the log what is wrong with it */
+	const struct secure_layer *secure = tls_start(&(struct tls_options){
+		.certificate = settings.tls_cert, .key = settings.tls_key, .client_ca = settings.tls_client_ca});
 	now_serving(serving.kind == ADDRESS_TCP ? serving.port : 0);
 	server_run(&(struct server_options){
 		.listen_fd = listen_fd,
 		.address = serving,
 		.wake_fd = wake_fd,
 		.end_fd = end_fd,
+		.secure = secure,
 		.begin = begin_round,
 		.wake = listener_obey,
 		.rest = rest,
@@ -301,7 +305,8 @@ static void start_listener(void)
 		.main = listen_and_serve, .leave_port = server_leave_port, .move = move, .stop = server_stop});
 	if (wanted.kind == ADDRESS_OFF)
 		return;
-	if (wanted.kind == ADDRESS_TCP && !address_is_loopback(&wanted) && !settings.token_file)
+	if (wanted.kind == ADDRESS_TCP && !address_is_loopback(&wanted) && !settings.token_file &&
+	    !settings.tls_client_ca)
 		warn_open();
 	serving = wanted;
 	int fd = try_address();
@@ -450,8 +455,12 @@ static void start(char *const *envp)
 	settings.symbolizer = keep_text(settings.symbolizer);
 	settings.debug_dirs = keep_text(settings.debug_dirs);
 	settings.token_file = keep_text(settings.token_file);
+	settings.tls_cert = keep_text(settings.tls_cert);
+	settings.tls_key = keep_text(settings.tls_key);
+	settings.tls_client_ca = keep_text(settings.tls_client_ca);
 	spawn_start();
 	parse_address();
+	wanted.secure = settings.tls_cert || settings.tls_key;
 	start_heap();
 	delays_start(settings.block_rate, settings.mutex_fraction);
 	start_listener();

@@ -4,8 +4,27 @@
 # SPDX-License-Identifier: Apache-2.0
 set -eu
 to=$(mkdir -p "$1" && cd "$1" && pwd)
-mkdir -p "$to"/{elf_symbols,lookup,answer,request,jit,complete,merge,made}
+mkdir -p "$to"/{elf_symbols,lookup,answer,request,jit,complete,tls,merge,made}
 cd "$to/made"
+
+# --- what clients of TLS begin with ---------------------------------------------------------------------
+
+/usr/bin/python3 - ../tls <<'END' || true # without its ssl module the target begins with nothing
+import ssl
+import sys
+for version in ("TLSv1_2", "TLSv1_3"):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    sent = ssl.MemoryBIO()
+    client = context.wrap_bio(ssl.MemoryBIO(), sent, server_hostname="localhost")
+    try:
+        client.do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    with open("%s/%s" % (sys.argv[1], version), "wb") as f:
+        f.write(sent.read())
+END
 
 # --- small ELF files, with all kinds of DWARF ---------------------------------------------------------
 

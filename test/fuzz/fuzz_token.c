@@ -4,7 +4,7 @@
  * Runs in: its own process, under libFuzzer.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: http/guard/token.c shim/base/text.c */
+/* links: http/guard/token.c shim/base/kept_file.c shim/base/text.c */
 #define _GNU_SOURCE
 #include "test/fuzz/input.h"
 

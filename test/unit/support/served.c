@@ -4,7 +4,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: http/server/access.c http/guard/guard.c http/guard/guesses.c http/guard/token.c
- * links: shim/base/log.c shim/base/own_file.c shim/base/powers.c shim/base/settings.c
+ * links: shim/base/kept_file.c shim/base/log.c shim/base/own_file.c shim/base/powers.c shim/base/settings.c
  * links: http/server/server.c http/server/polled.c http/server/slots.c http/server/connection.c
  * links: http/server/sending.c http/endpoints/routes.c http/endpoints/parameters.c
  * links: http/endpoints/answer.c

@@ -4,7 +4,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: http/guard/token.c shim/base/text.c shim/base/log.c shim/base/own_file.c shim/base/powers.c
- * links: shim/base/settings.c */
+ * links: shim/base/kept_file.c shim/base/settings.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -156,7 +156,7 @@ static void test_without_memory_there_is_no_answer_but_the_static_one(void **sta
 static void test_static_answers_count_their_body_right(void **state)
 {
 	(void)state;
-	const struct out_chunk *const rows[] = {response_out_of_memory(), response_too_many()};
+	const struct out_chunk *const rows[] = {response_out_of_memory(), response_too_many(), response_wants_tls()};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		const char *text = joined(rows[i]);
 		const char *length = strstr(text, "Content-Length: "), *body = strstr(text, "\r\n\r\n");
