@@ -55,8 +55,10 @@ static void arm_undisturbed(void)
 
 void quota_resume(void)
 {
+	self_calls_begin();
 	if (timers_resume() && ticks_are_on() && house_is_ours())
 		arm_undisturbed();
+	self_calls_end();
 }
 
 /* Ends a time of DRAIN_NS after timers were given back, in which hooks look closely: their signals that are on their
@@ -124,9 +126,8 @@ static void await_room(void)
 		continue;
 }
 
-void quota_pause(void)
+static void give_back_for_now(void)
 {
-	timers_pause();
 	bool used = quota_is_used();
 	if (!(used || ticks_are_on()) || !house_is_ours())
 		return;
@@ -134,8 +135,16 @@ void quota_pause(void)
 		ticks_note_pause();
 		drop_all_surely();
 	}
-	if (!confined())
+	if (!confined()) /* by a handler that landed here */
 		await_room();
+}
+
+void quota_pause(void)
+{
+	timers_pause();
+	self_calls_begin();
+	give_back_for_now();
+	self_calls_end();
 }
 
 void quota_make_room(void)
