@@ -1,7 +1,6 @@
-/* symbolizer.c - ask the helper program, and take its answers.
+/* symbolizer.c - start, ask and end the helper program, one at a time.
  *
- * Runs in: listener. Static state of its own; one owner, no lock. The answers are not trusted: the helper reads files
- * that may be damaged or hostile, and may die within any line.
+ * Runs in: listener. Static state of its own; one owner, no lock. Nothing is waited for.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/names/symbolizer.h"
@@ -9,8 +8,9 @@
 #include <errno.h>
 #include <signal.h>
 
-#include "encoder/bytes/sort.h"
+#include "encoder/names/answers.h"
 #include "encoder/names/container.h"
+#include "encoder/names/trouble.h"
 #include "encoder/symbolize/protocol.h"
 #include "shim/base/os.h"
 #include "shim/base/own_file.h"
@@ -22,154 +22,34 @@ enum {
 	WRITE_MS = 5000,        /* until it has read the questions, which it does before all else */
 	SOON_MS = 5,            /* between looks at a helper that begins or ends */
 	LATER_MS = 1000,        /* and at one that works */
-	AGAIN_SECONDS = 60,     /* between a failure and the next try */
 	LIFE_SECONDS = 90,      /* then a helper is ended */
 	LEFTOVERS_SECONDS = 2,  /* that another listener's helper has to end */
 	MEMORY_LEAST = 8 << 20, /* with less, a helper finds nothing */
-	READ_BYTES = 64 * 1024,
-	PARTS_AT_ONCE = 16,                  /* reads in a row; then other clients are served */
-	BYTES_MAX = 1 << 28,                 /* of all answers of a helper */
-	TEXT_BYTES = 4 * SYMBOLIZE_LINE_MAX, /* of an address's frames */
+	PARTS_AT_ONCE = 16,     /* reads in a row; then other clients are served */
+	BYTES_MAX = 1 << 28,    /* of all answers of a helper */
 };
 
 static struct {
 	struct encoder_options options;
 	char program[4096], library[4096];
-	char trouble[160];
-	uint64_t trouble_ns, again_ns;
-	bool is_late; /* `trouble` says that a helper is late */
 } symbolizer;
-
-/* An object that the running helper was asked about. */
-struct asked {
-	struct object *object;
-	size_t asked, answered;
-	uint64_t *address; /* ascending */
-	bool *is_answered; /* of each */
-};
 
 /* The running helper; all zero if there is none. */
 static struct {
 	struct region region;
 	struct spawned process;
 	uint64_t begun_ns;
-	struct asked *at;
-	size_t count;
-	size_t current; /* index of the object at work; count: none */
-	size_t begun;   /* number of objects begun */
+	struct answers answers;
 	uint64_t bytes; /* of its answers so far */
-	bool is_done;   /* it has sent the line 'e' */
 	struct out questions;
 	const struct out_chunk *next; /* of the questions, that the pipe has not taken yet; NULL: none */
 	size_t sent;                  /* bytes of this one */
 	bool is_ending;
 	const char *fault; /* is_ending: why we end it; NULL: it ended by itself */
-	char *line;        /* the incomplete last line */
-	size_t line_len;
-	/* the address whose frames are coming in */
-	bool has_address;
-	uint64_t address, start;
-	struct name_frame *frame;
-	char *frame_text; /* the texts of these frames */
-	size_t frame_text_len;
-	uint32_t frame_count;
-	struct span calls; /* in frame_text */
-	uint64_t called;
-	struct jump *jump; /* of an address with CACHE_CALL */
-	uint32_t jumps;
 } helper;
 
 /* The helper program at other work: symbolizer_lend. pid 0: it is not. */
 static struct spawned lent;
-
-/* ---- what went wrong ---- */
-
-static void remember(const char *what, int number, const char *then)
-{
-	struct line l = LINE(symbolizer.trouble);
-	line_str(&l, "no lines and inlined calls: ");
-	line_str(&l, what);
-	if (number)
-		line_dec(&l, number);
-	line_str(&l, then);
-	symbolizer.trouble_ns = os_clock_ns(CLOCK_MONOTONIC);
-	symbolizer.is_late = false;
-}
-
-void symbolizer_is_late(void)
-{
-	remember("the symbolizer is still at work", 0, "; ask again later");
-	symbolizer.is_late = true;
-}
-
-bool symbolizer_was_late(void)
-{
-	return symbolizer.is_late;
-}
-
-/* A helper succeeded. A recent failure is kept, as it may still be the reason why names are missing. */
-static void forgive(void)
-{
-	if (symbolizer.is_late || os_clock_ns(CLOCK_MONOTONIC) - symbolizer.trouble_ns > AGAIN_SECONDS * SECOND)
-		symbolizer.trouble[0] = '\0';
-}
-
-const char *symbolizer_trouble(void)
-{
-	return symbolizer.trouble[0] ? symbolizer.trouble : NULL;
-}
-
-/* The helper could not be started, which is no object's fault. */
-static int give_up(int error)
-{
-	switch (error) {
-	case -ENOENT:
-		remember(SYMBOLIZE_PROGRAM
-		         " is not there; install it beside the library, or say where in PPROF_SYMBOLIZER",
-		         0, "");
-		break;
-	case -EACCES:
-	case -EPERM:
-		remember("starting " SYMBOLIZE_PROGRAM " is forbidden here", 0,
-		         "; complete a saved profile elsewhere: " SYMBOLIZE_PROGRAM " FILE");
-		break;
-	case -EMFILE:
-	case -ENFILE:
-	case -EINVAL: /* the limit of descriptors is below the numbers that the helper gets */
-		remember("no descriptors left to start " SYMBOLIZE_PROGRAM, 0, "; raise the limit (ulimit -n)");
-		break;
-	case -EAGAIN:
-		remember("no room for one more process, " SYMBOLIZE_PROGRAM, 0,
-		         "; raise the limit (ulimit -u, pids.max)");
-		break;
-	case -ENOSPC:
-		remember("the container has too little memory left for " SYMBOLIZE_PROGRAM, 0,
-		         "; raise its limit, or complete a saved profile elsewhere");
-		break;
-	case -EBUSY:
-		remember(SYMBOLIZE_PROGRAM " does not start: its file can't be read", 0,
-		         "; put it on a file system that answers");
-		break;
-	default:
-		remember(SYMBOLIZE_PROGRAM " could not be started, error ", -error,
-		         "; names are those of symbol tables");
-	}
-	symbolizer.again_ns = os_clock_ns(CLOCK_MONOTONIC) + AGAIN_SECONDS * SECOND;
-	return error;
-}
-
-static void tell_end(int status, const char *fault)
-{
-	if (fault)
-		remember(SYMBOLIZE_PROGRAM, 0, fault);
-	else if (status > 0 && (status & 0x7f))
-		remember(SYMBOLIZE_PROGRAM " was killed by signal ", status & 0x7f,
-		         "; names are those of symbol tables");
-	else if (status > 0)
-		remember(SYMBOLIZE_PROGRAM " failed with status ", status >> 8, "; names are those of symbol tables");
-	else
-		remember(SYMBOLIZE_PROGRAM " stopped early", 0, "; names are those of symbol tables");
-}
 
 /* ---- the end of a helper ---- */
 
@@ -184,8 +64,8 @@ static void blame(size_t from, size_t to)
 {
 	uint64_t again_ns = os_clock_ns(CLOCK_MONOTONIC) + AGAIN_SECONDS * SECOND;
 	for (size_t i = from; i < to; i++)
-		if (helper.at[i].answered < helper.at[i].asked)
-			helper.at[i].object->again_ns = again_ns;
+		if (helper.answers.at[i].answered < helper.answers.at[i].asked)
+			helper.answers.at[i].object->again_ns = again_ns;
 }
 
 static void end_helper(const char *fault)
@@ -197,160 +77,26 @@ static void end_helper(const char *fault)
 
 static void finish_helper(void)
 {
-	bool is_done = helper.is_done;
+	bool is_done = helper.answers.is_done;
 	const char *fault = helper.fault;
 	int status;
 	if (!spawn_has_ended(&helper.process, &status))
 		return;
 	if (spawn_error() < 0) {
-		give_up(spawn_error());
+		trouble_give_up(spawn_error());
 	} else if (is_done) {
-		forgive();
-		blame(0, helper.count);
+		trouble_forgive();
+		blame(0, helper.answers.count);
 	} else {
 		bool is_killed = !fault && status > 0 &&
 		                 (status & 0x7f) == SIGKILL; /* by the kernel, out of memory: the next would be, too */
-		if (helper.begun)
-			blame(0, helper.begun); /* the objects not begun can be asked about again */
-		if (!helper.begun || is_killed)
-			symbolizer.again_ns = os_clock_ns(CLOCK_MONOTONIC) + AGAIN_SECONDS * SECOND;
-		tell_end(status, fault);
+		if (helper.answers.begun)
+			blame(0, helper.answers.begun); /* the objects not begun can be asked about again */
+		if (!helper.answers.begun || is_killed)
+			trouble_rest();
+		trouble_tell_end(status, fault);
 	}
 	forget_helper();
-}
-
-/* ---- its lines ---- */
-
-/* Returns the mark of an address that was asked about; NULL: it was not, or is answered already. */
-static bool *find_asked(const struct asked *a, uint64_t address)
-{
-	size_t i = sort_first_from(a->address, a->asked, sizeof *a->address, address);
-	return i < a->asked && a->address[i] == address && !a->is_answered[i] ? &a->is_answered[i] : NULL;
-}
-
-static void put_address(void)
-{
-	if (!helper.has_address)
-		return;
-	struct asked *a = &helper.at[helper.current];
-	helper.has_address = false;
-	*find_asked(a, helper.address) = true;
-	a->answered++;
-	if (helper.address & CACHE_CALL) {
-		cache_put_jumps(a->object, helper.address, helper.start, helper.jump, helper.jumps);
-		return;
-	}
-	cache_put(a->object, helper.address, helper.start, helper.frame, helper.frame_count, true);
-	if (helper.calls.len)
-		cache_put_callee(a->object, helper.address, helper.calls, helper.called);
-}
-
-static bool cut_number(struct span *rest, char separator, unsigned base, uint64_t *value)
-{
-	return text_parse_uint(span_cut(rest, separator), base, value);
-}
-
-static void take_address(struct span rest)
-{
-	helper.has_address = cut_number(&rest, ' ', 16, &helper.address) && cut_number(&rest, ' ', 16, &helper.start) &&
-	                     helper.current < helper.count && find_asked(&helper.at[helper.current], helper.address);
-	helper.frame_count = 0;
-	helper.frame_text_len = 0;
-	helper.calls = (struct span){0};
-	helper.jumps = 0;
-}
-
-/* Copy a text that is kept until the address is complete. False: there is no room for it. */
-static bool keep_part(struct span *text)
-{
-	char *copy = helper.frame_text + helper.frame_text_len;
-	if (text->len > TEXT_BYTES - helper.frame_text_len)
-		return false;
-	memcpy(copy, text->at, text->len);
-	helper.frame_text_len += text->len;
-	text->at = copy;
-	return true;
-}
-
-/* "start name" */
-static void take_callee(struct span rest)
-{
-	if (helper.has_address && cut_number(&rest, ' ', 16, &helper.called) && keep_part(&rest))
-		helper.calls = rest;
-}
-
-/* "from at to\tname" */
-static void take_jump(struct span rest)
-{
-	struct jump j;
-	if (helper.has_address && helper.jumps < SYMBOLIZE_JUMPS_MAX && cut_number(&rest, ' ', 16, &j.from) &&
-	    cut_number(&rest, ' ', 16, &j.at) && cut_number(&rest, '\t', 16, &j.to) && keep_part(&rest)) {
-		j.name = rest;
-		helper.jump[helper.jumps++] = j;
-	} else {
-		helper.start = 0; /* what is known in part is not known */
-	}
-}
-
-static uint32_t line_number(uint64_t n)
-{
-	return n <= INT32_MAX ? (uint32_t)n : 0;
-}
-
-/* "12 10\tfile\tsystem\tname" */
-static void take_frame(struct span rest)
-{
-	uint64_t line, start_line;
-	if (!helper.has_address || helper.frame_count >= SYMBOLIZE_FRAMES_MAX || !cut_number(&rest, ' ', 10, &line) ||
-	    !cut_number(&rest, '\t', 10, &start_line) || !keep_part(&rest))
-		return;
-	struct name_frame f = {.line = line_number(line), .start_line = line_number(start_line)};
-	f.file = span_cut(&rest, '\t');
-	f.system = span_cut(&rest, '\t');
-	f.function = rest;
-	if (f.function.len)
-		helper.frame[helper.frame_count++] = f;
-}
-
-static void take_line(struct span line)
-{
-	uint64_t n;
-	struct span letter = span_cut(&line, ' ');
-	char c = letter.len == 1 ? letter.at[0] : '\0';
-	if (c != 'f' && c != 'c' && c != 'g')
-		put_address();
-	switch (c) {
-	case 'o':
-		helper.current = text_parse_uint(line, 10, &n) && n < helper.count ? n : helper.count;
-		helper.begun = helper.current < helper.count ? helper.current + 1 : helper.begun;
-		break;
-	case 'a': take_address(line); break;
-	case 'f': take_frame(line); break;
-	case 'c': take_callee(line); break;
-	case 'g': take_jump(line); break;
-	case 'e': helper.is_done = true; break;
-	default: break;
-	}
-}
-
-/* Take the complete lines of the bytes that were read; keep the rest. A line that is too long is dropped. */
-static void take_bytes(const char *bytes, size_t n)
-{
-	while (n) {
-		const char *end = memchr(bytes, '\n', n);
-		size_t part = end ? (size_t)(end - bytes) : n;
-		size_t fits = SYMBOLIZE_LINE_MAX + 1 - helper.line_len;
-		memcpy(helper.line + helper.line_len, bytes, part < fits ? part : fits);
-		helper.line_len += part < fits ? part : fits;
-		if (end) {
-			if (helper.line_len <= SYMBOLIZE_LINE_MAX)
-				take_line((struct span){helper.line, helper.line_len});
-			helper.line_len = 0;
-			part++;
-		}
-		bytes += part;
-		n -= part;
-	}
 }
 
 /* Write the questions as far as the pipe takes them. Returns false if the helper reads no more. */
@@ -374,13 +120,13 @@ static bool send_questions(void)
 /* Read the helper's answers, until others want to be served. Returns what the last read did. */
 static long read_answers(void)
 {
-	char *buf = helper.line + SYMBOLIZE_LINE_MAX + 1;
+	char *buf = answers_room(&helper.answers);
 	long n = -EAGAIN;
-	for (int parts = 0; !helper.is_done && parts < PARTS_AT_ONCE; parts++) {
-		n = os_read(helper.process.from_fd, buf, READ_BYTES);
+	for (int parts = 0; !helper.answers.is_done && parts < PARTS_AT_ONCE; parts++) {
+		n = os_read(helper.process.from_fd, buf, ANSWERS_ROOM);
 		if (n <= 0)
 			break;
-		take_bytes(buf, (size_t)n);
+		answers_take(&helper.answers, buf, (size_t)n);
 		helper.bytes += (uint64_t)n;
 	}
 	return n;
@@ -404,7 +150,7 @@ static void follow_helper(void)
 	}
 	long n = read_answers();
 	bool has_ended = n == 0 || (n < 0 && n != -EAGAIN);
-	if (helper.is_done || has_ended)
+	if (helper.answers.is_done || has_ended)
 		end_helper(NULL);
 	else if (age_ms() > LIFE_SECONDS * 1000 || helper.bytes > BYTES_MAX)
 		end_helper(" took too long, or said too much, and was ended; names are those of symbol tables");
@@ -457,26 +203,8 @@ static int write_questions(const struct question *q, size_t count)
 
 static int prepare(const struct question *q, size_t count)
 {
-	helper.at = region_alloc(&helper.region, count * sizeof *helper.at + 1);
-	helper.line = region_alloc(&helper.region, SYMBOLIZE_LINE_MAX + 1 + READ_BYTES);
-	helper.frame = region_alloc(&helper.region, SYMBOLIZE_FRAMES_MAX * sizeof *helper.frame);
-	helper.frame_text = region_alloc(&helper.region, TEXT_BYTES);
-	helper.jump = region_alloc(&helper.region, SYMBOLIZE_JUMPS_MAX * sizeof *helper.jump);
-	if (!helper.at || !helper.line || !helper.frame || !helper.frame_text || !helper.jump)
+	if (answers_prepare(&helper.answers, &helper.region, q, count) < 0)
 		return -ENOMEM;
-	for (size_t i = 0; i < count; i++) {
-		struct asked *a = &helper.at[i];
-		*a = (struct asked){
-			.object = cache_object(q[i].module),
-			.asked = q[i].count,
-			.address = region_alloc(&helper.region, q[i].count * sizeof *a->address + 1),
-			.is_answered = region_alloc(&helper.region, q[i].count + 1),
-		};
-		if (!a->object || !a->address || !a->is_answered)
-			return -ENOMEM;
-		memcpy(a->address, q[i].address, q[i].count * sizeof *a->address);
-	}
-	helper.count = helper.current = count;
 	helper.begun_ns = os_clock_ns(CLOCK_MONOTONIC);
 	return write_questions(q, count);
 }
@@ -490,12 +218,14 @@ static bool is_refused(void)
 	if (r != -EINVAL && r != -EPERM && r != -ELOOP)
 		return false;
 	if (is_named)
-		remember("PPROF_SYMBOLIZER is no absolute path, or others than root and this user can change it or a "
-		         "folder on its way",
-		         0, "; it is not run");
+		trouble_remember(
+			"PPROF_SYMBOLIZER is no absolute path, or others than root and this user can change it or a "
+			"folder on its way",
+			0, "; it is not run");
 	else
-		remember("the helper can be changed by others than the library beside it", 0, "; it is not run");
-	symbolizer.again_ns = os_clock_ns(CLOCK_MONOTONIC) + AGAIN_SECONDS * SECOND;
+		trouble_remember("the helper can be changed by others than the library beside it", 0,
+		                 "; it is not run");
+	trouble_rest();
 	return true;
 }
 
@@ -520,7 +250,7 @@ int symbolizer_ask(const struct question *q, size_t count)
 		r = memory_bytes < MEMORY_LEAST ? -ENOSPC : spawn(&helper.process, argv, memory_bytes);
 	if (r < 0) {
 		forget_helper();
-		return give_up(r);
+		return trouble_give_up(r);
 	}
 	if (!send_questions())
 		end_helper(NULL);
@@ -554,8 +284,8 @@ static uint64_t *merge(const struct question *a, const struct question *b, size_
 /* Has the running helper been asked about the address, without an answer so far? */
 static bool is_being_asked(const struct object *o, uint64_t address)
 {
-	for (size_t i = 0; i < helper.count; i++)
-		if (helper.at[i].object == o && find_asked(&helper.at[i], address))
+	for (size_t i = 0; i < helper.answers.count; i++)
+		if (helper.answers.at[i].object == o && answers_find(&helper.answers.at[i], address))
 			return true;
 	return false;
 }
@@ -695,7 +425,7 @@ unsigned symbolizer_rest_ms(void)
 bool symbolizer_would_answer(const struct object *o)
 {
 	uint64_t now_ns = os_clock_ns(CLOCK_MONOTONIC);
-	return symbolizer.program[0] && now_ns >= symbolizer.again_ns && now_ns >= o->again_ns;
+	return symbolizer.program[0] && trouble_is_over(now_ns) && now_ns >= o->again_ns;
 }
 
 /* ---- where it is ---- */
@@ -734,5 +464,6 @@ void symbolizer_start(const struct encoder_options *options)
 	region_release(&queue.region);
 	memset(&queue, 0, sizeof queue);
 	memset(&symbolizer, 0, sizeof symbolizer);
+	trouble_reset();
 	symbolizer.options = *options;
 }

@@ -3,7 +3,8 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/bytes/protobuf.c encoder/profile/profile.c encoder/profile/writer.c
+/* links: encoder/names/answers.c encoder/names/trouble.c
+ * links: encoder/bytes/protobuf.c encoder/profile/profile.c encoder/profile/writer.c
  * links: encoder/profile/mappings.c encoder/profile/profile.pb-c.c encoder/names/names.c
  * links: encoder/names/site.c encoder/names/tails.c
  * links: encoder/names/cache.c encoder/names/symbolizer.c encoder/names/container.c encoder/names/jit.c
