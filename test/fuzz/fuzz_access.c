@@ -4,7 +4,8 @@
  * Runs in: its own process, under libFuzzer. The line is taken where log.c would write it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: http/server/access.c http/server/request.c http/address/peer.c http/address/ip.c shim/base/text.c */
+/* links: http/server/access.c http/server/request.c http/server/path.c
+ * links: http/address/peer.c http/address/ip.c shim/base/text.c */
 #define _GNU_SOURCE
 #include "test/fuzz/input.h"
 

@@ -60,7 +60,9 @@ void object_lookup(struct object *o, const uint64_t *addresses, size_t count,
 	(void)o;
 	for (size_t i = 0; i < count; i++) {
 		MUST(i == 0 || addresses[i] > addresses[i - 1]);
-		tell(arg, &(struct answer){addresses[i], 0, addresses[i] % 4, &frame[addresses[i] / 4 % 2]});
+		tell(arg, &(struct answer){.address = addresses[i],
+		                           .count = addresses[i] % 4,
+		                           .frame = &frame[addresses[i] / 4 % 2]});
 	}
 }
 

@@ -10,7 +10,7 @@
 #include "shim/base/house.h"
 #include "shim/base/os.h"
 
-struct house house = {.pid = 1};
+struct house house = {.pid = SHARED_INIT(1)};
 
 static int map;
 

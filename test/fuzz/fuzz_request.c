@@ -52,8 +52,23 @@ void object_lookup(struct object *o, const uint64_t *addresses, size_t count,
 	for (size_t i = 0; i < count; i++) {
 		MUST(i == 0 || addresses[i] > addresses[i - 1]);
 		size_t frames = addresses[i] % 8 == 7 ? sizeof many / sizeof *many : addresses[i] % 8;
-		tell(arg, &(struct answer){addresses[i], addresses[i] & ~UINT64_C(7), frames,
-		                           many + addresses[i] / 8 % 2 % (frames + 1)});
+		tell(arg, &(struct answer){.address = addresses[i],
+		                           .start = addresses[i] & ~UINT64_C(7),
+		                           .count = frames,
+		                           .frame = many + addresses[i] / 8 % 2 % (frames + 1),
+		                           .calls = addresses[i] % 16 == 9 ? huge : NULL});
+	}
+}
+
+void object_jumps(struct object *o, const uint64_t *addresses, size_t count,
+                  void (*tell)(void *arg, const struct jumps *j), void *arg)
+{
+	struct jump jump[] = {{1, 2, 3, "g\t\n"}, {3, 0, 0, ""}, {3, 4, 5, huge}};
+	(void)o;
+	for (size_t i = 0; i < count; i++) {
+		MUST(i == 0 || addresses[i] > addresses[i - 1]);
+		tell(arg,
+		     &(struct jumps){.address = addresses[i], .first = 1, .count = addresses[i] % 4, .jump = jump});
 	}
 }
 
@@ -68,13 +83,13 @@ char *demangle(const char *name, bool whole)
 static void check_line(const char *line, size_t len)
 {
 	size_t tabs = 0;
-	MUST(len && len < SYMBOLIZE_LINE_MAX && strchr("onafde", line[0]) &&
+	MUST(len && len < SYMBOLIZE_LINE_MAX && strchr("onacfgde", line[0]) &&
 	     (line[0] == 'e' ? len == 1 : line[1] == ' '));
 	for (size_t i = 0; i < len; i++) {
 		tabs += line[i] == '\t';
 		MUST((unsigned char)line[i] >= 0x20 || line[i] == '\t');
 	}
-	MUST(tabs == (line[0] == 'f' ? 3 : 0));
+	MUST(tabs == (line[0] == 'f' ? 3 : line[0] == 'g' ? 1 : 0));
 }
 
 static void check(int fd)
