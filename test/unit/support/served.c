@@ -33,6 +33,7 @@
 
 #include "http/server/limits.h"
 #include "shim/base/arena.h"
+#include "test/unit/support/descriptors.h"
 
 struct served run;
 
@@ -73,16 +74,6 @@ void give_order(void (*order)(void))
 	assert_int_not_equal(__atomic_load_n(&run.done, __ATOMIC_ACQUIRE), done);
 }
 
-static int open_fds(void)
-{
-	int n = 0;
-	DIR *d = opendir("/proc/self/fd");
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
-
 struct address parsed(const char *text)
 {
 	struct address a;
@@ -114,7 +105,7 @@ static int start_with(uint32_t deadline_ms)
 	                                             .linger_ms = deadline_ms,
 	                                             .accept_pause_ms = 50};
 	arena_set_limit(64 << 20);
-	run.fds_before = open_fds();
+	run.fds_before = count_descriptors();
 	run.address = parsed("127.0.0.1:0");
 	run.options = (struct server_options){
 		.listen_fd = address_listen(&run.address),
@@ -146,9 +137,9 @@ int stop(void **state)
 	give_order(server_stop);
 	pthread_join(run.thread, NULL);
 	close(run.options.wake_fd);
-	if (arena_mapped_bytes() != 0 || open_fds() != run.fds_before) {
+	if (arena_mapped_bytes() != 0 || count_descriptors() != run.fds_before) {
 		print_error("left: %llu bytes, %d descriptors\n", (unsigned long long)arena_mapped_bytes(),
-		            open_fds() - run.fds_before);
+		            count_descriptors() - run.fds_before);
 		return -1;
 	}
 	return 0;

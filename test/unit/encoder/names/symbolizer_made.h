@@ -36,6 +36,7 @@
 #include "test/unit/at_home.h"
 #include "test/unit/support/child.h"
 #include "test/unit/support/count.h"
+#include "test/unit/support/descriptors.h"
 
 #define KILLED(n) \
 	"no lines and inlined calls: pprofshim-symbolize was killed by signal " n "; names are those of symbol tables"
@@ -202,16 +203,6 @@ static const char *known(void)
 			append(text, sizeof text, "\n");
 		}
 	return text;
-}
-
-static int count_descriptors(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	int n = 0;
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
 }
 
 static int descriptors_at_start;

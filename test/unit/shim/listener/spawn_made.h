@@ -42,6 +42,7 @@
 #include "test/unit/at_home.h"
 #include "test/unit/support/child.h"
 #include "test/unit/support/count.h"
+#include "test/unit/support/descriptors.h"
 
 #define SELF "/proc/self/exe"
 #define ANY_MEMORY UINT64_MAX /* a sanitizer's shadow counts as data */
@@ -194,16 +195,6 @@ static const char *read_all(struct spawned *s)
 	}
 	text[len] = '\0';
 	return text;
-}
-
-static int count_descriptors(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
 }
 
 static inline void assert_nothing(const struct spawned *s)
