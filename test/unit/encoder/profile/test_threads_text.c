@@ -20,7 +20,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <errno.h>
-#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,46 +32,15 @@
 #include "encoder/profile/threads_text.h"
 #include "encoder/names/names.h"
 #include "encoder/bytes/utf8.h"
+#include "test/unit/encoder/profile/modules_made.h"
 #include "test/unit/support/count.h"
 
 #define SECOND 1000000000ll
-
-static struct module program = {.path = "", .text = (struct module_text[1]){{0}}, .text_count = 1};
-static struct module library = {.path = "/nowhere/lib\nfoo.so",
-                                .start = 0x10000,
-                                .end = 0x20000,
-                                .bias = 0x10000,
-                                .text = (struct module_text[]){{0x11000, 0x12000, 0x1000}},
-                                .text_count = 1};
-static const struct module *modules[] = {&program, &library};
-
-struct module_list snapshot_modules(void)
-{
-	return (struct module_list){2, modules};
-}
-
-int known_function_of_the_test(int x);
-__attribute__((noinline)) int known_function_of_the_test(int x)
-{
-	return x * 3 + 1;
-}
 
 static struct {
 	struct stack head;
 	uintptr_t pc[2];
 } known, foo, nowhere, empty;
-
-static int find_program(struct dl_phdr_info *info, size_t size, void *arg)
-{
-	(void)size, (void)arg;
-	program.bias = info->dlpi_addr;
-	for (int i = 0; i < info->dlpi_phnum; i++)
-		if (info->dlpi_phdr[i].p_type == PT_LOAD && info->dlpi_phdr[i].p_flags & PF_X) {
-			program.text[0].start = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
-			program.text[0].end = program.text[0].start + info->dlpi_phdr[i].p_memsz;
-		}
-	return 1;
-}
 
 static char known_frame[260], known_lines[400]; /* of the stack `known` */
 
@@ -80,8 +48,8 @@ static int start(void **state)
 {
 	(void)state;
 	char self[200] = {0};
-	dl_iterate_phdr(find_program, NULL);
-	program.start = program.text[0].start, program.end = program.text[0].end;
+	find_modules();
+	library.path = "/nowhere/lib\nfoo.so";
 	known.head.depth = 2;
 	known.pc[0] = (uintptr_t)known_function_of_the_test + 2;
 	known.pc[1] = 0x11080;

@@ -193,14 +193,5 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_many_groups_hide_no_filter),
 		cmocka_unit_test(test_the_programs_threads_go_on),
 	};
-#ifdef __SANITIZE_THREAD__
-	/* Three processes on stacks of one memory, in turn by the kernel's word: the sanitizer takes them for threads
-	 * that race. */
-	printf("1..%zu\n", COUNT(tests));
-	for (size_t n = 0; n < COUNT(tests); n++)
-		printf("ok %zu - %s # SKIP not for this sanitizer\n", n + 1, tests[n].name);
-	return set_up == NULL;
-#else
-	return cmocka_run_group_tests(tests, set_up, NULL);
-#endif
+	return run_all(tests, COUNT(tests));
 }
