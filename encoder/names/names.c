@@ -298,12 +298,6 @@ static bool jit_before(const void *first, const void *second)
 	return a->address < b->address;
 }
 
-const struct map *names_jit_map(const struct names *n, struct site site)
-{
-	const struct map *map = site.module ? NULL : maps_find(&n->maps, site.address);
-	return map && !maps_is_object(map) ? map : NULL;
-}
-
 static int query_jit(struct names *n, const struct site *sites, size_t count)
 {
 	struct jit_query *q = n->jit = region_alloc(n->region, count * sizeof *q + 1);

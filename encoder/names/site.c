@@ -38,6 +38,12 @@ uint64_t names_file_address(struct site site)
 	return (site.home ? site.home : site.address) - (site.module ? site.module->bias : 0);
 }
 
+const struct map *names_jit_map(const struct names *n, struct site site)
+{
+	const struct map *map = site.module ? NULL : maps_find(&n->maps, site.address);
+	return map && !maps_is_object(map) ? map : NULL;
+}
+
 const struct map *names_second_map(const struct names *n, struct site site)
 {
 	return site.home ? maps_find(&n->maps, site.address) : NULL;
