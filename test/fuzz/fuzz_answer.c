@@ -45,6 +45,12 @@ int spawn(struct spawned *s, char *const argv[], uint64_t memory_bytes)
 	return 0;
 }
 
+int spawn_on_socket(struct spawned *s, char *const argv[], uint64_t memory_bytes, int fd, unsigned life_s)
+{
+	(void)s, (void)argv, (void)memory_bytes, (void)fd, (void)life_s;
+	return -ENOSYS;
+}
+
 int spawn_error(void)
 {
 	return 0;
