@@ -45,6 +45,9 @@ int snapshot_heap(struct region *r, struct heap_snapshot *s);
 /* Count the buckets with blocks in use, and those that ever had any. */
 void snapshot_count_heap(uint64_t *in_use, uint64_t *all);
 
+/* Returns the estimate of all memory in use. */
+uint64_t snapshot_heap_in_use(void);
+
 /* One row of threadcreate: the stack that called pthread_create and how often. The snapshot reads the names of its
  * living threads from /proc/<pid>/task. */
 struct thread_row {

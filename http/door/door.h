@@ -36,9 +36,12 @@ enum door_role {
 
 /* What the door tells its process. All are called by the loop. */
 struct door_life {
+	/* "", or what clients must show: a part of the door's name. Nobody is reached by a door with less of a lock
+	 * than its own settings ask for. */
+	const char *lock;
 	/* We own the door: take the port. is_last: in another place, if it must be.
 	 * Returns false if the port is still in use; then it is called again in a moment. */
-	bool (*own)(bool is_last);
+	bool (*own)(bool is_last);                         /* if it has it, it calls door_is_open */
 	void (*joined)(const char *name, const char *url); /* of us, and of the door */
 	void (*alone)(const char *why);                    /* serve at a port of our own */
 	void (*adopt)(int fd);                             /* a client of the door's, passed to us */
@@ -54,6 +57,9 @@ enum door_role door_role(void);
 int door_fd(void);
 void door_ready(void);
 
+/* The owner has a port, at this URL: others may join. */
+void door_is_open(const char *url);
+
 /* After each round of the loop. Returns in how many milliseconds to call it again; 0: not needed. */
 unsigned door_rest(void);
 
@@ -62,8 +68,10 @@ void door_close(void);
 
 /* A process behind the door, for lists. */
 struct door_process {
-	char name[24]; /* in URLs; "": the owner's own */
-	bool is_told;  /* status is of now */
+	char name[24];  /* in URLs */
+	bool is_self;   /* it is the owner */
+	int32_t parent; /* the pid of its program's parent, in the owner's pid namespace; 0: not known */
+	bool is_told;   /* status is of now */
 	struct protocol_status status;
 };
 
@@ -78,6 +86,9 @@ struct door_process *door_list(struct region *r, size_t *count);
 
 /* Returns how many processes were refused because the table was full. */
 uint64_t door_refused(void);
+
+/* Is this the name of our own process? */
+bool door_is_self(struct span name);
 
 /* Connect to the member of this name, as a client of its server.
  * Returns our end of the connection, non-blocking: write an HTTP request to it and read the answer. -ENOENT: there is

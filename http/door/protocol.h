@@ -69,8 +69,6 @@ struct protocol_refused {
 	uint32_t unused;
 };
 
-enum { PROTOCOL_NOT_KNOWN = UINT32_MAX }; /* in place of a number of threads */
-
 /* How a process is. Numbers that are not known are 0. */
 struct protocol_status {
 	struct protocol_head head;

@@ -27,12 +27,12 @@ struct member {
 	uint32_t generation; /* tells those apart that had the place one after another */
 	bool is_known;       /* it has said hello, and has a name */
 	int32_t pid;         /* of the program: in our pid namespace if it is visible there, else in its own */
-	int32_t parent;
-	uint32_t twin;    /* 0, or which of the processes of that number it is: 2, 3 … */
-	uint64_t come_ns; /* CLOCK_MONOTONIC */
-	bool is_asked;    /* for its status, and has not answered */
-	unsigned passes;  /* clients that it was given and has not taken */
-	uint64_t told_ns; /* when the status came; 0: never */
+	int32_t parent;      /* of the program, in our pid namespace; 0: not visible there */
+	uint32_t twin;       /* 0, or which of the processes of that number it is: 2, 3 … */
+	uint64_t come_ns;    /* CLOCK_MONOTONIC */
+	bool is_asked;       /* for its status, and has not answered */
+	unsigned passes;     /* clients that it was given and has not taken */
+	uint64_t told_ns;    /* when the status came; 0: never */
 	struct protocol_status status;
 };
 

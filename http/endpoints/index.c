@@ -1,10 +1,12 @@
-/* index.c - the page at /debug/pprof/: stuck threads, the profiles and their counts, and losses.
+/* index.c - the page at /debug/pprof/: all processes, stuck threads, the profiles and their counts, and losses.
  *
  * Runs in: listener. Memory of the exchange's region. The page loads nothing from elsewhere.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "http/endpoints/answer.h"
+#include "http/endpoints/html.h"
 #include "http/endpoints/parameters.h"
+#include "http/endpoints/processes.h"
 #include "http/guard/token.h"
 #include "shim/base/house.h"
 #include "shim/base/os.h"
@@ -31,24 +33,6 @@ static const struct row {
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 
-static void out_html(struct out *o, struct span s)
-{
-	static const struct {
-		char c;
-		const char *entity;
-	} entities[] = {{'&', "&amp;"}, {'<', "&lt;"}, {'>', "&gt;"}, {'"', "&#34;"}, {'\'', "&#39;"}};
-	for (size_t i = 0; i < s.len; i++) {
-		const char *entity = NULL;
-		for (size_t k = 0; k < sizeof entities / sizeof *entities; k++)
-			if (s.at[i] == entities[k].c)
-				entity = entities[k].entity;
-		if (entity)
-			out_str(o, entity);
-		else
-			out_bytes(o, &s.at[i], 1);
-	}
-}
-
 /* Returns the program's name as the kernel has it (the name of the main thread), or an empty span. */
 static struct span read_name(char *buf, size_t cap)
 {
@@ -65,7 +49,7 @@ static void out_program(struct out *o)
 {
 	char name[32];
 	out_str(o, "<p>Program <b>");
-	out_html(o, read_name(name, sizeof name));
+	html_text(o, read_name(name, sizeof name));
 	out_str(o, "</b>, process ");
 	out_dec(o, house_pid());
 	out_str(o, "</p>\n");
@@ -86,9 +70,9 @@ static void out_table(struct out *o)
 		out_str(o, "<tr><td>");
 		out_dec(o, (int64_t)count);
 		out_str(o, "</td><td><a href=\"");
-		out_html(o, name);
+		html_text(o, name);
 		out_str(o, "?debug=1\">");
-		out_html(o, name);
+		html_text(o, name);
 		out_str(o, "</a></td></tr>\n");
 	}
 	out_str(o, "</tbody>\n</table>\n");
@@ -102,9 +86,9 @@ static void out_descriptions(struct out *o)
 		if (!e->description[0])
 			continue;
 		out_str(o, "<li><b>");
-		out_html(o, span_of(e->name));
+		html_text(o, span_of(e->name));
 		out_str(o, ":</b> ");
-		out_html(o, span_of(e->description));
+		html_text(o, span_of(e->description));
 		out_str(o, "</li>\n");
 	}
 	out_str(o, "</ul>\n");
@@ -118,7 +102,7 @@ static void out_takers(struct out *o, size_t id)
 		if (!(rows[i].takes & 1u << id))
 			continue;
 		out_str(o, before);
-		out_html(o, span_of(rows[i].name));
+		html_text(o, span_of(rows[i].name));
 		before = ", ";
 	}
 }
@@ -129,18 +113,18 @@ static void out_parameters(struct out *o)
 	for (size_t i = 0; i < PARAMETERS; i++) {
 		const struct parameter *p = &parameters[i];
 		out_str(o, "<li><code>");
-		out_html(o, span_of(p->name));
+		html_text(o, span_of(p->name));
 		out_str(o, "=");
-		out_html(o, span_of(p->values.words ? p->values.words : "N"));
+		html_text(o, span_of(p->values.words ? p->values.words : "N"));
 		out_str(o, "</code>");
 		if (p->unit[0]) {
 			out_str(o, " in ");
-			out_html(o, span_of(p->unit));
+			html_text(o, span_of(p->unit));
 		}
 		out_str(o, " (");
 		out_takers(o, i);
 		out_str(o, "): ");
-		out_html(o, span_of(p->description));
+		html_text(o, span_of(p->description));
 		out_str(o, "</li>\n");
 	}
 	out_str(o, "</ul>\n");
@@ -162,7 +146,7 @@ static void out_item(void *arg, const char *line)
 		out_str(l->out, "</h2>\n<ul>\n");
 	}
 	out_str(l->out, "<li>");
-	out_html(l->out, span_of(line));
+	html_text(l->out, span_of(line));
 	out_str(l->out, "</li>\n");
 }
 
@@ -193,7 +177,16 @@ static void out_open(struct exchange *x, struct out *o)
 		        "alone.</p>\n");
 }
 
-void answer_index(struct exchange *x)
+/* The table of all processes, or on the page of one that has only joined them the way back to it. */
+static void out_processes(struct exchange *x, struct out *o)
+{
+	if (x->is_passed)
+		out_str(o, "<p><a href=\"../../../../debug/pprof/\">all processes</a></p>\n");
+	else
+		processes_table(x->region, o);
+}
+
+static void answer(struct exchange *x)
 {
 	struct out *o = &x->answer.body;
 	response_begin(&x->answer, 200, TYPE_HTML);
@@ -207,11 +200,13 @@ void answer_index(struct exchange *x)
 	           "body { font-family: sans-serif; max-width: 50em; margin: 1em auto; padding: 0 1em; }\n"
 	           "td:first-child, th:first-child { text-align: right; padding-right: 1em; }\n"
 	           "th { text-align: left; }\n"
+	           ".processes td { vertical-align: top; padding-right: 1em; overflow-wrap: anywhere; }\n"
 	           "</style>\n"
 	           "</head>\n"
 	           "<body>\n"
 	           "<h1>/debug/pprof/</h1>\n");
 	out_open(x, o);
+	out_processes(x, o);
 	out_program(o);
 	out_stuck(x->region, o);
 	out_str(o,
@@ -223,4 +218,12 @@ void answer_index(struct exchange *x)
 	out_descriptions(o);
 	out_parameters(o);
 	out_str(o, "</body>\n</html>\n");
+}
+
+void answer_index(struct exchange *x)
+{
+	if (x->is_passed)
+		answer(x);
+	else
+		processes_ask(x, answer);
 }

@@ -9,9 +9,11 @@
 
 #include "http/guard/guard.h"
 #include "http/endpoints/parameters.h"
+#include "http/endpoints/processes.h"
 #include "http/server/path.h"
 
 #define ROOT "/debug/pprof"
+#define PROCESSES "/pid/"
 
 enum { PROFILE_NONE = -1 };
 
@@ -77,6 +79,11 @@ static void route(struct exchange *x)
 		redirect(x, SPAN(ROOT "/"));
 	else if (clean.len != path.len || memcmp(clean.at, path.at, path.len) != 0)
 		redirect(x, clean);
+	else if (span_is(name, "/pid"))
+		redirect(x, SPAN("/pid/"));
+	else if (span_starts(clean, PROCESSES))
+		processes_answer(x, (struct span){clean.at + sizeof PROCESSES - 1, clean.len - (sizeof PROCESSES - 1)},
+		                 answer_by_name);
 	else if (!span_starts(name, ROOT "/"))
 		response_error(&x->answer, 404, "404 page not found");
 	else

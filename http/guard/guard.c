@@ -72,6 +72,8 @@ static bool check_token(struct exchange *x)
 
 bool guard_admits(struct exchange *x)
 {
+	if (x->is_passed)
+		return true;
 	if (x->loopback && x->request.host.len && !host_is_local(x->request.host))
 		refuse_host(x);
 	else if (span_is_nocase(x->request.fetch_site, "cross-site"))

@@ -8,6 +8,7 @@
 
 #include <sys/epoll.h>
 
+#include "http/server/relay.h"
 #include "http/server/sending.h"
 #include "http/server/steps.h"
 #include "shim/base/os.h"
@@ -24,6 +25,8 @@ struct server_deadlines server_deadlines = {
 	.write_ms = 60 * 1000,
 	.write_large_ms = 15 * 1000,
 	.write_gives_way_ms = 5 * 1000,
+	.relay_take_ms = 10 * 1000,
+	.relay_stall_ms = 15 * 1000,
 	.linger_ms = 5 * 1000,
 	.accept_pause_ms = 500,
 };
@@ -38,12 +41,14 @@ static void answer_broken(struct connection *c, unsigned status, const char *tex
 
 /* ---- the request ---- */
 
-/* After a handler has run: send its answer, or wait for its next time. */
+/* After a handler has run: send its answer, have another process make it, or wait for the handler's next time. */
 static void follow_handler(struct connection *c)
 {
 	if (c->x->resume) {
 		c->deadline_ns = c->x->resume_ns;
 		c->state = CONNECTION_WAIT;
+	} else if (c->x->relay) {
+		relay_begin(c);
 	} else {
 		sending_begin(c);
 	}
@@ -148,6 +153,7 @@ static bool begin_exchange(struct connection *c)
 		return false;
 	c->x->region = &c->region;
 	c->x->loopback = c->loopback;
+	c->x->is_passed = c->is_passed;
 	c->x->peer = c->peer;
 	struct line user = LINE(c->x->user);
 	if (c->secure)
@@ -252,6 +258,12 @@ void connection_free_secure(struct connection *c)
 	c->secure = NULL;
 }
 
+void connection_open_passed(struct connection *c, int fd)
+{
+	connection_open(c, fd, false, NULL);
+	c->is_passed = true;
+}
+
 void connection_refuse(struct connection *c, int fd)
 {
 	take_slot(c, fd, false, c->generation + 1);
@@ -298,6 +310,7 @@ void connection_ready(struct connection *c, uint32_t events)
 			steps_end(c);
 		break;
 	case CONNECTION_WRITE: sending_go_on(c); break;
+	case CONNECTION_RELAY: relay_client_ready(c, events); break;
 	case CONNECTION_LINGER: sending_drain(c); break;
 	case CONNECTION_FREE:
 	case CONNECTION_OVER: break;
@@ -330,6 +343,7 @@ void connection_expire(struct connection *c)
 		break;
 	case CONNECTION_WAIT: resume_handler(c); break;
 	case CONNECTION_WRITE: sending_expire(c); break;
+	case CONNECTION_RELAY: relay_expire(c); break;
 	case CONNECTION_HANDSHAKE:
 	case CONNECTION_IDLE:
 	case CONNECTION_LINGER:
@@ -347,6 +361,7 @@ uint64_t connection_idle_since(const struct connection *c)
 	case CONNECTION_IDLE:
 	case CONNECTION_LINGER: return c->since_ns;
 	case CONNECTION_WRITE: return sending_unread_since(c);
+	case CONNECTION_RELAY: return relay_client_interest(c) == EPOLLOUT ? sending_unread_since(c) : 0;
 	case CONNECTION_WAIT:
 	case CONNECTION_FREE:
 	case CONNECTION_OVER: break;
@@ -364,6 +379,7 @@ uint32_t connection_interest(const struct connection *c)
 	case CONNECTION_LINGER: return EPOLLIN | EPOLLRDHUP;
 	case CONNECTION_WAIT: /* not for the next request, which would wake us all the while */ return EPOLLRDHUP;
 	case CONNECTION_WRITE: return EPOLLOUT;
+	case CONNECTION_RELAY: return relay_client_interest(c);
 	case CONNECTION_FREE:
 	case CONNECTION_OVER: break;
 	}

@@ -7,6 +7,8 @@
  *   open ─► (HANDSHAKE ─►) HEAD ─► BODY ─► (handler) ─► WAIT ─► WRITE ─► IDLE ─► HEAD …
  *                            └─ bad ─────────────────────────►─┘  └─ last answer ─► LINGER ─► OVER
  *
+ * A handler may leave the answer to another process: RELAY in place of WRITE (relay.h).
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef PPROFSHIM_CONNECTION_H
 #define PPROFSHIM_CONNECTION_H
@@ -23,6 +25,7 @@ enum connection_state {
 	CONNECTION_BODY,      /* the body is coming in */
 	CONNECTION_WAIT,      /* a handler is at work, or waits for its time */
 	CONNECTION_WRITE,     /* the answer is being sent */
+	CONNECTION_RELAY,     /* another process makes the answer */
 	CONNECTION_IDLE,      /* between two requests; holds no memory */
 	CONNECTION_LINGER,    /* all is sent; the client has to read it and close */
 	CONNECTION_OVER,      /* to be closed by the loop */
@@ -35,6 +38,7 @@ struct connection {
 	uint32_t generation; /* tells a slot's clients apart; used by the loop */
 	uint32_t watched;    /* epoll events that are asked for; used by the loop */
 	bool loopback;
+	bool is_passed;                   /* by the owner of the door */
 	const struct secure_layer *layer; /* of secure */
 	struct secure *secure;            /* between us and the socket; NULL: bytes go as they are */
 	struct peer peer;
@@ -64,6 +68,9 @@ struct connection {
 /* Begin with a new client. fd is non-blocking and becomes the connection's; the loop closes it. layer is NULL, or what
  * stands between it and the socket. */
 void connection_open(struct connection *c, int fd, bool loopback, const struct secure_layer *layer);
+
+/* The same for a client that the owner of the door passes on. */
+void connection_open_passed(struct connection *c, int fd);
 
 /* The same for a client too many: it gets a 503 and is closed. */
 void connection_refuse(struct connection *c, int fd);

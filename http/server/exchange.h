@@ -19,10 +19,12 @@
 
 struct endpoint;
 struct names_wait;
+struct relay;
 
 struct exchange {
 	struct region *region;
-	bool loopback; /* on a loopback TCP address, where Host is checked */
+	bool loopback;  /* on a loopback TCP address, where Host is checked */
+	bool is_passed; /* by the owner of the door, who has checked it and writes the access log */
 
 	struct peer peer;
 	char user[48]; /* who has shown the token, by name, cut off if it is longer; else "" */
@@ -44,6 +46,7 @@ struct exchange {
 	struct query query;
 	void *own;                     /* what the endpoint keeps of this exchange: a struct of its file */
 	struct names_wait *names_wait; /* for an answer that needs names (answer.c) */
+	struct relay *relay;           /* for one that another process makes (relay.h) */
 
 	size_t consumed;  /* bytes of input that belong to this request */
 	size_t input_len; /* bytes after those begin the next request (pipelining) */

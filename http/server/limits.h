@@ -31,6 +31,8 @@ struct server_deadlines {
 	uint32_t write_ms;           /* while the client takes no byte; then reset */
 	uint32_t write_large_ms;     /* the same, if the answer holds more than LIMIT_SMALL_ANSWER */
 	uint32_t write_gives_way_ms; /* while the client takes no byte; then a new client may have its place */
+	uint32_t relay_take_ms;      /* until another process has read the request; then 504 */
+	uint32_t relay_stall_ms;     /* in the middle of its answer; then reset */
 	uint32_t linger_ms;          /* for the client to read the last answer and close */
 	uint32_t accept_pause_ms;    /* without accepting, if the process has no descriptor left */
 };

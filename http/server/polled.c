@@ -10,6 +10,7 @@
 
 #include <sys/epoll.h>
 
+#include "http/server/relay.h"
 #include "http/server/server_state.h"
 #include "shim/base/os.h"
 
@@ -22,6 +23,16 @@ long polled_watch(int op, int fd, uint32_t events, uint64_t tag)
 uint64_t polled_tag_of(const struct connection *c)
 {
 	return (uint64_t)c->generation << 32 | (uint64_t)(c - server.slots);
+}
+
+/* A source that has closed is reported all the time, whatever is asked for: so while nothing is, it is not watched. */
+void polled_watch_source(struct connection *c, uint32_t events)
+{
+	struct relay *r = c->x->relay;
+	int op = !events ? EPOLL_CTL_DEL : r->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+	if (events != r->watched && polled_watch(op, r->fd, events, polled_tag_of(c) + TAG_RELAY) < 0)
+		c->state = CONNECTION_OVER;
+	r->watched = events;
 }
 
 long polled_watch_listen(int op)
@@ -54,6 +65,16 @@ void polled_close(void)
 	server.epoll_fd = -1;
 }
 
+static void add(struct connection *c)
+{
+	polled_watch(EPOLL_CTL_ADD, c->fd, c->watched, polled_tag_of(c));
+	if (c->state != CONNECTION_RELAY)
+		return;
+	uint32_t events = c->x->relay->watched;
+	c->x->relay->watched = 0;
+	polled_watch_source(c, events);
+}
+
 /* Make a new set with all our descriptors. Returns 0, or a negative errno. */
 int polled_open(void)
 {
@@ -66,9 +87,11 @@ int polled_open(void)
 		polled_watch(EPOLL_CTL_ADD, server.end_fd, EPOLLIN, TAG_END);
 	if (server.listen_fd >= 0)
 		polled_watch_listen(EPOLL_CTL_ADD);
+	if (server.side_fd >= 0)
+		polled_watch(EPOLL_CTL_ADD, server.side_fd, EPOLLIN, TAG_SIDE);
 	for (struct connection *c = server.slots; c < server.slots + SLOTS; c++)
 		if (c->state != CONNECTION_FREE)
-			polled_watch(EPOLL_CTL_ADD, c->fd, c->watched, polled_tag_of(c));
+			add(c);
 	return 0;
 }
 

@@ -23,6 +23,9 @@ long polled_watch(int op, int fd, uint32_t events, uint64_t tag);
 /* The same for the listening socket, by whether clients are accepted now. */
 long polled_watch_listen(int op);
 
+/* Watch the source of c's answer for these events (relay.h); 0: for none. */
+void polled_watch_source(struct connection *c, uint32_t events);
+
 /* Returns the data by which an event of c is known: the number of its slot, its generation above. */
 uint64_t polled_tag_of(const struct connection *c);
 

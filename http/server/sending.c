@@ -22,6 +22,8 @@ enum {
 
 static void tell(const struct connection *c, bool is_whole)
 {
+	if (c->is_passed) /* the owner of the door tells */
+		return;
 	struct access a = {
 		.peer = &c->peer, .bytes = c->bytes, .ns = steps_now_ns() - c->begin_ns, .is_whole = is_whole};
 	if (c->x) {
@@ -70,35 +72,34 @@ void sending_drain(struct connection *c)
 
 /* ---- the answer ---- */
 
-/* Returns the bytes in the kernel's queue that the client has not taken. */
-static int count_unsent(const struct connection *c)
+int sending_count_unsent(int fd)
 {
 	int n = 0;
-	os_call(SYS_ioctl, c->fd, SIOCOUTQ, &n);
+	os_call(SYS_ioctl, fd, SIOCOUTQ, &n);
 	return n;
 }
 
-static void enter_write(struct connection *c)
+void sending_await_client(struct connection *c, enum connection_state state)
 {
 	bool is_large = c->answer.bytes + c->region.bytes > LIMIT_SMALL_ANSWER;
-	c->unsent = count_unsent(c);
+	c->unsent = sending_count_unsent(c->fd);
 	c->moved_ns = steps_now_ns();
-	steps_enter(c, CONNECTION_WRITE, is_large ? server_deadlines.write_large_ms : server_deadlines.write_ms);
+	steps_enter(c, state, is_large ? server_deadlines.write_large_ms : server_deadlines.write_ms);
 }
 
 /* Nothing could be written up to the deadline. But the kernel lets us write again only when a good part of a large
  * queue is gone, so a slow client that takes something from the queue may go on. */
 void sending_expire(struct connection *c)
 {
-	if (count_unsent(c) < c->unsent) {
-		enter_write(c);
+	if (sending_count_unsent(c->fd) < c->unsent) {
+		sending_await_client(c, c->state);
 		return;
 	}
 	c->reset = true;
 	steps_end(c);
 }
 
-static void finish_answer(struct connection *c)
+void sending_finish(struct connection *c)
 {
 	tell(c, true);
 	c->bytes = 0;
@@ -170,16 +171,16 @@ void sending_go_on(struct connection *c)
 	}
 	advance(c, (size_t)n);
 	if (c->chunk || make_part(c))
-		enter_write(c);
+		sending_await_client(c, CONNECTION_WRITE);
 	else if (c->state != CONNECTION_OVER)
-		finish_answer(c);
+		sending_finish(c);
 }
 
 void sending_begin_ready_made(struct connection *c, const struct out_chunk *first)
 {
 	c->chunk = first;
 	c->chunk_sent = 0;
-	enter_write(c);
+	sending_await_client(c, CONNECTION_WRITE);
 	sending_go_on(c);
 }
 
@@ -235,5 +236,5 @@ void sending_begin(struct connection *c)
 uint64_t sending_unread_since(const struct connection *c)
 {
 	uint64_t patience_ns = server_deadlines.write_gives_way_ms * UINT64_C(1000000);
-	return c->moved_ns + patience_ns < steps_now_ns() && count_unsent(c) >= c->unsent ? c->moved_ns : 0;
+	return c->moved_ns + patience_ns < steps_now_ns() && sending_count_unsent(c->fd) >= c->unsent ? c->moved_ns : 0;
 }

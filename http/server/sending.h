@@ -17,10 +17,19 @@ void sending_begin_ready_made(struct connection *c, const struct out_chunk *firs
 /* Send the 503 that needs no memory, and close then. */
 void sending_begin_out_of_memory(struct connection *c);
 
+/* Returns the bytes in the kernel's queue that the other end of a socket has not taken. */
+int sending_count_unsent(int fd);
+
+/* Enter this state with the deadline of a client that takes nothing. */
+void sending_await_client(struct connection *c, enum connection_state state);
+
+/* The whole answer is sent. */
+void sending_finish(struct connection *c);
+
 /* WRITE: the socket takes more bytes. */
 void sending_go_on(struct connection *c);
 
-/* WRITE: the deadline has passed. */
+/* WRITE, and RELAY to a slow client: the deadline has passed. */
 void sending_expire(struct connection *c);
 
 /* As sendmsg does, by the layer between us and the socket if there is one.
@@ -33,7 +42,8 @@ void sending_linger(struct connection *c);
 /* LINGER: drop what the client still sends. */
 void sending_drain(struct connection *c);
 
-/* WRITE: returns CLOCK_MONOTONIC ns since when the client has read nothing; 0: it reads, or has not been slow for long.
+/* In the same states: returns CLOCK_MONOTONIC ns since when the client has read nothing; 0: it reads, or has not been
+ * slow for long.
  */
 uint64_t sending_unread_since(const struct connection *c);
 

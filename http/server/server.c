@@ -17,6 +17,7 @@
 #include <sys/un.h>
 
 #include "http/server/polled.h"
+#include "http/server/relay.h"
 #include "http/server/server_state.h"
 #include "http/server/slots.h"
 #include "shim/base/house.h"
@@ -24,7 +25,7 @@
 #include "shim/base/shared.h"
 
 enum {
-	EVENTS_AT_ONCE = SLOTS + 3, /* all there can be: see expire */
+	EVENTS_AT_ONCE = 2 * SLOTS + 4, /* all there can be: see expire */
 	ACCEPT_AT_ONCE = 16,
 };
 
@@ -159,6 +160,11 @@ void server_leave_port(void)
 			slots_reset_socket(c->fd);
 }
 
+void server_adopt(int fd)
+{
+	slots_admit_passed(fd_raise(fd));
+}
+
 void server_stop(void)
 {
 	close_everything();
@@ -208,12 +214,21 @@ static void on_wake(int fd, uint32_t events)
 		polled_watch(EPOLL_CTL_DEL, fd, 0, 0); /* it is broken, and would wake us for ever */
 }
 
+static void on_side(uint32_t events)
+{
+	if (events & EPOLLIN)
+		server.side();
+	else
+		polled_watch(EPOLL_CTL_DEL, server.side_fd, 0, 0);
+}
+
 static void dispatch(const struct epoll_event *e)
 {
 	switch ((uint32_t)e->data.u64) {
 	case TAG_LISTEN: on_listen(); break;
 	case TAG_WAKE: on_wake(server.wake_fd, e->events); break;
 	case TAG_END: on_wake(server.end_fd, e->events); break;
+	case TAG_SIDE: on_side(e->events); break;
 	default: slots_on_event(e->data.u64, e->events);
 	}
 }
@@ -233,6 +248,7 @@ static void give_back_inherited(const struct server_options *options)
 			os_close(c->fd);
 		if (c->x && c->x->abandon && server.generation == shared_load_relaxed(&house.generation))
 			c->x->abandon(c->x); /* else its handler's resources belong to the parent */
+		relay_close(c);
 		slots_forget(c);
 	}
 	if (server.listen_fd >= 0 && server.listen_fd != options->listen_fd &&
@@ -253,8 +269,10 @@ void server_run(const struct server_options *options)
 	server.stopping = false;
 	server.wake_fd = options->wake_fd;
 	server.end_fd = options->end_fd;
+	server.side_fd = options->side ? options->side_fd : -1;
 	server.wake = options->wake;
 	server.secure = options->secure;
+	server.side = options->side;
 	set_listen(options->listen_fd, &options->address);
 	server.running = true;
 	server.generation = shared_load_relaxed(&house.generation);
@@ -262,6 +280,7 @@ void server_run(const struct server_options *options)
 		server.stopping = true;
 	if (options->begin)
 		options->begin();
+	rest(options->rest);
 	while (!server.stopping) {
 		long n = os_call(SYS_epoll_pwait, server.epoll_fd, events, EVENTS_AT_ONCE, time_left(), 0, 8);
 		if (n == -EBADF || n == -EINVAL) { /* the program closed the set, or has the number now */

@@ -16,6 +16,8 @@ enum {
 	TAG_LISTEN = SLOTS,
 	TAG_WAKE,
 	TAG_END,
+	TAG_SIDE,
+	TAG_RELAY = 1024, /* and the slot's number: the source of its answer */
 };
 
 /* Owned by the listener. In a fork child it first holds the state of the parent's listener. */
@@ -30,10 +32,12 @@ struct server {
 	int listen_fd; /* -1: serving nothing */
 	int wake_fd;   /* -1: none */
 	int end_fd;    /* -1: none */
+	int side_fd;   /* -1: none */
 	struct fd_identity listen_identity;
 	uint64_t rest_again_ns;   /* rest() is due then; 0: never */
 	uint64_t accept_again_ns; /* not polling listen_fd until then; 0: polling */
 	void (*wake)(void);
+	void (*side)(void);
 	struct connection slots[SLOTS];
 };
 

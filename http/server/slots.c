@@ -14,6 +14,7 @@
 #include <sys/epoll.h>
 
 #include "http/server/polled.h"
+#include "http/server/relay.h"
 #include "http/server/server_state.h"
 #include "shim/base/os.h"
 
@@ -42,6 +43,7 @@ static void free_slot(struct connection *c)
 		pace_finish(&c->task);
 	if (x && x->abandon)
 		x->abandon(x);
+	relay_close(c);
 	connection_free_secure(c);
 	slots_forget(c);
 }
@@ -84,6 +86,8 @@ void slots_settle(struct connection *c)
 			c->state = CONNECTION_OVER;
 		c->watched = wanted;
 	}
+	if (c->state == CONNECTION_RELAY)
+		polled_watch_source(c, relay_source_interest(c));
 	if (c->state == CONNECTION_OVER)
 		close_connection(c);
 }
@@ -98,14 +102,18 @@ void slots_disown(struct connection *c)
 
 void slots_on_event(uint64_t tag, uint32_t events)
 {
-	struct connection *c = &server.slots[(uint32_t)tag];
-	if (c->state == CONNECTION_FREE || c->generation != tag >> 32)
-		return; /* it was closed since the event was reported */
+	bool of_source = (uint32_t)tag >= TAG_RELAY;
+	struct connection *c = &server.slots[(uint32_t)tag - (of_source ? TAG_RELAY : 0)];
+	if (c->state == CONNECTION_FREE || c->generation != tag >> 32 || (of_source && c->state != CONNECTION_RELAY))
+		return; /* it was closed, or has its answer, since the event was reported */
 	if (!slots_own(c)) {
 		slots_disown(c);
 		return;
 	}
-	connection_ready(c, events);
+	if (of_source)
+		relay_source_ready(c, events);
+	else
+		connection_ready(c, events);
 	slots_settle(c);
 }
 
@@ -135,7 +143,7 @@ static struct connection *evict_idlest(void)
 	return idlest;
 }
 
-void slots_admit(int fd)
+static void admit(int fd, bool is_passed)
 {
 	struct connection *const refusals = server.slots + LIMIT_CONNECTIONS;
 	struct connection *c = find_free(server.slots, refusals);
@@ -148,7 +156,9 @@ void slots_admit(int fd)
 		os_close(fd);
 		return;
 	}
-	if (served)
+	if (served && is_passed)
+		connection_open_passed(c, fd);
+	else if (served)
 		connection_open(c, fd, server.loopback, server.secure);
 	else
 		connection_refuse(c, fd);
@@ -156,4 +166,14 @@ void slots_admit(int fd)
 	if (polled_watch(EPOLL_CTL_ADD, fd, c->watched, polled_tag_of(c)) < 0)
 		c->state = CONNECTION_OVER;
 	slots_settle(c);
+}
+
+void slots_admit(int fd)
+{
+	admit(fd, false);
+}
+
+void slots_admit_passed(int fd)
+{
+	admit(fd, true);
 }

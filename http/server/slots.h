@@ -11,6 +11,9 @@
 /* Take a new client: serve it, refuse it with 503, or close it at once. fd is non-blocking and becomes the slot's. */
 void slots_admit(int fd);
 
+/* The same for a client that the owner of the door passes on. */
+void slots_admit_passed(int fd);
+
 /* Handle an event of a connection, by epoll's data (polled_tag_of). */
 void slots_on_event(uint64_t tag, uint32_t events);
 

@@ -14,6 +14,8 @@
 #include "shim/base/proc.h"
 #include "shim/base/text.h"
 
+enum { BEGINNING = -1 }; /* in place of a pid */
+
 /* "pprofshim/<port>", or with a pid "pprofshim/<port>/<pid>". */
 static void put_name(struct line *l, uint16_t port)
 {
@@ -26,7 +28,9 @@ static socklen_t name_of(uint16_t port, int pid, struct sockaddr_un *name)
 	*name = (struct sockaddr_un){.sun_family = AF_UNIX};
 	struct line l = {name->sun_path + 1, sizeof name->sun_path - 1, 0};
 	put_name(&l, port);
-	if (pid) {
+	if (pid == BEGINNING) {
+		line_str(&l, "/begins");
+	} else if (pid) {
 		line_str(&l, "/");
 		line_dec(&l, pid);
 	}
@@ -58,6 +62,11 @@ static int claim(uint16_t port, int pid)
 	if (r < 0 && fd >= 0)
 		os_close(fd);
 	return r < 0 ? (int)r : fd;
+}
+
+int claim_begin(uint16_t port)
+{
+	return claim(port, BEGINNING);
 }
 
 struct claim claim_make(uint16_t port)

@@ -261,3 +261,13 @@ void snapshot_count_heap(uint64_t *in_use, uint64_t *all)
 		*all += raw.alloc_objects > 0;
 	}
 }
+
+uint64_t snapshot_heap_in_use(void)
+{
+	uint64_t bytes = 0;
+	for (struct heap_bucket *b = shared_load_acquire(&heap.newest); b; b = b->older) {
+		struct heap_values scaled = read_once(&b->scaled);
+		bytes += scaled.alloc_bytes - scaled.free_bytes;
+	}
+	return bytes;
+}

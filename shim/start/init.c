@@ -1,26 +1,21 @@
 /* init.c - start the library, before the program's first constructor.
  *
  * Runs in: init: the loader's thread, before main (-z initfirst: before other libraries' constructors, and before
- * libc's own, so no libc function but those used below); listen_and_serve() and move() in the listener. The only file
- * of shim/ that includes http/ and encoder/.
+ * libc's own, so no libc function but those used below).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/start/init.h"
 
-#include <netinet/in.h>
+#include <string.h>
 #include <sys/auxv.h>
 
-#include "encoder/encoder.h"
-#include "http/guard/token.h"
-#include "http/server/server.h"
-#include "http/tls/tls.h"
 #include "shim/base/arena.h"
 #include "shim/libc/clock.h"
 #include "shim/profiles/delays.h"
 #include "shim/base/exports.h"
 #include "shim/start/fork.h"
+#include "shim/start/serving.h"
 #include "shim/start/wanted.h"
-#include "shim/listener/claim.h"
 #include "shim/profiles/heap.h"
 #include "shim/hooks/malloc.h"
 #include "shim/base/house.h"
@@ -32,8 +27,6 @@
 #include "shim/base/losses.h"
 #include "shim/libc/modules.h"
 #include "shim/base/os.h"
-#include "shim/base/pace.h"
-#include "shim/base/powers.h"
 #include "shim/libc/real.h"
 #include "shim/waits/signals.h"
 #include "shim/waits/waits.h"
@@ -62,270 +55,9 @@ extern char **__environ;
 static unsigned long (*get_auxval)(unsigned long type);
 static const char *(*get_glibc_version)(void); /* NULL: musl */
 
-static struct address wanted;  /* PPROF_ADDR; immutable after init */
-static struct address serving; /* where we listen: init, then the listener's */
-static bool serving_is_found;  /* by init, for the listener to begin with */
-
 FORKED_CODE void init_fork_child(void)
 {
-	listener_set_pending(wanted.kind != ADDRESS_OFF);
-}
-
-static void tell_address(void)
-{
-	char text[192];
-	struct line l = LINE(text);
-	line_str(&l, "profiles of pid ");
-	line_dec(&l, house_pid());
-	line_str(&l, " are at ");
-	address_print(&serving, &l);
-	log_info(l.at);
-}
-
-static void set_port(struct address *a, uint16_t port)
-{
-	a->port = port;
-	if (a->sa.ss_family == AF_INET)
-		((struct sockaddr_in *)&a->sa)->sin_port = htons(port);
-	else
-		((struct sockaddr_in6 *)&a->sa)->sin6_port = htons(port);
-}
-
-static struct claim claim = {-1, -1}; /* the listener's */
-
-/* Records and reports the port that is served now (0: none). Listener. */
-static void now_serving(uint16_t port)
-{
-	claim_give_up(&claim);
-	if (port)
-		claim = claim_make(port);
-	listener_serves(port);
-	if (port || serving.kind == ADDRESS_UNIX)
-		tell_address();
-}
-
-/* The listener's move(): leaves a port that the program wants. It leaves first, so that the program gets the port in
- * any case. */
-static void move(void)
-{
-	struct address next = serving;
-	server_move(-1, &serving);
-	now_serving(0);
-	int fd = -EADDRINUSE;
-	if (serving.port < UINT16_MAX) {
-		set_port(&next, (uint16_t)(serving.port + 1));
-		fd = address_listen(&next);
-	}
-	if (fd < 0)
-		return;
-	serving = next;
-	server_move(fd, &serving);
-	now_serving(serving.port);
-}
-
-/* An address that was free in init may be taken by now. */
-static int open_address(void)
-{
-	if (!serving_is_found)
-		serving = wanted;
-	serving_is_found = false;
-	int fd = address_listen_here(&serving);
-	if (fd != -EADDRINUSE)
-		return fd;
-	serving = wanted;
-	return address_listen(&serving);
-}
-
-/* Ends what a listener that has ended in this process left in the middle: it may have been stopped anywhere. What its
- * requests began, the server has ended before. */
-static void begin_anew(void)
-{
-	visitor_begin_anew();
-	trace_session_begin_anew();
-	cpu_begin_anew();
-	cpu_profile_fork_child();
-	dump_begin_anew();
-	signals_end_all();
-}
-
-static bool is_begun; /* the listener's: its first round */
-
-static void begin_round(void)
-{
-	if (!is_begun)
-		begin_anew();
-	is_begun = true;
-	listener_look();
-}
-
-/* After each round of the loop. */
-static unsigned rest(void)
-{
-	if (!listener_has_program())
-		os_call(SYS_exit_group, 0);
-	unsigned visitor_ms = visitor_rest(), encoder_ms = encoder_rest();
-	return visitor_ms && (!encoder_ms || visitor_ms < encoder_ms) ? visitor_ms : encoder_ms;
-}
-
-/* The listener's life. */
-static void listen_and_serve(int wake_fd, int end_fd)
-{
-	pace_begin();
-	is_begun = false;
-	int listen_fd = open_address();
-	claim = (struct claim){-1, -1}; /* of another listener, in another table */
-	listener_has_opened(listen_fd < 0 ? listen_fd : 0);
-	if (listen_fd < 0)
-		return;
-	encoder_start(&(struct encoder_options){
-		.symbolizer = settings.symbolizer,
-		.symbolizer_off = settings.symbolizer && settings_is_no(settings.symbolizer),
-		.debug_dirs = settings.debug_dirs,
-		.symbolizer_memory_bytes = settings.symbolizer_memory,
-		.memory_limit_bytes = settings.memory_limit,
-	});
-	powers_use(false);
-	token_start(settings.token_file);
-	token_look(); /* says in the log what is wrong with it */
-	const struct secure_layer *secure = tls_start(&(struct tls_options){
-		.certificate = settings.tls_cert, .key = settings.tls_key, .client_ca = settings.tls_client_ca});
-	now_serving(serving.kind == ADDRESS_TCP ? serving.port : 0);
-	server_run(&(struct server_options){
-		.listen_fd = listen_fd,
-		.address = serving,
-		.wake_fd = wake_fd,
-		.end_fd = end_fd,
-		.secure = secure,
-		.begin = begin_round,
-		.wake = listener_obey,
-		.rest = rest,
-	});
-	spawn_kill();
-}
-
-static void parse_address(void)
-{
-	static const char preset[] = "127.0.0.1:6060";
-	const char *why = "";
-	if (settings.addr && settings.addr[0]) {
-		if (address_parse(span_of(settings.addr), &wanted, &why) == 0)
-			return;
-		char text[256];
-		struct line l = LINE(text);
-		line_str(&l, "PPROF_ADDR=");
-		line_bytes(&l, settings.addr, strnlen(settings.addr, 64));
-		line_str(&l, " is no good (");
-		line_str(&l, why);
-		line_str(&l, "); using ");
-		line_str(&l, preset);
-		log_warn(l.at);
-	}
-	address_parse(span_of(preset), &wanted, &why);
-}
-
-/* "<address> is taken; profiles <are at …>" */
-static void warn_taken(const char *what, const struct address *where)
-{
-	char text[256];
-	struct line l = LINE(text);
-	address_print(&wanted, &l);
-	line_str(&l, " is taken; profiles ");
-	line_str(&l, what);
-	if (where)
-		address_print(where, &l);
-	log_warn(l.at);
-}
-
-static void warn_open(void)
-{
-	char text[256];
-	struct line l = LINE(text);
-	address_print(&wanted, &l);
-	line_str(&l,
-	         " is open to everybody who can reach it; set PPROF_TOKEN_FILE, or PPROF_ADDR to an address of this "
-	         "machine alone");
-	log_warn(l.at);
-}
-
-static void warn_not_served(const char *what, int error)
-{
-	char text[256];
-	struct line l = LINE(text);
-	line_str(&l, what);
-	line_str(&l, " cannot be had (error ");
-	line_dec(&l, -error);
-	line_str(&l, "); no profiles are served; set PPROF_ADDR to another address, or to off");
-	log_warn(l.at);
-}
-
-static void warn_not_listening(int error)
-{
-	char text[192];
-	struct line l = LINE(text);
-	address_print(&wanted, &l);
-	warn_not_served(l.at, error);
-}
-
-/* The listener opens the address itself, in its own table of descriptors. */
-static void serve_at_once(int fd)
-{
-	os_close(fd);
-	serving_is_found = true;
-	int r = listener_start();
-	if (r < 0)
-		warn_not_served("what serves", r);
-}
-
-/* Can we expect the address to be free in a moment? */
-static bool is_left(void)
-{
-	return wanted.kind == ADDRESS_TCP ? claim_is_left(wanted.port) : log_parent() == PARENT_NOT_OURS;
-}
-
-/* Opens the address, unless it is taken. A restarted program finds its own old listener there, which is about to
- * end. */
-static int try_address(void)
-{
-	enum { STEP_MS = 2, STEPS = 100 };
-	struct timespec step = {.tv_nsec = STEP_MS * 1000000};
-	int fd = address_listen_here(&serving);
-	for (int i = 0; i < STEPS && fd == -EADDRINUSE && is_left(); i++) {
-		os_call(SYS_nanosleep, &step, NULL);
-		fd = address_listen_here(&serving);
-	}
-	return fd;
-}
-
-/* A process that gets the wanted port serves at once. If another process under the shim has the port, this one serves
- * from its first long wait or sampled event on: a short-lived process pays nothing. If a process without the shim has
- * it, this one takes the next free port at once. */
-static void start_listener(void)
-{
-	listener_configure(&(struct listener_life){
-		.main = listen_and_serve, .leave_port = server_leave_port, .move = move, .stop = server_stop});
-	if (wanted.kind == ADDRESS_OFF)
-		return;
-	if (wanted.kind == ADDRESS_TCP && !address_is_loopback(&wanted) && !settings.token_file &&
-	    !settings.tls_client_ca)
-		warn_open();
-	serving = wanted;
-	int fd = try_address();
-	bool behind_ours = fd == -EADDRINUSE && wanted.kind == ADDRESS_TCP && claim_is_ours(wanted.port);
-	if (fd >= 0) {
-		serve_at_once(fd);
-	} else if (fd != -EADDRINUSE) {
-		warn_not_listening(fd);
-	} else if (log_parent() == PARENT_OURS || (log_parent() == PARENT_HIDDEN && behind_ours)) {
-		listener_set_pending(true);
-	} else if (behind_ours) {
-		warn_taken("will be on the next free port above it", NULL);
-		listener_set_pending(true);
-	} else if ((fd = address_listen(&serving)) >= 0) {
-		warn_taken("are at ", &serving);
-		serve_at_once(fd);
-	} else {
-		warn_not_listening(fd);
-	}
+	listener_set_pending(serving_is_wanted());
 }
 
 /* 16 random bytes that the kernel gives every new program image. */
@@ -459,11 +191,10 @@ static void start(char *const *envp)
 	settings.tls_key = keep_text(settings.tls_key);
 	settings.tls_client_ca = keep_text(settings.tls_client_ca);
 	spawn_start();
-	parse_address();
-	wanted.secure = settings.tls_cert || settings.tls_key;
+	serving_read_address();
 	start_heap();
 	delays_start(settings.block_rate, settings.mutex_fraction);
-	start_listener();
+	serving_start();
 	note_quick_exit();
 	self_release();
 	house.on = true;

@@ -11,6 +11,7 @@ import fcntl
 import gzip
 import hashlib
 import http.client
+import json
 import math
 import os
 import random
@@ -468,6 +469,8 @@ def get(port, path, timeout_s=DEADLINE_S, method="GET", body=None, headers=None)
 
 
 def get_once(port, path, timeout_s=DEADLINE_S, method="GET", body=None, headers=None):
+    if isinstance(port, Behind):
+        port, path = port.port, "/pid/" + port.name + path
     c = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     try:
         c.request(method, path, body=body, headers=headers or {})
@@ -483,6 +486,31 @@ def get_profile(port, name, query="", timeout_s=DEADLINE_S):
     if a.status != 200:
         raise AssertionError("%s answered %d: %s" % (name, a.status, a.body[:200]))
     return Profile(a.body)
+
+
+class Behind:
+    """A process that shares the port of another one: get and get_profile take it in place of a port. Its row of the
+    table is in `row`."""
+
+    def __init__(self, port, row):
+        self.port, self.row, self.name, self.pid = port, row, row["process"], row["pid"]
+
+    def get(self, path, timeout_s=DEADLINE_S, **more):
+        return get(self, path, timeout_s, **more)
+
+
+def processes(port):
+    """All processes of a port, as Behind; none if nobody answers there."""
+    try:
+        a = get_once(port, "/pid/")
+        return [Behind(port, row) for row in json.loads(a.body)["processes"]] if a.status == 200 else []
+    except (OSError, http.client.HTTPException):
+        return []
+
+
+def behind(port):
+    """Those that have joined another one, without that."""
+    return [b for b in processes(port) if not b.row["has_port"]]
 
 
 class Raw:

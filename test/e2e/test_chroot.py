@@ -32,16 +32,6 @@ frontend f
 """
 
 
-class At:
-    """The process that listens on that port, as shim.Process has it."""
-
-    def __init__(self, port):
-        self.port = port
-
-    def get(self, path, timeout_s=shim.DEADLINE_S):
-        return shim.get(self.port, path, timeout_s)
-
-
 class Chroot(shim.TestCase):
 
     def setUp(self):
@@ -54,11 +44,11 @@ class Chroot(shim.TestCase):
         return start([shim.program("jailed"), how, folder, *more])
 
     def serving(self, p, how):
-        """Where the process that went there is served: a child has the next port."""
+        """Where the process that went there is served: a child joins its parent."""
         p.wait_line("ready")
-        at = At(p.port + (how in ("child", "late")))
-        shim.wait_until("its listener", lambda: shim.port_answers(at.port))
-        return at
+        if how in ("child", "late"):
+            return shim.wait_until("its child", lambda: shim.behind(p.port))[0]
+        return p
 
     def whole_dump(self, at):
         """A dump in which the thread that waits for a lock has come there."""
@@ -111,7 +101,7 @@ class Chroot(shim.TestCase):
             self.assertIn(MISSING, at.get("/debug/pprof/").text)
 
     def worker(self, port):
-        for at in map(At, range(port, port + 4)):
+        for at in shim.processes(port):
             with contextlib.suppress(OSError, http.client.HTTPException):  # the master starts itself anew
                 d = look.dump(at)
                 if len(d.threads) == 2:

@@ -364,8 +364,7 @@ class Left(shim.TestCase):
         with start([shim.program("contention_fork")], env=EVERY) as p:
             p.wait_line("ready")
             truth = truth_of(p)
-            child = shim.wait_until("the child to listen", lambda: next(
-                (q for q in range(p.port + 1, p.port + 11) if shim.port_answers(q)), None))
+            child, = shim.wait_until("the child", lambda: shim.behind(p.port))
             for side in SIDES:
                 parent_prof, child_prof = p.profile(side), shim.get_profile(child, side)
                 kind = "wait_in_" if side == "block" else "let_go_"

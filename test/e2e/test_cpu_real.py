@@ -194,13 +194,10 @@ class Filters(RealCpu):
         port = shim.free_port()
         with shim.Process(argv, env=shim.shim_env(port)) as p:
             while p.running():
-                # The driver has the port; the compiler proper, its child, has one above.
-                for q in range(port, port + 11):
+                # The driver has the port; the compiler proper, its child, has joined it.
+                for q in shim.behind(port):
                     with contextlib.suppress(OSError, http.client.HTTPException):
-                        if (
-                            shim.port_answers(q)
-                            and b"cc1plus" in shim.get(q, "/debug/pprof/cmdline", 20).body.split(b"\0")[0]
-                        ):
+                        if b"cc1plus" in shim.get(q, "/debug/pprof/cmdline", 20).body.split(b"\0")[0]:
                             a = shim.get(q, "/debug/pprof/profile?seconds=1&hz=1000", 30)
                             if a.status == 200:
                                 bodies.append(a.body)
@@ -378,18 +375,18 @@ class Servers(RealCpu):
     test_postgres.long_s = 18
 
     def profile_backends(self, port, bodies):
-        """The postmaster has the port; its children have those above, each from its first long wait on."""
+        """The postmaster has the port; its children join it, each from its first long wait on."""
         found = []
 
         def one(q):
             with contextlib.suppress(OSError, http.client.HTTPException):
-                if not shim.port_answers(q) or b"pg postgres" not in shim.get(q, "/debug/pprof/cmdline", 20).body:
+                if b"pg postgres" not in shim.get(q, "/debug/pprof/cmdline", 20).body:
                     return
                 a = shim.get(q, "/debug/pprof/profile?seconds=1&hz=1000", 30)
                 if a.status == 200 and shim.Profile(a.body).total("samples") > 20:
                     found.append(a.body)
                 shim.get(q, "/debug/pprof/goroutine?debug=2", 30)
-        threads = [threading.Thread(target=one, args=(q,)) for q in range(port + 1, port + 11)]
+        threads = [threading.Thread(target=one, args=(q,)) for q in shim.behind(port)]
         for t in threads:
             t.start()
         for t in threads:

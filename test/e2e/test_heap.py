@@ -152,10 +152,8 @@ class Exact(shim.TestCase):
             self.assertEqual([400, 1200000, 400, 1200000], heap.flat("site_inherited"), "in the parent")
             self.assertEqual([0, 0, 0, 0], heap.flat("site_child"), "in the parent")
             child = None
-            for port in range(p.port + 1, p.port + 11):
-                if shim.port_answers(port):
-                    child = shim.get_profile(port, "heap")
-                    break
+            for joined in shim.behind(p.port):
+                child = shim.get_profile(joined, "heap")
             if child is not None:  # else: quiet, which is allowed too
                 inherited, own = child.flat("site_inherited"), child.flat("site_child")
                 self.assertEqual([200, 600000], inherited[2:], "in use in the child")

@@ -267,15 +267,14 @@ class Servers(Real):
             env = shim.shim_env(port) if shimmed else shim.bare_env()
             with shim.Process(argv, env=env) as p:
                 while shimmed and p.running():
-                    # The driver has the port; the compiler proper, its child, one above.
-                    for q in range(port, port + 11):
+                    # The driver has the port; the compiler proper, its child, has joined it.
+                    for q in shim.processes(port):
                         with contextlib.suppress(OSError, http.client.HTTPException, AssertionError):
-                            if shim.port_answers(q):
-                                line = shim.get(q, "/debug/pprof/cmdline", 20).text
-                                if "cc1plus" in line.split("\0")[0]:
-                                    profiles["cc1plus"] = shim.get(q, "/debug/pprof/allocs", 20).body
-                                elif "g++" in line.split("\0")[0]:
-                                    profiles["driver"] = shim.get(q, "/debug/pprof/allocs", 20).body
+                            line = shim.get(q, "/debug/pprof/cmdline", 20).text
+                            if "cc1plus" in line.split("\0")[0]:
+                                profiles["cc1plus"] = shim.get(q, "/debug/pprof/allocs", 20).body
+                            elif "g++" in line.split("\0")[0]:
+                                profiles["driver"] = shim.get(q, "/debug/pprof/allocs", 20).body
                     time.sleep(0.1)
                 status, out, err = p.wait(240)
             self.assertEqual((0, "", ""), (status, out, err))

@@ -4,6 +4,7 @@
 #
 # SPDX-License-Identifier: Apache-2.0
 import base64
+import json
 import os
 import re
 import socket
@@ -184,6 +185,35 @@ class Secure(shim.TestCase):
                             "%s://127.0.0.1:%d/debug/pprof/heap" % (scheme, p.port)], capture_output=True, text=True,
                            timeout=120)
         return r.stdout
+
+
+class Door(Secure):
+
+    def test_members_are_reached_through_a_door_with_tls(self):
+        argv = [shim.program("waits_for_input")]
+        with self.secured(argv=argv) as p:
+            env = {"PPROF_TLS_CERT": self.made.path("server.pem"), "PPROF_TLS_KEY": self.made.path("server.key")}
+            with shim.Process(argv + ["member"], env=shim.shim_env(p.port, rate=1, extra=env)) as q:
+                def names():
+                    return {r["pid"]: r["process"] for r in json.loads(self.ask(p, path="/pid/")[1])["processes"]}
+                page = "/pid/%s/debug/pprof/" % shim.wait_until("the member", lambda: names().get(q.pid))
+                for _ in range(3):
+                    self.assertEqual((200, "\0".join(q.argv).encode()), self.ask(p, path=page + "cmdline"))
+                status, body = self.ask(p, path=page + "heap")
+                self.assertEqual(200, status)
+                self.assertTrue(shim.Profile(body).samples)
+                self.assertEqual(404, self.ask(p, path="/pid/999999/debug/pprof/heap")[0])
+
+    def test_one_that_wants_tls_is_not_served_by_a_door_without(self):
+        argv = [shim.program("waits_for_input")]
+        with start(argv) as p:
+            env = {"PPROF_TLS_CERT": self.made.path("server.pem"), "PPROF_TLS_KEY": self.made.path("server.key"),
+                   "PPROF_ADDR": "127.0.0.1:%d" % p.port}
+            with shim.Process(argv, env=shim.shim_env(p.port, extra=env)) as q:
+                q.port = shim.wait_until("a port of its own", lambda: next(
+                    (n for n in range(p.port + 1, p.port + 11) if shim.port_answers(n)), None))
+                self.assertEqual((200, "\0".join(q.argv).encode()), self.ask(q))
+                self.assertEqual([p.pid], [b.pid for b in shim.processes(p.port)])
 
 
 class Served(Secure):

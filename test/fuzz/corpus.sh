@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: Apache-2.0
 set -eu
 to=$(mkdir -p "$1" && cd "$1" && pwd)
-mkdir -p "$to"/{elf_symbols,lookup,answer,request,jit,complete,tls,merge,made}
+mkdir -p "$to"/{access,door,elf_symbols,lookup,answer,request,jit,complete,tls,token,merge,made}
 cd "$to/made"
 
 # --- what clients of TLS begin with ---------------------------------------------------------------------

@@ -6,8 +6,11 @@
 /* links: http/server/access.c http/guard/guard.c http/guard/guesses.c http/guard/token.c
  * links: shim/base/kept_file.c shim/base/log.c shim/base/own_file.c shim/base/powers.c shim/base/settings.c
  * links: http/server/server.c http/server/polled.c http/server/slots.c http/server/connection.c
- * links: http/server/sending.c http/endpoints/routes.c http/endpoints/parameters.c
+ * links: http/server/relay.c http/server/sending.c http/endpoints/routes.c http/endpoints/parameters.c
  * links: http/endpoints/answer.c
+ * links: encoder/bytes/utf8.c http/endpoints/processes.c http/endpoints/pid.c http/endpoints/html.c
+ * links: http/door/door.c http/door/owner.c http/door/member.c http/door/table.c http/door/protocol.c
+ * links: http/door/wire.c http/door/status.c
  * links: http/endpoints/index.c http/endpoints/cmdline.c http/endpoints/symbol.c http/endpoints/snapshot.c
  * links: http/endpoints/cpu.c http/endpoints/trace.c http/server/request.c http/server/query.c http/server/path.c
  * links: http/server/response.c http/address/host.c http/address/peer.c http/address/ip.c
@@ -102,6 +105,8 @@ static int start_with(uint32_t deadline_ms)
 	                                             .write_ms = deadline_ms,
 	                                             .write_large_ms = deadline_ms,
 	                                             .write_gives_way_ms = 300,
+	                                             .relay_take_ms = deadline_ms,
+	                                             .relay_stall_ms = deadline_ms,
 	                                             .linger_ms = deadline_ms,
 	                                             .accept_pause_ms = 50};
 	arena_set_limit(64 << 20);

@@ -150,6 +150,11 @@ void snapshot_dump_descriptors(struct region *r, struct dump_snapshot *s)
 	(void)r, (void)s;
 }
 
+uint64_t snapshot_heap_in_use(void)
+{
+	return 12345678;
+}
+
 void snapshot_stuck(struct region *r, void (*tell)(void *arg, const char *line), void *arg)
 {
 	wire_acquire();
