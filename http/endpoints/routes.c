@@ -9,11 +9,13 @@
 
 #include "http/guard/guard.h"
 #include "http/endpoints/parameters.h"
+#include "http/endpoints/pod.h"
 #include "http/endpoints/processes.h"
 #include "http/server/path.h"
 
 #define ROOT "/debug/pprof"
 #define PROCESSES "/pid/"
+#define POD "/pod/debug/pprof/"
 
 enum { PROFILE_NONE = -1 };
 
@@ -51,17 +53,35 @@ static const struct endpoint *find_endpoint(struct span name)
 	return NULL;
 }
 
-static void answer_by_name(struct exchange *x, struct span name)
+/* Returns false if there is no such endpoint: then the answer says so. */
+static bool choose_endpoint(struct exchange *x, struct span name)
 {
 	x->endpoint = find_endpoint(name);
 	if (!x->endpoint) {
 		response_error(&x->answer, 404, "Unknown profile");
-		return;
+		return false;
 	}
 	x->query = (struct query){.url = x->request.query, .body = SPAN(""), .region = x->region};
 	if (x->request.form && x->body)
 		x->query.body = (struct span){x->body, x->body_len};
-	x->endpoint->answer(x);
+	return true;
+}
+
+static void answer_by_name(struct exchange *x, struct span name)
+{
+	if (choose_endpoint(x, name))
+		x->endpoint->answer(x);
+}
+
+/* Of all processes behind the door there are the profiles that can be merged. */
+static void answer_of_pod(struct exchange *x, struct span name)
+{
+	if (!choose_endpoint(x, name))
+		return;
+	if (x->endpoint->kind == PROFILE_NONE)
+		response_error(&x->answer, 404, "pprofshim: all processes together have no such profile; see /pid/");
+	else
+		pod_answer(x);
 }
 
 /* A path that is not clean is answered with the clean one, as Go's mux does; so a path has one form, whoever asks. */
@@ -84,6 +104,8 @@ static void route(struct exchange *x)
 	else if (span_starts(clean, PROCESSES))
 		processes_answer(x, (struct span){clean.at + sizeof PROCESSES - 1, clean.len - (sizeof PROCESSES - 1)},
 		                 answer_by_name);
+	else if (span_starts(name, POD))
+		answer_of_pod(x, (struct span){name.at + sizeof POD - 1, name.len - (sizeof POD - 1)});
 	else if (!span_starts(name, ROOT "/"))
 		response_error(&x->answer, 404, "404 page not found");
 	else

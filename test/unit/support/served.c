@@ -9,6 +9,7 @@
  * links: http/server/relay.c http/server/sending.c http/endpoints/routes.c http/endpoints/parameters.c
  * links: http/endpoints/answer.c
  * links: encoder/bytes/utf8.c http/endpoints/processes.c http/endpoints/pid.c http/endpoints/html.c
+ * links: http/endpoints/pod.c
  * links: http/door/door.c http/door/owner.c http/door/member.c http/door/table.c http/door/protocol.c
  * links: http/door/wire.c http/door/status.c
  * links: http/endpoints/index.c http/endpoints/cmdline.c http/endpoints/symbol.c http/endpoints/snapshot.c

@@ -87,6 +87,14 @@ unsigned encoder_wait_ms(const struct patience *p)
 	return __atomic_load_n(&stub.never_named, __ATOMIC_RELAXED) || stub.looks++ < 3 * p->rounds ? 2 : 0;
 }
 
+/* There is no helper. */
+int encoder_merge(int fd, unsigned life_s)
+{
+	(void)fd, (void)life_s;
+	count(&stub.merges);
+	return -ENOENT;
+}
+
 const char *encoder_trouble(void)
 {
 	return stub.trouble;

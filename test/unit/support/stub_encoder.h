@@ -28,6 +28,7 @@ struct encoder_stub {
 	bool never_named;
 	int attempts;
 	const char *trouble;
+	int merges;
 
 	/* rates of contention */
 	int raise_error, raises, restores;

@@ -67,6 +67,30 @@ static void test_index_warns_of_what_is_stuck_before_all_else(void **state)
 	assert_true(link && link < table);
 }
 
+static void test_all_processes_together_have_the_profiles_that_can_be_merged(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *request;
+		int status, merges;
+	} rows[] = {
+		{GET("/pod/debug/pprof/cmdline"), 404, 0},
+		{GET("/pod/debug/pprof/trace"), 404, 0},
+		{GET("/pod/debug/pprof/"), 404, 0},
+		{GET("/pod/debug/pprof/nothing"), 404, 0},
+		{GET("/pod/debug/pprof/heap?debug=1"), 400, 0},
+		{GET("/pod/debug/pprof/heap?seconds=-1"), 400, 0},
+		/* our own answer comes first; then there is no helper to merge it */
+		{GET("/pod/debug/pprof/heap"), 503, 1},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct reply r = ask(rows[i].request);
+		assert_int_equal(r.status, rows[i].status);
+		assert_int_equal(counted(&stub.merges), rows[i].merges);
+		assert_int_equal(counted(&stub.attempts), rows[i].merges);
+	}
+}
+
 static void test_cmdline_is_argv_joined_by_nul(void **state)
 {
 	(void)state;
@@ -304,6 +328,7 @@ int main(void)
 		SERVED(test_index_lists_every_endpoint_and_what_got_lost),
 		SERVED(test_index_warns_of_what_is_stuck_before_all_else),
 		SERVED(test_cmdline_is_argv_joined_by_nul),
+		SERVED(test_all_processes_together_have_the_profiles_that_can_be_merged),
 		SERVED(test_snapshot_profiles_are_attachments_or_text),
 		SERVED(test_symbol_reads_the_query_of_a_get_and_the_body_of_a_post),
 		SERVED(test_refusals_have_gos_texts_and_keep_the_connection),
