@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "shim/base/compiler.h"
+#include "shim/base/confined.h"
 #include "shim/base/layout.h"
 #include "shim/base/random.h"
 #include "shim/base/shared.h"
@@ -120,6 +121,8 @@ static void draw(void)
 	self.counts = true;
 }
 
+/* Behind a filter of system calls no block is sampled: libc does not keep a sampled block for the next malloc, and may
+ * make a call to give its memory back. Nobody could be shown it anyway. */
 bool sampling_enter(size_t size)
 {
 	if (!shared_load_acquire(&sampler.started)) {
@@ -130,6 +133,10 @@ bool sampling_enter(size_t size)
 		draw();
 		if (sampling_skip(size))
 			return false;
+	}
+	if (confined()) {
+		draw();
+		return false;
 	}
 	if (!self_hold())
 		return false;
