@@ -234,7 +234,7 @@ class Runtimes(Jit):
         script = os.path.join(shim.scratch("node"), "work.js")
         with open(script, "w") as f:
             f.write(NODE_WORK)
-        with self.started([shim.tool("node"), "--perf-basic-prof", script], rate=20000,
+        with self.started([shim.tool("node"), "--no-turbo-inlining", "--perf-basic-prof", script], rate=20000,
                           cwd=os.path.dirname(script)) as (p, path):
             shim.wait_until("node's map", lambda: os.path.exists(path))
             self.check_runtime(p, "node", r"^\S+:\S?spinInJs .*work\.js:1", r"allocateInJs .*work\.js:3")
