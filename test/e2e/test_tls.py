@@ -356,20 +356,16 @@ class Served(Secure):
         with self.secured(PPROF_LOG="info") as p:
             shim.wait_until("the line", lambda: "are at https://127.0.0.1:%d/" % p.port in p.err)
 
-    def test_a_child_of_fork_serves_by_tls_too(self):
-        code = "import os,time\nif os.fork()==0:\n time.sleep(1000)\ntime.sleep(1000)"
+    def test_a_child_of_fork_is_served_by_tls_too(self):
+        code = "import os, sys\nos.fork()\nkept = [str(i) for i in range(10000)]\nsys.stdin.read()"
         with self.secured(argv=["/usr/bin/python3", "-c", code]) as p:
-            self.assertEqual(200, self.ask(p)[0])
-            children = []
-
             def child():
-                with open("/proc/%d/task/%d/children" % (p.pid, p.pid)) as f:
-                    children[:] = f.read().split()
-                return children
-            shim.wait_until("the child", child)
+                rows = json.loads(self.ask(p, path="/pid/")[1])["processes"]
+                return next((r["process"] for r in rows if r["pid"] != p.pid), None)
+            page = "/pid/%s/debug/pprof/" % shim.wait_until("the child", child)
+            self.assertEqual((200, "\0".join(p.argv).encode()), self.ask(p, path=page + "cmdline"))
             self.assertEqual(200, self.ask(p)[0])
-            self.assertEqual("", p.err)
-            os.kill(int(children[0]), 9)
+            self.assertEqual((0, "", ""), p.finish())
 
 
 class Clients(Secure):
