@@ -21,7 +21,7 @@ enum {
 	CHUNK = 64 * 1024,
 	NOTE_MAX = 1024, /* bytes of a note */
 	NAME_MAX_BYTES = 256,
-	/* parts of the memory: of what waits, of a profile without gzip and as messages; the rest is the merge's */
+	/* divisors of the memory: inputs that wait, one unpacked profile, its messages; the merge has the rest */
 	WAITING_PART = 8,
 	UNPACKED_PART = 8,
 	MESSAGES_PART = 4,
@@ -83,7 +83,7 @@ static uint64_t waiting_bytes(const struct inputs *s)
 	return sum;
 }
 
-/* Make room for more of an input. It may be left out for it, or another one. */
+/* Grow the buffer of an input. If all are too large together, the largest input is left out, which may be this one. */
 static bool make_room(const struct reading *r, struct input *i)
 {
 	if (i->cap - i->len >= CHUNK)
@@ -226,7 +226,7 @@ static const char *skip_head(struct input *i, const unsigned char **at, size_t *
 	static const char version[] = "HTTP/1.1 ", ok[] = "HTTP/1.1 200 ", empty[] = "\r\n\r\n";
 	const unsigned char *end = *len ? memmem(*at, *len, empty, sizeof empty - 1) : NULL;
 	if (!end || *len < sizeof ok || memcmp(*at, version, sizeof version - 1) != 0)
-		return "it ended before it answered";
+		return "it sent no complete HTTP answer";
 	const unsigned char *body = end + sizeof empty - 1;
 	size_t rest = *len - (size_t)(body - *at);
 	if (memcmp(*at, ok, sizeof ok - 1) != 0) {

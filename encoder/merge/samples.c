@@ -48,7 +48,7 @@ static uint32_t string(struct adding *a, int64_t number)
 	return *known - 1;
 }
 
-/* Equal mappings: not all of their locations have a function unless both say so. */
+/* Joins the flags of equal mappings: has_functions if both have it, the others if either has them. */
 static void meet(struct mapping_rest *r, const Pprof__Mapping *m)
 {
 	r->has_functions &= m->has_functions != 0;

@@ -102,7 +102,7 @@ static const char *look_at_samples(const struct source *s)
 			if (!places_find(&s->location_places, sample->location_id[k]))
 				return "a sample in it has a location that is not there";
 		if (!labels_are_sound(s->p, sample))
-			return "a label in it has no text";
+			return "a label in it refers to a string that is not there";
 	}
 	return NULL;
 }
@@ -120,7 +120,7 @@ const char *source_open(struct source *s, const Pprof__Profile *p)
 {
 	*s = (struct source){.p = p};
 	if (!head_is_sound(p))
-		return "a text that it names is not there";
+		return "it refers to a string that is not there";
 	const char *wrong = index_ids(s);
 	if (!wrong)
 		wrong = look_at_locations(s);

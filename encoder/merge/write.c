@@ -2,9 +2,10 @@
  *
  * Runs in: pprofshim-symbolize.
  *
- * The profile is written in small messages, which readers take for one. Locations and strings go before the sample that
- * needs them, and are known by their numbers from then on. So numbers are 1, 2, 3 … in the order of the file, as some
- * readers want them. What no sample needs is not written.
+ * The file is a series of small protobuf messages; a reader sees one profile. Each mapping, function, location and
+ * string is written before its first use. So ids are 1, 2, 3 … in the order of the file (strings: from 0), as some
+ * readers need them. Functions and locations that no sample uses are not written; nor are such mappings, but for the
+ * first (the program).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>

@@ -109,7 +109,7 @@ static void take_jump(struct answers *a, struct span rest)
 		j.name = rest;
 		a->jump[a->jumps++] = j;
 	} else {
-		a->start = 0; /* what is known in part is not known */
+		a->start = 0; /* a jump is missing: the list must not count as complete */
 	}
 }
 

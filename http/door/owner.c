@@ -1,7 +1,7 @@
 /* owner.c - the process that has the door: who joins, how they are, and clients that are passed on to them.
  *
- * Runs in: listener. Nothing waits. A member may lie: who breaks the protocol is off the list. One that does not read
- * (it is stopped) costs a message that it was not asked again for, and TABLE_PASSES clients.
+ * Runs in: listener. Nothing waits. A member may lie: one that breaks the protocol is removed. One that does not read
+ * (it is stopped) holds up one message and TABLE_PASSES clients at most: nothing more is sent until it answers.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <sys/epoll.h>
@@ -18,8 +18,8 @@ enum {
 	SILENCE_MS = 5000, /* until a process has said hello */
 };
 
-/* Root takes whoever comes. All others take their own, and not root's: whoever reads our answers must not read theirs.
- */
+/* An owner that runs as root admits every process. Any other owner admits its own user's alone: its clients must not
+ * read the profiles of another user, or of root. */
 static bool may_join(uint32_t uid)
 {
 	uint32_t own = (uint32_t)os_call(SYS_geteuid, 0);
@@ -59,7 +59,7 @@ static void refuse(int fd, enum protocol_refusal why)
 static void refuse_for_room(int fd)
 {
 	if (door.table.refused++ == 0)
-		log_warn("1000 processes are behind one port; those that come now have ports of their own");
+		log_warn("no room for more processes behind this port (limit 1000): new ones use ports of their own");
 	refuse(fd, PROTOCOL_FULL);
 }
 
@@ -80,7 +80,7 @@ static void admit(int fd)
 	}
 }
 
-/* No descriptor is left, or no memory. Who waits is in the queue, which would wake us all the while. */
+/* No descriptor is left, or no memory. The processes in the queue would wake us all the while. */
 static void pause_accepting(void)
 {
 	door.accept_ns = door_now_ns() + PAUSE_MS * UINT64_C(1000000);

@@ -39,7 +39,6 @@ static void redirect(struct exchange *x, struct span path)
 		memcpy(to + path.len + 1, query.at, query.len);
 	response_begin(&x->answer, 301, TYPE_TEXT);
 	response_header(&x->answer, "Location", (struct span){to, path.len + (query.len ? 1 + query.len : 0)});
-	response_header(&x->answer, "Cache-Control", SPAN("no-store"));
 	out_str(&x->answer.body, "moved to ");
 	out_span(&x->answer.body, path);
 	out_str(&x->answer.body, "\n");

@@ -236,7 +236,8 @@ void relay_client_ready(struct connection *c, uint32_t events)
 		steps_end(c);
 }
 
-/* A process that has read the request is not stopped, and has its time. */
+/* A process that has read the whole request runs: it gets the longer deadline, once.
+ * Returns false if it has not, or had that before. */
 static bool has_time(struct connection *c)
 {
 	struct relay *r = c->x->relay;

@@ -97,7 +97,8 @@ const struct out_chunk *response_finish(struct response *r, struct response_end 
 
 static_assert(LIMIT_CONNECTIONS == 64, "TOO_MANY says so");
 
-/* `length` counts the text and its line end; the unit test checks it. */
+/* An answer that needs no memory, with the headers of response_begin. `length` counts the text and its line end; the
+ * unit test checks it. */
 #define WHOLE_ANSWER(status_line, text, length) \
 	"HTTP/1.1 " status_line "\r\n" \
 	"Content-Type: " TYPE_TEXT "\r\n" \

@@ -131,7 +131,7 @@ void loaded_leave_locked(size_t i)
 		shared_sub_relaxed(&loaded.again, 1);
 }
 
-/* Objects that lay where m lies now are no longer loaded. */
+/* Mark the objects that overlap m as unloaded. */
 static void leave_to_locked(const struct module *m)
 {
 	for (size_t i = 0; i < shared_own(&loaded.live_most); i++)
@@ -252,8 +252,7 @@ bool loaded_add_locked(const struct headers *h)
 	return enter_live_locked(m);
 }
 
-/* A list that another thread left in the middle of a change can be read. But the count may include a module that was
- * not entered, or lack one that was. */
+/* After a fork in the middle of a change the lists can be read, but loaded.again may be off by one: count again. */
 static void count_again_locked(void)
 {
 	int again = 0;
@@ -276,7 +275,8 @@ void loaded_release_lock(void)
 	lock_release(&loaded.lock);
 }
 
-/* Objects that are loaded where others were before have numbers. A place keeps two of them. Mostly there are none. */
+/* An object that lies where another one lay before has a number. The place of a stack holds the numbers of at most two
+ * such objects. It is 0 for most stacks. */
 uint64_t modules_place_of(const uintptr_t *pc, size_t depth)
 {
 	uint64_t place = 0, bit;

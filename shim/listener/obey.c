@@ -1,7 +1,7 @@
-/* obey.c - do what the program's threads asked for.
+/* obey.c - handles requests of the program's threads: stop, leave the port, follow a change of user and group ids.
  *
  * Runs in: the listener: in its handler, at any point of what it does otherwise (obey_at_once), and in its loop.
- * So: only raw system calls. The handler waits for nobody but a thread that changes the program's identity.
+ * So: only raw system calls. The handler waits for nothing but a thread that is changing these ids.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/listener/obey.h"
@@ -58,7 +58,8 @@ void obey_at_once(void)
 	obey_asked();
 }
 
-/* By the handler, which must not interrupt itself here. */
+/* If a thread left a request, sends the handler's signal to ourselves: the work is done there, with the signal blocked.
+ */
 void listener_look(void)
 {
 	int tid = shared_load_relaxed(&listener_state.tid);

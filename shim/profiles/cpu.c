@@ -5,12 +5,12 @@
  * ticks.c.
  *
  * The rate. The kernel checks CPU timers only at its ticks (clock_tick_ns), so no thread is sampled more often than
- * that. The profiler never sees what a thread does after its last tick: half a tick on average. If periods divided the
- * CPU time of a thread, that would lose a third of a thread of 5 ms. So for young threads periods divide ticks: each
- * tick stands for one tick's time, whatever CPU time the thread has used since the one before, as every tick of a busy
- * processor falls on some thread. For older threads each tick stands for the CPU time since the one before: the end no
- * longer matters then, and ticks get lost (if a hypervisor takes the processor away). Timers expire at every tick, as
- * their period is a microsecond.
+ * that. The profiler never sees what a thread does after its last tick: half a tick on average. If periods counted
+ * the CPU time of each thread, a thread that lives for 5 ms would lose 2 ms of it (with ticks of 4 ms). So while a
+ * thread is young, each tick counts as one whole tick, whatever CPU time the thread has used since the last one. That
+ * is right on average: each tick of a busy processor hits some thread. Later, each tick counts as the CPU time since
+ * the last tick: the rest that is not seen matters little then, and ticks get lost (if a hypervisor takes the processor
+ * away). Timers expire at every tick, as their period is a microsecond.
  *
  * The choice. One tick of each period is sampled, at a random place of the period: stratified sampling (W. Cochran,
  * Sampling Techniques, 5A). If all distances were alike, work that repeats in step with them would show one of its
@@ -93,7 +93,7 @@ struct phase {
 _Static_assert(sizeof(struct phase) == sizeof self.cpu_phase, "it is kept there");
 
 /* Returns a number below `below`, each as likely: splitmix64 (Steele, Lea, Flood 2014) of a counter that threads share.
- * Work could keep in step with a sequence of a simpler law. */
+ * The numbers of a simpler generator could correlate with periodic work. */
 static uint32_t draw(uint32_t below)
 {
 	const uint64_t STEP = 0x9e3779b97f4a7c15u;
@@ -125,7 +125,7 @@ static uint32_t advance(struct phase *p, uint64_t used_us, uint32_t period_us)
 	return samples + pass(p, (uint32_t)(used_us % period_us));
 }
 
-/* Moves a phase on, one of another run from the beginning. Returns how many samples that stands for. */
+/* Advances a phase. A phase of an earlier run starts over first. Returns how many samples to take. */
 static uint32_t advance_word(uint32_t *phase, uint64_t used_us, uint32_t period_us)
 {
 	uint32_t run = shared_load_relaxed(&cpu.number);
@@ -209,7 +209,7 @@ static void keep_timers(struct cpu_run *run)
 	quota_look();
 	ticks_arm_all(&scratch);
 	region_release(&scratch);
-	run->gave_up = !run->is_over && ticks_given_up(); /* over: a profile began during a pause here */
+	run->gave_up = !run->is_over && ticks_given_up(); /* arming lets other tasks run: one may have ended this run */
 	if (run->gave_up)
 		fall_back(run, "the program needed the pending signals that the timers take, and got them", 0);
 }
@@ -331,7 +331,8 @@ int cpu_begin(struct cpu_run *run)
 	return error;
 }
 
-/* Returns an interval at which the ring is at most half full if every processor is busy. */
+/* Returns the interval of drains, in milliseconds: with all processors busy the ring gets at most half full, unless
+ * that needs less than DRAIN_LEAST_MS. */
 static unsigned drain_ms(const struct cpu_run *run)
 {
 	uint64_t ms = ring_places() * run->period_ns / 1000000 / (2 * run->processors);
@@ -358,7 +359,8 @@ FORKED_CODE void cpu_fork_child(void)
 	cpu.run = NULL;
 }
 
-/* The run is not touched: its memory may be gone. The other users of our signals are gone, too. */
+/* A new listener ends the run of an old one. It does not follow `run`, whose memory may be gone. All users of our
+ * signals ended with the old listener. */
 void cpu_begin_anew(void)
 {
 	if (!cpu.run)

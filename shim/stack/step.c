@@ -1,6 +1,8 @@
-/* step.c - steps by rules that few frames have: signals, other registers, guesses where there is no table.
+/* step.c - unwinds one frame by rules that few frames have: signal frames, a CFA in other registers, guesses where
+ * there is no table.
  *
- * Runs in: as unwind.c. So: in a handler no lock and no learning (STEP_ASK); elsewhere the learner's lock alone.
+ * Runs in: as unwind.c. So: in a handler it takes no lock, and answers STEP_ASK if learn.c must find the rule;
+ * elsewhere it takes the learner's lock alone.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/stack/step.h"
@@ -46,8 +48,9 @@ FOR_EACH_MEMORY int step_signal(struct unwind_frame *f, struct memory *m, bool o
 	return pc ? STEPPED : CUT_NOT;
 }
 
-/* Reads a register of the frame, in a walk of this thread's own stack. A register that a call may change is taken for
- * unchanged: a table that goes by it was written for code where no call changes it. */
+/* Reads a register of the frame, in a walk of this thread's own stack. A register that a call may change counts as
+ * unchanged: an unwind rule uses one only where no call changes it. A register that a call keeps is known only in the
+ * first frame. */
 static bool own_register(struct memory *m, const struct unwind_frame *f, int number, uintptr_t *value)
 {
 	if (number == ARCH_DWARF_SP || number == ARCH_DWARF_FP) {
@@ -113,15 +116,15 @@ FOR_EACH_MEMORY int step_other(struct unwind_frame *f, const struct unwind_rule 
 	return return_address > PAGE ? STEPPED : CUT_NOT;
 }
 
-/* Is this a return address? In a walk that may learn the answer is yes or no. */
+/* Is this a return address? A walk that may learn (learn.c, which takes a lock) never gets CODE_ASK. */
 static enum code_answer is_return(const struct memory *m, uintptr_t return_address)
 {
 	enum code_answer answer = code_is_return(return_address);
 	return answer == CODE_ASK && m->may_learn ? unwind_learn_return(return_address) : answer;
 }
 
-/* Does made code lie there? Interpreters jump to code that they made after they pushed the address to return to, so no
- * call comes before it. */
+/* Is this an address in made code (of a just-in-time compiler)? Interpreters push a return address and then jump into
+ * such code, so no call precedes that address. */
 static enum code_answer is_made(const struct memory *m, uintptr_t return_address)
 {
 	if (modules_hold_code(return_address - 1))
@@ -130,7 +133,7 @@ static enum code_answer is_made(const struct memory *m, uintptr_t return_address
 	return answer == CODE_ASK && m->may_learn ? unwind_learn_code(return_address - 1) : answer;
 }
 
-/* Then the next link of the chain must lead to code, too. */
+/* Is this a frame record (saved fp, return address) of made code? The next record must lead to code, too. */
 FOR_EACH_MEMORY enum code_answer is_made_link(struct memory *m, bool own, uintptr_t fp, uintptr_t saved,
                                               uintptr_t return_address)
 {
@@ -142,8 +145,9 @@ FOR_EACH_MEMORY enum code_answer is_made_link(struct memory *m, bool own, uintpt
 	return further == CODE_YES ? answer : further;
 }
 
-/* Where there is no table, the frame pointer may be a link of the chain of frames; or it is data. And where the code
- * was interrupted, it may have made no frame. A guess counts only if it leads behind a call. */
+/* Where there is no table, the frame pointer may point to a frame record, or it is data. Interrupted code may have made
+ * no frame yet: then the return address is at sp. A guess counts only if its return address follows a call, or lies in
+ * made code and the next record leads to code, too. */
 FOR_EACH_MEMORY int step_guessed(struct unwind_frame *f, struct memory *m, bool own)
 {
 	uintptr_t saved, return_address;

@@ -1,7 +1,8 @@
 /* restart_look.c - note where a thread is blocked, before our signal cuts its call short; tell whether it still is.
  *
  * Runs in: listener (restart_look); our signal handler (the others). So: no lock, no allocation, no libc, errno
- * untouched. A note that is being written is not read.
+ * untouched. A reader copies the note, and drops the copy if the note changed meanwhile
+ * (seqlock).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/waits/restart_look.h"
@@ -41,8 +42,8 @@ bool restart_note_is_of(const struct restart *note, ucontext_t *u)
 	return note->pc == (uintptr_t)ARCH_PC(u) && note->sp == (uintptr_t)ARCH_SP(u);
 }
 
-/* Has the thread hardly run since it was looked at? The look may be long ago: a busy machine lets the signal come late.
- * Then the thread has used no more of a processor than it takes to wake up. */
+/* Has the thread hardly run since it was looked at? That is so if the note is young. On a busy machine the signal may
+ * come later: it is so, too, if the thread has used no more CPU time since than it takes to wake up. */
 static bool has_hardly_run(const struct restart *note)
 {
 	enum { FRESH_NS = 50000000, WAKING_NS = 200000 };

@@ -137,7 +137,7 @@ class Sites(shim.TestCase):
 
     def test_no_answer_is_kept_by_a_cache(self):
         with idle() as p:
-            for path in ("/debug/pprof/", "/debug/pprof/heap", "/nothing"):
+            for path in ("/debug/pprof/", "/debug/pprof/heap", "/nothing", "/", "/debug/pprof/heap//"):
                 self.assertEqual("no-store", p.get(path).header("cache-control"), path)
 
     def test_an_open_address_is_warned_of_and_the_page_says_so(self):
