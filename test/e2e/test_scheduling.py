@@ -19,17 +19,19 @@ class Scheduling(shim.TestCase):
             if p.out == "refused\n":
                 return False
             pid = int(p.wait_line("ready"))
-            port = p.port + (pid != p.pid)  # a child has the next one
-            shim.wait_until("the port", lambda: shim.port_answers(port))
+            at = p.port
+            if pid != p.pid:
+                at = shim.wait_until("the child", lambda: shim.behind(p.port))[0]
+            shim.wait_until("the port", lambda: shim.port_answers(p.port))
             listener = shim.wait_until("its listener", lambda: p.listener(pid))
             self.assertEqual(os.SCHED_OTHER, os.sched_getscheduler(listener))
             self.assertLessEqual(os.sched_getaffinity(0), os.sched_getaffinity(listener))
             # It has no thread but the one that is scheduled so.
-            shim.wait_until("samples of its work", lambda: self.is_profiled(port))
+            shim.wait_until("samples of its work", lambda: self.is_profiled(at))
         return True
 
-    def is_profiled(self, port):
-        prof = shim.get_profile(port, "profile", "seconds=1&hz=250")
+    def is_profiled(self, at):
+        prof = shim.get_profile(at, "profile", "seconds=1&hz=250")
         return any({"burn", "main"} <= set(s.names) for s in prof.samples)
 
     def test_a_program_or_a_child_of_any_class_is_served_and_profiled(self):
