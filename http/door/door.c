@@ -9,6 +9,7 @@
 #include "http/door/door_state.h"
 
 #include <sys/epoll.h>
+#include <sys/resource.h>
 
 #include "shim/base/house.h"
 
@@ -96,10 +97,18 @@ static void begin_anew(void)
 	door = (struct door){.epoll_fd = -1, .fd = -1, .table = {.own_pid = house_pid()}};
 }
 
+/* A door takes descriptors that a process with very few needs for its clients. */
+static bool has_descriptors(void)
+{
+	enum { LEAST = 64 };
+	uint64_t limit[2];
+	return os_call(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, limit) < 0 || limit[0] >= LEAST;
+}
+
 enum door_role door_open(const struct address *wanted, const struct door_life *life)
 {
 	begin_anew();
-	if (wanted->kind != ADDRESS_TCP || !wanted->port)
+	if (wanted->kind != ADDRESS_TCP || !wanted->port || !has_descriptors())
 		return DOOR_NONE;
 	door.life = *life;
 	door.name = wire_name_of(wanted, life->lock);

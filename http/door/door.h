@@ -26,7 +26,7 @@
 #include "shim/base/arena.h"
 
 enum door_role {
-	DOOR_NONE,    /* the address has no door: a Unix socket, a port that the kernel chooses */
+	DOOR_NONE,    /* no door: a Unix socket, a port that the kernel chooses, few descriptors */
 	DOOR_SEEKING, /* tries again in a moment */
 	DOOR_JOINING,
 	DOOR_MEMBER,

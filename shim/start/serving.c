@@ -166,14 +166,6 @@ static void raise_limit_of_descriptors(void)
 	os_call(SYS_prlimit64, 0, RLIMIT_NOFILE, limit, 0);
 }
 
-/* A door takes descriptors that a process with very few needs for its clients. */
-static bool has_room_for_door(void)
-{
-	enum { LEAST = 64 };
-	uint64_t limit[2];
-	return os_call(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, limit) < 0 || limit[0] >= LEAST;
-}
-
 static void serve_at(int fd)
 {
 	server_move(fd, &serving);
@@ -233,8 +225,6 @@ static const char *lock_of_settings(void)
  * negative errno. */
 static int open_address(void)
 {
-	if (!has_room_for_door())
-		return open_without_door();
 	enum door_role role = door_open(&wanted, &(struct door_life){.lock = lock_of_settings(),
 	                                                             .own = own,
 	                                                             .joined = joined,
