@@ -108,7 +108,8 @@ static void read_some(const struct reading *r, struct input *i)
 	ssize_t n = read(i->fd, i->bytes + i->len, CHUNK);
 	if (n > 0)
 		i->len += (size_t)n;
-	else if (n == 0)
+	else if (n == 0 ||
+	         (i->is_http && errno == ECONNRESET)) /* who ends with a request unread resets the connection */
 		end_input(i, NULL);
 	else if (errno != EINTR && errno != EAGAIN)
 		end_input(i, strerrordesc_np(errno));
@@ -225,8 +226,10 @@ static const char *skip_head(struct input *i, const unsigned char **at, size_t *
 {
 	static const char version[] = "HTTP/1.1 ", ok[] = "HTTP/1.1 200 ", empty[] = "\r\n\r\n";
 	const unsigned char *end = *len ? memmem(*at, *len, empty, sizeof empty - 1) : NULL;
-	if (!end || *len < sizeof ok || memcmp(*at, version, sizeof version - 1) != 0)
-		return "it sent no complete HTTP answer";
+	if (!end)
+		return *len ? "it ended before its answer was whole" : "it ended before it answered";
+	if (*len < sizeof ok || memcmp(*at, version, sizeof version - 1) != 0)
+		return "it sent no HTTP answer";
 	const unsigned char *body = end + sizeof empty - 1;
 	size_t rest = *len - (size_t)(body - *at);
 	if (memcmp(*at, ok, sizeof ok - 1) != 0) {

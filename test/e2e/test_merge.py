@@ -346,7 +346,7 @@ class LeftOut(shim.TestCase):
         for what, wrong in (("location", put(2, put(1, 999999999) + put(2, b"\1\1"))),
                             ("more or fewer values", put(2, put(2, b"\1"))),
                             ("id", put(5, b"")),
-                            ("text", put(13, 1 << 40)),
+                            ("refers to a string", put(13, 1 << 40)),
                             ("function", put(4, put(1, 7777777) + put(4, b"\x08\x63"))),
                             ("label", put(2, put(2, b"\1\1") + put(3, b"\x08\xff\xff\xff\x0f")))):
             with self.subTest(what):

@@ -190,7 +190,7 @@ static void test_the_head_of_an_http_answer_is_left_out(void **state)
 	Pprof__Profile *p = merged();
 	assert_int_equal(p->sample[0]->value[0], 10);
 	assert_string_equal(text_of(p, p->comment[p->n_comment - 2]), "second is left out: no memory is left");
-	assert_string_equal(last_comment(p), "third is left out: it sent no complete HTTP answer");
+	assert_string_equal(last_comment(p), "third is left out: it ended before its answer was whole");
 	pprof__profile__free_unpacked(p, NULL);
 }
 
