@@ -255,7 +255,7 @@ run: ## install what is missing, build, show the profiles of a demo; CMD="progra
 
 test: ## install what is missing, lint and run every test; ends with "N passed, N failed"; K=WORD: those alone
 	$(Q)scripts/deps.sh build run test lint
-	$(SUB) all programs unit-build
+	$(SUB) all programs unit-build fuzz-build
 	$(Q)$(PYTEST)
 
 unit: unit-build ## run the unit tests; K=WORD: those whose name contains it

@@ -103,6 +103,28 @@ printf '\x0010 20 first\n18 8 second one\n0x30 0x10 third\n5 c fourth\n10 1 last
 printf '\x80ffffffffffff0000 ffff high\n40 8\nnonsense\n20 10 a\n0 ffffffffffffffff all\n30 8 b' >../jit/odd
 { printf '\x40'; for i in 1 2 3 4 5 6 7 8; do printf '%x 9 name_%s\n' $((i * 17)) "$i$i$i$i$i$i$i"; done; } >../jit/many
 
+# --- messages between processes (http/door/protocol.h), a request, a token ------------------------------------------
+
+message() { # NAME KIND BODY
+	printf '%b' "1dsp\\x01\\x00\\x0$2\\x00$3" >"../door/$1"
+}
+zeros() { # COUNT
+	head -c "$1" /dev/zero | sed 's/\x0/\\x00/g'
+}
+message hello 1 '\x2a\x00\x00\x00\x2a\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00'
+message welcome 2 "42$(zeros 22)http://localhost:6060/debug/pprof/$(zeros 86)"
+message refused 3 "\\x01$(zeros 7)"
+message ask 4 ''
+message status 5 "$(zeros 48)sh$(zeros 14)sh -c x$(zeros 153)$(zeros 120)"
+message pass 6 ''
+message taken 7 ''
+printf 'GET /pid/42/debug/pprof/heap?seconds=1&debug=2 HTTP/1.1\r\nHost: localhost\r\n%b\r\n' \
+	'Authorization: Basic eDp5\r\n' >../access/get
+printf 'POST /debug/pprof/symbol HTTP/1.0\r\nContent-Length: 4\r\n\r\n0x10' >../access/post
+printf 'Bearer secret' >../token/bearer
+printf 'Basic eDpzZWNyZXQ=' >../token/basic
+printf 'secret\n' >../token/file
+
 # --- a saved profile (encoder/profile/profile.proto) ------------------------------------------------------------
 
 {
