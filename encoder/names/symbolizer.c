@@ -9,30 +9,23 @@
 #include <signal.h>
 
 #include "encoder/names/answers.h"
-#include "encoder/names/container.h"
+#include "encoder/names/helper_program.h"
 #include "encoder/names/trouble.h"
 #include "encoder/symbolize/protocol.h"
 #include "shim/base/os.h"
-#include "shim/base/own_file.h"
 #include "shim/listener/spawn.h"
 
 #define SECOND UINT64_C(1000000000)
 
 enum {
-	WRITE_MS = 5000,        /* until it has read the questions, which it does before all else */
-	SOON_MS = 5,            /* between looks at a helper that begins or ends */
-	LATER_MS = 1000,        /* and at one that works */
-	LIFE_SECONDS = 90,      /* then a helper is ended */
-	LEFTOVERS_SECONDS = 2,  /* that another listener's helper has to end */
-	MEMORY_LEAST = 8 << 20, /* with less, a helper finds nothing */
-	PARTS_AT_ONCE = 16,     /* reads in a row; then other clients are served */
-	BYTES_MAX = 1 << 28,    /* of all answers of a helper */
+	WRITE_MS = 5000,       /* until it has read the questions, which it does before all else */
+	SOON_MS = 5,           /* between looks at a helper that begins or ends */
+	LATER_MS = 1000,       /* and at one that works */
+	LIFE_SECONDS = 90,     /* then a helper is ended */
+	LEFTOVERS_SECONDS = 2, /* that another listener's helper has to end */
+	PARTS_AT_ONCE = 16,    /* reads in a row; then other clients are served */
+	BYTES_MAX = 1 << 28,   /* of all answers of a helper */
 };
-
-static struct {
-	struct encoder_options options;
-	char program[4096], library[4096];
-} symbolizer;
 
 /* The running helper; all zero if there is none. */
 static struct {
@@ -209,45 +202,18 @@ static int prepare(const struct question *q, size_t count)
 	return write_questions(q, count);
 }
 
-/* The helper runs as the program's user: it must be no program that another user could have put there. */
-static bool is_refused(void)
-{
-	bool is_named = symbolizer.options.symbolizer;
-	int r = is_named ? own_file_may_run(symbolizer.program)
-	                 : own_file_may_run_beside(symbolizer.program, symbolizer.library);
-	if (r != -EINVAL && r != -EPERM && r != -ELOOP)
-		return false;
-	if (is_named)
-		trouble_remember(
-			"PPROF_SYMBOLIZER is no absolute path, or others than root and this user can change it or a "
-			"folder on its way",
-			0, "; it is not run");
-	else
-		trouble_remember("the helper can be changed by others than the library beside it", 0,
-		                 "; it is not run");
-	trouble_rest();
-	return true;
-}
-
-/* At most half of the memory that the container has left: the program needs some, too. */
-static uint64_t memory_for_helper(void)
-{
-	uint64_t room = container_room(), most = symbolizer.options.symbolizer_memory_bytes;
-	return room != UINT64_MAX && room / 2 < most ? room / 2 : most;
-}
-
 int symbolizer_ask(const struct question *q, size_t count)
 {
-	char *argv[] = {symbolizer.program, SYMBOLIZE_PIPE, SYMBOLIZE_DEBUG_DIRS, (char *)symbolizer.options.debug_dirs,
-	                NULL};
-	if (!symbolizer.options.debug_dirs)
+	char *debug_dirs = (char *)helper_program_debug_dirs();
+	char *argv[] = {helper_program_path(), SYMBOLIZE_PIPE, SYMBOLIZE_DEBUG_DIRS, debug_dirs, NULL};
+	if (!debug_dirs)
 		argv[2] = NULL;
-	if (is_refused())
+	if (helper_program_is_refused())
 		return -EPERM;
 	int r = prepare(q, count);
-	uint64_t memory_bytes = memory_for_helper();
+	uint64_t memory_bytes = helper_program_memory_bytes();
 	if (r == 0)
-		r = memory_bytes < MEMORY_LEAST ? -ENOSPC : spawn(&helper.process, argv, memory_bytes);
+		r = memory_bytes < HELPER_MEMORY_LEAST ? -ENOSPC : spawn(&helper.process, argv, memory_bytes);
 	if (r < 0) {
 		forget_helper();
 		return trouble_give_up(r);
@@ -369,17 +335,17 @@ static void ask_if_free(void)
 
 int symbolizer_lend(char *const words[SYMBOLIZER_WORDS], int fd, unsigned life_s)
 {
-	char *argv[SYMBOLIZER_WORDS + 2] = {symbolizer.program};
-	if (!symbolizer.program[0])
+	char *argv[SYMBOLIZER_WORDS + 2] = {helper_program_path()};
+	if (!helper_program_is_known())
 		return -ENOENT;
-	if (is_refused())
+	if (helper_program_is_refused())
 		return -EPERM;
 	if (symbolizer_poll() || is_lent() || spawn_has_leftovers())
 		return -EAGAIN;
-	uint64_t memory_bytes = memory_for_helper();
+	uint64_t memory_bytes = helper_program_memory_bytes();
 	for (size_t i = 0; i < SYMBOLIZER_WORDS; i++)
 		argv[i + 1] = words[i];
-	return memory_bytes < MEMORY_LEAST ? -ENOSPC : spawn_on_socket(&lent, argv, memory_bytes, fd, life_s);
+	return memory_bytes < HELPER_MEMORY_LEAST ? -ENOSPC : spawn_on_socket(&lent, argv, memory_bytes, fd, life_s);
 }
 
 uint64_t symbolizer_queue(const struct question *q, size_t count)
@@ -425,36 +391,7 @@ unsigned symbolizer_rest_ms(void)
 bool symbolizer_would_answer(const struct object *o)
 {
 	uint64_t now_ns = os_clock_ns(CLOCK_MONOTONIC);
-	return symbolizer.program[0] && trouble_is_over(now_ns) && now_ns >= o->again_ns;
-}
-
-/* ---- where it is ---- */
-
-static void set_program(struct span folder, const char *name)
-{
-	struct line l = LINE(symbolizer.program);
-	if (folder.len + strlen(name) >= l.cap)
-		return;
-	line_bytes(&l, folder.at, folder.len);
-	line_str(&l, name);
-}
-
-void symbolizer_locate(const struct maps *maps)
-{
-	if (symbolizer.program[0] || symbolizer.options.symbolizer_off)
-		return;
-	if (symbolizer.options.symbolizer) {
-		set_program((struct span){0}, symbolizer.options.symbolizer);
-		return;
-	}
-	const struct map *ours = maps_find(maps, (uintptr_t)symbolizer_locate);
-	struct span folder = ours ? ours->path : (struct span){0};
-	if (folder.len < sizeof symbolizer.library)
-		memcpy(symbolizer.library, folder.at, folder.len);
-	while (folder.len && folder.at[folder.len - 1] != '/')
-		folder.len--;
-	if (folder.len)
-		set_program(folder, SYMBOLIZE_PROGRAM);
+	return helper_program_is_known() && trouble_is_over(now_ns) && now_ns >= o->again_ns;
 }
 
 void symbolizer_start(const struct encoder_options *options)
@@ -463,7 +400,6 @@ void symbolizer_start(const struct encoder_options *options)
 	memset(&lent, 0, sizeof lent);
 	region_release(&queue.region);
 	memset(&queue, 0, sizeof queue);
-	memset(&symbolizer, 0, sizeof symbolizer);
 	trouble_reset();
-	symbolizer.options = *options;
+	helper_program_start(options);
 }

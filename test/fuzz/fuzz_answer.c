@@ -5,7 +5,7 @@
  * The names taken must not depend on how the bytes were cut, and belong to addresses that were asked about.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/names/answers.c encoder/names/trouble.c
+/* links: encoder/names/answers.c encoder/names/helper_program.c encoder/names/trouble.c
  * links: encoder/names/cache.c encoder/bytes/intern.c encoder/bytes/utf8.c encoder/bytes/out.c encoder/names/maps.c
  * links: shim/base/own_file.c shim/base/text.c test/fuzz/region_malloc.c */
 #define _GNU_SOURCE

@@ -3,7 +3,7 @@
  * Runs in: its own process, with shell scripts as helper programs.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/names/answers.c encoder/names/trouble.c
+/* links: encoder/names/answers.c encoder/names/helper_program.c encoder/names/trouble.c
  * links: encoder/names/symbolizer.c encoder/names/cache.c encoder/bytes/intern.c encoder/bytes/utf8.c
  * links: encoder/bytes/out.c encoder/names/maps.c shim/base/own_file.c shim/listener/spawn.c shim/listener/keeper.c
  * links: shim/listener/filters.c shim/base/text.c
