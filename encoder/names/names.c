@@ -9,10 +9,9 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/names/names.h"
 
-#include <sys/stat.h>
-
 #include "encoder/names/elf_symbols.h"
 #include "encoder/names/cache.h"
+#include "encoder/names/object_file.h"
 #include "encoder/bytes/sort.h"
 #include "encoder/names/symbolizer.h"
 #include "encoder/symbolize/protocol.h"
@@ -26,7 +25,6 @@ enum {
 	LATE_PATIENCE_S = 2,
 	ROUNDS_MAX = 4, /* how often one request asks */
 	POLL_MS = 3,
-	CWD_MAX = 4096,
 };
 
 void names_start(const struct encoder_options *options)
@@ -35,78 +33,12 @@ void names_start(const struct encoder_options *options)
 	symbolizer_start(options);
 }
 
-/* ---- an object's file ---- */
-
-static bool has_same_head(int fd, const struct module *m)
-{
-	char head[4096];
-	return m->head_bytes <= sizeof head && os_pread(fd, head, m->head_bytes, 0) == (long)m->head_bytes &&
-	       text_hash(head, m->head_bytes) == m->head_hash;
-}
-
-/* Does the path hold the file that was loaded, as far as can be told? */
-static bool is_same(const char *path, const struct module *m)
-{
-	int fd = (int)os_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-	bool same = fd >= 0 && elf_has_build_id(fd, m->build_id, m->build_id_len) &&
-	            (!m->head_bytes || has_same_head(fd, m));
-	if (fd >= 0)
-		os_close(fd);
-	return same;
-}
-
-/* Is the path that was given to execve one of the program's file? (It may be a script's, or relative.) */
-static bool is_programs(const char *path)
-{
-	struct stat its, ours; /* the kernel's structure is libc's on 64-bit Linux */
-	return path && path[0] == '/' && os_call(SYS_newfstatat, AT_FDCWD, path, &its, 0) == 0 &&
-	       os_call(SYS_newfstatat, AT_FDCWD, "/proc/self/exe", &ours, 0) == 0 && its.st_ino == ours.st_ino &&
-	       its.st_dev == ours.st_dev;
-}
-
-/* Returns what the kernel says of the program's file; empty: nothing. */
-static struct span find_executable(struct region *r)
-{
-	char path[CWD_MAX] = "";
-	long len = os_call(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", path, sizeof path);
-	char *copy = len > 0 && len < CWD_MAX ? region_alloc(r, (size_t)len) : NULL;
-	return copy ? (struct span){memcpy(copy, path, (size_t)len), (size_t)len} : (struct span){0};
-}
-
 int names_begin(struct names *n, struct region *r)
 {
-	*n = (struct names){.region = r, .modules = snapshot_modules(), .executable = find_executable(r)};
-	if (n->modules.count && is_programs(house.path))
+	*n = (struct names){.region = r, .modules = snapshot_modules(), .executable = object_file_executable(r)};
+	if (n->modules.count && object_file_is_programs(house.path))
 		n->program = span_of(house.path);
 	return maps_read(r, &n->maps) == -ENOMEM ? -ENOMEM : 0;
-}
-
-/* Returns a path at which any process can open the file of a module. The program's own file can be opened even when it
- * was deleted. NULL: there is no such path. */
-static const char *find_file(const struct names *n, const struct module *m)
-{
-	struct span s = names_path(n, m);
-	char *path = region_alloc(n->region, s.len + CWD_MAX);
-	struct line l = {path, s.len + CWD_MAX, 0};
-	if (!path)
-		return NULL;
-	if (s.len && s.at[0] != '/' && memchr(s.at, '/', s.len)) { /* unloaded: the path is as the loader got it */
-		os_call(SYS_readlinkat, AT_FDCWD, "/proc/self/cwd", path, CWD_MAX - 2);
-		l.len = strlen(path);
-		line_str(&l, "/");
-	}
-	line_bytes(&l, s.at, s.len);
-	if (path[0] == '/' && !memchr(path, '\n', strlen(path)) && is_same(path, m))
-		return path;
-	if (!n->modules.count || m != n->modules.at[0])
-		return NULL;
-	char self[32] = ""; /* our pid in /proc, which may be that of another pid namespace */
-	os_call(SYS_readlinkat, AT_FDCWD, "/proc/self", self, sizeof self - 1);
-	l.len = 0;
-	line_str(&l, "/proc/");
-	line_str(&l, self);
-	line_str(&l, "/exe");
-	return is_same(path, m) ? path : NULL;
 }
 
 /* ---- what is missing ---- */
@@ -182,7 +114,7 @@ static uint64_t ask(struct names *n, const struct missing *missing)
 	size_t count = 0;
 	for (size_t i = 0; q && i < missing->count; i++) {
 		const struct wanted *w = &missing->at[i];
-		const char *path = symbolizer_would_answer(w->object) ? find_file(n, w->module) : NULL;
+		const char *path = symbolizer_would_answer(w->object) ? object_file_find(n, w->module) : NULL;
 		if (path)
 			q[count++] = (struct question){w->module, path, w->address, w->count};
 		else if (!module_is_gone(w->module) && symbolizer_would_answer(w->object) &&
@@ -241,7 +173,7 @@ static int consult(struct names *n, const struct site *sites, size_t count, stru
 
 static int query_file(const struct names *n, const struct wanted *w, struct elf_query *q)
 {
-	const char *path = find_file(n, w->module);
+	const char *path = object_file_find(n, w->module);
 	int fd = path ? (int)os_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY) : -ENOENT;
 	int error = fd < 0 ? fd : elf_symbols_of_file(n->region, fd, q, w->count);
 	if (fd >= 0)

@@ -4,7 +4,7 @@
  * times.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/names/answers.c encoder/names/helper_program.c encoder/names/trouble.c
+/* links: encoder/names/answers.c encoder/names/helper_program.c encoder/names/object_file.c encoder/names/trouble.c
  * links: encoder/names/names.c encoder/names/container.c encoder/names/cache.c encoder/names/symbolizer.c
  * links: encoder/names/site.c
  * links: encoder/bytes/intern.c encoder/names/jit.c encoder/names/elf_symbols.c encoder/names/maps.c

@@ -3,7 +3,7 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/names/answers.c encoder/names/helper_program.c encoder/names/trouble.c
+/* links: encoder/names/answers.c encoder/names/helper_program.c encoder/names/object_file.c encoder/names/trouble.c
  * links: encoder/bytes/protobuf.c encoder/profile/profile.c encoder/profile/writer.c
  * links: encoder/profile/mappings.c encoder/profile/profile.pb-c.c encoder/names/names.c
  * links: encoder/names/site.c encoder/names/tails.c

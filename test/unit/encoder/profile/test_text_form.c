@@ -3,7 +3,7 @@
  * Runs in: its own process. Stubs: the list of modules.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/names/answers.c encoder/names/helper_program.c encoder/names/trouble.c
+/* links: encoder/names/answers.c encoder/names/helper_program.c encoder/names/object_file.c encoder/names/trouble.c
  * links: encoder/profile/text_form.c encoder/profile/threads_text.c encoder/profile/frames.c
  * links: encoder/profile/go_text.c encoder/bytes/intern.c encoder/names/names.c
  * links: encoder/names/site.c encoder/names/tails.c

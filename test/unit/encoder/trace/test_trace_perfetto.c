@@ -4,7 +4,7 @@
  * Runs in: its own process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/names/answers.c encoder/names/helper_program.c encoder/names/trouble.c
+/* links: encoder/names/answers.c encoder/names/helper_program.c encoder/names/object_file.c encoder/names/trouble.c
  * links: encoder/bytes/protobuf.c encoder/trace/perfetto.c encoder/trace/perfetto_writer.c
  * links: encoder/trace/order.c encoder/trace/frames.c
  * links: encoder/bytes/intern.c encoder/names/names.c encoder/names/cache.c encoder/names/symbolizer.c
