@@ -23,7 +23,7 @@ declare -A packages=(
 		parallel sudo openssh-server openssh-client file imagemagick zstd pigz lz4 bzip2 libjpeg-turbo-progs sox
 		gstreamer1.0-tools vim apache2-bin haproxy lighttpd vsftpd socat ninja-build cmake git rsync cpio
 		zip unzip
-		libarchive-tools zsh ksh tmux gawk bc tcl"
+		libarchive-tools zsh ksh tmux gawk bc tcl postgresql php-fpm"
 	[bench]="python3 g++ redis-server redis-tools sqlite3 jq perl lua5.4 procps valgrind xz-utils memcached"
 	[fuzz]="clang libclang-rt-14-dev dwz xz-utils"
 	[debian13]="debootstrap util-linux curl golang-go"
