@@ -95,11 +95,13 @@ struct dump_thread {
 	const char *name; /* never NULL */
 	const char *state; /* "running", the call it waits in ("pthread_mutex_lock", "poll"), "futex (system call)" … */
 	enum dump_object object_kind;
-	uint64_t object;           /* what it waits for: the mutex's address, a descriptor … */
-	const char *object_name;   /* by snapshot_dump_descriptors: "/path", "tcp 10.0.0.1:80, peer …"; or NULL */
-	int64_t since_ns;          /* how long it has been waiting; negative: not known */
-	const struct stack *stack; /* pc[0] as in a CPU profile; NULL: it could not be reached */
-	const char *reason;        /* why there is no stack, or why it is short; NULL: all is well */
+	uint64_t object;         /* what it waits for: the mutex's address, a descriptor … */
+	const char *object_name; /* by snapshot_dump_descriptors: "/path", "tcp 10.0.0.1:80, peer …"; or NULL */
+	const int *polled;       /* of DUMP_FDS: the first of these descriptors */
+	size_t polled_count;
+	int64_t since_ns;               /* how long it has been waiting; negative: not known */
+	const struct stack *stack;      /* pc[0] as in a CPU profile; NULL: it could not be reached */
+	const char *reason;             /* why there is no stack, or why it is short; NULL: all is well */
 	const struct stack *created_by; /* the stack that created it; NULL: not known, or the main thread */
 	int owner_tid;                  /* of the lock that it waits for; 0: not known, or it waits for no lock */
 	const char *owner_name;         /* NULL: the owner is no thread any more, or there is none */
@@ -241,6 +243,9 @@ unsigned snapshot_trace_drain(void);
 int snapshot_trace_end(struct trace_snapshot *s); /* 0, or -ENOMEM; then release, too */
 void snapshot_trace_release(void);
 void snapshot_trace_abandon(void); /* instead of end and release */
+
+/* Returns how many threads the program has, without ours and without those that the kernel made in it. */
+uint64_t snapshot_count_threads(void);
 
 /* Totals for the index page: stacks with blocks in use, stacks that ever allocated, threads created, threads alive,
  * stacks that waited, stacks that made others wait. */

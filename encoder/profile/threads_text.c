@@ -82,6 +82,10 @@ static void print_object(struct out *o, const struct dump_thread *t)
 		out_hex(o, t->object);
 		return;
 	case DUMP_FD: out_str(o, "descriptor "); break;
+	case DUMP_FDS:
+		out_dec(o, (int64_t)t->object);
+		out_str(o, t->object == 1 ? " descriptor" : " descriptors");
+		return;
 	case DUMP_TID: out_str(o, "thread "); break;
 	case DUMP_PID: out_str(o, "process "); break;
 	}

@@ -18,7 +18,6 @@ enum {
 	FIELD_PARENT = 4 - 3,
 	FIELD_USER = 14 - 3,
 	FIELD_SYSTEM = 15 - 3,
-	FIELD_THREADS = 20 - 3,
 	FIELD_START = 22 - 3,
 	FIELD_RSS = 24 - 3,
 	FIELDS,
@@ -90,7 +89,7 @@ static void take_stat(struct protocol_status *s)
 	s->age_ms = up_ms > start_ms ? up_ms - start_ms : 0;
 	s->cpu_ms = (f.fields[FIELD_USER] + f.fields[FIELD_SYSTEM]) * (1000 / TICKS_PER_SECOND);
 	s->rss_bytes = f.fields[FIELD_RSS] * PAGE_BYTES;
-	s->threads = (uint32_t)f.fields[FIELD_THREADS];
+	s->threads = (uint32_t)snapshot_count_threads();
 	s->parent = f.fields[FIELD_PARENT] <= INT32_MAX ? (int32_t)f.fields[FIELD_PARENT] : 0;
 	copy_text(s->program, sizeof s->program, f.name);
 }

@@ -161,19 +161,37 @@ int snapshot_dump(struct region *r, struct dump_snapshot *s)
 	return find_stuck(&d);
 }
 
+/* Returns what is to be named of a thread: its descriptor, or those that it polls. */
+static struct descriptor descriptor_of(struct region *r, const struct dump_thread *t)
+{
+	struct descriptor one = {.fd = t->object_kind == DUMP_FD ? (int)t->object : -1};
+	if (t->object_kind != DUMP_FDS || !(one.targets = region_alloc(r, t->polled_count * sizeof *one.targets)))
+		return one;
+	for (size_t i = 0; i < t->polled_count; i++)
+		one.targets[i] = (struct descriptor){.fd = t->polled[i]};
+	one.target_count = t->polled_count;
+	one.target_total = t->object;
+	return one;
+}
+
+static bool has_descriptor(const struct dump_thread *t)
+{
+	return t->object_kind == DUMP_FD || t->object_kind == DUMP_FDS;
+}
+
 void snapshot_dump_descriptors(struct region *r, struct dump_snapshot *s)
 {
 	size_t count = 0, k = 0;
 	for (size_t i = 0; i < s->count; i++)
-		count += s->threads[i].object_kind == DUMP_FD;
+		count += has_descriptor(&s->threads[i]);
 	struct descriptor *at = region_alloc(r, count * sizeof *at + 1);
 	if (!at)
 		return;
 	for (size_t i = 0; i < s->count; i++)
-		if (s->threads[i].object_kind == DUMP_FD)
-			at[k++] = (struct descriptor){.fd = (int)s->threads[i].object};
+		if (has_descriptor(&s->threads[i]))
+			at[k++] = descriptor_of(r, &s->threads[i]);
 	descriptors_name(r, at, count);
 	for (size_t i = k = 0; i < s->count; i++)
-		if (s->threads[i].object_kind == DUMP_FD)
+		if (has_descriptor(&s->threads[i]))
 			s->threads[i].object_name = at[k++].name;
 }

@@ -189,9 +189,11 @@ static bool take_waiting(struct dump *d, size_t index, const struct wait *source
 	struct dump_thread *out = &d->out->threads[index];
 	struct task *t = &d->tasks[index];
 	struct wait w;
+	struct polled polled;
 	bool has_wait = source && waits_read(source, &w), in_wait;
 	size_t depth = walk_blocked(d, t, has_wait ? &w : NULL, &in_wait);
 	uint64_t place = modules_place_of(d->pcs, depth);
+	dump_read_polled(t, &polled);
 	struct task after = t->state == TASK_RUNS ? *t : tasks_look(out->tid);
 	if (!depth || !tasks_same(t, &after) ||
 	    (in_wait && shared_load_acquire(&source->state) != shared_own(&w.state))) {
@@ -207,6 +209,7 @@ static bool take_waiting(struct dump *d, size_t index, const struct wait *source
 		name_wait(out, &w, &d->handles);
 	else
 		name_system_call(d, out, t);
+	dump_keep_polled(d, out, &polled);
 	out->since_ns = waited_ns(in_wait ? &w : NULL, out->tid);
 	if (in_wait)
 		note_lock(d, index, source, &w);

@@ -16,6 +16,8 @@
 #include "shim/threads/tasks.h"
 #include "shim/threads/threads.h"
 
+enum { DUMP_POLLED_MOST = 5 }; /* descriptors of a poll that are told */
+
 /* A dump under way. */
 struct dump {
 	struct region *region;
@@ -35,6 +37,16 @@ struct stack *dump_keep_stack(struct dump *d, size_t depth, uint64_t place);
  * Returns false if it runs and has to be asked. For a running thread we only trust a wait that began while we looked;
  * an older one may be left over from a jump. */
 bool dump_take_unasked(struct dump *d, size_t index);
+
+/* The descriptors that a thread waits for in poll or select, read from the program's memory: while it is blocked there
+ * they hold still, so the caller looks afterwards whether it was. total is 0 in
+ * any other call. dump_keep_polled makes them the thread's object. */
+struct polled {
+	size_t total, count; /* all, and those of fds */
+	int fds[DUMP_POLLED_MOST];
+};
+void dump_read_polled(const struct task *t, struct polled *p);
+void dump_keep_polled(struct dump *d, struct dump_thread *out, const struct polled *p);
 
 /* Asks these threads for their stacks, and waits for that, but not for long. Only one dump at a time uses the places
  * for answers: others wait for their turn. */

@@ -3,7 +3,8 @@
  * Runs in: listener. System calls alone. Tables of sockets may be long: between two pieces of one others have their
  * turn.
  *
- * Formats: proc(5): fd/N (a link), fdinfo/N ("tfd:" lines of epoll), net/{tcp,udp}{,6}, net/unix.
+ * Formats: proc(5): fd/N (a link), fdinfo/N ("tfd:" lines of epoll), net/{tcp,udp}{,6}, net/unix. What unix sockets are
+ * connected to: unix_peers.h.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "shim/threads/descriptors.h"
@@ -14,16 +15,17 @@
 #include "shim/base/pace.h"
 #include "shim/base/powers.h"
 #include "shim/base/text.h"
+#include "shim/threads/unix_peers.h"
 
-enum { PIECE = 16 * 1024, LISTENS = 0x0a, FILTER_BITS = 4096 };
+enum { PIECE = 16 * 1024, LISTENS = 0x0a, ACCEPTS = 0x10000, BUCKETS = 2048, TARGETS_MOST = 5, NAME_MOST = 1024 };
 
 struct namer {
 	struct region *region;
-	char *piece; /* of a file, or of a link */
-	struct descriptor *at;
-	size_t count;
-	const char *protocol;              /* of the table that is being read */
-	uint64_t filter[FILTER_BITS / 64]; /* a bit for each inode that is looked for */
+	char *piece;                 /* of a file, or of a link */
+	const char *protocol;        /* of the table that is being read */
+	struct descriptor **buckets; /* of sockets, by inode */
+	int diag;                    /* asks for peers of unix sockets; negative: not to be had */
+	bool has_sockets;
 };
 
 /* "/proc/<pid>/<folder>" and a number, if it is not negative. */
@@ -58,27 +60,41 @@ static void read_lines(const struct namer *d, int fd, void (*each)(void *arg, st
 
 /* ---- files and epoll ---- */
 
-static void count_target(void *arg, struct span line)
+struct targets {
+	struct descriptor *at;
+	uint32_t count, total;
+};
+
+/* "tfd:        5 events:       19 data: …" */
+static void take_target(void *arg, struct span line)
 {
-	*(size_t *)arg += span_starts(line, "tfd:");
+	struct targets *t = arg;
+	uint64_t fd;
+	if (!span_starts(line, "tfd:"))
+		return;
+	span_cut(&line, ':');
+	line = span_trim(line);
+	t->total++;
+	if (t->at && t->count < TARGETS_MOST && text_parse_uint(span_cut(&line, ' '), 10, &fd))
+		t->at[t->count++] = (struct descriptor){.fd = (int)fd};
 }
 
-static const char *name_epoll(struct namer *d, int fd)
+static void find_targets(struct namer *d, struct descriptor *one)
 {
-	char path[64], text[64];
-	struct line p = LINE(path), l = LINE(text);
-	size_t targets = 0;
-	put_path(&p, "fdinfo/", fd);
+	char path[64];
+	struct line p = LINE(path);
+	struct targets t = {.at = region_alloc(d->region, TARGETS_MOST * sizeof *t.at)};
+	put_path(&p, "fdinfo/", one->fd);
 	bool were = powers_use(true);
 	int info = (int)os_open(path, O_RDONLY);
 	powers_use(were);
-	read_lines(d, info, count_target, &targets);
+	one->name = "epoll";
 	if (info < 0)
-		return "epoll";
-	line_str(&l, "epoll of ");
-	line_dec(&l, (int64_t)targets);
-	line_str(&l, targets == 1 ? " descriptor" : " descriptors");
-	return keep(d, &l);
+		return;
+	read_lines(d, info, take_target, &t);
+	one->targets = t.at;
+	one->target_count = t.count;
+	one->target_total = t.total;
 }
 
 /* The kernel shows the links to whoever may trace the program. */
@@ -104,17 +120,49 @@ static uint64_t inode_of(struct span link)
 	return inode;
 }
 
-static void name_by_link(struct namer *d, struct descriptor *one)
+static void remember_socket(struct namer *d, struct descriptor *one)
 {
-	long n = read_link(one->fd, d->piece, PIECE - 1);
+	struct descriptor **bucket = &d->buckets[one->inode % BUCKETS];
+	one->same_bucket = *bucket;
+	*bucket = one;
+	d->has_sockets = true;
+}
+
+/* "anon_inode:[eventfd]", "anon_inode:inotify": what the kernel made without a name is known by its kind. */
+static struct span kind_of(struct span link)
+{
+	if (!span_starts(link, "anon_inode:"))
+		return link;
+	span_cut(&link, ':');
+	if (link.len > 2 && link.at[0] == '[' && link.at[link.len - 1] == ']')
+		return (struct span){link.at + 1, link.len - 2};
+	return link;
+}
+
+/* Returns whether it is an epoll. */
+static bool name_by_link(struct namer *d, struct descriptor *one)
+{
+	long n = one->fd < 0 ? 0 : read_link(one->fd, d->piece, PIECE - 1);
 	if (n <= 0)
-		return;
-	d->piece[n] = '\0';
-	struct span link = {d->piece, (size_t)n};
+		return false;
+	struct span link = kind_of((struct span){d->piece, (size_t)n});
 	one->inode = inode_of(link);
-	d->filter[one->inode % FILTER_BITS / 64] |= (uint64_t)1 << one->inode % 64;
-	one->name = span_is(link, "anon_inode:[eventpoll]") ? name_epoll(d, one->fd)
-	                                                    : keep(d, &(struct line){d->piece, PIECE, (size_t)n});
+	if (one->inode)
+		remember_socket(d, one);
+	struct line l = {d->piece, PIECE, 0};
+	memmove(d->piece, link.at, link.len);
+	d->piece[l.len = link.len] = '\0';
+	one->name = keep(d, &l);
+	return span_is(link, "eventpoll");
+}
+
+static void name_with_targets(struct namer *d, struct descriptor *one)
+{
+	if (name_by_link(d, one))
+		find_targets(d, one);
+	for (uint32_t i = 0; i < one->target_count && !pace(); i++)
+		if (name_by_link(d, &one->targets[i]))
+			one->targets[i].name = "epoll";
 }
 
 /* ---- sockets ---- */
@@ -129,14 +177,17 @@ static struct span next_field(struct span *rest)
 static void name_socket(struct namer *d, uint64_t inode, const struct line *l)
 {
 	const char *name = NULL;
-	for (size_t i = 0; i < d->count; i++)
-		if (d->at[i].inode == inode && (name || (name = keep(d, l))))
-			d->at[i].name = name;
+	for (struct descriptor *one = d->buckets[inode % BUCKETS]; one; one = one->same_bucket)
+		if (one->inode == inode && (name || (name = keep(d, l))))
+			one->name = name;
 }
 
-static bool may_be_wanted(const struct namer *d, uint64_t inode)
+static bool is_wanted(const struct namer *d, uint64_t inode)
 {
-	return inode && d->filter[inode % FILTER_BITS / 64] >> inode % 64 & 1;
+	const struct descriptor *one = inode ? d->buckets[inode % BUCKETS] : NULL;
+	while (one && one->inode != inode)
+		one = one->same_bucket;
+	return one;
 }
 
 static void put_v4(struct line *l, const uint8_t *at)
@@ -221,8 +272,7 @@ static void take_internet(void *arg, struct span line)
 	struct span local = next_field(&line), remote = next_field(&line), st = next_field(&line);
 	for (int i = 0; i < 5; i++)
 		next_field(&line);
-	if (!text_parse_uint(next_field(&line), 10, &inode) || !may_be_wanted(d, inode) ||
-	    !text_parse_uint(st, 16, &state))
+	if (!text_parse_uint(next_field(&line), 10, &inode) || !is_wanted(d, inode) || !text_parse_uint(st, 16, &state))
 		return;
 	line_str(&l, d->protocol);
 	line_str(&l, " ");
@@ -237,20 +287,45 @@ static void take_internet(void *arg, struct span line)
 	name_socket(d, inode, &l);
 }
 
+/* An unnamed peer is told as in /proc/<pid>/fd, by which its process can be found. */
+static void put_peer(struct line *l, int diag, uint32_t inode)
+{
+	struct unix_socket own, peer;
+	pace(); /* the kernel looks through all sockets */
+	if (diag < 0 || !unix_peers_ask(diag, inode, &own) || !own.peer)
+		return;
+	line_str(l, ", peer ");
+	if (unix_peers_ask(diag, own.peer, &peer) && peer.path[0]) {
+		line_str(l, peer.path);
+		return;
+	}
+	line_str(l, "socket:[");
+	line_dec(l, own.peer);
+	line_str(l, "]");
+}
+
 /* Num: RefCount Protocol Flags Type St Inode Path */
 static void take_unix(void *arg, struct span line)
 {
 	struct namer *d = arg;
-	char text[160];
+	char text[320];
 	struct line l = LINE(text);
-	uint64_t inode;
-	for (int i = 0; i < 6; i++)
+	uint64_t inode, flags;
+	for (int i = 0; i < 3; i++)
 		next_field(&line);
-	if (!text_parse_uint(next_field(&line), 10, &inode) || !may_be_wanted(d, inode))
+	if (!text_parse_uint(next_field(&line), 16, &flags))
+		return;
+	for (int i = 0; i < 2; i++)
+		next_field(&line);
+	if (!text_parse_uint(next_field(&line), 10, &inode) || !is_wanted(d, inode))
 		return;
 	struct span path = span_trim(line);
 	line_str(&l, path.len ? "unix " : "unix socket");
 	line_bytes(&l, path.at, path.len);
+	if (flags & ACCEPTS)
+		line_str(&l, ", listening");
+	else
+		put_peer(&l, d->diag, (uint32_t)inode);
 	name_socket(d, inode, &l);
 }
 
@@ -263,6 +338,7 @@ static void name_sockets(struct namer *d)
 		{"net/tcp", "tcp", take_internet}, {"net/tcp6", "tcp", take_internet}, {"net/unix", "unix", take_unix},
 		{"net/udp", "udp", take_internet}, {"net/udp6", "udp", take_internet},
 	};
+	d->diag = unix_peers_open();
 	for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
 		char path[64];
 		struct line p = LINE(path);
@@ -270,16 +346,54 @@ static void name_sockets(struct namer *d)
 		d->protocol = tables[i].protocol;
 		read_lines(d, (int)os_open(path, O_RDONLY), tables[i].take, d);
 	}
+	if (d->diag >= 0)
+		os_close(d->diag);
+}
+
+/* ---- several at once ---- */
+
+static void put_targets(struct line *l, const struct descriptor *one)
+{
+	for (uint32_t i = 0; i < one->target_count; i++) {
+		line_str(l, i ? "; " : "");
+		line_dec(l, one->targets[i].fd);
+		if (!one->targets[i].name)
+			continue;
+		line_str(l, ": ");
+		line_str(l, one->targets[i].name);
+	}
+	if (one->target_total > one->target_count)
+		line_str(l, "; …");
+}
+
+/* A line that is full ends early. */
+static void tell_targets(struct namer *d, struct descriptor *one)
+{
+	struct line l = {d->piece, NAME_MOST, 0};
+	bool is_epoll = one->fd >= 0;
+	if (is_epoll) {
+		line_str(&l, "epoll of ");
+		line_dec(&l, one->target_total);
+		line_str(&l, one->target_total == 1 ? " descriptor" : " descriptors");
+		line_str(&l, one->target_count ? " (" : "");
+	}
+	put_targets(&l, one);
+	line_str(&l, is_epoll && one->target_count ? ")" : "");
+	one->name = keep(d, &l);
 }
 
 void descriptors_name(struct region *r, struct descriptor *at, size_t count)
 {
-	struct namer d = {.region = r, .piece = count ? region_alloc(r, PIECE) : NULL, .at = at, .count = count};
-	bool has_sockets = false;
-	for (size_t i = 0; d.piece && i < count && !pace(); i++) {
-		name_by_link(&d, &at[i]);
-		has_sockets |= at[i].inode != 0;
-	}
-	if (has_sockets)
+	struct namer d = {.region = r};
+	d.piece = count ? region_alloc(r, PIECE) : NULL;
+	d.buckets = count ? region_alloc(r, BUCKETS * sizeof *d.buckets) : NULL;
+	if (!d.piece || !d.buckets)
+		return;
+	for (size_t i = 0; i < count && !pace(); i++)
+		name_with_targets(&d, &at[i]);
+	if (d.has_sockets)
 		name_sockets(&d);
+	for (size_t i = 0; i < count && !pace(); i++)
+		if (at[i].targets)
+			tell_targets(&d, &at[i]);
 }

@@ -6,6 +6,7 @@
 #ifndef PPROFSHIM_OBJECT_H
 #define PPROFSHIM_OBJECT_H
 
-enum dump_object { DUMP_NO_OBJECT, DUMP_ADDRESS, DUMP_FD, DUMP_TID, DUMP_PID };
+/* DUMP_FDS: several descriptors; the object is their number. */
+enum dump_object { DUMP_NO_OBJECT, DUMP_ADDRESS, DUMP_FD, DUMP_TID, DUMP_PID, DUMP_FDS };
 
 #endif

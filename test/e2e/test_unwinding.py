@@ -115,6 +115,8 @@ class Unwinding(shim.TestCase):
             p.wait_line("ready")
             self.assertLess(1, len(os.listdir("/proc/%d/task" % p.pid)))
             self.assertEqual(["uring_threads"], [t.name for t in look.dump(p).threads])
+            self.assertIn('<td>1</td><td><a href="goroutine?debug=1">', p.get("/debug/pprof/").text)
+            self.assertEqual([1], [q.row["threads"] for q in shim.processes(p.port)])
             self.assertEqual(0, p.finish()[0])
 
     def test_text_that_was_moved_to_memory_without_a_file_is_still_the_objects(self):

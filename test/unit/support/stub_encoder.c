@@ -147,6 +147,11 @@ void snapshot_losses(void (*tell)(void *arg, const char *line), void *arg)
 		tell(arg, stub.loss);
 }
 
+uint64_t snapshot_count_threads(void)
+{
+	return 1;
+}
+
 struct snapshot_counts snapshot_counts(void)
 {
 	return (struct snapshot_counts){

@@ -8,7 +8,7 @@
  * links: shim/waits/restart_look.c shim/waits/restart_transfers.c
  * links: shim/threads/threads.c shim/threads/creations.c shim/threads/timers.c shim/libc/libc_thread.c
  * links: shim/threads/tasks.c
- * links: shim/threads/handles.c shim/threads/descriptors.c
+ * links: shim/threads/handles.c shim/threads/descriptors.c shim/threads/unix_peers.c shim/profiles/dump_polled.c
  * links: shim/base/powers.c shim/stack/sample.c shim/waits/signals.c shim/waits/questions.c shim/profiles/sampling.c
  * links: shim/libc/clock.c
  * links: shim/stack/unwind.c shim/stack/step.c shim/stack/bounds.c shim/stack/rules.c shim/stack/code.c

@@ -3,7 +3,8 @@
  * Runs in: its own process, of whose descriptors it asks.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: shim/threads/descriptors.c shim/base/powers.c shim/base/text.c shim/base/arena.c shim/base/sync.c */
+/* links: shim/threads/descriptors.c shim/threads/unix_peers.c shim/base/powers.c shim/base/text.c
+ * links: shim/base/arena.c shim/base/sync.c */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -19,7 +20,10 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -108,8 +112,67 @@ static void test_unix_sockets_have_their_path(void **state)
 	unlink(name.sun_path);
 	expect(fd, "unix /tmp/descriptors of %d", getpid(), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-	assert_string_equal(name_of(pair[0]), "unix socket");
+	assert_memory_equal(name_of(pair[0]), "unix socket", 11);
 	close(fd), close(pair[0]), close(pair[1]);
+}
+
+/* Where there is a filter of system calls, nobody is asked: only the own path is told. */
+static void test_unix_sockets_have_their_peer_by_its_path_or_its_number(void **state)
+{
+	(void)state;
+	int at = socket(AF_UNIX, SOCK_STREAM, 0), client = socket(AF_UNIX, SOCK_STREAM, 0);
+	struct sockaddr_un name = {.sun_family = AF_UNIX};
+	struct stat s;
+	char path[80], want[200];
+	int len = snprintf(path, sizeof path, "@abstract of %d", (int)getpid());
+	memcpy(name.sun_path + 1, path + 1, (size_t)len - 1);
+	socklen_t bytes = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)len);
+	assert_int_equal(bind(at, (void *)&name, bytes), 0);
+	assert_int_equal(listen(at, 5), 0);
+	assert_int_equal(connect(client, (void *)&name, bytes), 0);
+	int server = accept(at, NULL, NULL);
+	snprintf(want, sizeof want, "unix %s, listening", path);
+	assert_string_equal(name_of(at), want);
+	if (prctl(PR_GET_SECCOMP) == 0) {
+		snprintf(want, sizeof want, "unix socket, peer %s", path);
+		assert_string_equal(name_of(client), want);
+		fstat(client, &s);
+		snprintf(want, sizeof want, "unix %s, peer socket:[%lu]", path, (unsigned long)s.st_ino);
+		assert_string_equal(name_of(server), want);
+	} else {
+		assert_string_equal(name_of(client), "unix socket");
+	}
+	close(at), close(client), close(server);
+}
+
+static void test_what_has_no_name_is_told_by_its_kind(void **state)
+{
+	(void)state;
+	int event = eventfd(0, 0);
+	assert_string_equal(name_of(event), "eventfd");
+	close(event);
+}
+
+/* The first five are named, and the others are counted. */
+static void test_several_descriptors_are_told_at_once(void **state)
+{
+	(void)state;
+	int null = open("/dev/null", O_RDONLY), event = eventfd(0, 0), many[7], epoll = epoll_create1(0);
+	struct epoll_event e = {.events = EPOLLIN};
+	struct descriptor targets[] = {{.fd = null}, {.fd = event}, {.fd = 1000000}, {.fd = epoll}};
+	struct descriptor d = {.fd = -1, .targets = targets, .target_count = 4, .target_total = 6};
+	char want[200];
+	descriptors_name(&region, &d, 1);
+	snprintf(want, sizeof want, "%d: /dev/null; %d: eventfd; 1000000; %d: epoll; …", null, event, epoll);
+	assert_string_equal(d.name, want);
+	for (int i = 0; i < 7; i++)
+		epoll_ctl(epoll, EPOLL_CTL_ADD, many[i] = eventfd(0, 0), &e);
+	assert_memory_equal(name_of(epoll), "epoll of 7 descriptors (", 24);
+	const char *rest = strstr(name_of(epoll), "; …)");
+	assert_true(rest && !rest[strlen("; …)")]);
+	for (int i = 0; i < 7; i++)
+		close(many[i]);
+	close(null), close(event), close(epoll);
 }
 
 static void test_files_pipes_and_epoll(void **state)
@@ -122,7 +185,9 @@ static void test_files_pipes_and_epoll(void **state)
 	assert_memory_equal(name_of(ends[0]), "pipe:[", 6);
 	assert_string_equal(name_of(epoll), "epoll of 0 descriptors");
 	epoll_ctl(epoll, EPOLL_CTL_ADD, ends[0], &e);
-	assert_string_equal(name_of(epoll), "epoll of 1 descriptor");
+	char want[100];
+	snprintf(want, sizeof want, "epoll of 1 descriptor (%d: %s)", ends[0], name_of(ends[0]));
+	assert_string_equal(name_of(epoll), want);
 	close(ends[0]), close(ends[1]), close(null), close(epoll);
 	assert_null(name_of(null));
 	assert_null(name_of(-1));
@@ -160,6 +225,9 @@ int main(void)
 		cmocka_unit_test_teardown(test_tcp_sockets_have_both_ends, release),
 		cmocka_unit_test_teardown(test_udp_sockets_have_a_peer_once_they_are_connected, release),
 		cmocka_unit_test_teardown(test_unix_sockets_have_their_path, release),
+		cmocka_unit_test_teardown(test_unix_sockets_have_their_peer_by_its_path_or_its_number, release),
+		cmocka_unit_test_teardown(test_what_has_no_name_is_told_by_its_kind, release),
+		cmocka_unit_test_teardown(test_several_descriptors_are_told_at_once, release),
 		cmocka_unit_test_teardown(test_files_pipes_and_epoll, release),
 		cmocka_unit_test_teardown(test_many_are_named_at_once_and_some_twice, release),
 	};
