@@ -1,9 +1,8 @@
 #!/bin/bash
 # build-mbedtls.sh OUTDIR - a private, static, position-independent mbedTLS 3.6 for the listener.
 #
-# The source is that of Debian 13: Debian 12's 2.28 has no server of TLS 1.3. apt-get fetches it, from the first Debian
-# archives that this machine knows, with lists of its own in a temporary folder: the machine's configuration is read and
-# not touched, root is not needed. Offline: MBEDTLS_SRC=/path/to/a/source/tree, tarball or .dsc.
+# The source is that of Debian 13: Debian 12's 2.28 has no server of TLS 1.3. fetch-source.sh fetches it. Offline:
+# MBEDTLS_SRC=/path/to/a/source/tree, tarball or .dsc.
 #
 # Where it can't be had, one line says so, and the library is built without TLS: the settings that ask for TLS then keep
 # the endpoint shut.
@@ -57,59 +56,6 @@ mkdir -p "$out/include" "$out/lib" "$out/obj"
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
-# The archives of this machine's own sources: Debian's, and that of its security updates.
-write_source_list() {
-	local keys=/usr/share/keyrings/debian-archive-keyring.gpg archive
-	[ -f "$keys" ] || keys=
-	# shellcheck disable=SC2016
-	apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>>"$log" | sort -u >"$tmp/archives"
-	archive=$(grep -E '/debian/?$' "$tmp/archives" | head -1)
-	[ -n "$archive" ] || return 1
-	echo "deb-src ${keys:+[signed-by=$keys] }$archive $release main" >"$tmp/sources.list"
-	archive=$(grep -E '/debian-security/?$' "$tmp/archives" | head -1)
-	[ -z "$archive" ] ||
-		echo "deb-src ${keys:+[signed-by=$keys] }$archive $release-security main" >>"$tmp/sources.list"
-}
-
-# apt with folders of its own. The update hooks of the machine are cleared: they are for the machine's lists.
-apt() {
-	apt-get -q -c "$tmp/apt.conf" "$@" >>"$log" 2>&1 </dev/null
-}
-
-fetch_by_apt() {
-	command -v apt-get >/dev/null && command -v dpkg-source >/dev/null || return 1
-	write_source_list || return 1
-	mkdir -p "$tmp/lists/partial" "$tmp/cache/archives/partial" "$tmp/fetched"
-	cat >"$tmp/apt.conf" <<-CONF
-		Dir::Etc::SourceList "$tmp/sources.list";
-		Dir::Etc::SourceParts "/dev/null";
-		Dir::State::Lists "$tmp/lists";
-		Dir::Cache "$tmp/cache";
-		Acquire::Languages "none";
-		Acquire::Retries "3";
-		Acquire::http::Timeout "30";
-		#clear APT::Update::Pre-Invoke;
-		#clear APT::Update::Post-Invoke;
-		#clear APT::Update::Post-Invoke-Success;
-	CONF
-	# Root's apt would fetch as the user _apt, who may not enter our folder.
-	[ "$(id -u)" -ne 0 ] || echo 'APT::Sandbox::User "root";' >>"$tmp/apt.conf"
-	apt update || true # one archive without this release is no harm: the next line decides
-	(cd "$tmp/fetched" && apt source --only-source mbedtls) || return 1
-	set -- "$tmp"/fetched/mbedtls-*/
-	[ -d "$1" ] && mv "$1" "$out/src"
-}
-
-fetch_by_path() {
-	if [ -d "$1" ]; then
-		cp -R "$1" "$out/src" >>"$log" 2>&1
-	elif [ "${1%.dsc}" != "$1" ]; then
-		dpkg-source --extract "$1" "$out/src" >>"$log" 2>&1
-	else
-		mkdir "$out/src" && tar -xf "$1" -C "$out/src" --strip-components=1 >>"$log" 2>&1
-	fi
-}
-
 finish() {
 	echo "#define TLS_IS_BUILT $1" >"$out/include/tls_built.h"
 	printf '%s\n' "$wish" >"$out/stamp"
@@ -127,10 +73,10 @@ do_without() {
 if [ -n "${MBEDTLS_SRC:-}" ] || [ ! -d "$out/src/library" ]; then # a config that changed needs no new source
 	rm -rf "$out/src"
 	if [ -n "${MBEDTLS_SRC:-}" ]; then
-		fetch_by_path "$MBEDTLS_SRC" ||
+		scripts/fetch-source.sh --unpack "$MBEDTLS_SRC" "$out/src" >>"$log" 2>&1 ||
 			fail "cannot unpack MBEDTLS_SRC=$MBEDTLS_SRC; give a tree, tarball or .dsc of mbedTLS 3.6"
 	else
-		fetch_by_apt || do_without "$1"
+		scripts/fetch-source.sh --release "$release" mbedtls "$out/src" >>"$log" 2>&1 || do_without "$1"
 	fi
 fi
 grep -q 'define MBEDTLS_VERSION_MAJOR *3$' "$out/src/include/mbedtls/build_info.h" 2>/dev/null ||
