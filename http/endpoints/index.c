@@ -10,6 +10,7 @@
 #include "http/guard/token.h"
 #include "shim/base/house.h"
 #include "shim/base/os.h"
+#include "shim/base/proc.h"
 
 enum {
 	COUNT_heap = offsetof(struct snapshot_counts, heap),
@@ -33,13 +34,11 @@ static const struct row {
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 
-/* Returns the program's name as the kernel has it (the name of the main thread), or an empty span. */
+/* Returns the program's name as the kernel has it (the name of the main thread), or an empty span. /proc/self would be
+ * the listener. */
 static struct span read_name(char *buf, size_t cap)
 {
-	int fd = (int)os_open("/proc/self/comm", O_RDONLY);
-	long n = fd < 0 ? 0 : os_read(fd, buf, cap);
-	if (fd >= 0)
-		os_close(fd);
+	long n = proc_read((uint64_t)house_pid(), "/comm", buf, cap);
 	while (n > 0 && buf[n - 1] == '\n')
 		n--;
 	return (struct span){buf, n > 0 ? (size_t)n : 0};

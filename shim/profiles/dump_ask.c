@@ -233,12 +233,22 @@ static int start_answers(void)
 	return answers.memory && sample_start() ? 0 : -ENOMEM;
 }
 
+/* error: of signals_begin. */
+static const char *why_no_handler(int error)
+{
+	switch (error) {
+	case -ENOSPC: return "it runs, and there is no room for one more thread, which asks it (ulimit -u, pids.max)";
+	case -ETIME: return "it runs, and no thread takes the signal by which threads are asked now; ask again";
+	default: return "the handler of our signal cannot be installed";
+	}
+}
+
 static void ask_by_turn(struct dump *d, const size_t *running, size_t count)
 {
 	const char *refused = !count ? NULL : start_answers() < 0 ? "the profiler's own memory is used up" : NULL;
 	int error = count && !refused ? signals_begin() : 0;
 	if (error)
-		refused = "the handler of our signal cannot be installed";
+		refused = why_no_handler(error);
 	for (size_t i = 0; refused && i < count; i++)
 		d->out->threads[running[i]].reason = refused;
 	if (refused || !count)

@@ -100,6 +100,16 @@ class Chroot(shim.TestCase):
             self.assertTrue(a.status == 200 or MISSING.encode() in a.body, a.body[:200])
             self.assertIn(MISSING, at.get("/debug/pprof/").text)
 
+    def test_where_no_thread_has_room_the_answers_say_so(self):
+        with self.begin("self", str(NOBODY), "0") as p:
+            p.wait_line("ready")
+            # One thread burns, and has to be asked; main does, too, but others may have the processors.
+            shim.wait_until("a thread that cannot be asked", lambda: [
+                t for t in look.dump(p).threads if "no room for one more thread" in (t.not_reached or "")])
+            a = p.get("/debug/pprof/profile?seconds=1")
+            self.assertEqual(503, a.status)
+            self.assertIn("no room for one more thread", a.text)
+
     def worker(self, port):
         for at in shim.processes(port):
             with contextlib.suppress(OSError, http.client.HTTPException):  # the master starts itself anew

@@ -244,6 +244,8 @@ class Pages(shim.TestCase):
         for x in (self.p, self.q):
             link = '<a href="../../pid/%d/debug/pprof/">%d</a>' % (x.pid, x.pid)
             self.assertIn(link + "</td><td>waits_for_input</td>", page)
+            own = shim.get(self.p.port, "/pid/%d/debug/pprof/" % x.pid).text
+            self.assertIn("Program <b>waits_for_input</b>, process %d<" % x.pid, own)
         self.assertLess(page.index("<table"), page.index("Profile"))
         row = shim.processes(self.p.port)[0].row
         self.assertEqual({"process", "pid", "program", "command", "age_ms", "resident_bytes", "live_heap_bytes",

@@ -1,10 +1,11 @@
 /* jailed.c - a server that puts itself into a folder without /proc by chroot(2), and maybe gives up root.
  *
- * jailed HOW FOLDER [UID]
+ * jailed HOW FOLDER [UID [PROCESSES]]
  *   self    the process goes there itself
  *   number  the same by the number of the call
  *   child   a child goes there, as with servers that put themselves in the background
  *   late    the process goes there, and then has a child
+ *   PROCESSES  a limit (RLIMIT_NPROC) that it sets itself when its threads are there
  * Runs in: a test program started by root. One thread burns the processor, one sleeps, one waits for a lock, and main
  * burns, too. Prints `pid N` of the process that does, `ready`; ends with its stdin.
  *
@@ -13,6 +14,7 @@
 #include <grp.h>
 #include <poll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -100,6 +102,8 @@ int main(int argc, char **argv)
 	pthread_create(&t[0], NULL, burn_on, NULL);
 	pthread_create(&t[1], NULL, doze, NULL);
 	pthread_create(&t[2], NULL, wait_for_lock, NULL);
+	if (argc > 4)
+		setrlimit(RLIMIT_NPROC, &(struct rlimit){(rlim_t)atoi(argv[4]), (rlim_t)atoi(argv[4])});
 	printf("pid %d\nready\n", (int)getpid());
 	fflush(stdout);
 	burn_on(NULL);
