@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import threading
+import time
 
 import look
 import shim
@@ -146,7 +147,7 @@ class Truth(shim.TestCase):
             env = dict(rates, TRUTH_RATE=str(rate or preset[0]), TRUTH_FRACTION=str(fraction or preset[1]))
             with start([shim.program("contention_steady")], env=env) as p:
                 p.wait_line("ready")
-                shim.time.sleep(2.5)
+                time.sleep(2.5)
                 p.send(b"quiet\n")
                 p.wait_line("mark 1")
                 truth, profiles = truth_of(p), {side: p.profile(side) for side in SIDES}

@@ -4,6 +4,7 @@
 #
 # SPDX-License-Identifier: Apache-2.0
 import threading
+import time
 
 import shim
 from shim import DEFAULT_RATE, Deviations, start
@@ -344,7 +345,7 @@ class Delta(shim.TestCase):
             p.wait_line("ready")
             with shim.Raw(p.port) as c:
                 c.send(b"GET /debug/pprof/heap?seconds=30 HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                shim.time.sleep(0.2)
+                time.sleep(0.2)
                 self.assertEqual((0, ""), p.finish(10)[::2])
                 self.assertTrue(c.closed())
 
@@ -437,7 +438,7 @@ class Memory(shim.TestCase):
             for i in range(150):
                 p.get("/debug/pprof/heap")
                 p.get("/debug/pprof/allocs?debug=1")
-            shim.time.sleep(0.2)
+            time.sleep(0.2)
             last = now()
             self.assertLess(last[0] - first[0], 1024, "KiB resident: before %d, after %d" % (first[0], last[0]))
             self.assertLessEqual(last[1], first[1])

@@ -4,6 +4,7 @@
 #
 # SPDX-License-Identifier: Apache-2.0
 import re
+import time
 import shim
 from shim import start
 from test_settings import descriptors
@@ -88,9 +89,9 @@ class Listener(shim.TestCase):
             def switches():
                 s = self.status(p)
                 return int(s["voluntary_ctxt_switches"]) + int(s["nonvoluntary_ctxt_switches"])
-            shim.time.sleep(0.5)
+            time.sleep(0.5)
             first = switches()
-            shim.time.sleep(2)
+            time.sleep(2)
             self.assertEqual(first, switches())
 
     def test_the_program_has_its_own_threads_and_no_other(self):
