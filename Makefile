@@ -91,13 +91,14 @@ LINK_SO   = $(CC) -shared -Wl,-soname,libpprofshim.so -Wl,-Bsymbolic -Wl,--exclu
 
 LIB  := $(B)/libpprofshim.so
 SYMBOLIZE := $(B)/pprofshim-symbolize
-SRC  := $(sort $(filter-out $(addprefix encoder/,saved/% merge/% symbolize/%),$(wildcard \
+COMMAND := $(B)/pprofshim
+SRC  := $(sort $(filter-out $(addprefix encoder/,saved/% merge/% symbolize/% report/% command/%),$(wildcard \
         $(addsuffix /*.c,shim shim/* encoder encoder/* http http/*))))
 PB   := $(patsubst %.proto,%.pb-c,$(wildcard encoder/*/*.proto))
 OBJ  := $(SRC:%.c=$(B)/obj/%.o)
 GENERATED := $(PB:%=$(B)/%.h) $(UNWIND)/stamp $(MBEDTLS)/stamp
 
-all: $(LIB) $(SYMBOLIZE) ## build libpprofshim.so (and libpprofshim.debug.so) and pprofshim-symbolize in build/
+all: $(LIB) $(SYMBOLIZE) $(COMMAND) ## build libpprofshim.so (and libpprofshim.debug.so) and both programs in build/
 
 $(LIB): $(B)/libpprofshim.debug.so
 	$(call say,STRIP,$@)
@@ -119,6 +120,17 @@ SYMBOLIZE_LIB := -ldw -lelf -liberty -lprotobuf-c -llzma -lbz2 -lzstd -lz
 $(SYMBOLIZE): $(SYMBOLIZE_OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CC) -static -Wl,--gc-sections $(CFLAGS) $(LDFLAGS) -s -o $@ $(SYMBOLIZE_OBJ) $(SYMBOLIZE_LIB)
+
+# --- the command: static, too ---------------------------------------------------------------------
+
+COMMAND_SRC := $(sort $(wildcard $(addprefix encoder/,saved/*.c merge/*.c report/*.c command/*.c))) \
+               encoder/bytes/intern.c encoder/bytes/utf8.c \
+               shim/base/text.c shim/base/arena.c shim/base/pace.c
+COMMAND_OBJ := $(COMMAND_SRC:%.c=$(B)/obj/%.o) $(PB:%=$(B)/obj/%.o)
+
+$(COMMAND): $(COMMAND_OBJ)
+	$(call say,LINK,$@)
+	$(Q)$(CC) -static -Wl,--gc-sections $(CFLAGS) $(LDFLAGS) -s -o $@ $(COMMAND_OBJ) -lprotobuf-c -lz -lm
 
 # The version nodes, and which plain names are not exported as their versions are. Declarations with
 # EXPORT say what else is exported.
@@ -366,18 +378,21 @@ lint-c:
 lint-python:
 	$(Q)flake8 $(PYTHON_FILES)
 
-install: all ## install the library, its helper program and its man pages below DESTDIR/PREFIX
+install: all ## install the library, its programs and its man pages below DESTDIR/PREFIX
 	install -D -m 755 $(LIB) $(DESTDIR)$(LIBDIR)/libpprofshim.so
 	install -D -m 755 $(SYMBOLIZE) $(DESTDIR)$(LIBDIR)/pprofshim-symbolize
 	install -d $(DESTDIR)$(BINDIR)
 	ln -sf $(LIBDIR)/pprofshim-symbolize $(DESTDIR)$(BINDIR)/pprofshim-symbolize
+	install -D -m 755 $(COMMAND) $(DESTDIR)$(BINDIR)/pprofshim
 	install -D -m 644 man/pprofshim.7 $(DESTDIR)$(MANDIR)/man7/pprofshim.7
 	install -D -m 644 man/pprofshim-symbolize.1 $(DESTDIR)$(MANDIR)/man1/pprofshim-symbolize.1
+	install -D -m 644 man/pprofshim.1 $(DESTDIR)$(MANDIR)/man1/pprofshim.1
 
 uninstall: ## remove what install put there
 	rm -f $(DESTDIR)$(LIBDIR)/libpprofshim.so $(DESTDIR)$(LIBDIR)/pprofshim-symbolize \
-	      $(DESTDIR)$(BINDIR)/pprofshim-symbolize \
-	      $(DESTDIR)$(MANDIR)/man7/pprofshim.7 $(DESTDIR)$(MANDIR)/man1/pprofshim-symbolize.1
+	      $(DESTDIR)$(BINDIR)/pprofshim-symbolize $(DESTDIR)$(BINDIR)/pprofshim \
+	      $(DESTDIR)$(MANDIR)/man7/pprofshim.7 $(DESTDIR)$(MANDIR)/man1/pprofshim-symbolize.1 \
+	      $(DESTDIR)$(MANDIR)/man1/pprofshim.1
 
 dist: ## write the committed sources to build/pprofshim.tar.gz
 	$(Q)mkdir -p $(B)
@@ -393,6 +408,6 @@ help: ## this list
         fuzz-build build-debian13 format lint $(LINTS) install uninstall dist clean help
 .SECONDARY:
 
--include $(OBJ:.o=.d) $(SYMBOLIZE_OBJ:.o=.d) \
+-include $(OBJ:.o=.d) $(SYMBOLIZE_OBJ:.o=.d) $(COMMAND_OBJ:.o=.d) \
          $(wildcard $(foreach o,$(U)/obj $(F)/obj,$o/*/*.d $o/*/*/*.d $o/*/*/*/*.d $o/*/*/*/*/*.d) \
          $(B)/programs/*.d)
