@@ -57,12 +57,15 @@ EXPORT ALIGNED int chroot(const char *path)
 }
 
 /* Some namespaces may only be changed by a process of one thread with file system state of its own (ARCHITECTURE.md,
- * Namespaces). If the call fails for that reason, the listener makes room, and comes back later. */
-#define ALONE(symbol, params, args) \
+ * Namespaces). If the call fails for that reason, the listener makes room, and comes back later. mounts: the call may
+ * have left a mount namespace. */
+#define ALONE(symbol, params, args, mounts) \
 	EXPORT ALIGNED int symbol params \
 	{ \
 		int saved = errno; \
 		int r = real_##symbol args; \
+		if (r == 0 && (mounts)) \
+			listener_leaves_mounts(); \
 		if (r == 0 || (errno != EINVAL && errno != EUSERS) || !listener_pause()) \
 			return r; \
 		errno = saved; \
@@ -71,8 +74,8 @@ EXPORT ALIGNED int chroot(const char *path)
 		return r; \
 	}
 
-ALONE(unshare, (int flags), (flags))
-ALONE(setns, (int fd, int type), (fd, type))
+ALONE(unshare, (int flags), (flags), flags &CLONE_NEWNS)
+ALONE(setns, (int fd, int type), (fd, type), type == 0 || (type & CLONE_NEWNS))
 
 static uint16_t port_of(const struct sockaddr *addr, socklen_t len)
 {

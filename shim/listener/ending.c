@@ -106,6 +106,14 @@ void listener_resume(void)
 		listener_set_pending(true);
 }
 
+void listener_leaves_mounts(void)
+{
+	self_calls_begin();
+	if (!confined() && os_tid() == house_pid() && stop_both())
+		listener_resume();
+	self_calls_end();
+}
+
 void listener_gives_way_to_waits(long options)
 {
 	if (!(options & (__WALL | __WCLONE)))

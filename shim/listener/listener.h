@@ -79,6 +79,10 @@ void listener_make_room(void);
 bool listener_pause(void);
 void listener_resume(void);
 
+/* The calling thread has left its mount namespace. If that was the program's main thread, the listener comes along: it
+ * ends, and is born again at the next long wait or sampled event. Otherwise it would keep what is mounted there. */
+void listener_leaves_mounts(void);
+
 /* The same, when the kernel had no room for a new thread.
  * Returns false if there was no listener that might have taken that room. */
 bool listener_gives_way_to_thread(void);

@@ -262,6 +262,14 @@ class Credentials(shim.TestCase):
         status, out, err = shim.run_shim([shim.program("drop_caps")])[:3]
         self.assertEqual((0, "capset 0\nthreads_with_capabilities 0\n"), (status, out))
 
+    def test_nothing_of_ours_stays_in_a_mount_namespace_that_the_program_left(self):
+        argv = [shim.program("leaves_mounts"), shim.scratch("mounts")]
+        status, out = shim.run(argv, env=shim.bare_env())[:2]
+        if status == 77:
+            self.skipTest("no mount namespaces here")
+        self.assertEqual((0, "name /file\n"), (status, out), "bare")
+        self.assertEqual((0, "name /file\n"), shim.run_shim(argv)[:2])
+
     def test_no_thread_keeps_what_the_program_gave_up(self):
         if os.geteuid() != 0:
             self.skipTest("only root can give up root")
