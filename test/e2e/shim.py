@@ -349,8 +349,8 @@ class Raw:
                     return None
             except ConnectionResetError:
                 return None
-        head, self.buffer = self.buffer.split(b"\r\n\r\n", 1)
-        lines = head.decode("latin-1").split("\r\n")
+        before_body, self.buffer = self.buffer.split(b"\r\n\r\n", 1)
+        lines = before_body.decode("latin-1").split("\r\n")
         headers = {}
         for line in lines[1:]:
             k, v = line.split(":", 1)
