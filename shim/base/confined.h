@@ -29,4 +29,6 @@ long confined_by_number(long nr, const long args[5]);
  * Returns false if it made no call: then the caller has to make it. */
 bool confined_prctl_by_number(const long args[5], long *result);
 
+void confine_fork_child(void);
+
 #endif

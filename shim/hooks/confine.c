@@ -14,10 +14,13 @@
 #include <errno.h>
 #include <linux/prctl.h>
 #include <linux/seccomp.h>
+#include <signal.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 
 #include "shim/arch/entries.h"
+#include "shim/base/layout.h"
+#include "shim/base/os.h"
 #include "shim/base/self.h"
 #include "shim/base/shared.h"
 #include "shim/listener/listener.h"
@@ -33,10 +36,17 @@ static const char last_line[] =
 	"the program shuts itself in (seccomp): nothing is served from now on, and samples that need a "
 	"system call are lost; profiles can be had before, or with its sandbox off";
 
-/* The things to undo if the program confines itself for the first time and the kernel refuses. */
+/* What an attempt to set a filter has done, and has to undo if the kernel refuses. */
 struct attempt {
-	bool is_first, had_listener;
+	bool is_ours, has_turn, is_first, had_listener;
 };
+
+/* Attempts of several threads come one after the other: what one of them does before would be killed by the filter that
+ * another sets meanwhile, and the end of one that the kernel refuses would undo what the other has done. */
+static struct {
+	SHARED(struct self *) by; /* the thread whose turn it is; NULL: none */
+	shared_bool hold;         /* a filter is in place: nothing is undone any more */
+} filters FORKED;
 
 /* A program may ask whether the kernel has filters at all, by passing a NULL filter. Then nothing changes. */
 static bool is_question(unsigned long filter)
@@ -44,37 +54,99 @@ static bool is_question(unsigned long filter)
 	return filter == 0;
 }
 
-static struct attempt begin(void)
+/* Once the thread before may be making its call, the next one makes none of ours, not even to wait. */
+static void wait_a_little(void)
 {
-	struct attempt a = {0};
-	if (confined() || !listener_is_our_process())
-		return a;
+	static const struct timespec step = {.tv_nsec = 100000};
+	self_calls_begin();
+	if (!confined())
+		os_call(SYS_nanosleep, &step, NULL);
+	self_calls_end();
+	if (confined())
+		arch_pause();
+}
+
+/* Returns false where nobody has to wait: a filter holds, or this is a handler that interrupted the thread whose turn
+ * it is. Or that thread has left its turn by a jump, and this one has waited for about a second. */
+static bool take_turn(void)
+{
+	enum { SPINS = 1 << 25 };
+	for (int i = 0; i < SPINS && !shared_load_seq_cst(&filters.hold); i++) {
+		struct self *other = NULL;
+		if (shared_cas_seq_cst(&filters.by, &other, &self))
+			return true;
+		if (other == &self)
+			break;
+		wait_a_little();
+	}
+	return false;
+}
+
+static void prepare(struct attempt *a)
+{
 	quota_pause(); /* for good, if the filter holds: no timer of ours is left, and none is made */
 	signals_give_up_interval();
-	a.had_listener = listener_stop_for_good(last_line);
+	a->had_listener = listener_stop_before_filter(last_line);
 	signals_end_all();
-	a.is_first = true;
+	a->is_first = true;
 	shared_store_seq_cst(&os_confined, true);
 	/* other threads, which the filter may be for, too */
 	signals_await_handlers();
 	self_await_callers();
 	listener_end_late();
+}
+
+/* Signals are blocked, but for the one by which libc changes identities: a handler of the program that set a filter
+ * here would have the rest killed. */
+static struct attempt begin(void)
+{
+	static const uint64_t most = ~OS_SIGNAL_BIT(SIGNALS_OURS);
+	struct attempt a = {.is_ours = true, .has_turn = take_turn()};
+	uint64_t mask;
+	if (confined())
+		return a;
+	a.is_ours = listener_is_our_process();
+	if (!a.is_ours)
+		return a;
+	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &most, &mask, sizeof most);
+	prepare(&a);
+	os_call(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof mask);
 	return a;
+}
+
+/* A handler may have set a filter since. */
+static void undo(const struct attempt *a)
+{
+	shared_store_seq_cst(&os_confined, false);
+	if (shared_load_seq_cst(&filters.hold)) {
+		shared_store_seq_cst(&os_confined, true);
+		return;
+	}
+	quota_resume();
+	if (a->had_listener)
+		listener_resume();
 }
 
 /* `holds`: the filter is in place. That is not r == 0: seccomp(2) may return a descriptor, or the id of a thread that
  * could not take the filter. */
 static long end(struct attempt a, long r, bool holds)
 {
-	if (!a.is_first || holds)
-		return r;
 	int saved = errno;
-	shared_store_seq_cst(&os_confined, false);
-	quota_resume();
-	if (a.had_listener)
-		listener_resume();
+	if (a.is_ours && holds)
+		shared_store_seq_cst(&filters.hold, true);
+	else if (a.is_first && !shared_load_seq_cst(&filters.hold))
+		undo(&a);
+	if (a.has_turn)
+		shared_store_seq_cst(&filters.by, NULL);
 	errno = saved;
 	return r;
+}
+
+/* The other threads' attempts are not in the child. */
+FORKED_CODE void confine_fork_child(void)
+{
+	if (shared_own(&filters.by) != &self)
+		shared_set_own(&filters.by, NULL);
 }
 
 typedef int (*prctl_function)(int, unsigned long, unsigned long, unsigned long, unsigned long);
@@ -150,7 +222,9 @@ static bool holds(const long a[5], long r)
 
 long confined_by_number(long nr, const long a[5])
 {
-	struct attempt attempt = shuts_in(a[0], a[2]) ? begin() : (struct attempt){0};
+	if (!shuts_in(a[0], a[2]))
+		return real_syscall(nr, a[0], a[1], a[2], a[3], a[4], 0);
+	struct attempt attempt = begin();
 	long r = real_syscall(nr, a[0], a[1], a[2], a[3], a[4], 0);
 	return end(attempt, r, holds(a, r));
 }

@@ -39,6 +39,7 @@ extern HIDDEN struct listener_commands {
 	shared_u32 bell;          /* counts what is written to the two; a futex */
 	shared_u32 followed;      /* the `change` that the listener has followed; a futex */
 	shared_u32 later;         /* bits that the loop has to handle */
+	shared_bool settles;      /* a listener that stops first waits until all our signals have been taken */
 	SHARED(const char *) why; /* the last line of a listener to be stopped; NULL: none */
 	/* under the lock */
 	uint32_t under_way;  /* changes of identity */

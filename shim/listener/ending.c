@@ -21,6 +21,7 @@
 enum {
 	STEP_NS = 100 * 1000,
 	KILL_AFTER_MS = 500,
+	KILL_LATE_MS = 1800, /* a listener that waits for others before it stops */
 	/* how long the program waits for its listener when it ends, in steps of 100 us, after the tenth of 1 ms; most
 	 * take one or two */
 	STEPS_TO_OBEY = 20,
@@ -34,6 +35,7 @@ static bool stop(void)
 {
 	int tid = shared_load_relaxed(&listener_state.tid);
 	bool is_process = listener_state.kind == OFFSPRING_PROCESS;
+	int kill_after_ms = shared_load_relaxed(&listener_commands.settles) ? KILL_LATE_MS : KILL_AFTER_MS;
 	commands_want(ASKED_STOP);
 	for (int steps = 0; steps < ANSWER_MS * 1000000LL / STEP_NS; steps++) {
 		struct timespec step = {.tv_nsec = STEP_NS};
@@ -44,7 +46,7 @@ static bool stop(void)
 			return true;
 		if (now && steps % 200 == 0 && commands_signal_listener(now) == -EPERM && !commands_identity_differs())
 			return false;
-		if (now && is_process && steps == KILL_AFTER_MS * 1000000LL / STEP_NS)
+		if (now && is_process && steps == kill_after_ms * 1000000LL / STEP_NS)
 			os_call(SYS_kill, now, SIGKILL);
 		if (now)
 			os_call(SYS_futex, shared_word(&listener_state.tid), FUTEX_WAIT, now, &step);
@@ -90,6 +92,14 @@ bool listener_stop_for_good(const char *why)
 	listener_set_pending(false);
 	shared_store_relaxed(&listener_commands.why, why);
 	stop_both();
+	return was_wanted;
+}
+
+bool listener_stop_before_filter(const char *why)
+{
+	shared_store_seq_cst(&listener_commands.settles, true);
+	bool was_wanted = listener_stop_for_good(why);
+	shared_store_seq_cst(&listener_commands.settles, false);
 	return was_wanted;
 }
 

@@ -221,6 +221,7 @@ FORKED_CODE void listener_fork_child(void)
 	shared_set_own(&listener_commands.asked, 0);
 	shared_set_own(&listener_commands.change, 0);
 	shared_set_own(&listener_commands.followed, 0);
+	shared_set_own(&listener_commands.settles, false);
 	listener_commands.under_way = 0;
 	visitor_fork_child();
 }

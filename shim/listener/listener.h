@@ -91,6 +91,10 @@ bool listener_gives_way_to_thread(void);
  * Returns true if there was a listener, or one was to be started. */
 bool listener_stop_for_good(const char *why);
 
+/* The same, before a filter of system calls holds: the listener first waits until no thread is about to return from our
+ * handler, by a call that the filter may forbid. */
+bool listener_stop_before_filter(const char *why);
+
 /* Ends what a thread that was in the middle of it has started since. os_confined is set. */
 void listener_end_late(void);
 

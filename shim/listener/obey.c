@@ -13,6 +13,7 @@
 #include "shim/listener/listener.h"
 #include "shim/listener/process.h"
 #include "shim/listener/state.h"
+#include "shim/waits/settle.h"
 
 static void leave_for_later(uint32_t what)
 {
@@ -28,6 +29,12 @@ static void say_why(void)
 		log_info(why);
 }
 
+static void settle(void)
+{
+	if (shared_load_acquire(&listener_commands.settles))
+		settle_signals();
+}
+
 static void have_obeyed(uint32_t what)
 {
 	shared_and_release(&listener_commands.asked, ~what);
@@ -40,6 +47,7 @@ void obey_asked(void)
 	if (!asked)
 		return;
 	if (asked & ASKED_STOP) {
+		settle();
 		say_why();
 		process_leave();
 	}
@@ -76,6 +84,7 @@ static void obey_in_thread(void)
 	if (asked & ASKED_ROOM)
 		listener_state.life.move();
 	if (asked & ASKED_STOP) {
+		settle();
 		say_why();
 		listener_state.life.stop();
 	}

@@ -46,8 +46,7 @@ void tasks_otherwise(void (*each_known)(void (*each)(void *arg, int tid), void *
 	each_otherwise = each_known;
 }
 
-/* Call `each` with every tid but ours. */
-static void walk(void (*each)(void *arg, int tid), void *arg)
+void tasks_each(void (*each)(void *arg, int tid), void *arg)
 {
 	_Alignas(struct os_dir_entry) char buf[4096];
 	char path[64];
@@ -79,7 +78,7 @@ static void count_one(void *arg, int tid)
 size_t tasks_count(void)
 {
 	size_t n = 0;
-	walk(count_one, &n);
+	tasks_each(count_one, &n);
 	return n;
 }
 
@@ -108,7 +107,7 @@ static void keep_one(void *arg, int tid)
 int *tasks_list(struct region *r, size_t *count)
 {
 	struct tids t = {.region = r};
-	walk(keep_one, &t);
+	tasks_each(keep_one, &t);
 	*count = t.count;
 	return t.at;
 }

@@ -22,6 +22,9 @@ void tasks_otherwise(void (*each_known)(void (*each)(void *arg, int tid), void *
 int *tasks_list(struct region *r, size_t *count);
 size_t tasks_count(void);
 
+/* Calls `each` with every one of these tids. No memory is needed; may be called in the listener's handler. */
+void tasks_each(void (*each)(void *arg, int tid), void *arg);
+
 /* Read a file of a thread's folder, or the beginning of it, NUL-terminated.
  * Returns the bytes read, or a negative errno. */
 long tasks_read(int tid, const char *file, char *buf, size_t cap);

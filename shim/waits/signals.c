@@ -32,6 +32,7 @@
 #include "shim/waits/waits.h"
 
 shared_u32 signals_users FORKED;
+static shared_u64 begun FORKED;             /* signals_begun */
 static shared_u32 at_work FORKED;           /* handlers of ours under way */
 static const struct signals_takers *takers; /* immutable after init */
 static struct timers_action next;           /* libc's action, which ours replaced */
@@ -232,8 +233,14 @@ void signals_start(const struct signals_takers *who)
 	takers = who;
 }
 
+uint64_t signals_begun(void)
+{
+	return shared_load_seq_cst(&begun);
+}
+
 int signals_begin(void)
 {
+	shared_or_seq_cst(&begun, OS_SIGNAL_BIT(SIGNALS_OURS));
 	int r = (int)timers_inside(install, NULL);
 	if (r == 0 && shared_add_seq_cst(&signals_users, 1) == 0)
 		waits_watch(WAITS_FOR_SIGNALS, true);
@@ -314,6 +321,7 @@ static long begin_fallback(void *period_ns)
 
 int signals_begin_fallback(uint64_t period_ns)
 {
+	shared_or_seq_cst(&begun, OS_SIGNAL_BIT(SIGPROF));
 	return (int)timers_inside(begin_fallback, &period_ns);
 }
 
@@ -420,5 +428,6 @@ FORKED_CODE void signals_fork_child(void)
 	shared_set_own(&signals_users, 0);
 	waits_watch(WAITS_FOR_SIGNALS, false);
 	shared_set_own(&at_work, 0);
+	shared_set_own(&begun, 0);
 	shared_set_own(&interval_ns, 0); /* interval timers are not inherited */
 }

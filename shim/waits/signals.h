@@ -46,6 +46,9 @@ void signals_start(const struct signals_takers *takers);
 int signals_begin(void);
 void signals_end(void);
 
+/* Returns the set of signals that were ever sent in this process, by timers and the like. Listener. */
+uint64_t signals_begun(void);
+
 /* Ends them all: the program confines itself, and the listener that began them is gone. App's thread. */
 void signals_end_all(void);
 

@@ -102,6 +102,27 @@ class ShutIn(shim.TestCase):
                             self.assertEqual(0, status, (out, err))
                             self.assertIn("allowed ", out)
 
+    def test_no_thread_has_yet_to_return_from_our_handler(self):
+        for i in range(8):  # each run meets threads that have not had a processor since a signal was sent
+            with self.subTest(run=i):
+                with start([shim.program("shut_in"), "tsync", "busy"]) as p:
+                    p.wait_line("ready")
+                    with shim.Raw(p.port) as raw:
+                        raw.send(b"GET /debug/pprof/profile?seconds=100&hz=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                        p.send(b"\n")
+                        status, out, err = p.finish()
+                        self.assertEqual(0, status, (out, err))
+                        self.assertIn("allowed ", out)
+
+    test_no_thread_has_yet_to_return_from_our_handler.long_s = 10
+
+    def test_threads_that_shut_themselves_in_at_once(self):
+        argv = [shim.program("shut_in_at_once")]
+        for how in ("both", "divided", "again"):
+            with self.subTest(how=how):
+                self.assertEqual((0, "rounds 40 killed 0\n"), run_bare(argv + [how, 40])[:2])
+                self.assertEqual((0, "rounds 40 killed 0\n"), run_shim(argv + [how, 40], rate=1, deadline_s=120)[:2])
+
     def test_the_counter_is_not_read_where_the_program_denies_it(self):
         argv = [shim.program("no_counter")]
         if run_bare(argv + ["prctl"], input_data=b"\n")[0] == 77:

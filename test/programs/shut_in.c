@@ -7,7 +7,8 @@
  *           kernel has
  *   WHO     self; child: one that was forked; clone: one that libc was not told of, as sandboxes make them;
  *           maker: itself, and may make threads, which it does then; crowd: itself, with tsync, and with a dozen
- *           threads more, which allocate and lock until the filter is there, and after
+ *           threads more, which allocate and lock until the filter is there, and after; busy: the same behind a
+ *           filter that forbids the return from a handler, too
  *   ACTION  of the filter for what is not allowed: kill (the preset), trap, errno, log, notify
  *
  * Prints "ready", waits for its input to end (so that requests can be made before), then shuts itself in, writes,
@@ -30,8 +31,9 @@
 #include <unistd.h>
 
 static const int allowed[] = {
-	SYS_read,   SYS_write, SYS_exit,  SYS_exit_group, SYS_rt_sigreturn, SYS_mmap,      SYS_munmap,
-	SYS_mremap, SYS_brk,   SYS_futex, SYS_mprotect,   SYS_madvise,      SYS_getrandom,
+	SYS_rt_sigreturn, /* the first: "busy" does without */
+	SYS_read,         SYS_write, SYS_exit,  SYS_exit_group, SYS_mmap,    SYS_munmap,
+	SYS_mremap,       SYS_brk,   SYS_futex, SYS_mprotect,   SYS_madvise, SYS_getrandom,
 };
 enum { ALLOWED = sizeof allowed / sizeof *allowed };
 
@@ -42,14 +44,14 @@ static const int for_threads[] = {
 enum { FOR_THREADS = sizeof for_threads / sizeof *for_threads };
 
 static struct sock_filter instructions[ALLOWED + FOR_THREADS + 3];
-static int makes_threads;
+static int makes_threads, forbids_return;
 
 static struct sock_fprog make_filter(unsigned action)
 {
 	int k = 0;
 	instructions[k++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
 	int most = ALLOWED + (makes_threads ? FOR_THREADS : 0);
-	for (int i = 0; i < most; i++) {
+	for (int i = forbids_return; i < most; i++) {
 		int nr = i < ALLOWED ? allowed[i] : for_threads[i - ALLOWED];
 		instructions[k++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, most - i, 0);
 	}
@@ -107,7 +109,7 @@ static unsigned long work(int rounds, size_t bytes)
 	return sum;
 }
 
-enum { CROWD = 12 };
+enum { CROWD = 40 };
 static int is_crowd, others_count = 1;
 
 static void *other(void *arg)
@@ -195,7 +197,7 @@ static void live_shut_in(const char *how, const char *action)
 /* Its only thread: libc's notion of it is the parent's. */
 static pid_t make_child(const char *who)
 {
-	if (!strcmp(who, "self") || !strcmp(who, "maker") || !strcmp(who, "crowd"))
+	if (!strcmp(who, "self") || !strcmp(who, "maker") || !strcmp(who, "crowd") || !strcmp(who, "busy"))
 		return 0;
 	return !strcmp(who, "child") ? fork() : (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 }
@@ -209,7 +211,8 @@ int main(int argc, char **argv)
 	while (read(0, &c, 1) > 0 && c != '\n')
 		;
 	makes_threads = !strcmp(argv[2], "maker");
-	is_crowd = !strcmp(argv[2], "crowd");
+	forbids_return = !strcmp(argv[2], "busy");
+	is_crowd = forbids_return || !strcmp(argv[2], "crowd");
 	others_count = is_crowd ? CROWD : 1;
 	int status = 0;
 	pid_t child = make_child(argv[2]);
