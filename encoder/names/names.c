@@ -38,6 +38,8 @@ int names_begin(struct names *n, struct region *r)
 	*n = (struct names){.region = r, .modules = snapshot_modules(), .executable = object_file_executable(r)};
 	if (n->modules.count && object_file_is_programs(house.path))
 		n->program = span_of(house.path);
+	if (!n->executable.len && house.path) /* no /proc: the path that the program was started by is what is known */
+		n->executable = span_of(house.path);
 	return maps_read(r, &n->maps) == -ENOMEM ? -ENOMEM : 0;
 }
 

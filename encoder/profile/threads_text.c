@@ -66,7 +66,7 @@ static void print_thread(struct dump *d, int tid, const char *name)
 {
 	out_str(d->out, "thread ");
 	out_dec(d->out, tid);
-	if (!name)
+	if (!name || !name[0])
 		return;
 	out_str(d->out, " (");
 	print_clean(d, name);

@@ -79,17 +79,27 @@ static void copy_text(char *to, size_t room, struct span s)
 	line_bytes(&l, s.at, s.len);
 }
 
+/* Without /proc the program's name is the last part of the path that it was started by. */
+static void take_started_by(struct protocol_status *s)
+{
+	struct span path = span_of(house.path ? house.path : "");
+	while (path.len && memchr(path.at, '/', path.len))
+		span_cut(&path, '/');
+	copy_text(s->program, sizeof s->program, path);
+}
+
 static void take_stat(struct protocol_status *s)
 {
 	struct stat_file f;
-	if (!read_stat(house_pid(), &f))
+	if (!read_stat(house_pid(), &f)) {
+		take_started_by(s);
 		return;
+	}
 	uint64_t up_ms = os_clock_ns(CLOCK_OF_BOOT) / 1000000;
 	uint64_t start_ms = f.fields[FIELD_START] * (1000 / TICKS_PER_SECOND);
 	s->age_ms = up_ms > start_ms ? up_ms - start_ms : 0;
 	s->cpu_ms = (f.fields[FIELD_USER] + f.fields[FIELD_SYSTEM]) * (1000 / TICKS_PER_SECOND);
 	s->rss_bytes = f.fields[FIELD_RSS] * PAGE_BYTES;
-	s->threads = (uint32_t)snapshot_count_threads();
 	s->parent = f.fields[FIELD_PARENT] <= INT32_MAX ? (int32_t)f.fields[FIELD_PARENT] : 0;
 	copy_text(s->program, sizeof s->program, f.name);
 }
@@ -130,6 +140,7 @@ void status_take(union protocol_message *m)
 {
 	struct region scratch = {0};
 	protocol_begin(m, PROTOCOL_STATUS);
+	m->status.threads = (uint32_t)snapshot_count_threads();
 	take_stat(&m->status);
 	take_command(&m->status);
 	m->status.live_bytes = snapshot_heap_in_use();

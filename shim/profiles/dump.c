@@ -29,13 +29,22 @@
 #include "shim/threads/tasks.h"
 #include "shim/threads/threads.h"
 
+/* A thread that is in the dump has not ended, even where there is no /proc to tell its name. */
+static const char *name_in_dump(const struct dump *d, int tid)
+{
+	for (size_t i = 0; i < d->out->count; i++)
+		if (d->out->threads[i].tid == tid)
+			return d->out->threads[i].name;
+	return NULL;
+}
+
 static void name_owners(struct dump *d)
 {
 	for (size_t i = 0; i < d->wait_count; i++) {
 		struct dump_thread *t = &d->out->threads[d->wait_of[i]];
 		pace();
-		if (t->owner_tid)
-			t->owner_name = tasks_name(d->region, t->owner_tid);
+		if (t->owner_tid && !(t->owner_name = tasks_name(d->region, t->owner_tid)))
+			t->owner_name = name_in_dump(d, t->owner_tid);
 	}
 }
 

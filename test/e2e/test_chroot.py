@@ -91,6 +91,11 @@ class Chroot(shim.TestCase):
             lock, = [t for t in d.threads if t.state == "pthread_mutex_lock"]
             self.assertIsNone(lock.not_reached, "its wait is in its record")
             self.assertIn("pthread_mutex_lock", " ".join(lock.names))
+            self.assertIn(lock.held_by, [t.tid for t in d.threads])
+            self.assertNotIn("which has ended", d.text)
+            self.assertEqual(("jailed", 4), (at.row["program"], at.row["threads"]))
+            heap = shim.Profile(at.get("/debug/pprof/heap").body)
+            self.assertEqual(shim.program("jailed"), heap.mappings[0].file)
             for t in d.threads:
                 self.assertTrue(t is lock or MISSING in t.not_reached, t)
             a = at.get("/debug/pprof/cmdline")
