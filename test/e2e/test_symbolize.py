@@ -281,6 +281,16 @@ class Built(Compared):
     def test_clang_split(self):
         self.split("clang_split", ("clang", "clang++"), "-g")
 
+    def test_split_and_packed_by_zstd(self):
+        for path, whole in self.split("gcc_split_zstd", ("gcc",), "-g"):
+            dwo, = glob.glob(os.path.join(os.path.dirname(path), "*.dwo"))
+            subprocess.run(["objcopy", "--compress-debug-sections=zstd", dwo], check=True)
+            section = symbolized.Elf(dwo).sections[".debug_info.dwo"]
+            with open(dwo, "rb") as f:
+                f.seek(section.offset)
+                self.assertEqual((COMPRESSED, ZSTD), (section.flags & COMPRESSED, struct.unpack("<I", f.read(4))[0]))
+            self.compare(path, oracle=whole)
+
     def test_split_without_its_dwo_still_has_functions(self):
         for name, source, compiler in (("lone_c", "many.c", "gcc"), ("lone_cxx", "many.cc", "g++")):
             path = build(

@@ -21,6 +21,7 @@
 #include "encoder/symbolize/dwarf/jumps.h"
 #include "encoder/symbolize/dwarf/lines.h"
 #include "encoder/symbolize/dwarf/scopes.h"
+#include "encoder/symbolize/dwarf/split.h"
 #include "encoder/symbolize/elf/zstd.h"
 
 enum {
@@ -94,6 +95,8 @@ static void open_alt(struct dwarf *d, const struct elf_file *f)
 	dwarf_setalt(d->dw, d->alt);
 }
 
+static size_t opened; /* that are not closed yet */
+
 struct dwarf *dwarf_open(const struct elf_file *f, struct texts *texts)
 {
 	struct dwarf *d = calloc(1, sizeof *d);
@@ -109,6 +112,7 @@ struct dwarf *dwarf_open(const struct elf_file *f, struct texts *texts)
 	d->budget = budget_of_object;
 	lines_open(&d->lines, f);
 	open_alt(d, f);
+	opened++;
 	return d;
 }
 
@@ -122,6 +126,8 @@ void dwarf_close(struct dwarf *d)
 		dwarf_end(d->alt);
 	elf_file_close(d->alt_file);
 	free(d);
+	if (--opened == 0)
+		split_release();
 }
 
 struct budget *dwarf_budget(struct dwarf *d)
