@@ -15,6 +15,8 @@ enum { STATUS_FAILED = 1, STATUS_USAGE = 2 };
 struct command {
 	const char *name;
 	int (*run)(const struct command *c, int argc, char **argv); /* argv[0] is the command; returns the status */
+	const char *profile;                                        /* what it asks an endpoint for */
+	unsigned seconds;                                           /* and over how long; 0: what is there now */
 	const char *const *types; /* sample types that it looks for, the first that is there; NULL: the profile's own */
 	const char *help;
 };

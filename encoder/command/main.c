@@ -19,13 +19,13 @@ static const char *const cpu[] = {"cpu", NULL};
 static const char *const delay[] = {"delay", NULL};
 
 const struct command commands[] = {
-	{"top", show_command, NULL, "the functions of a profile, by the profile's own choice of value"},
-	{"heap", show_command, inuse, "who holds the memory"},
-	{"allocs", show_command, allocated, "who allocated most"},
-	{"cpu", show_command, cpu, "where the CPU time goes"},
-	{"block", show_command, delay, "who waited for locks, and how long"},
-	{"mutex", show_command, delay, "who made others wait for locks"},
-	{"threadcreate", show_command, NULL, "who created threads"},
+	{"top", show_command, "profile", 30, NULL, "the functions of a profile, by the profile's own choice of value"},
+	{"heap", show_command, "heap", 0, inuse, "who holds the memory"},
+	{"allocs", show_command, "allocs", 0, allocated, "who allocated most"},
+	{"cpu", show_command, "profile", 30, cpu, "where the CPU time goes"},
+	{"block", show_command, "block", 0, delay, "who waited for locks, and how long"},
+	{"mutex", show_command, "mutex", 0, delay, "who made others wait for locks"},
+	{"threadcreate", show_command, "threadcreate", 0, NULL, "who created threads"},
 	{0},
 };
 
@@ -63,8 +63,9 @@ int finish_output(int status)
 
 static int print_help(void)
 {
-	printf("Usage: " COMMAND_PROGRAM " COMMAND [options] PROFILE\n"
-	       "Show what a saved pprof profile has, without Go.\n\n");
+	printf("Usage: " COMMAND_PROGRAM " COMMAND [options] TARGET\n"
+	       "Show what a pprof profile has, without Go. TARGET is a saved profile, or who is asked for one:\n"
+	       "a URL, host:port or unix:/path.\n\n");
 	for (const struct command *c = commands; c->name; c++)
 		printf("  %-14s %s\n", c->name, c->help);
 	printf("\n" COMMAND_PROGRAM " COMMAND --help lists the options. More in the manual: man " COMMAND_PROGRAM

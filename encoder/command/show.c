@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "encoder/command/command.h"
+#include "encoder/command/target.h"
 #include "encoder/report/chosen.h"
 #include "encoder/report/print.h"
 #include "encoder/report/recording.h"
@@ -20,7 +21,9 @@
 #include "shim/base/arena.h"
 
 static const char options_help[] =
-	"PROFILE is a saved profile, or - for standard input.\n"
+	"TARGET is a saved profile (- for standard input), or who is asked for one: "
+	"http://[user:password@]host:port/,\n"
+	"host:port, unix:/path. A host is an IP address or localhost.\n"
 	"\n"
 	"  -n, --rows N         the N first rows; default: 40 on a terminal, else all; 0: all\n"
 	"  -c, --cum            sort by cum, what was counted in a function and in all that it called\n"
@@ -31,13 +34,15 @@ static const char options_help[] =
 	"  -t, --type TYPE      the sample type: inuse_space, alloc_objects, …\n"
 	"  -l, --lines          rows are lines, not functions\n"
 	"  -b, --by LABEL       rows are the values of a label: thread, process, …\n"
+	"  -s, --seconds N      ask for what happens in the next N seconds; default for CPU time: 30\n"
+	"      --token-file F   the file with the token to show; default: the environment variable PPROF_TOKEN\n"
 	"      --tree           the call tree, from the roots\n"
 	"      --folded         a line for each stack, as flamegraph.pl reads it\n"
 	"      --json           the table as one JSON object\n"
 	"      --pprof FILE     save what is shown as a profile for go tool pprof\n"
 	"      --help\n";
 
-enum { OPTION_TREE = 256, OPTION_FOLDED, OPTION_JSON, OPTION_PPROF, OPTION_HELP };
+enum { OPTION_TREE = 256, OPTION_FOLDED, OPTION_JSON, OPTION_PPROF, OPTION_TOKEN_FILE, OPTION_HELP };
 
 static const struct option long_options[] = {
 	{"rows", required_argument, NULL, 'n'},
@@ -49,6 +54,8 @@ static const struct option long_options[] = {
 	{"type", required_argument, NULL, 't'},
 	{"lines", no_argument, NULL, 'l'},
 	{"by", required_argument, NULL, 'b'},
+	{"seconds", required_argument, NULL, 's'},
+	{"token-file", required_argument, NULL, OPTION_TOKEN_FILE},
 	{"tree", no_argument, NULL, OPTION_TREE},
 	{"folded", no_argument, NULL, OPTION_FOLDED},
 	{"json", no_argument, NULL, OPTION_JSON},
@@ -64,6 +71,8 @@ struct show {
 	struct pattern focus, ignore;
 	struct table_options table;
 	bool has_most;
+	unsigned seconds;
+	char *token; /* NULL: none */
 };
 
 /* --- options --------------------------------------------------------------------------------------- */
@@ -75,26 +84,40 @@ static void set_pattern(struct pattern *p, const char *option, const char *text)
 		die(STATUS_USAGE, "--%s %s: %s", option, text, p->why);
 }
 
-static void set_most(struct show *s, const char *text)
+static unsigned read_number(const char *option, const char *text, unsigned most)
 {
 	char *end;
 	errno = 0;
-	s->table.most = strtoul(text, &end, 10);
-	s->has_most = true;
-	if (*text < '0' || *text > '9' || *end || errno)
-		die(STATUS_USAGE, "--rows %s: a number is wanted", text);
+	unsigned long number = strtoul(text, &end, 10);
+	if (*text < '0' || *text > '9' || *end || errno || number > most)
+		die(STATUS_USAGE, "--%s %s: a number up to %u is wanted", option, text, most);
+	return (unsigned)number;
+}
+
+/* The first line of the file. */
+static void read_token(struct show *s, const char *path)
+{
+	size_t cap = 0;
+	FILE *f = fopen(path, "re");
+	ssize_t n = f ? getline(&s->token, &cap, f) : -1;
+	if (n <= 0)
+		die(STATUS_FAILED, "%s: %s", path, f ? "a token is wanted in it" : strerror(errno));
+	s->token[strcspn(s->token, "\r\n")] = '\0';
+	fclose(f);
 }
 
 static void __attribute__((noreturn)) print_help_and_exit(const struct command *c)
 {
-	printf("Usage: " COMMAND_PROGRAM " %s [options] PROFILE\nShow %s.\n%s", c->name, c->help, options_help);
+	printf("Usage: " COMMAND_PROGRAM " %s [options] TARGET\nShow %s.\n%s", c->name, c->help, options_help);
 	exit(finish_output(0));
 }
 
 static void take_option(struct show *s, int c, char **argv)
 {
 	switch (c) {
-	case 'n': set_most(s, optarg); break;
+	case 'n': s->table.most = read_number("rows", optarg, 1000000), s->has_most = true; break;
+	case 's': s->seconds = read_number("seconds", optarg, 86400); break;
+	case OPTION_TOKEN_FILE: read_token(s, optarg); break;
 	case 'c': s->table.by_cum = true; break;
 	case 'a': s->table.fraction = 0; break;
 	case 'f': set_pattern(&s->focus, "focus", optarg); break;
@@ -116,10 +139,10 @@ static void take_option(struct show *s, int c, char **argv)
 static void read_arguments(struct show *s, int argc, char **argv)
 {
 	opterr = 0;
-	for (int c; (c = getopt_long(argc, argv, ":n:caf:i:d:t:lb:", long_options, NULL)) >= 0;)
+	for (int c; (c = getopt_long(argc, argv, ":n:caf:i:d:t:lb:s:", long_options, NULL)) >= 0;)
 		take_option(s, c, argv);
 	if (optind + 1 != argc)
-		die(STATUS_USAGE, "one profile is wanted; " COMMAND_PROGRAM " %s --help says more", s->command->name);
+		die(STATUS_USAGE, "one target is wanted; " COMMAND_PROGRAM " %s --help says more", s->command->name);
 	s->file = argv[optind];
 	if (!s->has_most && s->form == TABLE && isatty(STDOUT_FILENO))
 		s->table.most = 40;
@@ -127,11 +150,11 @@ static void read_arguments(struct show *s, int argc, char **argv)
 
 /* --- profiles -------------------------------------------------------------------------------------- */
 
-static Pprof__Profile *read_profile(const char *path)
+static Pprof__Profile *read_profile(const struct show *s, const char *path)
 {
-	int fd = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		die(STATUS_FAILED, "%s: %s; a saved profile is wanted here", path, strerror(errno));
+	struct target t;
+	target_find(&t, path, s->command->profile, s->seconds, s->token ? s->token : getenv("PPROF_TOKEN"));
+	int fd = target_open(&t);
 	Pprof__Profile *p;
 	const char *wrong = profile_read(fd, &p);
 	if (wrong)
@@ -143,7 +166,7 @@ static Pprof__Profile *read_profile(const char *path)
 
 static Pprof__Profile *read_profiles(const struct show *s)
 {
-	Pprof__Profile *now = read_profile(s->file), *older = s->older ? read_profile(s->older) : NULL, *joined;
+	Pprof__Profile *older = s->older ? read_profile(s, s->older) : NULL, *now = read_profile(s, s->file), *joined;
 	bool of_older;
 	const char *wrong = recording_join(now, older, &joined, &of_older);
 	if (wrong)
@@ -226,7 +249,7 @@ static bool print(const struct show *s, const Pprof__Profile *p)
 
 int show_command(const struct command *c, int argc, char **argv)
 {
-	struct show s = {.command = c, .table = {.fraction = 0.005}};
+	struct show s = {.command = c, .seconds = c->seconds, .table = {.fraction = 0.005}};
 	read_arguments(&s, argc, argv);
 	arena_set_limit(UINT64_C(1) << 40); /* RLIMIT_DATA is the real limit */
 	Pprof__Profile *p = read_profiles(&s);
@@ -238,6 +261,7 @@ int show_command(const struct command *c, int argc, char **argv)
 	if (!print(&s, p))
 		die(STATUS_FAILED, "there is not enough memory for that profile");
 	pprof__profile__free_unpacked(p, NULL);
+	free(s.token);
 	pattern_free(&s.focus);
 	pattern_free(&s.ignore);
 	return finish_output(0);

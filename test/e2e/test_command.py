@@ -10,7 +10,9 @@ import json
 import os
 import random
 import re
+import socket
 import subprocess
+import threading
 
 import shim
 import symbolized
@@ -214,6 +216,87 @@ class Forms(shim.TestCase):
         self.assertIn("quote\"s\\", names)
 
 
+class Asked(shim.TestCase):
+    """Profiles that an endpoint is asked for."""
+
+    def say(self, words, *args, **more):
+        said = command(*args, **{"status": 1, **more})
+        self.assertRegex(said, r"\Approfshim: .*" + words)
+        self.assertEqual(1, said.count("\n"), said)
+
+    def test_every_way_to_name_an_endpoint_and_every_word(self):
+        folder = shim.scratch("door")
+        with shim.start([shim.program("demo"), 1000], rate=4096) as p:
+            shim.wait_until("the order book", lambda: "order_book_grow" in p.profile("heap").names())
+            at = "127.0.0.1:%d" % p.port
+            for target in (at, "localhost:%d" % p.port, "http://%s" % at, "http://%s/debug/pprof/" % at,
+                           "http://%s/debug/pprof/heap" % at, "http://%s/pid/%d" % (at, p.pid)):
+                with self.subTest(target=target):
+                    self.assertIn("order_book_grow", command("heap", "--cum", target))
+            self.assertEqual("cpu", json.loads(command("top", "-s", 1, "--json", at))["type"])
+            for word in ("allocs", "block", "mutex", "threadcreate"):
+                self.assertIn("rows", json.loads(command(word, "--json", at)))
+            older = shim.save(p.get("/debug/pprof/heap").body)
+            self.assertIn("rows", json.loads(command("heap", "--json", "--diff", older, at)))
+            self.say("404: ", "heap", "http://%s/debug/pprof/nothing" % at)
+        path = os.path.join(folder, "s")
+        with shim.start([shim.program("demo"), 1000], rate=4096, env={"PPROF_ADDR": "unix:" + path},
+                        wait_port=False):
+            shim.wait_until("the socket", lambda: os.path.exists(path))
+            self.assertIn("rows", json.loads(command("heap", "--json", "unix:" + path)))
+
+    def test_tokens(self):
+        path = os.path.join(shim.scratch("token"), "token")
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
+            f.write("Tr0ub4dor-and-3\n")
+        with shim.start([shim.program("demo"), 1000], env={"PPROF_TOKEN_FILE": path}) as p:
+            at = "127.0.0.1:%d" % p.port
+            self.say("PPROF_TOKEN.*--token-file", "heap", at)
+            for args, env in (((), {"PPROF_TOKEN": "Tr0ub4dor-and-3"}), (("--token-file", path), None)):
+                self.assertIn("rows", json.loads(command("heap", "--json", *args, at, env=env)))
+            for user in ("x", "", "someone"):
+                command("heap", "http://%s:Tr0ub4dor-and-3@%s/" % (user, at))
+
+    def serve_once(self, answer):
+        """The address of somebody who answers one request with these bytes, and hangs up."""
+        server = socket.create_server(("127.0.0.1", 0))
+
+        def work():
+            with server, server.accept()[0] as s:
+                while b"\r\n\r\n" not in s.recv(65536):
+                    pass
+                s.sendall(answer)
+        t = threading.Thread(target=work, daemon=True)
+        t.start()
+        self.addCleanup(t.join, 10)
+        return "127.0.0.1:%d" % server.getsockname()[1]
+
+    def test_answers_that_are_no_profiles_are_told(self):
+        body = shop(9)
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+        self.assertTrue(rows(command("top", self.serve_once(head % len(body) + body))))
+        self.assertTrue(rows(command("top", self.serve_once(b"HTTP/1.0 200 OK\r\n\r\n" + body))))
+        for words, answer in (("the answer is cut off", head % len(body) + body[:-9]),
+                              ("it is cut off", b"HTTP/1.0 200 OK\r\n\r\n" + body[:-9]),
+                              ("it is ", head % 5 + b"hello"), ("ended before it began", b""),
+                              ("speaks no HTTP.*curl", b"\x15\x03\x03\x00\x02\x02\x46"),
+                              ("answers 500: no\\?way", b"HTTP/1.1 500 X\r\n\r\nno\x1bway\nmore"),
+                              ("ended before it began", b"HTTP/1.1 200 OK\r\nX: y\r\n")):
+            with self.subTest(words):
+                self.say(words, "top", self.serve_once(answer))
+        with socket.create_server(("127.0.0.1", 0)) as s:
+            port = s.getsockname()[1]
+        self.say("nobody answers there.*PPROF_ADDR", "heap", "127.0.0.1:%d" % port)
+
+    def test_targets_that_cannot_be_asked_are_told(self):
+        for words, target in (("save the profile with curl", "https://127.0.0.1:1/"),
+                              ("an IP address or localhost", "http://some.where:80/"),
+                              ("a port is a number", "http://127.0.0.1:99999/"), ("no spaces", "http://[::1]:1/a b"),
+                              ("too long", "http://127.0.0.1:1/" + "x" * 5000), ("107 bytes", "unix:" + "/x" * 80)):
+            with self.subTest(target[:60]):
+                self.say(words, "heap", target, status=2)
+
+
 class Said(shim.TestCase):
 
     def check(self, words, *args, status=1, **more):
@@ -236,8 +319,8 @@ class Said(shim.TestCase):
     def test_what_was_typed_wrong_is_told(self):
         for words, args in (("a command is wanted", ()), ("nonsense is no command", ("nonsense",)),
                             ("--nonsense is no option", ("top", "--nonsense", "x")),
-                            ("--focus needs a value", ("top", "--focus")), ("one profile is wanted", ("top",)),
-                            ("a number is wanted", ("top", "-n", "many", "x")),
+                            ("--focus needs a value", ("top", "--focus")), ("one target is wanted", ("top",)),
+                            ("a number up to 1000000 is wanted", ("top", "-n", "many", "x")),
                             ("--focus \\(: ", ("top", "--focus", "(", "x")),
                             ("an escape other than", ("top", "--focus", "\\pL", "x"))):
             with self.subTest(args=args):
