@@ -13,6 +13,7 @@
 #include <malloc.h>
 #include <string.h>
 
+#include "shim/base/confined.h"
 #include "shim/base/exports.h"
 #include "shim/profiles/heap.h"
 #include "shim/hooks/malloc.h"
@@ -31,6 +32,14 @@ enum { MAPPED_FROM = 128 * 1024, COPY_MAX = 256 * 1024 };
  * large enough for libc to join it with its neighbours when it is freed. So is, mostly, the piece that libc splits off
  * before a small one to align it: else the joined block would begin at the marked address. */
 enum { STACKED_BELOW = 1056, SMALL_ALIGN = 4096 };
+
+/* Behind a filter of system calls such an enlarged block stays where it is when it is freed. Joined with its
+ * neighbours, it may have libc give memory back, by calls that it never makes for a small block. */
+static bool has_to_stay(const void *block, size_t size_bytes)
+{
+	return confined() && live_uses_marks() && size_bytes < STACKED_BELOW &&
+	       ((uintptr_t)block & (SMALL_ALIGN - 1)) == 0;
+}
 
 /* Returns a block with a mark. NULL: the allocator has none; then errno is as before. */
 static void *get_marked(size_t align, size_t size)
@@ -118,12 +127,19 @@ static void *move_to_marked(void *p, size_t size)
 	return marked;
 }
 
+static void *realloc_beside(const void *block, size_t size)
+{
+	void *p = size ? real_malloc(size) : NULL;
+	return p ? memcpy(p, block, size < STACKED_BELOW ? size : STACKED_BELOW) : NULL;
+}
+
 /* The new block is sampled, the old one was, or both: realloc is a free and an allocation. */
 static void *realloc_tracked(void *block, size_t size, bool sampled, struct unwind_frame from)
 {
 	struct live_info old;
 	bool was_live = block && heap_take(block, &old);
-	void *p = real_realloc(block, size);
+	bool stays = was_live && has_to_stay(block, old.size_bytes);
+	void *p = stays ? realloc_beside(block, size) : real_realloc(block, size);
 	bool failed = !p && size != 0; /* realloc(p, 0) may free and return NULL */
 	if (was_live && failed)
 		heap_give_back(block, old);
@@ -198,8 +214,9 @@ EXPORT void *reallocarray(void *block, size_t count, size_t size)
 
 static SLOW void free_sampled(void *block)
 {
-	heap_on_free(block);
-	real_free(block);
+	size_t size = heap_on_free(block);
+	if (!has_to_stay(block, size))
+		real_free(block);
 }
 
 static __attribute__((noinline)) void free_marked(void *block)

@@ -178,18 +178,19 @@ void heap_give_back(void *block, struct live_info info)
 	}
 }
 
-void heap_on_free(void *block)
+size_t heap_on_free(void *block)
 {
-	struct live_info info;
+	struct live_info info = {.size_bytes = SIZE_MAX};
 	if (!live_may_hold(block))
-		return;
+		return SIZE_MAX;
 	if (!self_hold()) { /* a signal handler inside the recorder: the locks may be this thread's */
 		losses_count(free_nested);
-		return;
+		return SIZE_MAX;
 	}
 	if (remove_block(block, &info))
 		heap_count_free(info);
 	self_release();
+	return info.size_bytes;
 }
 
 static struct heap_values read_once(const struct heap_counters *v)

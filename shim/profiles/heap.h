@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "shim/profiles/live.h"
 #include "shim/snapshot.h"
@@ -19,8 +20,9 @@
 void heap_on_alloc(void *block, size_t size_bytes, struct unwind_frame from);
 
 /* Records that a block will be freed. Call it before the real free: after that, another thread may own the address. Any
- * pointer will do. */
-void heap_on_free(void *block);
+ * pointer will do.
+ * Returns the bytes that were asked for; SIZE_MAX if it is no sampled block. */
+size_t heap_on_free(void *block);
 
 /* realloc in two steps: take a sampled block out without counting it; then count it as freed, or put it back if the
  * real realloc failed. Call them between self_hold (or sampling_enter) and its end. */

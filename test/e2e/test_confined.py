@@ -116,6 +116,13 @@ class ShutIn(shim.TestCase):
 
     test_no_thread_has_yet_to_return_from_our_handler.long_s = 10
 
+    def test_a_block_of_before_is_freed_without_a_call(self):
+        argv = [shim.program("shut_in_frees"), 5000]
+        self.assertEqual((0, "freed\n"), run_bare(argv)[:2])
+        for i in range(6):
+            with self.subTest(run=i):  # a sampled small block has room for more
+                self.assertEqual((0, "freed\n"), run_shim(argv + [1000], rate=32768)[:2])
+
     def test_threads_that_shut_themselves_in_at_once(self):
         argv = [shim.program("shut_in_at_once")]
         for how in ("both", "divided", "again"):
