@@ -33,8 +33,9 @@ out=$(cd "$1" && pwd)
 cc=${CC:-cc}
 log=$out/build.log
 
-cflags="-std=gnu11 -O2 -g -fPIC -fno-plt -fvisibility=hidden -ffunction-sections -fdata-sections -fexceptions
--fasynchronous-unwind-tables -w"
+# No unwind tables: nothing unwinds the listener but a debugger, which has those of -g.
+cflags="-std=gnu11 -O2 -g -fPIC -fno-plt -fvisibility=hidden -ffunction-sections -fdata-sections
+-fno-exceptions -fno-unwind-tables -fno-asynchronous-unwind-tables -w"
 # clang puts bcmp in memcmp's place, which is not one of the functions of shim/base/mem.c.
 # shellcheck disable=SC2086 # CC may be two words, as in "ccache gcc"
 ! $cc --version 2>/dev/null | grep -q clang || cflags="$cflags -fno-builtin-bcmp"
@@ -85,12 +86,15 @@ grep -q 'define MBEDTLS_VERSION_MAJOR *3$' "$out/src/include/mbedtls/build_info.
 # Sources that verify certificates of strangers go by our limits (surroundings.c).
 # shellcheck disable=SC2317 # xargs calls it
 compile() {
-	local name limits=
+	local name more=''
 	name=$(basename "$1" .c)
+	case $name in
+	ssl_* | x509* | psa_* | pk* | asn1* | oid | error | debug | version*) more=-Os ;; # no maths, run once a message
+	esac
 	[ "$name" != x509_crt ] ||
-		limits="-Dmbedtls_pk_parse_subpubkey=tls_parse_public_key -Dmbedtls_pk_verify_ext=tls_verify"
+		more+=" -Dmbedtls_pk_parse_subpubkey=tls_parse_public_key -Dmbedtls_pk_verify_ext=tls_verify"
 	# shellcheck disable=SC2086
-	$cc $cflags $limits -ffile-prefix-map="$out/src=mbedtls" -I"$root" -I"$out/src/include" -I"$out/src/library" \
+	$cc $cflags $more -ffile-prefix-map="$out/src=mbedtls" -I"$root" -I"$out/src/include" -I"$out/src/library" \
 		-DMBEDTLS_CONFIG_FILE="\"$config\"" -c -o "$out/obj/$name.o" "$1"
 }
 
