@@ -4,6 +4,7 @@
 #
 # SPDX-License-Identifier: Apache-2.0
 import contextlib
+import ftplib
 import http.client
 import os
 import re
@@ -29,6 +30,21 @@ defaults
 frontend f
   bind 127.0.0.1:%d
   http-request return status 200 content-type text/plain string "by haproxy"
+"""
+# Sessions in namespaces of their own would not reach the door.
+VSFTPD = """
+listen=YES
+listen_address=127.0.0.1
+listen_port=%d
+background=NO
+isolate=NO
+isolate_network=NO
+seccomp_sandbox=NO
+anonymous_enable=YES
+anon_root=/usr/share/doc
+ftp_username=daemon
+nopriv_user=nobody
+secure_chroot_dir=%s
 """
 
 
@@ -146,3 +162,45 @@ class Chroot(shim.TestCase):
                 self.assertIn("no room for one more thread", a.text)
 
     test_haproxy_in_its_chroot.long_s = 8
+
+    @staticmethod
+    def is_jailed(pid):
+        with contextlib.suppress(OSError):  # it has ended
+            return os.readlink("/proc/%d/root" % pid) != "/"
+        return False
+
+    def jailed_sessions(self, port):
+        """Those processes that went into a folder, once there are two: that of the user, and that which serves it."""
+        found = [b for b in shim.behind(port) if b.row["answers"] and self.is_jailed(b.pid)]
+        return found if len(found) == 2 else None
+
+    @staticmethod
+    def log_in(port):
+        client = ftplib.FTP()
+        try:
+            client.connect("127.0.0.1", port, timeout=shim.DEADLINE_S)
+        except ConnectionRefusedError:
+            return None
+        client.login()
+        return client
+
+    def test_the_sessions_of_vsftpd_in_their_chroots(self):
+        vsftpd = shutil.which("vsftpd", path="/usr/sbin:/usr/bin:/sbin")
+        if not vsftpd:
+            self.skipTest("vsftpd is not installed")
+        folder, port = shim.scratch("vsftpd"), shim.free_port()
+        os.chmod(folder, 0o555)
+        conf = shim.save((VSFTPD % (port, folder)).encode(), "vsftpd.conf")
+        with start([vsftpd, conf], rate=1) as p:
+            with shim.wait_until("vsftpd", lambda: self.log_in(port)) as client:
+                self.assertIn("base-files", client.nlst())
+                for at in shim.wait_until("its sessions", lambda: self.jailed_sessions(p.port)):
+                    self.assertEqual(("vsftpd", 1), (at.row["program"], at.row["threads"]))
+                    d = look.dump(at)
+                    self.assertNotIn(MISSING, d.text)
+                    self.assertEqual(["vsftpd"], [t.name for t in d.threads])
+                    prof = shim.Profile(at.get("/debug/pprof/heap").body)
+                    self.assertEqual(vsftpd, prof.mappings[0].file)
+                    self.assertFalse([c for c in prof.comments if MISSING in c])
+                    self.assertTrue([s for s in prof.samples if "getpwnam" in s.names], "names of libc's functions")
+                self.assertIn("base-files/copyright", client.nlst("base-files"))
