@@ -46,6 +46,9 @@ void response_init(struct response *r, struct region *region)
 	*r = (struct response){.region = region};
 }
 
+/* Headers that every answer has. */
+#define ALWAYS "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n"
+
 void response_begin(struct response *r, unsigned status, const char *type)
 {
 	r->status = status;
@@ -57,8 +60,7 @@ void response_begin(struct response *r, unsigned status, const char *type)
 	out_str(&r->head, status_text(status));
 	out_str(&r->head, "\r\n");
 	response_header(r, "Content-Type", span_of(type));
-	response_header(r, "X-Content-Type-Options", SPAN("nosniff"));
-	response_header(r, "Cache-Control", SPAN("no-store"));
+	out_str(&r->head, ALWAYS);
 }
 
 void response_header(struct response *r, const char *name, struct span value)
@@ -101,10 +103,7 @@ static_assert(LIMIT_CONNECTIONS == 64, "TOO_MANY says so");
  * unit test checks it. */
 #define WHOLE_ANSWER(status_line, text, length) \
 	"HTTP/1.1 " status_line "\r\n" \
-	"Content-Type: " TYPE_TEXT "\r\n" \
-	"X-Content-Type-Options: nosniff\r\n" \
-	"Cache-Control: no-store\r\n" \
-	"X-Go-Pprof: 1\r\n" \
+	"Content-Type: " TYPE_TEXT "\r\n" ALWAYS "X-Go-Pprof: 1\r\n" \
 	"Content-Length: " length "\r\n" \
 	"Connection: close\r\n" \
 	"\r\n" text "\n"
