@@ -334,6 +334,7 @@ C_FILES      = $(shell find shim encoder http test -name '*.[ch]')
 SHELL_FILES  = $(shell grep -rlE '^\#!.*/(ba)?sh$$' scripts test .ci)
 PYTHON_FILES = $(shell find test -name '*.py') $(shell grep -rl '^\#!.*python3$$' scripts)
 MANUALS      = $(wildcard man/*.[17])
+MD_FILES     = $(shell find . -path ./build -prune -o -name '*.md' -print)
 CHECKED_C    = $(shell find shim encoder http -name '*.c')
 LINTS       := lint-layers lint-hooks lint-format lint-columns lint-shared \
                lint-shell lint-manuals lint-spelling lint-c lint-python
@@ -353,7 +354,7 @@ lint-format:
 
 lint-columns:
 	$(Q)scripts/check-columns $(C_FILES) $(SHELL_FILES) Makefile \
-		$$(find . -path ./build -prune -o \( -name '*.def' -o -name '*.md' \) -print | sed 's|^\./||')
+		$(MD_FILES) $$(find shim http encoder test -name '*.def')
 
 lint-shared:
 	$(Q)scripts/check-shared $(C_FILES)
@@ -365,7 +366,7 @@ lint-manuals:
 	$(Q)mandoc -Tlint -W warning $(MANUALS)
 
 lint-spelling:
-	$(Q)codespell $(C_FILES) $(SHELL_FILES) $(PYTHON_FILES) $(MANUALS) $(wildcard *.md */*.md) Makefile
+	$(Q)codespell $(C_FILES) $(SHELL_FILES) $(PYTHON_FILES) $(MANUALS) $(MD_FILES) Makefile
 
 # Files that have not changed since are not looked at again.
 lint-c:
