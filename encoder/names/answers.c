@@ -103,7 +103,7 @@ static void take_callee(struct answers *a, struct span rest)
 /* "from at to\tname" */
 static void take_jump(struct answers *a, struct span rest)
 {
-	struct jump j;
+	struct way_jump j;
 	if (a->has_address && a->jumps < SYMBOLIZE_JUMPS_MAX && cut_number(&rest, ' ', 16, &j.from) &&
 	    cut_number(&rest, ' ', 16, &j.at) && cut_number(&rest, '\t', 16, &j.to) && keep_part(a, &rest)) {
 		j.name = rest;

@@ -41,7 +41,7 @@ struct answers {
 	uint32_t frame_count;
 	struct span calls; /* in frame_text */
 	uint64_t called;
-	struct jump *jump; /* of an address with CACHE_CALL */
+	struct way_jump *jump; /* of an address with CACHE_CALL */
 	uint32_t jumps;
 };
 

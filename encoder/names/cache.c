@@ -186,9 +186,10 @@ void cache_put_callee(const struct object *o, uint64_t address, struct span name
 	put_call(o, address, &(struct cached_call){.name = name, .to = to});
 }
 
-void cache_put_jumps(const struct object *o, uint64_t address, uint64_t start, const struct jump *jump, uint32_t count)
+void cache_put_jumps(const struct object *o, uint64_t address, uint64_t start, const struct way_jump *jump,
+                     uint32_t count)
 {
-	struct jump *kept = is_full() ? NULL : allocate(count * sizeof *kept + 1);
+	struct way_jump *kept = is_full() ? NULL : allocate(count * sizeof *kept + 1);
 	for (uint32_t i = 0; kept && i < count; i++) {
 		kept[i] = jump[i];
 		if (!keep_text(&kept[i].name))

@@ -11,17 +11,12 @@
 #define PPROFSHIM_CACHE_H
 
 #include "encoder/names/names.h"
+#include "encoder/names/ways.h"
 
 /* One file's identity; a module without a build id is an object of its own. */
 struct object {
 	uint64_t again_ns; /* CLOCK_MONOTONIC: the symbolizer failed on it, and is not asked about it before then */
 	uint32_t number;
-};
-
-/* A jump at the end of a function to another: protocol.h. Addresses are as the file's headers count. */
-struct jump {
-	uint64_t from, at, to;
-	struct span name;
 };
 
 /* Added to an address: the entry is about the call that ends after it, and what may have jumped on from there. */
@@ -31,7 +26,7 @@ struct jump {
 struct cached_call {
 	struct span name; /* the function that it names, as linked */
 	uint64_t to;      /* where its machine code goes to, which may be a stub; 0: not known */
-	const struct jump *jump;
+	const struct way_jump *jump;
 	uint32_t jumps;
 };
 
@@ -61,7 +56,8 @@ void cache_put(const struct object *o, uint64_t address, uint64_t start, const s
 void cache_put_callee(const struct object *o, uint64_t address, struct span name, uint64_t to);
 
 /* Store the jumps that may follow a call (CACHE_CALL) to the function that begins at `start`. */
-void cache_put_jumps(const struct object *o, uint64_t address, uint64_t start, const struct jump *jump, uint32_t count);
+void cache_put_jumps(const struct object *o, uint64_t address, uint64_t start, const struct way_jump *jump,
+                     uint32_t count);
 
 /* Empty the cache: cache_trim only if it is larger than its share of the memory. Objects become invalid, too. */
 void cache_trim(void);

@@ -38,6 +38,13 @@ struct name {
 	uint64_t offset;                /* of the address in the outermost function */
 };
 
+/* Stacks that may lack functions which ended in a jump (tails.h), and of each kind the function that was called first.
+ */
+struct tails_doubts {
+	size_t ambiguous, unknown; /* there is more than one way; no jumps are known */
+	struct span ambiguous_first, unknown_first;
+};
+
 struct names {
 	struct region *region;
 	struct maps maps;
@@ -46,7 +53,8 @@ struct names {
 	size_t jit_count;
 	struct span program; /* the path that the program was started by, if that is a link to its file; else empty */
 	struct span executable; /* the path of the program's file, as the kernel has it; empty: not known */
-	const char *note;       /* why some names are missing or poor, for users; NULL: none is */
+	struct tails_doubts tails;
+	const char *note; /* why some names are missing or poor, for users; NULL: none is */
 };
 
 /* Begin a request's view. Returns 0, or -ENOMEM. */

@@ -3,10 +3,8 @@
  * Runs in: listener. Memory of the request's region. The graphs come from the helper, and are not trusted.
  *
  * Where a call names another function than the one that runs in its place, that function was called, and jumped on: it
- * is certain. (clang does not tell of all jumps, and without debug information none is known.) The jumps that may
- * follow are a graph (encoder/symbolize/dwarf/jumps.c). Certain are the functions that all of its ways to the running
- * function pass: without one of them, none would arrive. gdb shows what all ways have in common at their beginning and
- * end (its manual, "Tail Call Frames"); this is the same, and what they have in common between.
+ * is certain. (clang does not tell of all jumps, and without debug information none is known.) What ran between is
+ * found in ways.c.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "encoder/names/tails.h"
@@ -15,90 +13,13 @@
 
 #include "encoder/bytes/intern.h"
 #include "encoder/names/cache.h"
-#include "encoder/symbolize/protocol.h"
+#include "encoder/names/ways.h"
 #include "shim/base/pace.h"
 
-enum {
-	NODES_MOST = SYMBOLIZE_JUMPS_MAX + 1,
-	INSERTED_MOST = 64, /* frames of a stack */
-};
+enum { INSERTED_MOST = 64 }; /* frames of a stack */
 
-/* The function that runs in place of the one that was called. */
-struct callee {
-	const struct module *module; /* NULL: it is one of `names` */
-	const char *const *names;
-	uint64_t start, address; /* as the file's headers count */
-	struct span name;        /* as linked */
-};
-
-static const char *const allocators[] = {"malloc",
-                                         "calloc",
-                                         "realloc",
-                                         "reallocarray",
-                                         "memalign",
-                                         "aligned_alloc",
-                                         "posix_memalign",
-                                         "valloc",
-                                         "pvalloc",
-                                         "_Znwm",
-                                         "_Znam",
-                                         "_ZnwmSt11align_val_t",
-                                         "_ZnamSt11align_val_t",
-                                         "_ZnwmRKSt9nothrow_t",
-                                         "_ZnamRKSt9nothrow_t",
-                                         "_ZnwmSt11align_val_tRKSt9nothrow_t",
-                                         "_ZnamSt11align_val_tRKSt9nothrow_t",
-                                         NULL};
-static const char *const creators[] = {"pthread_create", "thrd_create", NULL};
 static const char *const *const leaf_names[] = {
-	[TAILS_NOTHING] = NULL, [TAILS_ALLOCATOR] = allocators, [TAILS_CREATOR] = creators};
-
-/* --- names ------------------------------------------------------------------------------------ */
-
-static void skip(struct span *s, const char *prefix)
-{
-	size_t len = strlen(prefix);
-	if (span_starts(*s, prefix)) {
-		s->at += len;
-		s->len -= len;
-	}
-}
-
-static void skip_lines(struct span *s)
-{
-	while (s->len > 1 && s->at[0] == '_' && !span_starts(*s, "_Z"))
-		skip(s, "_");
-}
-
-/* A function may have several names (__GI___libc_malloc is malloc), and its parts have names of their own (f.cold). */
-static struct span plain(struct span name)
-{
-	skip_lines(&name);
-	skip(&name, "GI_");
-	skip_lines(&name);
-	skip(&name, "libc_");
-	for (size_t i = 1; i < name.len; i++)
-		if (name.at[i] == '.' || name.at[i] == '@')
-			name.len = i;
-	return name;
-}
-
-static bool is_same(struct span a, struct span b)
-{
-	a = plain(a);
-	b = plain(b);
-	return a.len && a.len == b.len && memcmp(a.at, b.at, a.len) == 0;
-}
-
-static bool is_named(const struct callee *c, struct span name)
-{
-	if (c->module)
-		return is_same(c->name, name);
-	for (const char *const *its = c->names; *its; its++)
-		if (is_same(span_of(*its), name))
-			return true;
-	return false;
-}
+	[TAILS_NOTHING] = NULL, [TAILS_ALLOCATOR] = ways_allocators, [TAILS_CREATOR] = ways_creators};
 
 /* --- what a call names, and what runs ------------------------------------------------------------- */
 
@@ -109,178 +30,76 @@ static const struct cached *find(struct site site, uint64_t mark)
 }
 
 /* Find what runs below frame i. False: it has no name, or it is unknown what the leaf called. */
-static bool find_callee(const struct names *n, const struct stack *s, size_t i, enum tails_leaf leaf, struct callee *to)
+static bool find_end(const struct names *n, const struct tails_stack *t, size_t i, const struct module *caller,
+                     struct way_end *end)
 {
-	*to = (struct callee){.names = leaf_names[leaf]};
+	*end = (struct way_end){.names = leaf_names[t->leaf]};
 	if (i == 0)
-		return to->names;
-	struct site site = names_site(n, s->pc[i - 1], s->place);
+		return end->names;
+	struct site site = names_site(n, t->stack->pc[i - 1], t->stack->place);
 	const struct cached *c = find(site, 0);
 	if (!c || !c->count)
 		return false;
-	to->module = site.module;
-	to->start = c->start;
-	to->address = names_file_address(site);
-	to->name = c->frame[c->count - 1].system;
+	*end = (struct way_end){.is_near = site.module == caller,
+	                        .start = c->start,
+	                        .address = names_file_address(site),
+	                        .name = c->frame[c->count - 1].system};
 	return true;
 }
 
-/* Does a function begin where the running one does, or further on in it? */
-static bool is_within(const struct callee *c, uint64_t entry)
-{
-	return entry && entry >= c->start && entry <= c->address;
-}
-
 /* Does frame i call another function than the one that runs below it? */
-static bool is_other(const struct names *n, const struct stack *s, size_t i, enum tails_leaf leaf, struct site *site,
-                     struct callee *callee)
+static bool is_other(const struct names *n, const struct tails_stack *t, size_t i, struct site *site,
+                     struct way_end *end)
 {
-	*site = names_site(n, s->pc[i], s->place);
+	*site = names_site(n, t->stack->pc[i], t->stack->place);
 	const struct cached *c = find(*site, 0);
-	if (!c || !c->call || !find_callee(n, s, i, leaf, callee) || is_named(callee, c->call->name))
-		return false;
-	return callee->module != site->module || !is_within(callee, c->call->to);
-}
-
-/* --- the graph -------------------------------------------------------------------------------- */
-
-struct node {
-	uint64_t entry; /* 0: it is in another file, or not known */
-	struct span name;
-	bool is_end; /* it is the function that runs, or may jump to it unseen */
-};
-
-struct graph {
-	size_t nodes, jumps;
-	struct node node[NODES_MOST]; /* the function that was called is the first */
-	struct {
-		size_t from, to;
-		uint64_t at;
-	} jump[SYMBOLIZE_JUMPS_MAX];
-};
-
-static size_t number_of(struct graph *g, uint64_t entry, struct span name)
-{
-	size_t i = 0;
-	for (; i < g->nodes; i++)
-		if (entry ? g->node[i].entry == entry
-		          : !g->node[i].entry && g->node[i].name.len == name.len &&
-		                    memcmp(g->node[i].name.at, name.at, name.len) == 0)
-			return i;
-	if (i < NODES_MOST)
-		g->node[g->nodes++] = (struct node){entry, name, false};
-	return i;
-}
-
-static bool is_callee(const struct callee *c, const struct module *m, const struct node *node)
-{
-	if (c->module == m && is_within(c, node->entry))
-		return true;
-	return node->name.len && is_named(c, node->name);
-}
-
-/* False: it is no graph, or the function that was called is the one that runs. */
-static bool make_graph(struct graph *g, const struct cached *c, const struct callee *callee, const struct module *m)
-{
-	*g = (struct graph){0};
-	size_t jumps = c && c->call ? c->call->jumps : 0;
-	if (!c || !c->start || jumps > SYMBOLIZE_JUMPS_MAX)
-		return false;
-	number_of(g, c->start, (struct span){0});
-	for (const struct jump *j = jumps ? c->call->jump : NULL; g->jumps < jumps; j++) {
-		size_t from = number_of(g, j->from, (struct span){0});
-		size_t to = number_of(g, j->to, j->name);
-		if (from >= NODES_MOST || to >= NODES_MOST)
-			return false;
-		g->jump[g->jumps].from = from;
-		g->jump[g->jumps].to = to;
-		g->jump[g->jumps++].at = j->at;
-	}
-	for (size_t i = 0; i < g->nodes; i++)
-		g->node[i].is_end = !g->node[i].entry || is_callee(callee, m, &g->node[i]);
-	return !g->node[0].is_end;
-}
-
-/* Number the nodes by how many jumps lead there from the first one, none of them through `without`; 0: none do.
- * Returns whether they reach an end. */
-static bool measure(const struct graph *g, size_t first, size_t without, size_t distance[NODES_MOST])
-{
-	bool more = true, arrives = g->node[first].is_end;
-	memset(distance, 0, NODES_MOST * sizeof *distance);
-	distance[first] = 1;
-	while (more) {
-		more = false;
-		for (size_t i = 0; i < g->jumps; i++) {
-			size_t from = g->jump[i].from, to = g->jump[i].to;
-			if (!distance[from] || from == without || to == without || g->node[from].is_end ||
-			    (distance[to] && distance[to] <= distance[from] + 1))
-				continue;
-			distance[to] = distance[from] + 1;
-			arrives |= g->node[to].is_end;
-			more = true;
-		}
-	}
-	return arrives;
-}
-
-/* Returns the address within the one jump of a function that leads on; if there are several, the function's first. */
-static uint64_t address_of(const struct graph *g, size_t node)
-{
-	size_t distance[NODES_MOST], ways = 0;
-	uint64_t at = 0;
-	for (size_t i = 0; i < g->jumps; i++)
-		if (g->jump[i].from == node && measure(g, g->jump[i].to, node, distance)) {
-			ways++;
-			at = g->jump[i].at;
-		}
-	return ways == 1 && at ? at : g->node[node].entry;
-}
-
-/* List the addresses of the certain functions, the one that was called last. Returns their number. */
-static size_t list_certain(const struct graph *g, uint64_t *list)
-{
-	size_t distance[NODES_MOST], unused[NODES_MOST], count = 0;
-	if (!measure(g, 0, NODES_MOST, distance)) {
-		list[0] = g->node[0].entry;
-		return 1;
-	}
-	for (size_t d = NODES_MOST; d > 0; d--)
-		for (size_t i = 0; i < g->nodes; i++)
-			if (distance[i] == d && g->node[i].entry && !g->node[i].is_end &&
-			    (i == 0 || !measure(g, 0, i, unused)))
-				list[count++] = address_of(g, i);
-	return count;
+	return c && c->call && find_end(n, t, i, site->module, end) && ways_is_other(end, c->call->name, c->call->to);
 }
 
 /* --- stacks ----------------------------------------------------------------------------------- */
 
+static void note_doubt(struct names *n, enum ways_doubt doubt, struct site site)
+{
+	struct tails_doubts *all = &n->tails;
+	struct span name = find(site, 0)->call->name;
+	if (doubt == WAYS_AMBIGUOUS && !all->ambiguous++)
+		all->ambiguous_first = name;
+	if (doubt == WAYS_UNKNOWN && !all->unknown++)
+		all->unknown_first = name;
+}
+
 /* Write the frames that belong below frame i. Returns their number. */
-static size_t make_frames(const struct names *n, const struct stack *s, size_t i, enum tails_leaf leaf, uintptr_t *pc)
+static size_t make_frames(struct names *n, const struct tails_stack *t, size_t i, uintptr_t *pc)
 {
 	struct site site;
-	struct callee callee;
-	struct graph g;
-	uint64_t list[NODES_MOST];
-	if (!is_other(n, s, i, leaf, &site, &callee) || !make_graph(&g, find(site, CACHE_CALL), &callee, site.module))
+	struct way_end end;
+	uint64_t list[WAYS_MOST];
+	enum ways_doubt doubt;
+	if (!is_other(n, t, i, &site, &end))
 		return 0;
-	size_t count = list_certain(&g, list);
+	const struct cached *c = find(site, CACHE_CALL);
+	size_t jumps = c && c->call ? c->call->jumps : 0;
+	size_t count = c ? ways_find(c->start, jumps ? c->call->jump : NULL, jumps, &end, list, &doubt) : 0;
 	for (size_t k = 0; k < count; k++)
 		pc[k] = site.address - names_file_address(site) + list[k];
+	if (count)
+		note_doubt(n, doubt, site);
 	return count;
 }
 
 /* Returns the stack with its lacking frames; NULL: it lacks none, or there is no memory. */
-static const struct stack *complete(struct names *n, const struct stack *s, enum tails_leaf leaf)
+static const struct stack *complete(struct names *n, const struct tails_stack *t)
 {
+	const struct stack *s = t->stack;
 	struct region_mark mark = region_mark(n->region);
 	struct stack *more = region_alloc(n->region, sizeof *s + (s->depth + INSERTED_MOST) * sizeof *s->pc);
-	uintptr_t pc[NODES_MOST];
+	uintptr_t pc[WAYS_MOST];
 	uint32_t inserted = 0;
 	if (!more)
 		return NULL;
 	more->place = s->place;
 	for (size_t i = 0; i < s->depth; i++) {
-		size_t count = make_frames(n, s, i, leaf, pc);
+		size_t count = make_frames(n, t, i, pc);
 		for (size_t k = 0; k < count && inserted < INSERTED_MOST; k++, inserted++)
 			more->pc[more->depth++] = pc[k];
 		more->pc[more->depth++] = s->pc[i];
@@ -293,15 +112,14 @@ static const struct stack *complete(struct names *n, const struct stack *s, enum
 
 /* List the calls of other functions than those that run. Returns their number; `sites` may be NULL: count them alone.
  */
-static size_t list_calls(const struct names *n, const struct stack **stacks, size_t count, enum tails_leaf leaf,
-                         struct site *sites)
+static size_t list_calls(const struct names *n, const struct tails_stack *stacks, size_t count, struct site *sites)
 {
-	struct callee callee;
+	struct way_end end;
 	struct site site;
 	size_t calls = 0;
 	for (size_t i = 0; i < count && !pace(); i++)
-		for (size_t k = 0; stacks[i] && k < stacks[i]->depth; k++) {
-			if (!is_other(n, stacks[i], k, leaf, &site, &callee))
+		for (size_t k = 0; stacks[i].stack && k < stacks[i].stack->depth; k++) {
+			if (!is_other(n, &stacks[i], k, &site, &end))
 				continue;
 			if (sites)
 				sites[calls] = site;
@@ -318,15 +136,15 @@ struct place {
 };
 
 /* Number each address of the stacks once. False: no memory. */
-static bool find_places(struct names *n, struct intern *places, const struct stack **stacks, size_t count)
+static bool find_places(struct names *n, struct intern *places, const struct tails_stack *stacks, size_t count)
 {
 	struct place *spare = NULL;
 	bool is_new;
 	for (size_t i = 0; i < count && !pace(); i++)
-		for (size_t k = 0; stacks[i] && k < stacks[i]->depth; k++) {
+		for (size_t k = 0; stacks[i].stack && k < stacks[i].stack->depth; k++) {
 			if (!spare && !(spare = region_alloc(n->region, sizeof *spare)))
 				return false;
-			*spare = (struct place){stacks[i]->pc[k], stacks[i]->place};
+			*spare = (struct place){stacks[i].stack->pc[k], stacks[i].stack->place};
 			if (intern(places, n->region, (struct span){(const char *)spare, sizeof *spare}, &is_new) < 0)
 				return false;
 			spare = is_new ? NULL : spare;
@@ -335,7 +153,7 @@ static bool find_places(struct names *n, struct intern *places, const struct sta
 }
 
 /* Look up what the addresses are, and what is called there. Only the cache keeps it. */
-static int prepare(struct names *n, const struct stack **stacks, size_t count, struct patience *p)
+static int prepare(struct names *n, const struct tails_stack *stacks, size_t count, struct patience *p)
 {
 	struct region_mark mark = region_mark(n->region);
 	struct intern places = {0};
@@ -355,20 +173,20 @@ static int prepare(struct names *n, const struct stack **stacks, size_t count, s
 	return r;
 }
 
-int tails_insert(struct names *n, const struct stack **stacks, size_t count, enum tails_leaf leaf, struct patience *p)
+int tails_insert(struct names *n, struct tails_stack *stacks, size_t count, struct patience *p)
 {
 	int r = p ? prepare(n, stacks, count, p) : 0;
-	size_t calls = r == 0 ? list_calls(n, stacks, count, leaf, NULL) : 0;
+	size_t calls = r == 0 ? list_calls(n, stacks, count, NULL) : 0;
 	if (!calls)
 		return r;
 	struct site *sites = region_alloc(n->region, calls * sizeof *sites);
 	if (!sites)
 		return -ENOMEM;
-	list_calls(n, stacks, count, leaf, sites);
+	list_calls(n, stacks, count, sites);
 	r = names_prepare_calls(n, sites, calls, p);
 	for (size_t i = 0; r == 0 && i < count && !pace(); i++) {
-		const struct stack *more = stacks[i] ? complete(n, stacks[i], leaf) : NULL;
-		stacks[i] = more ? more : stacks[i];
+		const struct stack *more = stacks[i].stack ? complete(n, &stacks[i]) : NULL;
+		stacks[i].stack = more ? more : stacks[i].stack;
 	}
 	return r;
 }

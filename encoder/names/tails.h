@@ -15,9 +15,15 @@ enum tails_leaf {
 	TAILS_CREATOR, /* pthread_create */
 };
 
-/* Replace each stack (or NULL) that lacks frames which are certain by a copy that has them. Call it before
- * names_prepare: there are new addresses. Without patience (NULL), what is
- * known already must do. Returns 0, -ENOMEM or -EAGAIN, as names_prepare does. */
-int tails_insert(struct names *n, const struct stack **stacks, size_t count, enum tails_leaf leaf, struct patience *p);
+struct tails_stack {
+	const struct stack *stack; /* or NULL */
+	enum tails_leaf leaf;
+};
+
+/* Replace each stack that lacks frames which are certain by a copy that has them. Call it before names_prepare: there
+ * are new addresses. Without patience (NULL), what is known already must do. n->tails then tells of stacks that may
+ * lack more.
+ * Returns 0, -ENOMEM or -EAGAIN, as names_prepare does. */
+int tails_insert(struct names *n, struct tails_stack *stacks, size_t count, struct patience *p);
 
 #endif

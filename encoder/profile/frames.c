@@ -143,19 +143,17 @@ static int look_up_all(struct frames *f, const struct place *list, struct patien
 /* Give the threads' stacks the frames of functions that ended in a jump. Returns 0, -ENOMEM or -EAGAIN. */
 static int complete_stacks(struct frames *f, struct dump_thread *threads, size_t count, struct patience *p)
 {
-	const struct stack **stacks = region_alloc(f->region, (2 * count + 1) * sizeof *stacks);
+	struct tails_stack *stacks = region_alloc(f->region, (2 * count + 1) * sizeof *stacks);
 	if (!stacks)
 		return -ENOMEM;
 	for (size_t i = 0; i < count; i++) {
-		stacks[i] = threads[i].stack;
-		stacks[count + i] = threads[i].created_by;
+		stacks[2 * i] = (struct tails_stack){threads[i].stack, TAILS_NOTHING};
+		stacks[2 * i + 1] = (struct tails_stack){threads[i].created_by, TAILS_CREATOR};
 	}
-	int r = tails_insert(&f->names, stacks, count, TAILS_NOTHING, p);
-	if (r == 0)
-		r = tails_insert(&f->names, stacks + count, count, TAILS_CREATOR, p);
+	int r = tails_insert(&f->names, stacks, 2 * count, p);
 	for (size_t i = 0; i < count; i++) {
-		threads[i].stack = stacks[i];
-		threads[i].created_by = stacks[count + i];
+		threads[i].stack = stacks[2 * i].stack;
+		threads[i].created_by = stacks[2 * i + 1].stack;
 	}
 	return r;
 }

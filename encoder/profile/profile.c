@@ -271,12 +271,31 @@ static void write_cuts(struct profile_writer *w, const struct profile_snapshot *
 	}
 }
 
+/* Says that stacks may lack functions which ended in a jump. */
+static void write_doubt(struct profile_writer *w, size_t count, struct span first, const char *why)
+{
+	char text[512];
+	struct line l = LINE(text);
+	if (!count)
+		return;
+	line_dec(&l, (int64_t)count);
+	line_str(&l, count == 1 ? " stack may lack" : " stacks may lack");
+	line_str(&l, " functions that ended in a jump to another (tail calls), after a call of ");
+	line_bytes(&l, first.at, first.len < sizeof text / 4 ? first.len : sizeof text / 4);
+	line_str(&l, count == 1 ? ": " : ", first of all: ");
+	line_str(&l, why);
+	write_comment(w, text);
+}
+
 static void write_comments(struct profile_writer *w, const struct profile_snapshot *now, const struct rows *rows)
 {
 	for (size_t i = 0; now->kind == PROFILE_CPU && i < now->cpu.comment_count; i++)
 		write_comment(w, now->cpu.comments[i]);
 	write_unreached(w, rows->unreached);
 	write_cuts(w, now, rows);
+	const struct tails_doubts *tails = &w->names.tails;
+	write_doubt(w, tails->ambiguous, tails->ambiguous_first, "there is more than one way");
+	write_doubt(w, tails->unknown, tails->unknown_first, "its file has no debug information of the jump");
 	if (w->names.note)
 		write_comment(w, w->names.note);
 	snapshot_losses(write_comment, w);

@@ -204,14 +204,14 @@ int rows_complete(struct rows *rows, enum profile_kind kind, struct names *names
 		[PROFILE_THREADCREATE] = TAILS_CREATOR,
 		[PROFILE_CPU] = TAILS_NOTHING,
 	};
-	const struct stack **stacks = region_alloc(names->region, rows->count * sizeof *stacks + 1);
+	struct tails_stack *stacks = region_alloc(names->region, rows->count * sizeof *stacks + 1);
 	if (!stacks)
 		return -ENOMEM;
 	for (size_t i = 0; i < rows->count; i++)
-		stacks[i] = rows->at[i].stack;
-	int r = tails_insert(names, stacks, rows->count, leaf[kind], patience);
+		stacks[i] = (struct tails_stack){rows->at[i].stack, leaf[kind]};
+	int r = tails_insert(names, stacks, rows->count, patience);
 	for (size_t i = 0; i < rows->count; i++)
-		rows->at[i].stack = stacks[i];
+		rows->at[i].stack = stacks[i].stack;
 	return r;
 }
 

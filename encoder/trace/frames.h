@@ -21,6 +21,8 @@ struct trace_frame {
 struct trace_frames {
 	struct region *region;
 	struct names names;
+	struct intern stacks;            /* the snapshot's, by pointer */
+	const struct stack **whole;      /* stack number n with the functions that ended in a jump (names/tails.h) */
 	struct intern places, addresses; /* place number n is frame n */
 	struct trace_frame *frames;
 };
@@ -28,7 +30,10 @@ struct trace_frames {
 /* Look up the frames of all stacks of the snapshot. Returns 0, -ENOMEM or -EAGAIN (encoder.h). */
 int trace_frames_make(struct trace_frames *f, struct region *r, const struct trace_snapshot *s, struct patience *p);
 
-/* Returns the number (an index of f->frames) of frame i of a stack of that snapshot; i < s->depth. */
+/* Returns a stack of that snapshot (NULL: NULL) with the functions that ended in a jump. */
+const struct stack *trace_frames_stack(struct trace_frames *f, const struct stack *s);
+
+/* Returns the number (an index of f->frames) of frame i of such a stack; i < s->depth. */
 size_t trace_frames_number(struct trace_frames *f, const struct stack *s, size_t i);
 
 #endif

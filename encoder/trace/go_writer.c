@@ -170,10 +170,11 @@ static const struct go_frame_fields *fields_of(struct go_writer *w, size_t frame
 static void write_stack(struct go_writer *w, uint64_t id, const struct go_stack_key *key)
 {
 	uint8_t bytes[STACK_BYTES_MAX], head[2 * VARINT_MAX];
-	size_t n = 0, count = 0, depth = key->stack ? key->stack->depth : 0;
+	const struct stack *stack = trace_frames_stack(&w->frames, key->stack);
+	size_t n = 0, count = 0, depth = stack ? stack->depth : 0;
 	for (; count < depth && count < STACK_FRAMES_MAX - 1 && n + 2 * FRAME_BYTES_MAX + sizeof head < sizeof bytes;
 	     count++) {
-		size_t frame = trace_frames_number(&w->frames, key->stack, count);
+		size_t frame = trace_frames_number(&w->frames, stack, count);
 		n += put_frame(bytes + n, fields_of(w, frame));
 	}
 	if (key->life != GO_STACK_OF_ANY) {

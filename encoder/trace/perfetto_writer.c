@@ -201,8 +201,9 @@ void perfetto_put_stack(struct perfetto_writer *w, const struct trace_life *l, c
 	if (!iid)
 		return;
 	if (is_new) {
-		intern_text(w, iid, stack);
-		intern_callstack(w, l, iid, stack);
+		const struct stack *whole = trace_frames_stack(&w->frames, stack);
+		intern_text(w, iid, whole);
+		intern_callstack(w, l, iid, whole);
 	}
 	message_str(&w->part, ANNOTATION_NAME, "stack");
 	message_uint(&w->part, ANNOTATION_STRING_IID, iid);

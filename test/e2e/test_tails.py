@@ -7,6 +7,7 @@ import subprocess
 
 import shim
 from symbolized import build
+from test_trace import Perfetto
 
 
 def stacks(profile, name):
@@ -33,6 +34,7 @@ class Tails(shim.TestCase):
             self.locks(p)
             self.pointers(p)
             self.cpu(p)
+            self.traces(p)
 
     def heap(self, profile, whole):
         found = stacks(profile, "main")
@@ -45,6 +47,7 @@ class Tails(shim.TestCase):
         # Which of two functions it was is not known.
         self.assertNotIn(("main", "make_either", "make_buffer"), found)
         self.assertNotIn(("main", "make_either", "make_large"), found)
+        self.doubts(profile, whole)
         self.assertEqual([100, 300000, 100, 300000], profile.sums(
             lambda s: tuple(reversed([l.names[-1] for l in s.locations[:len(table)]])) == table))
 
@@ -83,6 +86,24 @@ class Tails(shim.TestCase):
         found = stacks(p.profile("profile", "?seconds=1"), "spinner")
         self.assertIn(("spinner", "spin", "spin_inner"), found)
         self.assertNotIn(("spinner", "spin_inner"), found)
+
+    def traces(self, p):
+        def perfetto():
+            t = Perfetto(p.get("/debug/pprof/trace?seconds=1&format=perfetto").body)
+            return {s[s.index("spinner"):] for s in t.callstacks.get("spin_inner", ()) if "spinner" in s}
+
+        self.assertEqual({("spinner", "spin", "spin_inner")}, shim.wait_until("the thread is sampled", perfetto))
+        shim.wait_until("Go's format has the string, which is four bytes long",
+                        lambda: b"\x04spin" in p.get("/debug/pprof/trace?seconds=1").body)
+
+    def doubts(self, profile, whole):
+        """What may be missing is said, with the function that was called."""
+        said = [c for c in profile.comments if "may lack functions" in c]
+        if whole:
+            self.assertEqual(1, len(said), said)
+            self.assertRegex(said[0], "^[12] stacks? may lack .*make_either.*: there is more than one way$")
+        else:
+            self.assertTrue([c for c in said if c.endswith("its file has no debug information of the jump")], said)
 
     def test_gcc(self):
         self.check("gcc", "g++", "-O2", "-g")

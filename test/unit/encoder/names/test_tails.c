@@ -3,7 +3,7 @@
  * Runs in: its own process. One object, whose answers are put into the cache by hand.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-/* links: encoder/names/tails.c encoder/names/cache.c encoder/bytes/intern.c encoder/bytes/utf8.c
+/* links: encoder/names/tails.c encoder/names/ways.c encoder/names/cache.c encoder/bytes/intern.c encoder/bytes/utf8.c
  * links: shim/base/text.c shim/base/arena.c shim/base/sync.c */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -86,14 +86,14 @@ static int end(void **state)
 	return 0;
 }
 
-static void know_jumps(const struct jump *jump, uint32_t count)
+static void know_jumps(const struct way_jump *jump, uint32_t count)
 {
 	cache_put_jumps(cache_object(&module), CALLER | CACHE_CALL, F, jump, count);
 }
 
 #define KNOW_JUMPS(...) \
 	do { \
-		const struct jump some[] = {__VA_ARGS__}; \
+		const struct way_jump some[] = {__VA_ARGS__}; \
 		know_jumps(some, COUNT(some)); \
 	} while (0)
 #define TO(address, text) \
@@ -107,14 +107,14 @@ static void know_jumps(const struct jump *jump, uint32_t count)
 static const struct stack *complete(enum tails_leaf leaf, const uintptr_t *pc, uint32_t depth)
 {
 	struct stack *s = region_alloc(&memory, sizeof *s + depth * sizeof *pc);
-	const struct stack *result = s;
+	struct tails_stack result = {s, leaf};
 	s->depth = depth;
 	s->place = 7;
 	for (uint32_t i = 0; i < depth; i++)
 		s->pc[i] = BIAS + pc[i];
-	assert_int_equal(tails_insert(&names, &result, 1, leaf, NULL), 0);
-	assert_int_equal(result->place, 7);
-	return result;
+	assert_int_equal(tails_insert(&names, &result, 1, NULL), 0);
+	assert_int_equal(result.stack->place, 7);
+	return result.stack;
 }
 
 static void assert_stack(const struct stack *s, const uintptr_t *pc, uint32_t depth)
@@ -128,6 +128,11 @@ static void assert_stack(const struct stack *s, const uintptr_t *pc, uint32_t de
 	do { \
 		const uintptr_t all[] = {__VA_ARGS__}; \
 		assert_stack(stack, all, COUNT(all)); \
+	} while (0)
+#define ASSERT_DOUBTS(how_ambiguous, how_unknown) \
+	do { \
+		assert_int_equal(names.tails.ambiguous, how_ambiguous); \
+		assert_int_equal(names.tails.unknown, how_unknown); \
 	} while (0)
 #define COMPLETE(leaf, ...) complete(leaf, (const uintptr_t[]){__VA_ARGS__}, COUNT(((const uintptr_t[]){__VA_ARGS__})))
 
@@ -185,6 +190,9 @@ static void test_of_two_ways_only_what_both_pass_is_certain(void **state)
 	KNOW_JUMPS({F, F + 1, TO(G, "g")}, {F, F + 2, TO(H, "h")}, {G, G + 1, TO(K, "k")}, {H, H + 1, TO(K, "k")},
 	           {K, K + 1, TO(0, "malloc")});
 	ASSERT_STACK(COMPLETE(TAILS_ALLOCATOR, CALLER), K + 1, F, CALLER);
+	ASSERT_DOUBTS(1, 0);
+	assert_int_equal(names.tails.ambiguous_first.len, 1);
+	assert_memory_equal(names.tails.ambiguous_first.at, "f", 1);
 }
 
 static void test_two_jumps_of_a_function_leave_its_line_open(void **state)
@@ -192,6 +200,7 @@ static void test_two_jumps_of_a_function_leave_its_line_open(void **state)
 	(void)state;
 	KNOW_JUMPS({F, F + 1, TO(0, "malloc")}, {F, F + 2, TO(0, "malloc")});
 	ASSERT_STACK(COMPLETE(TAILS_ALLOCATOR, CALLER), F, CALLER);
+	ASSERT_DOUBTS(0, 0);
 }
 
 static void test_jumps_that_lead_elsewhere_do_not_count(void **state)
@@ -200,6 +209,7 @@ static void test_jumps_that_lead_elsewhere_do_not_count(void **state)
 	know(LEAF, 0x9000, "leaf", NULL);
 	KNOW_JUMPS({F, F + 1, TO(G, "g")}, {F, F + 2, TO(0x9000, "leaf")}, {G, G + 1, TO(G, "g")});
 	ASSERT_STACK(COMPLETE(TAILS_NOTHING, LEAF, CALLER), LEAF, F + 2, CALLER);
+	ASSERT_DOUBTS(0, 0);
 }
 
 static void test_a_loop_of_jumps_ends(void **state)
@@ -228,6 +238,7 @@ static void test_without_a_known_way_the_called_function_is_certain(void **state
 	know(LEAF, 0x9000, "leaf", NULL);
 	KNOW_JUMPS({F, F + 1, TO(G, "g")});
 	ASSERT_STACK(COMPLETE(TAILS_NOTHING, LEAF, CALLER), LEAF, F, CALLER);
+	ASSERT_DOUBTS(0, 1);
 	know_jumps(NULL, 0);
 	ASSERT_STACK(COMPLETE(TAILS_ALLOCATOR, CALLER), F, CALLER);
 }
@@ -249,13 +260,13 @@ static void test_a_runner_without_a_name_is_left_alone(void **state)
 static void test_hostile_graphs_are_borne(void **state)
 {
 	(void)state;
-	struct jump many[64];
+	struct way_jump many[64];
 	for (uint32_t i = 0; i < COUNT(many); i++)
-		many[i] = (struct jump){F + 2 * i, F + 2 * i, F + 2 * i + 2, SPAN("x")};
+		many[i] = (struct way_jump){F + 2 * i, F + 2 * i, F + 2 * i + 2, SPAN("x")};
 	know_jumps(many, COUNT(many));
 	COMPLETE(TAILS_ALLOCATOR, CALLER);
 	for (uint32_t i = 0; i < COUNT(many); i++)
-		many[i] = (struct jump){K + 7 * i, 0, UINT64_MAX - i, SPAN("")};
+		many[i] = (struct way_jump){K + 7 * i, 0, UINT64_MAX - i, SPAN("")};
 	know_jumps(many, COUNT(many));
 	ASSERT_STACK(COMPLETE(TAILS_ALLOCATOR, CALLER), CALLER);
 }
@@ -263,9 +274,9 @@ static void test_hostile_graphs_are_borne(void **state)
 static void test_a_stack_that_is_not_there_is_borne(void **state)
 {
 	(void)state;
-	const struct stack *none = NULL;
-	assert_int_equal(tails_insert(&names, &none, 1, TAILS_NOTHING, NULL), 0);
-	assert_null(none);
+	struct tails_stack none = {NULL, TAILS_NOTHING};
+	assert_int_equal(tails_insert(&names, &none, 1, NULL), 0);
+	assert_null(none.stack);
 }
 
 int main(void)

@@ -6,7 +6,7 @@
 /* links: encoder/names/answers.c encoder/names/helper_program.c encoder/names/object_file.c encoder/names/trouble.c
  * links: encoder/bytes/protobuf.c encoder/profile/profile.c encoder/profile/writer.c
  * links: encoder/profile/mappings.c encoder/profile/profile.pb-c.c encoder/names/names.c
- * links: encoder/names/site.c encoder/names/tails.c
+ * links: encoder/names/site.c encoder/names/tails.c encoder/names/ways.c
  * links: encoder/names/cache.c encoder/names/symbolizer.c encoder/names/container.c encoder/names/jit.c
  * links: shim/base/own_file.c shim/listener/spawn.c shim/listener/keeper.c shim/listener/filters.c
  * links: encoder/names/elf_symbols.c encoder/names/maps.c

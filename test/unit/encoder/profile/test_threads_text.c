@@ -6,7 +6,7 @@
 /* links: encoder/names/answers.c encoder/names/helper_program.c encoder/names/object_file.c encoder/names/trouble.c
  * links: encoder/profile/threads_text.c encoder/profile/frames.c encoder/profile/go_text.c
  * links: encoder/bytes/intern.c encoder/names/names.c encoder/names/cache.c
- * links: encoder/names/site.c encoder/names/tails.c
+ * links: encoder/names/site.c encoder/names/tails.c encoder/names/ways.c
  * links: encoder/names/symbolizer.c encoder/names/container.c encoder/names/jit.c shim/base/own_file.c
  * links: shim/listener/spawn.c shim/listener/keeper.c shim/listener/filters.c encoder/names/elf_symbols.c
  * links: encoder/names/maps.c encoder/bytes/sort.c

@@ -5,7 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: encoder/names/answers.c encoder/names/helper_program.c encoder/names/object_file.c encoder/names/trouble.c
  * links: encoder/trace/go.c encoder/trace/go_logs.c encoder/trace/go_writer.c
- * links: encoder/trace/order.c encoder/trace/frames.c encoder/bytes/intern.c
+ * links: encoder/trace/order.c encoder/trace/frames.c encoder/names/tails.c encoder/names/ways.c encoder/bytes/intern.c
  * links: encoder/names/names.c encoder/names/cache.c encoder/names/symbolizer.c encoder/names/container.c
  * links: encoder/names/site.c
  * links: encoder/names/jit.c shim/base/own_file.c shim/listener/spawn.c shim/listener/keeper.c shim/listener/filters.c

@@ -6,7 +6,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* links: encoder/names/answers.c encoder/names/helper_program.c encoder/names/object_file.c encoder/names/trouble.c
  * links: encoder/bytes/protobuf.c encoder/trace/perfetto.c encoder/trace/perfetto_writer.c
- * links: encoder/trace/order.c encoder/trace/frames.c
+ * links: encoder/trace/order.c encoder/trace/frames.c encoder/names/tails.c encoder/names/ways.c
  * links: encoder/bytes/intern.c encoder/names/names.c encoder/names/cache.c encoder/names/symbolizer.c
  * links: encoder/names/site.c
  * links: encoder/names/container.c encoder/names/jit.c shim/base/own_file.c shim/listener/spawn.c
