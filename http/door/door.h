@@ -70,7 +70,8 @@ void door_close(void);
 struct door_process {
 	char name[24];  /* in URLs */
 	bool is_self;   /* it is the owner */
-	int32_t parent; /* the pid of its program's parent, in the owner's pid namespace; 0: not known */
+	int32_t pid;    /* in the owner's pid namespace; 0: not visible there */
+	int32_t parent; /* the pid of its program's parent, there; 0: not known */
 	bool is_told;   /* status is of now */
 	struct protocol_status status;
 };

@@ -252,6 +252,7 @@ static void list_member(struct door_process *p, const struct member *m)
 	table_print_name(m, &name);
 	p->status = m->status;
 	p->is_told = m->told_ns && m->told_ns >= door.asked_ns;
+	p->pid = m->parent ? m->pid : 0;
 	p->parent = m->parent;
 }
 
@@ -263,6 +264,7 @@ static void list_self(struct door_process *p)
 	status_take(&m);
 	p->status = m.status;
 	p->is_told = p->is_self = true;
+	p->pid = house_pid();
 	p->parent = m.status.parent;
 }
 

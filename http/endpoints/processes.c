@@ -8,6 +8,7 @@
 
 #include "encoder/bytes/utf8.h"
 #include "http/door/door.h"
+#include "http/door/status.h"
 #include "http/endpoints/answer.h"
 #include "http/endpoints/html.h"
 #include "shim/base/os.h"
@@ -101,26 +102,50 @@ static bool is_shell(const char *program)
 	return false;
 }
 
-static int32_t number_of(const struct door_process *p)
+struct listing {
+	const struct door_process *const *list;
+	size_t count;
+};
+
+/* Returns the nearest process above that is listed; a shell that waits is not, mostly. NULL: none is. */
+static const struct door_process *above(const struct listing *l, const struct door_process *p)
 {
-	uint64_t pid;
-	struct span rest = span_of(p->name), name = span_cut(&rest, '-');
-	return text_parse_uint(name, 10, &pid) ? (int32_t)pid : 0;
+	enum { UNLISTED_MOST = 4 };
+	int32_t pid = p->parent;
+	for (size_t n = 0; pid > 0 && n <= UNLISTED_MOST; n++, pid = status_parent_of(pid))
+		for (size_t i = 0; i < l->count; i++)
+			if (l->list[i]->pid == pid)
+				return l->list[i];
+	return NULL;
 }
 
-/* Returns the one child of a shell that has the door; NULL: it is no shell, or has not one child. */
-static const struct door_process *only_child(const struct door_process *const *list, size_t count)
+/* Returns the one child of a shell; NULL: it is no shell, or has not one child. */
+static const struct door_process *only_child(const struct listing *l, const struct door_process *shell)
 {
-	const struct door_process *self = NULL, *child = NULL;
-	size_t children = 0;
-	for (size_t i = 0; i < count; i++)
-		self = list[i]->is_self ? list[i] : self;
-	for (size_t i = 0; self && i < count; i++)
-		if (!list[i]->is_self && list[i]->parent == number_of(self)) {
-			child = list[i];
-			children++;
+	const struct door_process *child = NULL;
+	if (!is_shell(shell->status.program))
+		return NULL;
+	for (size_t i = 0; i < l->count; i++)
+		if (above(l, l->list[i]) == shell) {
+			if (child)
+				return NULL;
+			child = l->list[i];
 		}
-	return children == 1 && is_shell(self->status.program) ? child : NULL;
+	return child;
+}
+
+/* Returns what the shell that has the door waits for, though it be by other shells; NULL: nothing. */
+static const struct door_process *waits_for(const struct listing *l)
+{
+	enum { SHELLS_MOST = 4 };
+	const struct door_process *child = NULL, *next = NULL;
+	for (size_t i = 0; i < l->count; i++)
+		next = l->list[i]->is_self ? l->list[i] : next;
+	for (size_t n = 0; next && n <= SHELLS_MOST; n++) {
+		next = only_child(l, next);
+		child = next ? next : child;
+	}
+	return child;
 }
 
 static void out_link(struct out *o, const struct door_process *p, const char *text)
@@ -217,7 +242,7 @@ void processes_table(struct region *r, struct out *o)
 	const struct door_process **list = sorted(r, &count);
 	if (!list)
 		return;
-	const struct door_process *child = only_child(list, count);
+	const struct door_process *child = waits_for(&(struct listing){list, count});
 	if (child)
 		out_child(o, child);
 	out_str(o,
@@ -270,12 +295,20 @@ static void out_text(struct out *o, const char *key, const char *value)
 	out_json(o, value);
 }
 
+/* The number that its name begins with. */
+static uint64_t number_of(const struct door_process *p)
+{
+	uint64_t pid;
+	struct span rest = span_of(p->name), name = span_cut(&rest, '-');
+	return text_parse_uint(name, 10, &pid) ? pid : 0;
+}
+
 static void out_object(struct out *o, const struct door_process *p)
 {
 	const struct protocol_status *s = &p->status;
 	out_str(o, "{\"process\": ");
 	out_json(o, p->name);
-	out_number(o, "pid", (uint64_t)number_of(p));
+	out_number(o, "pid", number_of(p));
 	out_text(o, "program", s->program);
 	out_text(o, "command", s->command);
 	out_number(o, "age_ms", s->age_ms);

@@ -7,7 +7,8 @@
  * cancellation, EINTR by the program's signals and return values are its own. No pointer of the program is read before
  * the real function has seen it.
  *
- * A process that did not get the port (mostly a child) starts its listener here, at its first long wait.
+ * A process that did not get the port (mostly a child) starts its listener here, at its first long wait; or later, if
+ * it goes on making calls.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
@@ -232,7 +233,7 @@ FOLDED bool way_WRITE_LOCK(enum step step, struct waiting *w, const pthread_rwlo
 FOLDED bool way_PLAIN(enum step step, struct waiting *w)
 {
 	switch (step) {
-	case BLOCKS: return waits_test(HOOK_WATCHED);
+	case BLOCKS: return waits_test(HOOK_WATCHED_LISTENER);
 	case IS_LONG: return false;
 	case IS_IDLE: return !waits_test(HOOK_WATCHED);
 	case BEGINS: begin(w, 0); return true;
@@ -255,7 +256,6 @@ FOLDED bool way_CHILDREN(enum step step, struct waiting *w, int options)
 FOLDED bool way_LONG(enum step step, struct waiting *w)
 {
 	switch (step) {
-	case BLOCKS: return waits_test(HOOK_WATCHED_LONG);
 	case IS_LONG: return true;
 	default: return way_PLAIN(step, w);
 	}
@@ -358,8 +358,8 @@ FOLDED bool way_RELATIVE_SET(enum step step, struct waiting *w, const sigset_t *
 		sigset_t set_room; \
 		struct waiting waiting = {WAIT_##symbol, (uintptr_t)(object), &scope_room, .left = &time_room, \
 		                          .without = &set_room}; \
-		if (waits_test(WAITS_FOR_LISTENER) && way_##way(IS_LONG, &waiting, ##__VA_ARGS__)) \
-			listener_start_pending(); \
+		if (waits_test(WAITS_FOR_LISTENER)) \
+			hook_start_listener(way_##way(IS_LONG, &waiting, ##__VA_ARGS__)); \
 		if (way_##way(IS_IDLE, &waiting, ##__VA_ARGS__)) \
 			return real_##symbol args; \
 		way_##way(BEGINS, &waiting, ##__VA_ARGS__); \

@@ -22,8 +22,8 @@
 /* A process that waits this long is not a short-lived one. */
 #define HOOK_LONG_NS 50000000
 
-/* Reasons to look at a call that waits for no other thread; for one that may wait long also a listener to start. */
-enum { HOOK_WATCHED = WAITS_FOR_SIGNALS | WAITS_FOR_TRACE, HOOK_WATCHED_LONG = HOOK_WATCHED | WAITS_FOR_LISTENER };
+/* Reasons to look at a call that waits for no other thread; and a listener to start. */
+enum { HOOK_WATCHED = WAITS_FOR_SIGNALS | WAITS_FOR_TRACE, HOOK_WATCHED_LISTENER = HOOK_WATCHED | WAITS_FOR_LISTENER };
 
 /* Returns true if unlocking this mutex really releases it. (It is locked, or the caller is mistaken.) */
 bool hook_lets_go(const void *mutex);
@@ -96,12 +96,27 @@ FOLDED bool hook_leave_threads(const struct wait_scope *scope)
 	return hook_is_watched() && scope->since_ns;
 }
 
+/* In a process whose listener is to start: at a call that will last, or after many. */
+static inline void hook_start_listener(bool is_long)
+{
+	if (is_long)
+		listener_start_pending();
+	else
+		listener_start_lasting();
+}
+
 /* A hook, and the head of its slow half, which runs while somebody watches. */
 #define HOOK_WATCHES(type, symbol, params, args) \
 	static SLOW type symbol##_watched params; \
+	static SLOW type symbol##_seen params \
+	{ \
+		if (waits_test(WAITS_FOR_LISTENER)) \
+			hook_start_listener(false); \
+		return waits_test(HOOK_WATCHED) ? symbol##_watched args : real_##symbol args; \
+	} \
 	EXPORT type symbol params \
 	{ \
-		return waits_test(HOOK_WATCHED) ? symbol##_watched args : real_##symbol args; \
+		return waits_test(HOOK_WATCHED_LISTENER) ? symbol##_seen args : real_##symbol args; \
 	} \
 	static type symbol##_watched params
 

@@ -33,7 +33,9 @@
 
 enum {
 	AGAIN_NS = 1000000000, /* after the kernel had no process for us */
-	PTRACER = 0x59616d61,  /* PR_SET_PTRACER */
+	LASTS_NS = 1000000000, /* a process that is as old, and calls, is not here for a moment only */
+	CALLS_A_LOOK = 64,
+	PTRACER = 0x59616d61, /* PR_SET_PTRACER */
 };
 
 shared_bool listener_pending FORKED;
@@ -41,6 +43,8 @@ bool listener_was_born FORKED;
 
 struct listener_state listener_state FORKED;
 struct offspring_room listener_room FORKED;
+static shared_u32 calls FORKED; /* that may block, while pending */
+static shared_u64 first_call_ns FORKED;
 static bool ptracer_is_programs FORKED; /* it chose its debugger itself: our choice would replace that */
 
 void listener_configure(const struct listener_life *life)
@@ -207,8 +211,31 @@ void listener_start_pending(void)
 	self_calls_end();
 }
 
+/* Since the first call that we saw: nobody noted when the process began. */
+static bool has_lasted(void)
+{
+	uint64_t now_ns = os_clock_ns(CLOCK_MONOTONIC);
+	if (!shared_load_relaxed(&first_call_ns))
+		shared_store_relaxed(&first_call_ns, now_ns);
+	return now_ns - shared_load_relaxed(&first_call_ns) >= LASTS_NS;
+}
+
+/* The clock is a system call, so few calls look at it. */
+void listener_start_lasting(void)
+{
+	uint32_t n = shared_add_relaxed(&calls, 1) + 1;
+	if (!shared_glance(&listener_pending) || (n & (n - 1) && n % CALLS_A_LOOK))
+		return;
+	self_calls_begin();
+	if (!confined() && listener_is_our_process() && has_lasted())
+		start_pending();
+	self_calls_end();
+}
+
 FORKED_CODE void listener_fork_child(void)
 {
+	shared_set_own(&calls, 0);
+	shared_set_own(&first_call_ns, 0);
 	shared_set_own(&listener_state.tid, 0);
 	shared_set_own(&listener_state.child, 0);
 	listener_was_born = false;

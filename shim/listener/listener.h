@@ -31,10 +31,12 @@ void listener_configure(const struct listener_life *life);
 int listener_start(void);
 void listener_has_opened(int error);
 
-/* A process without the port starts its listener at its first long wait or sampled event. Cheap to test. */
+/* A process without the port starts its listener at its first long wait or sampled event, or, if it has neither, at a
+ * call that may block and comes more than a second after the first one. Cheap to test. */
 extern HIDDEN shared_bool listener_pending;
 void listener_set_pending(bool pending);
 void listener_start_pending(void);
+void listener_start_lasting(void);
 
 /* Returns the listener's id if it is a thread of the program (where the kernel has no such process), else 0. */
 int listener_thread_tid(void);

@@ -308,6 +308,52 @@ class Shells(shim.TestCase):
             self.assertIn("waits for its one child: <b>" + link, page)
             self.assertEqual((3, ""), p.finish()[::2])
 
+    def test_shells_and_inits_lead_to_the_server_past_each_other(self):
+        server = waiter()[0]
+        for argv in (["dash", "-c", "%s; exit 3" % server],
+                     ["dash", "-c", "exec 9<&0; %s <&9 & wait $!; exit 3" % server],
+                     ["tini", "-s", "--", server], ["tini", "-s", "--", "bash", "-c", "%s; exit 3" % server],
+                     ["tini", "-s", "--", "dash", "-c", "%s; exit 3" % server],
+                     ["dumb-init", "dash", "-c", "bash -c '%s; exit 4'; exit 3" % server]):
+            with self.subTest(argv=argv), contextlib.suppress(unittest.SkipTest), start(
+                    [shim.tool(argv[0])] + argv[1:]) as p:
+                p.wait_line("ready")
+                self.wait_for_link(p.port)
+                self.assertEqual((3 if "exit 3" in argv[-1] else 0, ""), p.finish()[::2])
+
+    def wait_for_link(self, port):
+        """It leads to the server, unless that was the first to have the port."""
+        def led():
+            server = [b for b in shim.processes(port) if b.row["program"] == "waits_for_input"]
+            if not server:
+                return False
+            page = shim.get(port, "/debug/pprof/").text
+            pages[:] = [page[:300]]
+            return server[0].row["has_port"] or "waits for its one child: <b>" + (
+                '<a href="../../pid/%d/debug/pprof/">waits_for_input</a>' % server[0].pid) in page
+        pages = []
+        try:
+            shim.wait_until("the link", led, 60)
+        except AssertionError:
+            self.fail("no link: %s" % pages)
+
+    def test_who_neither_waits_long_nor_allocates_joins_as_it_goes_on(self):
+        code = ("import os, sys\n"
+                "r, w = os.pipe()\n"
+                "if os.fork() == 0:\n"
+                "    os.dup2(r, 0)\n"
+                "    os.close(w)\n"
+                "    os.execv('/bin/cat', ['cat'])\n"
+                "os.close(r)\n"
+                "if os.fork() == 0:\n"
+                "    os.dup2(w, 1)\n"
+                "    os.execv('/bin/sh', ['sh', '-c', 'while echo x; do /bin/sleep 0.1; done'])\n"
+                "os.close(w)\n"
+                "sys.stdin.read()\n")
+        with start(["/usr/bin/python3", "-c", code], rate=1 << 40) as p:
+            shim.wait_until("them to join", lambda: {"cat", "sh"} <= {b.row["program"] for b in shim.behind(p.port)})
+            self.assertEqual("", p.err)
+
 
 class Deaths(shim.TestCase):
 
