@@ -159,6 +159,7 @@ long offspring_listener(struct offspring_room *r, void (*run)(void *), shared_in
 {
 	unsigned long table = table_flag();
 	*kind = OFFSPRING_PROCESS;
+	r->has_own_table = !table;
 	/* a tracer of the program must see no child that the program did not make */
 	long error = is_valgrind() ? -ENOSYS : spawn_bare(r, CLONE_VM | CLONE_UNTRACED | table, run, tid);
 	if (!is_refusal(error))
@@ -168,6 +169,7 @@ long offspring_listener(struct offspring_room *r, void (*run)(void *), shared_in
 	if (!is_refusal(error) || !in_init)
 		return error;
 	*kind = OFFSPRING_SHARING;
+	r->has_own_table = false;
 	ordinary.run = run;
 	ordinary.tid = tid;
 	return spawn_pthread();

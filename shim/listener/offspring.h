@@ -28,6 +28,7 @@ enum offspring_kind {
 /* Memory for one of them: a guard page, its stack, thread-local storage, a stack for its handlers of faults. Kept and
  * reused. */
 struct offspring_room {
+	bool has_own_table; /* of descriptors, from birth: a copy of the program's */
 	char *memory;
 	size_t tls_bytes;
 };

@@ -51,16 +51,17 @@ static void close_all(void)
 		os_close(dir);
 }
 
-/* Gives the listener an empty file table of its own. (If the kernel cannot do that and this is an ordinary thread, the
- * table stays the program's: http/address/fd.c keeps out of its way.) */
+/* Gives the listener an empty file table of its own. If the kernel cannot do that, or a filter forbids it, the listener
+ * was born with a copy, which it closes. (An ordinary thread has none: then the table stays the program's, and
+ * http/address/fd.c keeps out of its way.) */
 static bool leave_file_table(void)
 {
 	long r = os_call(SYS_close_range, 0, ~0u, CLOSE_RANGE_UNSHARE);
-	if (r != -ENOSYS)
-		return r == 0; /* else no memory, or forbidden: closing would close the program's descriptors */
-	if (listener_state.kind != OFFSPRING_SHARING)
+	if (r != -ENOSYS && r != -EPERM)
+		return r == 0; /* else no memory */
+	if (listener_room.has_own_table)
 		close_all();
-	return true;
+	return listener_room.has_own_table || listener_state.kind == OFFSPRING_SHARING;
 }
 
 _Noreturn void process_end(void)
@@ -87,17 +88,25 @@ void process_mind_parent(void)
 		process_end();
 }
 
+static bool may_read; /* the listener's: process_vm_readv is not forbidden */
+
+static long read_cookie(uint64_t *seen)
+{
+	struct iovec here = {seen, sizeof *seen}, there = {&listener_state.cookie, sizeof *seen};
+	return os_call(SYS_process_vm_readv, house_pid(), &here, 1, &there, 1, 0);
+}
+
 bool listener_has_program(void)
 {
 	uint64_t seen = 0;
-	struct iovec here = {&seen, sizeof seen}, there = {&listener_state.cookie, sizeof seen};
 	if (listener_state.kind != OFFSPRING_PROCESS)
 		return true;
 	if (!process_has_parent())
 		return false;
-	long n = os_call(SYS_process_vm_readv, house_pid(), &here, 1, &there, 1, 0);
+	long n = read_cookie(&seen);
 	/* -ESRCH: its main thread has ended, others have not */
-	return n == -ENOSYS || n == -ESRCH || (n == sizeof seen && seen == listener_state.cookie);
+	return n == -ENOSYS || n == -ESRCH || (n == -EPERM && !may_read) ||
+	       (n == sizeof seen && seen == listener_state.cookie);
 }
 
 static void on_command(int sig, siginfo_t *info, void *context)
@@ -188,6 +197,7 @@ void process_run(void *unused)
 	self.busy = true; /* no handler of the program ever interrupts it: it may take locks at any time */
 	if (listener_state.kind == OFFSPRING_PROCESS)
 		take_handlers();
+	may_read = read_cookie(&(uint64_t){0}) > 0;
 	bool left = leave_file_table();
 	if (listener_state.kind == OFFSPRING_PROCESS)
 		stand_apart();

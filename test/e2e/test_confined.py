@@ -199,6 +199,26 @@ class ShutIn(shim.TestCase):
         self.assertEqual((0, ""), (status, err))
 
 
+class OlderKernel(shim.TestCase):
+    """Newer system calls are unknown, or forbidden: what needs them is had otherwise."""
+
+    def check(self, number):
+        with start([shim.program("old_kernel"), number, shim.program("dump_truth")]) as p:
+            p.wait_line("ready")
+            self.assertEqual(200, p.get("/debug/pprof/heap").status)
+            self.assertEqual(200, p.get("/debug/pprof/profile?seconds=1").status)
+            self.assertEqual(200, p.get("/debug/pprof/trace?seconds=0.2").status)
+            self.assertIn("in_cond", p.get("/debug/pprof/goroutine?debug=2").body.decode().replace("-", "_"))
+            self.assertEqual(0, p.finish()[0])
+        self.assertEqual(0, run_shim([shim.program("old_kernel"), number, shim.program("fork_heap")])[0])
+
+    def test_where_they_are_unknown(self):
+        self.check(38)
+
+    def test_where_they_are_forbidden(self):
+        self.check(1)
+
+
 def children_of(pid):
     with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
         return f.read().split()
