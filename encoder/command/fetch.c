@@ -23,6 +23,7 @@ enum {
 	HEAD_MAX = 64 * 1024,
 	SILENCE_S = 60, /* beyond what the endpoint needs: it may have much to look up */
 	STEP_MS = 200,
+	TRIES = 5,
 };
 
 static const int64_t BODY_MAX = INT64_C(1) << 30;
@@ -34,7 +35,8 @@ struct fetching {
 	char head[HEAD_MAX + 1];
 	size_t head_bytes;
 	int64_t body_bytes, length; /* length: -1, not known */
-	bool is_shown;              /* how far it is, on a terminal */
+	unsigned refusals;
+	bool is_shown; /* how far it is, on a terminal */
 };
 
 static int64_t now_ns(void)
@@ -152,24 +154,33 @@ static int64_t length_of(const char *head)
 	return at ? strtoll(at + 17, NULL, 10) : -1;
 }
 
-/* The first line of what the endpoint says, without control characters. */
-static void __attribute__((noreturn)) die_of_status(struct fetching *f, int status)
+/* Read the first line of what the endpoint says, without control characters. */
+static void read_saying(const struct fetching *f, char *said, size_t room)
 {
-	char said[200] = "";
-	clear_line(f);
-	if (status == 401)
-		die(STATUS_FAILED, "%s: it wants a token; set PPROF_TOKEN, or name its file with --token-file",
-		    f->t->text);
-	ssize_t n = pread(f->file, said, sizeof said - 1, 0);
+	ssize_t n = pread(f->file, said, room - 1, 0);
 	said[n > 0 ? n : 0] = '\0';
 	said[strcspn(said, "\r\n")] = '\0';
 	for (char *c = said; *c; c++)
 		if ((unsigned char)*c < ' ' || (unsigned char)*c >= 0x7f)
 			*c = '?';
+}
+
+/* End the program, unless the endpoint had no processor at that moment, and says so. */
+static void heed_refusal(struct fetching *f, int status)
+{
+	char said[200];
+	read_saying(f, said, sizeof said);
+	if (status == 503 && strstr(said, "ask again") && ++f->refusals < TRIES)
+		return;
+	clear_line(f);
+	if (status == 401)
+		die(STATUS_FAILED, "%s: it wants a token; set PPROF_TOKEN, or name its file with --token-file",
+		    f->t->text);
 	die(STATUS_FAILED, "%s: it answers %d: %s", f->t->text, status, *said ? said : "nothing more");
 }
 
-static void take_answer(struct fetching *f)
+/* Returns whether it is the profile, which the file has then. */
+static bool take_answer(struct fetching *f)
 {
 	char bytes[16384];
 	const char *body = take_head(f);
@@ -187,7 +198,22 @@ static void take_answer(struct fetching *f)
 	if (f->body_bytes < f->length)
 		give_up(f, "the answer is cut off");
 	if (status != 200)
-		die_of_status(f, status);
+		heed_refusal(f, status);
+	return status == 200;
+}
+
+/* Ask once. Returns whether the file has the profile. */
+static bool try(struct fetching *f)
+{
+	f->begin_ns = f->last_ns = now_ns();
+	f->head_bytes = 0;
+	f->body_bytes = 0;
+	if (ftruncate(f->file, 0) != 0 || lseek(f->file, 0, SEEK_SET) != 0)
+		give_up(f, strerror(errno));
+	ask(f);
+	bool done = take_answer(f);
+	close(f->socket);
+	return done;
 }
 
 static int fetch(const struct target *t)
@@ -195,14 +221,13 @@ static int fetch(const struct target *t)
 	struct fetching *f = calloc(1, sizeof *f);
 	if (!f)
 		die(STATUS_FAILED, "there is not enough memory");
-	*f = (struct fetching){.t = t, .begin_ns = now_ns(), .last_ns = now_ns(), .is_shown = isatty(STDERR_FILENO)};
+	*f = (struct fetching){.t = t, .is_shown = isatty(STDERR_FILENO)};
 	f->file = memfd_create("profile", MFD_CLOEXEC);
 	if (f->file < 0)
 		give_up(f, strerror(errno));
-	ask(f);
-	take_answer(f);
+	while (!try(f)) {
+	}
 	clear_line(f);
-	close(f->socket);
 	int file = f->file;
 	free(f);
 	if (lseek(file, 0, SEEK_SET) != 0)

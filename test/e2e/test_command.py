@@ -74,6 +74,10 @@ def shop(seed, count=200):
     return m.bytes()
 
 
+def body_of(answer):
+    return answer.body if answer.status == 200 else None
+
+
 def take_profiles():
     """[(name, path, path of a later one of the same kind)]: ten kinds."""
     found = []
@@ -84,7 +88,8 @@ def take_profiles():
     with shim.start([shim.program("demo"), 1000], rate=4096, env=env) as p:
         kinds = ("heap", "allocs", "profile?seconds=1", "block", "mutex", "threadcreate", "goroutine")
         for kind in kinds:
-            now, later = (p.get("/debug/pprof/" + kind).body for _ in range(2))
+            now, later = (shim.wait_until(kind, lambda kind=kind: body_of(p.get("/debug/pprof/" + kind)))
+                          for _ in range(2))
             keep(kind.split("?")[0], now, later)
     with shim.start([shim.program("heap_truth_cxx"), 200], rate=1) as p:
         p.wait_line("ready")
@@ -258,14 +263,19 @@ class Asked(shim.TestCase):
                 command("heap", "http://%s:Tr0ub4dor-and-3@%s/" % (user, at))
 
     def serve_once(self, answer):
-        """The address of somebody who answers one request with these bytes, and hangs up."""
+        return self.serve([answer])
+
+    def serve(self, answers):
+        """The address of somebody who answers a request with each of these, and hangs up."""
         server = socket.create_server(("127.0.0.1", 0))
 
         def work():
-            with server, server.accept()[0] as s:
-                while b"\r\n\r\n" not in s.recv(65536):
-                    pass
-                s.sendall(answer)
+            with server:
+                for answer in answers:
+                    with server.accept()[0] as s:
+                        while b"\r\n\r\n" not in s.recv(65536):
+                            pass
+                        s.sendall(answer)
         t = threading.Thread(target=work, daemon=True)
         t.start()
         self.addCleanup(t.join, 10)
@@ -287,6 +297,13 @@ class Asked(shim.TestCase):
         with socket.create_server(("127.0.0.1", 0)) as s:
             port = s.getsockname()[1]
         self.say("nobody answers there.*PPROF_ADDR", "heap", "127.0.0.1:%d" % port)
+
+    def test_an_endpoint_that_had_no_processor_is_asked_again(self):
+        body = shop(10)
+        busy = b"HTTP/1.0 503 X\r\n\r\nCould not enable CPU profiling: no thread takes it now; ask again\n"
+        answers = [busy, busy, b"HTTP/1.0 200 OK\r\n\r\n" + body]
+        self.assertTrue(rows(command("top", self.serve(answers))))
+        self.say("answers 503: .*ask again", "top", self.serve([busy] * 5))
 
     def test_targets_that_cannot_be_asked_are_told(self):
         for words, target in (("save the profile with curl", "https://127.0.0.1:1/"),
