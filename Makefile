@@ -126,6 +126,7 @@ $(SYMBOLIZE): $(SYMBOLIZE_OBJ)
 COMMAND_SRC := $(sort $(wildcard $(addprefix encoder/,saved/*.c merge/*.c report/*.c command/*.c))) \
                encoder/bytes/intern.c encoder/bytes/utf8.c \
                shim/base/text.c shim/base/arena.c shim/base/pace.c
+CFLAGS_encoder_command_preload = -DLIBDIR='"$(LIBDIR)"'
 COMMAND_OBJ := $(COMMAND_SRC:%.c=$(B)/obj/%.o) $(PB:%=$(B)/obj/%.o)
 
 $(COMMAND): $(COMMAND_OBJ)

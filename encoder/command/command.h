@@ -24,6 +24,7 @@ struct command {
 /* The table of commands, up to one without a name. */
 extern const struct command commands[];
 
+int run_command(const struct command *c, int argc, char **argv);
 int show_command(const struct command *c, int argc, char **argv);
 
 /* Say what is wrong in one line, and end. */

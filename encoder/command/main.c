@@ -19,6 +19,8 @@ static const char *const cpu[] = {"cpu", NULL};
 static const char *const delay[] = {"delay", NULL};
 
 const struct command commands[] = {
+	{"run", run_command, NULL, 0, NULL,
+         "start a program with the library: run [options] [--] PROGRAM [ARGUMENT...]"},
 	{"top", show_command, "profile", 30, NULL, "the functions of a profile, by the profile's own choice of value"},
 	{"heap", show_command, "heap", 0, inuse, "who holds the memory"},
 	{"allocs", show_command, "allocs", 0, allocated, "who allocated most"},

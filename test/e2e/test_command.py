@@ -314,6 +314,101 @@ class Asked(shim.TestCase):
                 self.say(words, "heap", target, status=2)
 
 
+class Run(shim.TestCase):
+    """pprofshim run."""
+
+    def put(self, name, data, mode=0o755):
+        path = os.path.join(self.folder, name)
+        with open(path, "wb") as f:
+            f.write(data)
+        os.chmod(path, mode)
+        return path
+
+    def setUp(self):
+        self.folder = shim.scratch("run")
+
+    def refuse(self, words, status, *args, **more):
+        said = command("run", *args, status=status, **more)
+        self.assertRegex(said, r"\Approfshim: .*" + words)
+        self.assertEqual(1, said.count("\n"), said)
+
+    def test_the_program_is_the_process_and_is_served(self):
+        port = shim.free_port()
+        argv = [COMMAND, "run", "--addr", "127.0.0.1:%d" % port, "--heap-rate", "4K", "--",
+                shim.program("demo"), "1000"]
+        with shim.Process(argv, env=shim.bare_env()) as p:
+            p.port = port
+            shim.wait_until("the port", lambda: shim.port_answers(port))
+            self.assertEqual("demo\n", open("/proc/%d/comm" % p.pid).read())
+            self.assertEqual("pprofshim: profiles will be at http://127.0.0.1:%d/debug/pprof/\n" % port,
+                             shim.wait_until("its line", lambda: "\n" in p.err and p.err))
+            self.assertIn("rows", json.loads(command("heap", "--json", "127.0.0.1:%d" % port)))
+            with open("/proc/%d/environ" % p.pid) as f:
+                self.assertIn("PPROF_HEAP_RATE=4K", f.read().split("\0"))
+
+    def test_what_was_preloaded_before_stays_and_the_status_is_the_programs(self):
+        show = 'echo "$LD_PRELOAD $PPROF_ADDR $1"; exit 7'
+        for before in ("", "/nonexistent.so"):
+            r = subprocess.run([COMMAND, "run", "--quiet", "--addr", "off", "sh", "-c", show, "sh", "--addr"],
+                               capture_output=True, text=True, timeout=60, env=shim.bare_env({"LD_PRELOAD": before}))
+            libraries = shim.LIB + (":" + before if before else "")
+            self.assertEqual((7, "%s off --addr\n" % libraries), (r.returncode, r.stdout))
+            self.assertNotIn("pprofshim: profiles", r.stderr)
+
+    def test_every_setting_is_an_option(self):
+        with open(os.path.join(shim.ROOT, "shim", "settings.def")) as f:
+            variables = re.findall(r'^SETTING\(\w+, "(\w+)"', f.read(), re.M)
+        self.assertGreater(len(variables), 10)
+        listed = re.findall(r"^  --([a-z-]+) +VALUE   (\w+)$", command("run", "--help"), re.M)
+        self.assertEqual([(v.replace("PPROF_", "").lower().replace("_", "-"), v) for v in variables], listed)
+
+    def test_programs_that_preload_nothing_are_refused(self):
+        static = self.put("static.c", b"int main(void) { return 0; }\n")
+        go = self.put("go.c", b'__asm__(".section .note.go.buildid,\\"a\\",@note\\n.long 4,4,4\\n.asciz \\"Go\\"\\n"\n'
+                              b'".byte 0\\n.long 1\\n.text");\nint main(void) { return 0; }\n')
+        for source in (static, go):
+            shim.compile_to(source[:-2], [source], ["-static"])
+        self.refuse("linked statically", 125, static[:-2])
+        self.refuse("Go program without cgo", 125, go[:-2])
+        with open(shim.program("demo"), "rb") as f:
+            demo = f.read()
+        self.refuse("another machine", 125, self.put("machine", demo[:18] + b"\x28\x00" + demo[20:]))
+        loader = b"/lib64/ld-linux-x86-64.so.2\0"
+        if loader in demo:
+            musl = b"/lib/ld-musl-x86_64.so.1\0".ljust(len(loader), b"\0")
+            self.refuse("for musl", 125, self.put("musl", demo.replace(loader, musl)))
+        self.refuse("linked statically", 125, self.put("script", b"#! %s -x\n" % static[:-2].encode()))
+        if os.geteuid() == 0:
+            gains = self.put("gains", demo)
+            os.chown(gains, 65534, 65534)
+            os.chmod(gains, 0o4755)
+            self.refuse("gains rights", 125, gains)
+
+    def test_libraries_that_cannot_be_preloaded_are_told(self):
+        with open(COMMAND, "rb") as f:
+            own = f.read()
+        for folder, words in (("empty", "libpprofshim.so is not there"), ("a b", "a space or a colon"),
+                              ("a:b", "a space or a colon")):
+            os.mkdir(os.path.join(self.folder, folder))
+            copy = self.put(os.path.join(folder, "pprofshim"), own)
+            if folder != "empty":
+                os.symlink("../" + folder + "/it.so", os.path.join(self.folder, folder, "libpprofshim.so"))
+                self.put(os.path.join(folder, "it.so"), b"\x7fELF")
+            elif os.path.exists("/usr/local/lib/libpprofshim.so"):
+                continue
+            r = subprocess.run([copy, "run", "true"], capture_output=True, text=True, timeout=60, env=shim.bare_env())
+            self.assertEqual(125, r.returncode, r.stderr)
+            self.assertRegex(r.stderr, r"\Approfshim: .*%s.*\n\Z" % words)
+
+    def test_what_cannot_be_started_is_as_with_env(self):
+        self.refuse("No such file", 127, "nonexistent-program")
+        self.refuse("No such file", 127, "/nonexistent/program")
+        self.refuse("Permission denied", 126, self.folder)
+        self.refuse("a program is wanted", 125)
+        self.refuse("is no option", 125, "--nonsense", "true")
+        self.refuse("needs a value", 125, "--addr")
+
+
 class Said(shim.TestCase):
 
     def check(self, words, *args, status=1, **more):
