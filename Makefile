@@ -286,6 +286,7 @@ bench: ## install what is missing and compare with bare runs and a pass-through 
 	$(SUB) all programs
 	$(Q)$(PYTHON) test/bench/run.py
 	$(Q)$(PYTHON) test/bench/whole.py
+	$(Q)$(PYTHON) test/bench/door.py
 
 bench-idle: all ## count the instructions that each hook adds while nobody asks for anything
 	$(Q)$(PYTHON) test/bench/idle.py --all

@@ -167,7 +167,7 @@ static bool label_of(struct adding *a, const Pprof__Label *l, struct label_key *
 		if (is_replaced(a, l->key))
 			return false;
 		*key = (struct label_key){.kind = LABEL_TEXT, .key = string(a, l->key), .low = string(a, l->str)};
-		return true;
+		return key->low != 0; /* the empty text, which cannot be told from none when it is written */
 	}
 	if (l->num == 0 && l->num_unit == 0)
 		return false;

@@ -190,6 +190,8 @@ static uint64_t sooner(uint64_t a, uint64_t b)
 
 unsigned door_rest(void)
 {
+	if (door.role == DOOR_OWNER)
+		owner_follow_identity();
 	if (!(door.again_ns || door.sweep_ns || door.accept_ns))
 		return 0;
 	uint64_t now_ns = door_now_ns();

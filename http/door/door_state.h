@@ -23,6 +23,7 @@ struct door {
 	int epoll_fd; /* of all descriptors below */
 	int fd;       /* owner: the socket that listens; else the connection to the owner; -1: none */
 	struct fd_identity identity;
+	uint32_t uid; /* owner: the user whose processes join; 0: all */
 	unsigned tries;
 	uint64_t again_ns;  /* CLOCK_MONOTONIC: the next try; 0: none */
 	uint64_t sweep_ns;  /* owner: when those that say nothing go; 0: there are none */
@@ -59,6 +60,10 @@ void owner_begin(int fd);
 void owner_accept(void);
 void owner_hear(uint64_t tag);
 void owner_rest(uint64_t now_ns);
+
+/* The program may have given up root for good. Who joins sees the user who listened last, so listen again; those that
+ * joined root alone have to go. */
+void owner_follow_identity(void);
 void owner_close(void);
 
 /* member.c */

@@ -18,17 +18,26 @@ enum {
 	SILENCE_MS = 5000, /* until a process has said hello */
 };
 
+/* Returns the user that we are, or can be again: some servers are not root for moments. */
+static uint32_t own_uid(void)
+{
+	uint32_t real, effective, saved;
+	if (os_call(SYS_getresuid, &real, &effective, &saved) < 0)
+		return (uint32_t)os_call(SYS_geteuid, 0);
+	return real && saved ? effective : 0;
+}
+
 /* An owner that runs as root admits every process. Any other owner admits its own user's alone: its clients must not
  * read the profiles of another user, or of root. */
 static bool may_join(uint32_t uid)
 {
-	uint32_t own = (uint32_t)os_call(SYS_geteuid, 0);
-	return own == 0 || uid == own;
+	return door.uid == 0 || uid == door.uid;
 }
 
 void owner_begin(int fd)
 {
 	(void)fd;
+	door.uid = own_uid();
 	door.role = DOOR_OWNER;
 	door.tries = 0;
 	door_again(1);
@@ -45,6 +54,22 @@ static void forget(struct member *m)
 {
 	door_drop(m->fd, m->identity);
 	table_remove(&door.table, m);
+}
+
+/* Those that have said nothing for too long by then go. When is the next one's time? */
+static void sweep(uint64_t now_ns)
+{
+	door.sweep_ns = 0;
+	for (size_t place = 0; place < TABLE_MOST; place++) {
+		struct member *m = table_at(&door.table, place);
+		uint64_t end_ns = m ? m->come_ns + SILENCE_MS * UINT64_C(1000000) : 0;
+		if (!m || m->is_known)
+			continue;
+		if (end_ns <= now_ns)
+			forget(m);
+		else if (!door.sweep_ns || end_ns < door.sweep_ns)
+			door.sweep_ns = end_ns;
+	}
 }
 
 static void refuse(int fd, enum protocol_refusal why)
@@ -129,6 +154,7 @@ static bool welcome(struct member *m, const struct protocol_hello *hello)
 	struct line name = LINE(out.welcome.name), url = LINE(out.welcome.url);
 	table_print_name(m, &name);
 	line_str(&url, door.url);
+	sweep(0); /* if nobody is left who has to say something, nothing wakes us for that */
 	return wire_send(m->fd, &out, size, -1) == 0;
 }
 
@@ -180,21 +206,6 @@ void owner_hear(uint64_t tag)
 
 /* ---- time ---- */
 
-static void sweep(uint64_t now_ns)
-{
-	door.sweep_ns = 0;
-	for (size_t place = 0; place < TABLE_MOST; place++) {
-		struct member *m = table_at(&door.table, place);
-		uint64_t end_ns = m ? m->come_ns + SILENCE_MS * UINT64_C(1000000) : 0;
-		if (!m || m->is_known)
-			continue;
-		if (end_ns <= now_ns)
-			forget(m);
-		else if (!door.sweep_ns || end_ns < door.sweep_ns)
-			door.sweep_ns = end_ns;
-	}
-}
-
 void owner_rest(uint64_t now_ns)
 {
 	if (door.sweep_ns && door.sweep_ns <= now_ns)
@@ -215,6 +226,21 @@ void owner_close(void)
 	table_clear(&door.table);
 	door.sweep_ns = door.accept_ns = 0;
 	door.is_open = false;
+}
+
+void owner_follow_identity(void)
+{
+	uint32_t uid = own_uid();
+	if (uid == door.uid)
+		return;
+	door.uid = uid;
+	wire_listen(door.fd);
+	for (size_t place = 0; place < TABLE_MOST; place++) {
+		struct member *m = table_at(&door.table, place);
+		struct wire_peer peer;
+		if (m && (!wire_peer_of(m->fd, &peer) || !may_join(peer.uid)))
+			forget(m);
+	}
 }
 
 /* ---- how they are ---- */

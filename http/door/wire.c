@@ -51,6 +51,11 @@ static int close_failed(int fd, long rc)
 	return (int)rc;
 }
 
+int wire_listen(int fd)
+{
+	return (int)os_call(SYS_listen, fd, BACKLOG);
+}
+
 int wire_bind(const struct wire_name *name)
 {
 	int fd = open_socket();
@@ -58,7 +63,7 @@ int wire_bind(const struct wire_name *name)
 		return fd;
 	long rc = os_call(SYS_bind, fd, &name->sa, name->len);
 	if (rc >= 0)
-		rc = os_call(SYS_listen, fd, BACKLOG);
+		rc = wire_listen(fd);
 	return close_failed(fd, rc);
 }
 

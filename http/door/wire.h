@@ -26,6 +26,9 @@ struct wire_name wire_name_of(const struct address *a, const char *lock);
 int wire_bind(const struct wire_name *name);
 int wire_connect(const struct wire_name *name);
 
+/* Listen again on a socket that was bound: from now on who connects sees the user that we are now. */
+int wire_listen(int fd);
+
 /* Who made the other end: the process that connected, or the one that listens. */
 struct wire_peer {
 	int32_t pid; /* 0: not in our pid namespace */

@@ -306,9 +306,10 @@ static uint64_t number_of(const struct door_process *p)
 static void out_object(struct out *o, const struct door_process *p)
 {
 	const struct protocol_status *s = &p->status;
-	out_str(o, "{\"process\": ");
+	out_str(o, "{\"name\": ");
 	out_json(o, p->name);
 	out_number(o, "pid", number_of(p));
+	out_text(o, "process", s->program); /* as the label is called, and as the table has it */
 	out_text(o, "program", s->program);
 	out_text(o, "command", s->command);
 	out_number(o, "age_ms", s->age_ms);

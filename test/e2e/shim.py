@@ -306,7 +306,7 @@ class Behind:
     table is in `row`."""
 
     def __init__(self, port, row):
-        self.port, self.row, self.name, self.pid = port, row, row["process"], row["pid"]
+        self.port, self.row, self.name, self.pid = port, row, row["name"], row["pid"]
 
     def get(self, path, timeout_s=DEADLINE_S, **more):
         return get(self, path, timeout_s, **more)

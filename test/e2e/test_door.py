@@ -248,10 +248,10 @@ class Pages(shim.TestCase):
             self.assertIn("Program <b>waits_for_input</b>, process %d<" % x.pid, own)
         self.assertLess(page.index("<table"), page.index("Profile"))
         row = shim.processes(self.p.port)[0].row
-        self.assertEqual({"process", "pid", "program", "command", "age_ms", "resident_bytes", "live_heap_bytes",
-                          "cpu_ms", "threads",
-                          "deadlocks", "losses", "warning", "answers", "has_port", "path"}, set(row))
-        self.assertEqual((1, True, "waits_for_input"), (row["threads"], row["answers"], row["program"]))
+        self.assertEqual({"name", "pid", "process", "program", "command", "age_ms", "resident_bytes", "live_heap_bytes",
+                          "cpu_ms", "threads", "deadlocks", "losses", "warning", "answers", "has_port",
+                          "path"}, set(row))
+        self.assertEqual((1, True, "waits_for_input"), (row["threads"], row["answers"], row["process"]))
         self.assertGreater(row["resident_bytes"], 100000)
         self.assertIn("all processes", self.at.get("/debug/pprof/").text)
 
@@ -452,7 +452,7 @@ class Strangers(shim.TestCase):
             self.assertIn("&lt;script&gt;", page)
             self.assertNotIn("<script>", page)
             self.assertEqual([("<b>?\"", "<script>\u00e9\n\\", "&")],
-                             [(r["program"], r["command"], r["warning"]) for r in lines])
+                             [(r["process"], r["command"], r["warning"]) for r in lines])
 
     def test_more_than_a_thousand_find_no_room_and_are_told(self):
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -490,6 +490,26 @@ class Strangers(shim.TestCase):
                 self.assertEqual([p.pid], [b.pid for b in shim.processes(p.port)])
                 shim.wait_until("its word", lambda: q.err.endswith("\n"))
                 self.assertRegex(q.err, r"^pprofshim: .* is taken; profiles are at .*\n$")
+
+    @unittest.skipUnless(os.geteuid() == 0, "needs root")
+    def test_an_owner_that_gave_up_root_is_one_of_its_new_user(self):
+        def seen(s):
+            return struct.unpack("=iII", s.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
+
+        def owner_seen(port):
+            with knock(port) as s:
+                return seen(s)
+        drop = ["/usr/bin/setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups"]
+        with start([shim.program("drop_root"), "setuid"]) as p:
+            p.wait_line("ready")
+            shim.wait_until("the new user", lambda: owner_seen(p.port) == NOBODY)
+            with knock(p.port) as s, other(p.port, drop + waiter()) as q:
+                self.assertEqual(REFUSED, kind_of(hear(s)), "root is another user for it")
+                self.assertEqual(200, joined(p.port, q)[q.pid].get("/debug/pprof/heap").status)
+        with start([shim.program("drop_root"), "seteuid"]) as p, other(p.port) as q:
+            p.wait_line("ready")
+            self.assertEqual(0, owner_seen(p.port), "it can be root again")
+            joined(p.port, q)
 
 
 class Locks(shim.TestCase):
@@ -543,7 +563,7 @@ class Namespaces(shim.TestCase):
             "    time.sleep(0.1)\n"
             "    try: rows = json.loads(get(\"/pid/\"))[\"processes\"]\n"
             "    except OSError: pass\n"
-            "names = sorted(r[\"process\"] for r in rows)\n"
+            "names = sorted(r[\"name\"] for r in rows)\n"
             "pages = [len(get(\"/pid/%%s/debug/pprof/heap\" %% n)) > 100 for n in names]\n"
             "print(\"asked\", names, pages, flush=True)\n") % port)
         script = "ip link set lo up; exec 9<&0; %s%s%s; exec 9<&-; exec 0<&-; wait" % (part, part, ask)

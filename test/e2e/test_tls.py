@@ -24,7 +24,7 @@ class Door(Secure):
             env = {"PPROF_TLS_CERT": self.made.path("server.pem"), "PPROF_TLS_KEY": self.made.path("server.key")}
             with shim.Process(argv + ["member"], env=shim.shim_env(p.port, rate=1, extra=env)) as q:
                 def names():
-                    return {r["pid"]: r["process"] for r in json.loads(self.ask(p, path="/pid/")[1])["processes"]}
+                    return {r["pid"]: r["name"] for r in json.loads(self.ask(p, path="/pid/")[1])["processes"]}
                 page = "/pid/%s/debug/pprof/" % shim.wait_until("the member", lambda: names().get(q.pid))
                 for _ in range(3):
                     self.assertEqual((200, "\0".join(q.argv).encode()), self.ask(p, path=page + "cmdline"))
@@ -190,7 +190,7 @@ class Served(Secure):
         with self.secured(argv=["/usr/bin/python3", "-c", code]) as p:
             def child():
                 rows = json.loads(self.ask(p, path="/pid/")[1])["processes"]
-                return next((r["process"] for r in rows if r["pid"] != p.pid), None)
+                return next((r["name"] for r in rows if r["pid"] != p.pid), None)
             page = "/pid/%s/debug/pprof/" % shim.wait_until("the child", child)
             self.assertEqual((200, "\0".join(p.argv).encode()), self.ask(p, path=page + "cmdline"))
             self.assertEqual(200, self.ask(p)[0])

@@ -186,6 +186,20 @@ static void test_labels_in_another_order_are_the_same(void **state)
 	done(p);
 }
 
+/* A file may have the empty text twice. */
+static void test_a_label_with_an_empty_text_is_none(void **state)
+{
+	(void)state;
+	one.strings[S_NOTE] = (char *)"";
+	one.label[0].str = S_NOTE;
+	two.sample[0].n_label = 0;
+	one.p.n_sample = two.p.n_sample = 1;
+	Pprof__Profile *p = merged();
+	assert_int_equal(p->n_sample, 1);
+	assert_int_equal(p->sample[0]->n_label, 0);
+	done(p);
+}
+
 static void test_our_labels_come_to_all_samples_and_replace_those_of_the_same_key(void **state)
 {
 	(void)state;
@@ -366,6 +380,7 @@ int main(void)
 		cmocka_unit_test_setup(test_what_differs_stays_apart, set_up),
 		cmocka_unit_test_setup(test_units_and_values_of_labels_tell_samples_apart, set_up),
 		cmocka_unit_test_setup(test_labels_in_another_order_are_the_same, set_up),
+		cmocka_unit_test_setup(test_a_label_with_an_empty_text_is_none, set_up),
 		cmocka_unit_test_setup(test_our_labels_come_to_all_samples_and_replace_those_of_the_same_key, set_up),
 		cmocka_unit_test_setup(test_times_and_comments_are_united, set_up),
 		cmocka_unit_test_setup(test_a_profile_without_a_time_does_not_make_it_zero, set_up),
