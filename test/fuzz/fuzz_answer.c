@@ -35,6 +35,7 @@ static long read_said(void *buf, size_t n)
 }
 
 #define os_read(fd, buf, n) read_said(buf, n)
+#include "encoder/names/container.h"
 #include "encoder/names/symbolizer.c"
 #undef os_read
 

@@ -8,7 +8,7 @@
  * links: encoder/symbolize/dwarf/dwarf.c encoder/symbolize/dwarf/jumps.c encoder/symbolize/dwarf/scopes.c
  * links: encoder/symbolize/elf/functions.c encoder/symbolize/elf/zstd.c */
 /* links: encoder/symbolize/dwarf/lines.c encoder/symbolize/dwarf/lookup.c encoder/symbolize/elf/symbols.c
- * links: encoder/symbolize/elf/strings.c */
+ * links: encoder/symbolize/elf/strings.c encoder/symbolize/dwarf/split.c */
 /* links: encoder/names/elf_symbols.c shim/base/text.c shim/base/pace.c test/fuzz/region_malloc.c */
 /* libs: -ldw -lelf -liberty -llzma -lzstd -lz */
 #define _GNU_SOURCE
