@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "test/unit/support/served.h"
+#include "shim/base/house.h"
 
 static void test_index_lists_every_endpoint_and_what_got_lost(void **state)
 {
@@ -324,6 +325,7 @@ static void test_out_of_memory_is_said_without_memory(void **state)
 
 int main(void)
 {
+	shared_store_relaxed(&house.pid, getpid());
 	const struct CMUnitTest tests[] = {
 		SERVED(test_index_lists_every_endpoint_and_what_got_lost),
 		SERVED(test_index_warns_of_what_is_stuck_before_all_else),
