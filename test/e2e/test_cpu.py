@@ -148,6 +148,8 @@ class Truth(shim.TestCase):
     def test_shape(self):
         with start([shim.program("cpu_truth"), 40]) as p:
             p.wait_line("ready")
+            while not set(self.THREADS) <= set(p.threads().values()):
+                time.sleep(0.01)  # each names itself once it runs
             threads = p.threads()
             before = time.time_ns()
             prof = p.profile("profile", "seconds=2")

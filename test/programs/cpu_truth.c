@@ -72,6 +72,7 @@ static void *work(void *arg)
 {
 	struct load *l = arg;
 	uint64_t random = 88172645463325252u + (uint64_t)l->share;
+	pthread_setname_np(pthread_self(), l->name);
 	for (;;) {
 		int64_t from = now_ns(CLOCK_MONOTONIC);
 		int64_t burst = 5 * MS + (int64_t)(next_random(&random) % (10 * MS));
@@ -109,10 +110,8 @@ int main(int argc, char **argv)
 	if (argc > 1)
 		percent = atoi(argv[1]);
 	steps_of(0);
-	for (int i = 0; i < THREADS; i++) {
+	for (int i = 0; i < THREADS; i++)
 		pthread_create(&loads[i].thread, NULL, work, &loads[i]);
-		pthread_setname_np(loads[i].thread, loads[i].name); /* before "ready": then names are read */
-	}
 	puts("ready 1");
 	fflush(stdout);
 	for (int mark = 1; fgets(line, sizeof line, stdin); mark++)
