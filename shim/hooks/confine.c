@@ -67,7 +67,8 @@ static void wait_a_little(void)
 }
 
 /* Returns false where nobody has to wait: a filter holds, or this is a handler that interrupted the thread whose turn
- * it is. Or that thread has left its turn by a jump, and this one has waited for about a second. */
+ * it is. Or that thread has left its turn by a jump, and this one has spun for about a second (without a filter in
+ * sight it sleeps between, and waits far longer: to go on too early would have somebody killed). */
 static bool take_turn(void)
 {
 	enum { SPINS = 1 << 25 };
