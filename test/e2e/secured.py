@@ -20,6 +20,11 @@ def is_built():
         return "TLS_IS_BUILT 1" in f.read()
 
 
+def read_to_end(s, piece=65536):
+    """All bytes until the peer ends, read in pieces of at most so many."""
+    return b"".join(iter(lambda: s.recv(piece), b""))
+
+
 class Certificates:
     """A folder of certificates, made when a name is first asked for."""
     CURVES = {"p256": "prime256v1", "p384": "secp384r1", "p521": "secp521r1"}
@@ -143,12 +148,7 @@ class Secure(shim.TestCase):
             text += "Content-Length: %d\r\n" % len(body)
         with self.connect(p, context or self.context()) as s:
             s.sendall(text.encode() + b"\r\n" + (body or b""))
-            answer = b""
-            while True:
-                data = s.recv(65536)
-                if not data:
-                    break
-                answer += data
+            answer = read_to_end(s)
         head, _, rest = answer.partition(b"\r\n\r\n")
         return int(head.split()[1]) if head else 0, rest
 

@@ -12,7 +12,7 @@ import threading
 import unittest
 
 import shim
-from secured import FEW, Secure
+from secured import FEW, Secure, read_to_end
 from shim import start
 
 
@@ -146,12 +146,7 @@ class Served(Secure):
             whole = self.ask(p, path="/debug/pprof/goroutine?debug=2")[1]
             with self.connect(p, self.context()) as s:
                 s.sendall(b"GET /debug/pprof/heap?debug=1 HTTP/1.0\r\nHost: localhost\r\n\r\n")
-                answer = b""
-                while True:
-                    data = s.recv(37)
-                    if not data:
-                        break
-                    answer += data
+                answer = read_to_end(s, 37)
             self.assertIn(b"# runtime.MemStats", answer)
             self.assertTrue(whole)
 
